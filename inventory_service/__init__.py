@@ -1,0 +1,12 @@
+"""Keeps the catalogue and its stock, and holds each order's goods in full or not at all."""
+
+from shared import contracts
+
+OWNS = ("products", "reservations", "reservation_items", "closed_orders")
+EMITS = contracts.INVENTORY
+HEARS = (
+    contracts.OrderCreated,
+    contracts.ShipmentCompleted,
+    contracts.ShipmentFailed,
+    contracts.ShipmentCancelled,
+)

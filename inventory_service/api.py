@@ -1,0 +1,218 @@
+"""The catalogue, its stock and the reservations over HTTP."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from functools import partial
+from typing import Annotated, Any
+
+import msgspec
+from litestar import Request, Response, Router, delete, get, post, put
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import Parameter
+from msgspec import Meta
+
+from inventory_service import store
+from inventory_service.domain import (
+    ChangeStock,
+    CreateProduct,
+    DeleteProduct,
+    Description,
+    Product,
+    Status,
+    Stock,
+    UpdateProduct,
+)
+from shared.clock import new_id
+from shared.contracts import Id, Line, Money
+from shared.idempotency import Reply
+from shared.problem import responses
+from shared.refused import Refused
+from shared.service import Service
+from shared.web import Body, reply
+
+PageSize = Annotated[int, Parameter(ge=1, le=200)]
+Name = Annotated[str, Meta(min_length=1, max_length=200)]
+
+
+class ProductDescription(
+    msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True
+):
+    """What a product is; `price` in the currency's minor unit."""
+
+    name: Name
+    description: Annotated[str, Meta(max_length=4000)] = ""
+    price: Money
+    category: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
+    image_url: Annotated[str, Meta(max_length=2000)] | None = None
+
+
+class NewProduct(ProductDescription, frozen=True, kw_only=True):
+    """A product and its first stock; an id is made where none is given."""
+
+    product_id: Id | None = None
+    stock: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
+
+
+class StockChange(
+    msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True
+):
+    """So many more; a negative quantity writes off, never below what orders hold."""
+
+    quantity: Annotated[int, Meta(ge=-1_000_000, le=1_000_000)]
+    reason: Annotated[str, Meta(max_length=500)] | None = None
+
+
+class ProductView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A product with its stock: available = onHand − reserved."""
+
+    product_id: str
+    name: str
+    description: str
+    price: int
+    category: str | None
+    image_url: str | None
+    on_hand: int
+    reserved: int
+    available: int
+    created_at: datetime
+    updated_at: datetime
+
+
+class ProductPage(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """By product id; `next_cursor` asks for the rest."""
+
+    items: Sequence[ProductView]
+    next_cursor: str | None
+
+
+class ReservationView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What is, or was, held for an order."""
+
+    order_id: str
+    status: Status
+    items: Sequence[Line]
+    created_at: datetime
+    updated_at: datetime
+
+
+def view(product: Product) -> ProductView:
+    """What is shown of a product."""
+    shown = {
+        name: getattr(product, name)
+        for name in ProductView.__struct_fields__
+        if name != "available"
+    }
+    return ProductView(**shown, available=product.on_hand - product.reserved)
+
+
+def catalogue_router(service: Service) -> Router:
+    """The products and their stock."""
+
+    @post(
+        "/",
+        dto=Body[NewProduct],
+        responses={
+            201: ResponseSpec(ProductView, description="In the catalogue"),
+            **responses(400, 409, 413, 422, 503),
+        },
+    )
+    async def create_product(request: Request[Any, Any, Any], data: NewProduct) -> Response[bytes]:
+        """Put a product into the catalogue."""
+        product_id = data.product_id or new_id()
+        command = CreateProduct(
+            product_id=product_id, description=_description(data), stock=data.stock
+        )
+        created = _shown(product_id, 201, location=f"/products/{product_id}")
+        return await service.commands.carry_out(request, command, created)
+
+    @put(
+        "/{product_id:str}",
+        dto=Body[ProductDescription],
+        responses={200: ResponseSpec(ProductView), **responses(400, 404, 413, 503)},
+    )
+    async def update_product(
+        request: Request[Any, Any, Any], product_id: str, data: ProductDescription
+    ) -> Response[bytes]:
+        """Describe a product anew; what is left out of the body is cleared."""
+        command = UpdateProduct(product_id=product_id, description=_description(data))
+        return await service.commands.carry_out(request, command, _shown(product_id, 200))
+
+    @delete(
+        "/{product_id:str}",
+        status_code=200,
+        responses={200: ResponseSpec(ProductView), **responses(404, 503)},
+    )
+    async def delete_product(request: Request[Any, Any, Any], product_id: str) -> Response[bytes]:
+        """Sell no more of it; orders already placed are carried out, and still show it."""
+        command = DeleteProduct(product_id=product_id)
+        return await service.commands.carry_out(request, command, _shown(product_id, 200))
+
+    @post(
+        "/{product_id:str}/stock",
+        status_code=200,
+        dto=Body[StockChange],
+        responses={200: ResponseSpec(ProductView), **responses(400, 404, 409, 413, 422, 503)},
+    )
+    async def change_stock(
+        request: Request[Any, Any, Any], product_id: str, data: StockChange
+    ) -> Response[bytes]:
+        """Add to the stock, or write off."""
+        command = ChangeStock(product_id=product_id, quantity=data.quantity, reason=data.reason)
+        return await service.commands.carry_out(request, command, _shown(product_id, 200))
+
+    @get("/", responses=responses(400))
+    async def list_products(cursor: str | None = None, limit: PageSize = 50) -> ProductPage:
+        """The catalogue with its stock."""
+        async with service.reads.begin() as connection:
+            found = await connection.run_sync(
+                partial(store.list_products, after=cursor, most=limit + 1)
+            )
+        page = [view(product) for product in found[:limit]]
+        return ProductPage(
+            items=page, next_cursor=page[-1].product_id if len(found) > limit else None
+        )
+
+    @get("/{product_id:str}", responses=responses(404))
+    async def show_product(product_id: str) -> ProductView:
+        """One product with its stock."""
+        async with service.reads.begin() as connection:
+            found = await connection.run_sync(store.load_products, product_ids=[product_id])
+        if product_id not in found or found[product_id].is_deleted:
+            raise Refused("unknown-product", f"there is no product {product_id}", status=404)
+        return view(found[product_id])
+
+    return Router(
+        "/products",
+        route_handlers=[
+            create_product,
+            update_product,
+            delete_product,
+            change_stock,
+            list_products,
+            show_product,
+        ],
+        tags=["catalogue"],
+    )
+
+
+def reservations_router(service: Service) -> Router:
+    """What is held for whom."""
+
+    @get("/{order_id:str}", responses=responses(404))
+    async def show_reservation(order_id: str) -> ReservationView:
+        """The reservation of an order."""
+        async with service.reads.begin() as connection:
+            found = await connection.run_sync(store.load_reservations, order_ids=[order_id])
+        if order_id not in found:
+            raise Refused("unknown-order", f"nothing is known of order {order_id}", status=404)
+        return msgspec.convert(found[order_id], ReservationView, from_attributes=True)
+
+    return Router("/reservations", route_handlers=[show_reservation], tags=["reservations"])
+
+
+def _description(given: ProductDescription) -> Description:
+    return Description(**{name: getattr(given, name) for name in Description.__struct_fields__})
+
+
+def _shown(product_id: str, status: int, location: str | None = None) -> Callable[[Stock], Reply]:
+    return lambda stock: reply(status, view(stock.products[product_id]), location=location)

@@ -1,0 +1,26 @@
+"""The inventory service, put together."""
+
+from litestar import Litestar
+
+from inventory_service import api
+from inventory_service.domain import decide, evolve
+from inventory_service.handlers import REACTIONS
+from inventory_service.store import TABLES, load, save
+from shared.config import Settings
+from shared.decider import Decider, nothing_due
+from shared.service import Service
+
+
+def build(settings: Settings) -> Litestar:
+    """The application; nothing runs yet."""
+    decider = Decider(
+        load=load,
+        decide=decide,
+        evolve=evolve,
+        save=save,
+        follow_up=nothing_due,
+        reactions=REACTIONS,
+    )
+    service = Service("inventory", settings, decider, TABLES)
+    routes = [api.catalogue_router(service), api.reservations_router(service)]
+    return service.app("Quadrille: inventory", routes)

@@ -1,0 +1,331 @@
+"""The rules of stock: every line of an order is held or none is, and what is held is deducted or released once.
+
+For every product, always: 0 ≤ reserved ≤ on hand.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from enum import StrEnum
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from shared.contracts import (
+    Event,
+    FailedItem,
+    Line,
+    ProductCreated,
+    ProductDeleted,
+    ProductUpdated,
+    ShipmentCancelled,
+    ShipmentFailed,
+    StockAdded,
+    StockAdjusted,
+    StockDeducted,
+    StockReleased,
+    StockReservationFailed,
+    StockReserved,
+)
+from shared.contracts.recorded import Recorded
+from shared.refused import Refused
+
+
+class Status(StrEnum):
+    """Where a reservation stands."""
+
+    RESERVED = "RESERVED"
+    DEDUCTED = "DEDUCTED"
+    RELEASED = "RELEASED"
+    REFUSED = "REFUSED"
+
+
+class Product(Struct, frozen=True, kw_only=True):
+    """A product and how many of it there are."""
+
+    product_id: str
+    name: str
+    description: str
+    price: int
+    category: str | None = None
+    image_url: str | None = None
+    on_hand: int = 0
+    reserved: int = 0
+    is_deleted: bool = False
+    created_at: datetime
+    updated_at: datetime
+
+
+class Reservation(Struct, frozen=True, kw_only=True):
+    """What is, or was, held for an order; equal products added up."""
+
+    order_id: str
+    status: Status
+    items: tuple[Line, ...]
+    created_at: datetime
+    updated_at: datetime
+
+
+class Stock(Struct, frozen=True, kw_only=True):
+    """The part of the service's state that a batch touches."""
+
+    products: Mapping[str, Product] = {}
+    reservations: Mapping[str, Reservation] = {}
+    closed_orders: frozenset[str] = frozenset()
+    """Orders that shipping has ended; one of them that comes late is refused."""
+
+
+class Description(Struct, frozen=True, kw_only=True):
+    """What a product is, apart from how many there are."""
+
+    name: str
+    description: str
+    price: int
+    category: str | None = None
+    image_url: str | None = None
+
+
+class CreateProduct(Struct, frozen=True, kw_only=True):
+    """Put a product into the catalogue, with its first stock."""
+
+    product_id: str
+    description: Description
+    stock: int
+
+
+class UpdateProduct(Struct, frozen=True, kw_only=True):
+    """Describe it anew."""
+
+    product_id: str
+    description: Description
+
+
+class DeleteProduct(Struct, frozen=True, kw_only=True):
+    """Sell no more of it."""
+
+    product_id: str
+
+
+class ChangeStock(Struct, frozen=True, kw_only=True):
+    """Add to the stock, or write off when `quantity` is negative."""
+
+    product_id: str
+    quantity: int
+    reason: str | None = None
+
+
+class ReserveStock(Struct, frozen=True, kw_only=True):
+    """Hold these for the order."""
+
+    order_id: str
+    items: tuple[Line, ...]
+
+
+class DeductStock(Struct, frozen=True, kw_only=True):
+    """The order's goods have left."""
+
+    order_id: str
+
+
+class ReleaseStock(Struct, frozen=True, kw_only=True):
+    """The order will not be shipped."""
+
+    order_id: str
+    reason: str
+
+
+Administration = CreateProduct | UpdateProduct | DeleteProduct | ChangeStock
+FollowUp = ReserveStock | DeductStock | ReleaseStock
+Command = Administration | FollowUp
+
+
+def decide(stock: Stock, command: Command) -> list[Event]:
+    """Answer each order once: held in full, or refused; and settle what is held once.
+
+    Raises Refused, for the catalogue's commands only: `product-exists`, `unknown-product`, `stock-reserved`,
+    `nothing-to-change`.
+    """
+    match command:
+        case ReserveStock():
+            return _reserve(stock, command)
+        case DeductStock(order_id=order_id):
+            held = stock.reservations[order_id]  # a shipment implies our StockReserved
+            if held.status is not Status.RESERVED:
+                return []
+            return [StockDeducted(order_id=order_id, items=held.items)]
+        case ReleaseStock(order_id=order_id, reason=reason):
+            kept = stock.reservations.get(order_id)
+            if kept is None or kept.status is not Status.RESERVED:
+                return []
+            return [StockReleased(order_id=order_id, items=kept.items, reason=reason)]
+        case _:
+            return _administer(stock, command)
+
+
+def _reserve(stock: Stock, command: ReserveStock) -> list[Event]:
+    order_id = command.order_id
+    if order_id in stock.reservations:
+        return []
+    if order_id in stock.closed_orders:
+        return [
+            StockReservationFailed(order_id=order_id, reason="ORDER_CLOSED", failed_items=())
+        ]
+    lines = merged(command.items)
+    short = tuple(_shortage(stock, line) for line in lines if available(stock, line) < line.quantity)
+    if short:
+        return [
+            StockReservationFailed(
+                order_id=order_id, reason="INSUFFICIENT_STOCK", failed_items=short
+            )
+        ]
+    return [StockReserved(order_id=order_id, items=lines)]
+
+
+def merged(items: Iterable[Line]) -> tuple[Line, ...]:
+    """Lines of the same product added up, in the order of their first mention."""
+    quantities: Counter[str] = Counter()
+    for line in items:
+        quantities[line.product_id] += line.quantity
+    return tuple(
+        Line(product_id=product_id, quantity=quantity)
+        for product_id, quantity in quantities.items()
+    )
+
+
+def available(stock: Stock, line: Line) -> int:
+    """How many of the line's product can be held; none of an unknown or deleted one."""
+    product = stock.products.get(line.product_id)
+    if product is None or product.is_deleted:
+        return 0
+    return product.on_hand - product.reserved
+
+
+def _shortage(stock: Stock, line: Line) -> FailedItem:
+    return FailedItem(
+        product_id=line.product_id,
+        requested_quantity=line.quantity,
+        available_quantity=available(stock, line),
+    )
+
+
+def _administer(stock: Stock, command: Administration) -> list[Event]:
+    product_id = command.product_id
+    product = stock.products.get(product_id)
+    if isinstance(command, CreateProduct):
+        return _create(product, command)
+    if product is None or product.is_deleted:
+        raise Refused("unknown-product", f"there is no product {product_id}", status=404)
+    match command:
+        case UpdateProduct(description=described):
+            return [ProductUpdated(product_id=product_id, **_fields(described))]
+        case DeleteProduct():
+            return [ProductDeleted(product_id=product_id)]
+        case ChangeStock():
+            return [_change_stock(product, command)]
+
+
+def _create(product: Product | None, command: CreateProduct) -> list[Event]:
+    product_id = command.product_id
+    if product is not None:
+        raise Refused("product-exists", f"there is a product {product_id} already")
+    created = ProductCreated(product_id=product_id, **_fields(command.description))
+    if command.stock == 0:
+        return [created]
+    return [created, StockAdded(product_id=product_id, quantity=command.stock, reason="INITIAL")]
+
+
+def _change_stock(product: Product, command: ChangeStock) -> Event:
+    quantity, reason = command.quantity, command.reason
+    if quantity == 0:
+        raise Refused("nothing-to-change", "a quantity of 0 changes nothing", status=422)
+    if quantity > 0:
+        return StockAdded(product_id=product.product_id, quantity=quantity, reason=reason)
+    if product.on_hand + quantity < product.reserved:
+        raise Refused(
+            "stock-reserved",
+            f"{product.reserved} of {product.on_hand} are held for orders",
+            onHand=product.on_hand,
+            reserved=product.reserved,
+        )
+    return StockAdjusted(product_id=product.product_id, quantity=quantity, reason=reason)
+
+
+def _fields(described: Description) -> dict[str, object]:
+    return {name: getattr(described, name) for name in Description.__struct_fields__}
+
+
+def evolve(stock: Stock, recorded: Recorded) -> Stock:
+    """The state after an event of ours, or after shipping has ended an order."""
+    event, at = recorded.event, recorded.recorded_at
+    match event:
+        case StockReserved(order_id=order_id, items=items):
+            stock = _counted(stock, items, reserved=1)
+            return _settled(stock, order_id, Status.RESERVED, at, items)
+        case StockReservationFailed(order_id=order_id):
+            return _settled(stock, order_id, Status.REFUSED, at)
+        case StockReleased(order_id=order_id, items=items):
+            stock = _counted(stock, items, reserved=-1)
+            return _settled(stock, order_id, Status.RELEASED, at)
+        case StockDeducted(order_id=order_id, items=items):
+            stock = _counted(stock, items, reserved=-1, on_hand=-1)
+            return _settled(stock, order_id, Status.DEDUCTED, at)
+        case ShipmentFailed(order_id=order_id) | ShipmentCancelled(order_id=order_id):
+            return replace(stock, closed_orders=stock.closed_orders | {order_id})
+        case ProductCreated():
+            created = Product(
+                product_id=event.product_id, **_described(event), created_at=at, updated_at=at
+            )
+            return _with_product(stock, created)
+        case ProductUpdated() | ProductDeleted() | StockAdded() | StockAdjusted():
+            changed = _changed(stock.products[event.product_id], event)
+            return _with_product(stock, replace(changed, updated_at=at))
+        case _:
+            return stock
+
+
+def _changed(
+    product: Product, event: ProductUpdated | ProductDeleted | StockAdded | StockAdjusted
+) -> Product:
+    match event:
+        case ProductUpdated():
+            return replace(product, **_described(event))
+        case ProductDeleted():
+            return replace(product, is_deleted=True)
+        case StockAdded(quantity=quantity) | StockAdjusted(quantity=quantity):
+            return replace(product, on_hand=product.on_hand + quantity)
+
+
+def _described(event: ProductCreated | ProductUpdated) -> dict[str, object]:
+    return {name: getattr(event, name) for name in Description.__struct_fields__}
+
+
+def _counted(
+    stock: Stock, items: Iterable[Line], *, reserved: int, on_hand: int = 0
+) -> Stock:
+    """Move the counts of these products by so many times each line's quantity."""
+    products = dict(stock.products)
+    for line in items:
+        product = products[line.product_id]
+        products[line.product_id] = replace(
+            product,
+            reserved=product.reserved + reserved * line.quantity,
+            on_hand=product.on_hand + on_hand * line.quantity,
+        )
+    return replace(stock, products=products)
+
+
+def _settled(
+    stock: Stock, order_id: str, status: Status, at: datetime, items: tuple[Line, ...] = ()
+) -> Stock:
+    before = stock.reservations.get(order_id)
+    if before:
+        reservation = replace(before, status=status, updated_at=at)
+    else:
+        reservation = Reservation(
+            order_id=order_id, status=status, items=items, created_at=at, updated_at=at
+        )
+    return replace(stock, reservations={**stock.reservations, order_id: reservation})
+
+
+def _with_product(stock: Stock, product: Product) -> Stock:
+    return replace(stock, products={**stock.products, product.product_id: product})

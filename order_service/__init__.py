@@ -1,0 +1,17 @@
+"""Takes orders at the prices it knows, and brings each to exactly one end."""
+
+from shared import contracts
+
+OWNS = ("orders", "order_items", "list_prices")
+EMITS = contracts.ORDER
+HEARS = (
+    contracts.ProductCreated,
+    contracts.ProductUpdated,
+    contracts.ProductDeleted,
+    contracts.StockReserved,
+    contracts.StockReservationFailed,
+    contracts.ShipmentCompleted,
+    contracts.ShipmentFailed,
+    contracts.ShipmentCancelled,
+    contracts.ShipmentCancellationRefused,
+)

@@ -1,0 +1,26 @@
+"""The order service, put together."""
+
+from litestar import Litestar
+
+from order_service import api
+from order_service.domain import decide, evolve
+from order_service.handlers import JOBS, REACTIONS, deadlines
+from order_service.store import TABLES, load, save
+from shared.config import Settings
+from shared.decider import Decider
+from shared.service import Service
+
+
+def build(settings: Settings) -> Litestar:
+    """The application; nothing runs yet."""
+    decider = Decider(
+        load=load,
+        decide=decide,
+        evolve=evolve,
+        save=save,
+        follow_up=deadlines(settings.deadline_seconds),
+        reactions=REACTIONS,
+    )
+    service = Service("order", settings, decider, TABLES, JOBS)
+    routes = [api.router(service), api.router(service, "/api")]
+    return service.app("Quadrille: orders", routes)

@@ -1,0 +1,97 @@
+"""What the order service does on hearing the others, and what its own events make due."""
+
+from collections.abc import Callable, Iterable
+
+from order_service.domain import (
+    AcceptCancellation,
+    CompleteOrder,
+    ConfirmOrder,
+    Desk,
+    FailOrder,
+    RefuseCancellation,
+    RejectOrder,
+    RequestCancellation,
+    is_final,
+)
+from shared.contracts import (
+    ORDER,
+    ProductCreated,
+    ProductDeleted,
+    ProductUpdated,
+    ShipmentCancellationRefused,
+    ShipmentCancelled,
+    ShipmentCompleted,
+    ShipmentFailed,
+    StockReservationFailed,
+    StockReserved,
+)
+from shared.contracts.recorded import Recorded
+from shared.decider import on
+from shared.jobs import Job
+from shared.task import Change, Drop, Schedule, Task
+
+DEADLINE = "deadline"
+
+
+def confirm_order(reserved: StockReserved) -> ConfirmOrder:
+    """The stock is held."""
+    return ConfirmOrder(order_id=reserved.order_id)
+
+
+def reject_order(failed: StockReservationFailed) -> RejectOrder:
+    """There is not enough."""
+    return RejectOrder(order_id=failed.order_id, failed_items=failed.failed_items)
+
+
+def complete_order(completed: ShipmentCompleted) -> CompleteOrder:
+    """The goods are delivered."""
+    return CompleteOrder(order_id=completed.order_id, tracking_number=completed.tracking_number)
+
+
+def fail_order(failed: ShipmentFailed) -> FailOrder:
+    """Nobody can bring it."""
+    return FailOrder(order_id=failed.order_id, reason=failed.reason)
+
+
+def accept_cancellation(cancelled: ShipmentCancelled) -> AcceptCancellation:
+    """Shipping stopped it."""
+    return AcceptCancellation(order_id=cancelled.order_id)
+
+
+def refuse_cancellation(refused: ShipmentCancellationRefused) -> RefuseCancellation:
+    """Shipping could not stop it."""
+    return RefuseCancellation(order_id=refused.order_id, reason=refused.reason)
+
+
+async def expire_order(due: Task) -> RequestCancellation:
+    """No progress for too long: ask for the order's cancellation, as a customer would."""
+    return RequestCancellation(order_id=due.key, reason="EXPIRED")
+
+
+def deadlines(seconds: float) -> Callable[[Desk, Recorded], Iterable[Change]]:
+    """Every event of an open order moves its deadline; an order's end drops it."""
+
+    def follow_up(desk: Desk, recorded: Recorded) -> Iterable[Change]:
+        if not isinstance(recorded.event, ORDER):
+            return ()
+        order_id = recorded.key
+        if is_final(desk.orders[order_id]):
+            return (Drop(kind=DEADLINE, key=order_id),)
+        return (Schedule(kind=DEADLINE, key=order_id, delay_seconds=seconds),)
+
+    return follow_up
+
+
+JOBS = (Job(DEADLINE, expire_order),)
+
+REACTIONS = (
+    on(ProductCreated),
+    on(ProductUpdated),
+    on(ProductDeleted),
+    on(StockReserved, confirm_order),
+    on(StockReservationFailed, reject_order),
+    on(ShipmentCompleted, complete_order),
+    on(ShipmentFailed, fail_order),
+    on(ShipmentCancelled, accept_cancellation),
+    on(ShipmentCancellationRefused, refuse_cancellation),
+)

@@ -1,0 +1,208 @@
+"""One transaction's worth of work: hear, load, decide, evolve, and write everything down together."""
+
+import re
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import msgspec
+from sqlalchemy import Connection
+
+from shared import clock, dead_letter, event_log, idempotency, inbox, task
+from shared.contracts import Event, EventDeadLettered, entity_id
+from shared.contracts.recorded import Recorded
+from shared.dead_letter import DeadLetter, Status, Unreadable
+from shared.decider import Decider
+from shared.refused import Refused
+from shared.idempotency import Claim, Kept, Reply
+from shared.task import Change, Task
+from shared.telemetry import child_of
+
+Message = Recorded | Unreadable
+
+
+class Wish(NamedTuple):
+    """A command to carry out."""
+
+    command: Any
+    answer: Callable[[Any], Reply] | None = None
+    """Makes the caller's answer of the state right after the command."""
+    claim: Claim | None = None
+    finishes: Task | None = None
+    """The task whose result this is; done in the same transaction."""
+    traceparent: str | None = None
+
+
+class Outcome(NamedTuple):
+    """What a committed batch has done."""
+
+    events: list[Recorded]
+    answers: list[Reply | Refused | None]
+    """One for each wish, in order."""
+    position: int
+    """The log's end."""
+    earliest_task: datetime | None
+
+
+def carry_out(
+    connection: Connection,
+    source: str,
+    decider: Decider[Any, Any],
+    messages: Sequence[Message],
+    wishes: Sequence[Wish],
+    *,
+    poison: str | None = None,
+) -> Outcome:
+    """Do all of it in the caller's transaction, or raise and leave the transaction to be rolled back.
+
+    `poison` says that the one message in hand has failed before, and how: it is given up instead.
+    """
+    started_at = clock.now()
+    fresh = _not_heard_before(connection, messages)
+    heard = [message for message in fresh if isinstance(message, Recorded)]
+    parked = dead_letter.parked_keys(connection, list({event.key for event in heard}))
+    kept = idempotency.kept(connection, [wish.claim for wish in wishes if wish.claim])
+    reactions = {reaction.event_type: reaction for reaction in decider.reactions}
+    to_decide = [event for event in heard if event.key not in parked and poison is None]
+    commands = {
+        event.event_id: command_for(event.event)
+        for event in to_decide
+        if (command_for := reactions[type(event.event)].command_for)
+    }
+    before = decider.load(
+        connection, [*commands.values(), *(wish.command for wish in wishes)], to_decide
+    )
+    work = _Work(source, decider, before, event_log.last_position(connection), started_at)
+    for message in fresh:
+        if isinstance(message, Unreadable):
+            work.give_up(dead_letter.unreadable(message), cause=None)
+        elif poison is not None:
+            work.give_up(dead_letter.given_up(message, Status.PARKED, poison), message)
+        elif message.key in parked:
+            work.letters.append(dead_letter.given_up(message, Status.WAITING, "its key is parked"))
+        else:
+            work.hear(message, commands.get(message.event_id))
+    answers = [work.grant(wish, kept) for wish in wishes]
+
+    decider.save(connection, before, work.state)
+    event_log.append(connection, work.events)
+    inbox.remember(connection, [message.event_id for message in fresh], started_at)
+    dead_letter.keep(connection, work.letters, started_at)
+    task.finish(connection, [wish.finishes.task_id for wish in wishes if wish.finishes])
+    earliest_task = task.apply(connection, work.changes, started_at)
+    idempotency.keep(connection, work.replies, started_at)
+    return Outcome(work.events, answers, work.position, earliest_task)
+
+
+class _Work:
+    """What the batch has decided so far; nothing of it is written yet."""
+
+    def __init__(
+        self,
+        source: str,
+        decider: Decider[Any, Any],
+        state: object,
+        position: int,
+        started_at: datetime,
+    ) -> None:
+        self.source = source
+        self.decider = decider
+        self.state = state
+        self.position = position
+        self.started_at = started_at
+        self.events: list[Recorded] = []
+        self.letters: list[DeadLetter] = []
+        self.changes: list[tuple[Change, Recorded]] = []
+        self.replies: list[tuple[Claim, Reply]] = []
+
+    def hear(self, heard: Recorded, command: object | None) -> None:
+        """Remember a foreign event, and do what it makes us do."""
+        self._evolve(heard)
+        if command is not None:
+            for event in self.decider.decide(self.state, command):
+                self._record(event, heard.event_id, heard.correlation_id, heard.traceparent)
+
+    def grant(self, wish: Wish, kept: dict[str, Kept]) -> Reply | Refused | None:
+        """Carry out one command; a refusal concerns its own caller only."""
+        if wish.claim and (before := kept.get(wish.claim.name)):
+            return _replay(wish.claim, before)
+        cause = wish.finishes
+        try:
+            events = self.decider.decide(self.state, wish.command)
+        except Refused as refused:
+            return refused
+        for event in events:
+            self._record(
+                event,
+                cause.causation_id if cause else None,
+                cause.correlation_id if cause else entity_id(event),
+                cause.traceparent if cause else wish.traceparent,
+            )
+        if wish.answer is None:
+            return None
+        reply = wish.answer(self.state)
+        if wish.claim:
+            self.replies.append((wish.claim, reply))
+            kept[wish.claim.name] = Kept(
+                fingerprint=wish.claim.fingerprint,
+                reply=msgspec.structs.replace(reply, replayed=True),
+            )
+        return reply
+
+    def give_up(self, letter: DeadLetter, cause: Recorded | None) -> None:
+        """Keep a message that can not be handled, and say so."""
+        self.letters.append(letter)
+        key = letter.key or _claimed_key(letter.subject)
+        self._record(
+            EventDeadLettered(
+                event_id=letter.event_id, event_type=letter.event_type, key=key, error=letter.error
+            ),
+            cause.event_id if cause else None,
+            cause.correlation_id if cause else key,
+            cause.traceparent if cause else None,
+        )
+
+    def _record(
+        self, event: Event, causation_id: str | None, correlation_id: str, traceparent: str | None
+    ) -> None:
+        self.position += 1
+        recorded = Recorded(
+            event_id=clock.new_id(),
+            source=self.source,
+            position=self.position,
+            event=event,
+            recorded_at=self.started_at,
+            correlation_id=correlation_id,
+            causation_id=causation_id,
+            traceparent=child_of(traceparent),
+        )
+        self.events.append(recorded)
+        self._evolve(recorded)
+
+    def _evolve(self, recorded: Recorded) -> None:
+        self.state = self.decider.evolve(self.state, recorded)
+        self.changes += [
+            (change, recorded) for change in self.decider.follow_up(self.state, recorded)
+        ]
+
+
+def _not_heard_before(connection: Connection, messages: Sequence[Message]) -> list[Message]:
+    once = {message.event_id: message for message in messages}
+    seen = inbox.seen(connection, list(once))
+    return [message for event_id, message in once.items() if event_id not in seen]
+
+
+def _replay(claim: Claim, before: Kept) -> Reply | Refused:
+    if claim.fingerprint == before.fingerprint:
+        return before.reply
+    return Refused(
+        "idempotency-key-reused",
+        f"Idempotency-Key {claim.key!r} was used for another request",
+        status=422,
+    )
+
+
+def _claimed_key(subject: str) -> str:
+    tokens = subject.split(".")
+    key = tokens[2] if len(tokens) > 2 else ""  # noqa: PLR2004 - shop.<source>.<key>.<type>
+    return key if re.fullmatch(r"[A-Za-z0-9_-]{1,64}", key) else "unknown"

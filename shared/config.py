@@ -1,0 +1,104 @@
+"""Every setting, read once from the environment; an unknown `QUADRILLE_*` name is refused."""
+
+import difflib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+
+PREFIX = "QUADRILLE_"
+
+Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
+Seconds = Annotated[float, msgspec.Meta(ge=0)]
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+
+
+class SettingsError(Exception):
+    """A setting is unknown or has an impossible value; the message names it."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What a process of the shop can be told; `nats_url` is `QUADRILLE_NATS_URL`, and so on."""
+
+    nats_url: str = "nats://127.0.0.1:4222"
+    data_dir: Path = Path("data")
+    database_url: str | None = None
+    """An SQLAlchemy URL; replaces the service's own file under `data_dir`."""
+
+    host: str = "127.0.0.1"
+    order_port: Port = 8080
+    inventory_port: Port = 8081
+    shipping_port: Port = 8082
+    notifier_port: Port = 8083
+    read_port: Port = 8000
+    nats_port: Port = 4222
+    """Of the broker that `quadrille up` starts."""
+    mailbox_port: Port = 8025
+    mailbox_smtp_port: Port = 1025
+
+    currency: Annotated[str, msgspec.Meta(pattern="^[A-Z]{3}$")] = "JPY"
+    locale: Literal["en", "ja"] = "en"
+    """The language of mails for orders that name none."""
+    smtp_url: str = "smtp://127.0.0.1:1025"
+    """`smtp://[user:password@]host[:port]`, or `null:` to record mails without sending."""
+    mail_from: str = "Quadrille <shop@quadrille.example>"
+
+    carrier: Literal["simulated"] = "simulated"
+    carrier_success_rate: Share = 0.9
+    carrier_min_seconds: Seconds = 3
+    carrier_max_seconds: Seconds = 7
+    carrier_outage_rate: Share = 0
+    """The share of booking attempts that find the carrier unreachable, and are tried again."""
+    carrier_attempts: Annotated[int, msgspec.Meta(ge=1)] = 8
+    carrier_seed: str = "quadrille"
+
+    deadline_seconds: Annotated[float, msgspec.Meta(gt=0)] = 900
+    """An order without progress for so long is cancelled as EXPIRED."""
+
+    stream_max_age_seconds: Seconds = 0
+    """How long the broker keeps events; 0 is for ever. The read API rebuilds from what is kept."""
+    stream_max_bytes: Annotated[int, msgspec.Meta(ge=-1)] = -1
+    inbox_days: Annotated[int, msgspec.Meta(ge=0)] = 0
+    """How long ids of heard events are kept; 0 is for ever. Keep longer than the stream's age."""
+
+    log_format: Literal["console", "json"] = "console"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    crash_at: str | None = None
+    """A crash point, `after_commit` or `after_commit:3` for its third passing: for tests."""
+
+
+def load(environment: Mapping[str, str] | None = None) -> Settings:
+    """Read the settings; raises SettingsError naming the first that is unknown or impossible."""
+    source = os.environ if environment is None else environment
+    given = {
+        name.removeprefix(PREFIX).lower(): value
+        for name, value in source.items()
+        if name.startswith(PREFIX)
+    }
+    for name in given:
+        if name not in Settings.__struct_fields__:
+            raise SettingsError(_unknown(name))
+    try:
+        settings = msgspec.convert(given, Settings, strict=False, dec_hook=_decode_path)
+    except msgspec.ValidationError as error:
+        reason, _, path = str(error).partition(" - at `$.")
+        message = f"{PREFIX}{path.rstrip('`').upper()}: {reason}"
+        raise SettingsError(message) from error
+    if settings.carrier_min_seconds > settings.carrier_max_seconds:
+        message = f"{PREFIX}CARRIER_MIN_SECONDS is greater than {PREFIX}CARRIER_MAX_SECONDS"
+        raise SettingsError(message)
+    return settings
+
+
+def _unknown(name: str) -> str:
+    near = difflib.get_close_matches(name, Settings.__struct_fields__, n=1)
+    hint = f"; did you mean {PREFIX}{near[0].upper()}?" if near else ""
+    return f"{PREFIX}{name.upper()} is not a setting{hint}"
+
+
+def _decode_path(wanted: type, value: object) -> object:
+    if wanted is Path and isinstance(value, str):
+        return Path(value)
+    raise NotImplementedError

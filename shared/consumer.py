@@ -1,0 +1,107 @@
+"""Broker → the service's database: fetch, read, hand over, and acknowledge only what is durable."""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Sequence
+
+import nats.errors
+import structlog
+from nats.aio.msg import Msg
+from nats.js import JetStreamContext
+
+from shared.batch import Message
+from shared.broker import TROUBLE, Broker
+from shared.contracts.recorded import Undecodable, decode
+from shared.crash import crash_point
+from shared.dead_letter import Unreadable
+from shared.writer import INFRASTRUCTURE, StorageUnavailable
+
+MOST_AT_ONCE = 256
+FETCH_SECONDS = 5
+FIRST_PAUSE_SECONDS = 0.1
+LONGEST_PAUSE_SECONDS = 5.0
+
+log = structlog.get_logger()
+
+
+class Consumer:
+    """Hands every event of the service's durable to `deliver`, in batches, at least once.
+
+    `deliver` returns when the events are durable; whatever of the broker or the database fails, the loop
+    waits with growing pauses and nothing is skipped.
+    """
+
+    def __init__(
+        self,
+        broker: Broker,
+        durable: str,
+        subjects: Sequence[str],
+        database_id: str,
+        deliver: Callable[[Sequence[Message]], Awaitable[None]],
+    ) -> None:
+        self._broker = broker
+        self._durable = durable
+        self._subjects = subjects
+        self._database_id = database_id
+        self._deliver = deliver
+        self._pause = FIRST_PAUSE_SECONDS
+        self.waiting_for: str | None = "its consumer"
+        """What keeps it from hearing, for people; None when it hears."""
+
+    async def run(self) -> None:
+        """Consume for ever; connects to the broker first."""
+        await self._broker.connect()
+        while True:
+            self._broker.reconnected.clear()
+            try:
+                await self._broker.ensure_stream()
+                subscription = await self._broker.bind(
+                    self._durable, self._subjects, self._database_id
+                )
+                self.waiting_for = None
+                await self._consume(subscription)
+            except TROUBLE as error:
+                self.waiting_for = f"the broker: {str(error) or type(error).__name__}"
+                log.warning("consumer.waits", reason=self.waiting_for)
+                await self._back_off()
+
+    async def _consume(self, subscription: JetStreamContext.PullSubscription) -> None:
+        """Fetch and handle until the connection is a new one; raises what the broker raises."""
+        try:
+            while not self._broker.reconnected.is_set():
+                try:
+                    messages = await subscription.fetch(MOST_AT_ONCE, timeout=FETCH_SECONDS)
+                except nats.errors.TimeoutError:  # nothing new, which is no trouble
+                    continue
+                await self._handle(messages)
+                self._pause = FIRST_PAUSE_SECONDS
+        finally:
+            with contextlib.suppress(*TROUBLE):
+                await subscription.unsubscribe()
+
+    async def _handle(self, messages: list[Msg]) -> None:
+        read = [_read(message) for message in messages]
+        while True:
+            try:
+                await self._deliver(read)
+                break
+            except (*INFRASTRUCTURE, StorageUnavailable) as error:
+                self.waiting_for = f"the database: {error}"
+                log.warning("consumer.waits", reason=self.waiting_for)
+                await self._back_off()
+        self.waiting_for = None
+        crash_point("after_handling")
+        for message in messages:
+            await message.ack()
+        crash_point("after_ack")
+
+    async def _back_off(self) -> None:
+        await asyncio.sleep(self._pause)
+        self._pause = min(self._pause * 2, LONGEST_PAUSE_SECONDS)
+
+
+def _read(message: Msg) -> Message:
+    try:
+        return decode(message.subject, message.data)
+    except Undecodable as error:
+        return Unreadable(subject=message.subject, body=message.data, error=str(error))

@@ -1,0 +1,125 @@
+"""Every event of the shop, by its one emitter; how an event is named, carried and upgraded."""
+
+from shared.contracts.anyone import EventDeadLettered, EventRedriven
+from shared.contracts.event import Event, Id, Line, Money, Quantity, entity_id
+from shared.contracts.inventory import (
+    FailedItem,
+    ProductCreated,
+    ProductDeleted,
+    ProductUpdated,
+    StockAdded,
+    StockAdjusted,
+    StockDeducted,
+    StockReleased,
+    StockReservationFailed,
+    StockReserved,
+)
+from shared.contracts.notifier import NotificationFailed, NotificationSent, NotificationSkipped
+from shared.contracts.order import (
+    OrderCancellationRequested,
+    OrderCancelled,
+    OrderCompleted,
+    OrderConfirmed,
+    OrderCreated,
+    OrderFailed,
+    OrderItem,
+    OrderResumed,
+)
+from shared.contracts.shipping import (
+    ShipmentCancellationRefused,
+    ShipmentCancelled,
+    ShipmentCompleted,
+    ShipmentFailed,
+    ShipmentInitiated,
+)
+
+ORDER = (
+    OrderCreated,
+    OrderConfirmed,
+    OrderCompleted,
+    OrderCancelled,
+    OrderFailed,
+    OrderCancellationRequested,
+    OrderResumed,
+)
+INVENTORY = (
+    ProductCreated,
+    ProductUpdated,
+    ProductDeleted,
+    StockAdded,
+    StockAdjusted,
+    StockReserved,
+    StockReservationFailed,
+    StockReleased,
+    StockDeducted,
+)
+SHIPPING = (
+    ShipmentInitiated,
+    ShipmentCompleted,
+    ShipmentFailed,
+    ShipmentCancelled,
+    ShipmentCancellationRefused,
+)
+NOTIFIER = (NotificationSent, NotificationFailed, NotificationSkipped)
+ANYONE = (EventDeadLettered, EventRedriven)
+
+EVENT_TYPES: dict[str, type[Event]] = {
+    event_type.__name__: event_type
+    for event_type in (*ORDER, *INVENTORY, *SHIPPING, *NOTIFIER, *ANYONE)
+}
+
+EMITTERS: dict[type[Event], str] = {
+    event_type: source
+    for source, event_types in (
+        ("order", ORDER),
+        ("inventory", INVENTORY),
+        ("shipping", SHIPPING),
+        ("notifier", NOTIFIER),
+    )
+    for event_type in event_types
+}
+"""Who alone may say it; what `ANYONE` may say is not listed."""
+
+__all__ = [
+    "ANYONE",
+    "EMITTERS",
+    "EVENT_TYPES",
+    "INVENTORY",
+    "NOTIFIER",
+    "ORDER",
+    "SHIPPING",
+    "Event",
+    "EventDeadLettered",
+    "EventRedriven",
+    "FailedItem",
+    "Id",
+    "Line",
+    "Money",
+    "NotificationFailed",
+    "NotificationSent",
+    "NotificationSkipped",
+    "OrderCancellationRequested",
+    "OrderCancelled",
+    "OrderCompleted",
+    "OrderConfirmed",
+    "OrderCreated",
+    "OrderFailed",
+    "OrderItem",
+    "OrderResumed",
+    "ProductCreated",
+    "ProductDeleted",
+    "ProductUpdated",
+    "Quantity",
+    "ShipmentCancellationRefused",
+    "ShipmentCancelled",
+    "ShipmentCompleted",
+    "ShipmentFailed",
+    "ShipmentInitiated",
+    "StockAdded",
+    "StockAdjusted",
+    "StockDeducted",
+    "StockReleased",
+    "StockReservationFailed",
+    "StockReserved",
+    "entity_id",
+]

@@ -1,0 +1,38 @@
+"""What the notifier says of the mails it owes."""
+
+from typing import ClassVar
+
+from shared.contracts.event import Event, Id
+
+
+class NotificationSent(Event, frozen=True, kw_only=True):
+    """The mail server took the mail. `recipient` is masked: `j***@example.com`."""
+
+    KEY: ClassVar[str] = "order_id"
+
+    notification_id: Id
+    order_id: Id
+    template: str
+    recipient: str
+
+
+class NotificationFailed(Event, frozen=True, kw_only=True):
+    """The mail was given up after a day of trying, or refused for good."""
+
+    KEY: ClassVar[str] = "order_id"
+
+    notification_id: Id
+    order_id: Id
+    template: str
+    recipient: str
+    error: str
+
+
+class NotificationSkipped(Event, frozen=True, kw_only=True):
+    """Nobody to write to: neither the order nor its customer has an address."""
+
+    KEY: ClassVar[str] = "order_id"
+
+    notification_id: Id
+    order_id: Id
+    template: str

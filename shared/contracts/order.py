@@ -1,0 +1,89 @@
+"""What the order service says."""
+
+from typing import ClassVar, Literal
+
+import msgspec
+
+from shared.contracts.event import Event, Id, Money, Quantity
+from shared.contracts.inventory import FailedItem
+
+
+class OrderItem(
+    msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True
+):
+    """One line of an order at the price it was accepted for, in the currency's minor unit."""
+
+    product_id: Id
+    name: str | None = None
+    quantity: Quantity
+    price: Money
+
+
+class OrderCreated(Event, frozen=True, kw_only=True):
+    """A customer asked for goods; nothing is held yet."""
+
+    KEY: ClassVar[str] = "order_id"
+
+    order_id: Id
+    user_id: str
+    email: str | None = None
+    locale: str | None = None
+    items: tuple[OrderItem, ...]
+    total_amount: int
+    currency: str
+    shipping_address: dict[str, str] | None = None
+
+
+class OrderConfirmed(Event, frozen=True, kw_only=True):
+    """The stock is held; the order awaits its shipment."""
+
+    KEY: ClassVar[str] = "order_id"
+
+    order_id: Id
+
+
+class OrderCompleted(Event, frozen=True, kw_only=True):
+    """The goods are delivered."""
+
+    KEY: ClassVar[str] = "order_id"
+
+    order_id: Id
+    tracking_number: str
+
+
+class OrderCancelled(Event, frozen=True, kw_only=True):
+    """The order ended without a shipment; nothing is held, nothing is charged."""
+
+    KEY: ClassVar[str] = "order_id"
+
+    order_id: Id
+    reason: Literal["NO_STOCK", "CUSTOMER", "EXPIRED"]
+    failed_items: tuple[FailedItem, ...] = ()
+
+
+class OrderFailed(Event, frozen=True, kw_only=True):
+    """The shipment failed, and with it the order."""
+
+    KEY: ClassVar[str] = "order_id"
+
+    order_id: Id
+    reason: str
+
+
+class OrderCancellationRequested(Event, frozen=True, kw_only=True):
+    """Somebody, or the clock, wants the order stopped. Shipping alone decides."""
+
+    KEY: ClassVar[str] = "order_id"
+
+    order_id: Id
+    reason: Literal["CUSTOMER", "EXPIRED"]
+    note: str | None = None
+
+
+class OrderResumed(Event, frozen=True, kw_only=True):
+    """Shipping refused the cancellation; the order goes on from where it was."""
+
+    KEY: ClassVar[str] = "order_id"
+
+    order_id: Id
+    reason: str

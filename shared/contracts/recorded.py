@@ -1,0 +1,145 @@
+"""An event with its place and its cause, and its CloudEvents form on the wire."""
+
+from datetime import datetime
+from functools import cache
+from typing import Any
+
+import msgspec
+
+from shared.contracts import EVENT_TYPES
+from shared.contracts.event import Event, entity_id
+from shared.contracts.subjects import subject_of
+from shared.contracts.upcasters import upcast
+
+CONTENT_TYPE = "application/cloudevents+json"
+
+
+class Undecodable(Exception):  # noqa: N818 - read as "the message is undecodable"
+    """The message is not an event we know, and says why."""
+
+
+class Recorded(msgspec.Struct, frozen=True, kw_only=True):
+    """An event as its emitter's log holds it: (source, position) is its place, event_id its identity."""
+
+    event_id: str
+    source: str
+    position: int
+    event: Event
+    recorded_at: datetime
+    correlation_id: str
+    causation_id: str | None = None
+    traceparent: str | None = None
+
+    @property
+    def event_type(self) -> str:
+        """The event's name, as the contract spells it."""
+        return type(self.event).__name__
+
+    @property
+    def key(self) -> str:
+        """The entity the event is about: events of one key keep their order."""
+        return entity_id(self.event)
+
+    @property
+    def subject(self) -> str:
+        """Where it travels."""
+        return subject_of(self.source, self.key, self.event_type)
+
+
+class CloudEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """CloudEvents 1.0, structured mode; attribute names are the standard's."""
+
+    specversion: str
+    id: str
+    source: str
+    type: str
+    subject: str
+    time: datetime
+    sequence: str
+    """The position in the source's log, zero-padded so that it also sorts as text."""
+    correlationid: str
+    causationid: str | None = None
+    traceparent: str | None = None
+    dataschema: str
+    data: msgspec.Raw
+
+
+def encode(recorded: Recorded) -> bytes:
+    """The one line of JSON that travels."""
+    return msgspec.json.encode(
+        CloudEvent(
+            specversion="1.0",
+            id=recorded.event_id,
+            source=recorded.source,
+            type=recorded.event_type,
+            subject=recorded.key,
+            time=recorded.recorded_at,
+            sequence=f"{recorded.position:012d}",
+            correlationid=recorded.correlation_id,
+            causationid=recorded.causation_id,
+            traceparent=recorded.traceparent,
+            dataschema=_schema(recorded.event_type, recorded.event.SCHEMA_VERSION),
+            data=msgspec.Raw(msgspec.json.encode(recorded.event)),
+        )
+    )
+
+
+def decode(subject: str, body: bytes) -> Recorded:
+    """Read what `encode` wrote, or what an older version of it wrote.
+
+    Raises Undecodable when the body is no CloudEvent, names an unknown type or version, does not fit
+    its schema, or travels under a subject that is not its own (an emitter may speak for itself only).
+    """
+    try:
+        envelope = _read_envelope(body)
+        recorded = Recorded(
+            event_id=envelope.id,
+            source=envelope.source,
+            position=int(envelope.sequence),
+            event=decode_data(envelope.type, _version(envelope.dataschema), envelope.data),
+            recorded_at=envelope.time,
+            correlation_id=envelope.correlationid,
+            causation_id=envelope.causationid,
+            traceparent=envelope.traceparent,
+        )
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise Undecodable(str(error)) from error
+    if recorded.subject != subject:
+        message = f"came as {subject} but says it is {recorded.subject}"
+        raise Undecodable(message)
+    return recorded
+
+
+def decode_data(event_type: str, version: int, data: msgspec.Raw | bytes | str) -> Event:
+    """The event in `data`, lifted to its present schema version.
+
+    Raises Undecodable for a type or version we do not know, msgspec.ValidationError for a bad shape.
+    """
+    known = EVENT_TYPES.get(event_type)
+    if known is None:
+        message = f"unknown event type {event_type!r}"
+        raise Undecodable(message)
+    if version == known.SCHEMA_VERSION:
+        return _decoder(known).decode(data)
+    try:
+        raw: dict[str, Any] = msgspec.json.decode(data)
+        return msgspec.convert(upcast(event_type, version, raw, known.SCHEMA_VERSION), known)
+    except KeyError as error:
+        message = f"unknown schema version {version} of {event_type}"
+        raise Undecodable(message) from error
+
+
+_read_envelope = msgspec.json.Decoder(CloudEvent).decode
+
+
+@cache
+def _decoder(event_type: type[Event]) -> msgspec.json.Decoder[Event]:
+    return msgspec.json.Decoder(event_type)
+
+
+def _schema(event_type: str, version: int) -> str:
+    return f"urn:quadrille:event:{event_type}:{version}"
+
+
+def _version(dataschema: str) -> int:
+    return int(dataschema.rpartition(":")[2])

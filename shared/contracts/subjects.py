@@ -1,0 +1,25 @@
+"""Where an event travels: `shop.<source>.<entity id>.<event_in_snake_case>`."""
+
+import re
+
+from shared.contracts.event import Event
+
+STREAM = "SHOP"
+EVERYTHING = "shop.>"
+
+_WORD_START = re.compile(r"(?<!^)(?=[A-Z])")
+
+
+def event_token(event_type: str) -> str:
+    """`StockReserved` is `stock_reserved` in a subject."""
+    return _WORD_START.sub("_", event_type).lower()
+
+
+def subject_of(source: str, entity: str, event_type: str) -> str:
+    """The one subject on which this event may appear."""
+    return f"shop.{source}.{entity}.{event_token(event_type)}"
+
+
+def subject_of_every(source: str, event_type: type[Event]) -> str:
+    """The filter for one kind of event, whomever it is about."""
+    return f"shop.{source}.*.{event_token(event_type.__name__)}"

@@ -1,0 +1,41 @@
+"""Named places where a test can make the process die as by `kill -9`."""
+
+import os
+
+POINTS = (
+    "before_commit",
+    "after_commit",
+    "after_publish",
+    "after_marking",
+    "after_handling",
+    "after_ack",
+    "after_smtp_accepted",
+)
+
+EXIT_CODE = 86
+
+_armed: dict[str, int] = {}
+
+
+def arm(crash_at: str | None) -> None:
+    """Die at the named point: `after_commit`, or `after_commit:3` for its third passing.
+
+    Raises ValueError for a point that does not exist.
+    """
+    _armed.clear()
+    if crash_at is None:
+        return
+    point, _, passing = crash_at.partition(":")
+    if point not in POINTS or not (passing or "1").isdigit():
+        message = f"{crash_at!r} is no crash point; there are {', '.join(POINTS)}"
+        raise ValueError(message)
+    _armed[point] = int(passing or 1)
+
+
+def crash_point(point: str) -> None:
+    """Here the process may die without a word."""
+    if point not in _armed:
+        return
+    _armed[point] -= 1
+    if _armed[point] <= 0:
+        os._exit(EXIT_CODE)

@@ -1,0 +1,155 @@
+"""The service's own database: engines, tables of the chassis, and the SQL two dialects spell differently."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, TypeVar, cast
+
+import msgspec
+from sqlalchemy import (
+    Connection,
+    Dialect,
+    MetaData,
+    Table,
+    Text,
+    TypeDecorator,
+    event,
+    select,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from shared.config import Settings
+
+T = TypeVar("T")
+
+Rows = list[dict[str, Any]]
+
+CHASSIS = MetaData()
+"""The tables that every service has: event_log, inbox, dead_letter, task, idempotency_key, about."""
+
+
+class UtcTime(TypeDecorator[datetime]):
+    """RFC 3339 UTC text of one width: readable with any tool, and sorting as time does."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> str | None:  # noqa: ARG002
+        """2026-11-20T23:05:10.000000Z."""
+        return None if value is None else f"{value.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        """Aware, in UTC."""
+        return None if value is None else datetime.fromisoformat(value)
+
+
+class Json(TypeDecorator[Any]):
+    """A value as JSON text."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: object, dialect: Dialect) -> str | None:  # noqa: ARG002
+        """Compact, camelCase as the structs say."""
+        return None if value is None else msgspec.json.encode(value).decode()
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> Any:  # noqa: ANN401, ARG002
+        """Plain lists and dicts."""
+        return None if value is None else msgspec.json.decode(value)
+
+
+def database_url(service: str, settings: Settings) -> str:
+    """The service's SQLAlchemy URL: its own file under the data directory unless one is given."""
+    return settings.database_url or f"sqlite+aiosqlite:///{settings.data_dir / service}.db"
+
+
+def open_engine(url: str) -> AsyncEngine:
+    """An engine whose every transaction takes the write lock at once, so none fails half-way for it.
+
+    SQLite runs in WAL mode with an fsync at every commit.
+    """
+    engine = create_async_engine(url)
+    if engine.dialect.name == "sqlite":
+        event.listen(engine.sync_engine, "connect", _prepare_sqlite)
+        event.listen(engine.sync_engine, "begin", _begin_immediate)
+    return engine
+
+
+def open_read_engine(url: str) -> AsyncEngine:
+    """An engine for queries: a snapshot of its own, never waiting for the writer."""
+    engine = create_async_engine(url)
+    if engine.dialect.name == "sqlite":
+        event.listen(engine.sync_engine, "connect", _prepare_sqlite)
+        event.listen(engine.sync_engine, "begin", _begin_deferred)
+    return engine
+
+
+async def create_tables(engine: AsyncEngine, tables: MetaData) -> None:
+    """Make what is missing."""
+    async with engine.begin() as connection:
+        await connection.run_sync(tables.create_all)
+
+
+def upsert(connection: Connection, table: Table, rows: Rows) -> None:
+    """Insert the rows, replacing those whose primary key is there already."""
+    if not rows:
+        return
+    insert = _insert(connection, table)
+    keys = [column.name for column in table.primary_key]
+    changes = {name: insert.excluded[name] for name in rows[0] if name not in keys}
+    connection.execute(insert.on_conflict_do_update(index_elements=keys, set_=changes), rows)
+
+
+def insert_missing(connection: Connection, table: Table, rows: Rows) -> None:
+    """Insert the rows whose primary key is not there yet."""
+    if rows:
+        connection.execute(_insert(connection, table).on_conflict_do_nothing(), rows)
+
+
+def insert_all(connection: Connection, table: Table, rows: Rows) -> None:
+    """Insert the rows; one that is there already is an error."""
+    if rows:
+        connection.execute(table.insert(), rows)
+
+
+def changed(before: Mapping[str, T], after: Mapping[str, T]) -> list[T]:
+    """The entities that `after` has anew or otherwise; unchanged ones are the very same object."""
+    return [entity for key, entity in after.items() if before.get(key) is not entity]
+
+
+def select_in(
+    connection: Connection, table: Table, column: str, values: Sequence[str]
+) -> Sequence[Any]:
+    """The rows whose `column` is one of `values`; none asks nothing."""
+    if not values:
+        return []
+    return connection.execute(select(table).where(table.c[column].in_(values))).all()
+
+
+def _insert(connection: Connection, table: Table) -> sqlite.Insert:
+    if connection.dialect.name == "postgresql":
+        return cast("sqlite.Insert", postgresql.insert(table))
+    return sqlite.insert(table)
+
+
+def _prepare_sqlite(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
+    connection.isolation_level = None  # type: ignore[attr-defined]  # we say BEGIN ourselves
+    cursor = connection.cursor()
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        "foreign_keys=ON",
+        "busy_timeout=5000",
+    ):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_immediate(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _begin_deferred(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN")

@@ -1,0 +1,112 @@
+"""Events given up and kept: what could not be decoded or decided, and what waits behind it.
+
+While a key has a row here, its later events join the queue in order; all other keys flow on.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from datetime import datetime
+from enum import StrEnum
+
+import msgspec
+from sqlalchemy import Column, Connection, Index, Integer, Table, Text, bindparam, select
+
+from shared.contracts.recorded import Recorded, encode
+from shared.database import CHASSIS, UtcTime, insert_all
+
+
+class Status(StrEnum):
+    """Why the row is here."""
+
+    PARKED = "PARKED"
+    """Its rule raised: the head of its key's queue."""
+    WAITING = "WAITING"
+    """Came after a parked event of the same key."""
+    UNDECODABLE = "UNDECODABLE"
+    """Nobody can say which key it belongs to; holds nothing up."""
+
+
+class Unreadable(msgspec.Struct, frozen=True, kw_only=True):
+    """A message that is no event of ours."""
+
+    subject: str
+    body: bytes
+    error: str
+
+    @property
+    def event_id(self) -> str:
+        """A name made of what it says, so that the same rubbish sent twice is kept once."""
+        return f"sha256-{hashlib.sha256(self.subject.encode() + self.body).hexdigest()[:32]}"
+
+
+class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
+    """A message as it came, and why it was given up."""
+
+    event_id: str
+    event_type: str | None
+    key: str | None
+    status: Status
+    subject: str
+    body: str
+    error: str
+
+
+DEAD_LETTER = Table(
+    "dead_letter",
+    CHASSIS,
+    Column("dead_letter_id", Integer, primary_key=True),
+    Column("event_id", Text, nullable=False, unique=True),
+    Column("event_type", Text),
+    Column("key", Text),
+    Column("status", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("error", Text, nullable=False),
+    Column("dead_lettered_at", UtcTime, nullable=False),
+)
+Index("dead_letter_key", DEAD_LETTER.c.key)
+
+_PARKED = (
+    select(DEAD_LETTER.c.key)
+    .where(DEAD_LETTER.c.key.in_(bindparam("keys", expanding=True)))
+    .distinct()
+)
+
+
+def parked_keys(connection: Connection, keys: Sequence[str]) -> set[str]:
+    """Which of these keys have a queue."""
+    if not keys:
+        return set()
+    return set(connection.execute(_PARKED, {"keys": keys}).scalars())
+
+
+def given_up(heard: Recorded, status: Status, error: str) -> DeadLetter:
+    """The row for an event that was read but not handled."""
+    return DeadLetter(
+        event_id=heard.event_id,
+        event_type=heard.event_type,
+        key=heard.key,
+        status=status,
+        subject=heard.subject,
+        body=encode(heard).decode(),
+        error=error,
+    )
+
+
+def unreadable(message: Unreadable) -> DeadLetter:
+    """The row for a message that is no event of ours."""
+    return DeadLetter(
+        event_id=message.event_id,
+        event_type=None,
+        key=None,
+        status=Status.UNDECODABLE,
+        subject=message.subject,
+        body=message.body.decode(errors="backslashreplace"),
+        error=message.error,
+    )
+
+
+def keep(connection: Connection, letters: Sequence[DeadLetter], at: datetime) -> None:
+    """Write them down."""
+    rows = [{**msgspec.structs.asdict(letter), "dead_lettered_at": at} for letter in letters]
+    insert_all(connection, DEAD_LETTER, rows)

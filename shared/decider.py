@@ -1,0 +1,51 @@
+"""A service's rules as pure functions: what its writer needs to know of it."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from sqlalchemy import Connection
+
+from shared.contracts import Event
+from shared.contracts.recorded import Recorded
+from shared.task import Change
+
+
+State = TypeVar("State")
+Command = TypeVar("Command")
+
+
+class Reaction(NamedTuple):
+    """A kind of event heard, and the command it makes of itself."""
+
+    event_type: type[Event]
+    command_for: Callable[[Any], Any] | None
+
+
+def on(event_type: type[Event], command_for: Callable[[Any], Any] | None = None) -> Reaction:
+    """React to `event_type` with the command that `command_for(event)` returns.
+
+    Without a command, the event is only remembered: `evolve` sees it.
+    """
+    return Reaction(event_type, command_for)
+
+
+class Decider(NamedTuple, Generic[State, Command]):
+    """How one service decides. `State` is frozen and holds what a batch of commands touches."""
+
+    load: Callable[[Connection, Sequence[Command], Sequence[Recorded]], State]
+    """Read what these commands and heard events touch, in a few SELECT … IN."""
+    decide: Callable[[State, Command], list[Event]]
+    """What happens when this is wished; raises Refused. Repeating a settled command gives []."""
+    evolve: Callable[[State, Recorded], State]
+    """The state after an event: ours, or one heard that we keep something of."""
+    save: Callable[[Connection, State, State], None]
+    """Write the rows in which `after` differs from `before`."""
+    follow_up: Callable[[State, Recorded], Iterable[Change]]
+    """What our own event makes due later."""
+    reactions: tuple[Reaction, ...]
+    """What the service hears."""
+
+
+def nothing_due(_state: object, _recorded: Recorded) -> tuple[Change, ...]:
+    """The `follow_up` of a service that has no tasks."""
+    return ()

@@ -1,0 +1,92 @@
+"""Answers kept under the caller's `Idempotency-Key`, in the transaction of the command they answer."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import msgspec
+from sqlalchemy import Column, Connection, Index, Integer, LargeBinary, Table, Text, bindparam, delete, select
+
+from shared.database import CHASSIS, UtcTime, insert_all
+
+KEPT_HOURS = 24
+
+
+class Claim(msgspec.Struct, frozen=True, kw_only=True):
+    """A caller's key for one request, whose content `fingerprint` stands for."""
+
+    caller: str
+    key: str
+    fingerprint: str
+
+    @property
+    def name(self) -> str:
+        """One key per caller: two callers may use the same word."""
+        return f"{self.caller}\n{self.key}"
+
+
+class Reply(msgspec.Struct, frozen=True, kw_only=True):
+    """The HTTP answer to a command."""
+
+    status: int
+    body: bytes
+    location: str | None = None
+    replayed: bool = False
+
+
+class Kept(msgspec.Struct, frozen=True, kw_only=True):
+    """An answer given before, and to what."""
+
+    fingerprint: str
+    reply: Reply
+
+
+IDEMPOTENCY_KEY = Table(
+    "idempotency_key",
+    CHASSIS,
+    Column("name", Text, primary_key=True),
+    Column("fingerprint", Text, nullable=False),
+    Column("status", Integer, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("location", Text),
+    Column("kept_at", UtcTime, nullable=False),
+)
+Index("idempotency_key_age", IDEMPOTENCY_KEY.c.kept_at)
+
+_KEPT = select(IDEMPOTENCY_KEY).where(
+    IDEMPOTENCY_KEY.c.name.in_(bindparam("names", expanding=True))
+)
+
+
+def kept(connection: Connection, claims: Sequence[Claim]) -> dict[str, Kept]:
+    """What was answered under these keys, by `Claim.name`."""
+    if not claims:
+        return {}
+    rows = connection.execute(_KEPT, {"names": [claim.name for claim in claims]})
+    return {
+        row.name: Kept(
+            fingerprint=row.fingerprint,
+            reply=Reply(status=row.status, body=row.body, location=row.location, replayed=True),
+        )
+        for row in rows
+    }
+
+
+def keep(connection: Connection, answers: Sequence[tuple[Claim, Reply]], at: datetime) -> None:
+    """Keep these for the next time the key comes."""
+    rows = [
+        {
+            "name": claim.name,
+            "fingerprint": claim.fingerprint,
+            "status": reply.status,
+            "body": reply.body,
+            "location": reply.location,
+            "kept_at": at,
+        }
+        for claim, reply in answers
+    ]
+    insert_all(connection, IDEMPOTENCY_KEY, rows)
+
+
+def forget_before(connection: Connection, moment: datetime) -> None:
+    """Drop the answers kept before `moment`."""
+    connection.execute(delete(IDEMPOTENCY_KEY).where(IDEMPOTENCY_KEY.c.kept_at < moment))

@@ -1,0 +1,36 @@
+"""The ids of events heard: what makes hearing one twice the same as hearing it once."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import Column, Connection, Index, Table, Text, bindparam, delete, select
+
+from shared.database import CHASSIS, UtcTime, insert_all
+
+INBOX = Table(
+    "inbox",
+    CHASSIS,
+    Column("event_id", Text, primary_key=True),
+    Column("heard_at", UtcTime, nullable=False),
+)
+Index("inbox_age", INBOX.c.heard_at)
+
+_SEEN = select(INBOX.c.event_id).where(INBOX.c.event_id.in_(bindparam("ids", expanding=True)))
+
+
+def seen(connection: Connection, event_ids: Sequence[str]) -> set[str]:
+    """Which of these were heard before."""
+    if not event_ids:
+        return set()
+    return set(connection.execute(_SEEN, {"ids": event_ids}).scalars())
+
+
+def remember(connection: Connection, event_ids: Sequence[str], at: datetime) -> None:
+    """From now on these were heard."""
+    rows = [{"event_id": event_id, "heard_at": at} for event_id in event_ids]
+    insert_all(connection, INBOX, rows)
+
+
+def forget_before(connection: Connection, moment: datetime) -> None:
+    """Drop the ids heard before `moment`: older than anything that can still be re-sent."""
+    connection.execute(delete(INBOX).where(INBOX.c.heard_at < moment))

@@ -1,0 +1,148 @@
+"""Errors as `application/problem+json` (RFC 9457), on every route, each with a stable `type`."""
+
+import re
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+import structlog
+from litestar import Request, Response
+from litestar.exceptions import HTTPException, ValidationException
+from litestar.openapi.datastructures import ResponseSpec
+
+from shared.refused import Refused
+from shared.writer import StorageUnavailable
+
+MEDIA_TYPE = "application/problem+json"
+TYPE_PREFIX = "urn:quadrille:problem:"
+
+log = structlog.get_logger()
+
+
+class FieldError(msgspec.Struct, frozen=True, kw_only=True):
+    """What is wrong with one field: `items[0].quantity`, `expected an integer ≥ 1`."""
+
+    field: str
+    message: str
+
+
+class Problem(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """RFC 9457; `type` is `urn:quadrille:problem:<slug>`, and extra members depend on it."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    errors: tuple[FieldError, ...] = ()
+
+
+class BadRequest(Exception):  # noqa: N818 - the HTTP word for it
+    """The request is not what the schema says; one entry for each wrong field."""
+
+    def __init__(self, *errors: FieldError) -> None:
+        super().__init__("; ".join(f"{error.field}: {error.message}" for error in errors))
+        self.errors = errors
+
+
+def problem(status: int, slug: str, detail: str, **extra: object) -> Response[dict[str, object]]:
+    """The response for one problem."""
+    body = {
+        "type": TYPE_PREFIX + slug,
+        "title": slug.replace("-", " ").capitalize(),
+        "status": status,
+        "detail": detail,
+        **extra,
+    }
+    return Response(body, status_code=status, media_type=MEDIA_TYPE)
+
+
+def responses(*statuses: int) -> dict[int, ResponseSpec]:
+    """The problems a route may answer, for its OpenAPI document."""
+    return {
+        status: ResponseSpec(
+            Problem,
+            description=HTTPStatus(status).phrase,
+            media_type=MEDIA_TYPE,
+            generate_examples=False,
+        )
+        for status in statuses
+    }
+
+
+def field_error(error: msgspec.ValidationError) -> FieldError:
+    """Say in plain words what msgspec found: first where, then what."""
+    message, _, path = str(error).partition(" - at `$")
+    field = path.rstrip("`").removeprefix(".").replace("[...]", "")
+    named = re.match(r"Object (missing required|contains unknown) field `(\w+)`", message)
+    if named:
+        kind, name = named.groups()
+        field = f"{field}.{name}" if field else name
+        return FieldError(
+            field=field, message="required" if "missing" in kind else "unknown field"
+        )
+    return FieldError(field=field or "body", message=_in_words(message))
+
+
+_WORDS = {
+    "`int`": "an integer",
+    "`float`": "a number",
+    "`str`": "a string",
+    "`bool`": "true or false",
+    "`array`": "a list",
+    "`object`": "an object",
+    "`null`": "null",
+    " >= ": " ≥ ",
+    " <= ": " ≤ ",
+    " | ": " or ",
+    "Expected": "expected",
+    "Invalid": "invalid",
+}
+
+
+def _in_words(message: str) -> str:
+    for technical, plain in _WORDS.items():
+        message = message.replace(technical, plain)
+    return message
+
+
+def _on_refused(_: Request[Any, Any, Any], refused: Refused) -> Response[dict[str, object]]:
+    return problem(refused.status, refused.problem, refused.detail, **refused.extra)
+
+
+def _on_bad_request(_: Request[Any, Any, Any], error: BadRequest) -> Response[dict[str, object]]:
+    return problem(400, "invalid-request", str(error), errors=error.errors)
+
+
+def _on_storage(_: Request[Any, Any, Any], error: StorageUnavailable) -> Response[dict[str, object]]:
+    response = problem(503, "storage-unavailable", f"nothing has happened; try again ({error})")
+    response.headers["Retry-After"] = "1"
+    return response
+
+
+def _on_http(_: Request[Any, Any, Any], error: HTTPException) -> Response[dict[str, object]]:
+    if isinstance(error, ValidationException) and error.extra:
+        found = tuple(
+            FieldError(field=str(entry.get("key", "body")), message=_in_words(entry["message"]))
+            for entry in error.extra
+            if isinstance(entry, dict)
+        )
+        bad = BadRequest(*found)
+        return problem(400, "invalid-request", str(bad), errors=found)
+    slug = HTTPStatus(error.status_code).phrase.lower().replace(" ", "-")
+    response = problem(error.status_code, slug, error.detail)
+    response.headers.update(error.headers or {})
+    return response
+
+
+def _on_bug(request: Request[Any, Any, Any], error: Exception) -> Response[dict[str, object]]:
+    log.error("request.failed", path=request.url.path, exc_info=error)
+    return problem(500, "internal-error", "this is our fault; the log knows more")
+
+
+HANDLERS: dict[int | type[Exception], Any] = {
+    Refused: _on_refused,
+    BadRequest: _on_bad_request,
+    StorageUnavailable: _on_storage,
+    HTTPException: _on_http,
+    Exception: _on_bug,
+}

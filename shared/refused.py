@@ -1,0 +1,16 @@
+"""The answer to a command that can not be carried out."""
+
+
+class Refused(Exception):  # noqa: N818 - the wish was refused; nothing went wrong
+    """Nobody but the command's caller needs to know; what others must hear is an event instead.
+
+    `problem` is the reason's stable slug, `status` its HTTP status, `detail` a sentence for people, `extra`
+    further members of the problem document.
+    """
+
+    def __init__(self, problem: str, detail: str, *, status: int = 409, **extra: object) -> None:
+        super().__init__(detail)
+        self.problem = problem
+        self.detail = detail
+        self.status = status
+        self.extra = extra

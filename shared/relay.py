@@ -1,0 +1,86 @@
+"""Event log → broker, in order. What is not acknowledged is sent again, for ever."""
+
+import asyncio
+import contextlib
+from functools import partial
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from shared import event_log
+from shared.broker import Broker
+from shared.crash import crash_point
+from shared.writer import INFRASTRUCTURE, StorageUnavailable, Writer
+
+MOST_AT_ONCE = 256
+FIRST_PAUSE_SECONDS = 0.1
+LONGEST_PAUSE_SECONDS = 5.0
+
+log = structlog.get_logger()
+
+
+class Relay:
+    """Wakes at every commit, reads what is unsent, publishes it, marks what was acknowledged."""
+
+    def __init__(self, source: str, engine: AsyncEngine, broker: Broker, writer: Writer) -> None:
+        self._source = source
+        self._engine = engine
+        self._broker = broker
+        self._writer = writer
+        self._news = asyncio.Event()
+        self._idle = asyncio.Event()
+        self.backlog = False
+        """Whether events wait that the broker does not take."""
+
+    def wake(self) -> None:
+        """There is something to send."""
+        self._idle.clear()
+        self._news.set()
+
+    async def run(self) -> None:
+        """Send for ever."""
+        pause = FIRST_PAUSE_SECONDS
+        self._news.set()
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            self._idle.clear()
+            try:
+                progressed = await self._send_some()
+            except (*INFRASTRUCTURE, StorageUnavailable) as error:
+                log.warning("relay.waits", reason=str(error))
+                progressed = False
+            self.backlog = not progressed
+            if progressed:
+                pause = FIRST_PAUSE_SECONDS
+                if not self._news.is_set():
+                    self._idle.set()
+                continue
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+            self._news.set()
+
+    async def drain(self, seconds: float) -> None:
+        """Wait until all is sent, so long at most; what is left stays in the log."""
+        if not self._broker.is_connected:
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._idle.wait()
+
+    async def _send_some(self) -> bool:
+        """Send one batch; whether all of it is acknowledged and marked."""
+        async with self._engine.begin() as connection:
+            events = await connection.run_sync(
+                event_log.unsent, source=self._source, most=MOST_AT_ONCE
+            )
+        if not events:
+            return True
+        sequences = await self._broker.publish(events)
+        crash_point("after_publish")
+        if sequences:
+            await self._writer.aside(partial(event_log.mark_sent, sequences=sequences))
+            crash_point("after_marking")
+        if len(events) == MOST_AT_ONCE:
+            self._news.set()
+        return len(sequences) == len(events)

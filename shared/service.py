@@ -1,0 +1,216 @@
+"""A service's life: its parts put together, started, watched, and stopped in order."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import Any, NoReturn
+
+import structlog
+import uvicorn
+import uvloop
+from litestar import Litestar
+from litestar.types import ControllerRouterHandler
+from sqlalchemy import MetaData
+from sqlalchemy.exc import SQLAlchemyError
+
+from shared import about, crash, telemetry
+from shared.broker import Broker
+from shared.config import Settings, SettingsError, load
+from shared.consumer import Consumer
+from shared.contracts import EMITTERS
+from shared.contracts.subjects import subject_of_every
+from shared.database import CHASSIS, create_tables, database_url, open_engine, open_read_engine
+from shared.decider import Decider
+from shared.housekeeping import Housekeeping
+from shared.jobs import Job, Jobs
+from shared.relay import Relay
+from shared.web import Commands, build_app
+from shared.writer import Writer
+
+STOP_SECONDS = 3
+
+log = structlog.get_logger()
+
+
+class Background:
+    """Loops that run beside the HTTP server; one that ends by itself ends the process."""
+
+    def __init__(self) -> None:
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    def start(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
+        """Begin a loop."""
+
+        async def loop() -> None:
+            await run()
+
+        task = asyncio.create_task(loop(), name=name)
+        task.add_done_callback(_end_process_if_broken)
+        self._tasks[name] = task
+
+    async def cancel(self, *names: str) -> None:
+        """End these loops where they wait."""
+        ending = [self._tasks.pop(name) for name in names if name in self._tasks]
+        for task in ending:
+            task.cancel()
+        await asyncio.gather(*ending, return_exceptions=True)
+
+    async def join(self, name: str) -> None:
+        """Wait until a loop that was told to stop has ended."""
+        if task := self._tasks.pop(name, None):
+            await asyncio.wait([task], timeout=STOP_SECONDS)
+
+
+class Service:
+    """The parts of a service that decides: writer, relay, consumer, jobs, on one database and one broker."""
+
+    def __init__(
+        self,
+        source: str,
+        settings: Settings,
+        decider: Decider[Any, Any],
+        tables: MetaData,
+        jobs: tuple[Job, ...] = (),
+    ) -> None:
+        self.source = source
+        self.settings = settings
+        self._tables = tables
+        self._subjects = [
+            subject_of_every(EMITTERS[reaction.event_type], reaction.event_type)
+            for reaction in decider.reactions
+        ]
+        url = database_url(source, settings)
+        self.engine = open_engine(url)
+        self.reads = open_read_engine(url)
+        self.broker = Broker(source, settings)
+        self.writer = Writer(
+            self.engine,
+            source,
+            decider,
+            on_events=lambda _: self.relay.wake(),
+            on_tasks=lambda due_at: self.jobs.wake(due_at),
+        )
+        self.relay = Relay(source, self.reads, self.broker, self.writer)
+        self.jobs = Jobs(self.reads, self.writer, jobs)
+        self.commands = Commands(self.writer)
+        self._housekeeping = Housekeeping(self.writer, settings.inbox_days)
+        self._background = Background()
+        self._consumer: Consumer | None = None
+
+    def waiting_for(self) -> list[str]:
+        """What keeps the service from its work, in words; empty when it is ready."""
+        if self._consumer is None:
+            return ["its database"]
+        reasons = [self._consumer.waiting_for] if self._consumer.waiting_for else []
+        if self.relay.backlog:
+            reasons.append("the broker to take its events")
+        return reasons
+
+    def app(self, title: str, routes: Sequence[ControllerRouterHandler]) -> Litestar:
+        """The HTTP application that starts and stops this service with itself."""
+        return build_app(
+            title,
+            routes,
+            waiting_for=self.waiting_for,
+            on_startup=self.start,
+            on_shutdown=self.stop,
+        )
+
+    async def start(self) -> None:
+        """Open the database, then start every part; none of them needs the broker to be up."""
+        for tables in (CHASSIS, self._tables):
+            await create_tables(self.engine, tables)
+        async with self.engine.begin() as connection:
+            database_id = await connection.run_sync(about.database_id)
+        self._consumer = Consumer(
+            self.broker, self.source, self._subjects, database_id, self.writer.hear
+        )
+        self._background.start("writer", self.writer.run)
+        self._background.start("relay", self.relay.run)
+        self._background.start("consumer", self._consumer.run)
+        self._background.start("jobs", self.jobs.run)
+        self._background.start("housekeeping", self._housekeeping.run)
+        log.info("service.started", database=str(self.engine.url))
+
+    async def stop(self) -> None:
+        """Hear nothing more, finish what was taken, send what can be sent, close."""
+        await self._background.cancel("consumer", "jobs", "housekeeping")
+        await self.relay.drain(STOP_SECONDS)
+        await self._background.cancel("relay")
+        self.writer.stop()
+        await self._background.join("writer")
+        await self.broker.close()
+        await self.engine.dispose()
+        await self.reads.dispose()
+        log.info("service.stopped")
+
+
+def run(name: str, port_of: Callable[[Settings], int], build: Callable[[Settings], Litestar]) -> NoReturn:
+    """Run a service until SIGTERM or SIGINT; exit 0 after a clean end, 1 with one sentence otherwise."""
+    try:
+        settings = load()
+        crash.arm(settings.crash_at)
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        listening = _listen(settings.host, port_of(settings))
+    except (SettingsError, ValueError, OSError) as error:
+        sys.exit(f"{name}: {error}")
+    telemetry.configure(name, settings)
+    try:
+        uvloop.run(_serve(build(settings), listening))
+    except SQLAlchemyError as error:
+        sys.exit(f"{name}: the database can not be opened: {error}")
+    sys.exit(0)
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn, but a process that was asked to stop, and did, exits 0 instead of dying by the signal."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._ask_to_stop)
+        yield
+
+    def _ask_to_stop(self) -> None:
+        self.should_exit = True
+
+
+async def _serve(app: Litestar, listening: socket.socket) -> None:
+    server = _Server(
+        uvicorn.Config(
+            app,
+            lifespan="on",
+            log_level="warning",
+            access_log=False,
+            timeout_graceful_shutdown=STOP_SECONDS,
+        )
+    )
+    await server.serve(sockets=[listening])
+    if not server.started:
+        sys.exit(1)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A listening socket; raises OSError saying which port is taken."""
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    listening = socket.socket(family, kind, protocol)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind(address)
+    except OSError as error:
+        message = f"port {port} on {host} can not be used: {error.strerror}"
+        raise OSError(message) from error
+    listening.set_inheritable(True)
+    return listening
+
+
+def _end_process_if_broken(task: asyncio.Task[None]) -> None:
+    if task.cancelled() or task.exception() is None:
+        return
+    log.critical("part.broke", part=task.get_name(), exc_info=task.exception())
+    os._exit(1)  # everything that matters is durable; limping on would hide the fault

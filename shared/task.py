@@ -1,0 +1,147 @@
+"""Work that is due later, written in the transaction of the event that causes it.
+
+A task is known by (kind, key); scheduling it again moves it. Whoever finishes one names its `task_id`, so
+a run that was overtaken by a new schedule finishes nothing.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+from sqlalchemy import Column, Connection, Index, Integer, Table, Text, bindparam, func, select
+
+from shared.clock import new_id
+from shared.contracts.recorded import Recorded
+from shared.database import CHASSIS, Json, Rows, UtcTime, upsert
+
+
+class Schedule(msgspec.Struct, frozen=True, kw_only=True):
+    """Do this in so many seconds."""
+
+    kind: str
+    key: str
+    delay_seconds: float = 0
+    payload: dict[str, Any] = {}
+
+
+class Drop(msgspec.Struct, frozen=True, kw_only=True):
+    """Do not do it any more."""
+
+    kind: str
+    key: str
+
+
+Change = Schedule | Drop
+
+
+class Task(msgspec.Struct, frozen=True, kw_only=True):
+    """One piece of work: at its `due_at`, for the `attempts`-th time after as many failures."""
+
+    task_id: str
+    kind: str
+    key: str
+    payload: dict[str, Any]
+    due_at: datetime
+    attempts: int
+    first_due_at: datetime
+    causation_id: str | None
+    correlation_id: str
+    traceparent: str | None
+
+
+TASK = Table(
+    "task",
+    CHASSIS,
+    Column("kind", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("task_id", Text, nullable=False, unique=True),
+    Column("payload", Json, nullable=False),
+    Column("due_at", UtcTime, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("first_due_at", UtcTime, nullable=False),
+    Column("last_error", Text),
+    Column("causation_id", Text),
+    Column("correlation_id", Text, nullable=False),
+    Column("traceparent", Text),
+)
+Index("task_due", TASK.c.due_at)
+
+_FIELDS = [TASK.c[name] for name in Task.__struct_fields__]
+_DUE = (
+    select(*_FIELDS)
+    .where(TASK.c.due_at <= bindparam("now"), TASK.c.task_id.not_in(bindparam("busy", expanding=True)))
+    .order_by(TASK.c.due_at)
+    .limit(bindparam("most"))
+)
+_NEXT_DUE = select(func.min(TASK.c.due_at)).where(
+    TASK.c.task_id.not_in(bindparam("busy", expanding=True))
+)
+_DROP = TASK.delete().where(TASK.c.kind == bindparam("a_kind"), TASK.c.key == bindparam("a_key"))
+_FINISH = TASK.delete().where(TASK.c.task_id == bindparam("finished"))
+_POSTPONE = (
+    TASK.update()
+    .where(TASK.c.task_id == bindparam("postponed"))
+    .values(due_at=bindparam("until"), attempts=TASK.c.attempts + 1, last_error=bindparam("error"))
+)
+
+
+def apply(
+    connection: Connection, changes: Sequence[tuple[Change, Recorded]], now: datetime
+) -> datetime | None:
+    """Write what the events asked for; of two changes to one task the later counts.
+
+    Returns the earliest new due time.
+    """
+    last = {(change.kind, change.key): (change, cause) for change, cause in changes}
+    dropped = [
+        {"a_kind": change.kind, "a_key": change.key}
+        for change, _ in last.values()
+        if isinstance(change, Drop)
+    ]
+    if dropped:
+        connection.execute(_DROP, dropped)
+    rows: Rows = [
+        _row(change, cause, now) for change, cause in last.values() if isinstance(change, Schedule)
+    ]
+    upsert(connection, TASK, rows)
+    return min((row["due_at"] for row in rows), default=None)
+
+
+def due(connection: Connection, now: datetime, busy: Sequence[str], most: int) -> list[Task]:
+    """The tasks whose time has come, longest overdue first, but for the `busy` ones."""
+    rows = connection.execute(_DUE, {"now": now, "busy": busy, "most": most}).mappings()
+    return [Task(**row) for row in rows]
+
+
+def next_due(connection: Connection, busy: Sequence[str]) -> datetime | None:
+    """When the next of the others falls due."""
+    return connection.execute(_NEXT_DUE, {"busy": busy}).scalar()
+
+
+def finish(connection: Connection, task_ids: Sequence[str]) -> None:
+    """They are done."""
+    if task_ids:
+        connection.execute(_FINISH, [{"finished": task_id} for task_id in task_ids])
+
+
+def postpone(connection: Connection, task_id: str, until: datetime, error: str) -> None:
+    """It failed; try again then."""
+    connection.execute(_POSTPONE, {"postponed": task_id, "until": until, "error": error})
+
+
+def _row(change: Schedule, cause: Recorded, now: datetime) -> dict[str, Any]:
+    due_at = now + timedelta(seconds=change.delay_seconds)
+    return {
+        "kind": change.kind,
+        "key": change.key,
+        "task_id": new_id(),
+        "payload": change.payload,
+        "due_at": due_at,
+        "attempts": 0,
+        "first_due_at": due_at,
+        "last_error": None,
+        "causation_id": cause.event_id,
+        "correlation_id": cause.correlation_id,
+        "traceparent": cause.traceparent,
+    }

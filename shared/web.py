@@ -1,0 +1,185 @@
+"""What every HTTP API of the shop shares: strict bodies, limits, health, and commands with a durable answer."""
+
+import hashlib
+from collections.abc import Callable, Generator, Sequence
+from typing import Any, TypeVar
+
+import msgspec
+from litestar import Litestar, Request, Response, get
+from litestar.dto import AbstractDTO
+from litestar.dto.data_structures import DTOFieldDefinition
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import SwaggerRenderPlugin
+from litestar.openapi.spec import Reference, Schema
+from litestar.types import ControllerRouterHandler, LifespanHook
+from litestar.typing import FieldDefinition
+
+from shared import VERSION
+from shared.batch import Wish
+from shared.refused import Refused
+from shared.idempotency import Claim, Reply
+from shared.problem import HANDLERS, BadRequest, FieldError, field_error
+from shared.writer import Writer
+
+MOST_BODY_BYTES = 1024 * 1024
+MOST_KEY_LENGTH = 255
+
+T = TypeVar("T")
+
+
+class Body(AbstractDTO[T]):
+    """A JSON body read strictly: no coercion, no unknown fields; `dto=Body[PlaceOrder]` on a route.
+
+    Raises BadRequest naming the field.
+    """
+
+    def decode_bytes(self, value: bytes) -> T:
+        """The body as the route's struct."""
+        try:
+            return msgspec.json.decode(value, type=self.model_type)
+        except msgspec.ValidationError as error:
+            raise BadRequest(field_error(error)) from error
+        except msgspec.DecodeError as error:
+            raise BadRequest(FieldError(field="body", message=f"not JSON: {error}")) from error
+        except UnicodeDecodeError as error:
+            raise BadRequest(FieldError(field="body", message="not UTF-8")) from error
+
+    @classmethod
+    def create_for_field_definition(cls, *_: object, **__: object) -> None:
+        """Nothing to generate: msgspec reads the struct itself."""
+
+    @classmethod
+    def create_openapi_schema(
+        cls,
+        field_definition: FieldDefinition,
+        handler_id: str,  # noqa: ARG003
+        schema_creator: Any,  # noqa: ANN401 - private to Litestar
+    ) -> Reference | Schema:
+        """The struct's own schema."""
+        schema: Reference | Schema = schema_creator.for_field_definition(field_definition)
+        return schema
+
+    @classmethod
+    def generate_field_definitions(
+        cls,
+        model_type: type[Any],  # noqa: ARG003
+    ) -> Generator[DTOFieldDefinition, None, None]:
+        """None: fields are msgspec's business."""
+        yield from ()
+
+    @classmethod
+    def detect_nested_field(cls, field_definition: FieldDefinition) -> bool:  # noqa: ARG003
+        """Nested structs are msgspec's business too."""
+        return False
+
+
+class Ready(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Whether the service does its work, and if not, what it waits for."""
+
+    status: str
+    waiting_for: Sequence[str] = ()
+
+
+class Commands:
+    """Carries commands from HTTP to the writer, once for each `Idempotency-Key`."""
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+        self._in_flight: set[str] = set()
+
+    async def carry_out(
+        self,
+        request: Request[Any, Any, Any],
+        command: object,
+        answer: Callable[[Any], Reply],
+    ) -> Response[bytes]:
+        """Do it durably, and answer what `answer` makes of the state right after it.
+
+        Raises Refused, BadRequest for an unusable key, StorageUnavailable.
+        """
+        claim = await _claim(request)
+        wish = Wish(
+            command=command,
+            answer=answer,
+            claim=claim,
+            traceparent=request.headers.get("traceparent"),
+        )
+        if claim is None:
+            return _response((await self._writer.execute(wish)).reply)
+        if claim.name in self._in_flight:
+            raise Refused(
+                "request-in-flight", f"a request with Idempotency-Key {claim.key!r} is under way"
+            )
+        self._in_flight.add(claim.name)
+        try:
+            return _response((await self._writer.execute(wish)).reply)
+        finally:
+            self._in_flight.discard(claim.name)
+
+
+def reply(status: int, content: object, *, location: str | None = None) -> Reply:
+    """The answer to a command, ready to be kept under its key."""
+    return Reply(status=status, body=msgspec.json.encode(content), location=location)
+
+
+def build_app(
+    title: str,
+    routes: Sequence[ControllerRouterHandler],
+    *,
+    waiting_for: Callable[[], list[str]],
+    on_startup: LifespanHook,
+    on_shutdown: LifespanHook,
+) -> Litestar:
+    """The service's ASGI application, with health routes, OpenAPI at `/schema` and problem details."""
+
+    @get("/health/live", tags=["health"], sync_to_thread=False)
+    def live() -> Ready:
+        """Answers as long as the process runs."""
+        return Ready(status="live")
+
+    @get("/health/ready", tags=["health"], sync_to_thread=False)
+    def ready() -> Response[Ready]:
+        """200 when the service does its work; 503 with what it waits for."""
+        reasons = waiting_for()
+        if reasons:
+            return Response(Ready(status="waiting", waiting_for=reasons), status_code=503)
+        return Response(Ready(status="ready"))
+
+    return Litestar(
+        route_handlers=[live, ready, *routes],
+        exception_handlers=HANDLERS,
+        request_max_body_size=MOST_BODY_BYTES,
+        openapi_config=OpenAPIConfig(
+            title=title,
+            version=VERSION,
+            use_handler_docstrings=True,
+            render_plugins=[SwaggerRenderPlugin()],
+        ),
+        on_startup=[on_startup],
+        on_shutdown=[on_shutdown],
+    )
+
+
+async def _claim(request: Request[Any, Any, Any]) -> Claim | None:
+    key = request.headers.get("idempotency-key")
+    if key is None:
+        return None
+    if not 1 <= len(key) <= MOST_KEY_LENGTH or not key.isprintable():
+        raise BadRequest(
+            FieldError(field="Idempotency-Key", message="expected 1 to 255 printable characters")
+        )
+    content = hashlib.sha256(f"{request.method} {request.url.path}\n".encode())
+    content.update(await request.body())
+    caller = request.client.host if request.client else ""
+    return Claim(caller=caller, key=key, fingerprint=content.hexdigest())
+
+
+def _response(answer: Reply | None) -> Response[bytes]:
+    if answer is None:
+        return Response(b"", status_code=204)
+    headers = {"Location": answer.location} if answer.location else {}
+    if answer.replayed:
+        headers["Idempotent-Replayed"] = "true"
+    return Response(
+        answer.body, status_code=answer.status, headers=headers, media_type="application/json"
+    )

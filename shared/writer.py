@@ -1,0 +1,226 @@
+"""The only hand that changes the service's database: whatever waits goes into one transaction.
+
+One event alone is fast; a thousand share one fsync. If the commit fails, nothing has happened.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple, TypeVar
+
+import structlog
+from sqlalchemy import Connection
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from shared.batch import Message, Outcome, Wish, carry_out
+from shared.contracts.recorded import Recorded
+from shared.crash import crash_point
+from shared.decider import Decider
+from shared.refused import Refused
+from shared.idempotency import Reply
+
+MOST_AT_ONCE = 512
+"""Messages and commands in one transaction: bounds the time that the first of them waits."""
+
+INFRASTRUCTURE = (OperationalError, InterfaceError, PoolTimeout, OSError)
+
+T = TypeVar("T")
+
+log = structlog.get_logger()
+
+
+class StorageUnavailable(Exception):  # noqa: N818 - says what is the case, not what went wrong
+    """The database did not take the change; nothing has happened, and it may be tried again."""
+
+
+class Committed(NamedTuple):
+    """A command's answer, and the log position by which its events are visible."""
+
+    reply: Reply | None
+    position: int
+
+
+class _Heard(NamedTuple):
+    messages: Sequence[Message]
+    done: asyncio.Future[None]
+
+
+class _Asked(NamedTuple):
+    wish: Wish
+    done: asyncio.Future[Committed]
+
+
+class _Aside(NamedTuple):
+    work: Callable[[Connection], Any]
+    done: asyncio.Future[Any]
+
+
+_Entry = _Heard | _Asked | _Aside
+
+
+class Writer:
+    """Takes commands, heard events and small side jobs; commits them in batches, in order of arrival."""
+
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        source: str,
+        decider: Decider[Any, Any],
+        *,
+        on_events: Callable[[list[Recorded]], None],
+        on_tasks: Callable[[datetime], None],
+    ) -> None:
+        self._engine = engine
+        self._source = source
+        self._decider = decider
+        self._on_events = on_events
+        self._on_tasks = on_tasks
+        self._queue: deque[_Entry] = deque()
+        self._arrived = asyncio.Event()
+        self._stopping = False
+
+    async def execute(self, wish: Wish) -> Committed:
+        """Carry out a command durably. Raises Refused, or StorageUnavailable."""
+        return await self._enqueue(_Asked(wish, _future()))
+
+    async def hear(self, messages: Sequence[Message]) -> None:
+        """Handle events durably, each once. Raises StorageUnavailable: hear them again later."""
+        await self._enqueue(_Heard(messages, _future()))
+
+    async def aside(self, work: Callable[[Connection], T]) -> T:
+        """Run a small change of the chassis's own tables in the next transaction."""
+        return await self._enqueue(_Aside(work, _future()))
+
+    async def run(self) -> None:
+        """Commit until stopped; what was taken is finished first."""
+        while self._queue or not self._stopping:
+            if not self._queue:
+                self._arrived.clear()
+                await self._arrived.wait()
+                continue
+            await self._settle(self._take())
+
+    def stop(self) -> None:
+        """Finish what waits, then end `run`."""
+        self._stopping = True
+        self._arrived.set()
+
+    async def _enqueue(self, entry: _Entry) -> Any:  # noqa: ANN401 - the future of each entry is typed
+        if self._stopping:
+            raise StorageUnavailable
+        self._queue.append(entry)
+        self._arrived.set()
+        return await entry.done
+
+    def _take(self) -> list[_Entry]:
+        taken: list[_Entry] = []
+        size = 0
+        while self._queue and size < MOST_AT_ONCE:
+            entry = self._queue.popleft()
+            size += len(entry.messages) if isinstance(entry, _Heard) else 1
+            taken.append(entry)
+        return taken
+
+    async def _settle(self, entries: list[_Entry]) -> None:
+        """Commit the entries together; if that fails for one's own fault, each alone."""
+        try:
+            await self._commit(entries)
+        except INFRASTRUCTURE as error:
+            log.warning("batch.rolled_back", entries=len(entries), error=str(error))
+            _fail(entries, StorageUnavailable(str(error)))
+        except Exception as error:  # noqa: BLE001 - some rule raised; whose is found by going one by one
+            if len(entries) > 1:
+                for entry in entries:
+                    await self._settle([entry])
+            else:
+                await self._settle_faulty(entries[0], error)
+
+    async def _settle_faulty(self, entry: _Entry, error: Exception) -> None:
+        if not isinstance(entry, _Heard):
+            log.error("command.failed", exc_info=error)
+            _fail([entry], error)
+        elif len(entry.messages) > 1:
+            await self._hear_one_by_one(entry)
+        else:
+            log.error("event.dead_lettered", event_id=entry.messages[0].event_id, exc_info=error)
+            try:
+                await self._commit([entry], poison=f"{type(error).__name__}: {error}")
+            except Exception as again:  # noqa: BLE001 - not even giving up was possible
+                _fail([entry], StorageUnavailable(str(again)))
+
+    async def _hear_one_by_one(self, entry: _Heard) -> None:
+        for message in entry.messages:
+            alone = _Heard([message], _future())
+            await self._settle([alone])
+            if error := alone.done.exception():
+                _fail([entry], error)
+                return
+        entry.done.set_result(None)
+
+    async def _commit(self, entries: list[_Entry], poison: str | None = None) -> None:
+        messages = [
+            message for entry in entries if isinstance(entry, _Heard) for message in entry.messages
+        ]
+        asked = [entry for entry in entries if isinstance(entry, _Asked)]
+        aside = [entry for entry in entries if isinstance(entry, _Aside)]
+
+        def body(connection: Connection) -> tuple[Outcome | None, list[Any]]:
+            results = [entry.work(connection) for entry in aside]
+            if not messages and not asked:
+                return None, results
+            wishes = [entry.wish for entry in asked]
+            outcome = carry_out(
+                connection, self._source, self._decider, messages, wishes, poison=poison
+            )
+            return outcome, results
+
+        async with self._engine.begin() as connection:
+            outcome, results = await connection.run_sync(body)
+            if outcome and outcome.events:
+                crash_point("before_commit")
+        if outcome:
+            self._announce(outcome)
+            _answer(asked, outcome)
+        for entry in entries:
+            if isinstance(entry, _Heard) and not entry.done.done():
+                entry.done.set_result(None)
+        for entry, result in zip(aside, results, strict=True):
+            if not entry.done.done():
+                entry.done.set_result(result)
+
+    def _announce(self, outcome: Outcome) -> None:
+        if outcome.events:
+            crash_point("after_commit")
+            self._on_events(outcome.events)
+        if outcome.earliest_task:
+            self._on_tasks(outcome.earliest_task)
+        for recorded in outcome.events:
+            log.info(
+                "event.recorded",
+                event_type=recorded.event_type,
+                key=recorded.key,
+                position=recorded.position,
+            )
+
+
+def _answer(asked: Sequence[_Asked], outcome: Outcome) -> None:
+    for entry, answer in zip(asked, outcome.answers, strict=True):
+        if entry.done.done():  # its caller has gone away; the change is made all the same
+            continue
+        if isinstance(answer, Refused):
+            entry.done.set_exception(answer)
+        else:
+            entry.done.set_result(Committed(answer, outcome.position))
+
+
+def _fail(entries: Sequence[_Entry], error: BaseException) -> None:
+    for entry in entries:
+        if not entry.done.done():
+            entry.done.set_exception(error)
+
+
+def _future() -> asyncio.Future[Any]:
+    return asyncio.get_running_loop().create_future()

@@ -1,0 +1,11 @@
+"""Ships what is held, and alone decides whether it is too late to stop."""
+
+from shared import contracts
+
+OWNS = ("shipments", "shipment_items", "awaited_orders", "awaited_items")
+EMITS = contracts.SHIPPING
+HEARS = (
+    contracts.OrderCreated,
+    contracts.StockReserved,
+    contracts.OrderCancellationRequested,
+)

@@ -1,0 +1,229 @@
+"""The rules of shipping, the shop's one referee: a shipment is begun once, and ends once.
+
+An order is shipped when both its address and its stock are known, whichever comes first; one that was
+cancelled before is never begun.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from enum import StrEnum
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from shared.contracts import (
+    Event,
+    Line,
+    OrderCreated,
+    ShipmentCancellationRefused,
+    ShipmentCancelled,
+    ShipmentCompleted,
+    ShipmentFailed,
+    ShipmentInitiated,
+    StockReserved,
+)
+from shared.contracts.recorded import Recorded
+
+
+class Status(StrEnum):
+    """Where a shipment stands."""
+
+    INITIATED = "INITIATED"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+
+
+class Shipment(Struct, frozen=True, kw_only=True):
+    """An order's one shipment; without `shipment_id` where it was cancelled before it was begun."""
+
+    order_id: str
+    shipment_id: str | None
+    status: Status
+    items: tuple[Line, ...] = ()
+    shipping_address: dict[str, str] | None = None
+    tracking_number: str | None = None
+    reason: str | None = None
+    created_at: datetime
+    updated_at: datetime
+
+
+class AwaitedOrder(Struct, frozen=True, kw_only=True):
+    """What has been heard of an order so far."""
+
+    order_id: str
+    is_created: bool = False
+    """Whether OrderCreated has come, and with it the address (which may be absent)."""
+    shipping_address: dict[str, str] | None = None
+    items: tuple[Line, ...] = ()
+    """What inventory holds for it; empty until StockReserved comes."""
+
+
+class Dock(Struct, frozen=True, kw_only=True):
+    """The part of the service's state that a batch touches."""
+
+    shipments: Mapping[str, Shipment] = {}
+    awaited: Mapping[str, AwaitedOrder] = {}
+
+
+class StartShipment(Struct, frozen=True, kw_only=True):
+    """Begin, if all is known."""
+
+    order_id: str
+    shipment_id: str
+
+
+class CompleteShipment(Struct, frozen=True, kw_only=True):
+    """The carrier has delivered."""
+
+    order_id: str
+    tracking_number: str
+
+
+class FailShipment(Struct, frozen=True, kw_only=True):
+    """No carrier will."""
+
+    order_id: str
+    reason: str
+
+
+class CancelShipment(Struct, frozen=True, kw_only=True):
+    """Somebody wants the order stopped."""
+
+    order_id: str
+    reason: str
+
+
+Command = StartShipment | CompleteShipment | FailShipment | CancelShipment
+
+
+def decide(dock: Dock, command: Command) -> list[Event]:
+    """What happens when this is wished; a shipment that has ended stays as it is."""
+    shipment = dock.shipments.get(command.order_id)
+    match command:
+        case StartShipment():
+            return [] if shipment else _start(dock, command)
+        case CancelShipment():
+            return [_answer(shipment, command)]
+        case CompleteShipment() | FailShipment():
+            if shipment is None:
+                message = f"an outcome for order {command.order_id}, which was never shipped"
+                raise LookupError(message)
+            return _end(shipment, command)
+
+
+def _start(dock: Dock, command: StartShipment) -> list[Event]:
+    order = dock.awaited.get(command.order_id)
+    if order is None or not order.is_created or not order.items:
+        return []
+    return [
+        ShipmentInitiated(
+            shipment_id=command.shipment_id,
+            order_id=command.order_id,
+            shipping_address=order.shipping_address,
+            items=order.items,
+        )
+    ]
+
+
+def _answer(shipment: Shipment | None, command: CancelShipment) -> Event:
+    """The referee's word: too late only when the shipment has ended otherwise."""
+    order_id = command.order_id
+    if shipment is None:
+        return ShipmentCancelled(order_id=order_id, reason=command.reason)
+    if shipment.status in {Status.INITIATED, Status.CANCELLED}:
+        return ShipmentCancelled(
+            order_id=order_id,
+            shipment_id=shipment.shipment_id,
+            reason=shipment.reason or command.reason,
+        )
+    return ShipmentCancellationRefused(
+        order_id=order_id, reason=f"the shipment is {shipment.status} already"
+    )
+
+
+def _end(shipment: Shipment, command: CompleteShipment | FailShipment) -> list[Event]:
+    if shipment.status is not Status.INITIATED or shipment.shipment_id is None:
+        return []
+    match command:
+        case CompleteShipment(tracking_number=tracking_number):
+            return [
+                ShipmentCompleted(
+                    shipment_id=shipment.shipment_id,
+                    order_id=shipment.order_id,
+                    tracking_number=tracking_number,
+                )
+            ]
+        case FailShipment(reason=reason):
+            return [
+                ShipmentFailed(
+                    shipment_id=shipment.shipment_id,
+                    order_id=shipment.order_id,
+                    reason=reason,
+                    items=shipment.items,
+                )
+            ]
+
+
+def evolve(dock: Dock, recorded: Recorded) -> Dock:
+    """The state after an event: one of ours, or what the others say of an order."""
+    event, at = recorded.event, recorded.recorded_at
+    match event:
+        case OrderCreated(order_id=order_id, shipping_address=address):
+            order = _awaited(dock, order_id)
+            return _with_awaited(dock, replace(order, is_created=True, shipping_address=address))
+        case StockReserved(order_id=order_id, items=items):
+            return _with_awaited(dock, replace(_awaited(dock, order_id), items=items))
+        case ShipmentInitiated():
+            begun = Shipment(
+                order_id=event.order_id,
+                shipment_id=event.shipment_id,
+                status=Status.INITIATED,
+                items=event.items,
+                shipping_address=event.shipping_address,
+                created_at=at,
+                updated_at=at,
+            )
+            return _with_shipment(dock, begun)
+        case ShipmentCompleted(order_id=order_id, tracking_number=number):
+            done = replace(
+                dock.shipments[order_id],
+                status=Status.COMPLETED,
+                tracking_number=number,
+                updated_at=at,
+            )
+            return _with_shipment(dock, done)
+        case ShipmentFailed(order_id=order_id, reason=reason):
+            failed = replace(
+                dock.shipments[order_id], status=Status.FAILED, reason=reason, updated_at=at
+            )
+            return _with_shipment(dock, failed)
+        case ShipmentCancelled():
+            return _with_shipment(dock, _cancelled(dock.shipments.get(event.order_id), event, at))
+        case _:
+            return dock
+
+
+def _cancelled(before: Shipment | None, event: ShipmentCancelled, at: datetime) -> Shipment:
+    if before is None:
+        return Shipment(
+            order_id=event.order_id,
+            shipment_id=None,
+            status=Status.CANCELLED,
+            reason=event.reason,
+            created_at=at,
+            updated_at=at,
+        )
+    return replace(before, status=Status.CANCELLED, reason=event.reason, updated_at=at)
+
+
+def _awaited(dock: Dock, order_id: str) -> AwaitedOrder:
+    return dock.awaited.get(order_id) or AwaitedOrder(order_id=order_id)
+
+
+def _with_awaited(dock: Dock, order: AwaitedOrder) -> Dock:
+    return replace(dock, awaited={**dock.awaited, order.order_id: order})
+
+
+def _with_shipment(dock: Dock, shipment: Shipment) -> Dock:
+    return replace(dock, shipments={**dock.shipments, shipment.order_id: shipment})
