@@ -167,11 +167,11 @@ def _reserve(stock: Stock, command: ReserveStock) -> list[Event]:
     if order_id in stock.reservations:
         return []
     if order_id in stock.closed_orders:
-        return [
-            StockReservationFailed(order_id=order_id, reason="ORDER_CLOSED", failed_items=())
-        ]
+        return [StockReservationFailed(order_id=order_id, reason="ORDER_CLOSED", failed_items=())]
     lines = merged(command.items)
-    short = tuple(_shortage(stock, line) for line in lines if available(stock, line) < line.quantity)
+    short = tuple(
+        _shortage(stock, line) for line in lines if available(stock, line) < line.quantity
+    )
     if short:
         return [
             StockReservationFailed(
@@ -299,9 +299,7 @@ def _described(event: ProductCreated | ProductUpdated) -> dict[str, object]:
     return {name: getattr(event, name) for name in Description.__struct_fields__}
 
 
-def _counted(
-    stock: Stock, items: Iterable[Line], *, reserved: int, on_hand: int = 0
-) -> Stock:
+def _counted(stock: Stock, items: Iterable[Line], *, reserved: int, on_hand: int = 0) -> Stock:
     """Move the counts of these products by so many times each line's quantity."""
     products = dict(stock.products)
     for line in items:

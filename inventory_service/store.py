@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import Any
 
 import msgspec
@@ -13,7 +14,6 @@ from sqlalchemy import (
     ForeignKey,
     Integer,
     MetaData,
-    Row,
     Table,
     Text,
     select,
@@ -35,6 +35,7 @@ from shared.database import (
     changed,
     insert_all,
     insert_missing,
+    read_rows,
     select_in,
     upsert,
 )
@@ -83,35 +84,29 @@ CLOSED_ORDERS = Table(
 )
 
 
-def load(
-    connection: Connection, commands: Sequence[Command], heard: Sequence[Recorded]
-) -> Stock:
+def load(connection: Connection, commands: Sequence[Command], heard: Sequence[Recorded]) -> Stock:
     """The reservations and products that these touch, those of the reservations' lines included."""
     orders = {c.order_id for c in commands if not isinstance(c, Administration)}
     closing = {e.key for e in heard if isinstance(e.event, ShipmentFailed | ShipmentCancelled)}
     reservations = load_reservations(connection, list(orders))
     wanted = {c.product_id for c in commands if isinstance(c, Administration)}
-    wanted |= {
-        line.product_id for c in commands if isinstance(c, ReserveStock) for line in c.items
-    }
+    wanted |= {line.product_id for c in commands if isinstance(c, ReserveStock) for line in c.items}
     wanted |= {line.product_id for held in reservations.values() for line in held.items}
     closed = select_in(connection, CLOSED_ORDERS, "order_id", list(orders | closing))
     return Stock(
         products=load_products(connection, list(wanted)),
         reservations=reservations,
-        closed_orders=frozenset(row.order_id for row in closed),
+        closed_orders=frozenset(row["order_id"] for row in closed),
     )
 
 
 def load_products(connection: Connection, product_ids: Sequence[str]) -> dict[str, Product]:
     """These products, by id; deleted ones too, those that never were are missing."""
     rows = select_in(connection, PRODUCTS, "product_id", product_ids)
-    return {row.product_id: Product(**row._mapping) for row in rows}
+    return {row["product_id"]: Product(**row) for row in rows}
 
 
-def load_reservations(
-    connection: Connection, order_ids: Sequence[str]
-) -> dict[str, Reservation]:
+def load_reservations(connection: Connection, order_ids: Sequence[str]) -> dict[str, Reservation]:
     """The reservations of these orders, by order id."""
     return _assemble(connection, select_in(connection, RESERVATIONS, "order_id", order_ids))
 
@@ -121,19 +116,16 @@ def list_products(connection: Connection, after: str | None, most: int) -> list[
     query = select(PRODUCTS).where(PRODUCTS.c.is_deleted.is_(False))
     if after:
         query = query.where(PRODUCTS.c.product_id > after)
-    rows = connection.execute(query.order_by(PRODUCTS.c.product_id).limit(most))
-    return [Product(**row._mapping) for row in rows]
+    query = query.order_by(PRODUCTS.c.product_id).limit(most)
+    return [Product(**row) for row in read_rows(connection, PRODUCTS, query)]
 
 
 def read_all(connection: Connection) -> Stock:
     """The whole state, for the oracle that compares it with the event log."""
     return Stock(
-        products={
-            row.product_id: Product(**row._mapping)
-            for row in connection.execute(select(PRODUCTS))
-        },
-        reservations=_assemble(connection, connection.execute(select(RESERVATIONS)).all()),
-        closed_orders=frozenset(connection.execute(select(CLOSED_ORDERS.c.order_id)).scalars()),
+        products={row["product_id"]: Product(**row) for row in read_rows(connection, PRODUCTS)},
+        reservations=_assemble(connection, read_rows(connection, RESERVATIONS)),
+        closed_orders=frozenset(row["order_id"] for row in read_rows(connection, CLOSED_ORDERS)),
     )
 
 
@@ -149,14 +141,14 @@ def save(connection: Connection, before: Stock, after: Stock) -> None:
     insert_missing(connection, CLOSED_ORDERS, [{"order_id": order_id} for order_id in closed])
 
 
-def _assemble(connection: Connection, rows: Sequence[Row[Any]]) -> dict[str, Reservation]:
+def _assemble(connection: Connection, rows: Rows) -> dict[str, Reservation]:
     items: dict[str, list[Line]] = defaultdict(list)
-    order_ids = [row.order_id for row in rows]
+    order_ids = [row["order_id"] for row in rows]
     lines = select_in(connection, RESERVATION_ITEMS, "order_id", order_ids)
-    for row in sorted(lines, key=lambda line: (line.order_id, line.line)):
-        items[row.order_id].append(Line(product_id=row.product_id, quantity=row.quantity))
+    for row in sorted(lines, key=itemgetter("order_id", "line")):
+        items[row["order_id"]].append(Line(product_id=row["product_id"], quantity=row["quantity"]))
     return {
-        row.order_id: msgspec.convert({**row._mapping, "items": items[row.order_id]}, Reservation)
+        row["order_id"]: msgspec.convert({**row, "items": items[row["order_id"]]}, Reservation)
         for row in rows
     }
 

@@ -16,7 +16,6 @@ from order_service.domain import (
     Desk,
     Order,
     PlaceOrder,
-    RequestCancellation,
     Status,
     WantedItem,
 )
@@ -35,7 +34,9 @@ AddressLine = Annotated[str, Meta(max_length=500)]
 PageSize = Annotated[int, Parameter(ge=1, le=200)]
 
 
-class ItemWanted(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+class ItemWanted(
+    msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True
+):
     """A line of an order; `price`, when given, must be the present list price."""
 
     product_id: Id
@@ -43,7 +44,9 @@ class ItemWanted(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forb
     price: Money | None = None
 
 
-class NewOrder(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+class NewOrder(
+    msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True
+):
     """What a customer POSTs."""
 
     user_id: Id = GUEST
@@ -53,7 +56,9 @@ class NewOrder(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid
     shipping_address: Annotated[dict[str, AddressLine], Meta(max_length=20)] | None = None
 
 
-class Cancellation(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+class Cancellation(
+    msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True
+):
     """Why, in the customer's words."""
 
     reason: Annotated[str, Meta(max_length=500)] | None = None
@@ -141,9 +146,7 @@ def router(service: Service, path: str = "/") -> Router:
                 partial(store.orders_of_user, user_id=user_id, before=cursor, most=limit + 1)
             )
         page = [view(order) for order in found[:limit]]
-        return OrderPage(
-            items=page, next_cursor=page[-1].order_id if len(found) > limit else None
-        )
+        return OrderPage(items=page, next_cursor=page[-1].order_id if len(found) > limit else None)
 
     return Router(path, route_handlers=[place_order, show_order, list_orders], tags=["orders"])
 

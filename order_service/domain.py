@@ -197,9 +197,7 @@ def is_final(order: Order) -> bool:
     return order.status not in OPEN
 
 
-def _transition(
-    order: Order, command: FollowUp
-) -> list[Event]:
+def _transition(order: Order, command: FollowUp) -> list[Event]:
     """The table of an open order's transitions; what is not listed changes nothing."""
     order_id = order.order_id
     match order.status, command:

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from operator import itemgetter
 from typing import Any
 
 import msgspec
@@ -13,7 +14,6 @@ from sqlalchemy import (
     Index,
     Integer,
     MetaData,
-    Row,
     Table,
     Text,
     select,
@@ -22,7 +22,7 @@ from sqlalchemy import (
 from order_service.domain import Command, Desk, ListPrice, Order, PlaceOrder
 from shared.contracts import Event, OrderItem, ProductCreated, ProductDeleted, ProductUpdated
 from shared.contracts.recorded import Recorded
-from shared.database import Json, Rows, UtcTime, changed, insert_all, select_in, upsert
+from shared.database import Json, Rows, UtcTime, changed, insert_all, read_rows, select_in, upsert
 
 TABLES = MetaData()
 
@@ -69,9 +69,7 @@ LIST_PRICES = Table(
 )
 
 
-def load(
-    connection: Connection, commands: Sequence[Command], heard: Sequence[Recorded]
-) -> Desk:
+def load(connection: Connection, commands: Sequence[Command], heard: Sequence[Recorded]) -> Desk:
     """The orders and prices that these touch."""
     placed = [command for command in commands if isinstance(command, PlaceOrder)]
     wanted = {item.product_id for command in placed for item in command.items}
@@ -80,7 +78,7 @@ def load(
     return Desk(
         orders=load_orders(connection, list(known)),
         prices={
-            row.product_id: ListPrice(**row._mapping)
+            row["product_id"]: ListPrice(**row)
             for row in select_in(connection, LIST_PRICES, "product_id", list(wanted))
         },
     )
@@ -98,18 +96,16 @@ def orders_of_user(
     query = select(ORDERS).where(ORDERS.c.user_id == user_id)
     if before:
         query = query.where(ORDERS.c.order_id < before)
-    rows = connection.execute(query.order_by(ORDERS.c.order_id.desc()).limit(most)).all()
+    query = query.order_by(ORDERS.c.order_id.desc()).limit(most)
+    rows = read_rows(connection, ORDERS, query)
     return list(_assemble(connection, rows).values())
 
 
 def read_all(connection: Connection) -> Desk:
     """The whole state, for the oracle that compares it with the event log."""
     return Desk(
-        orders=_assemble(connection, connection.execute(select(ORDERS)).all()),
-        prices={
-            row.product_id: ListPrice(**row._mapping)
-            for row in connection.execute(select(LIST_PRICES))
-        },
+        orders=_assemble(connection, read_rows(connection, ORDERS)),
+        prices={row["product_id"]: ListPrice(**row) for row in read_rows(connection, LIST_PRICES)},
     )
 
 
@@ -132,21 +128,23 @@ def _product_events(
             yield event
 
 
-def _assemble(connection: Connection, rows: Sequence[Row[Any]]) -> dict[str, Order]:
+def _assemble(connection: Connection, rows: Rows) -> dict[str, Order]:
     items: dict[str, list[OrderItem]] = defaultdict(list)
-    order_ids = [row.order_id for row in rows]
+    order_ids = [row["order_id"] for row in rows]
     lines = select_in(connection, ORDER_ITEMS, "order_id", order_ids)
-    for row in sorted(lines, key=lambda line: (line.order_id, line.line)):
-        items[row.order_id].append(
+    for row in sorted(lines, key=itemgetter("order_id", "line")):
+        items[row["order_id"]].append(
             OrderItem(
-                product_id=row.product_id, name=row.name, quantity=row.quantity, price=row.price
+                product_id=row["product_id"],
+                name=row["name"],
+                quantity=row["quantity"],
+                price=row["price"],
             )
         )
-    return {row.order_id: _order(row, items[row.order_id]) for row in rows}
-
-
-def _order(row: Row[Any], items: list[OrderItem]) -> Order:
-    return msgspec.convert({**row._mapping, "items": items}, Order)
+    return {
+        row["order_id"]: msgspec.convert({**row, "items": items[row["order_id"]]}, Order)
+        for row in rows
+    }
 
 
 def _order_row(order: Order) -> dict[str, Any]:

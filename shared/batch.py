@@ -13,8 +13,8 @@ from shared.contracts import Event, EventDeadLettered, entity_id
 from shared.contracts.recorded import Recorded
 from shared.dead_letter import DeadLetter, Status, Unreadable
 from shared.decider import Decider
-from shared.refused import Refused
 from shared.idempotency import Claim, Kept, Reply
+from shared.refused import Refused
 from shared.task import Change, Task
 from shared.telemetry import child_of
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any, TypeVar, cast
 
 import msgspec
@@ -9,6 +10,7 @@ from sqlalchemy import (
     Connection,
     Dialect,
     MetaData,
+    Select,
     Table,
     Text,
     TypeDecorator,
@@ -119,13 +121,24 @@ def changed(before: Mapping[str, T], after: Mapping[str, T]) -> list[T]:
     return [entity for key, entity in after.items() if before.get(key) is not entity]
 
 
-def select_in(
-    connection: Connection, table: Table, column: str, values: Sequence[str]
-) -> Sequence[Any]:
-    """The rows whose `column` is one of `values`; none asks nothing."""
+def select_in(connection: Connection, table: Table, column: str, values: Sequence[str]) -> Rows:
+    """The rows whose `column` is one of `values`; for none the database is not asked."""
     if not values:
         return []
-    return connection.execute(select(table).where(table.c[column].in_(values))).all()
+    return read_rows(connection, table, select(table).where(table.c[column].in_(values)))
+
+
+def read_rows(connection: Connection, table: Table, query: Select[Any] | None = None) -> Rows:
+    """The rows that a query for whole rows of `table` finds, all of them without one, by column name."""
+    names = _column_names(table)
+    found = connection.execute(select(table) if query is None else query)
+    return [dict(zip(names, row, strict=True)) for row in found]
+
+
+@cache
+def _column_names(table: Table) -> tuple[str, ...]:
+    # SQLAlchemy's own row keys are a subclass of str, which msgspec takes for no key at all.
+    return tuple(str(column.name) for column in table.columns)
 
 
 def _insert(connection: Connection, table: Table) -> sqlite.Insert:

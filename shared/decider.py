@@ -9,7 +9,6 @@ from shared.contracts import Event
 from shared.contracts.recorded import Recorded
 from shared.task import Change
 
-
 State = TypeVar("State")
 Command = TypeVar("Command")
 

@@ -4,7 +4,18 @@ from collections.abc import Sequence
 from datetime import datetime
 
 import msgspec
-from sqlalchemy import Column, Connection, Index, Integer, LargeBinary, Table, Text, bindparam, delete, select
+from sqlalchemy import (
+    Column,
+    Connection,
+    Index,
+    Integer,
+    LargeBinary,
+    Table,
+    Text,
+    bindparam,
+    delete,
+    select,
+)
 
 from shared.database import CHASSIS, UtcTime, insert_all
 

@@ -18,6 +18,7 @@ from shared.writer import INFRASTRUCTURE, StorageUnavailable, Writer
 MOST_AT_ONCE = 64
 LONGEST_SLEEP_SECONDS = 60.0
 PAUSE_SECONDS = 1.0
+STUCK_PAUSE_SECONDS = 60.0
 
 log = structlog.get_logger()
 
@@ -109,6 +110,9 @@ class Jobs:
             await self._finish(due, await self._attempt(due))
         except StorageUnavailable:
             await asyncio.sleep(PAUSE_SECONDS)  # the row is still there, and due
+        except Exception:
+            log.exception("task.stuck", kind=due.kind, key=due.key)
+            await asyncio.sleep(STUCK_PAUSE_SECONDS)
         finally:
             del self._running[due.task_id]
             self._wake_at = None

@@ -77,9 +77,7 @@ def field_error(error: msgspec.ValidationError) -> FieldError:
     if named:
         kind, name = named.groups()
         field = f"{field}.{name}" if field else name
-        return FieldError(
-            field=field, message="required" if "missing" in kind else "unknown field"
-        )
+        return FieldError(field=field, message="required" if "missing" in kind else "unknown field")
     return FieldError(field=field or "body", message=_in_words(message))
 
 
@@ -113,7 +111,9 @@ def _on_bad_request(_: Request[Any, Any, Any], error: BadRequest) -> Response[di
     return problem(400, "invalid-request", str(error), errors=error.errors)
 
 
-def _on_storage(_: Request[Any, Any, Any], error: StorageUnavailable) -> Response[dict[str, object]]:
+def _on_storage(
+    _: Request[Any, Any, Any], error: StorageUnavailable
+) -> Response[dict[str, object]]:
     response = problem(503, "storage-unavailable", f"nothing has happened; try again ({error})")
     response.headers["Retry-After"] = "1"
     return response

@@ -149,7 +149,9 @@ class Service:
         log.info("service.stopped")
 
 
-def run(name: str, port_of: Callable[[Settings], int], build: Callable[[Settings], Litestar]) -> NoReturn:
+def run(
+    name: str, port_of: Callable[[Settings], int], build: Callable[[Settings], Litestar]
+) -> NoReturn:
     """Run a service until SIGTERM or SIGINT; exit 0 after a clean end, 1 with one sentence otherwise."""
     try:
         settings = load()

@@ -6,7 +6,7 @@ a run that was overtaken by a new schedule finishes nothing.
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from sqlalchemy import Column, Connection, Index, Integer, Table, Text, bindparam, func, select
@@ -35,7 +35,7 @@ class Drop(msgspec.Struct, frozen=True, kw_only=True):
 Change = Schedule | Drop
 
 
-class Task(msgspec.Struct, frozen=True, kw_only=True):
+class Task(NamedTuple):
     """One piece of work: at its `due_at`, for the `attempts`-th time after as many failures."""
 
     task_id: str
@@ -67,10 +67,12 @@ TASK = Table(
 )
 Index("task_due", TASK.c.due_at)
 
-_FIELDS = [TASK.c[name] for name in Task.__struct_fields__]
+_FIELDS = [TASK.c[name] for name in Task._fields]
 _DUE = (
     select(*_FIELDS)
-    .where(TASK.c.due_at <= bindparam("now"), TASK.c.task_id.not_in(bindparam("busy", expanding=True)))
+    .where(
+        TASK.c.due_at <= bindparam("now"), TASK.c.task_id.not_in(bindparam("busy", expanding=True))
+    )
     .order_by(TASK.c.due_at)
     .limit(bindparam("most"))
 )
@@ -110,8 +112,8 @@ def apply(
 
 def due(connection: Connection, now: datetime, busy: Sequence[str], most: int) -> list[Task]:
     """The tasks whose time has come, longest overdue first, but for the `busy` ones."""
-    rows = connection.execute(_DUE, {"now": now, "busy": busy, "most": most}).mappings()
-    return [Task(**row) for row in rows]
+    rows = connection.execute(_DUE, {"now": now, "busy": busy, "most": most})
+    return [Task(*row) for row in rows]
 
 
 def next_due(connection: Connection, busy: Sequence[str]) -> datetime | None:

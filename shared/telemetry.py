@@ -28,7 +28,11 @@ def configure(service: str, settings: Settings) -> None:
             structlog.processors.JSONRenderer(serializer=_to_json),
         ]
     else:
-        steps.append(structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty()))
+        steps.append(
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stdout.isatty(), exception_formatter=structlog.dev.plain_traceback
+            )
+        )
     structlog.configure(
         processors=steps,
         wrapper_class=structlog.make_filtering_bound_logger(level),

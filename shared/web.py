@@ -16,9 +16,9 @@ from litestar.typing import FieldDefinition
 
 from shared import VERSION
 from shared.batch import Wish
-from shared.refused import Refused
 from shared.idempotency import Claim, Reply
 from shared.problem import HANDLERS, BadRequest, FieldError, field_error
+from shared.refused import Refused
 from shared.writer import Writer
 
 MOST_BODY_BYTES = 1024 * 1024

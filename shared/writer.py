@@ -19,8 +19,8 @@ from shared.batch import Message, Outcome, Wish, carry_out
 from shared.contracts.recorded import Recorded
 from shared.crash import crash_point
 from shared.decider import Decider
-from shared.refused import Refused
 from shared.idempotency import Reply
+from shared.refused import Refused
 
 MOST_AT_ONCE = 512
 """Messages and commands in one transaction: bounds the time that the first of them waits."""

@@ -1,7 +1,7 @@
 """`python -m shipping_service`: the service as one process, set up by its environment."""
 
-from shipping_service.app import build
 from shared.service import run
+from shipping_service.app import build
 
 if __name__ == "__main__":
     run("shipping_service", lambda settings: settings.shipping_port, build)

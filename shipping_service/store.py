@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 import msgspec
@@ -12,15 +13,13 @@ from sqlalchemy import (
     ForeignKey,
     Integer,
     MetaData,
-    Row,
     Table,
     Text,
-    select,
 )
 
 from shared.contracts import Line
 from shared.contracts.recorded import Recorded
-from shared.database import Json, Rows, UtcTime, changed, insert_all, select_in, upsert
+from shared.database import Json, Rows, UtcTime, changed, insert_all, read_rows, select_in, upsert
 from shipping_service.domain import AwaitedOrder, Command, Dock, Shipment
 
 TABLES = MetaData()
@@ -82,8 +81,8 @@ def load_shipments(connection: Connection, order_ids: Sequence[str]) -> dict[str
 def read_all(connection: Connection) -> Dock:
     """The whole state, for the oracle that compares it with the event log."""
     return Dock(
-        shipments=_shipments(connection, connection.execute(select(SHIPMENTS)).all()),
-        awaited=_awaited(connection, connection.execute(select(AWAITED_ORDERS)).all()),
+        shipments=_shipments(connection, read_rows(connection, SHIPMENTS)),
+        awaited=_awaited(connection, read_rows(connection, AWAITED_ORDERS)),
     )
 
 
@@ -102,34 +101,29 @@ def _newly_held(
     before: Mapping[str, AwaitedOrder], awaited: Iterable[AwaitedOrder]
 ) -> list[AwaitedOrder]:
     unknown = AwaitedOrder(order_id="")
-    return [
-        order for order in awaited if before.get(order.order_id, unknown).items != order.items
-    ]
+    return [order for order in awaited if before.get(order.order_id, unknown).items != order.items]
 
 
-def _shipments(connection: Connection, rows: Sequence[Row[Any]]) -> dict[str, Shipment]:
-    items = _items(connection, SHIPMENT_ITEMS, [row.order_id for row in rows])
+def _shipments(connection: Connection, rows: Rows) -> dict[str, Shipment]:
+    items = _items(connection, SHIPMENT_ITEMS, [row["order_id"] for row in rows])
     return {
-        row.order_id: msgspec.convert({**row._mapping, "items": items[row.order_id]}, Shipment)
+        row["order_id"]: msgspec.convert({**row, "items": items[row["order_id"]]}, Shipment)
         for row in rows
     }
 
 
-def _awaited(connection: Connection, rows: Sequence[Row[Any]]) -> dict[str, AwaitedOrder]:
-    items = _items(connection, AWAITED_ITEMS, [row.order_id for row in rows])
+def _awaited(connection: Connection, rows: Rows) -> dict[str, AwaitedOrder]:
+    items = _items(connection, AWAITED_ITEMS, [row["order_id"] for row in rows])
     return {
-        row.order_id: AwaitedOrder(**row._mapping, items=tuple(items[row.order_id]))
-        for row in rows
+        row["order_id"]: AwaitedOrder(**row, items=tuple(items[row["order_id"]])) for row in rows
     }
 
 
-def _items(
-    connection: Connection, table: Table, order_ids: Sequence[str]
-) -> dict[str, list[Line]]:
+def _items(connection: Connection, table: Table, order_ids: Sequence[str]) -> dict[str, list[Line]]:
     items: dict[str, list[Line]] = defaultdict(list)
     rows = select_in(connection, table, "order_id", order_ids)
-    for row in sorted(rows, key=lambda line: (line.order_id, line.line)):
-        items[row.order_id].append(Line(product_id=row.product_id, quantity=row.quantity))
+    for row in sorted(rows, key=itemgetter("order_id", "line")):
+        items[row["order_id"]].append(Line(product_id=row["product_id"], quantity=row["quantity"]))
     return items
 
 

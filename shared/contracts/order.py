@@ -8,9 +8,7 @@ from shared.contracts.event import Event, Id, Money, Quantity
 from shared.contracts.inventory import FailedItem
 
 
-class OrderItem(
-    msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True
-):
+class OrderItem(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """One line of an order at the price it was accepted for, in the currency's minor unit."""
 
     product_id: Id
