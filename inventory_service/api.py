@@ -63,7 +63,7 @@ class StockChange(
 
 
 class ProductView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """A product with its stock: available = onHand − reserved."""
+    """A product with its stock: available = onHand - reserved."""
 
     product_id: str
     name: str

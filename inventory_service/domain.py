@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -217,7 +218,7 @@ def _administer(stock: Stock, command: Administration) -> list[Event]:
         raise Refused("unknown-product", f"there is no product {product_id}", status=404)
     match command:
         case UpdateProduct(description=described):
-            return [ProductUpdated(product_id=product_id, **_fields(described))]
+            return [ProductUpdated(product_id=product_id, **_described(described))]
         case DeleteProduct():
             return [ProductDeleted(product_id=product_id)]
         case ChangeStock():
@@ -228,7 +229,7 @@ def _create(product: Product | None, command: CreateProduct) -> list[Event]:
     product_id = command.product_id
     if product is not None:
         raise Refused("product-exists", f"there is a product {product_id} already")
-    created = ProductCreated(product_id=product_id, **_fields(command.description))
+    created = ProductCreated(product_id=product_id, **_described(command.description))
     if command.stock == 0:
         return [created]
     return [created, StockAdded(product_id=product_id, quantity=command.stock, reason="INITIAL")]
@@ -248,10 +249,6 @@ def _change_stock(product: Product, command: ChangeStock) -> Event:
             reserved=product.reserved,
         )
     return StockAdjusted(product_id=product.product_id, quantity=quantity, reason=reason)
-
-
-def _fields(described: Description) -> dict[str, object]:
-    return {name: getattr(described, name) for name in Description.__struct_fields__}
 
 
 def evolve(stock: Stock, recorded: Recorded) -> Stock:
@@ -295,8 +292,8 @@ def _changed(
             return replace(product, on_hand=product.on_hand + quantity)
 
 
-def _described(event: ProductCreated | ProductUpdated) -> dict[str, object]:
-    return {name: getattr(event, name) for name in Description.__struct_fields__}
+def _described(source: Description | ProductCreated | ProductUpdated) -> dict[str, Any]:
+    return {name: getattr(source, name) for name in Description.__struct_fields__}
 
 
 def _counted(stock: Stock, items: Iterable[Line], *, reserved: int, on_hand: int = 0) -> Stock:

@@ -62,7 +62,7 @@ class Broker:
             servers=[self._settings.nats_url],
             name=self._name,
             max_reconnect_attempts=-1,
-            reconnect_time_wait=0.25,
+            reconnect_time_wait=0.25,  # type: ignore[arg-type]  # seconds; a fraction works
             ping_interval=5,
             max_outstanding_pings=2,
             pending_size=0,  # a publish while disconnected fails at once instead of waiting unseen
@@ -105,7 +105,7 @@ class Broker:
     async def bind(
         self, durable: str, subjects: Sequence[str], database_id: str
     ) -> JetStreamContext.PullSubscription:
-        """This service's durable consumer, created if missing, from its last acknowledged event on.
+        """The service's durable consumer, created if missing, from its last acknowledged event on.
 
         A consumer made for another database (this one was deleted) is made anew: from the beginning.
         """

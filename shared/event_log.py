@@ -49,7 +49,7 @@ Index(
 
 _LAST_POSITION = select(func.max(EVENT_LOG.c.position))
 _LAST_VERSIONS = (
-    select(EVENT_LOG.c.entity_id, func.max(EVENT_LOG.c.version))
+    select(EVENT_LOG.c.entity_id, func.max(EVENT_LOG.c.version).label("last"))
     .where(EVENT_LOG.c.entity_id.in_(bindparam("entities", expanding=True)))
     .group_by(EVENT_LOG.c.entity_id)
 )
@@ -120,7 +120,7 @@ def read(row: Row[tuple[object, ...]], source: str) -> Recorded:
 
 def _last_versions(connection: Connection, entities: set[str]) -> dict[str, int]:
     rows = connection.execute(_LAST_VERSIONS, {"entities": list(entities)})
-    return {entity: version for entity, version in rows}
+    return {row.entity_id: row.last for row in rows}
 
 
 def _row(recorded: Recorded, version: int) -> dict[str, object]:

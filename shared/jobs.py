@@ -33,7 +33,7 @@ class Retry(NamedTuple):
 
     def pause_seconds(self, failures: int) -> float:
         """Between half the nominal pause and all of it."""
-        nominal = min(self.first_seconds * 2 ** min(failures, 30), self.longest_seconds)
+        nominal: float = min(self.first_seconds * 2 ** min(failures, 30), self.longest_seconds)
         return nominal * random.uniform(0.5, 1)  # noqa: S311 - spreading load, not secrets
 
 

@@ -92,7 +92,7 @@ class Service:
             source,
             decider,
             on_events=lambda _: self.relay.wake(),
-            on_tasks=lambda due_at: self.jobs.wake(due_at),
+            on_tasks=lambda due_at: self.jobs.wake(due_at),  # noqa: PLW0108 - jobs comes later
         )
         self.relay = Relay(source, self.reads, self.broker, self.writer)
         self.jobs = Jobs(self.reads, self.writer, jobs)

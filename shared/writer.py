@@ -84,15 +84,21 @@ class Writer:
 
     async def execute(self, wish: Wish) -> Committed:
         """Carry out a command durably. Raises Refused, or StorageUnavailable."""
-        return await self._enqueue(_Asked(wish, _future()))
+        asked = _Asked(wish, _future())
+        self._enqueue(asked)
+        return await asked.done
 
     async def hear(self, messages: Sequence[Message]) -> None:
         """Handle events durably, each once. Raises StorageUnavailable: hear them again later."""
-        await self._enqueue(_Heard(messages, _future()))
+        heard = _Heard(messages, _future())
+        self._enqueue(heard)
+        await heard.done
 
     async def aside(self, work: Callable[[Connection], T]) -> T:
         """Run a small change of the chassis's own tables in the next transaction."""
-        return await self._enqueue(_Aside(work, _future()))
+        done: asyncio.Future[T] = _future()
+        self._enqueue(_Aside(work, done))
+        return await done
 
     async def run(self) -> None:
         """Commit until stopped; what was taken is finished first."""
@@ -108,12 +114,11 @@ class Writer:
         self._stopping = True
         self._arrived.set()
 
-    async def _enqueue(self, entry: _Entry) -> Any:  # noqa: ANN401 - the future of each entry is typed
+    def _enqueue(self, entry: _Entry) -> None:
         if self._stopping:
             raise StorageUnavailable
         self._queue.append(entry)
         self._arrived.set()
-        return await entry.done
 
     def _take(self) -> list[_Entry]:
         taken: list[_Entry] = []
