@@ -14,6 +14,7 @@ from sqlalchemy import (
     Table,
     Text,
     TypeDecorator,
+    bindparam,
     event,
     select,
 )
@@ -32,6 +33,11 @@ CHASSIS = MetaData()
 """The tables that every service has: event_log, inbox, dead_letter, task, idempotency_key, about."""
 
 
+def rfc3339(moment: datetime) -> str:
+    """2026-11-20T23:05:10.000000Z: always as wide, so that it sorts as text."""
+    return f"{moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
+
+
 class UtcTime(TypeDecorator[datetime]):
     """RFC 3339 UTC text of one width: readable with any tool, and sorting as time does."""
 
@@ -39,8 +45,8 @@ class UtcTime(TypeDecorator[datetime]):
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> str | None:  # noqa: ARG002
-        """2026-11-20T23:05:10.000000Z."""
-        return None if value is None else f"{value.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
+        """As text."""
+        return None if value is None else rfc3339(value)
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
         """Aware, in UTC."""
@@ -95,19 +101,16 @@ async def create_tables(engine: AsyncEngine, tables: MetaData) -> None:
 
 
 def upsert(connection: Connection, table: Table, rows: Rows) -> None:
-    """Insert the rows, replacing those whose primary key is there already."""
-    if not rows:
-        return
-    insert = _insert(connection, table)
-    keys = [column.name for column in table.primary_key]
-    changes = {name: insert.excluded[name] for name in rows[0] if name not in keys}
-    connection.execute(insert.on_conflict_do_update(index_elements=keys, set_=changes), rows)
+    """Insert the rows, whole ones, replacing those whose primary key is there already."""
+    if rows:
+        connection.execute(_upsert(connection.dialect.name, table), rows)
 
 
 def insert_missing(connection: Connection, table: Table, rows: Rows) -> None:
     """Insert the rows whose primary key is not there yet."""
     if rows:
-        connection.execute(_insert(connection, table).on_conflict_do_nothing(), rows)
+        insert = _insert(connection.dialect.name, table)
+        connection.execute(insert.on_conflict_do_nothing(), rows)
 
 
 def insert_all(connection: Connection, table: Table, rows: Rows) -> None:
@@ -125,7 +128,9 @@ def select_in(connection: Connection, table: Table, column: str, values: Sequenc
     """The rows whose `column` is one of `values`; for none the database is not asked."""
     if not values:
         return []
-    return read_rows(connection, table, select(table).where(table.c[column].in_(values)))
+    names = _column_names(table)
+    found = connection.execute(_select_in(table, column), {"values": values})
+    return [dict(zip(names, row, strict=True)) for row in found]
 
 
 def read_rows(connection: Connection, table: Table, query: Select[Any] | None = None) -> Rows:
@@ -141,8 +146,26 @@ def _column_names(table: Table) -> tuple[str, ...]:
     return tuple(str(column.name) for column in table.columns)
 
 
-def _insert(connection: Connection, table: Table) -> sqlite.Insert:
-    if connection.dialect.name == "postgresql":
+# Statements are built once: building one costs as much as running it on a few rows.
+
+
+@cache
+def _select_in(table: Table, column: str) -> Select[Any]:
+    return select(table).where(table.c[column].in_(bindparam("values", expanding=True)))
+
+
+@cache
+def _upsert(dialect: str, table: Table) -> sqlite.Insert:
+    insert = _insert(dialect, table)
+    keys = [column.name for column in table.primary_key]
+    changes = {name: insert.excluded[name] for name in _column_names(table) if name not in keys}
+    if not changes:
+        return insert.on_conflict_do_nothing()
+    return insert.on_conflict_do_update(index_elements=keys, set_=changes)
+
+
+def _insert(dialect: str, table: Table) -> sqlite.Insert:
+    if dialect == "postgresql":
         return cast("sqlite.Insert", postgresql.insert(table))
     return sqlite.insert(table)
 

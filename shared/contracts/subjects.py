@@ -1,6 +1,7 @@
 """Where an event travels: `shop.<source>.<entity id>.<event_in_snake_case>`."""
 
 import re
+from functools import cache
 
 from shared.contracts.event import Event
 
@@ -10,6 +11,7 @@ EVERYTHING = "shop.>"
 _WORD_START = re.compile(r"(?<!^)(?=[A-Z])")
 
 
+@cache
 def event_token(event_type: str) -> str:
     """`StockReserved` is `stock_reserved` in a subject."""
     return _WORD_START.sub("_", event_type).lower()
