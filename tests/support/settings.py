@@ -1,0 +1,41 @@
+"""Settings of a shop that lives in a temporary directory and disturbs nobody."""
+
+from pathlib import Path
+from typing import Any
+
+from msgspec.structs import replace
+
+from shared.config import Settings
+from tests.support.ports import free_port
+
+PORTS = (
+    "order_port",
+    "inventory_port",
+    "shipping_port",
+    "notifier_port",
+    "read_port",
+    "nats_port",
+    "mailbox_port",
+    "mailbox_smtp_port",
+)
+
+
+def settings_for(data_dir: Path, nats_url: str, **changes: Any) -> Settings:
+    """Carriers without delay, and every port a free one."""
+    settings = Settings(
+        data_dir=data_dir,
+        nats_url=nats_url,
+        carrier_min_seconds=0,
+        carrier_max_seconds=0,
+        **{name: free_port() for name in PORTS},
+    )
+    return replace(settings, **changes)
+
+
+def environment_of(settings: Settings) -> dict[str, str]:
+    """The same as `QUADRILLE_*` variables, for a process of its own."""
+    return {
+        f"QUADRILLE_{name.upper()}": str(value)
+        for name in settings.__struct_fields__
+        if (value := getattr(settings, name)) is not None
+    }
