@@ -7,6 +7,8 @@ import msgspec
 # `$` alone would let a trailing newline through, and ids become NATS subjects.
 Id = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_-]+$(?!\n)")]
 Quantity = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
+Total = Annotated[int, msgspec.Meta(ge=1)]
+"""Of several lines: no single line's bound holds for it."""
 Money = Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)]
 
 
@@ -19,10 +21,10 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defa
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """So many of one product."""
+    """So many of one product; of an order's lines added up, perhaps more than one line may ask for."""
 
     product_id: Id
-    quantity: Quantity
+    quantity: Total
 
 
 def entity_id(event: Event) -> str:

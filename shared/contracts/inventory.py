@@ -4,14 +4,14 @@ from typing import Annotated, ClassVar
 
 import msgspec
 
-from shared.contracts.event import Event, Id, Line, Money, Quantity
+from shared.contracts.event import Event, Id, Line, Money, Quantity, Total
 
 
 class FailedItem(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """A product of which fewer were available than asked for."""
 
     product_id: Id
-    requested_quantity: Quantity
+    requested_quantity: Total
     available_quantity: int
 
 
