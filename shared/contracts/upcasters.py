@@ -21,8 +21,10 @@ def upcast(
 ) -> dict[str, Any]:
     """Lift `data` step by step from `version` to `wanted`.
 
-    Raises KeyError when a step is missing.
+    Raises KeyError when a step is missing, or the version is one of a later time.
     """
+    if version > wanted:
+        raise KeyError(event_type, version)
     for step in range(version, wanted):
         data = upcasters[event_type, step](data)
     return data
