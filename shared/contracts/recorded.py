@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from shared.contracts import EVENT_TYPES
+from shared.contracts import EMITTERS, EVENT_TYPES
 from shared.contracts.event import Event, entity_id
 from shared.contracts.subjects import subject_of
 from shared.contracts.upcasters import upcast
@@ -104,6 +104,9 @@ def decode(subject: str, body: bytes) -> Recorded:
         )
     except (msgspec.MsgspecError, ValueError) as error:
         raise Undecodable(str(error)) from error
+    if EMITTERS.get(type(recorded.event), recorded.source) != recorded.source:
+        message = f"{recorded.event_type} is not for {recorded.source} to say"
+        raise Undecodable(message)
     if recorded.subject != subject:
         message = f"came as {subject} but says it is {recorded.subject}"
         raise Undecodable(message)
