@@ -1,0 +1,36 @@
+"""Events as a log would hold them, and the state that a history of them leads to."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from typing import TypeVar
+
+from shared.clock import new_id
+from shared.contracts import EMITTERS, Event, entity_id
+from shared.contracts.recorded import Recorded
+
+START = datetime(2026, 11, 20, 9, tzinfo=UTC)
+
+State = TypeVar("State")
+
+_moments = count(1)
+
+
+def recorded(event: Event, *, position: int | None = None, source: str | None = None) -> Recorded:
+    """The event as its emitter would record it, each a second later and a position further on."""
+    moment = next(_moments)
+    return Recorded(
+        event_id=new_id(),
+        source=source or EMITTERS.get(type(event), "order"),
+        position=moment if position is None else position,
+        event=event,
+        recorded_at=START + timedelta(seconds=moment),
+        correlation_id=entity_id(event),
+    )
+
+
+def fold(evolve: Callable[[State, Recorded], State], state: State, *events: Event) -> State:
+    """The state after these events, given any state before."""
+    for event in events:
+        state = evolve(state, recorded(event))
+    return state
