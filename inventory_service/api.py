@@ -163,10 +163,7 @@ def catalogue_router(service: Service) -> Router:
     @get("/", responses=responses(400))
     async def list_products(cursor: str | None = None, limit: PageSize = 50) -> ProductPage:
         """The catalogue with its stock."""
-        async with service.reads.begin() as connection:
-            found = await connection.run_sync(
-                partial(store.list_products, after=cursor, most=limit + 1)
-            )
+        found = await service.reads.run(partial(store.list_products, after=cursor, most=limit + 1))
         page = [view(product) for product in found[:limit]]
         return ProductPage(
             items=page, next_cursor=page[-1].product_id if len(found) > limit else None
@@ -175,8 +172,7 @@ def catalogue_router(service: Service) -> Router:
     @get("/{product_id:str}", responses=responses(404))
     async def show_product(product_id: str) -> ProductView:
         """One product with its stock."""
-        async with service.reads.begin() as connection:
-            found = await connection.run_sync(store.load_products, product_ids=[product_id])
+        found = await service.reads.run(partial(store.load_products, product_ids=[product_id]))
         if product_id not in found or found[product_id].is_deleted:
             raise Refused("unknown-product", f"there is no product {product_id}", status=404)
         return view(found[product_id])
@@ -201,8 +197,7 @@ def reservations_router(service: Service) -> Router:
     @get("/{order_id:str}", responses=responses(404))
     async def show_reservation(order_id: str) -> ReservationView:
         """The reservation of an order."""
-        async with service.reads.begin() as connection:
-            found = await connection.run_sync(store.load_reservations, order_ids=[order_id])
+        found = await service.reads.run(partial(store.load_reservations, order_ids=[order_id]))
         if order_id not in found:
             raise Refused("unknown-order", f"nothing is known of order {order_id}", status=404)
         return msgspec.convert(found[order_id], ReservationView, from_attributes=True)

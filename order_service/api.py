@@ -128,8 +128,7 @@ def router(service: Service, path: str = "/") -> Router:
     @get("/orders/{order_id:str}", responses=responses(404))
     async def show_order(order_id: str) -> OrderView:
         """One order, as this service knows it."""
-        async with service.reads.begin() as connection:
-            found = await connection.run_sync(store.load_orders, order_ids=[order_id])
+        found = await service.reads.run(partial(store.load_orders, order_ids=[order_id]))
         if order_id not in found:
             raise Refused("unknown-order", f"there is no order {order_id}", status=404)
         return view(found[order_id])
@@ -141,10 +140,9 @@ def router(service: Service, path: str = "/") -> Router:
         limit: PageSize = 50,
     ) -> OrderPage:
         """A customer's orders, newest first."""
-        async with service.reads.begin() as connection:
-            found = await connection.run_sync(
-                partial(store.orders_of_user, user_id=user_id, before=cursor, most=limit + 1)
-            )
+        found = await service.reads.run(
+            partial(store.orders_of_user, user_id=user_id, before=cursor, most=limit + 1)
+        )
         page = [view(order) for order in found[:limit]]
         return OrderPage(items=page, next_cursor=page[-1].order_id if len(found) > limit else None)
 

@@ -1,31 +1,37 @@
 """The service's own database: engines, tables of the chassis, and the SQL two dialects spell differently."""
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any, TypeVar, cast
 
 import msgspec
 from sqlalchemy import (
+    URL,
     Connection,
     Dialect,
+    Engine,
     MetaData,
     Select,
     Table,
     Text,
     TypeDecorator,
     bindparam,
+    create_engine,
     event,
     select,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from shared.config import Settings
 
 T = TypeVar("T")
+
+READING_THREADS = 4
 
 Rows = list[dict[str, Any]]
 
@@ -68,36 +74,58 @@ class Json(TypeDecorator[Any]):
         return None if value is None else msgspec.json.decode(value)
 
 
+class Database:
+    """An SQLAlchemy engine on threads of its own: each transaction is one plain function, run whole.
+
+    Nothing else can be awaited while it holds the lock, and the event loop never waits for the disk.
+    """
+
+    def __init__(self, engine: Engine, threads: int) -> None:
+        self._engine = engine
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="database")
+
+    @property
+    def url(self) -> URL:
+        """Where it is; printing it hides the password."""
+        return self._engine.url
+
+    async def run(self, work: Callable[[Connection], T]) -> T:
+        """Run `work` in one transaction: committed when it returns, rolled back when it raises."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, self._transact, work)
+
+    async def close(self) -> None:
+        """Finish what runs, and let go of the file."""
+        await asyncio.to_thread(self._threads.shutdown)
+        self._engine.dispose()
+
+    def _transact(self, work: Callable[[Connection], T]) -> T:
+        with self._engine.begin() as connection:
+            return work(connection)
+
+
 def database_url(service: str, settings: Settings) -> str:
     """The service's SQLAlchemy URL: its own file under the data directory unless one is given."""
-    return settings.database_url or f"sqlite+aiosqlite:///{settings.data_dir / service}.db"
+    return settings.database_url or f"sqlite:///{settings.data_dir / service}.db"
 
 
-def open_engine(url: str) -> AsyncEngine:
-    """An engine whose every transaction takes the write lock at once, so none fails half-way for it.
+def open_for_writing(url: str) -> Database:
+    """The one writer's: a single thread, and every transaction takes the write lock at its start.
 
     SQLite runs in WAL mode with an fsync at every commit.
     """
-    engine = create_async_engine(url)
-    if engine.dialect.name == "sqlite":
-        event.listen(engine.sync_engine, "connect", _prepare_sqlite)
-        event.listen(engine.sync_engine, "begin", _begin_immediate)
-    return engine
+    return Database(_engine(url, "BEGIN IMMEDIATE"), threads=1)
 
 
-def open_read_engine(url: str) -> AsyncEngine:
-    """An engine for queries: a snapshot of its own, never waiting for the writer."""
-    engine = create_async_engine(url)
-    if engine.dialect.name == "sqlite":
-        event.listen(engine.sync_engine, "connect", _prepare_sqlite)
-        event.listen(engine.sync_engine, "begin", _begin_deferred)
-    return engine
+def open_for_reading(url: str) -> Database:
+    """For queries: each sees a snapshot, and none waits for the writer."""
+    return Database(_engine(url, "BEGIN"), threads=READING_THREADS)
 
 
-async def create_tables(engine: AsyncEngine, tables: MetaData) -> None:
+async def create_tables(database: Database, *schemas: MetaData) -> None:
     """Make what is missing."""
-    async with engine.begin() as connection:
-        await connection.run_sync(tables.create_all)
+    for schema in schemas:
+        await database.run(schema.create_all)
 
 
 def upsert(connection: Connection, table: Table, rows: Rows) -> None:
@@ -170,6 +198,18 @@ def _insert(dialect: str, table: Table) -> sqlite.Insert:
     return sqlite.insert(table)
 
 
+def _engine(url: str, begin: str) -> Engine:
+    engine = create_engine(url)
+    if engine.dialect.name == "sqlite":
+
+        def say_begin(connection: Connection) -> None:
+            connection.exec_driver_sql(begin)
+
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", say_begin)
+    return engine
+
+
 def _prepare_sqlite(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
     connection.isolation_level = None  # we say BEGIN ourselves
     cursor = connection.cursor()
@@ -181,11 +221,3 @@ def _prepare_sqlite(connection: DBAPIConnection, _record: ConnectionPoolEntry) -
     ):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
-
-
-def _begin_immediate(connection: Connection) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-
-def _begin_deferred(connection: Connection) -> None:
-    connection.exec_driver_sql("BEGIN")

@@ -8,10 +8,11 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import structlog
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy import Connection
 
 from shared import clock, task
 from shared.batch import Wish
+from shared.database import Database
 from shared.task import Task
 from shared.writer import INFRASTRUCTURE, StorageUnavailable, Writer
 
@@ -26,10 +27,19 @@ log = structlog.get_logger()
 class Retry(NamedTuple):
     """How often a failed task is tried again, and how far apart: doubling, with full jitter."""
 
-    attempts: int
+    attempts: int | None = None
     """After so many failures it is given up."""
+    within_seconds: float | None = None
+    """It is given up at the first failure so long after it was first due."""
     first_seconds: float = 0.5
     longest_seconds: float = 300.0
+
+    def is_used_up(self, failed: Task, now: datetime) -> bool:
+        """Whether the failure that just happened was the last."""
+        tried_for = (now - failed.first_due_at).total_seconds()
+        return (self.attempts is not None and failed.attempts + 1 >= self.attempts) or (
+            self.within_seconds is not None and tried_for >= self.within_seconds
+        )
 
     def pause_seconds(self, failures: int) -> float:
         """Between half the nominal pause and all of it."""
@@ -51,8 +61,8 @@ class Job(NamedTuple):
 class Jobs:
     """Runs tasks as they fall due, many at a time; a failure moves the task to a later time."""
 
-    def __init__(self, engine: AsyncEngine, writer: Writer, jobs: tuple[Job, ...]) -> None:
-        self._engine = engine
+    def __init__(self, database: Database, writer: Writer, jobs: tuple[Job, ...]) -> None:
+        self._database = database
         self._writer = writer
         self._jobs = {job.kind: job for job in jobs}
         self._running: dict[str, asyncio.Task[None]] = {}
@@ -83,11 +93,13 @@ class Jobs:
         room = MOST_AT_ONCE - len(busy)
         if room <= 0:
             return None
+
+        def look(connection: Connection) -> tuple[list[Task], datetime | None]:
+            tasks = task.due(connection, now, busy, room)
+            return tasks, task.next_due(connection, [*busy, *(due.task_id for due in tasks)])
+
         try:
-            async with self._engine.begin() as connection:
-                tasks = await connection.run_sync(task.due, now=now, busy=busy, most=room)
-                busy += [due.task_id for due in tasks]
-                next_due = await connection.run_sync(task.next_due, busy=busy)
+            tasks, next_due = await self._database.run(look)
         except INFRASTRUCTURE as error:
             log.warning("jobs.wait", reason=str(error))
             return now + timedelta(seconds=PAUSE_SECONDS)
@@ -125,10 +137,11 @@ class Jobs:
             return await job.run(due)
         except Exception as error:  # noqa: BLE001 - whatever the outside world raises
             reason = f"{type(error).__name__}: {error}"
-        if due.attempts + 1 >= job.retry.attempts and job.give_up:
+        now = clock.now()
+        if job.give_up and job.retry.is_used_up(due, now):
             log.warning("task.given_up", kind=due.kind, key=due.key, reason=reason)
             return job.give_up(due, reason)
-        until = clock.now() + timedelta(seconds=job.retry.pause_seconds(due.attempts))
+        until = now + timedelta(seconds=job.retry.pause_seconds(due.attempts))
         log.warning("task.postponed", kind=due.kind, key=due.key, until=str(until), reason=reason)
         await self._writer.aside(
             partial(task.postpone, task_id=due.task_id, until=until, error=reason)

@@ -5,11 +5,11 @@ import contextlib
 from functools import partial
 
 import structlog
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from shared import event_log
 from shared.broker import Broker
 from shared.crash import crash_point
+from shared.database import Database
 from shared.writer import INFRASTRUCTURE, StorageUnavailable, Writer
 
 MOST_AT_ONCE = 256
@@ -22,9 +22,9 @@ log = structlog.get_logger()
 class Relay:
     """Wakes at every commit, reads what is unsent, publishes it, marks what was acknowledged."""
 
-    def __init__(self, source: str, engine: AsyncEngine, broker: Broker, writer: Writer) -> None:
+    def __init__(self, source: str, database: Database, broker: Broker, writer: Writer) -> None:
         self._source = source
-        self._engine = engine
+        self._database = database
         self._broker = broker
         self._writer = writer
         self._news = asyncio.Event()
@@ -70,10 +70,9 @@ class Relay:
 
     async def _send_some(self) -> bool:
         """Send one batch; whether all of it is acknowledged and marked."""
-        async with self._engine.begin() as connection:
-            events = await connection.run_sync(
-                event_log.unsent, source=self._source, most=MOST_AT_ONCE
-            )
+        events = await self._database.run(
+            partial(event_log.unsent, source=self._source, most=MOST_AT_ONCE)
+        )
         if not events:
             return True
         sequences = await self._broker.publish(events)

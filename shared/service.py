@@ -23,7 +23,7 @@ from shared.config import Settings, SettingsError, load
 from shared.consumer import Consumer
 from shared.contracts import EMITTERS
 from shared.contracts.subjects import subject_of_every
-from shared.database import CHASSIS, create_tables, database_url, open_engine, open_read_engine
+from shared.database import CHASSIS, create_tables, database_url, open_for_reading, open_for_writing
 from shared.decider import Decider
 from shared.housekeeping import Housekeeping
 from shared.jobs import Job, Jobs
@@ -84,11 +84,11 @@ class Service:
             for reaction in decider.reactions
         ]
         url = database_url(source, settings)
-        self.engine = open_engine(url)
-        self.reads = open_read_engine(url)
+        self.database = open_for_writing(url)
+        self.reads = open_for_reading(url)
         self.broker = Broker(source, settings)
         self.writer = Writer(
-            self.engine,
+            self.database,
             source,
             decider,
             on_events=lambda _: self.relay.wake(),
@@ -122,10 +122,8 @@ class Service:
 
     async def start(self) -> None:
         """Open the database, then start every part; none of them needs the broker to be up."""
-        for tables in (CHASSIS, self._tables):
-            await create_tables(self.engine, tables)
-        async with self.engine.begin() as connection:
-            database_id = await connection.run_sync(about.database_id)
+        await create_tables(self.database, CHASSIS, self._tables)
+        database_id = await self.database.run(about.database_id)
         self._consumer = Consumer(
             self.broker, self.source, self._subjects, database_id, self.writer.hear
         )
@@ -134,7 +132,7 @@ class Service:
         self._background.start("consumer", self._consumer.run)
         self._background.start("jobs", self.jobs.run)
         self._background.start("housekeeping", self._housekeeping.run)
-        log.info("service.started", database=str(self.engine.url))
+        log.info("service.started", database=str(self.database.url))
 
     async def stop(self) -> None:
         """Hear nothing more, finish what was taken, send what can be sent, close."""
@@ -144,8 +142,8 @@ class Service:
         self.writer.stop()
         await self._background.join("writer")
         await self.broker.close()
-        await self.engine.dispose()
-        await self.reads.dispose()
+        await self.database.close()
+        await self.reads.close()
         log.info("service.stopped")
 
 
@@ -163,6 +161,8 @@ def run(
     telemetry.configure(name, settings)
     try:
         uvloop.run(_serve(build(settings), listening))
+    except SettingsError as error:
+        sys.exit(f"{name}: {error}")
     except SQLAlchemyError as error:
         sys.exit(f"{name}: the database can not be opened: {error}")
     sys.exit(0)

@@ -4,7 +4,7 @@ One event alone is fast; a thousand share one fsync. If the commit fails, nothin
 """
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple, TypeVar
@@ -13,17 +13,19 @@ import structlog
 from sqlalchemy import Connection
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from shared.batch import Message, Outcome, Wish, carry_out
 from shared.contracts.recorded import Recorded
 from shared.crash import crash_point
+from shared.database import Database
 from shared.decider import Decider
 from shared.idempotency import Reply
 from shared.refused import Refused
 
 MOST_AT_ONCE = 512
 """Messages and commands in one transaction: bounds the time that the first of them waits."""
+
+MOST_LINES_PER_BATCH = 5
 
 INFRASTRUCTURE = (OperationalError, InterfaceError, PoolTimeout, OSError)
 
@@ -66,14 +68,14 @@ class Writer:
 
     def __init__(
         self,
-        engine: AsyncEngine,
+        database: Database,
         source: str,
         decider: Decider[Any, Any],
         *,
         on_events: Callable[[list[Recorded]], None],
         on_tasks: Callable[[datetime], None],
     ) -> None:
-        self._engine = engine
+        self._database = database
         self._source = source
         self._decider = decider
         self._on_events = on_events
@@ -172,7 +174,7 @@ class Writer:
         asked = [entry for entry in entries if isinstance(entry, _Asked)]
         aside = [entry for entry in entries if isinstance(entry, _Aside)]
 
-        def body(connection: Connection) -> tuple[Outcome | None, list[Any]]:
+        def transaction(connection: Connection) -> tuple[Outcome | None, list[Any]]:
             results = [entry.work(connection) for entry in aside]
             if not messages and not asked:
                 return None, results
@@ -180,12 +182,11 @@ class Writer:
             outcome = carry_out(
                 connection, self._source, self._decider, messages, wishes, poison=poison
             )
+            if outcome.events:
+                crash_point("before_commit")
             return outcome, results
 
-        async with self._engine.begin() as connection:
-            outcome, results = await connection.run_sync(body)
-            if outcome and outcome.events:
-                crash_point("before_commit")
+        outcome, results = await self._database.run(transaction)
         if outcome:
             self._announce(outcome)
             _answer(asked, outcome)
@@ -202,13 +203,22 @@ class Writer:
             self._on_events(outcome.events)
         if outcome.earliest_task:
             self._on_tasks(outcome.earliest_task)
-        for recorded in outcome.events:
-            log.info(
-                "event.recorded",
-                event_type=recorded.event_type,
-                key=recorded.key,
-                position=recorded.position,
-            )
+        _log(outcome.events)
+
+
+def _log(events: Sequence[Recorded]) -> None:
+    """A line for each event while people can follow; one for the batch when it comes thick."""
+    if len(events) > MOST_LINES_PER_BATCH:
+        counts = Counter(recorded.event_type for recorded in events)
+        log.info("events.recorded", position=events[-1].position, **counts)
+        return
+    for recorded in events:
+        log.info(
+            "event.recorded",
+            event_type=recorded.event_type,
+            key=recorded.key,
+            position=recorded.position,
+        )
 
 
 def _answer(asked: Sequence[_Asked], outcome: Outcome) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 
 import msgspec
 from litestar import Router, get
@@ -34,8 +35,7 @@ def router(service: Service) -> Router:
     @get("/{order_id:str}", responses=responses(404))
     async def show_shipment(order_id: str) -> ShipmentView:
         """The shipment of an order."""
-        async with service.reads.begin() as connection:
-            found = await connection.run_sync(store.load_shipments, order_ids=[order_id])
+        found = await service.reads.run(partial(store.load_shipments, order_ids=[order_id]))
         if order_id not in found:
             raise Refused(
                 "unknown-shipment", f"there is no shipment of order {order_id}", status=404

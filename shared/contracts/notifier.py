@@ -12,6 +12,7 @@ class NotificationSent(Event, frozen=True, kw_only=True):
 
     notification_id: Id
     order_id: Id
+    event_id: str | None = None
     template: str
     recipient: str
 
@@ -23,6 +24,7 @@ class NotificationFailed(Event, frozen=True, kw_only=True):
 
     notification_id: Id
     order_id: Id
+    event_id: str | None = None
     template: str
     recipient: str
     error: str
@@ -35,4 +37,5 @@ class NotificationSkipped(Event, frozen=True, kw_only=True):
 
     notification_id: Id
     order_id: Id
+    event_id: str | None = None
     template: str
