@@ -1,0 +1,366 @@
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from inventory_service.domain import (
+    ChangeStock,
+    Command,
+    CreateProduct,
+    DeductStock,
+    DeleteProduct,
+    Description,
+    ReleaseStock,
+    ReserveStock,
+    Status,
+    Stock,
+    UpdateProduct,
+    decide,
+    evolve,
+    merged,
+)
+from shared.contracts import (
+    Event,
+    FailedItem,
+    Line,
+    ProductCreated,
+    ProductDeleted,
+    ProductUpdated,
+    ShipmentCancelled,
+    ShipmentFailed,
+    StockAdded,
+    StockAdjusted,
+    StockDeducted,
+    StockReleased,
+    StockReservationFailed,
+    StockReserved,
+)
+from shared.refused import Refused
+from tests.support.history import fold
+
+DESCRIBED = Description(name="Super Keyboard", description="Clicks", price=5000)
+
+
+def created(product_id: str) -> ProductCreated:
+    return ProductCreated(
+        product_id=product_id, name="Super Keyboard", description="Clicks", price=5000
+    )
+
+
+def added(product_id: str, quantity: int) -> StockAdded:
+    return StockAdded(product_id=product_id, quantity=quantity)
+
+
+def line(product_id: str, quantity: int) -> Line:
+    return Line(product_id=product_id, quantity=quantity)
+
+
+def reserve(*items: Line, order_id: str = "o1") -> ReserveStock:
+    return ReserveStock(order_id=order_id, items=items)
+
+
+TEN_OF_1 = (created("prod001"), added("prod001", 10))
+FIVE_OF_2 = (created("prod002"), added("prod002", 5))
+RESERVED = StockReserved(order_id="o1", items=(line("prod001", 4),))
+RELEASED = StockReleased(order_id="o1", items=(line("prod001", 4),), reason="CUSTOMER")
+DEDUCTED = StockDeducted(order_id="o1", items=(line("prod001", 4),))
+REFUSED = StockReservationFailed(order_id="o1", reason="INSUFFICIENT_STOCK", failed_items=())
+SHIPMENT_CANCELLED = ShipmentCancelled(order_id="o1", reason="CUSTOMER")
+SHIPMENT_FAILED = ShipmentFailed(shipment_id="s1", order_id="o1", reason="x", items=())
+
+RELEASE = ReleaseStock(order_id="o1", reason="CUSTOMER")
+DEDUCT = DeductStock(order_id="o1")
+
+
+def after(*events: Event) -> Stock:
+    """The stock once these have happened."""
+    return fold(evolve, Stock(), *events)
+
+
+def counts(stock: Stock, product_id: str = "prod001") -> tuple[int, int]:
+    """On hand, reserved."""
+    return stock.products[product_id].on_hand, stock.products[product_id].reserved
+
+
+def refusal(stock: Stock, command: Command) -> Refused:
+    with pytest.raises(Refused) as caught:
+        decide(stock, command)
+    return caught.value
+
+
+def test_every_line_is_held_when_there_is_enough_of_each():
+    stock = after(*TEN_OF_1, *FIVE_OF_2)
+    (held,) = decide(stock, reserve(line("prod001", 10), line("prod002", 5)))
+    assert held == StockReserved(order_id="o1", items=(line("prod001", 10), line("prod002", 5)))
+    stock = fold(evolve, stock, held)
+    assert (counts(stock), counts(stock, "prod002")) == ((10, 10), (5, 5))
+
+
+def test_no_line_is_held_when_another_is_short():
+    stock = after(*TEN_OF_1, *FIVE_OF_2)
+    (failed,) = decide(stock, reserve(line("prod001", 1), line("prod002", 6)))
+    assert failed == StockReservationFailed(
+        order_id="o1",
+        reason="INSUFFICIENT_STOCK",
+        failed_items=(
+            FailedItem(product_id="prod002", requested_quantity=6, available_quantity=5),
+        ),
+    )
+    stock = fold(evolve, stock, failed)
+    assert (counts(stock), counts(stock, "prod002")) == ((10, 0), (5, 0))
+    assert stock.reservations["o1"].items == ()
+
+
+def test_every_short_line_is_named():
+    (failed,) = decide(after(*TEN_OF_1), reserve(line("prod001", 11), line("prod009", 1)))
+    assert [item.product_id for item in failed.failed_items] == ["prod001", "prod009"]
+
+
+def test_lines_of_one_product_are_added_up_before_they_are_compared():
+    stock = after(*TEN_OF_1)
+    (failed,) = decide(stock, reserve(line("prod001", 6), line("prod001", 5)))
+    assert failed.failed_items == (
+        FailedItem(product_id="prod001", requested_quantity=11, available_quantity=10),
+    )
+    (held,) = decide(stock, reserve(line("prod001", 6), line("prod001", 4)))
+    assert held.items == (line("prod001", 10),)
+
+
+def test_what_is_held_for_one_order_is_not_available_to_another():
+    stock = after(*TEN_OF_1, RESERVED)
+    (failed,) = decide(stock, reserve(line("prod001", 7), order_id="o2"))
+    assert failed.failed_items[0].available_quantity == 6
+
+
+@pytest.mark.parametrize(
+    "history", [(), (*TEN_OF_1, ProductDeleted(product_id="prod001"))], ids=["unknown", "deleted"]
+)
+def test_of_a_product_that_is_not_sold_none_is_available(history: tuple[Event, ...]):
+    (failed,) = decide(after(*history), reserve(line("prod001", 1)))
+    assert failed.failed_items[0].available_quantity == 0
+
+
+@pytest.mark.parametrize("settled", [None, RELEASED, DEDUCTED])
+def test_an_order_heard_twice_is_reserved_once(settled: Event | None):
+    stock = after(*TEN_OF_1, RESERVED, *([settled] if settled else []))
+    assert decide(stock, reserve(line("prod001", 4))) == []
+
+
+def test_a_refused_order_heard_again_stays_refused_even_if_stock_has_come():
+    assert decide(after(*TEN_OF_1, REFUSED), reserve(line("prod001", 4))) == []
+
+
+@pytest.mark.parametrize("closing", [SHIPMENT_CANCELLED, SHIPMENT_FAILED])
+def test_an_order_that_shipping_ended_before_it_came_is_refused(closing: Event):
+    (refused,) = decide(after(*TEN_OF_1, closing), reserve(line("prod001", 4)))
+    assert refused == StockReservationFailed(order_id="o1", reason="ORDER_CLOSED", failed_items=())
+
+
+def test_a_completed_shipment_takes_what_was_held_from_the_stock():
+    stock = after(*TEN_OF_1, RESERVED)
+    assert decide(stock, DEDUCT) == [DEDUCTED]
+    assert counts(fold(evolve, stock, DEDUCTED)) == (6, 0)
+
+
+def test_a_failed_shipment_makes_what_was_held_available_again():
+    stock = after(*TEN_OF_1, RESERVED)
+    assert decide(stock, RELEASE) == [RELEASED]
+    assert counts(fold(evolve, stock, RELEASED)) == (10, 0)
+
+
+@pytest.mark.parametrize("settled", [RELEASED, DEDUCTED])
+@pytest.mark.parametrize("again", [RELEASE, DEDUCT])
+def test_what_was_held_is_released_or_deducted_once(settled: Event, again: Command):
+    assert decide(after(*TEN_OF_1, RESERVED, settled), again) == []
+
+
+@pytest.mark.parametrize("again", [RELEASE, DEDUCT])
+def test_of_a_refused_order_nothing_is_released_or_deducted(again: Command):
+    assert decide(after(REFUSED), again) == []
+
+
+def test_nothing_is_released_for_an_order_not_heard_of():
+    assert decide(Stock(), RELEASE) == []
+
+
+def test_a_shipment_of_an_order_that_was_never_reserved_is_a_fault():
+    with pytest.raises(KeyError):
+        decide(after(*TEN_OF_1), DEDUCT)
+
+
+def test_a_released_reservation_still_shows_what_was_held():
+    held = after(*TEN_OF_1, RESERVED, RELEASED).reservations["o1"]
+    assert (held.status, held.items) == (Status.RELEASED, RESERVED.items)
+
+
+def test_goods_of_a_deleted_product_that_are_held_are_still_shipped():
+    stock = after(*TEN_OF_1, RESERVED, ProductDeleted(product_id="prod001"))
+    assert decide(stock, DEDUCT) == [DEDUCTED]
+
+
+def test_a_product_is_created_with_its_first_stock():
+    command = CreateProduct(product_id="prod001", description=DESCRIBED, stock=10)
+    first = StockAdded(product_id="prod001", quantity=10, reason="INITIAL")
+    assert decide(Stock(), command) == [created("prod001"), first]
+
+
+def test_a_product_created_without_stock_has_none():
+    command = CreateProduct(product_id="prod001", description=DESCRIBED, stock=0)
+    assert decide(Stock(), command) == [created("prod001")]
+
+
+@pytest.mark.parametrize("history", [TEN_OF_1, (*TEN_OF_1, ProductDeleted(product_id="prod001"))])
+def test_a_product_id_is_given_once(history: tuple[Event, ...]):
+    command = CreateProduct(product_id="prod001", description=DESCRIBED, stock=1)
+    refused = refusal(after(*history), command)
+    assert (refused.problem, refused.status) == ("product-exists", 409)
+
+
+@pytest.mark.parametrize("history", [(), (*TEN_OF_1, ProductDeleted(product_id="prod001"))])
+@pytest.mark.parametrize(
+    "command",
+    [
+        UpdateProduct(product_id="prod001", description=DESCRIBED),
+        DeleteProduct(product_id="prod001"),
+        ChangeStock(product_id="prod001", quantity=1),
+    ],
+)
+def test_a_product_that_is_not_there_can_not_be_changed(
+    history: tuple[Event, ...], command: Command
+):
+    refused = refusal(after(*history), command)
+    assert (refused.problem, refused.status) == ("unknown-product", 404)
+
+
+def test_a_product_is_described_anew():
+    command = UpdateProduct(
+        product_id="prod001", description=Description(name="K", description="", price=1)
+    )
+    (updated,) = decide(after(*TEN_OF_1), command)
+    assert updated == ProductUpdated(product_id="prod001", name="K", description="", price=1)
+    product = after(*TEN_OF_1, updated).products["prod001"]
+    assert (product.name, product.price, product.on_hand) == ("K", 1, 10)
+
+
+def test_stock_may_be_written_off_down_to_what_is_held():
+    stock = after(*TEN_OF_1, RESERVED)
+    (adjusted,) = decide(stock, ChangeStock(product_id="prod001", quantity=-6, reason="broken"))
+    assert adjusted == StockAdjusted(product_id="prod001", quantity=-6, reason="broken")
+    assert counts(fold(evolve, stock, adjusted)) == (4, 4)
+
+
+def test_stock_may_not_be_written_off_below_what_is_held():
+    refused = refusal(after(*TEN_OF_1, RESERVED), ChangeStock(product_id="prod001", quantity=-7))
+    assert (refused.problem, refused.status) == ("stock-reserved", 409)
+    assert refused.extra == {"onHand": 10, "reserved": 4}
+
+
+def test_a_change_by_nothing_is_refused():
+    refused = refusal(after(*TEN_OF_1), ChangeStock(product_id="prod001", quantity=0))
+    assert (refused.problem, refused.status) == ("nothing-to-change", 422)
+
+
+PRODUCTS = st.sampled_from(["prod001", "prod002", "prod003"])
+ORDERS = st.sampled_from(["o1", "o2", "o3"])
+QUANTITIES = st.integers(1, 6) | st.just(1_000_000)
+LINES = st.builds(Line, product_id=PRODUCTS, quantity=QUANTITIES)
+COMMANDS = st.one_of(
+    st.builds(
+        CreateProduct,
+        product_id=PRODUCTS,
+        description=st.just(DESCRIBED),
+        stock=st.just(0) | QUANTITIES,
+    ),
+    st.builds(UpdateProduct, product_id=PRODUCTS, description=st.just(DESCRIBED)),
+    st.builds(DeleteProduct, product_id=PRODUCTS),
+    st.builds(ChangeStock, product_id=PRODUCTS, quantity=st.integers(-9, 9) | QUANTITIES),
+    st.builds(
+        ReserveStock, order_id=ORDERS, items=st.lists(LINES, min_size=1, max_size=4).map(tuple)
+    ),
+    st.builds(DeductStock, order_id=ORDERS),
+    st.builds(ReleaseStock, order_id=ORDERS, reason=st.just("CUSTOMER")),
+)
+
+
+def carried_out(commands: list[Command]) -> tuple[Stock, list[Event]]:
+    """State and log after these commands; refused ones leave no trace."""
+    stock, log = after(*TEN_OF_1, *FIVE_OF_2), [*TEN_OF_1, *FIVE_OF_2]
+    for command in commands:
+        if isinstance(command, DeductStock) and command.order_id not in stock.reservations:
+            continue
+        try:
+            events = decide(stock, command)
+        except Refused:
+            continue
+        stock, log = fold(evolve, stock, *events), [*log, *events]
+        for product in stock.products.values():
+            assert 0 <= product.reserved <= product.on_hand
+    return stock, log
+
+
+@given(st.lists(COMMANDS, max_size=40))
+def test_whatever_is_wished_stock_is_conserved(commands: list[Command]):
+    stock, log = carried_out(commands)
+    for product_id, product in stock.products.items():
+        came_in = _sum(log, (StockAdded, StockAdjusted), product_id)
+        left = _sum_of_lines(log, StockDeducted, product_id)
+        held = sum(
+            item.quantity
+            for reservation in stock.reservations.values()
+            if reservation.status is Status.RESERVED
+            for item in reservation.items
+            if item.product_id == product_id
+        )
+        assert product.on_hand + left == came_in
+        assert product.reserved == held
+
+
+@given(st.lists(COMMANDS, max_size=40))
+def test_whatever_is_wished_an_order_is_answered_once_and_settled_once(commands: list[Command]):
+    _, log = carried_out(commands)
+    for order_id in ("o1", "o2", "o3"):
+        story = [type(event) for event in log if getattr(event, "order_id", None) == order_id]
+        assert story in (
+            [],
+            [StockReservationFailed],
+            [StockReserved],
+            [StockReserved, StockDeducted],
+            [StockReserved, StockReleased],
+        )
+
+
+@given(st.lists(COMMANDS, max_size=40))
+def test_whatever_is_wished_a_reservation_holds_every_line_or_none(commands: list[Command]):
+    wanted = {}
+    for command in commands:
+        if isinstance(command, ReserveStock):
+            wanted.setdefault(command.order_id, merged(command.items))
+    stock, _ = carried_out(commands)
+    for order_id, reservation in stock.reservations.items():
+        assert reservation.items in ((), wanted[order_id])
+        assert (reservation.items == ()) == (reservation.status is Status.REFUSED)
+
+
+@given(st.lists(COMMANDS, max_size=40))
+def test_whatever_is_said_can_be_read_again(commands: list[Command]):
+    _, log = carried_out(commands)
+    for event in log:
+        assert msgspec.json.decode(msgspec.json.encode(event), type=type(event)) == event
+
+
+def _sum(log: list[Event], kinds: tuple[type[Event], ...], product_id: str) -> int:
+    return sum(
+        event.quantity
+        for event in log
+        if isinstance(event, kinds) and event.product_id == product_id
+    )
+
+
+def _sum_of_lines(log: list[Event], kind: type[Event], product_id: str) -> int:
+    return sum(
+        item.quantity
+        for event in log
+        if isinstance(event, kind)
+        for item in event.items
+        if item.product_id == product_id
+    )

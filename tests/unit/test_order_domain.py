@@ -1,0 +1,309 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from order_service.domain import (
+    AcceptCancellation,
+    Command,
+    CompleteOrder,
+    ConfirmOrder,
+    Desk,
+    FailOrder,
+    PlaceOrder,
+    RefuseCancellation,
+    RejectOrder,
+    RequestCancellation,
+    Status,
+    WantedItem,
+    decide,
+    evolve,
+    is_final,
+)
+from order_service.handlers import deadlines
+from shared.contracts import (
+    Event,
+    FailedItem,
+    OrderCancellationRequested,
+    OrderCancelled,
+    OrderCompleted,
+    OrderConfirmed,
+    OrderCreated,
+    OrderFailed,
+    OrderItem,
+    OrderResumed,
+    ProductCreated,
+    ProductDeleted,
+    ProductUpdated,
+)
+from shared.refused import Refused
+from shared.task import Drop, Schedule
+from tests.support.history import fold, recorded
+
+CREATED = OrderCreated(
+    order_id="o1",
+    user_id="user123",
+    items=(OrderItem(product_id="prod001", name="Super Keyboard", quantity=2, price=5000),),
+    total_amount=10_000,
+    currency="JPY",
+)
+CONFIRMED = OrderConfirmed(order_id="o1")
+COMPLETED = OrderCompleted(order_id="o1", tracking_number="T1")
+FAILED = OrderFailed(order_id="o1", reason="CARRIER_DECLINED")
+NO_STOCK = OrderCancelled(order_id="o1", reason="NO_STOCK")
+CANCELLED = OrderCancelled(order_id="o1", reason="CUSTOMER")
+EXPIRED = OrderCancelled(order_id="o1", reason="EXPIRED")
+ASKED_BY_CUSTOMER = OrderCancellationRequested(order_id="o1", reason="CUSTOMER")
+ASKED_BY_CLOCK = OrderCancellationRequested(order_id="o1", reason="EXPIRED")
+RESUMED = OrderResumed(order_id="o1", reason="too late")
+
+CONFIRM = ConfirmOrder(order_id="o1")
+SHORT = FailedItem(product_id="prod001", requested_quantity=2, available_quantity=1)
+REJECT = RejectOrder(order_id="o1", failed_items=(SHORT,))
+COMPLETE = CompleteOrder(order_id="o1", tracking_number="T1")
+FAIL = FailOrder(order_id="o1", reason="CARRIER_DECLINED")
+CANCEL = RequestCancellation(order_id="o1", reason="CUSTOMER")
+EXPIRE = RequestCancellation(order_id="o1", reason="EXPIRED")
+ACCEPT = AcceptCancellation(order_id="o1")
+REFUSE = RefuseCancellation(order_id="o1", reason="too late")
+
+FOLLOW_UPS = (CONFIRM, REJECT, COMPLETE, FAIL, CANCEL, EXPIRE, ACCEPT, REFUSE)
+ENDS = (OrderCompleted, OrderFailed, OrderCancelled)
+
+KEYBOARD = ProductCreated(product_id="prod001", name="Super Keyboard", description="", price=5000)
+MOUSE = ProductCreated(product_id="prod002", name="Ergonomic Mouse", description="", price=3000)
+
+
+def after(*events: Event) -> Desk:
+    """The desk once these have happened."""
+    return fold(evolve, Desk(), *events)
+
+
+def place(*items: WantedItem) -> PlaceOrder:
+    return PlaceOrder(order_id="o1", user_id="user123", items=items, currency="JPY")
+
+
+def wanted(product_id: str, quantity: int, price: int | None = None) -> WantedItem:
+    return WantedItem(product_id=product_id, quantity=quantity, price=price)
+
+
+def refusal(desk: Desk, command: Command) -> Refused:
+    with pytest.raises(Refused) as caught:
+        decide(desk, command)
+    return caught.value
+
+
+def test_an_order_is_created_at_the_list_price():
+    (created,) = decide(after(KEYBOARD, MOUSE), place(wanted("prod001", 2), wanted("prod002", 1)))
+    assert created == OrderCreated(
+        order_id="o1",
+        user_id="user123",
+        items=(
+            OrderItem(product_id="prod001", name="Super Keyboard", quantity=2, price=5000),
+            OrderItem(product_id="prod002", name="Ergonomic Mouse", quantity=1, price=3000),
+        ),
+        total_amount=13_000,
+        currency="JPY",
+    )
+
+
+def test_a_clients_price_is_not_trusted():
+    refused = refusal(after(KEYBOARD), place(wanted("prod001", 1, price=1)))
+    assert (refused.problem, refused.status) == ("price-changed", 409)
+    assert refused.extra == {"productId": "prod001", "price": 5000}
+
+
+def test_a_clients_price_that_is_the_list_price_is_accepted():
+    (created,) = decide(after(KEYBOARD), place(wanted("prod001", 1, price=5000)))
+    assert created.total_amount == 5000
+
+
+def test_a_price_of_zero_is_a_price():
+    refused = refusal(after(KEYBOARD), place(wanted("prod001", 1, price=0)))
+    assert refused.problem == "price-changed"
+
+
+@pytest.mark.parametrize(
+    "history", [(), (KEYBOARD, ProductDeleted(product_id="prod001"))], ids=["unknown", "deleted"]
+)
+def test_a_product_that_is_not_sold_can_not_be_ordered(history: tuple[Event, ...]):
+    refused = refusal(after(*history), place(wanted("prod001", 1)))
+    assert (refused.problem, refused.status) == ("unknown-product", 422)
+    assert refused.extra == {"productId": "prod001"}
+
+
+def test_a_changed_price_holds_for_new_orders_only():
+    dearer = ProductUpdated(product_id="prod001", name="Keyboard", description="", price=6000)
+    desk = after(KEYBOARD, CREATED, dearer)
+    assert decide(desk, place(wanted("prod001", 1))) == []
+    assert desk.orders["o1"].total_amount == 10_000
+    (created,) = decide(after(KEYBOARD, dearer), place(wanted("prod001", 1)))
+    assert created.total_amount == 6000
+
+
+def test_of_two_prices_the_one_further_on_in_inventorys_log_counts_whichever_comes_first():
+    dearer = ProductUpdated(product_id="prod001", name="Keyboard", description="", price=6000)
+    early, late = recorded(KEYBOARD, position=1), recorded(dearer, position=2)
+    one_way = evolve(evolve(Desk(), early), late)
+    other_way = evolve(evolve(Desk(), late), early)
+    assert one_way.prices == other_way.prices
+    assert one_way.prices["prod001"].price == 6000
+
+
+def test_a_deletion_heard_before_the_product_keeps_it_from_being_sold():
+    gone = recorded(ProductDeleted(product_id="prod001"), position=2)
+    desk = evolve(evolve(Desk(), gone), recorded(KEYBOARD, position=1))
+    assert refusal(desk, place(wanted("prod001", 1))).problem == "unknown-product"
+
+
+def test_an_order_placed_again_is_created_once():
+    assert decide(after(KEYBOARD, CREATED), place(wanted("prod001", 2))) == []
+
+
+TRANSITIONS = [
+    ("PENDING", (), CONFIRM, [CONFIRMED]),
+    (
+        "PENDING",
+        (),
+        REJECT,
+        [OrderCancelled(order_id="o1", reason="NO_STOCK", failed_items=(SHORT,))],
+    ),
+    ("PENDING", (), COMPLETE, [COMPLETED]),
+    ("PENDING", (), FAIL, [FAILED]),
+    ("PENDING", (), CANCEL, [ASKED_BY_CUSTOMER]),
+    ("PENDING", (), EXPIRE, [ASKED_BY_CLOCK]),
+    ("PENDING", (), ACCEPT, []),
+    ("PENDING", (), REFUSE, []),
+    ("AWAITING_SHIPMENT", (CONFIRMED,), CONFIRM, []),
+    ("AWAITING_SHIPMENT", (CONFIRMED,), REJECT, []),
+    ("AWAITING_SHIPMENT", (CONFIRMED,), COMPLETE, [COMPLETED]),
+    ("AWAITING_SHIPMENT", (CONFIRMED,), FAIL, [FAILED]),
+    ("AWAITING_SHIPMENT", (CONFIRMED,), CANCEL, [ASKED_BY_CUSTOMER]),
+    ("AWAITING_SHIPMENT", (CONFIRMED,), EXPIRE, [ASKED_BY_CLOCK]),
+    ("AWAITING_SHIPMENT", (CONFIRMED,), ACCEPT, []),
+    ("AWAITING_SHIPMENT", (CONFIRMED,), REFUSE, []),
+    ("CANCELLING", (ASKED_BY_CUSTOMER,), CONFIRM, [CONFIRMED]),
+    ("CANCELLING", (CONFIRMED, ASKED_BY_CUSTOMER), CONFIRM, []),
+    ("CANCELLING", (ASKED_BY_CUSTOMER, CONFIRMED), CONFIRM, []),
+    ("CANCELLING", (ASKED_BY_CUSTOMER,), REJECT, [CANCELLED]),
+    ("CANCELLING", (ASKED_BY_CLOCK,), REJECT, [EXPIRED]),
+    ("CANCELLING", (ASKED_BY_CUSTOMER,), COMPLETE, [COMPLETED]),
+    ("CANCELLING", (ASKED_BY_CUSTOMER,), FAIL, [FAILED]),
+    ("CANCELLING", (ASKED_BY_CUSTOMER,), CANCEL, []),
+    ("CANCELLING", (ASKED_BY_CLOCK,), CANCEL, []),
+    ("CANCELLING", (ASKED_BY_CUSTOMER,), EXPIRE, [ASKED_BY_CUSTOMER]),
+    ("CANCELLING", (ASKED_BY_CLOCK,), EXPIRE, [ASKED_BY_CLOCK]),
+    ("CANCELLING", (ASKED_BY_CUSTOMER,), ACCEPT, [CANCELLED]),
+    ("CANCELLING", (ASKED_BY_CLOCK,), ACCEPT, [EXPIRED]),
+    ("CANCELLING", (ASKED_BY_CUSTOMER,), REFUSE, [RESUMED]),
+]
+
+
+@pytest.mark.parametrize(("status", "history", "command", "expected"), TRANSITIONS)
+def test_an_open_order_moves_by_its_table_of_transitions(
+    status: str, history: tuple[Event, ...], command: Command, expected: list[Event]
+):
+    desk = after(CREATED, *history)
+    assert desk.orders["o1"].status == status
+    assert decide(desk, command) == expected
+
+
+@pytest.mark.parametrize(
+    ("history", "status"),
+    [
+        ((COMPLETED,), Status.COMPLETED),
+        ((FAILED,), Status.SHIPMENT_FAILED),
+        ((NO_STOCK,), Status.CANCELLED_NO_STOCK),
+        ((ASKED_BY_CUSTOMER, CANCELLED), Status.CANCELLED),
+        ((ASKED_BY_CLOCK, EXPIRED), Status.EXPIRED),
+    ],
+)
+def test_a_late_event_never_moves_a_final_order(history: tuple[Event, ...], status: Status):
+    desk = after(CREATED, *history)
+    assert desk.orders["o1"].status is status
+    for command in FOLLOW_UPS:
+        if command is not CANCEL:
+            assert decide(desk, command) == []
+    refused = refusal(desk, CANCEL)
+    assert (refused.problem, refused.status) == ("order-final", 409)
+
+
+@pytest.mark.parametrize(
+    ("history", "status"),
+    [
+        ((ASKED_BY_CUSTOMER, RESUMED), Status.PENDING),
+        ((CONFIRMED, ASKED_BY_CUSTOMER, RESUMED), Status.AWAITING_SHIPMENT),
+        ((ASKED_BY_CUSTOMER, CONFIRMED, RESUMED), Status.AWAITING_SHIPMENT),
+        ((CONFIRMED, ASKED_BY_CUSTOMER, ASKED_BY_CUSTOMER, RESUMED), Status.AWAITING_SHIPMENT),
+    ],
+)
+def test_a_refused_cancellation_leads_back_to_where_the_order_was(
+    history: tuple[Event, ...], status: Status
+):
+    order = after(CREATED, *history).orders["o1"]
+    assert order.status is status
+    assert (order.resume_status, order.cancellation) == (None, None)
+
+
+def test_a_cancellation_of_an_order_that_is_not_there_is_refused():
+    refused = refusal(Desk(), CANCEL)
+    assert (refused.problem, refused.status) == ("unknown-order", 404)
+
+
+def test_a_word_about_an_order_that_was_never_created_is_a_fault():
+    with pytest.raises(LookupError, match="ConfirmOrder"):
+        decide(Desk(), CONFIRM)
+
+
+def test_a_customers_note_travels_with_the_request():
+    wish = RequestCancellation(order_id="o1", reason="CUSTOMER", note="changed my mind")
+    (asked,) = decide(after(CREATED), wish)
+    assert asked.note == "changed my mind"
+
+
+def test_the_order_remembers_why_it_ended():
+    desk = after(CREATED, *decide(after(CREATED), REJECT))
+    order = desk.orders["o1"]
+    assert (order.reason, order.failed_items) == ("NO_STOCK", (SHORT,))
+
+
+def test_every_event_of_an_open_order_moves_its_deadline():
+    due = deadlines(900)(after(CREATED, CONFIRMED), recorded(CONFIRMED))
+    assert list(due) == [Schedule(kind="deadline", key="o1", delay_seconds=900)]
+
+
+def test_the_end_of_an_order_drops_its_deadline():
+    due = deadlines(900)(after(CREATED, COMPLETED), recorded(COMPLETED))
+    assert list(due) == [Drop(kind="deadline", key="o1")]
+
+
+def test_an_event_of_another_service_moves_no_deadline():
+    assert list(deadlines(900)(after(CREATED), recorded(KEYBOARD))) == []
+
+
+@given(st.lists(st.sampled_from(FOLLOW_UPS), max_size=30))
+def test_whatever_is_wished_an_order_ends_at_most_once_and_stays_ended(wishes: list[Command]):
+    desk, log = after(CREATED), [CREATED]
+    for command in wishes:
+        was_final = is_final(desk.orders["o1"])
+        try:
+            events = decide(desk, command)
+        except Refused:
+            assert was_final
+            continue
+        assert not (was_final and events)
+        desk, log = fold(evolve, desk, *events), [*log, *events]
+    ends = [event for event in log if isinstance(event, ENDS)]
+    assert len(ends) == is_final(desk.orders["o1"])
+
+
+@given(st.lists(st.sampled_from(FOLLOW_UPS), max_size=30))
+def test_a_command_repeated_at_once_says_nothing_new_unless_the_clock_asks_again(
+    wishes: list[Command],
+):
+    desk = after(CREATED)
+    for command in wishes:
+        try:
+            desk = fold(evolve, desk, *decide(desk, command))
+            assert command is EXPIRE or decide(desk, command) == []
+        except Refused:
+            assert command is CANCEL

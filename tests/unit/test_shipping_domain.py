@@ -1,0 +1,216 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.config import Settings
+from shared.contracts import (
+    Event,
+    Line,
+    OrderCreated,
+    OrderItem,
+    ShipmentCancellationRefused,
+    ShipmentCancelled,
+    ShipmentCompleted,
+    ShipmentFailed,
+    ShipmentInitiated,
+    StockReserved,
+)
+from shared.task import Drop, Schedule
+from shipping_service.carriers import (
+    CarrierUnavailable,
+    Declined,
+    Delivered,
+    SimulatedCarrier,
+)
+from shipping_service.domain import (
+    CancelShipment,
+    Command,
+    CompleteShipment,
+    Dock,
+    FailShipment,
+    StartShipment,
+    Status,
+    decide,
+    evolve,
+)
+from shipping_service.handlers import BOOKING, bookings
+from tests.support.history import fold, recorded
+
+ADDRESS = {"city": "Tokyo"}
+LINES = (Line(product_id="prod001", quantity=2),)
+CREATED = OrderCreated(
+    order_id="o1",
+    user_id="user123",
+    items=(OrderItem(product_id="prod001", quantity=2, price=5000),),
+    total_amount=10_000,
+    currency="JPY",
+    shipping_address=ADDRESS,
+)
+RESERVED = StockReserved(order_id="o1", items=LINES)
+INITIATED = ShipmentInitiated(
+    shipment_id="s1", order_id="o1", shipping_address=ADDRESS, items=LINES
+)
+COMPLETED = ShipmentCompleted(shipment_id="s1", order_id="o1", tracking_number="T1")
+FAILED = ShipmentFailed(shipment_id="s1", order_id="o1", reason="CARRIER_DECLINED", items=LINES)
+CANCELLED = ShipmentCancelled(order_id="o1", shipment_id="s1", reason="CUSTOMER")
+CANCELLED_UNBEGUN = ShipmentCancelled(order_id="o1", reason="CUSTOMER")
+
+START = StartShipment(order_id="o1", shipment_id="s1")
+COMPLETE = CompleteShipment(order_id="o1", tracking_number="T1")
+FAIL = FailShipment(order_id="o1", reason="CARRIER_DECLINED")
+CANCEL = CancelShipment(order_id="o1", reason="CUSTOMER")
+
+BEGUN = (CREATED, RESERVED, INITIATED)
+
+
+def after(*events: Event) -> Dock:
+    """The dock once these have happened."""
+    return fold(evolve, Dock(), *events)
+
+
+@pytest.mark.parametrize("heard", [(CREATED, RESERVED), (RESERVED, CREATED)])
+def test_a_shipment_is_begun_when_address_and_stock_are_known_whichever_comes_first(
+    heard: tuple[Event, ...],
+):
+    assert decide(after(*heard), START) == [INITIATED]
+
+
+@pytest.mark.parametrize("heard", [(), (CREATED,), (RESERVED,)])
+def test_a_shipment_is_not_begun_before_all_is_known(heard: tuple[Event, ...]):
+    assert decide(after(*heard), START) == []
+
+
+def test_an_order_without_an_address_is_shipped_all_the_same():
+    created = OrderCreated(
+        order_id="o1", user_id="user123", items=(), total_amount=0, currency="JPY"
+    )
+    (begun,) = decide(after(created, RESERVED), START)
+    assert begun.shipping_address is None
+
+
+@pytest.mark.parametrize("end", [None, COMPLETED, FAILED, CANCELLED])
+def test_a_shipment_is_begun_once(end: Event | None):
+    dock = after(*BEGUN, *([end] if end else []))
+    assert decide(dock, StartShipment(order_id="o1", shipment_id="s2")) == []
+
+
+def test_a_shipment_cancelled_before_it_was_begun_never_begins():
+    dock = after(CREATED, *decide(after(CREATED), CANCEL), RESERVED)
+    assert dock.shipments["o1"].status is Status.CANCELLED
+    assert decide(dock, START) == []
+
+
+@pytest.mark.parametrize(("command", "expected"), [(COMPLETE, COMPLETED), (FAIL, FAILED)])
+def test_the_carriers_answer_ends_the_shipment(command: Command, expected: Event):
+    assert decide(after(*BEGUN), command) == [expected]
+
+
+@pytest.mark.parametrize("end", [COMPLETED, FAILED, CANCELLED])
+@pytest.mark.parametrize("command", [COMPLETE, FAIL])
+def test_a_second_answer_of_the_carrier_changes_nothing(end: Event, command: Command):
+    assert decide(after(*BEGUN, end), command) == []
+
+
+@pytest.mark.parametrize("command", [COMPLETE, FAIL])
+def test_an_answer_after_a_cancellation_before_the_beginning_changes_nothing(command: Command):
+    assert decide(after(CANCELLED_UNBEGUN), command) == []
+
+
+def test_an_answer_for_an_order_that_was_never_shipped_is_a_fault():
+    with pytest.raises(LookupError, match="never shipped"):
+        decide(after(CREATED), COMPLETE)
+
+
+@pytest.mark.parametrize(
+    ("heard", "answer"),
+    [
+        ((), CANCELLED_UNBEGUN),
+        ((CREATED,), CANCELLED_UNBEGUN),
+        ((RESERVED,), CANCELLED_UNBEGUN),
+        (BEGUN, CANCELLED),
+        ((*BEGUN, CANCELLED), CANCELLED),
+        ((CANCELLED_UNBEGUN,), CANCELLED_UNBEGUN),
+    ],
+)
+def test_the_referee_stops_what_is_not_yet_with_the_carrier_however_often_asked(
+    heard: tuple[Event, ...], answer: Event
+):
+    assert decide(after(*heard), CANCEL) == [answer]
+
+
+def test_a_repeated_cancellation_keeps_the_first_reason():
+    (again,) = decide(after(*BEGUN, CANCELLED), CancelShipment(order_id="o1", reason="EXPIRED"))
+    assert again.reason == "CUSTOMER"
+
+
+@pytest.mark.parametrize("end", [COMPLETED, FAILED])
+def test_the_loser_of_the_race_is_told_that_it_is_too_late(end: Event):
+    (answer,) = decide(after(*BEGUN, end), CANCEL)
+    assert isinstance(answer, ShipmentCancellationRefused)
+
+
+def test_a_failed_shipment_names_what_it_did_not_bring():
+    (failed,) = decide(after(*BEGUN), FAIL)
+    assert failed.items == LINES
+
+
+CARRIER = SimulatedCarrier(Settings(carrier_min_seconds=5, carrier_max_seconds=5))
+
+
+def test_a_shipment_begun_is_booked_when_the_carrier_wants_it():
+    due = bookings(CARRIER)(after(*BEGUN), recorded(INITIATED))
+    assert list(due) == [Schedule(kind=BOOKING, key="o1", delay_seconds=5.0)]
+
+
+def test_a_cancelled_shipment_is_booked_no_more():
+    due = bookings(CARRIER)(after(*BEGUN, CANCELLED), recorded(CANCELLED))
+    assert list(due) == [Drop(kind=BOOKING, key="o1")]
+
+
+WISHES = st.lists(st.sampled_from([CREATED, RESERVED, START, COMPLETE, FAIL, CANCEL]), max_size=25)
+
+
+@given(WISHES)
+def test_whatever_is_heard_and_wished_a_shipment_begins_once_and_ends_once(
+    story: list[Event | Command],
+):
+    dock, log = Dock(), []
+    for step in story:
+        if isinstance(step, Event):
+            dock = fold(evolve, dock, step)
+        elif step in {COMPLETE, FAIL} and "o1" not in dock.shipments:
+            continue
+        else:
+            events = decide(dock, step)
+            dock, log = fold(evolve, dock, *events), [*log, *events]
+    begun = [event for event in log if isinstance(event, ShipmentInitiated)]
+    ended = [event for event in log if isinstance(event, ShipmentCompleted | ShipmentFailed)]
+    cancelled = [event for event in log if isinstance(event, ShipmentCancelled)]
+    assert len(begun) <= 1
+    assert len(ended) <= len(begun)
+    assert not (ended and cancelled)
+
+
+async def test_the_simulated_carrier_answers_an_order_alike_every_time():
+    settings = Settings(carrier_success_rate=0.5, carrier_seed="any")
+    orders = [f"order-{number}" for number in range(200)]
+    first = [await SimulatedCarrier(settings).book(order, 0) for order in orders]
+    second = [await SimulatedCarrier(settings).book(order, 3) for order in reversed(orders)]
+    assert first == second[::-1]
+    delivered = [answer for answer in first if isinstance(answer, Delivered)]
+    assert 70 < len(delivered) < 130
+    assert len({answer.tracking_number for answer in delivered}) == len(delivered)
+
+
+async def test_the_simulated_carrier_fails_and_hides_as_often_as_set():
+    declining = SimulatedCarrier(Settings(carrier_success_rate=0))
+    assert await declining.book("o1", 0) == Declined(reason="CARRIER_DECLINED")
+    hiding = SimulatedCarrier(Settings(carrier_outage_rate=1))
+    with pytest.raises(CarrierUnavailable):
+        await hiding.book("o1", 0)
+
+
+@given(st.integers().map(str))
+def test_the_simulated_carrier_delays_between_its_two_settings(order_id: str):
+    carrier = SimulatedCarrier(Settings(carrier_min_seconds=3, carrier_max_seconds=7))
+    assert 3 <= carrier.delay_seconds(order_id) <= 7
