@@ -1,7 +1,6 @@
 """`python -m notifier_service`: the service as one process, set up by its environment."""
 
 from notifier_service.app import build
-
 from shared.service import run
 
 if __name__ == "__main__":

@@ -1,0 +1,13 @@
+"""Tells customers by mail how their orders fare, and keeps a log of what it told."""
+
+from shared import contracts
+
+OWNS = ("notifications", "known_orders")
+EMITS = contracts.NOTIFIER
+HEARS = (
+    contracts.OrderCreated,
+    contracts.ShipmentInitiated,
+    contracts.OrderCompleted,
+    contracts.OrderCancelled,
+    contracts.OrderFailed,
+)

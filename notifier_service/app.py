@@ -1,0 +1,33 @@
+"""The notifier service, put together."""
+
+from litestar import Litestar
+
+from notifier_service import api
+from notifier_service.delivery import build_mailer
+from notifier_service.domain import decide, evolve
+from notifier_service.handlers import REACTIONS, mail_job, mails
+from notifier_service.order_reader import OrderReader
+from notifier_service.store import TABLES, load, save
+from shared.config import Settings
+from shared.database import database_url, open_for_reading
+from shared.decider import Decider
+from shared.service import Service
+
+
+def build(settings: Settings) -> Litestar:
+    """The application; nothing runs yet. Raises SettingsError."""
+    mailer = build_mailer(settings)
+    orders = OrderReader(open_for_reading(database_url("notifier", settings)))
+    decider = Decider(
+        load=load,
+        decide=decide,
+        evolve=evolve,
+        save=save,
+        follow_up=mails,
+        reactions=REACTIONS,
+    )
+    jobs = (mail_job(orders, mailer),)
+    service = Service("notifier", settings, decider, TABLES, jobs)
+    app = service.app("Quadrille: notifier", [api.router(service)])
+    app.on_shutdown += [mailer.close, orders.close]
+    return app

@@ -1,0 +1,198 @@
+"""How a mail leaves the house: over SMTP, or not at all."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from email.errors import MessageError
+from email.headerregistry import Address
+from email.message import EmailMessage
+from ipaddress import ip_address
+from typing import Protocol
+from urllib.parse import unquote, urlsplit
+
+from aiosmtplib import SMTP, SMTPDataError, SMTPException, SMTPRecipientsRefused
+from msgspec import Struct
+
+from notifier_service.domain import KnownOrder, Mail
+from notifier_service.mail import Composer, Unsendable
+from shared.config import Settings, SettingsError
+from shared.crash import crash_point
+
+MOST_CONNECTIONS = 8
+TIMEOUT_SECONDS = 10.0
+"""For each step of the conversation."""
+PERMANENT = range(500, 600)
+
+SMTP_PORT = 25
+SMTPS_PORT = 465
+
+
+class Mailer(Protocol):
+    """Takes a mail off our hands: when `deliver` returns, somebody else is responsible for it."""
+
+    async def deliver(self, mail: Mail, order: KnownOrder) -> None:
+        """Raises Unsendable, or anything else for a trouble that may pass."""
+        ...
+
+    async def close(self) -> None:
+        """Nothing more will be delivered."""
+        ...
+
+
+class NullMailer:
+    """Sends nothing, so that mails are only recorded; they are not even composed."""
+
+    async def deliver(self, mail: Mail, order: KnownOrder) -> None:
+        """Nothing."""
+
+    async def close(self) -> None:
+        """Nothing."""
+
+
+class SmtpServer(Struct, frozen=True, kw_only=True):
+    """Where mails go, and as whom."""
+
+    host: str
+    port: int
+    is_tls: bool = False
+    username: str | None = None
+    password: str | None = None
+
+    @property
+    def must_upgrade(self) -> bool:
+        """Whether STARTTLS is a condition: a password is never sent in the clear to another machine."""
+        return self.username is not None and not self.is_tls and not _is_loopback(self.host)
+
+
+class SmtpMailer:
+    """Keeps a few connections open and sends over whichever is free."""
+
+    def __init__(
+        self, server: SmtpServer, composer: Composer, timeout_seconds: float = TIMEOUT_SECONDS
+    ) -> None:
+        self._server = server
+        self._composer = composer
+        self._timeout_seconds = timeout_seconds
+        self._room = asyncio.Semaphore(MOST_CONNECTIONS)
+        self._idle: list[SMTP] = []
+
+    async def deliver(self, mail: Mail, order: KnownOrder) -> None:
+        """Send it, over TLS where the server can."""
+        message = self._composer.compose(mail, order)
+        async with self._connection() as connection:
+            await _send(connection, message)
+        crash_point("after_smtp_accepted")
+
+    async def close(self) -> None:
+        """Say goodbye on every connection."""
+        idle, self._idle = self._idle, []
+        for connection in idle:
+            with contextlib.suppress(SMTPException, OSError):
+                await connection.quit()
+            connection.close()
+
+    @contextlib.asynccontextmanager
+    async def _connection(self) -> AsyncIterator[SMTP]:
+        """An open connection; one on which something failed is not used again."""
+        async with self._room:
+            connection = self._take_idle() or await self._connect()
+            try:
+                yield connection
+            except BaseException:
+                connection.close()
+                raise
+            self._idle.append(connection)
+
+    def _take_idle(self) -> SMTP | None:
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.is_connected:
+                return connection
+        return None
+
+    async def _connect(self) -> SMTP:
+        server = self._server
+        connection = SMTP(
+            hostname=server.host,
+            port=server.port,
+            username=server.username,
+            password=server.password,
+            use_tls=server.is_tls,
+            start_tls=True if server.must_upgrade else None,
+            timeout=self._timeout_seconds,
+        )
+        await connection.connect()
+        return connection
+
+
+def build_mailer(settings: Settings) -> Mailer:
+    """What the settings ask for; raises SettingsError naming the setting that makes no sense."""
+    server = read_url(settings.smtp_url)
+    sender = read_sender(settings.mail_from)
+    return SmtpMailer(server, Composer(sender, settings.locale)) if server else NullMailer()
+
+
+def read_url(url: str) -> SmtpServer | None:
+    """The server that a URL names; None for `null:`. Raises SettingsError."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise SettingsError(f"QUADRILLE_SMTP_URL: {error}") from error
+    if url.rstrip("/") == "null:":
+        return None
+    has_more = parts.path.strip("/") or parts.query or parts.fragment
+    if parts.scheme not in {"smtp", "smtps"} or not parts.hostname or has_more:
+        raise SettingsError(
+            "QUADRILLE_SMTP_URL: expected smtp://[user:password@]host[:port], smtps:// alike, or null:"
+        )
+    is_tls = parts.scheme == "smtps"
+    return SmtpServer(
+        host=parts.hostname,
+        port=port or (SMTPS_PORT if is_tls else SMTP_PORT),
+        is_tls=is_tls,
+        username=_unquoted(parts.username),
+        password=_unquoted(parts.password),
+    )
+
+
+def read_sender(mail_from: str) -> Address:
+    """The sender's name and address. Raises SettingsError."""
+    header = EmailMessage()
+    with contextlib.suppress(ValueError, MessageError):
+        header["From"] = mail_from
+    addresses: tuple[Address, ...] = header["From"].addresses if "From" in header else ()
+    if len(addresses) != 1 or not (addresses[0].username and addresses[0].domain):
+        raise SettingsError(
+            "QUADRILLE_MAIL_FROM: expected one address, as in Shop <shop@example.com>"
+        )
+    return addresses[0]
+
+
+async def _send(connection: SMTP, message: EmailMessage) -> None:
+    try:
+        await connection.send_message(message)
+    except SMTPRecipientsRefused as refused:
+        answer = refused.recipients[0]
+        if answer.code in PERMANENT:
+            raise Unsendable(
+                f"the mail server refused the recipient: {answer.code} {answer.message}"
+            ) from refused
+        raise
+    except SMTPDataError as refused:
+        if refused.code in PERMANENT:
+            raise Unsendable(
+                f"the mail server refused the mail: {refused.code} {refused.message}"
+            ) from refused
+        raise
+
+
+def _unquoted(part: str | None) -> str | None:
+    return None if part is None else unquote(part)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,70 @@
+"""What makes a mail due, and how it gets to the customer."""
+
+from collections.abc import Iterable
+
+import msgspec
+
+from notifier_service.delivery import Mailer
+from notifier_service.domain import (
+    Command,
+    Mail,
+    Mailroom,
+    RecordFailed,
+    RecordSent,
+    RecordSkipped,
+    mail_owed,
+)
+from notifier_service.mail import Unsendable
+from notifier_service.order_reader import OrderReader
+from shared.contracts import (
+    OrderCancelled,
+    OrderCompleted,
+    OrderCreated,
+    OrderFailed,
+    ShipmentInitiated,
+)
+from shared.contracts.recorded import Recorded
+from shared.decider import on
+from shared.jobs import Job, Retry
+from shared.task import Change, Schedule, Task
+
+MAIL = "mail"
+FOR_A_DAY = Retry(within_seconds=24 * 3600, first_seconds=1, longest_seconds=900)
+
+
+def mails(room: Mailroom, recorded: Recorded) -> Iterable[Change]:
+    """An event that owes a mail makes it due at once, unless its outcome is known."""
+    mail = mail_owed(recorded)
+    if mail is None or mail.notification_id in room.notifications:
+        return ()
+    payload = msgspec.to_builtins(mail)
+    return (Schedule(kind=MAIL, key=mail.notification_id, payload=payload),)
+
+
+def mail_job(orders: OrderReader, mailer: Mailer, retry: Retry = FOR_A_DAY) -> Job:
+    """Send the mail, if there is anybody to send it to; retry what may pass."""
+
+    async def send(due: Task) -> Command:
+        mail = msgspec.convert(due.payload, Mail)
+        order = await orders.order(mail.order_id)
+        if not order.email:
+            return RecordSkipped(mail=mail)
+        try:
+            await mailer.deliver(mail, order)
+        except Unsendable as error:
+            return RecordFailed(mail=mail, error=str(error))
+        return RecordSent(mail=mail)
+
+    def give_up(due: Task, error: str) -> RecordFailed:
+        return RecordFailed(mail=msgspec.convert(due.payload, Mail), error=error)
+
+    return Job(MAIL, send, give_up, retry)
+
+
+REACTIONS = (
+    on(OrderCreated),
+    on(ShipmentInitiated),
+    on(OrderCompleted),
+    on(OrderCancelled),
+    on(OrderFailed),
+)

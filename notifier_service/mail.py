@@ -1,0 +1,97 @@
+"""A mail owed and its order → an e-mail: subject, text and HTML, in the order's language.
+
+Values are escaped in HTML, and nothing that could break out of a header is ever put into one.
+"""
+
+import re
+from email.errors import MessageError
+from email.headerregistry import Address
+from email.message import EmailMessage
+from email.policy import SMTP
+from email.utils import format_datetime
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+from notifier_service.domain import KnownOrder, Mail
+from notifier_service.money import money
+from shared import clock
+
+LOCALES = ("en", "ja")
+MOST_ADDRESS_LENGTH = 254
+BLANK_LINES = re.compile(r"\n{3,}")
+
+
+class Unsendable(Exception):  # noqa: N818 - says what is the case
+    """The mail can never be sent; trying again is useless."""
+
+
+class Composer:
+    """Writes mails from one sender."""
+
+    def __init__(self, sender: Address, default_locale: str) -> None:
+        self._sender = sender
+        self._default_locale = default_locale
+        self._templates = Environment(
+            loader=PackageLoader("notifier_service"),
+            autoescape=select_autoescape(("html",)),
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._templates.filters |= {"money": money, "one_line": one_line}
+
+    def compose(self, mail: Mail, order: KnownOrder) -> EmailMessage:
+        """The whole e-mail. Raises Unsendable for an address or id that does not fit a header."""
+        locale = order.locale if order.locale in LOCALES else self._default_locale
+        known = {
+            "mail": mail,
+            "order": order,
+            "locale": locale,
+            "shop": self._sender.display_name or self._sender.domain,
+            "number": order.order_id[-8:].upper(),
+            "names": {item.product_id: item.name or item.product_id for item in order.items},
+        }
+        subject, _, text = self._render(f"{locale}/{mail.template}.txt", known).partition("\n")
+        html = self._render(f"{locale}/{mail.template}.html", known | {"subject": subject})
+        message = EmailMessage(policy=SMTP)
+        _set(message, "From", self._sender)
+        _set(message, "To", recipient(order.email or ""))
+        _set(message, "Subject", subject)
+        _set(message, "Message-ID", f"<{mail.notification_id}@{self._sender.domain}>")
+        _set(message, "Date", format_datetime(clock.now()))
+        _set(message, "Content-Language", locale)
+        _set(message, "Auto-Submitted", "auto-generated")
+        message.set_content(BLANK_LINES.sub("\n\n", text).strip("\n") + "\n")
+        message.add_alternative(html, subtype="html")
+        return message
+
+    def _render(self, template: str, known: dict[str, object]) -> str:
+        return self._templates.get_template(template).render(known)
+
+
+def recipient(email: str) -> Address:
+    """The address to write to, in ASCII. Raises Unsendable for anything but one plain address."""
+    name, _, domain = email.rpartition("@")
+    try:
+        plain = f"{name}@{domain.encode('idna').decode()}"
+        address = Address(addr_spec=plain)
+    except (ValueError, IndexError, MessageError) as error:
+        raise Unsendable(f"not an e-mail address: {error}") from error
+    if address.addr_spec != plain or len(plain) > MOST_ADDRESS_LENGTH or not name:
+        raise Unsendable("not one plain e-mail address")
+    return address
+
+
+def one_line(value: object) -> str:
+    """The value without line breaks and other control characters."""
+    shown = "".join(letter if letter.isprintable() else " " for letter in str(value))
+    return " ".join(shown.split())
+
+
+def _set(message: EmailMessage, name: str, value: str | Address) -> None:
+    try:
+        message[name] = value
+    except (ValueError, MessageError) as error:
+        raise Unsendable(f"{name}: {error}") from error
+    if message[name].defects:
+        raise Unsendable(f"{name}: {message[name].defects[0]}")
