@@ -1,0 +1,203 @@
+"""The shop in memory: the real deciders, reactions and follow-ups of three services, and no order of anything.
+
+What a service says lies in the post of everyone who hears it until a test delivers it: in any order, more than
+once, as late as it likes. Tasks run when a test says so; time does not exist.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import inventory_service.domain
+import inventory_service.handlers
+import order_service.domain
+import order_service.handlers
+import shipping_service.domain
+import shipping_service.handlers
+from inventory_service.domain import ChangeStock, CreateProduct, Description, Stock
+from order_service.domain import Desk, PlaceOrder, RequestCancellation, WantedItem
+from shared import clock
+from shared.batch import Wish, _Work
+from shared.config import Settings
+from shared.contracts import EMITTERS
+from shared.contracts.recorded import Recorded, decode, encode
+from shared.decider import Decider, nothing_due
+from shared.refused import Refused
+from shared.task import Change, Schedule
+from shipping_service.carriers import SimulatedCarrier
+from shipping_service.domain import CompleteShipment, Dock, FailShipment
+
+PRICE = 100
+
+
+class Due(NamedTuple):
+    """A task of a service; whoever runs it may do so again, as a crash would make it."""
+
+    kind: str
+    key: str
+
+
+class Member:
+    """One service: its state, its log, what it has heard, and what it still has to do."""
+
+    def __init__(self, source: str, decider: Decider[Any, Any], state: Any) -> None:
+        self.source = source
+        self.state = state
+        self.log: list[Recorded] = []
+        self.post: list[Recorded] = []
+        self.due: dict[Due, Schedule] = {}
+        self._decider = decider
+        self._reactions = {each.event_type: each.command_for for each in decider.reactions}
+        self._inbox: set[str] = set()
+
+    def hears(self, recorded: Recorded) -> bool:
+        """Whether its consumer would be given this."""
+        return type(recorded.event) in self._reactions
+
+    def hear(self, recorded: Recorded) -> list[Recorded]:
+        """Handle an event as the writer would; returns what is said of it."""
+        if recorded.event_id in self._inbox:
+            return []
+        self._inbox.add(recorded.event_id)
+        work = self._work()
+        command_for = self._reactions[type(recorded.event)]
+        work.hear(recorded, command_for(recorded.event) if command_for else None)
+        return self._keep(work)
+
+    def grant(self, command: Any) -> list[Recorded]:
+        """Carry out a command; raises Refused."""
+        work = self._work()
+        if isinstance(answer := work.grant(Wish(command), {}), Refused):
+            raise answer
+        return self._keep(work)
+
+    def _work(self) -> _Work:
+        return _Work(self.source, self._decider, self.state, len(self.log), clock.now())
+
+    def _keep(self, work: _Work) -> list[Recorded]:
+        self.state = work.state
+        self.log += work.events
+        for change, _ in work.changes:
+            self._schedule(change)
+        return work.events
+
+    def _schedule(self, change: Change) -> None:
+        if isinstance(change, Schedule):
+            self.due[Due(change.kind, change.key)] = change
+        else:
+            self.due.pop(Due(change.kind, change.key), None)
+
+
+class World:
+    """The three that decide, and the post between them."""
+
+    def __init__(self, stock: dict[str, int]) -> None:
+        self.order = Member("order", _ordering(), Desk())
+        self.inventory = Member("inventory", _keeping(), Stock())
+        self.shipping = Member("shipping", _shipping(), Dock())
+        self.members = (self.order, self.inventory, self.shipping)
+        self.customers_requests: dict[str, list[bool]] = defaultdict(list)
+        """For each order, whether each request of its customer to cancel was accepted."""
+        for product_id, quantity in stock.items():
+            self._put_on_sale(product_id, quantity)
+        self.deliver_all()
+
+    def place(self, order_id: str, items: Iterable[tuple[str, int]]) -> None:
+        """A customer orders."""
+        wanted = tuple(WantedItem(product_id=name, quantity=number) for name, number in items)
+        self._send(
+            self.order.grant(
+                PlaceOrder(order_id=order_id, user_id="guest", items=wanted, currency="JPY")
+            )
+        )
+
+    def cancel(self, order_id: str) -> None:
+        """The customer wants out."""
+        try:
+            said = self.order.grant(RequestCancellation(order_id=order_id, reason="CUSTOMER"))
+        except Refused:
+            self.customers_requests[order_id].append(False)
+            return
+        self.customers_requests[order_id].append(True)
+        self._send(said)
+
+    def expire(self, order_id: str) -> None:
+        """The order's deadline passes, or has passed while its run was being overtaken."""
+        self._send(self.order.grant(RequestCancellation(order_id=order_id, reason="EXPIRED")))
+
+    def answer_booking(self, order_id: str, *, delivered: bool) -> None:
+        """The carrier answers, perhaps a second time, perhaps after the cancellation."""
+        self._send(
+            self.shipping.grant(
+                CompleteShipment(order_id=order_id, tracking_number="T1")
+                if delivered
+                else FailShipment(order_id=order_id, reason="CARRIER_DECLINED")
+            )
+        )
+
+    def deliver(self, member: Member, index: int, *, again_later: bool = False) -> None:
+        """One letter of its post reaches the service; it may come once more."""
+        letter = member.post[index] if again_later else member.post.pop(index)
+        self._send(member.hear(letter))
+
+    def deliver_all(self) -> None:
+        """Until nobody has anything more to hear."""
+        while waiting := [member for member in self.members if member.post]:
+            self.deliver(waiting[0], 0)
+
+    def begun(self) -> list[str]:
+        """The orders whose carrier has been asked, whether or not it still matters."""
+        shipments = self.shipping.state.shipments.values()
+        return [each.order_id for each in shipments if each.shipment_id]
+
+    def bookings_due(self) -> list[str]:
+        """The orders whose carrier still has to answer."""
+        return [due.key for due in self.shipping.due]
+
+    def said(self, member: Member, *event_types: type) -> list[Recorded]:
+        """What of this kind is in the service's log."""
+        return [each for each in member.log if isinstance(each.event, event_types)]
+
+    def _send(self, said: list[Recorded]) -> None:
+        for recorded in said:
+            assert EMITTERS[type(recorded.event)] == recorded.source
+            for member in self.members:
+                if member.hears(recorded):
+                    member.post.append(decode(recorded.subject, encode(recorded)))
+
+    def _put_on_sale(self, product_id: str, quantity: int) -> None:
+        described = Description(name=product_id, description="", price=PRICE)
+        self._send(
+            self.inventory.grant(
+                CreateProduct(product_id=product_id, description=described, stock=0)
+            )
+        )
+        if quantity:
+            self._send(self.inventory.grant(ChangeStock(product_id=product_id, quantity=quantity)))
+
+
+def _ordering() -> Decider[Any, Any]:
+    rules, handlers = order_service.domain, order_service.handlers
+    return _decider(rules, handlers.deadlines(900), handlers.REACTIONS)
+
+
+def _keeping() -> Decider[Any, Any]:
+    return _decider(inventory_service.domain, nothing_due, inventory_service.handlers.REACTIONS)
+
+
+def _shipping() -> Decider[Any, Any]:
+    rules, handlers = shipping_service.domain, shipping_service.handlers
+    follow_up = handlers.bookings(SimulatedCarrier(Settings()))
+    return _decider(rules, follow_up, handlers.REACTIONS)
+
+
+def _decider(rules: Any, follow_up: Any, reactions: Any) -> Decider[Any, Any]:
+    """The service's own, but for its tables: here the whole state is always at hand."""
+    return Decider(
+        load=lambda *_: None,
+        decide=rules.decide,
+        evolve=rules.evolve,
+        save=lambda *_: None,
+        follow_up=follow_up,
+        reactions=reactions,
+    )

@@ -1,0 +1,175 @@
+"""The whole protocol over the real rules: any order of delivery, duplicates, cancellation and expiry at any moment."""
+
+from collections import Counter
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+)
+
+from inventory_service.domain import Status as Held
+from order_service.domain import Status, is_final
+from shared.contracts import (
+    OrderCancellationRequested,
+    OrderCancelled,
+    OrderCompleted,
+    OrderFailed,
+    ShipmentCancellationRefused,
+    ShipmentCancelled,
+    ShipmentCompleted,
+    StockAdded,
+    StockDeducted,
+)
+from shipping_service.domain import Status as Shipped
+from tests.support.world import World
+
+PRODUCTS = ("prod001", "prod002")
+ORDERS = ("o1", "o2", "o3")
+
+PICKS = st.integers(0, 1000)
+BASKETS = st.lists(st.tuples(st.sampled_from(PRODUCTS), st.integers(1, 3)), min_size=1, max_size=3)
+
+HELD_AT_THE_END = {
+    Status.COMPLETED: {Held.DEDUCTED},
+    Status.SHIPMENT_FAILED: {Held.RELEASED},
+    Status.CANCELLED_NO_STOCK: {Held.REFUSED},
+    Status.CANCELLED: {Held.RELEASED, Held.REFUSED},
+    Status.EXPIRED: {Held.RELEASED, Held.REFUSED},
+}
+SHIPPED_AT_THE_END = {
+    Status.COMPLETED: {Shipped.COMPLETED},
+    Status.SHIPMENT_FAILED: {Shipped.FAILED},
+    Status.CANCELLED_NO_STOCK: {None},
+    Status.CANCELLED: {Shipped.CANCELLED},
+    Status.EXPIRED: {Shipped.CANCELLED},
+}
+
+
+class Shop(RuleBasedStateMachine):
+    """Whatever happens meanwhile: when the post is delivered, every order has ended once and well."""
+
+    @initialize(first=st.integers(0, 5), second=st.integers(0, 5))
+    def open(self, first: int, second: int) -> None:
+        self.world = World(dict(zip(PRODUCTS, (first, second), strict=True)))
+
+    @property
+    def placed(self) -> list[str]:
+        return list(self.world.order.state.orders)
+
+    @precondition(lambda self: len(self.placed) < len(ORDERS))
+    @rule(basket=BASKETS)
+    def a_customer_orders(self, basket: list[tuple[str, int]]) -> None:
+        self.world.place(ORDERS[len(self.placed)], basket)
+
+    @precondition(lambda self: self.placed)
+    @rule(pick=PICKS)
+    def a_customer_cancels(self, pick: int) -> None:
+        self.world.cancel(self.placed[pick % len(self.placed)])
+
+    @precondition(lambda self: self.placed)
+    @rule(pick=PICKS)
+    def a_deadline_passes(self, pick: int) -> None:
+        self.world.expire(self.placed[pick % len(self.placed)])
+
+    @precondition(lambda self: self.world.begun())
+    @rule(pick=PICKS, delivered=st.booleans())
+    def a_carrier_answers(self, pick: int, *, delivered: bool) -> None:
+        begun = self.world.begun()
+        self.world.answer_booking(begun[pick % len(begun)], delivered=delivered)
+
+    @precondition(lambda self: any(member.post for member in self.world.members))
+    @rule(pick=PICKS, again_later=st.booleans())
+    def a_letter_is_delivered(self, pick: int, *, again_later: bool) -> None:
+        letters = [
+            (member, index) for member in self.world.members for index in range(len(member.post))
+        ]
+        member, index = letters[pick % len(letters)]
+        self.world.deliver(member, index, again_later=again_later)
+
+    @invariant()
+    def no_more_is_held_than_there_is(self) -> None:
+        for product in self.world.inventory.state.products.values():
+            assert 0 <= product.reserved <= product.on_hand
+
+    @invariant()
+    def no_order_has_ended_twice(self) -> None:
+        assert all(number == 1 for number in self._ends().values())
+
+    def teardown(self) -> None:
+        if not hasattr(self, "world"):
+            return
+        self.world.deliver_all()
+        for number, order_id in enumerate(self.world.bookings_due()):
+            self.world.answer_booking(order_id, delivered=number % 2 == 0)
+        self.world.deliver_all()
+        self._every_order_has_ended_once()
+        self._reservations_and_shipments_agree_with_the_orders()
+        self._stock_is_conserved()
+        self._every_request_was_answered_by_the_referee()
+        self._nobody_who_lost_was_told_he_had_won()
+
+    def _ends(self) -> Counter[str]:
+        ends = (OrderCompleted, OrderFailed, OrderCancelled)
+        return Counter(each.key for each in self.world.said(self.world.order, *ends))
+
+    def _every_order_has_ended_once(self) -> None:
+        assert all(is_final(order) for order in self.world.order.state.orders.values())
+        assert self._ends() == dict.fromkeys(self.placed, 1)
+        assert not self.world.order.due, "a finished order has no deadline"
+
+    def _reservations_and_shipments_agree_with_the_orders(self) -> None:
+        reservations = self.world.inventory.state.reservations
+        shipments = self.world.shipping.state.shipments
+        for order_id, order in self.world.order.state.orders.items():
+            shipment = shipments.get(order_id)
+            assert reservations[order_id].status in HELD_AT_THE_END[order.status]
+            shipped = shipment.status if shipment else None
+            assert shipped in SHIPPED_AT_THE_END[order.status]
+
+    def _stock_is_conserved(self) -> None:
+        inventory = self.world.inventory
+        for product_id, product in inventory.state.products.items():
+            added = sum(
+                each.event.quantity
+                for each in self.world.said(inventory, StockAdded)
+                if each.event.product_id == product_id
+            )
+            deducted = sum(
+                line.quantity
+                for each in self.world.said(inventory, StockDeducted)
+                for line in each.event.items
+                if line.product_id == product_id
+            )
+            assert product.reserved == 0
+            assert product.on_hand + deducted == added
+
+    def _every_request_was_answered_by_the_referee(self) -> None:
+        asked = self.world.said(self.world.order, OrderCancellationRequested)
+        answers = self.world.said(
+            self.world.shipping, ShipmentCancelled, ShipmentCancellationRefused
+        )
+        assert Counter(each.event_id for each in asked) == Counter(
+            each.causation_id for each in answers
+        )
+
+    def _nobody_who_lost_was_told_he_had_won(self) -> None:
+        shipping = self.world.shipping
+        refused = {each.key for each in self.world.said(shipping, ShipmentCancellationRefused)}
+        cancelled = {each.key for each in self.world.said(shipping, ShipmentCancelled)}
+        delivered = {each.key for each in self.world.said(shipping, ShipmentCompleted)}
+        assert not refused & cancelled
+        assert not delivered & cancelled
+        for order_id, accepted in self.world.customers_requests.items():
+            order = self.world.order.state.orders[order_id]
+            assert sorted(accepted, reverse=True) == accepted, "refused only once it is final"
+            if any(accepted) and order.status in {Status.COMPLETED, Status.SHIPMENT_FAILED}:
+                assert order_id in refused
+
+
+class TestAnyDisorder(Shop.TestCase):
+    settings = settings(max_examples=150, stateful_step_count=40)
