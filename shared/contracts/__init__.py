@@ -1,6 +1,15 @@
 """Every event of the shop, by its one emitter; how an event is named, carried and upgraded."""
 
 from shared.contracts.anyone import EventDeadLettered, EventRedriven
+from shared.contracts.customer import (
+    CartCleared,
+    CustomerRegistered,
+    CustomerUpdated,
+    ItemAddedToCart,
+    ItemRemovedFromCart,
+    Role,
+    SigningKeyPublished,
+)
 from shared.contracts.event import Event, Id, Line, Money, Quantity, entity_id
 from shared.contracts.inventory import (
     FailedItem,
@@ -42,6 +51,14 @@ ORDER = (
     OrderCancellationRequested,
     OrderResumed,
 )
+CUSTOMER = (
+    CustomerRegistered,
+    CustomerUpdated,
+    ItemAddedToCart,
+    ItemRemovedFromCart,
+    CartCleared,
+    SigningKeyPublished,
+)
 INVENTORY = (
     ProductCreated,
     ProductUpdated,
@@ -65,13 +82,14 @@ ANYONE = (EventDeadLettered, EventRedriven)
 
 EVENT_TYPES: dict[str, type[Event]] = {
     event_type.__name__: event_type
-    for event_type in (*ORDER, *INVENTORY, *SHIPPING, *NOTIFIER, *ANYONE)
+    for event_type in (*ORDER, *CUSTOMER, *INVENTORY, *SHIPPING, *NOTIFIER, *ANYONE)
 }
 
 EMITTERS: dict[type[Event], str] = {
     event_type: source
     for source, event_types in (
         ("order", ORDER),
+        ("order", CUSTOMER),
         ("inventory", INVENTORY),
         ("shipping", SHIPPING),
         ("notifier", NOTIFIER),
@@ -82,17 +100,23 @@ EMITTERS: dict[type[Event], str] = {
 
 __all__ = [
     "ANYONE",
+    "CUSTOMER",
     "EMITTERS",
     "EVENT_TYPES",
     "INVENTORY",
     "NOTIFIER",
     "ORDER",
     "SHIPPING",
+    "CartCleared",
+    "CustomerRegistered",
+    "CustomerUpdated",
     "Event",
     "EventDeadLettered",
     "EventRedriven",
     "FailedItem",
     "Id",
+    "ItemAddedToCart",
+    "ItemRemovedFromCart",
     "Line",
     "Money",
     "NotificationFailed",
@@ -110,11 +134,13 @@ __all__ = [
     "ProductDeleted",
     "ProductUpdated",
     "Quantity",
+    "Role",
     "ShipmentCancellationRefused",
     "ShipmentCancelled",
     "ShipmentCompleted",
     "ShipmentFailed",
     "ShipmentInitiated",
+    "SigningKeyPublished",
     "StockAdded",
     "StockAdjusted",
     "StockDeducted",

@@ -24,6 +24,8 @@ class OrderCreated(Event, frozen=True, kw_only=True):
 
     order_id: Id
     user_id: str
+    guest: bool = False
+    """Whether nobody was signed in: then the order's id is its secret, and `user_id` a mere label."""
     email: str | None = None
     locale: str | None = None
     items: tuple[OrderItem, ...]

@@ -26,6 +26,8 @@ def _values(info: inspect.Type) -> st.SearchStrategy[Any]:
             return st.integers(
                 -(2**63) if least is None else least, 2**63 - 1 if most is None else most
             )
+        case inspect.BoolType():
+            return st.booleans()
         case inspect.StrType(pattern=None):
             return TEXTS
         case inspect.StrType():
