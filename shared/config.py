@@ -11,7 +11,7 @@ import msgspec
 PREFIX = "QUADRILLE_"
 
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
-Seconds = Annotated[float, msgspec.Meta(ge=0)]
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e9)]  # no infinity: it is no date from now
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 
@@ -38,7 +38,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     mailbox_port: Port = 8025
     mailbox_smtp_port: Port = 1025
 
-    currency: Annotated[str, msgspec.Meta(pattern="^[A-Z]{3}$")] = "JPY"
+    currency: Annotated[str, msgspec.Meta(pattern=r"^[A-Z]{3}$(?!\n)")] = "JPY"
     locale: Literal["en", "ja"] = "en"
     """The language of mails for orders that name none."""
     smtp_url: str = "smtp://127.0.0.1:1025"
@@ -54,7 +54,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     carrier_attempts: Annotated[int, msgspec.Meta(ge=1)] = 8
     carrier_seed: str = "quadrille"
 
-    deadline_seconds: Annotated[float, msgspec.Meta(gt=0)] = 900
+    deadline_seconds: Annotated[float, msgspec.Meta(gt=0, le=1e9)] = 900
     """An order without progress for so long is cancelled as EXPIRED."""
 
     stream_max_age_seconds: Seconds = 0
