@@ -1,0 +1,80 @@
+from pathlib import Path
+
+import pytest
+
+from shared.config import Settings, SettingsError, load
+from tests.support.settings import environment_of, settings_for
+
+
+def test_without_variables_everything_has_its_default():
+    assert load({}) == Settings()
+
+
+def test_variables_of_others_are_none_of_our_business():
+    assert load({"PATH": "/bin", "NATS_URL": "nats://elsewhere"}) == Settings()
+
+
+def test_values_are_read_as_what_they_mean():
+    settings = load(
+        {
+            "QUADRILLE_NATS_URL": "nats://broker:4222",
+            "QUADRILLE_DATA_DIR": "/var/lib/shop",
+            "QUADRILLE_ORDER_PORT": "9000",
+            "QUADRILLE_CARRIER_SUCCESS_RATE": "0.5",
+            "QUADRILLE_LOG_FORMAT": "json",
+        }
+    )
+    assert settings.nats_url == "nats://broker:4222"
+    assert settings.data_dir == Path("/var/lib/shop")
+    assert settings.order_port == 9000
+    assert settings.carrier_success_rate == 0.5
+    assert settings.log_format == "json"
+
+
+def test_what_is_written_to_an_environment_is_read_back(tmp_path: Path):
+    settings = settings_for(tmp_path, "nats://127.0.0.1:1", carrier_success_rate=0.25)
+    assert load(environment_of(settings)) == settings
+
+
+def test_an_unknown_setting_is_refused_with_the_nearest_known_one():
+    with pytest.raises(
+        SettingsError,
+        match=r"^QUADRILLE_NATS_ULR is not a setting; did you mean QUADRILLE_NATS_URL\?$",
+    ):
+        load({"QUADRILLE_NATS_ULR": "nats://broker"})
+
+
+def test_an_unknown_setting_that_is_near_to_none_is_refused():
+    with pytest.raises(SettingsError, match=r"^QUADRILLE_XYZZY is not a setting$"):
+        load({"QUADRILLE_XYZZY": "1"})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ORDER_PORT", "http"),
+        ("ORDER_PORT", "0"),
+        ("ORDER_PORT", "65536"),
+        ("CARRIER", "pigeon"),
+        ("CARRIER_SUCCESS_RATE", "1.1"),
+        ("CARRIER_SUCCESS_RATE", "nan"),
+        ("CARRIER_MIN_SECONDS", "-1"),
+        ("CARRIER_MAX_SECONDS", "inf"),
+        ("DEADLINE_SECONDS", "0"),
+        ("DEADLINE_SECONDS", "nan"),
+        ("DEADLINE_SECONDS", "inf"),
+        ("CARRIER_ATTEMPTS", "0"),
+        ("CURRENCY", "yen"),
+        ("CURRENCY", "JPY\n"),
+        ("LOCALE", "fr"),
+        ("LOG_LEVEL", "loud"),
+    ],
+)
+def test_an_impossible_value_names_its_setting(name: str, value: str):
+    with pytest.raises(SettingsError, match=f"^QUADRILLE_{name}"):
+        load({f"QUADRILLE_{name}": value})
+
+
+def test_a_shortest_delay_above_the_longest_is_refused():
+    with pytest.raises(SettingsError, match="CARRIER_MIN_SECONDS is greater than"):
+        load({"QUADRILLE_CARRIER_MIN_SECONDS": "9"})

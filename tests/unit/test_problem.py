@@ -1,0 +1,65 @@
+import msgspec
+import pytest
+
+from inventory_service.api import NewProduct, StockChange
+from order_service.api import NewOrder
+from shared.problem import field_error
+
+LINE = '{"productId":"p1","quantity":1}'
+
+
+@pytest.mark.parametrize(
+    ("schema", "body", "expected"),
+    [
+        (
+            NewOrder,
+            '{"items":[{"productId":"p1","quantity":0}]}',
+            "items[0].quantity: expected an integer ≥ 1",
+        ),
+        (
+            NewOrder,
+            f'{{"items":[{LINE},{{"productId":"p1","quantity":"2"}}]}}',
+            "items[1].quantity: expected an integer, got a string",
+        ),
+        (
+            NewOrder,
+            '{"items":[{"productId":"p1","quantity":1.5}]}',
+            "items[0].quantity: expected an integer, got a number",
+        ),
+        (NewOrder, '{"items":[{"productId":"p1"}]}', "items[0].quantity: required"),
+        (NewOrder, f'{{"items":[{LINE}],"colour":1}}', "colour: unknown field"),
+        (
+            NewOrder,
+            '{"items":[{"productId":"p1","quantity":1,"discount":5}]}',
+            "items[0].discount: unknown field",
+        ),
+        (NewOrder, "{}", "items: required"),
+        (NewOrder, '{"items":[]}', "items: expected a list of length ≥ 1"),
+        (NewOrder, "[]", "body: expected an object, got a list"),
+        (NewOrder, f'{{"items":[{LINE}],"userId":null}}', "userId: expected a string, got null"),
+        (NewOrder, f'{{"items":[{LINE}],"locale":"fr"}}', "locale: invalid enum value 'fr'"),
+        (
+            NewOrder,
+            f'{{"items":[{LINE}],"shippingAddress":{{"city":1}}}}',
+            "shippingAddress: expected a string, got an integer",
+        ),
+        (
+            NewProduct,
+            '{"name":"K","price":-1}',
+            "price: expected an integer ≥ 0",
+        ),
+        (
+            StockChange,
+            '{"quantity":2000000}',
+            "quantity: expected an integer ≤ 1000000",
+        ),
+        (StockChange, '{"quantity":true}', "quantity: expected an integer, got true or false"),
+    ],
+)
+def test_a_wrong_field_is_named_and_told_in_plain_words(
+    schema: type[msgspec.Struct], body: str, expected: str
+):
+    with pytest.raises(msgspec.ValidationError) as caught:
+        msgspec.json.decode(body, type=schema)
+    found = field_error(caught.value)
+    assert f"{found.field}: {found.message}" == expected

@@ -1,0 +1,54 @@
+"""Each service's `__init__` says what it owns, emits and hears; here it is held to its word."""
+
+import ast
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from shared.contracts import EMITTERS, EVENT_TYPES
+
+DECIDERS = ("order_service", "inventory_service", "shipping_service", "notifier_service")
+
+every_decider = pytest.mark.parametrize("service", DECIDERS)
+
+
+@every_decider
+def test_a_service_owns_its_tables(service: str):
+    tables = import_module(f"{service}.store").TABLES.tables
+    assert set(import_module(service).OWNS) == set(tables)
+
+
+@every_decider
+def test_a_service_hears_what_it_reacts_to(service: str):
+    reactions = import_module(f"{service}.handlers").REACTIONS
+    assert tuple(reaction.event_type for reaction in reactions) == import_module(service).HEARS
+
+
+@every_decider
+def test_a_service_emits_what_nobody_else_does(service: str):
+    source = service.removesuffix("_service")
+    emitted = {event_type for event_type, emitter in EMITTERS.items() if emitter == source}
+    assert set(import_module(service).EMITS) == emitted
+
+
+@every_decider
+def test_a_service_makes_the_events_it_emits_and_no_other(service: str):
+    package = import_module(service)
+    made = {name for path in _sources(package) for name in _events_made_in(path)}
+    assert made == {event_type.__name__ for event_type in package.EMITS}
+
+
+def _sources(package: ModuleType) -> list[Path]:
+    assert package.__file__
+    return list(Path(package.__file__).parent.glob("*.py"))
+
+
+def _events_made_in(path: Path) -> set[str]:
+    calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+    return {
+        call.func.id
+        for call in calls
+        if isinstance(call.func, ast.Name) and call.func.id in EVENT_TYPES
+    }
