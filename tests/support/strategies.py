@@ -22,24 +22,28 @@ def _values(info: inspect.Type) -> st.SearchStrategy[Any]:
     match info:
         case inspect.StructType(cls=struct, fields=fields):
             return st.builds(struct, **{field.name: _values(field.type) for field in fields})
-        case inspect.IntType(ge=least, le=most):
-            return st.integers(
-                -(2**63) if least is None else least, 2**63 - 1 if most is None else most
-            )
-        case inspect.BoolType():
-            return st.booleans()
-        case inspect.StrType(pattern=None):
-            return TEXTS
-        case inspect.StrType():
-            return IDS
-        case inspect.LiteralType(values=values):
-            return st.sampled_from(values)
         case inspect.VarTupleType(item_type=item):
             return st.lists(_values(item), max_size=3).map(tuple)
         case inspect.DictType(key_type=key, value_type=value):
             return st.dictionaries(_values(key), _values(value), max_size=3)
         case inspect.UnionType(types=types):
             return st.one_of([_values(each) for each in types])
+        case _:
+            return _scalars(info)
+
+
+def _scalars(info: inspect.Type) -> st.SearchStrategy[Any]:
+    match info:
+        case inspect.IntType(ge=least, le=most):
+            return st.integers(
+                -(2**63) if least is None else least, 2**63 - 1 if most is None else most
+            )
+        case inspect.StrType(pattern=pattern):
+            return IDS if pattern else TEXTS
+        case inspect.LiteralType(values=values):
+            return st.sampled_from(values)
+        case inspect.BoolType():
+            return st.booleans()
         case inspect.NoneType():
             return st.none()
         case _:
