@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from functools import cache
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -51,11 +51,11 @@ class CloudEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     specversion: str
     id: str
-    source: str
+    source: Annotated[str, msgspec.Meta(pattern=r"^[a-z_]{1,32}$(?!\n)")]
     type: str
     subject: str
-    time: datetime
-    sequence: str
+    time: Annotated[datetime, msgspec.Meta(tz=True)]
+    sequence: Annotated[str, msgspec.Meta(pattern=r"^[0-9]{12,18}$(?!\n)")]
     """The position in the source's log, zero-padded so that it also sorts as text."""
     correlationid: str
     causationid: str | None = None
@@ -102,7 +102,7 @@ def decode(subject: str, body: bytes) -> Recorded:
             causation_id=envelope.causationid,
             traceparent=envelope.traceparent,
         )
-    except (msgspec.MsgspecError, ValueError) as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise Undecodable(str(error)) from error
     if EMITTERS.get(type(recorded.event), recorded.source) != recorded.source:
         message = f"{recorded.event_type} is not for {recorded.source} to say"
