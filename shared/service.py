@@ -171,6 +171,10 @@ def run(
 class _Server(uvicorn.Server):
     """Uvicorn, but a process that was asked to stop, and did, exits 0 instead of dying by the signal."""
 
+    def __init__(self, config: uvicorn.Config, on_stopping: Callable[[], None] | None) -> None:
+        super().__init__(config)
+        self._on_stopping = on_stopping
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         loop = asyncio.get_running_loop()
@@ -180,6 +184,8 @@ class _Server(uvicorn.Server):
 
     def _ask_to_stop(self) -> None:
         self.should_exit = True
+        if self._on_stopping:
+            self._on_stopping()
 
 
 async def _serve(app: Litestar, listening: socket.socket) -> None:
@@ -190,7 +196,8 @@ async def _serve(app: Litestar, listening: socket.socket) -> None:
             log_level="warning",
             access_log=False,
             timeout_graceful_shutdown=STOP_SECONDS,
-        )
+        ),
+        app.state.on_stopping,
     )
     await server.serve(sockets=[listening])
     if not server.started:

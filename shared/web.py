@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 import msgspec
 from litestar import Litestar, Request, Response, get
+from litestar.datastructures import State
 from litestar.dto import AbstractDTO
 from litestar.dto.data_structures import DTOFieldDefinition
 from litestar.openapi import OpenAPIConfig
@@ -129,8 +130,13 @@ def build_app(
     waiting_for: Callable[[], list[str]],
     on_startup: LifespanHook,
     on_shutdown: LifespanHook,
+    on_stopping: Callable[[], None] | None = None,
 ) -> Litestar:
-    """The service's ASGI application, with health routes, OpenAPI at `/schema` and problem details."""
+    """The service's ASGI application, with health routes, OpenAPI at `/schema` and problem details.
+
+    `on_stopping` is called as soon as the process is asked to stop: it ends answers that would last for ever, and
+    `on_shutdown` once all are given.
+    """
 
     @get("/health/live", tags=["health"], sync_to_thread=False)
     def live() -> Ready:
@@ -157,6 +163,7 @@ def build_app(
         ),
         on_startup=[on_startup],
         on_shutdown=[on_shutdown],
+        state=State({"on_stopping": on_stopping}),
     )
 
 
