@@ -1,0 +1,152 @@
+"""`quadrille check`: puts the oracle's questions to the database files, and shows the evidence."""
+
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+import msgspec
+from rich.text import Text
+
+from quadrille.client import settings
+from quadrille.oracle import CHECKS, ask
+from quadrille.oracle.finding import Finding
+from quadrille.oracle.shop import Notice, OnItsWay, UnreadableShop, read_shop
+from quadrille.terminal import age, console, say, say_json
+from shared import clock
+
+MOST_SHOWN = 10
+"""Findings of one check; all of them are in `--json`."""
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What the oracle says of a data directory."""
+
+    ok: bool
+    findings: Sequence[Finding]
+    """What is wrong."""
+    notices: Sequence[Notice] = ()
+    """What a person should look at, though it contradicts nothing."""
+    on_its_way: Sequence[OnItsWay] = ()
+    """What goes on by itself."""
+    events: dict[str, int] = {}
+    """How many each service has recorded."""
+    orders: dict[str, int] = {}
+    """How many stand how."""
+
+
+def check(data_dir: Path, inbox_days: int = 0) -> list[Finding]:
+    """Everything that is wrong in the databases under `data_dir`; [] when all is as it should be."""
+    return list(inspect(data_dir, inbox_days).findings)
+
+
+def inspect(data_dir: Path, inbox_days: int = 0) -> Report:
+    """The same, with what is unfinished or worth a look."""
+    try:
+        shop = read_shop(data_dir, inbox_days)
+    except UnreadableShop as unreadable:
+        findings = [
+            Finding("files", service, "database", "one that can be read", fault)
+            for service, fault in unreadable.faults.items()
+        ]
+        return Report(ok=False, findings=findings)
+    findings = ask(shop)
+    orders = Counter(order.status.value for order in shop.ledger("order").state.orders.values())
+    return Report(
+        ok=not findings,
+        findings=findings,
+        notices=list(shop.notices()),
+        on_its_way=list(shop.on_its_way()),
+        events={ledger.name: len(ledger.log) for ledger in shop.ledgers},
+        orders=dict(orders.most_common()),
+    )
+
+
+@click.command("check")
+@click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path),
+    help="Where the database files are; QUADRILLE_DATA_DIR by default.",
+)
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print the whole report as one JSON document."
+)
+def command(data_dir: Path | None, *, as_json: bool) -> None:
+    """Compare the database files with each other and with their logs; changes nothing.
+
+    The services may run or be stopped. What is on its way is no fault, and is shown.
+
+    \b
+    Exit code:
+      0  all is as it should be
+      1  something is wrong, or can not be read; the evidence is shown
+    """  # noqa: D301 - \b is click's
+    known = settings()
+    report = inspect(data_dir or known.data_dir, known.inbox_days)
+    if as_json:
+        say_json(report)
+    else:
+        _show(report)
+    sys.exit(0 if report.ok else 1)
+
+
+def _show(report: Report) -> None:
+    _show_size(report)
+    by_check: dict[str, list[Finding]] = defaultdict(list)
+    for finding in report.findings:
+        by_check[finding.check].append(finding)
+    if unreadable := by_check.pop("files", []):
+        for finding in unreadable:
+            say(f"✗ {finding.found}", "red")
+        say("Nothing else was checked.")
+        return
+    for asked in CHECKS:
+        findings = by_check[asked.name]
+        mark = Text("✗ ", "red") if findings else Text("✓ ", "green")
+        line = Text.assemble(mark, f"{asked.name:<11}", (asked.says, "" if findings else "dim"))
+        console().print(line, soft_wrap=True)
+        _show_findings(findings)
+    _show_unfinished(report)
+    wrong = len(report.findings)
+    say("")
+    if wrong:
+        say(f"{wrong} thing{'s are' if wrong > 1 else ' is'} wrong.", "red bold")
+    else:
+        say("All is as it should be.", "green")
+
+
+def _show_size(report: Report) -> None:
+    if not report.events:
+        return
+    events = ", ".join(f"{service} {count:,}" for service, count in report.events.items())
+    orders = ", ".join(f"{count:,} {status}" for status, count in report.orders.items())
+    say(f"events  {events}", "dim")
+    say(f"orders  {orders or 'none yet'}", "dim")
+    say("")
+
+
+def _show_findings(findings: Sequence[Finding]) -> None:
+    for finding in findings[:MOST_SHOWN]:
+        say(f"    {finding.service}: {finding.entity}")
+        say(f"      expected  {finding.expected}")
+        say(f"      found     {finding.found}", "red")
+    if len(findings) > MOST_SHOWN:
+        say(f"    … and {len(findings) - MOST_SHOWN} more; --json shows all", "dim")
+
+
+def _show_unfinished(report: Report) -> None:
+    if report.on_its_way:
+        say("")
+        say("On its way:", "yellow")
+    for unfinished in report.on_its_way:
+        since = age(unfinished.since)
+        when = f"for {since}" if unfinished.since < clock.now() else f"next in {since}"
+        say(f"    {unfinished.service:<9}  {unfinished.how_many:,} {unfinished.what}, {when}")
+    if report.notices:
+        say("")
+        say("Worth a look:", "yellow")
+    for notice in report.notices[:MOST_SHOWN]:
+        say(f"    {notice.service:<9}  {notice.entity}: {notice.what}")
+    if len(report.notices) > MOST_SHOWN:
+        say(f"    … and {len(report.notices) - MOST_SHOWN} more; --json shows all", "dim")

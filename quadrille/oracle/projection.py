@@ -1,0 +1,69 @@
+"""What the read API has made of the logs, and what must hold of it: as far as it has read, it is their fold."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, Table, func, select
+
+from quadrille.oracle.evidence import DeadLetter, inspect, read_dead_letters, snapshot
+from read_api.documents import EventView
+from read_api.history import event_views
+from read_api.store import assemble
+from read_api.tables import (
+    EVENTS,
+    HELD_EVENTS,
+    NOTIFICATIONS,
+    ORDERS,
+    POSITIONS,
+    PRODUCTS,
+    RESERVATIONS,
+    SHIPMENTS,
+)
+from read_api.views import Notification, Product, Reservation, Shipment, View
+from shared.contracts.recorded import Recorded
+from shared.database import read_rows
+
+READ = "read"
+
+
+class Projection(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything the read API knows, at one moment."""
+
+    applied: Mapping[str, int]
+    """The last position of each source that its rows contain."""
+    held: int
+    """Events that came before their turn."""
+    dead_letters: tuple[DeadLetter, ...]
+    events: Mapping[str, EventView]
+    """Its copy of all logs, by `source position`."""
+    view: View
+
+
+def read_projection(path: Path) -> Projection:
+    """The read API's database in one snapshot. Raises Damaged."""
+    with snapshot(path) as connection:
+        inspect(connection, path)
+        return Projection(
+            applied={row["source"]: row["applied"] for row in read_rows(connection, POSITIONS)},
+            held=connection.execute(select(func.count()).select_from(HELD_EVENTS)).scalar_one(),
+            dead_letters=read_dead_letters(connection),
+            events={place(event): event for event in event_views(read_rows(connection, EVENTS))},
+            view=View(
+                orders=assemble(connection, read_rows(connection, ORDERS)),
+                products=_entities(connection, PRODUCTS, "product_id", Product),
+                reservations=_entities(connection, RESERVATIONS, "order_id", Reservation),
+                shipments=_entities(connection, SHIPMENTS, "order_id", Shipment),
+                notifications=_entities(connection, NOTIFICATIONS, "notification_id", Notification),
+            ),
+        )
+
+
+def place(event: EventView | Recorded) -> str:
+    """Where it stands, and nothing else can stand."""
+    return f"{event.source} {event.position}"
+
+
+def _entities(connection: Connection, table: Table, key: str, entity: type[Any]) -> dict[str, Any]:
+    return {row[key]: msgspec.convert(row, entity) for row in read_rows(connection, table)}

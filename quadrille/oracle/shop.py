@@ -1,0 +1,186 @@
+"""The whole shop as its database files tell it, and what of it is still on its way."""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from functools import cached_property
+from pathlib import Path
+
+from msgspec import Struct
+
+from quadrille.oracle.evidence import (
+    DECIDING,
+    Damaged,
+    DeadLetter,
+    Ledger,
+    read_ledger,
+    with_tail,
+)
+from quadrille.oracle.projection import READ, Projection, read_projection
+from shared import clock
+from shared.contracts.recorded import Recorded
+
+OVERDUE_SECONDS = 60
+SAGA = ("order", "inventory", "shipping")
+"""Those whose word an order's outcome depends on."""
+
+
+class UnreadableShop(Exception):  # noqa: N818 - says what is the case
+    """Some databases can not be read: service → why."""
+
+    def __init__(self, faults: dict[str, str]) -> None:
+        super().__init__("; ".join(faults.values()))
+        self.faults = faults
+
+
+class OnItsWay(Struct, frozen=True, rename="camel"):
+    """Something unfinished that will, or should, go on by itself."""
+
+    service: str
+    what: str
+    how_many: int
+    since: datetime
+    """When the oldest event was recorded; for tasks, when the first is due."""
+
+
+class Notice(Struct, frozen=True):
+    """Nothing that contradicts anything, but something a person should look at."""
+
+    service: str
+    entity: str
+    what: str
+
+
+class Shop:
+    """The ledgers of all deciding services, and what follows from them together."""
+
+    def __init__(
+        self,
+        ledgers: Sequence[Ledger],
+        projection: Projection | None,
+        now: datetime,
+        inbox_days: int = 0,
+    ) -> None:
+        self.ledgers = ledgers
+        self.projection = projection
+        """None where the read API has no database; it makes itself a new one."""
+        self._by_name = {ledger.name: ledger for ledger in ledgers}
+        self._now = now
+        self._forgotten_before = now - timedelta(days=inbox_days) if inbox_days else None
+
+    def ledger(self, name: str) -> Ledger:
+        """The ledger of one service."""
+        return self._by_name[name]
+
+    @cached_property
+    def said(self) -> dict[str, Recorded]:
+        """Every event of every log, by its id."""
+        return {
+            recorded.event_id: recorded for ledger in self.ledgers for recorded in ledger.all_events
+        }
+
+    @cached_property
+    def moving(self) -> set[str]:
+        """The orders of which something is unheard, undone, given up, or was said while we read."""
+        moving: set[str] = set()
+        for ledger in map(self.ledger, SAGA):
+            moving.update(recorded.key for recorded in self.unheard(ledger))
+            moving.update(recorded.key for recorded in ledger.tail)
+            moving.update(letter.key for letter in ledger.dead_letters if letter.key)
+            if (
+                ledger.name != "order"
+            ):  # whose only tasks are deadlines, and watch what stands still
+                moving.update(task.correlation_id for task in ledger.tasks)
+        return moving
+
+    def heard(self, ledger: Ledger) -> Iterator[Recorded]:
+        """What this service has heard and not given up, in the order of hearing."""
+        given_up = {letter.event_id for letter in ledger.dead_letters}
+        for event_id in ledger.inbox:
+            if event_id in self.said and event_id not in given_up:
+                yield self.said[event_id]
+
+    def unheard(self, ledger: Ledger) -> Iterator[Recorded]:
+        """What others have said to this service, and it has not heard."""
+        for recorded in self.said.values():
+            if (
+                isinstance(recorded.event, ledger.service.hears)
+                and recorded.event_id not in ledger.inbox
+                and not self._may_be_forgotten(recorded)
+            ):
+                yield recorded
+
+    def on_its_way(self) -> Iterator[OnItsWay]:
+        """What is unsent, unheard, or due later."""
+        for ledger in self.ledgers:
+            unsent = [entry.recorded for entry in ledger.log if not entry.is_sent]
+            yield from _waiting(ledger.name, "to send", unsent)
+            yield from _waiting(ledger.name, "to hear", list(self.unheard(ledger)))
+            for kind in sorted({task.kind for task in ledger.tasks}):
+                due = [task.due_at for task in ledger.tasks if task.kind == kind]
+                yield OnItsWay(ledger.name, f"{kind} tasks", len(due), min(due))
+        if self.projection:
+            applied = self.projection.applied
+            unread = [
+                event
+                for event in self.said.values()
+                if event.position > applied.get(event.source, 0)
+            ]
+            yield from _waiting(READ, "to hear", unread)
+
+    def notices(self) -> Iterator[Notice]:
+        """What was given up, and what should have been done by now."""
+        if self.projection is None:
+            yield Notice(READ, f"{READ}.db", "does not exist; it will be built from the stream")
+        else:
+            yield from _given_up(READ, self.projection.dead_letters)
+        for ledger in self.ledgers:
+            yield from _given_up(ledger.name, ledger.dead_letters)
+            for task in ledger.tasks:
+                late = (self._now - task.due_at).total_seconds()
+                if late > OVERDUE_SECONDS:
+                    error = f", last error: {task.last_error}" if task.last_error else ""
+                    what = f"its {task.kind} is {late:.0f} s overdue{error}"
+                    yield Notice(ledger.name, task.key, what)
+
+    def _may_be_forgotten(self, recorded: Recorded) -> bool:
+        return bool(self._forgotten_before and recorded.recorded_at < self._forgotten_before)
+
+
+def read_shop(data_dir: Path, inbox_days: int = 0) -> Shop:
+    """Every service's file in `data_dir`. Raises UnreadableShop."""
+    faults: dict[str, str] = {}
+    ledgers: list[Ledger] = []
+    for service in DECIDING:
+        try:
+            ledgers.append(read_ledger(service, _path(data_dir, service.name)))
+        except Damaged as damaged:
+            faults[service.name] = str(damaged)
+    projection = None
+    if _path(data_dir, READ).exists():
+        try:
+            projection = read_projection(_path(data_dir, READ))
+        except Damaged as damaged:
+            faults[READ] = str(damaged)
+    if faults:
+        raise UnreadableShop(faults)
+    try:
+        ledgers = [with_tail(ledger, _path(data_dir, ledger.name)) for ledger in ledgers]
+    except Damaged as damaged:
+        raise UnreadableShop({"": str(damaged)}) from damaged
+    return Shop(ledgers, projection, clock.now(), inbox_days)
+
+
+def _path(data_dir: Path, service: str) -> Path:
+    return data_dir / f"{service}.db"
+
+
+def _waiting(service: str, what: str, events: Sequence[Recorded]) -> Iterator[OnItsWay]:
+    if events:
+        oldest = min(event.recorded_at for event in events)
+        yield OnItsWay(service, f"events {what}", len(events), oldest)
+
+
+def _given_up(service: str, letters: Sequence[DeadLetter]) -> Iterator[Notice]:
+    for letter in letters:
+        what = f"{letter.event_type or 'a message'} is a dead letter ({letter.status})"
+        yield Notice(service, letter.key or letter.event_id, f"{what}: {letter.error}")

@@ -1,0 +1,58 @@
+"""What must hold of the read API: as far as it has read the logs, it is what they make of nothing."""
+
+from collections.abc import Iterator
+
+import msgspec
+
+from quadrille.oracle.finding import Evidence
+from quadrille.oracle.fold import FoldError, differences, fold
+from quadrille.oracle.projection import READ, place
+from quadrille.oracle.shop import Shop
+from quadrille.oracle.tables import evidence_of
+from read_api.documents import EventView, event_view
+from read_api.projections import evolve
+from read_api.views import View
+from shared.contracts.recorded import Recorded
+
+
+def views(shop: Shop) -> Iterator[Evidence]:
+    """Its rows are the fold of every log up to where it has read."""
+    if shop.projection is None:
+        return
+    given_up = {letter.event_id for letter in shop.projection.dead_letters}
+    history = (event for event in _read_by(shop) if event.event_id not in given_up)
+    try:
+        expected = fold(View(), evolve, history)
+    except FoldError as error:
+        yield Evidence(READ, "events", "a history that can be told", error)
+        return
+    for difference in differences(expected, shop.projection.view):
+        yield evidence_of(READ, difference)
+
+
+def copies(shop: Shop) -> Iterator[Evidence]:
+    """Its combined log is a copy of the others, without a hole."""
+    if shop.projection is None:
+        return
+    for ledger in shop.ledgers:
+        applied = shop.projection.applied.get(ledger.name, 0)
+        if applied > len(ledger.all_events):
+            what = f"position in the log of {ledger.name}"
+            yield Evidence(READ, what, f"at most {len(ledger.all_events)}", applied)
+    said = {"events": {place(event): _as_read(event) for event in _read_by(shop)}}
+    for difference in differences(said, shop.projection):
+        yield evidence_of(READ, difference)
+
+
+def _read_by(shop: Shop) -> Iterator[Recorded]:
+    applied = shop.projection.applied if shop.projection else {}
+    for ledger in shop.ledgers:
+        for event in ledger.all_events:
+            if event.position <= applied.get(ledger.name, 0):
+                yield event
+
+
+def _as_read(recorded: Recorded) -> EventView:
+    document = event_view(recorded)
+    data = msgspec.json.decode(msgspec.json.encode(recorded.event))
+    return msgspec.structs.replace(document, data=data)

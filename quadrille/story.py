@@ -1,0 +1,83 @@
+"""Events as lines: who said what, when, and the one fact that matters."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from rich.text import Text
+
+from quadrille.terminal import SERVICE_COLOURS, is_wide
+
+TYPE_WIDTH = 21
+SERVICE_WIDTH = 9
+
+
+class EventDocument(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """An event as the read API shows it."""
+
+    event_id: str
+    type: str
+    source: str
+    key: str = ""
+    recorded_at: datetime
+    data: dict[str, Any]
+
+
+def told(event: EventDocument, start: datetime) -> Text:
+    """A line of one order's story: milliseconds since `start`, service, event, fact."""
+    since = (event.recorded_at - start).total_seconds() * 1000
+    return Text.assemble(
+        (f"{since:9,.0f} ms  ", "dim"),
+        _service(event),
+        f"{event.type:<{TYPE_WIDTH}}  ",
+        fact(event),
+    )
+
+
+def logged(event: EventDocument) -> Text:
+    """A line of the shop's whole log: time of day, service, event, entity, and the fact if there is room."""
+    moment = event.recorded_at.astimezone()
+    time = f"{moment:%H:%M:%S.%f}"[:12] if is_wide() else f"{moment:%H:%M:%S}"
+    line = Text.assemble(
+        (f"{time}  ", "dim"), _service(event), f"{event.type:<{TYPE_WIDTH}}  {event.key:<36}"
+    )
+    if is_wide():
+        line.append(f"  {fact(event)}")
+    line.rstrip()
+    return line
+
+
+def fact(event: EventDocument) -> str:
+    """What the event says beyond its name."""
+    data = event.data
+    said = [_items(data[name]) for name in ("items", "failedItems") if data.get(name)]
+    said += [str(data[name]) for name in FACTS if data.get(name) is not None]
+    return "  ".join(said)
+
+
+def _service(event: EventDocument) -> tuple[str, str]:
+    return f"{event.source:<{SERVICE_WIDTH}}  ", SERVICE_COLOURS.get(event.source, "")
+
+
+def _items(items: Iterable[dict[str, Any]]) -> str:
+    return " ".join(_item(item) for item in items)
+
+
+def _item(item: dict[str, Any]) -> str:
+    if "availableQuantity" in item:
+        return f"{item['productId']}: {item['requestedQuantity']} wanted, {item['availableQuantity']} there"
+    return f"{item['productId']}:{item['quantity']}"
+
+
+FACTS = (
+    "trackingNumber",
+    "reason",
+    "template",
+    "recipient",
+    "name",
+    "quantity",
+    "eventType",
+    "error",
+)
+"""The fields worth a place on the line, in order."""
