@@ -2,8 +2,8 @@
 
 from shared import contracts
 
-OWNS = ("orders", "order_items", "list_prices")
-EMITS = contracts.ORDER
+OWNS = ("orders", "order_items", "list_prices", "carts", "customers")
+EMITS = (*contracts.ORDER, *contracts.CUSTOMER)
 HEARS = (
     contracts.ProductCreated,
     contracts.ProductUpdated,

@@ -11,14 +11,10 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import Parameter
 from msgspec import Meta
 
-from order_service import store
-from order_service.domain import (
-    Desk,
-    Order,
-    PlaceOrder,
-    Status,
-    WantedItem,
-)
+from order_service.domain import Desk
+from order_service.domain.orders import Order, PlaceOrder, Status
+from order_service.domain.prices import WantedItem
+from order_service.store import orders as store
 from shared.clock import new_id
 from shared.contracts import FailedItem, Id, Money, OrderItem, Quantity
 from shared.idempotency import Reply
@@ -128,7 +124,7 @@ def router(service: Service, path: str = "/") -> Router:
     @get("/orders/{order_id:str}", responses=responses(404))
     async def show_order(order_id: str) -> OrderView:
         """One order, as this service knows it."""
-        found = await service.reads.run(partial(store.load_orders, order_ids=[order_id]))
+        found = await service.reads.run(partial(store.load, order_ids=[order_id]))
         if order_id not in found:
             raise Refused("unknown-order", f"there is no order {order_id}", status=404)
         return view(found[order_id])

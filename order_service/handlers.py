@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Iterable
 
-from order_service.domain import (
+from order_service.domain import Desk
+from order_service.domain.orders import (
     AcceptCancellation,
     CompleteOrder,
     ConfirmOrder,
-    Desk,
     FailOrder,
     RefuseCancellation,
     RejectOrder,

@@ -2,23 +2,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from order_service.domain import (
+from order_service.domain import Command, Desk, decide, evolve
+from order_service.domain.orders import (
     AcceptCancellation,
-    Command,
     CompleteOrder,
     ConfirmOrder,
-    Desk,
     FailOrder,
     PlaceOrder,
     RefuseCancellation,
     RejectOrder,
     RequestCancellation,
     Status,
-    WantedItem,
-    decide,
-    evolve,
     is_final,
 )
+from order_service.domain.prices import WantedItem
 from order_service.handlers import deadlines
 from shared.contracts import (
     Event,

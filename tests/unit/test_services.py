@@ -42,7 +42,7 @@ def test_a_service_makes_the_events_it_emits_and_no_other(service: str):
 
 def _sources(package: ModuleType) -> list[Path]:
     assert package.__file__
-    return list(Path(package.__file__).parent.glob("*.py"))
+    return list(Path(package.__file__).parent.rglob("*.py"))
 
 
 def _events_made_in(path: Path) -> set[str]:

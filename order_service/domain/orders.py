@@ -11,6 +11,7 @@ from typing import Literal
 from msgspec import Struct
 from msgspec.structs import replace
 
+from order_service.domain.prices import Prices, WantedItem, priced
 from shared.contracts import (
     Event,
     FailedItem,
@@ -22,9 +23,6 @@ from shared.contracts import (
     OrderFailed,
     OrderItem,
     OrderResumed,
-    ProductCreated,
-    ProductDeleted,
-    ProductUpdated,
 )
 from shared.contracts.recorded import Recorded
 from shared.refused import Refused
@@ -60,6 +58,8 @@ class Order(Struct, frozen=True, kw_only=True):
 
     order_id: str
     user_id: str
+    guest: bool = False
+    """Whether nobody was signed in: then the id is the order's secret."""
     status: Status
     items: tuple[OrderItem, ...]
     total_amount: int
@@ -78,29 +78,8 @@ class Order(Struct, frozen=True, kw_only=True):
     updated_at: datetime
 
 
-class ListPrice(Struct, frozen=True, kw_only=True):
-    """What a product costs, as inventory last said at `position` of its log."""
-
-    product_id: str
-    name: str
-    price: int
-    is_deleted: bool
-    position: int
-
-
-class Desk(Struct, frozen=True, kw_only=True):
-    """The part of the service's state that a batch touches."""
-
-    orders: Mapping[str, Order] = {}
-    prices: Mapping[str, ListPrice] = {}
-
-
-class WantedItem(Struct, frozen=True, kw_only=True):
-    """A line as the customer asks for it; `price` is what he believes it costs."""
-
-    product_id: str
-    quantity: int
-    price: int | None = None
+Orders = Mapping[str, Order]
+"""By order id."""
 
 
 class PlaceOrder(Struct, frozen=True, kw_only=True):
@@ -108,6 +87,7 @@ class PlaceOrder(Struct, frozen=True, kw_only=True):
 
     order_id: str
     user_id: str
+    guest: bool = False
     email: str | None = None
     locale: str | None = None
     items: tuple[WantedItem, ...]
@@ -175,20 +155,19 @@ FollowUp = (
 Command = PlaceOrder | FollowUp
 
 
-def decide(desk: Desk, command: Command) -> list[Event]:
+def decide(orders: Orders, prices: Prices, command: Command) -> list[Event]:
     """What happens when this is wished.
 
     Raises Refused: `unknown-product` or `price-changed` for a new order, `unknown-order` and `order-final`
     for a customer's cancellation.
     """
     if isinstance(command, PlaceOrder):
-        return [] if command.order_id in desk.orders else [_create(desk, command)]
-    order = desk.orders.get(command.order_id)
+        return [] if command.order_id in orders else [_create(prices, command)]
+    order = orders.get(command.order_id)
     if isinstance(command, RequestCancellation):
         return _request_cancellation(order, command)
     if order is None:
-        message = f"{type(command).__name__} for an order that was never created"
-        raise LookupError(message)
+        raise LookupError(f"{type(command).__name__} for an order that was never created")
     return [] if is_final(order) else _transition(order, command)
 
 
@@ -236,11 +215,12 @@ def _request_cancellation(order: Order | None, command: RequestCancellation) -> 
     return [asked]
 
 
-def _create(desk: Desk, command: PlaceOrder) -> OrderCreated:
-    items = tuple(_priced(desk, item) for item in command.items)
+def _create(prices: Prices, command: PlaceOrder) -> OrderCreated:
+    items = tuple(priced(prices, item) for item in command.items)
     return OrderCreated(
         order_id=command.order_id,
         user_id=command.user_id,
+        guest=command.guest,
         email=command.email,
         locale=command.locale,
         items=items,
@@ -250,37 +230,11 @@ def _create(desk: Desk, command: PlaceOrder) -> OrderCreated:
     )
 
 
-def _priced(desk: Desk, wanted: WantedItem) -> OrderItem:
-    listed = desk.prices.get(wanted.product_id)
-    if listed is None or listed.is_deleted:
-        raise Refused(
-            "unknown-product",
-            f"there is no product {wanted.product_id}",
-            status=422,
-            productId=wanted.product_id,
-        )
-    if wanted.price is not None and wanted.price != listed.price:
-        raise Refused(
-            "price-changed",
-            f"{wanted.product_id} costs {listed.price}, not {wanted.price}",
-            productId=wanted.product_id,
-            price=listed.price,
-        )
-    return OrderItem(
-        product_id=wanted.product_id,
-        name=listed.name,
-        quantity=wanted.quantity,
-        price=listed.price,
-    )
-
-
-def evolve(desk: Desk, recorded: Recorded) -> Desk:
-    """The state after an event: one of ours, or a word of inventory about a product."""
+def evolve(orders: Orders, recorded: Recorded) -> Orders:
+    """The orders after an event of ours."""
     match recorded.event:
         case OrderCreated() as created:
-            return _with_order(desk, _born(created, recorded.recorded_at))
-        case ProductCreated() | ProductUpdated() | ProductDeleted() as product:
-            return _with_price(desk, product, recorded.position)
+            order = _born(created, recorded.recorded_at)
         case (
             OrderConfirmed()
             | OrderCompleted()
@@ -289,16 +243,18 @@ def evolve(desk: Desk, recorded: Recorded) -> Desk:
             | OrderCancellationRequested()
             | OrderResumed()
         ) as event:
-            order = _moved(desk.orders[event.order_id], event)
-            return _with_order(desk, replace(order, updated_at=recorded.recorded_at))
+            moved = _moved(orders[event.order_id], event)
+            order = replace(moved, updated_at=recorded.recorded_at)
         case _:
-            return desk
+            return orders
+    return {**orders, order.order_id: order}
 
 
 def _born(created: OrderCreated, at: datetime) -> Order:
     return Order(
         order_id=created.order_id,
         user_id=created.user_id,
+        guest=created.guest,
         status=Status.PENDING,
         items=created.items,
         total_amount=created.total_amount,
@@ -345,33 +301,3 @@ def _moved(order: Order, event: Event) -> Order:
 
 def _ended(order: Order, status: Status, **facts: object) -> Order:
     return replace(order, status=status, resume_status=None, **facts)
-
-
-def _with_order(desk: Desk, order: Order) -> Desk:
-    return replace(desk, orders={**desk.orders, order.order_id: order})
-
-
-def _with_price(
-    desk: Desk, product: ProductCreated | ProductUpdated | ProductDeleted, position: int
-) -> Desk:
-    """Take the newest word on a product; an older one that comes late changes nothing."""
-    known = desk.prices.get(product.product_id)
-    if known and known.position >= position:
-        return desk
-    if isinstance(product, ProductDeleted):
-        listed = ListPrice(
-            product_id=product.product_id,
-            name=known.name if known else product.product_id,
-            price=known.price if known else 0,
-            is_deleted=True,
-            position=position,
-        )
-    else:
-        listed = ListPrice(
-            product_id=product.product_id,
-            name=product.name,
-            price=product.price,
-            is_deleted=False,
-            position=position,
-        )
-    return replace(desk, prices={**desk.prices, listed.product_id: listed})

@@ -1,7 +1,7 @@
-"""The order service's tables, and the way between their rows and the domain's structs."""
+"""The orders' tables, and the way between their rows and the domain's structs."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from operator import itemgetter
 from typing import Any
 
@@ -13,24 +13,22 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
-    MetaData,
     Table,
     Text,
     select,
 )
 
-from order_service.domain import Command, Desk, ListPrice, Order, PlaceOrder
-from shared.contracts import Event, OrderItem, ProductCreated, ProductDeleted, ProductUpdated
-from shared.contracts.recorded import Recorded
+from order_service.domain.orders import Order, Orders
+from order_service.store.tables import TABLES
+from shared.contracts import OrderItem
 from shared.database import Json, Rows, UtcTime, changed, insert_all, read_rows, select_in, upsert
-
-TABLES = MetaData()
 
 ORDERS = Table(
     "orders",
     TABLES,
     Column("order_id", Text, primary_key=True),
     Column("user_id", Text, nullable=False),
+    Column("guest", Boolean, nullable=False),
     Column("status", Text, nullable=False),
     Column("total_amount", Integer, nullable=False),
     Column("currency", Text, nullable=False),
@@ -58,33 +56,8 @@ ORDER_ITEMS = Table(
     Column("price", Integer, nullable=False),
 )
 
-LIST_PRICES = Table(
-    "list_prices",
-    TABLES,
-    Column("product_id", Text, primary_key=True),
-    Column("name", Text, nullable=False),
-    Column("price", Integer, nullable=False),
-    Column("is_deleted", Boolean, nullable=False),
-    Column("position", Integer, nullable=False, comment="of inventory's log"),
-)
 
-
-def load(connection: Connection, commands: Sequence[Command], heard: Sequence[Recorded]) -> Desk:
-    """The orders and prices that these touch."""
-    placed = [command for command in commands if isinstance(command, PlaceOrder)]
-    wanted = {item.product_id for command in placed for item in command.items}
-    wanted |= {event.product_id for event in _product_events(heard)}
-    known = {command.order_id for command in commands}
-    return Desk(
-        orders=load_orders(connection, list(known)),
-        prices={
-            row["product_id"]: ListPrice(**row)
-            for row in select_in(connection, LIST_PRICES, "product_id", list(wanted))
-        },
-    )
-
-
-def load_orders(connection: Connection, order_ids: Sequence[str]) -> dict[str, Order]:
+def load(connection: Connection, order_ids: Sequence[str]) -> dict[str, Order]:
     """These orders with their items, by id; those that do not exist are missing."""
     return _assemble(connection, select_in(connection, ORDERS, "order_id", order_ids))
 
@@ -101,31 +74,17 @@ def orders_of_user(
     return list(_assemble(connection, rows).values())
 
 
-def read_all(connection: Connection) -> Desk:
-    """The whole state, for the oracle that compares it with the event log."""
-    return Desk(
-        orders=_assemble(connection, read_rows(connection, ORDERS)),
-        prices={row["product_id"]: ListPrice(**row) for row in read_rows(connection, LIST_PRICES)},
-    )
+def read_all(connection: Connection) -> dict[str, Order]:
+    """All of them."""
+    return _assemble(connection, read_rows(connection, ORDERS))
 
 
-def save(connection: Connection, before: Desk, after: Desk) -> None:
-    """Write what has changed."""
-    orders = changed(before.orders, after.orders)
+def save(connection: Connection, before: Orders, after: Orders) -> None:
+    """Write what has changed; the items of an order never do."""
+    orders = changed(before, after)
     upsert(connection, ORDERS, [_order_row(order) for order in orders])
-    new = [order for order in orders if order.order_id not in before.orders]
+    new = [order for order in orders if order.order_id not in before]
     insert_all(connection, ORDER_ITEMS, [row for order in new for row in _item_rows(order)])
-    prices = changed(before.prices, after.prices)
-    upsert(connection, LIST_PRICES, [msgspec.structs.asdict(price) for price in prices])
-
-
-def _product_events(
-    heard: Sequence[Recorded],
-) -> Iterable[ProductCreated | ProductUpdated | ProductDeleted]:
-    for recorded in heard:
-        event: Event = recorded.event
-        if isinstance(event, ProductCreated | ProductUpdated | ProductDeleted):
-            yield event
 
 
 def _assemble(connection: Connection, rows: Rows) -> dict[str, Order]:

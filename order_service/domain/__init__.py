@@ -1,0 +1,53 @@
+"""The rules of the order service: orders, the prices they are taken at, carts and customers."""
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from order_service.domain import carts, customers, orders, prices
+from order_service.domain.carts import Carts
+from order_service.domain.customers import Customers
+from order_service.domain.orders import Orders
+from order_service.domain.prices import Prices
+from shared.contracts import Event, SigningKeyPublished
+from shared.contracts.recorded import Recorded
+
+
+class Desk(Struct, frozen=True, kw_only=True):
+    """The part of the service's state that a batch touches."""
+
+    orders: Orders = {}
+    prices: Prices = {}
+    carts: Carts = {}
+    customers: Customers = {}
+
+
+class PublishKey(Struct, frozen=True, kw_only=True):
+    """Let the others know the key that our tokens are signed with."""
+
+    key_id: str
+    public_key: str
+
+
+Command = orders.Command | carts.Command | customers.Command | PublishKey
+
+
+def decide(desk: Desk, command: Command) -> list[Event]:
+    """What happens when this is wished; raises Refused as the rules of each noun say."""
+    if isinstance(command, orders.Command):
+        return orders.decide(desk.orders, desk.prices, command)
+    if isinstance(command, carts.Command):
+        return carts.decide(desk.carts, desk.orders, desk.prices, command)
+    if isinstance(command, customers.Command):
+        return customers.decide(desk.customers, command)
+    return [SigningKeyPublished(key_id=command.key_id, public_key=command.public_key)]
+
+
+def evolve(desk: Desk, recorded: Recorded) -> Desk:
+    """The state after an event: one of ours, or a word of inventory about a product."""
+    return replace(
+        desk,
+        orders=orders.evolve(desk.orders, recorded),
+        prices=prices.evolve(desk.prices, recorded),
+        carts=carts.evolve(desk.carts, recorded),
+        customers=customers.evolve(desk.customers, recorded),
+    )

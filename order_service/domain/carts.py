@@ -1,0 +1,181 @@
+"""A customer's cart: what he means to buy, at the prices he saw."""
+
+from collections.abc import Mapping
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from order_service.domain.orders import Orders, PlaceOrder
+from order_service.domain.orders import decide as decide_order
+from order_service.domain.prices import Prices, WantedItem, priced
+from shared.contracts import CartCleared, Event, ItemAddedToCart, ItemRemovedFromCart
+from shared.contracts.recorded import Recorded
+from shared.refused import Refused
+
+MOST_LINES = 100
+MOST_OF_ONE = 1_000_000
+
+
+class CartLine(Struct, frozen=True, kw_only=True):
+    """So many of one product, at the list price when it was last put in."""
+
+    product_id: str
+    quantity: int
+    price: int
+
+
+class Cart(Struct, frozen=True, kw_only=True):
+    """What a customer has gathered, in the order he did."""
+
+    user_id: str
+    lines: tuple[CartLine, ...] = ()
+
+
+Carts = Mapping[str, Cart]
+"""By user id; an empty one is missing."""
+
+
+class AddToCart(Struct, frozen=True, kw_only=True):
+    """Put so many more in."""
+
+    user_id: str
+    product_id: str
+    quantity: int
+
+
+class ChangeInCart(Struct, frozen=True, kw_only=True):
+    """Have so many in it, at the present list price."""
+
+    user_id: str
+    product_id: str
+    quantity: int
+
+
+class RemoveFromCart(Struct, frozen=True, kw_only=True):
+    """Take all of it out."""
+
+    user_id: str
+    product_id: str
+
+
+class ClearCart(Struct, frozen=True, kw_only=True):
+    """Take everything out."""
+
+    user_id: str
+
+
+class CheckOut(Struct, frozen=True, kw_only=True):
+    """Make an order of it, and empty it, in one step."""
+
+    user_id: str
+    order_id: str
+    email: str | None = None
+    locale: str | None = None
+    currency: str
+    shipping_address: dict[str, str] | None = None
+
+
+Command = AddToCart | ChangeInCart | RemoveFromCart | ClearCart | CheckOut
+
+
+def decide(carts: Carts, orders: Orders, prices: Prices, command: Command) -> list[Event]:
+    """What happens when this is wished.
+
+    Raises Refused: `unknown-product`, `not-in-cart`, `cart-full`; on checkout also `cart-empty` and
+    `price-changed`, when a price is no more what the customer saw.
+    """
+    cart = carts.get(command.user_id) or Cart(user_id=command.user_id)
+    match command:
+        case AddToCart(product_id=product_id, quantity=quantity):
+            return [_added(cart, prices, product_id, quantity)]
+        case ChangeInCart(product_id=product_id, quantity=quantity):
+            out = _removed(cart, product_id)
+            rest = without(cart, product_id)
+            return [out, _added(rest, prices, product_id, quantity)]
+        case RemoveFromCart(product_id=product_id):
+            return [_removed(cart, product_id)]
+        case ClearCart():
+            return [CartCleared(user_id=cart.user_id)] if cart.lines else []
+        case CheckOut():
+            return _check_out(cart, orders, prices, command)
+
+
+def _added(cart: Cart, prices: Prices, product_id: str, quantity: int) -> ItemAddedToCart:
+    item = priced(prices, WantedItem(product_id=product_id, quantity=quantity))
+    held = line_of(cart, product_id)
+    if held is None and len(cart.lines) >= MOST_LINES:
+        raise Refused("cart-full", f"a cart holds {MOST_LINES} products at most")
+    if held and held.quantity + quantity > MOST_OF_ONE:
+        raise Refused("cart-full", f"a cart holds {MOST_OF_ONE} of a product at most")
+    return ItemAddedToCart(
+        user_id=cart.user_id, product_id=product_id, quantity=quantity, price=item.price
+    )
+
+
+def _removed(cart: Cart, product_id: str) -> ItemRemovedFromCart:
+    held = line_of(cart, product_id)
+    if held is None:
+        raise Refused("not-in-cart", f"there is no {product_id} in the cart", status=404)
+    return ItemRemovedFromCart(
+        user_id=cart.user_id, product_id=product_id, quantity=held.quantity, price=held.price
+    )
+
+
+def _check_out(cart: Cart, orders: Orders, prices: Prices, command: CheckOut) -> list[Event]:
+    if not cart.lines:
+        raise Refused("cart-empty", "there is nothing in the cart", status=422)
+    items = tuple(
+        WantedItem(product_id=line.product_id, quantity=line.quantity, price=line.price)
+        for line in cart.lines
+    )
+    order = PlaceOrder(
+        order_id=command.order_id,
+        user_id=command.user_id,
+        email=command.email,
+        locale=command.locale,
+        items=items,
+        currency=command.currency,
+        shipping_address=command.shipping_address,
+    )
+    return [
+        *decide_order(orders, prices, order),
+        CartCleared(user_id=cart.user_id, order_id=command.order_id),
+    ]
+
+
+def line_of(cart: Cart, product_id: str) -> CartLine | None:
+    """The cart's line of this product."""
+    return next((line for line in cart.lines if line.product_id == product_id), None)
+
+
+def without(cart: Cart, product_id: str) -> Cart:
+    """The cart without this product."""
+    lines = tuple(line for line in cart.lines if line.product_id != product_id)
+    return replace(cart, lines=lines)
+
+
+def evolve(carts: Carts, recorded: Recorded) -> Carts:
+    """The carts after an event of ours."""
+    match recorded.event:
+        case ItemAddedToCart(user_id=user_id) as added:
+            cart = _with_more(carts.get(user_id) or Cart(user_id=user_id), added)
+        case ItemRemovedFromCart(user_id=user_id, product_id=product_id):
+            cart = without(carts[user_id], product_id)
+        case CartCleared(user_id=user_id):
+            cart = Cart(user_id=user_id)
+        case _:
+            return carts
+    others = {owner: held for owner, held in carts.items() if owner != cart.user_id}
+    return {**others, cart.user_id: cart} if cart.lines else others
+
+
+def _with_more(cart: Cart, added: ItemAddedToCart) -> Cart:
+    held = line_of(cart, added.product_id)
+    line = CartLine(
+        product_id=added.product_id,
+        quantity=added.quantity + (held.quantity if held else 0),
+        price=added.price,
+    )
+    if held is None:
+        return replace(cart, lines=(*cart.lines, line))
+    return replace(cart, lines=tuple(line if other is held else other for other in cart.lines))

@@ -1,0 +1,5 @@
+"""The registry of the order service's tables."""
+
+from sqlalchemy import MetaData
+
+TABLES = MetaData()

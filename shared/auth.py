@@ -1,0 +1,133 @@
+"""Who calls: tokens signed by the order service with Ed25519, checked with its public key alone.
+
+The key travels as the event SigningKeyPublished, and each service keeps it in its own database.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jwt
+import structlog
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from jwt.utils import base64url_decode
+from litestar.connection import ASGIConnection
+from litestar.exceptions import NotAuthorizedException, PermissionDeniedException
+from litestar.handlers import BaseRouteHandler
+from litestar.middleware import AbstractAuthenticationMiddleware, AuthenticationResult
+from msgspec import Struct
+from sqlalchemy import Column, Connection, Table, Text
+
+from shared.contracts import SigningKeyPublished
+from shared.contracts.recorded import Recorded
+from shared.database import CHASSIS, Database, insert_missing, read_rows
+
+ALGORITHM = "EdDSA"
+ISSUER = "quadrille"
+
+log = structlog.get_logger()
+
+SIGNING_KEY = Table(
+    "signing_key",
+    CHASSIS,
+    Column("key_id", Text, primary_key=True),
+    Column("public_key", Text, nullable=False),
+)
+
+
+class Caller(Struct, frozen=True, kw_only=True):
+    """Who sent the request; a guest is nobody in particular."""
+
+    user_id: str | None = None
+    is_admin: bool = False
+
+    @property
+    def is_guest(self) -> bool:
+        """Whether nobody is signed in."""
+        return self.user_id is None
+
+
+GUEST = Caller()
+
+
+def keep_keys(connection: Connection, events: Sequence[Recorded]) -> None:
+    """Keep the public keys among these events."""
+    rows = [
+        {"key_id": event.event.key_id, "public_key": event.event.public_key}
+        for event in events
+        if isinstance(event.event, SigningKeyPublished)
+    ]
+    insert_missing(connection, SIGNING_KEY, rows)
+
+
+class Keys:
+    """The public keys that this service has heard of."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._known: dict[str, Ed25519PublicKey] = {}
+
+    async def find(self, key_id: str) -> Ed25519PublicKey | None:
+        """The key of that id; None if nobody has published it, or we have not heard yet."""
+        if key_id not in self._known:
+            rows = await self._database.run(lambda connection: read_rows(connection, SIGNING_KEY))
+            self._known = {row["key_id"]: public_key(row["public_key"]) for row in rows}
+        return self._known.get(key_id)
+
+    async def caller(self, token: str) -> Caller:
+        """Whom the token names. Raises jwt.InvalidTokenError for one that is not ours, or over."""
+        key = await self.find(str(jwt.get_unverified_header(token).get("kid")))
+        if key is None:
+            raise jwt.InvalidKeyError("signed with an unknown key")
+        claims = jwt.decode(
+            token,
+            key,
+            algorithms=[ALGORITHM],
+            issuer=ISSUER,
+            options={"require": ["exp", "sub", "iss"]},
+        )
+        return Caller(user_id=claims["sub"], is_admin=claims.get("role") == "admin")
+
+
+def public_key(encoded: str) -> Ed25519PublicKey:
+    """The key in its 32 bytes, base64url."""
+    return Ed25519PublicKey.from_public_bytes(base64url_decode(encoded))
+
+
+def authentication(keys: Keys) -> type[AbstractAuthenticationMiddleware]:
+    """The middleware that puts the Caller into `request.user`; a bad token is refused at once."""
+
+    class Authentication(AbstractAuthenticationMiddleware):
+        async def authenticate_request(
+            self, connection: ASGIConnection[Any, Any, Any, Any]
+        ) -> AuthenticationResult:
+            """A guest without `Authorization`, else the bearer of a valid token."""
+            given = connection.headers.get("authorization")
+            if given is None:
+                return AuthenticationResult(user=GUEST, auth=None)
+            scheme, _, token = given.partition(" ")
+            if scheme.lower() != "bearer":
+                raise _unauthorized("expected `Authorization: Bearer <token>`")
+            try:
+                caller = await keys.caller(token.strip())
+            except jwt.InvalidTokenError as error:
+                raise _unauthorized(f"the access token is refused: {error}") from error
+            return AuthenticationResult(user=caller, auth=token)
+
+    return Authentication
+
+
+def admin_only(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+    """The guard of what only an admin may do."""
+    signed_in_only(connection, _)
+    if not connection.user.is_admin:
+        raise PermissionDeniedException("only an admin may do this")
+
+
+def signed_in_only(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+    """The guard of what needs a customer."""
+    if connection.user.is_guest:
+        raise _unauthorized("sign in first: POST /auth/login at the order service")
+
+
+def _unauthorized(detail: str) -> NotAuthorizedException:
+    return NotAuthorizedException(detail, headers={"WWW-Authenticate": "Bearer"})
