@@ -138,7 +138,7 @@ def _sent(**changes: object) -> tuple[str, bytes]:
         ({"dataschema": "urn:quadrille:event:OrderConfirmed:9"}, "unknown schema version 9"),
         ({"dataschema": "urn:quadrille:event:OrderConfirmed:new"}, "invalid literal"),
         ({"dataschema": "urn:quadrille:event:OrderConfirmed:0"}, "unknown schema version 0"),
-        ({"sequence": "first"}, "invalid literal"),
+        ({"sequence": "first"}, "sequence"),
         ({"time": "yesterday"}, "Invalid RFC3339"),
         ({"data": {}}, "missing required field `orderId`"),
         ({"data": []}, "Expected `object`"),
