@@ -1,9 +1,11 @@
 """The notifier service, put together."""
 
+from functools import partial
+
 from litestar import Litestar
 
 from notifier_service import api
-from notifier_service.delivery import build_mailer
+from notifier_service.delivery import NullMailer, build_mailer
 from notifier_service.domain import decide, evolve
 from notifier_service.handlers import REACTIONS, mail_job, mails
 from notifier_service.order_reader import OrderReader
@@ -20,7 +22,7 @@ def build(settings: Settings) -> Litestar:
     orders = OrderReader(open_for_reading(database_url("notifier", settings)))
     decider = Decider(
         load=load,
-        decide=decide,
+        decide=partial(decide, sends=not isinstance(mailer, NullMailer)),
         evolve=evolve,
         save=save,
         follow_up=mails,

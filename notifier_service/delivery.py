@@ -40,7 +40,10 @@ class Mailer(Protocol):
 
 
 class NullMailer:
-    """Sends nothing, so that mails are only recorded; they are not even composed."""
+    """Sends nothing, so that mails are only recorded; they are not even composed.
+
+    It is asked only for an order that becomes known later than what owes the mail.
+    """
 
     async def deliver(self, mail: Mail, order: KnownOrder) -> None:
         """Nothing."""

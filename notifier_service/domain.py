@@ -24,6 +24,8 @@ from shared.contracts import (
 )
 from shared.contracts.recorded import Recorded
 
+OWING = (OrderCreated, ShipmentInitiated, OrderCompleted, OrderCancelled, OrderFailed)
+
 NOTIFICATIONS = uuid5(NAMESPACE_URL, "urn:quadrille:notification")
 
 
@@ -91,6 +93,12 @@ class Mailroom(Struct, frozen=True, kw_only=True):
     orders: Mapping[str, KnownOrder] = {}
 
 
+class Owe(Struct, frozen=True, kw_only=True):
+    """An event was heard that owes a mail."""
+
+    mail: Mail
+
+
 class RecordSent(Struct, frozen=True, kw_only=True):
     """The mail server has taken it."""
 
@@ -110,11 +118,11 @@ class RecordSkipped(Struct, frozen=True, kw_only=True):
     mail: Mail
 
 
-Command = RecordSent | RecordFailed | RecordSkipped
+Command = Owe | RecordSent | RecordFailed | RecordSkipped
 
 
-def mail_owed(heard: Recorded) -> Mail | None:
-    """The mail that an event owes; None for an event that owes none."""
+def mail_owed(heard: Recorded) -> Mail:
+    """The mail that one of the `OWING` events owes."""
     match heard.event:
         case OrderCreated():
             return _mail(heard, Template.CONFIRMATION)
@@ -127,7 +135,8 @@ def mail_owed(heard: Recorded) -> Mail | None:
         case OrderFailed():
             return _mail(heard, Template.FAILED)
         case _:
-            return None
+            message = f"{heard.event_type} owes no mail"
+            raise LookupError(message)
 
 
 def _mail(heard: Recorded, template: Template, **details: Any) -> Mail:  # noqa: ANN401 - Mail's fields
@@ -146,22 +155,19 @@ def masked(email: str) -> str:
     return f"{name[:1]}***@{domain}"
 
 
-def decide(room: Mailroom, command: Command) -> list[Event]:
-    """Record a mail's outcome; the first one counts."""
+def decide(room: Mailroom, command: Command, *, sends: bool = True) -> list[Event]:
+    """Record a mail's outcome, as soon as it is known; the first one counts.
+
+    Without `sends`, a mail is as good as sent once its recipient is known.
+    """
     mail = command.mail
     if mail.notification_id in room.notifications:
         return []
     match command:
+        case Owe():
+            return _settle_at_once(room, mail, sends)
         case RecordSent():
-            return [
-                NotificationSent(
-                    notification_id=mail.notification_id,
-                    order_id=mail.order_id,
-                    event_id=mail.event_id,
-                    template=mail.template,
-                    recipient=_recipient(room, mail.order_id),
-                )
-            ]
+            return [_sent(room, mail)]
         case RecordFailed(error=error):
             return [
                 NotificationFailed(
@@ -169,24 +175,45 @@ def decide(room: Mailroom, command: Command) -> list[Event]:
                     order_id=mail.order_id,
                     event_id=mail.event_id,
                     template=mail.template,
-                    recipient=_recipient(room, mail.order_id),
+                    recipient=_recipient(room, mail),
                     error=error,
                 )
             ]
         case RecordSkipped():
-            return [
-                NotificationSkipped(
-                    notification_id=mail.notification_id,
-                    order_id=mail.order_id,
-                    event_id=mail.event_id,
-                    template=mail.template,
-                )
-            ]
+            return [_skipped(mail)]
 
 
-def _recipient(room: Mailroom, order_id: str) -> str:
+def _settle_at_once(room: Mailroom, mail: Mail, sends: bool) -> list[Event]:
+    order = room.orders.get(mail.order_id)
+    if order is None:
+        return []
+    if not order.email:
+        return [_skipped(mail)]
+    return [] if sends else [_sent(room, mail)]
+
+
+def _sent(room: Mailroom, mail: Mail) -> NotificationSent:
+    return NotificationSent(
+        notification_id=mail.notification_id,
+        order_id=mail.order_id,
+        event_id=mail.event_id,
+        template=mail.template,
+        recipient=_recipient(room, mail),
+    )
+
+
+def _skipped(mail: Mail) -> NotificationSkipped:
+    return NotificationSkipped(
+        notification_id=mail.notification_id,
+        order_id=mail.order_id,
+        event_id=mail.event_id,
+        template=mail.template,
+    )
+
+
+def _recipient(room: Mailroom, mail: Mail) -> str:
     """Empty for an order that was never heard of, as a mail given up may be about."""
-    order = room.orders.get(order_id)
+    order = room.orders.get(mail.order_id)
     return masked(order.email) if order and order.email else ""
 
 

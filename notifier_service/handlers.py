@@ -6,9 +6,11 @@ import msgspec
 
 from notifier_service.delivery import Mailer
 from notifier_service.domain import (
+    OWING,
     Command,
     Mail,
     Mailroom,
+    Owe,
     RecordFailed,
     RecordSent,
     RecordSkipped,
@@ -17,6 +19,9 @@ from notifier_service.domain import (
 from notifier_service.mail import Unsendable
 from notifier_service.order_reader import OrderReader
 from shared.contracts import (
+    NotificationFailed,
+    NotificationSent,
+    NotificationSkipped,
     OrderCancelled,
     OrderCompleted,
     OrderCreated,
@@ -24,21 +29,32 @@ from shared.contracts import (
     ShipmentInitiated,
 )
 from shared.contracts.recorded import Recorded
-from shared.decider import on
+from shared.decider import on_record
 from shared.jobs import Job, Retry
-from shared.task import Change, Schedule, Task
+from shared.task import Change, Drop, Schedule, Task
 
 MAIL = "mail"
 FOR_A_DAY = Retry(within_seconds=24 * 3600, first_seconds=1, longest_seconds=900)
 
 
+def owe_mail(heard: Recorded) -> Owe:
+    """Every event we hear owes a mail."""
+    return Owe(mail=mail_owed(heard))
+
+
 def mails(room: Mailroom, recorded: Recorded) -> Iterable[Change]:
-    """An event that owes a mail makes it due at once, unless its outcome is known."""
-    mail = mail_owed(recorded)
-    if mail is None or mail.notification_id in room.notifications:
-        return ()
-    payload = msgspec.to_builtins(mail)
-    return (Schedule(kind=MAIL, key=mail.notification_id, payload=payload),)
+    """An event that owes a mail makes it due at once; the mail's outcome settles it."""
+    match recorded.event:
+        case NotificationSent() | NotificationFailed() | NotificationSkipped() as settled:
+            return (Drop(kind=MAIL, key=settled.notification_id),)
+        case event if isinstance(event, OWING):
+            mail = mail_owed(recorded)
+            if mail.notification_id in room.notifications:
+                return ()
+            payload = msgspec.to_builtins(mail)
+            return (Schedule(kind=MAIL, key=mail.notification_id, payload=payload),)
+        case _:
+            return ()
 
 
 def mail_job(orders: OrderReader, mailer: Mailer, retry: Retry = FOR_A_DAY) -> Job:
@@ -62,9 +78,9 @@ def mail_job(orders: OrderReader, mailer: Mailer, retry: Retry = FOR_A_DAY) -> J
 
 
 REACTIONS = (
-    on(OrderCreated),
-    on(ShipmentInitiated),
-    on(OrderCompleted),
-    on(OrderCancelled),
-    on(OrderFailed),
+    on_record(OrderCreated, owe_mail),
+    on_record(ShipmentInitiated, owe_mail),
+    on_record(OrderCompleted, owe_mail),
+    on_record(OrderCancelled, owe_mail),
+    on_record(OrderFailed, owe_mail),
 )

@@ -19,6 +19,7 @@ from shared import clock
 LOCALES = ("en", "ja")
 MOST_ADDRESS_LENGTH = 254
 BLANK_LINES = re.compile(r"\n{3,}")
+CONTROLS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f\x85\u2028\u2029]")
 
 
 class Unsendable(Exception):  # noqa: N818 - says what is the case
@@ -66,7 +67,7 @@ class Composer:
         return message
 
     def _render(self, template: str, known: dict[str, object]) -> str:
-        return self._templates.get_template(template).render(known)
+        return CONTROLS.sub(" ", self._templates.get_template(template).render(known))
 
 
 def recipient(email: str) -> Address:
@@ -83,9 +84,8 @@ def recipient(email: str) -> Address:
 
 
 def one_line(value: object) -> str:
-    """The value without line breaks and other control characters."""
-    shown = "".join(letter if letter.isprintable() else " " for letter in str(value))
-    return " ".join(shown.split())
+    """The value without line breaks."""
+    return " ".join(str(value).split())
 
 
 def _set(message: EmailMessage, name: str, value: str | Address) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Column, Connection, Index, Integer, MetaData, Table, Text, select
 
-from notifier_service.domain import Command, KnownOrder, Mailroom, Notification, mail_owed
+from notifier_service.domain import Command, KnownOrder, Mailroom, Notification
 from shared.contracts.recorded import Recorded
 from shared.database import (
     Json,
@@ -50,14 +50,15 @@ KNOWN_ORDERS = Table(
 
 
 def load(
-    connection: Connection, commands: Sequence[Command], heard: Sequence[Recorded]
+    connection: Connection, commands: Sequence[Command], _heard: Sequence[Recorded]
 ) -> Mailroom:
-    """What became of these mails, and the orders that outcomes are about."""
-    owed = {mail.notification_id for event in heard if (mail := mail_owed(event))}
-    done = {command.mail.notification_id for command in commands}
+    """What became of these mails, and the orders they are about; every event heard owes one."""
+    mails = [command.mail for command in commands]
     return Mailroom(
-        notifications=load_notifications(connection, list(owed | done)),
-        orders=load_orders(connection, list({command.mail.order_id for command in commands})),
+        notifications=load_notifications(
+            connection, list({each.notification_id for each in mails})
+        ),
+        orders=load_orders(connection, list({each.order_id for each in mails})),
     )
 
 

@@ -65,7 +65,7 @@ def carry_out(
     reactions = {reaction.event_type: reaction for reaction in decider.reactions}
     to_decide = [event for event in heard if event.key not in parked and poison is None]
     commands = {
-        event.event_id: command_for(event.event)
+        event.event_id: command_for(event)
         for event in to_decide
         if (command_for := reactions[type(event.event)].command_for)
     }

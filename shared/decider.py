@@ -17,7 +17,7 @@ class Reaction(NamedTuple):
     """A kind of event heard, and the command it makes of itself."""
 
     event_type: type[Event]
-    command_for: Callable[[Any], Any] | None
+    command_for: Callable[[Recorded], Any] | None
 
 
 def on(event_type: type[Event], command_for: Callable[[Any], Any] | None = None) -> Reaction:
@@ -25,6 +25,13 @@ def on(event_type: type[Event], command_for: Callable[[Any], Any] | None = None)
 
     Without a command, the event is only remembered: `evolve` sees it.
     """
+    if command_for is None:
+        return Reaction(event_type, None)
+    return Reaction(event_type, lambda heard: command_for(heard.event))
+
+
+def on_record(event_type: type[Event], command_for: Callable[[Recorded], Any]) -> Reaction:
+    """React to `event_type` with a command that needs to know which event it was."""
     return Reaction(event_type, command_for)
 
 

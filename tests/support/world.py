@@ -15,7 +15,9 @@ import order_service.handlers
 import shipping_service.domain
 import shipping_service.handlers
 from inventory_service.domain import ChangeStock, CreateProduct, Description, Stock
-from order_service.domain import Desk, PlaceOrder, RequestCancellation, WantedItem
+from order_service.domain import Desk
+from order_service.domain.orders import PlaceOrder, RequestCancellation
+from order_service.domain.prices import WantedItem
 from shared import clock
 from shared.batch import Wish, _Work
 from shared.config import Settings
@@ -46,6 +48,8 @@ class Member:
         self.log: list[Recorded] = []
         self.post: list[Recorded] = []
         self.due: dict[Due, Schedule] = {}
+        self.story: list[Recorded | Wish] = []
+        """All that it was told, in order; repeated letters too."""
         self._decider = decider
         self._reactions = {each.event_type: each.command_for for each in decider.reactions}
         self._inbox: set[str] = set()
@@ -56,17 +60,19 @@ class Member:
 
     def hear(self, recorded: Recorded) -> list[Recorded]:
         """Handle an event as the writer would; returns what is said of it."""
+        self.story.append(recorded)
         if recorded.event_id in self._inbox:
             return []
         self._inbox.add(recorded.event_id)
         work = self._work()
         command_for = self._reactions[type(recorded.event)]
-        work.hear(recorded, command_for(recorded.event) if command_for else None)
+        work.hear(recorded, command_for(recorded) if command_for else None)
         return self._keep(work)
 
     def grant(self, command: Any) -> list[Recorded]:
         """Carry out a command; raises Refused."""
         work = self._work()
+        self.story.append(Wish(command))
         if isinstance(answer := work.grant(Wish(command), {}), Refused):
             raise answer
         return self._keep(work)
