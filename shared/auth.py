@@ -3,11 +3,9 @@
 The key travels as the event SigningKeyPublished, and each service keeps it in its own database.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import jwt
-import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from jwt.utils import base64url_decode
 from litestar.connection import ASGIConnection
@@ -15,23 +13,12 @@ from litestar.exceptions import NotAuthorizedException, PermissionDeniedExceptio
 from litestar.handlers import BaseRouteHandler
 from litestar.middleware import AbstractAuthenticationMiddleware, AuthenticationResult
 from msgspec import Struct
-from sqlalchemy import Column, Connection, Table, Text
 
-from shared.contracts import SigningKeyPublished
-from shared.contracts.recorded import Recorded
-from shared.database import CHASSIS, Database, insert_missing, read_rows
+from shared import signing_key
+from shared.database import Database
 
 ALGORITHM = "EdDSA"
 ISSUER = "quadrille"
-
-log = structlog.get_logger()
-
-SIGNING_KEY = Table(
-    "signing_key",
-    CHASSIS,
-    Column("key_id", Text, primary_key=True),
-    Column("public_key", Text, nullable=False),
-)
 
 
 class Caller(Struct, frozen=True, kw_only=True):
@@ -49,16 +36,6 @@ class Caller(Struct, frozen=True, kw_only=True):
 GUEST = Caller()
 
 
-def keep_keys(connection: Connection, events: Sequence[Recorded]) -> None:
-    """Keep the public keys among these events."""
-    rows = [
-        {"key_id": event.event.key_id, "public_key": event.event.public_key}
-        for event in events
-        if isinstance(event.event, SigningKeyPublished)
-    ]
-    insert_missing(connection, SIGNING_KEY, rows)
-
-
 class Keys:
     """The public keys that this service has heard of."""
 
@@ -69,8 +46,8 @@ class Keys:
     async def find(self, key_id: str) -> Ed25519PublicKey | None:
         """The key of that id; None if nobody has published it, or we have not heard yet."""
         if key_id not in self._known:
-            rows = await self._database.run(lambda connection: read_rows(connection, SIGNING_KEY))
-            self._known = {row["key_id"]: public_key(row["public_key"]) for row in rows}
+            encoded = await self._database.run(signing_key.known)
+            self._known = {name: public_key(key) for name, key in encoded.items()}
         return self._known.get(key_id)
 
     async def caller(self, token: str) -> Caller:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import msgspec
 from sqlalchemy import Connection
 
-from shared import clock, dead_letter, event_log, idempotency, inbox, task
+from shared import clock, dead_letter, event_log, idempotency, inbox, signing_key, task
 from shared.contracts import Event, EventDeadLettered, entity_id
 from shared.contracts.recorded import Recorded
 from shared.dead_letter import DeadLetter, Status, Unreadable
@@ -31,6 +31,8 @@ class Wish(NamedTuple):
     finishes: Task | None = None
     """The task whose result this is; done in the same transaction."""
     traceparent: str | None = None
+    also: Callable[[Connection], None] | None = None
+    """What else to write, in the same transaction, unless it is refused or answered from before."""
 
 
 class Outcome(NamedTuple):
@@ -85,6 +87,9 @@ def carry_out(
     answers = [work.grant(wish, kept) for wish in wishes]
 
     decider.save(connection, before, work.state)
+    for also in work.besides:
+        also(connection)
+    signing_key.keep(connection, [*heard, *work.events])
     event_log.append(connection, work.events)
     inbox.remember(connection, [message.event_id for message in fresh], started_at)
     dead_letter.keep(connection, work.letters, started_at)
@@ -114,6 +119,7 @@ class _Work:
         self.letters: list[DeadLetter] = []
         self.changes: list[tuple[Change, Recorded]] = []
         self.replies: list[tuple[Claim, Reply]] = []
+        self.besides: list[Callable[[Connection], None]] = []
 
     def hear(self, heard: Recorded, command: object | None) -> None:
         """Remember a foreign event, and do what it makes us do."""
@@ -138,6 +144,8 @@ class _Work:
                 cause.correlation_id if cause else entity_id(event),
                 cause.traceparent if cause else wish.traceparent,
             )
+        if wish.also:
+            self.besides.append(wish.also)
         if wish.answer is None:
             return None
         reply = wish.answer(self.state)

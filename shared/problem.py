@@ -9,6 +9,7 @@ import structlog
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import ParameterKwarg
 
 from shared.refused import Refused
 from shared.writer import StorageUnavailable
@@ -119,10 +120,10 @@ def _on_storage(
     return response
 
 
-def _on_http(_: Request[Any, Any, Any], error: HTTPException) -> Response[dict[str, object]]:
+def _on_http(request: Request[Any, Any, Any], error: HTTPException) -> Response[dict[str, object]]:
     if isinstance(error, ValidationException) and error.extra:
         found = tuple(
-            FieldError(field=str(entry.get("key", "body")), message=_in_words(entry["message"]))
+            FieldError(field=_sent_as(request, entry), message=_in_words(entry["message"]))
             for entry in error.extra
             if isinstance(entry, dict)
         )
@@ -132,6 +133,16 @@ def _on_http(_: Request[Any, Any, Any], error: HTTPException) -> Response[dict[s
     response = problem(error.status_code, slug, error.detail)
     response.headers.update(error.headers or {})
     return response
+
+
+def _sent_as(request: Request[Any, Any, Any], entry: dict[str, Any]) -> str:
+    """The parameter as the client spells it: `from`, where our name is `since`."""
+    name = str(entry.get("key", "body"))
+    parameter = request.route_handler.parsed_fn_signature.parameters.get(name)
+    definition = parameter.kwarg_definition if parameter else None
+    if isinstance(definition, ParameterKwarg):
+        return definition.query or definition.header or name
+    return name
 
 
 def _on_bug(request: Request[Any, Any, Any], error: Exception) -> Response[dict[str, object]]:

@@ -13,18 +13,19 @@ import structlog
 import uvicorn
 import uvloop
 from litestar import Litestar
-from litestar.types import ControllerRouterHandler
+from litestar.types import ControllerRouterHandler, LifespanHook
 from sqlalchemy import MetaData
 from sqlalchemy.exc import SQLAlchemyError
 
 from shared import about, crash, telemetry
+from shared.auth import Keys
 from shared.broker import Broker
 from shared.config import Settings, SettingsError, load
 from shared.consumer import Consumer
-from shared.contracts import EMITTERS
+from shared.contracts import EMITTERS, SigningKeyPublished
 from shared.contracts.subjects import subject_of_every
 from shared.database import CHASSIS, create_tables, database_url, open_for_reading, open_for_writing
-from shared.decider import Decider
+from shared.decider import Decider, on
 from shared.housekeeping import Housekeeping
 from shared.jobs import Job, Jobs
 from shared.relay import Relay
@@ -79,6 +80,8 @@ class Service:
         self.source = source
         self.settings = settings
         self._tables = tables
+        if EMITTERS[SigningKeyPublished] != source:
+            decider = decider._replace(reactions=(*decider.reactions, on(SigningKeyPublished)))
         self._subjects = [
             subject_of_every(EMITTERS[reaction.event_type], reaction.event_type)
             for reaction in decider.reactions
@@ -96,7 +99,8 @@ class Service:
         )
         self.relay = Relay(source, self.reads, self.broker, self.writer)
         self.jobs = Jobs(self.reads, self.writer, jobs)
-        self.commands = Commands(self.writer)
+        self.commands = Commands(source, self.writer)
+        self.keys = Keys(self.reads)
         self._housekeeping = Housekeeping(self.writer, settings.inbox_days)
         self._background = Background()
         self._consumer: Consumer | None = None
@@ -110,13 +114,19 @@ class Service:
             reasons.append("the broker to take its events")
         return reasons
 
-    def app(self, title: str, routes: Sequence[ControllerRouterHandler]) -> Litestar:
+    def app(
+        self,
+        title: str,
+        routes: Sequence[ControllerRouterHandler],
+        on_startup: Sequence[LifespanHook] = (),
+    ) -> Litestar:
         """The HTTP application that starts and stops this service with itself."""
         return build_app(
             title,
             routes,
+            keys=self.keys,
             waiting_for=self.waiting_for,
-            on_startup=self.start,
+            on_startup=[self.start, *on_startup],
             on_shutdown=self.stop,
         )
 

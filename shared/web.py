@@ -14,13 +14,15 @@ from litestar.openapi.plugins import SwaggerRenderPlugin
 from litestar.openapi.spec import Reference, Schema
 from litestar.types import ControllerRouterHandler, LifespanHook
 from litestar.typing import FieldDefinition
+from sqlalchemy import Connection
 
 from shared import VERSION
+from shared.auth import Keys, authentication
 from shared.batch import Wish
 from shared.idempotency import Claim, Reply
 from shared.problem import HANDLERS, BadRequest, FieldError, field_error
 from shared.refused import Refused
-from shared.writer import Writer
+from shared.writer import Committed, Writer
 
 MOST_BODY_BYTES = 1024 * 1024
 MOST_KEY_LENGTH = 255
@@ -84,7 +86,8 @@ class Ready(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 class Commands:
     """Carries commands from HTTP to the writer, once for each `Idempotency-Key`."""
 
-    def __init__(self, writer: Writer) -> None:
+    def __init__(self, source: str, writer: Writer) -> None:
+        self._source = source
         self._writer = writer
         self._in_flight: set[str] = set()
 
@@ -93,8 +96,12 @@ class Commands:
         request: Request[Any, Any, Any],
         command: object,
         answer: Callable[[Any], Reply],
+        *,
+        also: Callable[[Connection], None] | None = None,
     ) -> Response[bytes]:
         """Do it durably, and answer what `answer` makes of the state right after it.
+
+        `also` writes what the rules do not know of, in the same transaction.
 
         Raises Refused, BadRequest for an unusable key, StorageUnavailable.
         """
@@ -104,18 +111,32 @@ class Commands:
             answer=answer,
             claim=claim,
             traceparent=request.headers.get("traceparent"),
+            also=also,
         )
         if claim is None:
-            return _response((await self._writer.execute(wish)).reply)
+            return self._answered(await self._writer.execute(wish))
         if claim.name in self._in_flight:
             raise Refused(
                 "request-in-flight", f"a request with Idempotency-Key {claim.key!r} is under way"
             )
         self._in_flight.add(claim.name)
         try:
-            return _response((await self._writer.execute(wish)).reply)
+            return self._answered(await self._writer.execute(wish))
         finally:
             self._in_flight.discard(claim.name)
+
+    def _answered(self, committed: Committed) -> Response[bytes]:
+        answer = committed.reply
+        if answer is None:
+            return Response(b"", status_code=204)
+        headers = {"Consistency-Token": f"{self._source}:{committed.position}"}
+        if answer.location:
+            headers["Location"] = answer.location
+        if answer.replayed:
+            headers["Idempotent-Replayed"] = "true"
+        return Response(
+            answer.body, status_code=answer.status, headers=headers, media_type="application/json"
+        )
 
 
 def reply(status: int, content: object, *, location: str | None = None) -> Reply:
@@ -127,8 +148,9 @@ def build_app(
     title: str,
     routes: Sequence[ControllerRouterHandler],
     *,
+    keys: Keys,
     waiting_for: Callable[[], list[str]],
-    on_startup: LifespanHook,
+    on_startup: Sequence[LifespanHook],
     on_shutdown: LifespanHook,
     on_stopping: Callable[[], None] | None = None,
 ) -> Litestar:
@@ -154,6 +176,7 @@ def build_app(
     return Litestar(
         route_handlers=[live, ready, *routes],
         exception_handlers=HANDLERS,
+        middleware=[authentication(keys)],
         request_max_body_size=MOST_BODY_BYTES,
         openapi_config=OpenAPIConfig(
             title=title,
@@ -161,7 +184,7 @@ def build_app(
             use_handler_docstrings=True,
             render_plugins=[SwaggerRenderPlugin()],
         ),
-        on_startup=[on_startup],
+        on_startup=on_startup,
         on_shutdown=[on_shutdown],
         state=State({"on_stopping": on_stopping}),
     )
@@ -177,16 +200,6 @@ async def _claim(request: Request[Any, Any, Any]) -> Claim | None:
         )
     content = hashlib.sha256(f"{request.method} {request.url.path}\n".encode())
     content.update(await request.body())
-    caller = request.client.host if request.client else ""
+    address = request.client.host if request.client else ""
+    caller = request.user.user_id or f"guest at {address}"
     return Claim(caller=caller, key=key, fingerprint=content.hexdigest())
-
-
-def _response(answer: Reply | None) -> Response[bytes]:
-    if answer is None:
-        return Response(b"", status_code=204)
-    headers = {"Location": answer.location} if answer.location else {}
-    if answer.replayed:
-        headers["Idempotent-Replayed"] = "true"
-    return Response(
-        answer.body, status_code=answer.status, headers=headers, media_type="application/json"
-    )
