@@ -1,0 +1,17 @@
+"""Answers every query: hears all events, keeps them and what they amount to, and says nothing itself."""
+
+from shared import contracts
+
+OWNS = (
+    "orders",
+    "order_items",
+    "reservations",
+    "products",
+    "shipments",
+    "notifications",
+    "events",
+    "positions",
+    "held_events",
+)
+EMITS = ()
+HEARS = tuple(contracts.EVENT_TYPES.values())

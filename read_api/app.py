@@ -1,0 +1,87 @@
+"""The read API, put together."""
+
+import structlog
+from litestar import Litestar
+
+from read_api import api
+from read_api.projector import Projector
+from read_api.stream import Feed, Streams
+from read_api.tables import TABLES
+from shared import about
+from shared.auth import Keys
+from shared.broker import Broker
+from shared.config import Settings
+from shared.consumer import Consumer
+from shared.contracts import EMITTERS
+from shared.contracts.subjects import EVERYTHING
+from shared.database import CHASSIS, create_tables, database_url, open_for_reading, open_for_writing
+from shared.service import Background
+from shared.web import build_app
+
+NAME = "read"
+
+log = structlog.get_logger()
+
+
+class ReadService:
+    """The parts of the service: one consumer, one projector, and the streams that hear of its work."""
+
+    def __init__(self, settings: Settings) -> None:
+        url = database_url(NAME, settings)
+        self._database = open_for_writing(url)
+        self._reads = open_for_reading(url)
+        self._broker = Broker(NAME, settings)
+        self._feed = Feed()
+        self._projector = Projector(self._database, self._feed.tell)
+        self._background = Background()
+        self._consumer: Consumer | None = None
+
+    def app(self) -> Litestar:
+        """The HTTP application that starts and stops this service with itself."""
+        streams = Streams(self._feed, self._reads)
+        return build_app(
+            "Quadrille: read API",
+            api.routers(self._reads, streams, self._projector),
+            keys=Keys(self._reads),
+            waiting_for=self.waiting_for,
+            on_startup=[self.start],
+            on_stopping=self._feed.close,
+            on_shutdown=self.stop,
+        )
+
+    def waiting_for(self) -> list[str]:
+        """What keeps the answers from being complete, in words; empty when the service is ready."""
+        if self._consumer is None:
+            return ["its database"]
+        reasons = [self._consumer.waiting_for] if self._consumer.waiting_for else []
+        ours = set(EMITTERS.values())
+        return reasons + [
+            f"event {position} of {source}, which later ones have overtaken"
+            for source, position in self._projector.missing.items()
+            if source in ours
+        ]
+
+    async def start(self) -> None:
+        """Open the database and listen; the broker need not be up."""
+        await create_tables(self._database, CHASSIS, TABLES)
+        database_id = await self._database.run(about.database_id)
+        await self._projector.resume()
+        self._consumer = Consumer(
+            self._broker, NAME, [EVERYTHING], database_id, self._projector.deliver
+        )
+        self._background.start("consumer", self._consumer.run)
+        log.info("service.started", database=str(self._database.url))
+
+    async def stop(self) -> None:
+        """Hear nothing more, finish what was taken, close."""
+        self._feed.close()
+        await self._background.cancel("consumer")
+        await self._broker.close()
+        await self._database.close()
+        await self._reads.close()
+        log.info("service.stopped")
+
+
+def build(settings: Settings) -> Litestar:
+    """The application; nothing runs yet."""
+    return ReadService(settings).app()

@@ -1,0 +1,183 @@
+"""Heard events → rows: one transaction for each batch, each source in its order, each event once.
+
+An event that the projections can not take (they are pure: it would fail again) is kept among the dead letters
+with those of its source and key that follow; the combined log shows all of them, and nothing else is held up.
+The way back is a mended projection and a deleted database.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import NamedTuple
+
+import structlog
+from sqlalchemy import Connection
+
+from read_api import history, places, store
+from shared import clock, dead_letter, signing_key
+from shared.batch import Message
+from shared.contracts.recorded import Recorded
+from shared.database import Database, select_in
+from shared.dead_letter import DEAD_LETTER, DeadLetter, Status, Unreadable, given_up
+from shared.writer import INFRASTRUCTURE, StorageUnavailable
+
+log = structlog.get_logger()
+
+Key = tuple[str, str]
+"""A source, and an entity it speaks of: their events keep their order, and are parked together."""
+
+
+class Applied(NamedTuple):
+    """What a committed batch has done."""
+
+    events: list[Recorded]
+    letters: list[DeadLetter]
+    positions: dict[str, int]
+    missing: dict[str, int]
+
+
+class Projector:
+    """Keeps the rows; tells of every event once it is durable."""
+
+    def __init__(
+        self, database: Database, on_applied: Callable[[Sequence[Recorded]], None]
+    ) -> None:
+        self._database = database
+        self._on_applied = on_applied
+        self.positions: dict[str, int] = {}
+        """The last position of each source that queries see."""
+        self.missing: dict[str, int] = {}
+        """The position, by source, of an event that later ones wait for."""
+
+    async def resume(self) -> None:
+        """Find out where the rows stand."""
+
+        def body(connection: Connection) -> tuple[dict[str, int], dict[str, int]]:
+            applied = places.load(connection)
+            return applied, places.missing(connection, applied, places.holding(connection))
+
+        self.positions, self.missing = await self._database.run(body)
+
+    async def deliver(self, messages: Sequence[Message]) -> None:
+        """Take them in durably, each once; raises what the database raises: deliver them again."""
+        try:
+            applied = await self._commit(messages)
+        except INFRASTRUCTURE:
+            raise
+        except Exception as error:  # noqa: BLE001 - some row raised; whose is found by going one by one
+            log.warning("batch.taken_apart", messages=len(messages), reason=str(error))
+            applied = await self._commit_one_by_one(messages)
+        if applied.missing != self.missing:
+            log.warning("events.missing", **applied.missing)
+        self.positions, self.missing = applied.positions, applied.missing
+        self._on_applied(applied.events)
+        _log(applied)
+
+    async def _commit_one_by_one(self, messages: Sequence[Message]) -> Applied:
+        try:
+            return await self._commit(messages, one_by_one=True)
+        except INFRASTRUCTURE:
+            raise
+        except Exception as error:
+            log.exception("batch.stuck")
+            raise StorageUnavailable(str(error)) from error
+
+    async def _commit(self, messages: Sequence[Message], *, one_by_one: bool = False) -> Applied:
+        was_missing = list(self.missing)
+        return await self._database.run(
+            partial(apply, messages=messages, was_missing=was_missing, one_by_one=one_by_one)
+        )
+
+
+def apply(
+    connection: Connection,
+    messages: Sequence[Message],
+    was_missing: Iterable[str] = (),
+    *,
+    one_by_one: bool = False,
+) -> Applied:
+    """Do all of it in the caller's transaction; raises what a projection raises unless `one_by_one`."""
+    applied = places.load(connection)
+    placed = places.placed(messages)
+    ready = [one.message for one in places.take(connection, applied, placed)]
+    events = [message for message in ready if isinstance(message, Recorded)]
+    parked = _parked(connection, events)
+    if one_by_one:
+        letters = _apply_each(connection, events, parked)
+    else:
+        history.append(connection, events)
+        store.project(connection, [event for event in events if _key(event) not in parked])
+        letters = [_waiting(event) for event in events if _key(event) in parked]
+    letters += [
+        dead_letter.unreadable(message) for message in messages if isinstance(message, Unreadable)
+    ]
+    letters = _keep(connection, letters)
+    signing_key.keep(connection, events)
+    places.save(connection, applied)
+    sources = {one.source for one in placed}.union(was_missing)
+    return Applied(events, letters, applied, places.missing(connection, applied, sources))
+
+
+def _apply_each(
+    connection: Connection, events: Sequence[Recorded], parked: set[Key]
+) -> list[DeadLetter]:
+    """Take each event in by itself; the letters of those that could not be."""
+    letters = []
+    for event in events:
+        error = _attempt(connection, partial(history.append, heard=[event]))
+        if _key(event) in parked:
+            letters.append(_waiting(event))
+            continue
+        error = _attempt(connection, partial(store.project, heard=[event])) or error
+        if error:
+            parked.add(_key(event))
+            letters.append(given_up(event, Status.PARKED, error))
+    return letters
+
+
+def _attempt(connection: Connection, work: Callable[[Connection], None]) -> str | None:
+    """What went wrong, and left no trace; None when nothing did."""
+    try:
+        with connection.begin_nested():
+            work(connection)
+    except INFRASTRUCTURE:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever this event makes the rules or the database say
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
+def _parked(connection: Connection, events: Sequence[Recorded]) -> set[Key]:
+    """Which sources and keys have an event that could not be taken in."""
+    keys = list({event.key for event in events})
+    rows = select_in(connection, DEAD_LETTER, "key", keys)
+    return {(row["subject"].split(".")[1], row["key"]) for row in rows}
+
+
+def _keep(connection: Connection, letters: Iterable[DeadLetter]) -> list[DeadLetter]:
+    """Write down those that are new, and return them."""
+    once = {letter.event_id: letter for letter in letters}
+    known = select_in(connection, DEAD_LETTER, "event_id", list(once))
+    for row in known:
+        del once[row["event_id"]]
+    dead_letter.keep(connection, list(once.values()), clock.now())
+    return list(once.values())
+
+
+def _waiting(event: Recorded) -> DeadLetter:
+    return given_up(event, Status.WAITING, "an earlier one of its source and key is parked")
+
+
+def _key(event: Recorded) -> Key:
+    return event.source, event.key
+
+
+def _log(applied: Applied) -> None:
+    for letter in applied.letters:
+        log.warning(
+            "event.dead_lettered",
+            event_id=letter.event_id,
+            subject=letter.subject,
+            status=letter.status,
+            error=letter.error,
+        )
+    log.debug("events.applied", events=len(applied.events))

@@ -1,0 +1,170 @@
+"""Rows → documents."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from sqlalchemy import ColumnElement, Connection, Select, Table, select
+
+from read_api import history, store
+from read_api.documents import (
+    EventPage,
+    NotificationView,
+    OrderDetail,
+    OrderPage,
+    ProductPage,
+    ProductView,
+    ReservationView,
+    ShipmentPage,
+    ShipmentView,
+    StockPage,
+    Timeline,
+    order_page,
+    product_view,
+    shown,
+    stock_view,
+)
+from read_api.paging import bounded, from_cursor, older, to_cursor
+from read_api.tables import EVENTS, ORDERS, PRODUCTS, SHIPMENTS
+from read_api.timeline import timeline
+from read_api.views import OrderStatus, Product, Shipment, ShipmentStatus
+from shared.database import Rows, read_rows
+from shared.refused import Refused
+
+
+class OrderFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which orders; created at `since` or later, and before `until`."""
+
+    status: OrderStatus | None = None
+    user_id: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+class EventFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which events."""
+
+    event_type: str | None = None
+    source: str | None = None
+    key: str | None = None
+
+
+def list_orders(
+    connection: Connection, wanted: OrderFilter, cursor: str | None, limit: int
+) -> OrderPage:
+    """Orders, newest first."""
+    query = select(ORDERS).where(*_equal(ORDERS, status=wanted.status, user_id=wanted.user_id))
+    if wanted.since:
+        query = query.where(ORDERS.c.created_at >= bounded(wanted.since))
+    if wanted.until:
+        query = query.where(ORDERS.c.created_at < bounded(wanted.until))
+    rows, next_cursor = _newest(connection, ORDERS, query, cursor, limit)
+    return order_page(list(store.assemble(connection, rows).values()), next_cursor)
+
+
+def show_order(connection: Connection, order_id: str) -> OrderDetail:
+    """One order with all that belongs to it; raises Refused."""
+    order = store.load_orders(connection, [order_id]).get(order_id)
+    if order is None:
+        raise _unknown_order(order_id)
+    reservation = store.load_reservations(connection, [order_id]).get(order_id)
+    shipment = store.load_shipments(connection, [order_id]).get(order_id)
+    mails = store.load_notifications(connection, order_id)
+    return shown(
+        order,
+        OrderDetail,
+        reservation=shown(reservation, ReservationView) if reservation else None,
+        shipment=shown(shipment, ShipmentView) if shipment else None,
+        notifications=[shown(mail, NotificationView) for mail in mails],
+    )
+
+
+def show_timeline(connection: Connection, order_id: str) -> Timeline:
+    """What has happened to an order, and why; raises Refused."""
+    events = history.of_order(connection, order_id)
+    if not events:
+        raise _unknown_order(order_id)
+    return timeline(order_id, events)
+
+
+def list_products(connection: Connection, cursor: str | None, limit: int) -> ProductPage:
+    """The catalogue by product id."""
+    query = select(PRODUCTS).where(PRODUCTS.c.is_deleted.is_(False))
+    found, next_cursor = _products(connection, query, cursor, limit)
+    return ProductPage(items=[product_view(product) for product in found], next_cursor=next_cursor)
+
+
+def show_product(connection: Connection, product_id: str) -> ProductView:
+    """One product; raises Refused for one that is not, or not any more."""
+    product = store.load_products(connection, [product_id]).get(product_id)
+    if product is None or product.is_deleted:
+        raise Refused("unknown-product", f"there is no product {product_id}", status=404)
+    return product_view(product)
+
+
+def list_stock(connection: Connection, cursor: str | None, limit: int) -> StockPage:
+    """The stock of every product, deleted ones included, by product id."""
+    found, next_cursor = _products(connection, select(PRODUCTS), cursor, limit)
+    return StockPage(items=[stock_view(product) for product in found], next_cursor=next_cursor)
+
+
+def list_shipments(
+    connection: Connection, status: ShipmentStatus | None, cursor: str | None, limit: int
+) -> ShipmentPage:
+    """Shipments, newest first."""
+    query = select(SHIPMENTS).where(*_equal(SHIPMENTS, status=status))
+    rows, next_cursor = _newest(connection, SHIPMENTS, query, cursor, limit)
+    found = msgspec.convert(rows, list[Shipment])
+    return ShipmentPage(
+        items=[shown(shipment, ShipmentView) for shipment in found], next_cursor=next_cursor
+    )
+
+
+def list_events(
+    connection: Connection, wanted: EventFilter, cursor: str | None, limit: int
+) -> EventPage:
+    """The combined log, newest first: event ids sort by the time they were made."""
+    filters = _equal(EVENTS, event_type=wanted.event_type, source=wanted.source, key=wanted.key)
+    query = select(EVENTS).where(*filters)
+    if before := from_cursor(cursor, tuple[str]):
+        query = query.where(EVENTS.c.event_id < before[0])
+    query = query.order_by(EVENTS.c.event_id.desc()).limit(limit + 1)
+    rows, is_more = _cut(read_rows(connection, EVENTS, query), limit)
+    next_cursor = to_cursor(rows[-1]["event_id"]) if is_more else None
+    return EventPage(items=history.event_views(rows), next_cursor=next_cursor)
+
+
+def _equal(table: Table, **values: str | None) -> list[ColumnElement[bool]]:
+    return [table.c[name] == value for name, value in values.items() if value is not None]
+
+
+def _newest(
+    connection: Connection, table: Table, query: Select[Any], cursor: str | None, limit: int
+) -> tuple[Rows, str | None]:
+    """A page of rows that belong to an order each, by time of creation."""
+    at, key = table.c.created_at, table.c.order_id
+    if before := from_cursor(cursor, tuple[datetime, str]):
+        query = query.where(older(at, key, before))
+    query = query.order_by(at.desc(), key.desc()).limit(limit + 1)
+    rows, is_more = _cut(read_rows(connection, table, query), limit)
+    return rows, to_cursor(rows[-1]["created_at"], rows[-1]["order_id"]) if is_more else None
+
+
+def _products(
+    connection: Connection, query: Select[Any], cursor: str | None, limit: int
+) -> tuple[Sequence[Product], str | None]:
+    if after := from_cursor(cursor, tuple[str]):
+        query = query.where(PRODUCTS.c.product_id > after[0])
+    query = query.order_by(PRODUCTS.c.product_id).limit(limit + 1)
+    rows, is_more = _cut(read_rows(connection, PRODUCTS, query), limit)
+    next_cursor = to_cursor(rows[-1]["product_id"]) if is_more else None
+    return msgspec.convert(rows, list[Product]), next_cursor
+
+
+def _cut(rows: Rows, limit: int) -> tuple[Rows, bool]:
+    return rows[:limit], len(rows) > limit
+
+
+def _unknown_order(order_id: str) -> Refused:
+    return Refused("unknown-order", f"there is no order {order_id}", status=404)

@@ -1,0 +1,133 @@
+"""The read API's tables. No row depends on when or in what mixture of sources its events came."""
+
+from sqlalchemy import Boolean, Column, ForeignKey, Index, Integer, MetaData, Table, Text
+
+from shared.database import Json, UtcTime
+
+TABLES = MetaData()
+
+ORDERS = Table(
+    "orders",
+    TABLES,
+    Column("order_id", Text, primary_key=True),
+    Column("user_id", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("total_amount", Integer, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("email", Text),
+    Column("locale", Text),
+    Column("shipping_address", Json),
+    Column("resume_status", Text),
+    Column("cancellation", Text),
+    Column("tracking_number", Text),
+    Column("reason", Text),
+    Column("failed_items", Json, nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    Column("updated_at", UtcTime, nullable=False),
+)
+Index("orders_by_time", ORDERS.c.created_at, ORDERS.c.order_id)
+Index("orders_of_user", ORDERS.c.user_id, ORDERS.c.created_at, ORDERS.c.order_id)
+Index("orders_in_status", ORDERS.c.status, ORDERS.c.created_at, ORDERS.c.order_id)
+
+ORDER_ITEMS = Table(
+    "order_items",
+    TABLES,
+    Column("order_id", Text, ForeignKey(ORDERS.c.order_id), primary_key=True),
+    Column("line", Integer, primary_key=True),
+    Column("product_id", Text, nullable=False),
+    Column("name", Text),
+    Column("quantity", Integer, nullable=False),
+    Column("price", Integer, nullable=False),
+)
+
+PRODUCTS = Table(
+    "products",
+    TABLES,
+    Column("product_id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("price", Integer, nullable=False),
+    Column("category", Text),
+    Column("image_url", Text),
+    Column("on_hand", Integer, nullable=False),
+    Column("reserved", Integer, nullable=False),
+    Column("is_deleted", Boolean, nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    Column("updated_at", UtcTime, nullable=False),
+)
+
+RESERVATIONS = Table(
+    "reservations",
+    TABLES,
+    Column("order_id", Text, primary_key=True),
+    Column("status", Text, nullable=False),
+    Column("items", Json, nullable=False),
+    Column("reason", Text),
+    Column("failed_items", Json, nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    Column("updated_at", UtcTime, nullable=False),
+)
+
+SHIPMENTS = Table(
+    "shipments",
+    TABLES,
+    Column("order_id", Text, primary_key=True),
+    Column("shipment_id", Text),
+    Column("status", Text, nullable=False),
+    Column("items", Json, nullable=False),
+    Column("shipping_address", Json),
+    Column("tracking_number", Text),
+    Column("reason", Text),
+    Column("created_at", UtcTime, nullable=False),
+    Column("updated_at", UtcTime, nullable=False),
+)
+Index("shipments_by_time", SHIPMENTS.c.created_at, SHIPMENTS.c.order_id)
+Index("shipments_in_status", SHIPMENTS.c.status, SHIPMENTS.c.created_at, SHIPMENTS.c.order_id)
+
+NOTIFICATIONS = Table(
+    "notifications",
+    TABLES,
+    Column("notification_id", Text, primary_key=True),
+    Column("order_id", Text, nullable=False),
+    Column("template", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("recipient", Text),
+    Column("error", Text),
+    Column("created_at", UtcTime, nullable=False),
+    Column("updated_at", UtcTime, nullable=False),
+)
+Index("notifications_of_order", NOTIFICATIONS.c.order_id)
+
+EVENTS = Table(
+    "events",
+    TABLES,
+    Column("source", Text, primary_key=True),
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    Column("event_id", Text, nullable=False),
+    Column("event_type", Text, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("correlation_id", Text, nullable=False),
+    Column("causation_id", Text),
+    Column("recorded_at", UtcTime, nullable=False),
+    Column("data", Json, nullable=False),
+)
+Index("events_newest", EVENTS.c.event_id)
+Index("events_of_type", EVENTS.c.event_type, EVENTS.c.event_id)
+Index("events_of_key", EVENTS.c.key, EVENTS.c.event_id)
+Index("events_of_story", EVENTS.c.correlation_id, EVENTS.c.source, EVENTS.c.position)
+
+POSITIONS = Table(
+    "positions",
+    TABLES,
+    Column("source", Text, primary_key=True),
+    Column("applied", Integer, nullable=False),
+)
+
+HELD_EVENTS = Table(
+    "held_events",
+    TABLES,
+    Column("source", Text, primary_key=True),
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    Column("subject", Text, nullable=False),
+    Column("body", Text, nullable=False),
+)

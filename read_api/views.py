@@ -1,0 +1,136 @@
+"""What is shown of the shop: the rows that events amount to, as frozen structs."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from enum import StrEnum
+from typing import Literal
+
+from msgspec import Struct
+
+from shared.contracts import FailedItem, Line, OrderItem
+
+
+class OrderStatus(StrEnum):
+    """Where an order stands."""
+
+    PENDING = "PENDING"
+    AWAITING_SHIPMENT = "AWAITING_SHIPMENT"
+    CANCELLING = "CANCELLING"
+    COMPLETED = "COMPLETED"
+    CANCELLED_NO_STOCK = "CANCELLED_NO_STOCK"
+    SHIPMENT_FAILED = "SHIPMENT_FAILED"
+    CANCELLED = "CANCELLED"
+    EXPIRED = "EXPIRED"
+
+
+class ReservationStatus(StrEnum):
+    """Where a reservation stands."""
+
+    RESERVED = "RESERVED"
+    DEDUCTED = "DEDUCTED"
+    RELEASED = "RELEASED"
+    REFUSED = "REFUSED"
+
+
+class ShipmentStatus(StrEnum):
+    """Where a shipment stands."""
+
+    INITIATED = "INITIATED"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+
+
+class NotificationStatus(StrEnum):
+    """What became of a mail."""
+
+    SENT = "SENT"
+    FAILED = "FAILED"
+    SKIPPED = "SKIPPED"
+
+
+class Order(Struct, frozen=True, kw_only=True):
+    """An order, as the order service tells it."""
+
+    order_id: str
+    user_id: str
+    status: OrderStatus
+    items: tuple[OrderItem, ...]
+    total_amount: int
+    currency: str
+    email: str | None = None
+    locale: str | None = None
+    shipping_address: dict[str, str] | None = None
+    resume_status: OrderStatus | None = None
+    """While CANCELLING: the state to go back to if shipping refuses."""
+    cancellation: Literal["CUSTOMER", "EXPIRED"] | None = None
+    tracking_number: str | None = None
+    reason: str | None = None
+    failed_items: tuple[FailedItem, ...] = ()
+    created_at: datetime
+    updated_at: datetime
+
+
+class Product(Struct, frozen=True, kw_only=True):
+    """A product and how many of it there are."""
+
+    product_id: str
+    name: str
+    description: str
+    price: int
+    category: str | None = None
+    image_url: str | None = None
+    on_hand: int = 0
+    reserved: int = 0
+    is_deleted: bool = False
+    created_at: datetime
+    updated_at: datetime
+
+
+class Reservation(Struct, frozen=True, kw_only=True):
+    """What is, or was, held for an order; why it was refused or released."""
+
+    order_id: str
+    status: ReservationStatus
+    items: tuple[Line, ...] = ()
+    reason: str | None = None
+    failed_items: tuple[FailedItem, ...] = ()
+    created_at: datetime
+    updated_at: datetime
+
+
+class Shipment(Struct, frozen=True, kw_only=True):
+    """An order's one shipment; without `shipment_id` where it was cancelled before it was begun."""
+
+    order_id: str
+    shipment_id: str | None = None
+    status: ShipmentStatus
+    items: tuple[Line, ...] = ()
+    shipping_address: dict[str, str] | None = None
+    tracking_number: str | None = None
+    reason: str | None = None
+    created_at: datetime
+    updated_at: datetime
+
+
+class Notification(Struct, frozen=True, kw_only=True):
+    """A mail, and what became of it."""
+
+    notification_id: str
+    order_id: str
+    template: str
+    status: NotificationStatus
+    recipient: str | None = None
+    error: str | None = None
+    created_at: datetime
+    updated_at: datetime
+
+
+class View(Struct, frozen=True, kw_only=True):
+    """The part of all rows that a batch of events touches."""
+
+    orders: Mapping[str, Order] = {}
+    products: Mapping[str, Product] = {}
+    reservations: Mapping[str, Reservation] = {}
+    shipments: Mapping[str, Shipment] = {}
+    notifications: Mapping[str, Notification] = {}
