@@ -1,0 +1,50 @@
+# One image for all five services; which one a container is, its command says:
+#   docker run --env QUADRILLE_NATS_URL=nats://… --volume order:/data quadrille python -m order_service
+
+ARG PYTHON_IMAGE=python:3.11-slim-bookworm
+
+
+FROM ${PYTHON_IMAGE} AS build
+
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
+WORKDIR /build
+
+COPY requirements.lock ./
+RUN pip download --require-hashes --requirement requirements.lock --dest wheels
+
+COPY deploy/requirements.in ./
+RUN python -m venv --without-pip /opt/quadrille \
+ && pip --python /opt/quadrille/bin/python install \
+    --no-index --find-links wheels --requirement requirements.in
+
+WORKDIR /app
+COPY deploy/healthcheck.py ./
+COPY shared/ shared/
+COPY order_service/ order_service/
+COPY inventory_service/ inventory_service/
+COPY shipping_service/ shipping_service/
+COPY notifier_service/ notifier_service/
+COPY read_api/ read_api/
+COPY quadrille/ quadrille/
+RUN python -m compileall -q --invalidation-mode unchecked-hash .
+
+
+FROM ${PYTHON_IMAGE}
+
+RUN groupadd --gid 10001 quadrille \
+ && useradd --uid 10001 --gid quadrille --no-create-home --home-dir /data --shell /usr/sbin/nologin quadrille \
+ && install --directory --owner quadrille --group quadrille /data
+
+COPY --from=build /opt/quadrille /opt/quadrille
+COPY --from=build /app /app
+
+ENV PATH=/opt/quadrille/bin:$PATH \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    QUADRILLE_DATA_DIR=/data \
+    QUADRILLE_HOST=0.0.0.0
+
+WORKDIR /app
+USER 10001:10001
+EXPOSE 8000 8080 8081 8082 8083
+HEALTHCHECK --interval=5s --timeout=5s --start-period=30s --retries=3 CMD ["python", "healthcheck.py"]

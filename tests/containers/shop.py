@@ -1,0 +1,156 @@
+"""The shop of compose.yaml, with its images, commands and restrictions, on ports of its own."""
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Self
+
+import httpx
+import yaml
+from docker.models.containers import Container
+from docker.types import Mount
+from testcontainers.core.container import DockerContainer
+from testcontainers.core.network import Network
+from testcontainers.core.wait_strategies import HealthcheckWaitStrategy
+
+from tests.support.eventually import eventually
+
+ROOT = Path(__file__).parents[2]
+COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())
+OTHERS = ("nats", "mailpit")
+SERVICES = ("order", "inventory", "shipping", "notifier", "read")
+SECOND = 1_000_000_000
+"""In Docker's unit."""
+ANSWER_SECONDS = 10
+ORDER_SECONDS = 30
+
+Json = dict[str, Any]
+
+
+class ContainerShop:
+    """Broker, mailbox and the five services, each a container of one network; gone when left."""
+
+    def __init__(self, image: str, **settings: str) -> None:
+        self._image = image
+        self._environment = {
+            "QUADRILLE_NATS_URL": "nats://nats:4222",
+            "QUADRILLE_SMTP_URL": "smtp://mailpit:1025",
+            "QUADRILLE_CARRIER_MIN_SECONDS": "0",
+            "QUADRILLE_CARRIER_MAX_SECONDS": "0",
+        } | {f"QUADRILLE_{name.upper()}": value for name, value in settings.items()}
+        self._containers: dict[str, DockerContainer] = {}
+        self._http = httpx.Client(timeout=ANSWER_SECONDS)
+        self._exit = ExitStack()
+
+    def __enter__(self) -> Self:
+        try:
+            network = self._exit.enter_context(Network())
+            for names in (OTHERS, SERVICES):
+                for name in names:
+                    self._start(name, network)
+                for name in names:
+                    HealthcheckWaitStrategy().wait_until_ready(self._containers[name])
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._exit.close()
+        self._http.close()
+
+    def container(self, name: str) -> Container:
+        """Docker's own view of it."""
+        return self._containers[name].get_wrapped_container()
+
+    def get(self, name: str, path: str) -> httpx.Response:
+        """Ask a service."""
+        return self._http.get(self._url(name, path))
+
+    def post(self, name: str, path: str, body: Json) -> httpx.Response:
+        """Tell a service."""
+        return self._http.post(self._url(name, path), json=body)
+
+    async def stock_up(self, product_id: str, quantity: int) -> None:
+        """Put a product into the catalogue, and wait until it can be ordered."""
+        product = {"productId": product_id, "name": product_id, "price": 1000, "stock": quantity}
+        assert self.post("inventory", "/products", product).status_code == 201
+        asked = {"items": [{"productId": product_id, "quantity": 1, "price": 1}]}
+        await eventually(lambda: self.post("order", "/orders", asked).json().get("price") == 1000)
+
+    def order(self, product_id: str, quantity: int, email: str) -> str:
+        """Order, and have it accepted; the order's id."""
+        response = self.post(
+            "order",
+            "/orders",
+            {
+                "email": email,
+                "items": [{"productId": product_id, "quantity": quantity}],
+                "shippingAddress": {"city": "Kyoto"},
+            },
+        )
+        assert response.status_code == 201, response.text
+        order_id: str = response.json()["orderId"]
+        return order_id
+
+    async def until(self, order_id: str, status: str) -> Json:
+        """The order as the read API shows it, once it stands so and every mail about it is sent."""
+
+        def reached() -> Json:
+            shown: Json = self.get("read", f"/orders/{order_id}").json()
+            assert shown.get("status") == status, shown
+            return shown
+
+        return await eventually(reached, ORDER_SECONDS)
+
+    def stock(self, product_id: str) -> tuple[int, int]:
+        """How many there are, and how many of these are held for orders."""
+        product = self.get("inventory", f"/products/{product_id}").json()
+        return product["onHand"], product["reserved"]
+
+    async def mails(self, count: int, recipient: str) -> list[str]:
+        """The subjects of the mails in the recipient's mailbox, oldest first, once there are so many."""
+
+        def arrived() -> list[str]:
+            found = [
+                mail["Subject"]
+                for mail in self.get("mailpit", "/api/v1/messages").json()["messages"]
+                if recipient in {address["Address"] for address in mail["To"]}
+            ]
+            assert len(found) == count, found
+            return found[::-1]
+
+        return await eventually(arrived, ORDER_SECONDS)
+
+    def _start(self, name: str, network: Network) -> None:
+        service = COMPOSE["services"][name]
+        ours = name in SERVICES
+        container = DockerContainer(
+            self._image if ours else service["image"],
+            command=service.get("command"),
+            env=self._environment if ours else service.get("environment"),
+            ports=[_port(mapping) for mapping in service["ports"]],
+            network=network,
+            network_aliases=[name],
+            init=service["init"],
+            read_only=service["read_only"],
+            cap_drop=service["cap_drop"],
+            security_opt=service["security_opt"],
+            mounts=[Mount(target="/data", source=None, type="volume")],
+            healthcheck={
+                "test": service.get("healthcheck", {}).get("test"),
+                "interval": SECOND,
+            },
+        )
+        for path in service["tmpfs"]:
+            container.with_tmpfs_mount(path)
+        self._containers[name] = self._exit.enter_context(container)
+
+    def _url(self, name: str, path: str) -> str:
+        container = self._containers[name]
+        port = container.get_exposed_port(_port(COMPOSE["services"][name]["ports"][0]))
+        return f"http://{container.get_container_host_ip()}:{port}{path}"
+
+
+def _port(mapping: str) -> int:
+    """`127.0.0.1:${QUADRILLE_ORDER_PORT:-8080}:8080` leads to 8080 inside."""
+    return int(mapping.rpartition(":")[2])
