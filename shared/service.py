@@ -231,5 +231,7 @@ def _listen(host: str, port: int) -> socket.socket:
 def _end_process_if_broken(task: asyncio.Task[None]) -> None:
     if task.cancelled() or task.exception() is None:
         return
-    log.critical("part.broke", part=task.get_name(), exc_info=task.exception())
-    os._exit(1)  # everything that matters is durable; limping on would hide the fault
+    try:
+        log.critical("part.broke", part=task.get_name(), exc_info=task.exception())
+    finally:
+        os._exit(1)  # everything that matters is durable; limping on would hide the fault

@@ -63,6 +63,15 @@ class _Aside(NamedTuple):
 _Entry = _Heard | _Asked | _Aside
 
 
+class _Commit(NamedTuple):
+    heard: list[_Heard]
+    asked: list[_Asked]
+    aside: list[_Aside]
+    outcome: Outcome | None
+    results: list[Any]
+    """Of `aside`, in order."""
+
+
 class Writer:
     """Takes commands, heard events and small side jobs; commits them in batches, in order of arrival."""
 
@@ -134,7 +143,7 @@ class Writer:
     async def _settle(self, entries: list[_Entry]) -> None:
         """Commit the entries together; if that fails for one's own fault, each alone."""
         try:
-            await self._commit(entries)
+            committed = await self._commit(entries)
         except INFRASTRUCTURE as error:
             log.warning("batch.rolled_back", entries=len(entries), error=str(error))
             _fail(entries, StorageUnavailable(str(error)))
@@ -144,6 +153,8 @@ class Writer:
                     await self._settle([entry])
             else:
                 await self._settle_faulty(entries[0], error)
+        else:
+            self._announce(committed)
 
     async def _settle_faulty(self, entry: _Entry, error: Exception) -> None:
         if not isinstance(entry, _Heard):
@@ -154,9 +165,11 @@ class Writer:
         else:
             log.error("event.dead_lettered", event_id=entry.messages[0].event_id, exc_info=error)
             try:
-                await self._commit([entry], poison=f"{type(error).__name__}: {error}")
+                committed = await self._commit([entry], poison=f"{type(error).__name__}: {error}")
             except Exception as again:  # noqa: BLE001 - not even giving up was possible
                 _fail([entry], StorageUnavailable(str(again)))
+            else:
+                self._announce(committed)
 
     async def _hear_one_by_one(self, entry: _Heard) -> None:
         for message in entry.messages:
@@ -165,9 +178,9 @@ class Writer:
             if error := alone.done.exception():
                 _fail([entry], error)
                 return
-        entry.done.set_result(None)
+        _fulfil(entry.done, None)
 
-    async def _commit(self, entries: list[_Entry], poison: str | None = None) -> None:
+    async def _commit(self, entries: Sequence[_Entry], poison: str | None = None) -> _Commit:
         messages = [
             message for entry in entries if isinstance(entry, _Heard) for message in entry.messages
         ]
@@ -187,17 +200,21 @@ class Writer:
             return outcome, results
 
         outcome, results = await self._database.run(transaction)
-        if outcome:
-            self._announce(outcome)
-            _answer(asked, outcome)
-        for entry in entries:
-            if isinstance(entry, _Heard) and not entry.done.done():
-                entry.done.set_result(None)
-        for entry, result in zip(aside, results, strict=True):
-            if not entry.done.done():
-                entry.done.set_result(result)
+        heard = [entry for entry in entries if isinstance(entry, _Heard)]
+        return _Commit(heard, asked, aside, outcome, results)
 
-    def _announce(self, outcome: Outcome) -> None:
+    def _announce(self, committed: _Commit) -> None:
+        """Tell everyone. Whatever fails here, the batch is durable: no one may hear that it is not."""
+        if outcome := committed.outcome:
+            self._wake_the_others(outcome)
+            for asked, answer in zip(committed.asked, outcome.answers, strict=True):
+                _answer(asked, answer, outcome.position)
+        for heard in committed.heard:
+            _fulfil(heard.done, None)
+        for aside, result in zip(committed.aside, committed.results, strict=True):
+            _fulfil(aside.done, result)
+
+    def _wake_the_others(self, outcome: Outcome) -> None:
         if outcome.events:
             crash_point("after_commit")
             self._on_events(outcome.events)
@@ -221,14 +238,16 @@ def _log(events: Sequence[Recorded]) -> None:
         )
 
 
-def _answer(asked: Sequence[_Asked], outcome: Outcome) -> None:
-    for entry, answer in zip(asked, outcome.answers, strict=True):
-        if entry.done.done():  # its caller has gone away; the change is made all the same
-            continue
-        if isinstance(answer, Refused):
-            entry.done.set_exception(answer)
-        else:
-            entry.done.set_result(Committed(answer, outcome.position))
+def _answer(asked: _Asked, answer: Reply | Refused | None, position: int) -> None:
+    if isinstance(answer, Refused):
+        _fail([asked], answer)
+    else:
+        _fulfil(asked.done, Committed(answer, position))
+
+
+def _fulfil(done: asyncio.Future[T], result: T) -> None:
+    if not done.done():  # its caller has gone away; the change is made all the same
+        done.set_result(result)
 
 
 def _fail(entries: Sequence[_Entry], error: BaseException) -> None:
