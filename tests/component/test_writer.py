@@ -1,0 +1,320 @@
+import asyncio
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from inventory_service.domain import (
+    ChangeStock,
+    CreateProduct,
+    DeductStock,
+    Description,
+    ReserveStock,
+)
+from inventory_service.store import PRODUCTS, RESERVATIONS
+from shared.batch import Wish
+from shared.contracts import Line, OrderCreated, OrderItem, ShipmentCompleted, ShipmentFailed
+from shared.contracts.recorded import Recorded
+from shared.database import CHASSIS, create_tables
+from shared.dead_letter import DEAD_LETTER
+from shared.event_log import EVENT_LOG
+from shared.idempotency import Claim, Reply
+from shared.inbox import INBOX
+from shared.refused import Refused
+from shared.writer import StorageUnavailable
+from tests.support.chassis import INVENTORY, Chassis, pragma, writing
+from tests.support.history import recorded
+
+
+@pytest.fixture
+async def chassis(tmp_path: Path):
+    async with writing(tmp_path / "inventory.db") as running:
+        yield running
+
+
+def create(product_id: str, stock: int = 10) -> CreateProduct:
+    described = Description(name="Super Keyboard", description="", price=5000)
+    return CreateProduct(product_id=product_id, description=described, stock=stock)
+
+
+def ordered(order_id: str, product_id: str, quantity: int) -> OrderCreated:
+    return OrderCreated(
+        order_id=order_id,
+        user_id="user123",
+        items=(OrderItem(product_id=product_id, quantity=quantity, price=5000),),
+        total_amount=5000 * quantity,
+        currency="JPY",
+    )
+
+
+async def stock_of(chassis: Chassis, product_id: str) -> tuple[int, int]:
+    """On hand, reserved."""
+    (row,) = [row for row in await chassis.rows(PRODUCTS) if row["product_id"] == product_id]
+    return row["on_hand"], row["reserved"]
+
+
+async def nothing_has_happened(chassis: Chassis) -> bool:
+    tables = (PRODUCTS, RESERVATIONS, EVENT_LOG, INBOX, DEAD_LETTER)
+    return not any([await chassis.rows(table) for table in tables])
+
+
+async def test_commands_that_come_together_share_a_transaction(chassis: Chassis):
+    await asyncio.gather(*(chassis.execute(create(f"p{number}")) for number in range(200)))
+    transactions = {entry.recorded_at for entry in await chassis.log()}
+    assert len(transactions) <= 2
+    assert len(await chassis.rows(PRODUCTS)) == 200
+
+
+async def test_positions_and_each_entitys_versions_are_contiguous(chassis: Chassis):
+    for product_id in ("p1", "p2"):
+        await chassis.execute(create(product_id))
+    await asyncio.gather(
+        *(
+            chassis.execute(ChangeStock(product_id=f"p{1 + number % 2}", quantity=1))
+            for number in range(50)
+        )
+    )
+    rows = await chassis.rows(EVENT_LOG)
+    assert [row["position"] for row in rows] == list(range(1, 55))
+    for product_id in ("p1", "p2"):
+        versions = [row["version"] for row in rows if row["entity_id"] == product_id]
+        assert versions == list(range(1, 28))
+
+
+async def test_a_refused_command_concerns_its_own_caller_only(chassis: Chassis):
+    first, again, other = await asyncio.gather(
+        chassis.execute(create("p1")),
+        chassis.execute(create("p1")),
+        chassis.execute(create("p2")),
+        return_exceptions=True,
+    )
+    assert isinstance(again, Refused)
+    assert (first.position, other.position) == (4, 4)
+    assert await chassis.said() == ["ProductCreated", "StockAdded"] * 2
+
+
+async def test_a_rule_that_raises_hurts_nobody_else_in_its_batch(chassis: Chassis):
+    before, faulty, heard, behind = await asyncio.gather(
+        chassis.execute(create("p1")),
+        chassis.execute(DeductStock(order_id="never-reserved")),
+        chassis.hear(recorded(ordered("o1", "p1", 2))),
+        chassis.execute(create("p2")),
+        return_exceptions=True,
+    )
+    assert isinstance(faulty, KeyError)
+    assert heard is None
+    assert (before.position, behind.position) == (2, 5)
+    assert await stock_of(chassis, "p1") == (10, 2)
+
+
+async def test_an_answer_shows_the_state_right_after_its_own_command(chassis: Chassis):
+    def on_hand(stock) -> Reply:
+        return Reply(status=200, body=str(stock.products["p1"].on_hand).encode())
+
+    await chassis.execute(create("p1", stock=0))
+    answers = await asyncio.gather(
+        *(
+            chassis.writer.execute(Wish(ChangeStock(product_id="p1", quantity=1), on_hand))
+            for _ in range(5)
+        )
+    )
+    assert [int(answer.reply.body) for answer in answers] == [1, 2, 3, 4, 5]
+
+
+async def test_a_commit_that_fails_leaves_nothing_behind(chassis: Chassis):
+    await chassis.writer.aside(pragma("max_page_count=1"))  # the disk is full
+    outcomes = await asyncio.gather(
+        *(chassis.execute(create(f"p{number}")) for number in range(300)),
+        chassis.hear(*(recorded(ordered(f"o{number}", "p1", 1)) for number in range(300))),
+        return_exceptions=True,
+    )
+    assert {type(outcome) for outcome in outcomes} == {StorageUnavailable}
+    assert chassis.announced == []
+    assert await nothing_has_happened(chassis)
+
+
+async def test_after_a_failed_commit_the_same_event_may_be_heard_again(chassis: Chassis):
+    heard = [recorded(ordered(f"o{number}", "p1", 1)) for number in range(300)]
+    await chassis.writer.aside(pragma("max_page_count=1"))
+    with pytest.raises(StorageUnavailable):
+        await chassis.hear(*heard)
+    await chassis.writer.aside(pragma("max_page_count=1000000"))
+    await chassis.hear(*heard)
+    assert await chassis.said() == ["StockReservationFailed"] * 300
+
+
+async def test_a_database_that_is_locked_is_waited_for_and_then_said_to_be_unavailable(
+    chassis: Chassis, tmp_path: Path
+):
+    await chassis.writer.aside(pragma("busy_timeout=50"))
+    other = sqlite3.connect(tmp_path / "inventory.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StorageUnavailable, match="locked"):
+        await chassis.execute(create("p1"))
+    other.execute("ROLLBACK")
+    other.close()
+    await chassis.execute(create("p1"))
+    assert await stock_of(chassis, "p1") == (10, 0)
+
+
+async def test_two_writers_on_one_database_lose_nothing(tmp_path: Path):
+    path = tmp_path / "inventory.db"
+    async with writing(path) as one, writing(path) as other:
+        await one.execute(create("p1", stock=0))
+        await asyncio.gather(
+            *(
+                (one, other)[number % 2].execute(ChangeStock(product_id="p1", quantity=1))
+                for number in range(100)
+            )
+        )
+        assert await stock_of(one, "p1") == (100, 0)
+        positions = [row["position"] for row in await one.rows(EVENT_LOG)]
+    assert positions == list(range(1, 102))
+
+
+async def test_what_was_taken_is_finished_when_the_writer_stops(tmp_path: Path):
+    async with writing(tmp_path / "inventory.db") as chassis:
+        waiting = [asyncio.create_task(chassis.execute(create(f"p{n}"))) for n in range(20)]
+        await asyncio.sleep(0)
+    assert [(await each).position for each in waiting] == [40] * 20
+    with pytest.raises(StorageUnavailable):
+        await chassis.execute(create("late"))
+
+
+async def test_a_caller_who_goes_away_stops_nobody(chassis: Chassis):
+    poison = recorded(ShipmentCompleted(shipment_id="s1", order_id="o1", tracking_number="T1"))
+    impatient = [
+        asyncio.create_task(chassis.execute(create("p1"))),
+        asyncio.create_task(chassis.execute(DeductStock(order_id="never-reserved"))),
+        asyncio.create_task(chassis.hear(poison, recorded(ordered("o2", "p9", 1)))),
+    ]
+    await asyncio.sleep(0)
+    for caller in impatient:
+        caller.cancel()
+    await chassis.execute(create("p2"))
+    assert len(await chassis.rows(PRODUCTS)) == 2
+    assert len(await chassis.rows(INBOX)) == 2
+
+
+async def test_no_caller_is_told_that_a_durable_change_has_not_happened(tmp_path: Path):
+    chassis = Chassis(tmp_path / "inventory.db", INVENTORY)
+    await create_tables(chassis.database, CHASSIS, INVENTORY.tables)
+
+    def fail_to_wake(_events: list[Recorded]) -> None:
+        raise BrokenPipeError
+
+    chassis.writer._on_events = fail_to_wake
+    running = asyncio.create_task(chassis.writer.run())
+    caller = asyncio.create_task(chassis.execute(create("p1")))
+    done, _ = await asyncio.wait([running, caller], return_when=asyncio.FIRST_COMPLETED)
+    assert done == {running}
+    assert isinstance(running.exception(), BrokenPipeError)
+    assert len(await chassis.rows(PRODUCTS)) == 1
+    caller.cancel()
+    await chassis.reads.close()
+    await chassis.database.close()
+
+
+async def test_an_event_heard_twice_changes_nothing(chassis: Chassis):
+    await chassis.execute(create("p1"))
+    order = recorded(ordered("o1", "p1", 2))
+    await chassis.hear(order)
+    await chassis.hear(order)
+    assert await stock_of(chassis, "p1") == (10, 2)
+    assert await chassis.said() == ["ProductCreated", "StockAdded", "StockReserved"]
+
+
+async def test_an_event_heard_twice_in_one_batch_is_handled_once(chassis: Chassis):
+    await chassis.execute(create("p1"))
+    order = recorded(ordered("o1", "p1", 2))
+    await asyncio.gather(chassis.hear(order, order), chassis.hear(order))
+    assert await stock_of(chassis, "p1") == (10, 2)
+    assert len(await chassis.rows(INBOX)) == 1
+
+
+async def test_an_event_heard_before_a_restart_is_known_after_it(tmp_path: Path):
+    order = recorded(ordered("o1", "p1", 2))
+    for _ in range(2):
+        async with writing(tmp_path / "inventory.db") as chassis:
+            await chassis.hear(order)
+            assert await chassis.said() == ["StockReservationFailed"]
+
+
+async def test_a_redelivered_order_reserves_once_even_under_another_event_id(chassis: Chassis):
+    await chassis.execute(create("p1"))
+    await chassis.hear(recorded(ordered("o1", "p1", 2)), recorded(ordered("o1", "p1", 2)))
+    assert await stock_of(chassis, "p1") == (10, 2)
+
+
+async def test_a_repeated_shipment_failure_releases_once(chassis: Chassis):
+    await chassis.execute(create("p1"))
+    failure = ShipmentFailed(shipment_id="s1", order_id="o1", reason="x", items=())
+    other = recorded(ordered("o2", "p1", 3))
+    await chassis.hear(recorded(ordered("o1", "p1", 2)), other)
+    await chassis.hear(recorded(failure), recorded(failure))
+    await chassis.hear(recorded(failure))
+    assert await stock_of(chassis, "p1") == (10, 3)
+    assert (await chassis.said()).count("StockReleased") == 1
+
+
+async def test_an_event_names_the_one_that_caused_it(chassis: Chassis):
+    order = recorded(ordered("o1", "p1", 2))
+    await chassis.hear(order)
+    (refused,) = await chassis.log()
+    assert (refused.causation_id, refused.correlation_id) == (order.event_id, "o1")
+
+
+async def test_what_one_batch_decides_the_rest_of_it_sees(chassis: Chassis):
+    await asyncio.gather(
+        chassis.execute(create("p1", stock=3)),
+        chassis.execute(ReserveStock(order_id="o1", items=(Line(product_id="p1", quantity=2),))),
+        chassis.execute(ReserveStock(order_id="o2", items=(Line(product_id="p1", quantity=2),))),
+    )
+    assert (await chassis.said())[2:] == ["StockReserved", "StockReservationFailed"]
+
+
+def claimed(key: str, command: object, content: str = "one") -> Wish:
+    claim = Claim(caller="somebody", key=key, fingerprint=content)
+    return Wish(command, lambda _: Reply(status=201, body=b"made", location="/it"), claim)
+
+
+async def test_the_same_request_under_the_same_key_is_answered_alike_and_done_once(
+    chassis: Chassis,
+):
+    first = await chassis.writer.execute(claimed("k1", create("p1")))
+    again = await chassis.writer.execute(claimed("k1", create("p2")))
+    assert not first.reply.replayed
+    assert again.reply.replayed
+    assert (again.reply.status, again.reply.body, again.reply.location) == (201, b"made", "/it")
+    assert len(await chassis.rows(PRODUCTS)) == 1
+
+
+async def test_the_same_key_twice_in_one_batch_is_done_once(chassis: Chassis):
+    answers = await asyncio.gather(
+        *(chassis.writer.execute(claimed("k1", create(f"p{number}"))) for number in range(3))
+    )
+    assert [answer.reply.replayed for answer in answers] == [False, True, True]
+    assert len(await chassis.rows(PRODUCTS)) == 1
+
+
+async def test_another_request_under_the_same_key_is_refused(chassis: Chassis):
+    await chassis.writer.execute(claimed("k1", create("p1")))
+    with pytest.raises(Refused) as caught:
+        await chassis.writer.execute(claimed("k1", create("p2"), content="two"))
+    assert (caught.value.problem, caught.value.status) == ("idempotency-key-reused", 422)
+    assert len(await chassis.rows(PRODUCTS)) == 1
+
+
+async def test_a_key_is_kept_through_a_restart(tmp_path: Path):
+    for replayed in (False, True):
+        async with writing(tmp_path / "inventory.db") as chassis:
+            answer = await chassis.writer.execute(claimed("k1", create("p1")))
+            assert answer.reply.replayed is replayed
+
+
+async def test_the_key_of_a_refused_request_is_free_again(chassis: Chassis):
+    await chassis.execute(create("p1"))
+    with pytest.raises(Refused):
+        await chassis.writer.execute(claimed("k1", create("p1")))
+    answer = await chassis.writer.execute(claimed("k1", create("p2"), content="two"))
+    assert not answer.reply.replayed

@@ -1,0 +1,170 @@
+"""Parts of a real service for tests: its writer on a real SQLite file, or all of it with a broker."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from sqlalchemy import Connection, MetaData, Table, select
+
+import inventory_service.domain
+import inventory_service.handlers
+import inventory_service.store
+import order_service.domain
+import order_service.handlers
+import order_service.store
+import shipping_service.domain
+import shipping_service.handlers
+import shipping_service.store
+from shared import event_log
+from shared.batch import Wish
+from shared.broker import Broker
+from shared.config import Settings
+from shared.contracts.recorded import Recorded
+from shared.database import (
+    CHASSIS,
+    Database,
+    create_tables,
+    open_for_reading,
+    open_for_writing,
+    read_rows,
+)
+from shared.decider import Decider, nothing_due
+from shared.jobs import Job
+from shared.service import Service
+from shared.writer import Committed, Writer
+from shipping_service.carriers import SimulatedCarrier
+
+T = TypeVar("T")
+
+
+class Trade(NamedTuple):
+    """What makes one service differ from another."""
+
+    source: str
+    decider: Decider[Any, Any]
+    tables: MetaData
+    store: Any
+
+
+def _decider(service: Any, follow_up: Any) -> Decider[Any, Any]:
+    return Decider(
+        load=service.store.load,
+        decide=service.domain.decide,
+        evolve=service.domain.evolve,
+        save=service.store.save,
+        follow_up=follow_up,
+        reactions=service.handlers.REACTIONS,
+    )
+
+
+def _trade(source: str, service: Any, follow_up: Any) -> Trade:
+    return Trade(source, _decider(service, follow_up), service.store.TABLES, service.store)
+
+
+INVENTORY = _trade("inventory", inventory_service, nothing_due)
+ORDER = _trade("order", order_service, order_service.handlers.deadlines(900))
+SHIPPING = _trade(
+    "shipping",
+    shipping_service,
+    shipping_service.handlers.bookings(
+        SimulatedCarrier(Settings(carrier_min_seconds=0, carrier_max_seconds=0))
+    ),
+)
+
+
+class Chassis:
+    """A writer at work on its database, and ways to look."""
+
+    def __init__(self, path: Path, trade: Trade) -> None:
+        url = f"sqlite:///{path}"
+        self.source = trade.source
+        self.database = open_for_writing(url)
+        self.reads = open_for_reading(url)
+        self.announced: list[Recorded] = []
+        self.writer = Writer(
+            self.database,
+            trade.source,
+            trade.decider,
+            on_events=self.announced.extend,
+            on_tasks=lambda _: None,
+        )
+
+    async def execute(self, command: object) -> Committed:
+        return await self.writer.execute(Wish(command))
+
+    async def hear(self, *messages: Any) -> None:
+        await self.writer.hear(messages)
+
+    async def rows(self, table: Table) -> list[dict[str, Any]]:
+        return await rows_of(self.reads, table)
+
+    async def log(self) -> list[Recorded]:
+        return await log_of(self.reads, self.source)
+
+    async def said(self) -> list[str]:
+        return [recorded.event_type for recorded in await self.log()]
+
+
+@asynccontextmanager
+async def writing(path: Path, trade: Trade = INVENTORY) -> AsyncIterator[Chassis]:
+    """A writer that runs; opened again on the same path it is the service restarted."""
+    chassis = Chassis(path, trade)
+    await create_tables(chassis.database, CHASSIS, trade.tables)
+    running = asyncio.create_task(chassis.writer.run())
+    try:
+        yield chassis
+    finally:
+        chassis.writer.stop()
+        await running
+        await chassis.reads.close()
+        await chassis.database.close()
+
+
+@asynccontextmanager
+async def serving(
+    settings: Settings, trade: Trade = INVENTORY, jobs: tuple[Job, ...] = ()
+) -> AsyncIterator[Service]:
+    """All of a service but its HTTP."""
+    service = Service(trade.source, settings, trade.decider, trade.tables, jobs)
+    await service.start()
+    try:
+        yield service
+    finally:
+        await service.stop()
+
+
+@asynccontextmanager
+async def publishing(settings: Settings) -> AsyncIterator[Broker]:
+    """Somebody else on the broker, who may speak for anyone."""
+    broker = Broker("test", settings)
+    await broker.connect()
+    await broker.ensure_stream()
+    try:
+        yield broker
+    finally:
+        await broker.close()
+
+
+async def rows_of(database: Database, table: Table) -> list[dict[str, Any]]:
+    def read(connection: Connection) -> list[dict[str, Any]]:
+        return read_rows(connection, table, select(table))
+
+    return await database.run(read)
+
+
+async def log_of(database: Database, source: str) -> list[Recorded]:
+    def read(connection: Connection) -> list[Recorded]:
+        return list(event_log.read_all(connection, source))
+
+    return await database.run(read)
+
+
+def pragma(setting: str) -> Callable[[Connection], None]:
+    """Side work for a writer that changes how its connection behaves from now on."""
+
+    def work(connection: Connection) -> None:
+        connection.exec_driver_sql(f"PRAGMA {setting}")
+
+    return work
