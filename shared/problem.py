@@ -145,6 +145,13 @@ def _sent_as(request: Request[Any, Any, Any], entry: dict[str, Any]) -> str:
     return name
 
 
+def _parameter_error(entry: dict[str, str]) -> FieldError:
+    """What Litestar found; a body that is not there it calls the missing parameter `data`."""
+    if entry.get("key") == "data":
+        return FieldError(field="body", message="required")
+    return FieldError(field=entry.get("key", "body"), message=_in_words(entry["message"]))
+
+
 def _on_bug(request: Request[Any, Any, Any], error: Exception) -> Response[dict[str, object]]:
     log.error("request.failed", path=request.url.path, exc_info=error)
     return problem(500, "internal-error", "this is our fault; the log knows more")
