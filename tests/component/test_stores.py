@@ -1,0 +1,110 @@
+"""What each service keeps in its tables, however its work falls into batches, is what its rules alone would keep."""
+
+import random
+from itertools import pairwise
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Connection, create_engine
+from sqlalchemy.pool import StaticPool
+
+from shared import event_log
+from shared.batch import Wish, carry_out
+from shared.contracts.recorded import Recorded
+from shared.database import CHASSIS
+from tests.support.chassis import INVENTORY, ORDER, SHIPPING, Trade
+from tests.support.world import Member, World
+
+Story = list[Recorded | Wish]
+
+STEPS = 60
+
+
+def lived(seed: int) -> World:
+    """A world in which much has happened, in some disorder."""
+    draw = random.Random(seed)
+    world = World({"prod001": draw.randrange(6), "prod002": draw.randrange(6)})
+    for number in range(STEPS):
+        letters = [(each, n) for each in world.members for n in range(len(each.post))]
+        orders, begun = list(world.order.state.orders), world.begun()
+        happening = draw.random()
+        if happening < 0.15:
+            basket = [(draw.choice(["prod001", "prod002"]), draw.randint(1, 3)) for _ in range(2)]
+            world.place(f"o{number}", basket)
+        elif happening < 0.25 and orders:
+            world.cancel(draw.choice(orders))
+        elif happening < 0.3 and orders:
+            world.expire(draw.choice(orders))
+        elif happening < 0.4 and begun:
+            world.answer_booking(draw.choice(begun), delivered=draw.random() < 0.5)
+        elif letters:
+            member, index = draw.choice(letters)
+            world.deliver(member, index, again_later=draw.random() < 0.2)
+    return world
+
+
+def batches(story: Story, cuts: list[int]) -> list[Story]:
+    """The story cut at these places, and wherever an event follows a command: a batch hears first."""
+    places = {cut % len(story) for cut in cuts} | {
+        number + 1
+        for number, (one, next_one) in enumerate(pairwise(story))
+        if isinstance(one, Wish) and isinstance(next_one, Recorded)
+    }
+    ends = sorted(places | {0, len(story)})
+    return [story[start:end] for start, end in pairwise(ends)]
+
+
+def written(connection: Connection, trade: Trade, work: list[Story]) -> Any:
+    """The state in the tables after this work."""
+    for batch in work:
+        messages = [each for each in batch if isinstance(each, Recorded)]
+        wishes = [each for each in batch if isinstance(each, Wish)]
+        carry_out(connection, trade.source, trade.decider, messages, wishes)
+    return trade.store.read_all(connection)
+
+
+def essence(state: Any) -> Any:
+    """All but what differs from run to run: the time, and ids made on the way."""
+    plain = msgspec.to_builtins(state)
+    for part in plain.values():
+        for row in part.values() if isinstance(part, dict) else ():
+            for name in ("created_at", "updated_at", "shipment_id"):
+                row.pop(name, None)
+    if "closed_orders" in plain:
+        plain["closed_orders"] = set(plain["closed_orders"])
+    return plain
+
+
+def member_of(world: World, trade: Trade) -> Member:
+    return next(member for member in world.members if member.source == trade.source)
+
+
+@pytest.fixture(scope="module")
+def engine():
+    engine = create_engine("sqlite://", poolclass=StaticPool)
+    with engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA foreign_keys=ON")
+    yield engine
+    engine.dispose()
+
+
+@pytest.mark.parametrize("trade", [ORDER, INVENTORY, SHIPPING], ids=lambda trade: trade.source)
+@given(seed=st.integers(0, 10_000), cuts=st.lists(st.integers(0, 1000), max_size=40))
+@settings(max_examples=40)
+def test_tables_hold_what_the_rules_say_however_the_work_falls_into_batches(
+    engine, trade: Trade, seed: int, cuts: list[int]
+):
+    member = member_of(lived(seed), trade)
+    with engine.begin() as connection:
+        for tables in (CHASSIS, trade.tables):
+            tables.create_all(connection)
+        state = written(connection, trade, batches(member.story, cuts))
+        log = list(event_log.read_all(connection, trade.source))
+        for tables in (trade.tables, CHASSIS):
+            tables.drop_all(connection)
+    assert essence(state) == essence(member.state)
+    assert [each.event_type for each in log] == [each.event_type for each in member.log]
+    assert [each.key for each in log] == [each.key for each in member.log]
