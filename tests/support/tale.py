@@ -1,0 +1,91 @@
+"""Whole histories of the shop, as the real rules write them: one log for each source."""
+
+from datetime import timedelta
+
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from shared.contracts import Event, NotificationFailed, NotificationSent, NotificationSkipped
+from shared.contracts.recorded import Recorded
+from tests.support.history import recorded
+from tests.support.world import World
+
+PRODUCTS = ("prod001", "prod002")
+MAILS = (
+    NotificationSkipped(notification_id="n1", order_id="o1", template="confirmation"),
+    NotificationFailed(
+        notification_id="n2", order_id="o1", template="sent", recipient="j***@x", error="refused"
+    ),
+    NotificationSent(notification_id="n2", order_id="o1", template="sent", recipient="j***@x"),
+)
+
+Log = list[Recorded]
+
+
+def log_of(source: str, *events: Event) -> Log:
+    """These events as the source's log would hold them."""
+    return [
+        recorded(event, source=source, position=position)
+        for position, event in enumerate(events, start=1)
+    ]
+
+
+@st.composite
+def worlds(draw: st.DrawFn) -> World:
+    """A few orders, cancelled, expired, delivered and failed at whatever moment."""
+    world = World({name: draw(st.integers(0, 4)) for name in PRODUCTS})
+    for number in range(draw(st.integers(1, 3))):
+        order_id = f"o{number + 1}"
+        world.place(order_id, [(draw(st.sampled_from(PRODUCTS)), draw(st.integers(1, 3)))])
+        for _ in range(draw(st.integers(0, 4))):
+            _let_something_happen(draw, world, order_id)
+    world.deliver_all()
+    return world
+
+
+def logs_of(world: World) -> dict[str, Log]:
+    """What each source has said, the notifier too."""
+    logs = {member.source: list(member.log) for member in world.members}
+    return logs | {"notifier": log_of("notifier", *MAILS)}
+
+
+@st.composite
+def deliveries(draw: st.DrawFn, logs: dict[str, Log]) -> list[Log]:
+    """All events in any order, some of them twice, in batches of any size."""
+    events = [each for log in logs.values() for each in log]
+    again = draw(st.lists(st.sampled_from(events), max_size=5))
+    left = draw(st.permutations([*events, *again]))
+    batches = []
+    while left:
+        size = draw(st.integers(1, len(left)))
+        batches.append(left[:size])
+        left = left[size:]
+    return batches
+
+
+def caused(event: Recorded, by: Recorded, *, after_seconds: float) -> Recorded:
+    """The event as an effect of another."""
+    return replace(
+        event,
+        causation_id=by.event_id,
+        correlation_id=by.correlation_id,
+        recorded_at=by.recorded_at + timedelta(seconds=after_seconds),
+    )
+
+
+def _let_something_happen(draw: st.DrawFn, world: World, order_id: str) -> None:
+    match draw(st.sampled_from(("post", "everything", "cancel", "expire", "carrier"))):
+        case "post":
+            members = [member for member in world.members if member.post]
+            if members:
+                member = draw(st.sampled_from(members))
+                world.deliver(member, draw(st.integers(0, len(member.post) - 1)))
+        case "everything":
+            world.deliver_all()
+        case "cancel":
+            world.cancel(order_id)
+        case "expire":
+            world.expire(order_id)
+        case "carrier":
+            if order_id in world.begun():
+                world.answer_booking(order_id, delivered=draw(st.booleans()))

@@ -1,0 +1,158 @@
+"""What the read API makes of events: the same whatever the order in which the sources are heard."""
+
+from functools import reduce
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from read_api.places import Placed, arrange, placed
+from read_api.projections import OutOfTurn, evolve
+from read_api.views import NotificationStatus, OrderStatus, ReservationStatus, View
+from shared.contracts import (
+    OrderCancellationRequested,
+    OrderConfirmed,
+    OrderCreated,
+    OrderItem,
+    OrderResumed,
+    StockReserved,
+)
+from shared.contracts.recorded import Recorded, encode
+from shared.dead_letter import Unreadable
+from tests.support.history import recorded
+from tests.support.tale import Log, deliveries, logs_of, worlds
+from tests.support.world import World
+
+CREATED = OrderCreated(
+    order_id="o1",
+    user_id="user123",
+    items=(OrderItem(product_id="prod001", name="Keyboard", quantity=2, price=100),),
+    total_amount=200,
+    currency="JPY",
+)
+CONFIRMED = OrderConfirmed(order_id="o1")
+REQUESTED = OrderCancellationRequested(order_id="o1", reason="CUSTOMER")
+RESUMED = OrderResumed(order_id="o1", reason="the shipment is COMPLETED already")
+
+
+def view_of(batches: list[Log]) -> View:
+    """What is shown after these batches have come."""
+    view, applied, early = View(), {}, []
+    for batch in batches:
+        ready, early = arrange(applied, [*early, *placed(batch)])
+        view = reduce(evolve, [one.message for one in ready], view)
+    assert early == []
+    return view
+
+
+def status_after(*events: Any) -> OrderStatus:
+    return reduce(evolve, map(recorded, events), View()).orders["o1"].status
+
+
+@given(st.data())
+def test_neither_disorder_nor_repetition_changes_what_is_shown(data) -> None:
+    logs = logs_of(data.draw(worlds()))
+    assert view_of(data.draw(deliveries(logs))) == view_of(list(logs.values()))
+
+
+@given(worlds())
+def test_what_is_shown_is_what_the_services_know(world: World) -> None:
+    view = view_of(list(logs_of(world).values()))
+    assert {name: order.status for name, order in view.orders.items()} == {
+        name: order.status for name, order in world.order.state.orders.items()
+    }
+    assert {
+        name: (product.on_hand, product.reserved) for name, product in view.products.items()
+    } == {
+        name: (product.on_hand, product.reserved)
+        for name, product in world.inventory.state.products.items()
+    }
+    assert {name: held.status for name, held in view.reservations.items()} == {
+        name: held.status for name, held in world.inventory.state.reservations.items()
+    }
+    assert {name: sent.status for name, sent in view.shipments.items()} == {
+        name: sent.status for name, sent in world.shipping.state.shipments.items()
+    }
+
+
+def test_a_cancelling_order_whose_stock_is_confirmed_goes_on_cancelling() -> None:
+    assert status_after(CREATED, REQUESTED, CONFIRMED) is OrderStatus.CANCELLING
+
+
+def test_it_resumes_where_it_would_have_been() -> None:
+    assert status_after(CREATED, REQUESTED, RESUMED) is OrderStatus.PENDING
+    resumed = status_after(CREATED, REQUESTED, CONFIRMED, RESUMED)
+    assert resumed is OrderStatus.AWAITING_SHIPMENT
+
+
+def test_a_mail_that_failed_and_was_sent_again_is_sent() -> None:
+    view = view_of([logs_of(World({}))["notifier"]])
+    assert view.notifications["n1"].status is NotificationStatus.SKIPPED
+    assert view.notifications["n2"].status is NotificationStatus.SENT
+    assert view.notifications["n2"].error is None
+
+
+def test_a_reservation_counts_against_its_products() -> None:
+    world = World({"prod001": 5})
+    world.place("o1", [("prod001", 2)])
+    world.deliver_all()
+    view = view_of(list(logs_of(world).values()))
+    assert view.reservations["o1"].status is ReservationStatus.RESERVED
+    assert (view.products["prod001"].on_hand, view.products["prod001"].reserved) == (5, 2)
+
+
+def test_an_event_about_what_never_was_is_out_of_turn() -> None:
+    with pytest.raises(OutOfTurn, match="o1"):
+        evolve(View(), recorded(CONFIRMED))
+    with pytest.raises(OutOfTurn):
+        evolve(View(), recorded(StockReserved(order_id="o1", items=CREATED.items)))
+
+
+def numbered(*positions: int) -> list[Placed]:
+    return [Placed("order", position, recorded(CONFIRMED)) for position in positions]
+
+
+def test_an_event_beyond_a_gap_waits_until_the_gap_is_closed() -> None:
+    applied = {"order": 4}
+    ready, early = arrange(applied, numbered(7, 6))
+    assert (ready, applied) == ([], {"order": 4})
+    ready, early = arrange(applied, [*early, *numbered(5)])
+    assert [one.position for one in ready] == [5, 6, 7]
+    assert (early, applied) == ([], {"order": 7})
+
+
+def test_sources_do_not_wait_for_each_other() -> None:
+    other = Placed("shipping", 1, recorded(CONFIRMED))
+    ready, early = arrange({}, [*numbered(2), other])
+    assert ready == [other]
+    assert [one.position for one in early] == [2]
+
+
+def in_source(source: str) -> Unreadable:
+    sent: Recorded = recorded(CONFIRMED, position=9)
+    body = encode(sent).replace(b"OrderConfirmed", b"OrderMislaid")
+    return Unreadable(subject=f"shop.{source}.o1.order_mislaid", body=body, error="unknown")
+
+
+def test_an_event_of_a_kind_we_do_not_know_keeps_its_place() -> None:
+    [one] = placed([in_source("order")])
+    assert (one.source, one.position) == ("order", 9)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        in_source("shipping"),
+        Unreadable(subject="shop.order.o1.order_created", body=b"rubbish", error="no JSON"),
+        Unreadable(subject="shop.order.o1.order_created", body=b"[" * 5000, error="too deep"),
+        Unreadable(
+            subject="shop.order.o1.order_created",
+            body=b'{"source":"order","sequence":"99999999999999999999"}',
+            error="too large",
+        ),
+    ],
+    ids=["another's place", "rubbish", "too deep", "too large a number"],
+)
+def test_what_can_not_be_read_takes_nobodys_place(message: Unreadable) -> None:
+    assert placed([message]) == []

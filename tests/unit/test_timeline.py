@@ -1,0 +1,133 @@
+"""An order's events in causal order, with what each was due to and how long it took."""
+
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from read_api.documents import Entry, event_view
+from read_api.timeline import timeline
+from shared.contracts import (
+    EventDeadLettered,
+    Line,
+    OrderCancelled,
+    OrderCompleted,
+    OrderConfirmed,
+    OrderCreated,
+    ShipmentCancellationRefused,
+    ShipmentCompleted,
+    ShipmentInitiated,
+    StockDeducted,
+    StockReserved,
+)
+from shared.contracts.recorded import Recorded
+from tests.support.history import recorded
+from tests.support.tale import caused, logs_of, worlds
+from tests.support.world import World
+
+ITEMS = (Line(product_id="prod001", quantity=1),)
+
+CREATED = recorded(
+    OrderCreated(order_id="o1", user_id="u", items=(), total_amount=0, currency="JPY")
+)
+RESERVED = caused(recorded(StockReserved(order_id="o1", items=ITEMS)), CREATED, after_seconds=0.010)
+CONFIRMED = caused(recorded(OrderConfirmed(order_id="o1")), RESERVED, after_seconds=0.005)
+INITIATED = caused(
+    recorded(ShipmentInitiated(order_id="o1", shipment_id="s1", items=ITEMS)),
+    RESERVED,
+    after_seconds=0.004,
+)
+COMPLETED = caused(
+    recorded(ShipmentCompleted(order_id="o1", shipment_id="s1", tracking_number="T1")),
+    INITIATED,
+    after_seconds=3,
+)
+ENDED = caused(
+    recorded(OrderCompleted(order_id="o1", tracking_number="T1")), COMPLETED, after_seconds=0.002
+)
+DEDUCTED = caused(
+    recorded(StockDeducted(order_id="o1", items=ITEMS)), COMPLETED, after_seconds=0.001
+)
+STORY = [CREATED, RESERVED, INITIATED, CONFIRMED, COMPLETED, DEDUCTED, ENDED]
+
+
+def entries(*events: Recorded) -> list[Entry]:
+    return list(timeline("o1", [event_view(event) for event in events]).items)
+
+
+def types(*events: Recorded) -> list[str]:
+    return [entry.type for entry in entries(*events)]
+
+
+@given(st.permutations(STORY))
+def test_events_stand_behind_their_causes_then_by_time(events: list[Recorded]) -> None:
+    assert types(*events) == [event.event_type for event in STORY]
+
+
+def test_a_clock_that_goes_wrong_puts_no_effect_before_its_cause() -> None:
+    early = replace(RESERVED, recorded_at=CREATED.recorded_at - timedelta(hours=1))
+    assert types(early, CREATED) == ["OrderCreated", "StockReserved"]
+
+
+def test_each_says_what_made_it_and_how_long_that_took() -> None:
+    by_type = {entry.type: entry for entry in entries(*STORY)}
+    created, completed = by_type["OrderCreated"], by_type["ShipmentCompleted"]
+    assert (created.cause, created.latency_ms, created.since_start_ms) == (None, None, 0)
+    assert completed.cause
+    assert (completed.cause.type, completed.cause.event_id) == (
+        "ShipmentInitiated",
+        INITIATED.event_id,
+    )
+    assert (completed.latency_ms, completed.since_start_ms) == (3000.0, 3014.0)
+
+
+def test_a_cause_that_was_never_heard_is_named_without_its_kind() -> None:
+    [entry] = entries(CONFIRMED)
+    assert entry.cause
+    assert (entry.cause.event_id, entry.cause.type) == (RESERVED.event_id, None)
+    assert entry.latency_ms is None
+
+
+def test_what_an_ended_order_had_no_use_for_was_late() -> None:
+    refused = caused(
+        recorded(ShipmentCancellationRefused(order_id="o1", reason="COMPLETED")),
+        CREATED,
+        after_seconds=5,
+    )
+    late = [entry.type for entry in entries(*STORY, refused) if entry.late]
+    assert late == ["ShipmentCancellationRefused"]
+
+
+def test_nothing_is_late_while_the_order_may_still_hear_it() -> None:
+    assert not any(entry.late for entry in entries(CREATED, RESERVED))
+
+
+@pytest.mark.parametrize("kind", [StockDeducted, EventDeadLettered])
+def test_what_never_concerns_the_order_itself_is_not_late(kind) -> None:
+    lettered = recorded(EventDeadLettered(event_id="e", key="o1", error="x"), source="inventory")
+    story = [*STORY, lettered]
+    assert not any(entry.late for entry in entries(*story) if entry.type == kind.__name__)
+
+
+def test_events_that_claim_to_have_caused_each_other_are_shown_all_the_same() -> None:
+    one = recorded(OrderConfirmed(order_id="o1"))
+    other = recorded(OrderCancelled(order_id="o1", reason="CUSTOMER"))
+    circle = [
+        replace(one, causation_id=other.event_id),
+        replace(other, causation_id=one.event_id),
+    ]
+    assert types(CREATED, *circle) == ["OrderCreated", "OrderConfirmed", "OrderCancelled"]
+
+
+@given(worlds())
+def test_every_event_of_every_order_stands_once_and_behind_its_cause(world: World) -> None:
+    log = [event for log in logs_of(world).values() for event in log]
+    for order_id in world.order.state.orders:
+        story = [event for event in log if event.correlation_id == order_id]
+        shown = [entry.event_id for entry in entries(*story)]
+        assert sorted(shown) == sorted(event.event_id for event in story)
+        causes = {event.event_id: event.causation_id for event in story}
+        for place, event_id in enumerate(shown):
+            assert causes[event_id] not in shown[place:]
