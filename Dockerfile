@@ -12,10 +12,11 @@ WORKDIR /build
 COPY requirements.lock ./
 RUN pip download --require-hashes --requirement requirements.lock --dest wheels
 
-COPY deploy/requirements.in ./
-RUN python -m venv --without-pip /opt/quadrille \
+COPY pyproject.toml deploy/requirements.py ./
+RUN python requirements.py > needed.txt \
+ && python -m venv --without-pip /opt/quadrille \
  && pip --python /opt/quadrille/bin/python install \
-    --no-index --find-links wheels --requirement requirements.in
+    --no-index --find-links wheels --requirement needed.txt
 
 WORKDIR /app
 COPY deploy/healthcheck.py ./
