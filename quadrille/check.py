@@ -142,7 +142,8 @@ def _show_unfinished(report: Report) -> None:
     for unfinished in report.on_its_way:
         since = age(unfinished.since)
         when = f"for {since}" if unfinished.since < clock.now() else f"next in {since}"
-        say(f"    {unfinished.service:<9}  {unfinished.how_many:,} {unfinished.what}, {when}")
+        how_many = f"{unfinished.how_many:>6,}  {unfinished.what:<15}"
+        say(f"    {unfinished.service:<9}  {how_many}  {when}")
     if report.notices:
         say("")
         say("Worth a look:", "yellow")

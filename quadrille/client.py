@@ -103,7 +103,8 @@ class Client:
     def _unreachable(self, service: str, error: httpx.TransportError) -> ShopError:
         where = self._url(service, "/")
         why = "does not answer" if isinstance(error, httpx.TimeoutException) else "is not there"
-        return ShopError(f"the {service} service {why} at {where}: is the shop up? make up")
+        who = "read API" if service == "read" else f"{service} service"
+        return ShopError(f"the {who} {why} at {where}: is the shop up? make up")
 
 
 def settings() -> Settings:

@@ -10,6 +10,7 @@ import click
 import msgspec
 from rich.text import Text
 
+from order_service.domain.orders import Status
 from quadrille.client import Client, settings
 from quadrille.story import EventDocument, told
 from quadrille.terminal import age, console, is_wide, money, say, say_json, status_style, table
@@ -183,14 +184,18 @@ def _verdict(saga: Saga, *, as_json: bool) -> int:
 
 @click.command()
 @click.option("--user", help="Only this user's.")
-@click.option("--status", help="Only those that stand so, e.g. COMPLETED.")
+@click.option(
+    "--status",
+    type=click.Choice([status.value for status in Status], case_sensitive=False),
+    metavar="STATUS",
+    help="Only those that stand so, e.g. completed.",
+)
 @click.option("--limit", type=click.IntRange(1, 200), default=20, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, one order per line.")
 def orders(user: str | None, status: str | None, limit: int, *, as_json: bool) -> None:
     """List orders, newest first."""
     client = Client(settings())
-    wanted = status.upper() if status else None
-    page = client.get("read", "/orders", userId=user, status=wanted, limit=limit)
+    page = client.get("read", "/orders", userId=user, status=status, limit=limit)
     if as_json:
         for found in page["items"]:
             say_json(found)
@@ -204,18 +209,20 @@ def orders(user: str | None, status: str | None, limit: int, *, as_json: bool) -
 
 
 def _list(found: list[dict[str, Any]]) -> None:
+    """At 80 columns only the user's name may be cut short; items are shown where there is room."""
     columns = ("order", "status", "total", "age", "user")
     shown = table(*columns, "items") if is_wide() else table(*columns)
     shown.columns[2].justify = shown.columns[3].justify = "right"
-    shown.columns[0].min_width = 36
     for each in found:
         items = " ".join(f"{item['productId']}:{item['quantity']}" for item in each["items"])
         row = [
             each["orderId"],
-            Text(each["status"], status_style(each["status"])),
+            each["status"],
             money(each["totalAmount"], each["currency"]),
             age(datetime.fromisoformat(each["createdAt"])),
-            each["userId"],
         ]
-        shown.add_row(*row, *([items] if is_wide() else []))
+        for column, cell in zip(shown.columns, row, strict=False):
+            column.min_width = max(column.min_width or 0, len(cell))
+        more = [each["userId"], items] if is_wide() else [each["userId"]]
+        shown.add_row(row[0], Text(row[1], status_style(row[1])), *row[2:], *more)
     console().print(shown)

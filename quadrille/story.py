@@ -9,8 +9,9 @@ from rich.text import Text
 
 from quadrille.terminal import SERVICE_COLOURS, is_wide
 
-TYPE_WIDTH = 21
+TYPE_WIDTH = 22
 SERVICE_WIDTH = 9
+KEY_WIDTH = 36
 
 
 class EventDocument(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -27,21 +28,16 @@ class EventDocument(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 def told(event: EventDocument, start: datetime) -> Text:
     """A line of one order's story: milliseconds since `start`, service, event, fact."""
     since = (event.recorded_at - start).total_seconds() * 1000
-    return Text.assemble(
-        (f"{since:9,.0f} ms  ", "dim"),
-        _service(event),
-        f"{event.type:<{TYPE_WIDTH}}  ",
-        fact(event),
-    )
+    line = Text.assemble((f"{since:9,.0f} ms  ", "dim"), *_named(event), fact(event))
+    line.rstrip()
+    return line
 
 
 def logged(event: EventDocument) -> Text:
     """A line of the shop's whole log: time of day, service, event, entity, and the fact if there is room."""
     moment = event.recorded_at.astimezone()
     time = f"{moment:%H:%M:%S.%f}"[:12] if is_wide() else f"{moment:%H:%M:%S}"
-    line = Text.assemble(
-        (f"{time}  ", "dim"), _service(event), f"{event.type:<{TYPE_WIDTH}}  {event.key:<36}"
-    )
+    line = Text.assemble((f"{time}  ", "dim"), *_named(event), f"{event.key:<{KEY_WIDTH}}")
     if is_wide():
         line.append(f"  {fact(event)}")
     line.rstrip()
@@ -56,8 +52,10 @@ def fact(event: EventDocument) -> str:
     return "  ".join(said)
 
 
-def _service(event: EventDocument) -> tuple[str, str]:
-    return f"{event.source:<{SERVICE_WIDTH}}  ", SERVICE_COLOURS.get(event.source, "")
+def _named(event: EventDocument) -> tuple[tuple[str, str], str]:
+    """Two columns; with the time of day and a key, in all 80 characters wide."""
+    colour = SERVICE_COLOURS.get(event.source, "")
+    return (f"{event.source:<{SERVICE_WIDTH}} ", colour), f"{event.type:<{TYPE_WIDTH}}  "
 
 
 def _items(items: Iterable[dict[str, Any]]) -> str:

@@ -59,7 +59,8 @@ def say_json(document: object) -> None:
 
 def table(*columns: str) -> Table:
     """A borderless table whose first column is shown whole."""
-    shown = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+    gap = 2 if is_wide() else 1
+    shown = Table(box=None, padding=(0, gap, 0, 0), pad_edge=False, header_style="dim")
     for column in columns:
         shown.add_column(column, no_wrap=True, overflow="ellipsis")
     return shown

@@ -46,7 +46,7 @@ def words(shop: Shop) -> Iterator[Evidence]:
 
 
 def causes(shop: Shop) -> Iterator[Evidence]:
-    """What made an event is in some log, and of the same story."""
+    """What made an event is in some log, was heard where it came from there, and is of the same story."""
     for ledger in shop.ledgers:
         for recorded in ledger.events:
             if recorded.causation_id is None:
@@ -57,10 +57,14 @@ def causes(shop: Shop) -> Iterator[Evidence]:
                 yield Evidence(
                     ledger.name, what, f"its cause {recorded.causation_id}", "nobody said it"
                 )
-            elif cause.correlation_id != recorded.correlation_id:
+                continue
+            if cause.correlation_id != recorded.correlation_id:
                 yield Evidence(
                     ledger.name, what, f"story {cause.correlation_id}", recorded.correlation_id
                 )
+            if cause.source != ledger.name and not shop.has_heard(ledger, cause):
+                heard = f"its cause {cause.event_type} ({cause.event_id}) in the inbox"
+                yield Evidence(ledger.name, what, heard, "not there")
 
 
 def hearsay(shop: Shop) -> Iterator[Evidence]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from notifier_service.domain import mail_owed
+from notifier_service.domain import OWING, mail_owed
 from notifier_service.handlers import MAIL
 from quadrille.oracle.finding import Evidence
 from quadrille.oracle.shop import Shop
@@ -14,7 +14,8 @@ def mails(shop: Shop) -> Iterator[Evidence]:
     settled = ledger.state.notifications.keys()
     settled |= {task.key for task in ledger.tasks if task.kind == MAIL}
     for recorded in shop.heard(ledger):
-        mail = mail_owed(recorded)
-        if mail and mail.notification_id not in settled:
-            what = f"{mail.template} mail of {mail.order_id}"
-            yield Evidence("notifier", what, "an outcome, or a task", "none")
+        if isinstance(recorded.event, OWING):
+            mail = mail_owed(recorded)
+            if mail.notification_id not in settled:
+                what = f"{mail.template} mail of {mail.order_id}"
+                yield Evidence("notifier", what, "an outcome, or a task", "none")

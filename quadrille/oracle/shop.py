@@ -99,13 +99,17 @@ class Shop:
             if event_id in self.said and event_id not in given_up:
                 yield self.said[event_id]
 
+    def has_heard(self, ledger: Ledger, recorded: Recorded) -> bool:
+        """Whether its inbox says so, or the event is so old that it may have been forgotten there."""
+        if recorded.event_id in ledger.inbox:
+            return True
+        return bool(self._forgotten_before and recorded.recorded_at < self._forgotten_before)
+
     def unheard(self, ledger: Ledger) -> Iterator[Recorded]:
         """What others have said to this service, and it has not heard."""
         for recorded in self.said.values():
-            if (
-                isinstance(recorded.event, ledger.service.hears)
-                and recorded.event_id not in ledger.inbox
-                and not self._may_be_forgotten(recorded)
+            if isinstance(recorded.event, ledger.service.hears) and not self.has_heard(
+                ledger, recorded
             ):
                 yield recorded
 
@@ -142,12 +146,11 @@ class Shop:
                     what = f"its {task.kind} is {late:.0f} s overdue{error}"
                     yield Notice(ledger.name, task.key, what)
 
-    def _may_be_forgotten(self, recorded: Recorded) -> bool:
-        return bool(self._forgotten_before and recorded.recorded_at < self._forgotten_before)
-
 
 def read_shop(data_dir: Path, inbox_days: int = 0) -> Shop:
     """Every service's file in `data_dir`. Raises UnreadableShop."""
+    if not any(_path(data_dir, service.name).exists() for service in DECIDING):
+        raise UnreadableShop({"": f"{data_dir} holds no databases of a shop"})
     faults: dict[str, str] = {}
     ledgers: list[Ledger] = []
     for service in DECIDING:
