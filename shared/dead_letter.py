@@ -12,7 +12,10 @@ import msgspec
 from sqlalchemy import Column, Connection, Index, Integer, Table, Text, bindparam, select
 
 from shared.contracts.recorded import Recorded, encode
-from shared.database import CHASSIS, UtcTime, insert_all
+from shared.database import CHASSIS, UtcTime, insert_missing
+
+MOST_ERROR_LENGTH = 2000
+"""An error may quote the whole message, and must still fit into an event."""
 
 
 class Status(StrEnum):
@@ -89,7 +92,7 @@ def given_up(heard: Recorded, status: Status, error: str) -> DeadLetter:
         status=status,
         subject=heard.subject,
         body=encode(heard).decode(),
-        error=error,
+        error=error[:MOST_ERROR_LENGTH],
     )
 
 
@@ -102,11 +105,11 @@ def unreadable(message: Unreadable) -> DeadLetter:
         status=Status.UNDECODABLE,
         subject=message.subject,
         body=message.body.decode(errors="backslashreplace"),
-        error=message.error,
+        error=message.error[:MOST_ERROR_LENGTH],
     )
 
 
 def keep(connection: Connection, letters: Sequence[DeadLetter], at: datetime) -> None:
-    """Write them down."""
+    """Write them down; one that is here already stays as it is."""
     rows = [{**msgspec.structs.asdict(letter), "dead_lettered_at": at} for letter in letters]
-    insert_all(connection, DEAD_LETTER, rows)
+    insert_missing(connection, DEAD_LETTER, rows)
