@@ -1,0 +1,205 @@
+import asyncio
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from inventory_service.store import RESERVATIONS
+from shared import inbox
+from shared.clock import now
+from shared.config import Settings
+from shared.contracts import (
+    EventDeadLettered,
+    OrderCreated,
+    OrderItem,
+    ShipmentCancelled,
+    ShipmentCompleted,
+)
+from shared.contracts.recorded import Recorded, encode
+from shared.contracts.subjects import STREAM
+from shared.dead_letter import DEAD_LETTER, Unreadable
+from shared.event_log import EVENT_LOG
+from shared.service import Service
+from tests.support.chassis import (
+    Chassis,
+    log_of,
+    publishing,
+    rows_of,
+    serving,
+    writing,
+)
+from tests.support.eventually import eventually
+from tests.support.history import recorded
+
+
+def ordered(order_id: str) -> Recorded:
+    return recorded(
+        OrderCreated(
+            order_id=order_id,
+            user_id="user123",
+            items=(OrderItem(product_id="p1", quantity=1, price=5000),),
+            total_amount=5000,
+            currency="JPY",
+        )
+    )
+
+
+def poison(order_id: str) -> Recorded:
+    """A delivery of what was never reserved: no rule of the inventory can make sense of it."""
+    return recorded(ShipmentCompleted(shipment_id="s1", order_id=order_id, tracking_number="T1"))
+
+
+@pytest.fixture
+async def chassis(tmp_path: Path):
+    async with writing(tmp_path / "inventory.db") as running:
+        yield running
+
+
+async def letters(chassis: Chassis) -> list[tuple[str, str, str]]:
+    return [
+        (row["key"], row["event_type"], row["status"]) for row in await chassis.rows(DEAD_LETTER)
+    ]
+
+
+async def reserved_for(chassis: Chassis) -> set[str]:
+    return {row["order_id"] for row in await chassis.rows(RESERVATIONS)}
+
+
+async def test_a_poisonous_event_is_parked_with_its_reason_and_said_to_be(chassis: Chassis):
+    bad = poison("o1")
+    await chassis.hear(bad)
+    (row,) = await chassis.rows(DEAD_LETTER)
+    assert (row["event_id"], row["key"], row["status"]) == (bad.event_id, "o1", "PARKED")
+    assert (row["subject"], row["body"]) == (bad.subject, encode(bad).decode())
+    assert row["error"] == "KeyError: 'o1'"
+    (said,) = await chassis.log()
+    assert said.event == EventDeadLettered(
+        event_id=bad.event_id, event_type="ShipmentCompleted", key="o1", error="KeyError: 'o1'"
+    )
+    assert (said.causation_id, said.correlation_id) == (bad.event_id, bad.correlation_id)
+
+
+async def test_a_poisonous_event_parks_its_own_key_only(chassis: Chassis):
+    await chassis.hear(ordered("o0"), poison("o1"), ordered("o2"), ordered("o1"), ordered("o3"))
+    assert await reserved_for(chassis) == {"o0", "o2", "o3"}
+    assert await letters(chassis) == [
+        ("o1", "ShipmentCompleted", "PARKED"),
+        ("o1", "OrderCreated", "WAITING"),
+    ]
+
+
+async def test_later_events_of_a_parked_key_wait_behind_it_in_order(chassis: Chassis):
+    await chassis.hear(poison("o1"))
+    cancelled = recorded(ShipmentCancelled(order_id="o1", reason="CUSTOMER"))
+    await chassis.hear(ordered("o1"), cancelled)
+    await chassis.hear(poison("o1"))
+    assert await letters(chassis) == [
+        ("o1", "ShipmentCompleted", "PARKED"),
+        ("o1", "OrderCreated", "WAITING"),
+        ("o1", "ShipmentCancelled", "WAITING"),
+        ("o1", "ShipmentCompleted", "WAITING"),
+    ]
+    assert await chassis.said() == ["EventDeadLettered"]
+
+
+async def test_a_parked_event_heard_again_is_kept_once(chassis: Chassis):
+    bad = poison("o1")
+    await asyncio.gather(chassis.hear(bad, bad), chassis.hear(bad))
+    await chassis.hear(bad)
+    assert len(await chassis.rows(DEAD_LETTER)) == 1
+
+
+async def test_a_parked_event_heard_again_after_its_id_was_forgotten_holds_nobody_up(
+    chassis: Chassis,
+):
+    bad, waiting = poison("o1"), ordered("o1")
+    await chassis.hear(bad, waiting)
+    await chassis.writer.aside(lambda connection: inbox.forget_before(connection, now()))
+    await chassis.hear(bad, waiting, ordered("o2"))
+    assert await reserved_for(chassis) == {"o2"}
+    assert len(await chassis.rows(DEAD_LETTER)) == 2
+
+
+async def test_two_poisonous_keys_park_each_for_itself(chassis: Chassis):
+    await chassis.hear(poison("o1"), poison("o2"), ordered("o2"), ordered("o3"))
+    assert await reserved_for(chassis) == {"o3"}
+    statuses = [row["status"] for row in await chassis.rows(DEAD_LETTER)]
+    assert statuses == ["PARKED", "PARKED", "WAITING"]
+
+
+async def test_what_can_not_be_read_holds_nothing_up(chassis: Chassis):
+    subject = "shop.order.o1.order_created"
+    await chassis.hear(Unreadable(subject=subject, body=b"\xff{", error="bad"), ordered("o1"))
+    assert await reserved_for(chassis) == {"o1"}
+    (row,) = await chassis.rows(DEAD_LETTER)
+    assert (row["status"], row["key"], row["body"]) == ("UNDECODABLE", None, "\\xff{")
+    (said, _) = await chassis.log()
+    assert (said.event.key, said.event.event_id) == ("o1", row["event_id"])
+
+
+def changed(event: Recorded, **attributes: object) -> bytes:
+    return msgspec.json.encode(msgspec.json.decode(encode(event)) | attributes)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"\x00\xff\xfe",
+        b"{}",
+        b"[" * 100_000,
+        b'{"x":"\\ud800"}',
+        changed(ordered("o1"), type="OrderMislaid"),
+        changed(ordered("o1"), type="x" * 1_048_000),
+        changed(ordered("o1"), dataschema="urn:quadrille:event:OrderCreated:2"),
+        changed(ordered("o2")),
+        changed(ordered("o1"), source="shipping"),
+        changed(ordered("o1"), data={"orderId": "o1"}),
+        changed(ordered("o1"), sequence="9" * 30),
+    ],
+    ids=[
+        "empty",
+        "binary",
+        "no-event",
+        "deep",
+        "half-a-surrogate",
+        "unknown-type",
+        "endless-type",
+        "later-version",
+        "foreign-subject",
+        "foreign-source",
+        "misshapen",
+        "endless-sequence",
+    ],
+)
+async def test_rubbish_on_the_stream_is_kept_said_and_acknowledged(
+    shop_settings: Settings, body: bytes
+):
+    async with publishing(shop_settings) as other, serving(shop_settings) as service:
+        stream = other._client.jetstream()
+        await stream.publish("shop.order.o1.order_created", body)
+        await other.publish([ordered("o3")])
+        await eventually(lambda: _is_reserved(service, "o3"))
+        (letter,) = await rows_of(service.reads, DEAD_LETTER)
+        assert letter["subject"] == "shop.order.o1.order_created"
+        said = [each.event for each in await log_of(service.reads, "inventory")]
+        assert [each.event_id for each in said if isinstance(each, EventDeadLettered)] == [
+            letter["event_id"]
+        ]
+        await eventually(lambda: _all_is_sent(service))
+        await eventually(lambda: _all_is_acknowledged(service))
+
+
+async def _is_reserved(service: Service, order_id: str) -> bool:
+    rows = await rows_of(service.reads, RESERVATIONS)
+    return order_id in {row["order_id"] for row in rows}
+
+
+async def _all_is_sent(service: Service) -> bool:
+    rows = await rows_of(service.reads, EVENT_LOG)
+    return all(row["stream_seq"] for row in rows)
+
+
+async def _all_is_acknowledged(service: Service) -> bool:
+    info = await service.broker._jetstream().consumer_info(STREAM, "inventory")
+    return info.num_ack_pending == 0 and info.num_pending == 0
