@@ -2,7 +2,16 @@
 
 from shared import contracts
 
-OWNS = ("orders", "order_items", "list_prices", "carts", "customers")
+OWNS = (
+    "orders",
+    "order_items",
+    "list_prices",
+    "carts",
+    "customers",
+    "credentials",
+    "refresh_tokens",
+    "private_keys",
+)
 EMITS = (*contracts.ORDER, *contracts.CUSTOMER)
 HEARS = (
     contracts.ProductCreated,

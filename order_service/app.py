@@ -2,7 +2,9 @@
 
 from litestar import Litestar
 
-from order_service import api
+from order_service.accounts import Accounts
+from order_service.api import accounts as accounts_api
+from order_service.api import carts, orders
 from order_service.domain import decide, evolve
 from order_service.handlers import JOBS, REACTIONS, deadlines
 from order_service.store import TABLES, load, save
@@ -22,5 +24,12 @@ def build(settings: Settings) -> Litestar:
         reactions=REACTIONS,
     )
     service = Service("order", settings, decider, TABLES, JOBS)
-    routes = [api.router(service), api.router(service, "/api")]
-    return service.app("Quadrille: orders", routes)
+    accounts = Accounts(service)
+    routes = [
+        orders.router(service),
+        orders.router(service, "/api"),
+        carts.router(service),
+        accounts_api.router(service, accounts),
+        accounts_api.keys_route(accounts),
+    ]
+    return service.app("Quadrille: orders", routes, on_startup=[accounts.prepare])

@@ -54,6 +54,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     carrier_attempts: Annotated[int, msgspec.Meta(ge=1)] = 8
     carrier_seed: str = "quadrille"
 
+    admin_email: Annotated[str, msgspec.Meta(pattern=r"^[^@\s]+@[^@\s]+$")] = "admin@example.com"
+    admin_password: Annotated[str, msgspec.Meta(min_length=8)] | None = None
+    """The first admin's, when his account is made; without it one is made up and logged once."""
+    allow_guests: bool = True
+    login_attempts: Annotated[int, msgspec.Meta(ge=1)] = 10
+    """Per account in five minutes; ten times as many per address."""
+
     deadline_seconds: Annotated[float, msgspec.Meta(gt=0, le=1e9)] = 900
     """An order without progress for so long is cancelled as EXPIRED."""
 

@@ -105,7 +105,9 @@ def _in_words(message: str) -> str:
 
 
 def _on_refused(_: Request[Any, Any, Any], refused: Refused) -> Response[dict[str, object]]:
-    return problem(refused.status, refused.problem, refused.detail, **refused.extra)
+    response = problem(refused.status, refused.problem, refused.detail, **refused.extra)
+    response.headers.update(refused.headers)
+    return response
 
 
 def _on_bad_request(_: Request[Any, Any, Any], error: BadRequest) -> Response[dict[str, object]]:

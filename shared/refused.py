@@ -8,9 +8,18 @@ class Refused(Exception):  # noqa: N818 - the wish was refused; nothing went wro
     further members of the problem document.
     """
 
-    def __init__(self, problem: str, detail: str, *, status: int = 409, **extra: object) -> None:
+    def __init__(
+        self,
+        problem: str,
+        detail: str,
+        *,
+        status: int = 409,
+        headers: dict[str, str] | None = None,
+        **extra: object,
+    ) -> None:
         super().__init__(detail)
         self.problem = problem
         self.detail = detail
         self.status = status
+        self.headers = headers or {}
         self.extra = extra

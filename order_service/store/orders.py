@@ -63,10 +63,15 @@ def load(connection: Connection, order_ids: Sequence[str]) -> dict[str, Order]:
 
 
 def orders_of_user(
-    connection: Connection, user_id: str, before: str | None, most: int
+    connection: Connection, user_id: str, before: str | None, most: int, *, with_guests: bool
 ) -> list[Order]:
-    """A customer's newest orders, those made before the order `before` if one is given."""
+    """A customer's newest orders, those made before the order `before` if one is given.
+
+    A guest may have called himself by the customer's id: his orders are none of the customer's.
+    """
     query = select(ORDERS).where(ORDERS.c.user_id == user_id)
+    if not with_guests:
+        query = query.where(ORDERS.c.guest.is_(False))
     if before:
         query = query.where(ORDERS.c.order_id < before)
     query = query.order_by(ORDERS.c.order_id.desc()).limit(most)

@@ -1,0 +1,1 @@
+"""The order service over HTTP: orders, carts and accounts."""

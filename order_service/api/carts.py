@@ -1,0 +1,184 @@
+"""The cart of whoever is signed in, over HTTP."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+from litestar import Request, Response, Router, delete, get, post, put
+from litestar.openapi.datastructures import ResponseSpec
+from sqlalchemy import Connection
+
+from order_service.api.fields import Address
+from order_service.api.orders import OrderView, shown
+from order_service.domain import Desk
+from order_service.domain.carts import (
+    AddToCart,
+    Cart,
+    ChangeInCart,
+    CheckOut,
+    ClearCart,
+    RemoveFromCart,
+)
+from order_service.domain.prices import Prices
+from order_service.store import carts, prices
+from shared.auth import signed_in_only
+from shared.clock import new_id
+from shared.contracts import Id, Quantity
+from shared.idempotency import Reply
+from shared.problem import responses
+from shared.service import Service
+from shared.web import Body, reply
+
+
+class CartItem(
+    msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True
+):
+    """So many more of a product."""
+
+    product_id: Id
+    quantity: Quantity
+
+
+class CartQuantity(
+    msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True
+):
+    """How many there should be."""
+
+    quantity: Quantity
+
+
+class CheckOutBody(
+    msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True
+):
+    """Where to send it."""
+
+    shipping_address: Address | None = None
+
+
+class CartLineView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A line of the cart: `price` when it was put in, `current_price` now (null: not for sale any more)."""
+
+    product_id: str
+    name: str | None
+    quantity: int
+    price: int
+    current_price: int | None
+
+
+class CartView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """The cart, at the prices it was filled at."""
+
+    items: Sequence[CartLineView]
+    total_amount: int
+    currency: str
+
+
+def router(service: Service) -> Router:
+    """The routes under `/cart`."""
+    currency = service.settings.currency
+    answers: dict[int, ResponseSpec] = {200: ResponseSpec(CartView)}
+
+    def shown_cart(user_id: str) -> Callable[[Desk], Reply]:
+        return lambda desk: reply(
+            200, view(desk.carts.get(user_id) or Cart(user_id=user_id), desk.prices, currency)
+        )
+
+    @get("/", guards=[signed_in_only], responses=responses(401))
+    async def show_cart(request: Request[Any, Any, Any]) -> CartView:
+        """What is in it."""
+        user_id = request.user.user_id
+
+        def find(connection: Connection) -> tuple[Cart, Prices]:
+            cart = carts.load(connection, [user_id]).get(user_id) or Cart(user_id=user_id)
+            return cart, prices.load(connection, [line.product_id for line in cart.lines])
+
+        return view(*await service.reads.run(find), currency)
+
+    @post(
+        "/items",
+        dto=Body[CartItem],
+        status_code=200,
+        guards=[signed_in_only],
+        responses=answers | responses(400, 401, 409, 413, 422, 503),
+    )
+    async def add_item(request: Request[Any, Any, Any], data: CartItem) -> Response[bytes]:
+        """Put so many more in, at the present price."""
+        user_id = request.user.user_id
+        command = AddToCart(user_id=user_id, product_id=data.product_id, quantity=data.quantity)
+        return await service.commands.carry_out(request, command, shown_cart(user_id))
+
+    @put(
+        "/items/{product_id:str}",
+        dto=Body[CartQuantity],
+        guards=[signed_in_only],
+        responses=answers | responses(400, 401, 404, 409, 413, 422, 503),
+    )
+    async def change_item(
+        request: Request[Any, Any, Any], product_id: str, data: CartQuantity
+    ) -> Response[bytes]:
+        """Have so many in it, at the present price."""
+        user_id = request.user.user_id
+        command = ChangeInCart(user_id=user_id, product_id=product_id, quantity=data.quantity)
+        return await service.commands.carry_out(request, command, shown_cart(user_id))
+
+    @delete(
+        "/items/{product_id:str}",
+        status_code=200,
+        guards=[signed_in_only],
+        responses=answers | responses(401, 404, 503),
+    )
+    async def remove_item(request: Request[Any, Any, Any], product_id: str) -> Response[bytes]:
+        """Take all of it out."""
+        user_id = request.user.user_id
+        command = RemoveFromCart(user_id=user_id, product_id=product_id)
+        return await service.commands.carry_out(request, command, shown_cart(user_id))
+
+    @delete("/", status_code=200, guards=[signed_in_only], responses=answers | responses(401, 503))
+    async def clear_cart(request: Request[Any, Any, Any]) -> Response[bytes]:
+        """Take everything out."""
+        user_id = request.user.user_id
+        command = ClearCart(user_id=user_id)
+        return await service.commands.carry_out(request, command, shown_cart(user_id))
+
+    @post(
+        "/checkout",
+        dto=Body[CheckOutBody],
+        guards=[signed_in_only],
+        responses={
+            201: ResponseSpec(OrderView, description="Ordered, and the cart is empty"),
+            **responses(400, 401, 409, 413, 422, 503),
+        },
+    )
+    async def checkout(request: Request[Any, Any, Any], data: CheckOutBody) -> Response[bytes]:
+        """Order what is in it and empty it, or neither; a price that changed meanwhile is a 409."""
+        order_id = new_id()
+        command = CheckOut(
+            user_id=request.user.user_id,
+            order_id=order_id,
+            currency=currency,
+            shipping_address=data.shipping_address,
+        )
+        created = shown(order_id, 201, location=f"/orders/{order_id}")
+        return await service.commands.carry_out(request, command, created)
+
+    return Router(
+        "/cart",
+        route_handlers=[show_cart, add_item, change_item, remove_item, clear_cart, checkout],
+        tags=["cart"],
+    )
+
+
+def view(cart: Cart, listed: Prices, currency: str) -> CartView:
+    """What is shown of a cart."""
+    items = [
+        CartLineView(
+            product_id=line.product_id,
+            name=price.name if (price := listed.get(line.product_id)) else None,
+            quantity=line.quantity,
+            price=line.price,
+            current_price=price.price if price and not price.is_deleted else None,
+        )
+        for line in cart.lines
+    ]
+    total = sum(item.price * item.quantity for item in items)
+    return CartView(items=items, total_amount=total, currency=currency)

@@ -1,0 +1,10 @@
+"""The fields that several bodies of this API share."""
+
+from typing import Annotated
+
+from litestar.params import Parameter
+from msgspec import Meta
+
+Email = Annotated[str, Meta(max_length=254, pattern=r"^[^@\s]+@[^@\s]+$(?!\n)")]
+Address = Annotated[dict[str, Annotated[str, Meta(max_length=500)]], Meta(max_length=20)]
+PageSize = Annotated[int, Parameter(ge=1, le=200)]

@@ -1,0 +1,225 @@
+"""Orders over HTTP."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from functools import partial
+from typing import Annotated, Any, Literal
+
+import msgspec
+from litestar import Request, Response, Router, get, post
+from litestar.exceptions import NotAuthorizedException, PermissionDeniedException
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import Parameter
+from msgspec import Meta
+
+from order_service.api.fields import Address, Email, PageSize
+from order_service.domain import Desk
+from order_service.domain.carts import CheckOut
+from order_service.domain.orders import Order, PlaceOrder, RequestCancellation, Status
+from order_service.domain.prices import WantedItem
+from order_service.store import orders as store
+from shared.auth import Caller, signed_in_only
+from shared.clock import new_id
+from shared.contracts import FailedItem, Id, Money, OrderItem, Quantity
+from shared.idempotency import Reply
+from shared.problem import BadRequest, FieldError, responses
+from shared.refused import Refused
+from shared.service import Service
+from shared.web import Body, reply
+
+GUEST = "guest"
+
+
+class ItemWanted(
+    msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True
+):
+    """A line of an order; `price`, when given, must be the present list price."""
+
+    product_id: Id
+    quantity: Quantity
+    price: Money | None = None
+
+
+class NewOrder(
+    msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True
+):
+    """What a customer POSTs. Without items a signed-in customer orders what is in his cart."""
+
+    user_id: Id | None = None
+    email: Email | None = None
+    locale: Literal["en", "ja"] | None = None
+    items: Annotated[tuple[ItemWanted, ...], Meta(max_length=100)] = ()
+    shipping_address: Address | None = None
+
+
+class Cancellation(
+    msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True
+):
+    """Why, in the customer's words."""
+
+    reason: Annotated[str, Meta(max_length=500)] | None = None
+
+
+class OrderView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """An order as the API shows it; money in the currency's minor unit."""
+
+    order_id: str
+    user_id: str
+    guest: bool
+    status: Status
+    items: Sequence[OrderItem]
+    total_amount: int
+    currency: str
+    email: str | None
+    locale: str | None
+    shipping_address: dict[str, str] | None
+    tracking_number: str | None
+    reason: str | None
+    failed_items: Sequence[FailedItem]
+    created_at: datetime
+    updated_at: datetime
+
+
+class OrderPage(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Newest first; `next_cursor` asks for the rest."""
+
+    items: Sequence[OrderView]
+    next_cursor: str | None
+
+
+def view(order: Order) -> OrderView:
+    """What is shown of an order: all but its bookkeeping."""
+    return OrderView(**{name: getattr(order, name) for name in OrderView.__struct_fields__})
+
+
+def router(service: Service, path: str = "/") -> Router:
+    """The routes of this API under `path`."""
+    settings = service.settings
+
+    @post(
+        "/orders",
+        dto=Body[NewOrder],
+        responses={
+            201: ResponseSpec(OrderView, description="Accepted; its stock is asked for"),
+            **responses(400, 401, 403, 409, 413, 422, 503),
+        },
+    )
+    async def place_order(request: Request[Any, Any, Any], data: NewOrder) -> Response[bytes]:
+        """Place an order. Answers the whole order, PENDING; the events do the rest."""
+        buyer = _buyer(request.user, data.user_id, allow_guests=settings.allow_guests)
+        order_id = new_id()
+        command = _order(data, buyer, order_id, request.user, settings.currency)
+        created = shown(order_id, 201, location=f"/orders/{order_id}")
+        return await service.commands.carry_out(request, command, created)
+
+    @post(
+        "/orders/{order_id:str}/cancel",
+        dto=Body[Cancellation],
+        responses={
+            202: ResponseSpec(OrderView, description="Asked for; shipping decides"),
+            **responses(400, 404, 409, 413, 422, 503),
+        },
+    )
+    async def cancel_order(
+        request: Request[Any, Any, Any], order_id: str, data: Cancellation | None = None
+    ) -> Response[bytes]:
+        """Ask for the order to be stopped. It is CANCELLING until shipping has answered."""
+        await find_order(request.user, order_id)
+        note = data.reason if data else None
+        command = RequestCancellation(order_id=order_id, reason="CUSTOMER", note=note)
+        return await service.commands.carry_out(request, command, shown(order_id, 202))
+
+    @get("/orders/{order_id:str}", responses=responses(401, 404))
+    async def show_order(request: Request[Any, Any, Any], order_id: str) -> OrderView:
+        """One order, as this service knows it."""
+        return view(await find_order(request.user, order_id))
+
+    @get("/orders", guards=[signed_in_only], responses=responses(400, 401, 403))
+    async def list_orders(
+        request: Request[Any, Any, Any],
+        user_id: Annotated[str | None, Parameter(query="userId")] = None,
+        cursor: str | None = None,
+        limit: PageSize = 50,
+    ) -> OrderPage:
+        """A customer's orders, newest first; one's own, unless an admin asks for another's."""
+        wanted = user_id or request.user.user_id
+        if not request.user.is_admin and wanted != request.user.user_id:
+            raise PermissionDeniedException("these are somebody else's orders")
+        found = await service.reads.run(
+            partial(
+                store.orders_of_user,
+                user_id=wanted,
+                with_guests=request.user.is_admin,
+                before=cursor,
+                most=limit + 1,
+            )
+        )
+        page = [view(order) for order in found[:limit]]
+        return OrderPage(items=page, next_cursor=page[-1].order_id if len(found) > limit else None)
+
+    async def find_order(caller: Caller, order_id: str) -> Order:
+        """The order, if the caller may know of it."""
+        found = await service.reads.run(partial(store.load, order_ids=[order_id]))
+        order = found.get(order_id)
+        if order is None or not may_see(caller, order):
+            raise Refused("unknown-order", f"there is no order {order_id}", status=404)
+        return order
+
+    return Router(
+        path,
+        route_handlers=[place_order, cancel_order, show_order, list_orders],
+        tags=["orders"],
+    )
+
+
+def may_see(caller: Caller, order: Order) -> bool:
+    """A guest's order is known to whoever knows its id, a customer's to himself; all to an admin."""
+    return order.guest or caller.is_admin or caller.user_id == order.user_id
+
+
+def shown(order_id: str, status: int, location: str | None = None) -> Callable[[Desk], Reply]:
+    """Answers a command with the order as it is right after it."""
+    return lambda desk: reply(status, view(desk.orders[order_id]), location=location)
+
+
+def _buyer(caller: Caller, wanted: str | None, *, allow_guests: bool) -> str:
+    """Whose order it will be: a guest may call himself anything, a customer only himself."""
+    if caller.is_guest:
+        if not allow_guests:
+            raise NotAuthorizedException(
+                "sign in first: guests can not order here",
+                headers={"WWW-Authenticate": "Bearer"},
+            )
+        return wanted or GUEST
+    if wanted and wanted != caller.user_id and not caller.is_admin:
+        raise PermissionDeniedException("userId: one orders for oneself only")
+    return wanted or str(caller.user_id)
+
+
+def _order(
+    data: NewOrder, buyer: str, order_id: str, caller: Caller, currency: str
+) -> PlaceOrder | CheckOut:
+    if not data.items:
+        if caller.is_guest:
+            raise BadRequest(FieldError(field="items", message="required"))
+        return CheckOut(
+            user_id=buyer,
+            order_id=order_id,
+            email=data.email,
+            locale=data.locale,
+            currency=currency,
+            shipping_address=data.shipping_address,
+        )
+    return PlaceOrder(
+        order_id=order_id,
+        user_id=buyer,
+        guest=caller.is_guest,
+        email=data.email,
+        locale=data.locale,
+        items=tuple(
+            WantedItem(product_id=item.product_id, quantity=item.quantity, price=item.price)
+            for item in data.items
+        ),
+        currency=currency,
+        shipping_address=data.shipping_address,
+    )

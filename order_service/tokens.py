@@ -1,0 +1,82 @@
+"""The tokens a sign-in gives: a short-lived access token that anyone can check, and a refresh token that only we can."""
+
+import secrets
+from datetime import timedelta
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+)
+from jwt.utils import base64url_encode
+
+from order_service.domain.customers import Customer
+from order_service.store.credentials import RefreshToken, digest
+from shared.auth import ALGORITHM, ISSUER
+from shared.clock import new_id, now
+
+ACCESS_SECONDS = 15 * 60
+REFRESH_DAYS = 30
+
+
+class Signer:
+    """Signs access tokens with one Ed25519 key."""
+
+    def __init__(self, key_id: str, private_key: Ed25519PrivateKey) -> None:
+        self.key_id = key_id
+        self._private_key = private_key
+
+    @classmethod
+    def generate(cls) -> "Signer":
+        """With a new key."""
+        return cls(new_id(), Ed25519PrivateKey.generate())
+
+    @classmethod
+    def from_pem(cls, key_id: str, pem: str) -> "Signer":
+        """With the key that was kept."""
+        private_key = load_pem_private_key(pem.encode(), password=None)
+        if not isinstance(private_key, Ed25519PrivateKey):
+            raise TypeError(f"signing key {key_id} is not an Ed25519 key")
+        return cls(key_id, private_key)
+
+    def to_pem(self) -> str:
+        """The private key, to be kept."""
+        return self._private_key.private_bytes(
+            Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
+        ).decode()
+
+    @property
+    def public_key(self) -> str:
+        """Its 32 public bytes, base64url."""
+        raw = self._private_key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+        return base64url_encode(raw).decode()
+
+    def access_token(self, customer: Customer) -> str:
+        """Says for a quarter of an hour who the bearer is."""
+        issued_at = now()
+        claims = {
+            "iss": ISSUER,
+            "sub": customer.user_id,
+            "role": customer.role,
+            "iat": issued_at,
+            "exp": issued_at + timedelta(seconds=ACCESS_SECONDS),
+            "jti": new_id(),
+        }
+        return jwt.encode(
+            claims, self._private_key, algorithm=ALGORITHM, headers={"kid": self.key_id}
+        )
+
+
+def new_refresh_token(user_id: str, family_id: str) -> tuple[str, RefreshToken]:
+    """A token for the customer, and what to keep of it."""
+    token = secrets.token_urlsafe(32)
+    return token, RefreshToken(
+        digest=digest(token),
+        family_id=family_id,
+        user_id=user_id,
+        expires_at=now() + timedelta(days=REFRESH_DAYS),
+    )
