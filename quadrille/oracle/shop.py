@@ -95,15 +95,16 @@ class Shop:
     def heard(self, ledger: Ledger) -> Iterator[Recorded]:
         """What this service has heard and not given up, in the order of hearing."""
         given_up = {letter.event_id for letter in ledger.dead_letters}
+        for recorded in self.said.values():
+            if self._is_forgotten(ledger, recorded) and recorded.event_id not in given_up:
+                yield recorded
         for event_id in ledger.inbox:
             if event_id in self.said and event_id not in given_up:
                 yield self.said[event_id]
 
     def has_heard(self, ledger: Ledger, recorded: Recorded) -> bool:
-        """Whether its inbox says so, or the event is so old that it may have been forgotten there."""
-        if recorded.event_id in ledger.inbox:
-            return True
-        return bool(self._forgotten_before and recorded.recorded_at < self._forgotten_before)
+        """Whether its inbox says so, or has said so long ago."""
+        return recorded.event_id in ledger.inbox or self._is_forgotten(ledger, recorded)
 
     def unheard(self, ledger: Ledger) -> Iterator[Recorded]:
         """What others have said to this service, and it has not heard."""
@@ -145,6 +146,15 @@ class Shop:
                     error = f", last error: {task.last_error}" if task.last_error else ""
                     what = f"its {task.kind} is {late:.0f} s overdue{error}"
                     yield Notice(ledger.name, task.key, what)
+
+    def _is_forgotten(self, ledger: Ledger, recorded: Recorded) -> bool:
+        """Whether it is something to hear, and too old to be in the inbox still."""
+        return bool(
+            self._forgotten_before
+            and recorded.recorded_at < self._forgotten_before
+            and isinstance(recorded.event, ledger.service.hears)
+            and recorded.event_id not in ledger.inbox
+        )
 
 
 def read_shop(data_dir: Path, inbox_days: int = 0) -> Shop:

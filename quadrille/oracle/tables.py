@@ -27,7 +27,10 @@ def rows(shop: Shop) -> Iterator[Evidence]:
 
 def history(shop: Shop, ledger: Ledger) -> Iterator[Recorded]:
     """What the service said and heard, as it came."""
-    heard = ((ledger.inbox[event.event_id], 0, event) for event in shop.heard(ledger))
+    heard = (
+        (ledger.inbox.get(event.event_id, event.recorded_at), 0, event)
+        for event in shop.heard(ledger)
+    )
     own = ((event.recorded_at, 1, event) for event in ledger.events)
     for _, _, event in merge(heard, own, key=itemgetter(0, 1)):
         yield event
