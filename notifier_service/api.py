@@ -7,7 +7,7 @@ from typing import Annotated
 
 import msgspec
 from litestar import Router, get
-from litestar.params import Parameter
+from litestar.params import FromPath, QueryParameter
 
 from notifier_service import store
 from notifier_service.domain import Notification, Status
@@ -15,8 +15,9 @@ from shared.problem import responses
 from shared.refused import Refused
 from shared.service import Service
 
-PageSize = Annotated[int, Parameter(ge=1, le=200)]
-Cursor = Annotated[int, Parameter(ge=1, le=2**63 - 1)]
+PageSize = Annotated[int, QueryParameter(ge=1, le=200)]
+Cursor = Annotated[int | None, QueryParameter(ge=1, le=2**63 - 1)]
+OrderId = Annotated[str | None, QueryParameter(name="orderId")]
 
 
 class NotificationView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -49,8 +50,8 @@ def router(service: Service) -> Router:
 
     @get("/", responses=responses(400))
     async def list_notifications(
-        order_id: Annotated[str | None, Parameter(query="orderId")] = None,
-        cursor: Cursor | None = None,
+        order_id: OrderId = None,
+        cursor: Cursor = None,
         limit: PageSize = 50,
     ) -> NotificationPage:
         """What was sent, failed or skipped, for one order or for all, newest first."""
@@ -62,7 +63,7 @@ def router(service: Service) -> Router:
         return NotificationPage(items=[view(entry) for entry in page], next_cursor=more)
 
     @get("/{notification_id:str}", responses=responses(404))
-    async def show_notification(notification_id: str) -> NotificationView:
+    async def show_notification(notification_id: FromPath[str]) -> NotificationView:
         """One notification."""
         found = await service.reads.run(
             partial(store.load_notifications, notification_ids=[notification_id])

@@ -60,10 +60,10 @@ class Composer:
         _set(message, "Subject", subject)
         _set(message, "Message-ID", f"<{mail.notification_id}@{self._sender.domain}>")
         _set(message, "Date", format_datetime(clock.now()))
-        _set(message, "Content-Language", locale)
         _set(message, "Auto-Submitted", "auto-generated")
         message.set_content(BLANK_LINES.sub("\n\n", text).strip("\n") + "\n")
         message.add_alternative(html, subtype="html")
+        _set(message, "Content-Language", locale)
         return message
 
     def _render(self, template: str, known: dict[str, object]) -> str:

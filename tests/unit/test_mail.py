@@ -1,0 +1,276 @@
+from email import message_from_bytes
+from email.message import EmailMessage
+from email.policy import default
+from itertools import product
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from notifier_service.delivery import SmtpServer, read_sender, read_url
+from notifier_service.domain import KnownOrder, Mail, Template, masked
+from notifier_service.mail import LOCALES, Composer, Unsendable, recipient
+from shared.config import SettingsError
+from shared.contracts import FailedItem, OrderItem
+
+COMPOSER = Composer(read_sender("Quadrille <shop@quadrille.example>"), "en")
+ORDER = KnownOrder(
+    order_id="0199a1b2-7c3d-7aaa-8bbb-0123456789ab",
+    email="jane@example.com",
+    locale="en",
+    items=(
+        OrderItem(product_id="prod001", name="Super Keyboard", quantity=2, price=5000),
+        OrderItem(product_id="prod002", quantity=1, price=3000),
+    ),
+    total_amount=13_000,
+    currency="JPY",
+    shipping_address={"name": "山田 花子", "city": "Tokyo"},
+)
+MAIL = Mail(
+    notification_id="2f0c0e4e-6a0b-5a51-b8a5-90f5c39d0f2a",
+    event_id="e1",
+    order_id=ORDER.order_id,
+    template=Template.CONFIRMATION,
+)
+DELIVERED = replace(MAIL, template=Template.DELIVERED, tracking_number="SIM-0123456789")
+NO_STOCK = replace(
+    MAIL,
+    template=Template.CANCELLED,
+    reason="NO_STOCK",
+    failed_items=(FailedItem(product_id="prod001", requested_quantity=20, available_quantity=10),),
+)
+
+
+def text_of(message: EmailMessage) -> str:
+    part = message.get_body(("plain",))
+    assert part
+    return part.get_content()
+
+
+def html_of(message: EmailMessage) -> str:
+    part = message.get_body(("html",))
+    assert part
+    return part.get_content()
+
+
+def composed(mail: Mail = MAIL, **changes) -> EmailMessage:
+    return COMPOSER.compose(mail, replace(ORDER, **changes))
+
+
+def received(message: EmailMessage) -> EmailMessage:
+    """The message as whoever gets it reads it."""
+    return message_from_bytes(message.as_bytes(), policy=default)
+
+
+@pytest.mark.parametrize(("locale", "template"), list(product(LOCALES, Template)))
+def test_every_mail_exists_in_every_language(locale, template):
+    message = received(composed(replace(DELIVERED, template=template), locale=locale))
+    for part in (text_of(message), html_of(message)):
+        assert "Super Keyboard" in part
+        assert "prod002" in part
+        assert "¥13,000" in part
+        assert ORDER.order_id in part
+    assert message["Content-Language"] == locale
+    assert f'<html lang="{locale}">' in html_of(message)
+    assert "456789AB" in message["Subject"]
+
+
+def test_the_language_is_the_orders():
+    assert "ご注文 456789AB を承りました" in composed(locale="ja")["Subject"]
+    assert "We have your order" in composed(locale="en")["Subject"]
+
+
+@pytest.mark.parametrize("locale", [None, "fr", "../en"])
+def test_an_order_without_a_language_we_speak_gets_the_default(locale):
+    in_japanese = Composer(read_sender("shop@quadrille.example"), "ja")
+    assert in_japanese.compose(MAIL, replace(ORDER, locale=locale))["Content-Language"] == "ja"
+
+
+@pytest.mark.parametrize("locale", LOCALES)
+def test_a_delivered_order_shows_its_tracking_number(locale):
+    message = composed(DELIVERED, locale=locale)
+    assert "SIM-0123456789" in text_of(message)
+    assert "SIM-0123456789" in html_of(message)
+
+
+def test_an_order_out_of_stock_says_of_what_there_was_too_little():
+    assert "Super Keyboard: 20 ordered, 10 available" in text_of(composed(NO_STOCK))
+    assert "Super Keyboard: 20 ordered, 10 available" in html_of(composed(NO_STOCK))
+    assert "在庫 10 点" in text_of(composed(NO_STOCK, locale="ja"))
+
+
+@pytest.mark.parametrize("reason", ["NO_STOCK", "CUSTOMER", "EXPIRED"])
+def test_a_cancelled_order_says_that_nothing_was_charged_or_kept(reason):
+    mail = replace(NO_STOCK, reason=reason, failed_items=())
+    for part in (text_of, html_of):
+        assert "Nothing was charged, and nothing is kept" in part(composed(mail))
+        assert "請求されておらず" in part(composed(mail, locale="ja"))
+
+
+def test_the_reasons_of_a_cancellation_are_told_apart():
+    texts = {
+        text_of(composed(replace(NO_STOCK, reason=reason)))
+        for reason in ("NO_STOCK", "CUSTOMER", "EXPIRED")
+    }
+    assert len(texts) == 3
+
+
+def test_a_failed_order_says_that_nothing_was_charged_or_kept():
+    failed = replace(MAIL, template=Template.FAILED)
+    assert "Nothing was charged, and nothing is kept" in text_of(composed(failed))
+    assert "Nothing was charged, and nothing is kept" in html_of(composed(failed))
+
+
+@pytest.mark.parametrize("template", Template)
+@pytest.mark.parametrize("locale", LOCALES)
+def test_every_value_is_escaped_in_html(locale, template):
+    evil = "<script>alert('&')</script>"
+    mail = replace(NO_STOCK, template=template, tracking_number=evil)
+    items = (OrderItem(product_id="prod001", name=evil, quantity=1, price=1),)
+    html = html_of(composed(mail, locale=locale, items=items, shipping_address={"a": evil}))
+    assert "<script" not in html
+    assert "&lt;script&gt;alert(&#39;&amp;&#39;)&lt;/script&gt;" in html
+
+
+def test_a_shops_name_is_escaped_too():
+    composer = Composer(read_sender('"A & <b>" <shop@example.com>'), "en")
+    assert "A &amp; &lt;b&gt;" in html_of(composer.compose(MAIL, ORDER))
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1))
+def test_no_product_name_or_address_breaks_out_of_its_line(value):
+    items = (OrderItem(product_id="prod001", name=value, quantity=1, price=1),)
+    message = received(composed(items=items, shipping_address={"line": value}))
+    assert message["To"] == "jane@example.com"
+    assert [part.get_content_type() for part in message.walk()] == [
+        "multipart/alternative",
+        "text/plain",
+        "text/html",
+    ]
+    plain = text_of(composed(items=items, shipping_address={"line": "x"}))
+    assert len(plain.splitlines()) == len(text_of(composed(items=ORDER.items[:1])).splitlines()) - 1
+
+
+def test_the_message_id_is_the_mails_and_the_same_at_every_try():
+    assert composed()["Message-ID"] == f"<{MAIL.notification_id}@quadrille.example>"
+    assert composed()["Message-ID"] == composed()["Message-ID"]
+    assert b"Message-ID: <2f0c0e4e" in composed().as_bytes()
+
+
+@pytest.mark.parametrize(
+    "email",
+    [
+        "jane@example.com\r\nBcc: all@example.com",
+        "jane@example.com\nSubject: x",
+        "jane,all@example.com",
+        "<jane@example.com>, all@example.com",
+        "Jane <jane@example.com>",
+        "jane(all)@example.com",
+        "jane\x00@example.com",
+        "jane@exam ple.com",
+        "jane@ex..com",
+        "@example.com",
+        "jane@",
+        "jane",
+        "",
+        f"jane@{'a.' * 150}com",
+    ],
+)
+def test_what_is_not_one_plain_address_gets_no_mail(email):
+    with pytest.raises(Unsendable):
+        composed(email=email)
+
+
+def test_a_notification_id_can_not_add_a_header():
+    with pytest.raises(Unsendable, match="Message-ID"):
+        composed(replace(MAIL, notification_id="x@y>\r\nBcc: all@example.com"))
+
+
+@given(st.text())
+def test_any_address_is_either_refused_or_stays_one_address(email):
+    try:
+        address = recipient(email)
+    except Unsendable:
+        return
+    assert composed(email=email)["To"].addresses == (address,)
+    assert address.addr_spec.isascii()
+
+
+def test_a_domain_in_any_script_is_written_in_ascii():
+    assert recipient("jane@日本.jp").addr_spec == "jane@xn--wgv71a.jp"
+
+
+@pytest.mark.parametrize(
+    ("email", "shown"),
+    [("jane@example.com", "j***@example.com"), ("j@example.com", "j***@example.com")],
+)
+def test_a_masked_address_shows_the_first_letter_and_the_domain(email, shown):
+    assert masked(email) == shown
+
+
+@pytest.mark.parametrize(
+    ("url", "server"),
+    [
+        ("null:", None),
+        ("smtp://mail", SmtpServer(host="mail", port=25)),
+        ("smtp://mail:1025/", SmtpServer(host="mail", port=1025)),
+        ("smtps://mail", SmtpServer(host="mail", port=465, is_tls=True)),
+        (
+            "smtp://jane%40x:p%3Aw%2F@mail:587",
+            SmtpServer(host="mail", port=587, username="jane@x", password="p:w/"),
+        ),
+        ("smtp://[::1]:25", SmtpServer(host="::1", port=25)),
+    ],
+)
+def test_a_mail_server_is_named_by_a_url(url, server):
+    assert read_url(url) == server
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "mail",
+        "http://mail",
+        "smtp:",
+        "smtp://",
+        "smtp://mail:x",
+        "smtp://mail:99999",
+        "smtp://mail/path",
+        "smtp://mail?tls=no",
+        "smtp://[::1",
+    ],
+)
+def test_a_url_that_names_no_mail_server_is_refused_in_plain_words(url):
+    with pytest.raises(SettingsError, match=r"^QUADRILLE_SMTP_URL: "):
+        read_url(url)
+
+
+def test_a_refused_url_keeps_its_password_to_itself():
+    with pytest.raises(SettingsError) as refused:
+        read_url("smpt://jane:secret@mail")
+    assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("sender", ["", "shop", "a@x, b@x", "Shop <>", "Shop\n <a@x>", "@x"])
+def test_a_sender_that_is_no_address_is_refused_in_plain_words(sender):
+    with pytest.raises(SettingsError, match=r"^QUADRILLE_MAIL_FROM: expected one address"):
+        read_sender(sender)
+
+
+@pytest.mark.parametrize(
+    ("url", "must"),
+    [
+        ("smtp://jane:pw@mail.example.com", True),
+        ("smtp://jane:pw@192.0.2.1", True),
+        ("smtp://mail.example.com", False),
+        ("smtps://jane:pw@mail.example.com", False),
+        ("smtp://jane:pw@127.0.0.1", False),
+        ("smtp://jane:pw@localhost", False),
+    ],
+)
+def test_a_password_goes_to_another_machine_only_under_tls(url, must):
+    server = read_url(url)
+    assert server
+    assert server.must_upgrade is must
