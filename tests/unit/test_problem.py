@@ -1,9 +1,32 @@
+from typing import Annotated, Literal
+
 import msgspec
 import pytest
 
-from inventory_service.api import NewProduct, StockChange
-from order_service.api import NewOrder
+from shared.contracts import Id, Money, Quantity
 from shared.problem import field_error
+
+
+class Item(msgspec.Struct, rename="camel", forbid_unknown_fields=True, kw_only=True):
+    product_id: Id
+    quantity: Quantity
+
+
+class NewOrder(msgspec.Struct, rename="camel", forbid_unknown_fields=True, kw_only=True):
+    user_id: Id = "guest"
+    locale: Literal["en", "ja"] | None = None
+    items: Annotated[tuple[Item, ...], msgspec.Meta(min_length=1)]
+    shipping_address: dict[str, str] | None = None
+
+
+class NewProduct(msgspec.Struct, rename="camel", forbid_unknown_fields=True, kw_only=True):
+    name: str
+    price: Money
+
+
+class StockChange(msgspec.Struct, rename="camel", forbid_unknown_fields=True, kw_only=True):
+    quantity: Annotated[int, msgspec.Meta(le=1_000_000)]
+
 
 LINE = '{"productId":"p1","quantity":1}'
 
