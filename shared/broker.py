@@ -19,6 +19,7 @@ from nats.js import JetStreamContext, api
 from shared.config import Settings
 from shared.contracts.recorded import CONTENT_TYPE, Recorded, encode
 from shared.contracts.subjects import EVERYTHING, STREAM
+from shared.pull import Pull
 
 DUPLICATE_WINDOW_SECONDS = 120
 ACK_WAIT_SECONDS = 30
@@ -102,9 +103,7 @@ class Broker:
                 present.evolve(max_age=config.max_age, max_bytes=config.max_bytes)
             )
 
-    async def bind(
-        self, durable: str, subjects: Sequence[str], database_id: str
-    ) -> JetStreamContext.PullSubscription:
+    async def bind(self, durable: str, subjects: Sequence[str], database_id: str) -> Pull:
         """The service's durable consumer, created if missing, from its last acknowledged event on.
 
         A consumer made for another database (this one was deleted) is made anew: from the beginning.
@@ -130,7 +129,9 @@ class Broker:
         if present and present.num_ack_pending and present.ack_floor:
             # Do not wait for the acknowledgement time of what a dead predecessor was given.
             await stream.reset_consumer(STREAM, durable, seq=present.ack_floor.stream_seq + 1)
-        return await stream.pull_subscribe_bind(consumer=durable, stream=STREAM)
+        pull = Pull(self._client, STREAM, durable)
+        await pull.open()
+        return pull
 
     async def publish(self, events: Sequence[Recorded]) -> dict[int, int]:
         """Send the events in order; returns position → stream sequence of those acknowledged in time.

@@ -4,19 +4,17 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 
-import nats.errors
 import structlog
 from nats.aio.msg import Msg
-from nats.js import JetStreamContext
 
 from shared.batch import Message
 from shared.broker import TROUBLE, Broker
 from shared.contracts.recorded import Undecodable, decode
 from shared.crash import crash_point
 from shared.dead_letter import Unreadable
+from shared.pull import Pull
 from shared.writer import INFRASTRUCTURE, StorageUnavailable
 
-MOST_AT_ONCE = 256
 FETCH_SECONDS = 5
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 5.0
@@ -55,29 +53,24 @@ class Consumer:
             self._broker.reconnected.clear()
             try:
                 await self._broker.ensure_stream()
-                subscription = await self._broker.bind(
-                    self._durable, self._subjects, self._database_id
-                )
+                pull = await self._broker.bind(self._durable, self._subjects, self._database_id)
                 self.waiting_for = None
-                await self._consume(subscription)
+                await self._consume(pull)
             except TROUBLE as error:
                 self.waiting_for = f"the broker: {str(error) or type(error).__name__}"
                 log.warning("consumer.waits", reason=self.waiting_for)
                 await self._back_off()
 
-    async def _consume(self, subscription: JetStreamContext.PullSubscription) -> None:
+    async def _consume(self, pull: Pull) -> None:
         """Fetch and handle until the connection is a new one; raises what the broker raises."""
         try:
             while not self._broker.reconnected.is_set():
-                try:
-                    messages = await subscription.fetch(MOST_AT_ONCE, timeout=FETCH_SECONDS)
-                except nats.errors.TimeoutError:  # nothing new, which is no trouble
-                    continue
-                await self._handle(messages)
-                self._pause = FIRST_PAUSE_SECONDS
+                if messages := await pull.fetch(FETCH_SECONDS):
+                    await self._handle(messages)
+                    self._pause = FIRST_PAUSE_SECONDS
         finally:
             with contextlib.suppress(*TROUBLE):
-                await subscription.unsubscribe()
+                await pull.close()
 
     async def _handle(self, messages: list[Msg]) -> None:
         read = [_read(message) for message in messages]

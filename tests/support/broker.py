@@ -28,6 +28,12 @@ class NatsServer:
         return f"nats://127.0.0.1:{self.port}"
 
     @property
+    def pid(self) -> int:
+        """Of the process that runs at present."""
+        assert self._process, "it does not run"
+        return self._process.pid
+
+    @property
     def log(self) -> str:
         """What the server has said."""
         return self._log_file.read_text()

@@ -1,0 +1,90 @@
+"""A pull on a real nats-server: nothing is lost, nothing comes twice, and what the server refuses is heard."""
+
+from collections.abc import AsyncIterator
+
+import nats
+import nats.js.errors
+import pytest
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.js import api
+
+from shared.pull import MOST_AT_ONCE, Pull
+from tests.support.broker import NatsServer
+
+STREAM = "SHOP"
+DURABLE = "listener"
+
+
+@pytest.fixture
+async def client(broker: NatsServer) -> AsyncIterator[Client]:
+    client = await nats.connect(broker.url)
+    stream = client.jetstream()
+    await stream.add_stream(name=STREAM, subjects=["shop.>"])
+    await stream.add_consumer(STREAM, api.ConsumerConfig(durable_name=DURABLE))
+    yield client
+    await client.close()
+
+
+@pytest.fixture
+async def pull(client: Client) -> Pull:
+    pull = Pull(client, STREAM, DURABLE)
+    await pull.open()
+    return pull
+
+
+async def publish(client: Client, numbers: range) -> None:
+    for number in numbers:
+        await client.jetstream().publish("shop.number", str(number).encode())
+
+
+async def fetch(pull: Pull, count: int) -> list[int]:
+    messages: list[Msg] = []
+    while len(messages) < count:
+        messages += await pull.fetch(5)
+    for message in messages:
+        await message.ack()
+    return [int(message.data) for message in messages]
+
+
+async def test_more_than_one_request_brings_arrives_in_order(client: Client, pull: Pull) -> None:
+    count = 2 * MOST_AT_ONCE + 1
+    await publish(client, range(count))
+    assert await fetch(pull, count) == list(range(count))
+
+
+async def test_what_comes_later_is_heard_by_the_request_that_is_open(
+    client: Client, pull: Pull
+) -> None:
+    assert await pull.fetch(0.05) == []
+    await publish(client, range(3))
+    assert await fetch(pull, 3) == [0, 1, 2]
+
+
+async def test_what_a_closed_pull_was_given_comes_again(client: Client, pull: Pull) -> None:
+    await publish(client, range(2))
+    await pull.fetch(5)
+    await pull.close()
+    await client.jetstream().reset_consumer(STREAM, DURABLE, seq=1)
+    another = Pull(client, STREAM, DURABLE)
+    await another.open()
+    assert await fetch(another, 2) == [0, 1]
+
+
+async def test_a_missing_consumer_is_an_error_at_once(client: Client) -> None:
+    pull = Pull(client, STREAM, "nobody")
+    await pull.open()
+    with pytest.raises(nats.js.errors.APIError):
+        await pull.fetch(5)
+
+
+async def test_a_consumer_deleted_while_we_wait_is_an_error(client: Client, pull: Pull) -> None:
+    assert await pull.fetch(0.05) == []
+    await client.jetstream().delete_consumer(STREAM, DURABLE)
+    with pytest.raises(nats.js.errors.APIError):
+        await pull.fetch(5)
+
+
+async def test_a_header_of_a_publisher_is_no_word_of_the_server(client: Client, pull: Pull) -> None:
+    await client.jetstream().publish("shop.number", b"7", headers={"Status": "503"})
+    assert await fetch(pull, 1) == [7]
