@@ -37,6 +37,7 @@ from shared.database import database_url, open_for_reading, read_rows
 from tests.support.chassis import publishing
 from tests.support.eventually import eventually
 from tests.support.history import recorded
+from tests.support.ports import free_port
 
 ORDER = KnownOrder(
     order_id="o1",
@@ -283,7 +284,7 @@ async def test_events_out_of_order_are_all_mailed(notifier: Notifier, server: Ma
 async def test_mails_wait_for_a_server_that_is_away_and_hold_up_nothing(
     shop_settings: Settings, server: MailServer
 ):
-    away = replace(shop_settings, smtp_url="smtp://127.0.0.1:9")
+    away = replace(shop_settings, smtp_url=f"smtp://127.0.0.1:{free_port()}")
     async with notifying(away) as notifier:
         await notifier.hears(created("o1"), created("o2", email=None))
         await eventually(lambda: _equal(notifier.outcomes("o2"), {"confirmation": "SKIPPED"}))
