@@ -45,7 +45,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """`smtp://[user:password@]host[:port]`, or `null:` to record mails without sending."""
     mail_from: str = "Quadrille <shop@quadrille.example>"
 
-    carrier: Literal["simulated"] = "simulated"
+    carrier: Literal["simulated", "http"] = "simulated"
+    carrier_url: str | None = None
+    """Where an `http` carrier takes bookings."""
+    carrier_secret: str | None = None
+    """Signs an `http` carrier's callbacks, HMAC-SHA256."""
     carrier_success_rate: Share = 0.9
     carrier_min_seconds: Seconds = 3
     carrier_max_seconds: Seconds = 7
@@ -97,6 +101,11 @@ def load(environment: Mapping[str, str] | None = None) -> Settings:
         message = f"{PREFIX}CARRIER_MIN_SECONDS is greater than {PREFIX}CARRIER_MAX_SECONDS"
         raise SettingsError(message)
     return settings
+
+
+def inherited() -> dict[str, str]:
+    """A copy of this process's environment, to be changed for a child."""
+    return dict(os.environ)  # noqa: TID251 - the one reader
 
 
 def _unknown(name: str) -> str:

@@ -52,7 +52,7 @@ class Job(NamedTuple):
 
     kind: str
     run: Callable[[Task], Awaitable[Any]]
-    """Does the work under the task's key as idempotency key; returns the command that reports it."""
+    """Does the work under the task's key as idempotency key; returns the command that reports it, if any."""
     give_up: Callable[[Task, str], Any] | None = None
     """The command that reports the last failure."""
     retry: Retry = Retry(attempts=8)
@@ -119,7 +119,7 @@ class Jobs:
 
     async def _perform(self, due: Task) -> None:
         try:
-            await self._finish(due, await self._attempt(due))
+            await self._attempt(due)
         except StorageUnavailable:
             await asyncio.sleep(PAUSE_SECONDS)  # the row is still there, and due
         except Exception:
@@ -130,24 +130,31 @@ class Jobs:
             self._wake_at = None
             self._news.set()
 
-    async def _attempt(self, due: Task) -> Any:  # noqa: ANN401 - any command of the service
-        """The command that reports the outcome; None when it is to be tried again."""
+    async def _attempt(self, due: Task) -> None:
         job = self._jobs[due.kind]
         try:
-            return await job.run(due)
+            command = await job.run(due)
         except Exception as error:  # noqa: BLE001 - whatever the outside world raises
-            reason = f"{type(error).__name__}: {error}"
+            await self._fail(due, job, f"{type(error).__name__}: {error}")
+        else:
+            await self._finish(due, command)
+
+    async def _fail(self, due: Task, job: Job, reason: str) -> None:
+        """Give the task up, or move it to a later time."""
         now = clock.now()
         if job.give_up and job.retry.is_used_up(due, now):
             log.warning("task.given_up", kind=due.kind, key=due.key, reason=reason)
-            return job.give_up(due, reason)
+            await self._finish(due, job.give_up(due, reason))
+            return
         until = now + timedelta(seconds=job.retry.pause_seconds(due.attempts))
         log.warning("task.postponed", kind=due.kind, key=due.key, until=str(until), reason=reason)
         await self._writer.aside(
             partial(task.postpone, task_id=due.task_id, until=until, error=reason)
         )
-        return None
 
     async def _finish(self, due: Task, command: object) -> None:
-        if command is not None:
+        """Record the outcome and drop the task, in one transaction."""
+        if command is None:
+            await self._writer.aside(partial(task.finish, task_ids=[due.task_id]))
+        else:
             await self._writer.execute(Wish(command, finishes=due))

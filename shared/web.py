@@ -38,14 +38,7 @@ class Body(AbstractDTO[T]):
 
     def decode_bytes(self, value: bytes) -> T:
         """The body as the route's struct."""
-        try:
-            return msgspec.json.decode(value, type=self.model_type)
-        except msgspec.ValidationError as error:
-            raise BadRequest(field_error(error)) from error
-        except msgspec.DecodeError as error:
-            raise BadRequest(FieldError(field="body", message=f"not JSON: {error}")) from error
-        except UnicodeDecodeError as error:
-            raise BadRequest(FieldError(field="body", message="not UTF-8")) from error
+        return read_body(value, self.model_type)
 
     @classmethod
     def create_for_field_definition(cls, *_: object, **__: object) -> None:
@@ -74,6 +67,18 @@ class Body(AbstractDTO[T]):
     def detect_nested_field(cls, field_definition: FieldDefinition) -> bool:  # noqa: ARG003
         """Nested structs are msgspec's business too."""
         return False
+
+
+def read_body(body: bytes, wanted: type[T]) -> T:
+    """The JSON in `body` as `wanted`. Raises BadRequest naming the field."""
+    try:
+        return msgspec.json.decode(body, type=wanted)
+    except msgspec.ValidationError as error:
+        raise BadRequest(field_error(error)) from error
+    except msgspec.DecodeError as error:
+        raise BadRequest(FieldError(field="body", message=f"not JSON: {error}")) from error
+    except UnicodeDecodeError as error:
+        raise BadRequest(FieldError(field="body", message="not UTF-8")) from error
 
 
 class Ready(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

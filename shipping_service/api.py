@@ -1,18 +1,27 @@
-"""Shipments over HTTP."""
+"""Shipments and their carriers over HTTP."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import partial
+from typing import Annotated, Any, Literal
 
 import msgspec
-from litestar import Router, get
+from litestar import Request, Response, Router, get, post, put
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import Parameter
+from msgspec import Meta
 
-from shared.contracts import Line
-from shared.problem import responses
+from shared.auth import admin_only
+from shared.contracts import Id, Line
+from shared.idempotency import Reply
+from shared.problem import BadRequest, FieldError, responses
 from shared.refused import Refused
 from shared.service import Service
+from shared.web import Body, read_body, reply
 from shipping_service import store
-from shipping_service.domain import Status
+from shipping_service.carriers import Carrier
+from shipping_service.carriers.simulated import SimulatedCarrier, Simulation
+from shipping_service.domain import CompleteShipment, Dock, FailShipment, Shipment, Status
 
 
 class ShipmentView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -23,16 +32,33 @@ class ShipmentView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     status: Status
     items: Sequence[Line]
     shipping_address: dict[str, str] | None
+    reference: str | None
     tracking_number: str | None
     reason: str | None
     created_at: datetime
     updated_at: datetime
 
 
-def router(service: Service) -> Router:
-    """The routes of this API."""
+class CarrierReport(
+    msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True
+):
+    """How a booking ended, in the carrier's word."""
 
-    @get("/{order_id:str}", responses=responses(404))
+    shipment_id: Id
+    status: Literal["delivered", "failed"]
+    tracking_number: Annotated[str, Meta(min_length=1, max_length=100)] | None = None
+    reason: Annotated[str, Meta(max_length=500)] | None = None
+
+
+def view(shipment: Shipment) -> ShipmentView:
+    """What is shown of a shipment."""
+    return msgspec.convert(shipment, ShipmentView, from_attributes=True)
+
+
+def shipments_router(service: Service) -> Router:
+    """What becomes of each order's goods."""
+
+    @get("/{order_id:str}", guards=[admin_only], responses=responses(401, 403, 404))
     async def show_shipment(order_id: str) -> ShipmentView:
         """The shipment of an order."""
         found = await service.reads.run(partial(store.load_shipments, order_ids=[order_id]))
@@ -40,6 +66,81 @@ def router(service: Service) -> Router:
             raise Refused(
                 "unknown-shipment", f"there is no shipment of order {order_id}", status=404
             )
-        return msgspec.convert(found[order_id], ShipmentView, from_attributes=True)
+        return view(found[order_id])
 
     return Router("/shipments", route_handlers=[show_shipment], tags=["shipments"])
+
+
+def carriers_router(service: Service, carrier: Carrier) -> Router:
+    """What carriers tell us, and how the simulated one behaves."""
+
+    def simulated() -> SimulatedCarrier:
+        if not isinstance(carrier, SimulatedCarrier):
+            raise Refused("unknown-carrier", f"the carrier is {carrier.name}", status=404)
+        return carrier
+
+    @post(
+        "/{name:str}/callbacks",
+        status_code=200,
+        responses={200: ResponseSpec(ShipmentView), **responses(400, 401, 404, 413, 503)},
+    )
+    async def take_report(
+        request: Request[Any, Any, Any],
+        name: str,
+        signature: Annotated[str, Parameter(header="X-Signature")] = "",
+    ) -> Response[bytes]:
+        """The carrier calls back; `X-Signature: sha256=<HMAC-SHA256 of the body, in hex>`."""
+        if name != carrier.name:
+            raise Refused("unknown-carrier", f"there is no carrier {name}", status=404)
+        body = await request.body()
+        if not carrier.has_signed(body, signature):
+            raise Refused("bad-signature", "X-Signature is not the carrier's", status=401)
+        report = read_body(body, CarrierReport)
+        shipment = await service.reads.run(
+            partial(store.find_by_shipment, shipment_id=report.shipment_id)
+        )
+        if shipment is None:
+            raise Refused(
+                "unknown-shipment", f"there is no shipment {report.shipment_id}", status=404
+            )
+        order_id = shipment.order_id
+        command = _settlement(order_id, report)
+        return await service.commands.carry_out(request, command, _shown(order_id))
+
+    @get("/simulated", guards=[admin_only], responses=responses(401, 403, 404))
+    async def show_simulation() -> Simulation:
+        """How the simulated carrier behaves."""
+        return simulated().simulation
+
+    @put(
+        "/simulated",
+        dto=Body[Simulation],
+        guards=[admin_only],
+        responses=responses(400, 401, 403, 404, 413),
+    )
+    async def change_simulation(data: Simulation) -> Simulation:
+        """Let it behave otherwise from the next shipment on, until the service is restarted."""
+        if data.min_delay_seconds > data.max_delay_seconds:
+            raise BadRequest(
+                FieldError(field="minDelaySeconds", message="greater than maxDelaySeconds")
+            )
+        simulated().simulation = data
+        return data
+
+    return Router(
+        "/carriers",
+        route_handlers=[take_report, show_simulation, change_simulation],
+        tags=["carriers"],
+    )
+
+
+def _settlement(order_id: str, report: CarrierReport) -> CompleteShipment | FailShipment:
+    if report.status == "failed":
+        return FailShipment(order_id=order_id, reason=report.reason or "CARRIER_FAILED")
+    if report.tracking_number is None:
+        raise BadRequest(FieldError(field="trackingNumber", message="required when delivered"))
+    return CompleteShipment(order_id=order_id, tracking_number=report.tracking_number)
+
+
+def _shown(order_id: str) -> Callable[[Dock], Reply]:
+    return lambda dock: reply(200, view(dock.shipments[order_id]))

@@ -6,15 +6,19 @@ from shared.config import Settings
 from shared.decider import Decider
 from shared.service import Service
 from shipping_service import api
-from shipping_service.carriers import SimulatedCarrier
+from shipping_service.carriers import Carrier
+from shipping_service.carriers.remote import RemoteCarrier
+from shipping_service.carriers.simulated import SimulatedCarrier
 from shipping_service.domain import decide, evolve
-from shipping_service.handlers import REACTIONS, booking_job, bookings
+from shipping_service.handlers import REACTIONS, bookings, carrier_jobs
 from shipping_service.store import TABLES, load, save
 
 
 def build(settings: Settings) -> Litestar:
-    """The application; nothing runs yet."""
-    carrier = SimulatedCarrier(settings)
+    """The application; nothing runs yet. Raises SettingsError for a carrier that can not be reached."""
+    carrier: Carrier = (
+        RemoteCarrier(settings) if settings.carrier == "http" else SimulatedCarrier(settings)
+    )
     decider = Decider(
         load=load,
         decide=decide,
@@ -23,6 +27,7 @@ def build(settings: Settings) -> Litestar:
         follow_up=bookings(carrier),
         reactions=REACTIONS,
     )
-    jobs = (booking_job(carrier, settings.carrier_attempts),)
+    jobs = carrier_jobs(carrier, settings.carrier_attempts)
     service = Service("shipping", settings, decider, TABLES, jobs)
-    return service.app("Quadrille: shipping", [api.router(service)])
+    routes = [api.shipments_router(service), api.carriers_router(service, carrier)]
+    return service.app("Quadrille: shipping", routes)

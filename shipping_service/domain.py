@@ -18,6 +18,7 @@ from shared.contracts import (
     ShipmentCancellationRefused,
     ShipmentCancelled,
     ShipmentCompleted,
+    ShipmentDispatched,
     ShipmentFailed,
     ShipmentInitiated,
     StockReserved,
@@ -29,6 +30,7 @@ class Status(StrEnum):
     """Where a shipment stands."""
 
     INITIATED = "INITIATED"
+    DISPATCHED = "DISPATCHED"
     COMPLETED = "COMPLETED"
     FAILED = "FAILED"
     CANCELLED = "CANCELLED"
@@ -42,6 +44,8 @@ class Shipment(Struct, frozen=True, kw_only=True):
     status: Status
     items: tuple[Line, ...] = ()
     shipping_address: dict[str, str] | None = None
+    reference: str | None = None
+    """The carrier's own name for it, once it is DISPATCHED."""
     tracking_number: str | None = None
     reason: str | None = None
     created_at: datetime
@@ -73,6 +77,14 @@ class StartShipment(Struct, frozen=True, kw_only=True):
     shipment_id: str
 
 
+class DispatchShipment(Struct, frozen=True, kw_only=True):
+    """A carrier has confirmed the booking."""
+
+    order_id: str
+    carrier: str
+    reference: str
+
+
 class CompleteShipment(Struct, frozen=True, kw_only=True):
     """The carrier has delivered."""
 
@@ -94,7 +106,7 @@ class CancelShipment(Struct, frozen=True, kw_only=True):
     reason: str
 
 
-Command = StartShipment | CompleteShipment | FailShipment | CancelShipment
+Command = StartShipment | DispatchShipment | CompleteShipment | FailShipment | CancelShipment
 
 
 def decide(dock: Dock, command: Command) -> list[Event]:
@@ -105,11 +117,11 @@ def decide(dock: Dock, command: Command) -> list[Event]:
             return [] if shipment else _start(dock, command)
         case CancelShipment():
             return [_answer(shipment, command)]
-        case CompleteShipment() | FailShipment():
+        case DispatchShipment() | CompleteShipment() | FailShipment():
             if shipment is None:
                 message = f"an outcome for order {command.order_id}, which was never shipped"
                 raise LookupError(message)
-            return _end(shipment, command)
+            return _move(shipment, command)
 
 
 def _start(dock: Dock, command: StartShipment) -> list[Event]:
@@ -127,7 +139,7 @@ def _start(dock: Dock, command: StartShipment) -> list[Event]:
 
 
 def _answer(shipment: Shipment | None, command: CancelShipment) -> Event:
-    """The referee's word: too late only when the shipment has ended otherwise."""
+    """The referee's word: too late once it is with the carrier, or has ended otherwise."""
     order_id = command.order_id
     if shipment is None:
         return ShipmentCancelled(order_id=order_id, reason=command.reason)
@@ -142,27 +154,47 @@ def _answer(shipment: Shipment | None, command: CancelShipment) -> Event:
     )
 
 
-def _end(shipment: Shipment, command: CompleteShipment | FailShipment) -> list[Event]:
-    if shipment.status is not Status.INITIATED or shipment.shipment_id is None:
+def _move(
+    shipment: Shipment, command: DispatchShipment | CompleteShipment | FailShipment
+) -> list[Event]:
+    """The table of a shipment's transitions; what is not listed changes nothing."""
+    order_id, shipment_id = shipment.order_id, shipment.shipment_id
+    if shipment_id is None:
         return []
-    match command:
-        case CompleteShipment(tracking_number=tracking_number):
+    match shipment.status, command:
+        case Status.INITIATED, DispatchShipment(carrier=carrier, reference=reference):
             return [
-                ShipmentCompleted(
-                    shipment_id=shipment.shipment_id,
-                    order_id=shipment.order_id,
-                    tracking_number=tracking_number,
+                ShipmentDispatched(
+                    shipment_id=shipment_id,
+                    order_id=order_id,
+                    carrier=carrier,
+                    reference=reference,
                 )
             ]
-        case FailShipment(reason=reason):
+        case Status.CANCELLED, DispatchShipment():
+            # The carrier took it after all: saying it again has the booking withdrawn.
+            return [
+                ShipmentCancelled(
+                    order_id=order_id, shipment_id=shipment_id, reason=shipment.reason or ""
+                )
+            ]
+        case ((Status.INITIATED | Status.DISPATCHED), CompleteShipment(tracking_number=number)):
+            return [
+                ShipmentCompleted(
+                    shipment_id=shipment_id, order_id=order_id, tracking_number=number
+                )
+            ]
+        case ((Status.INITIATED | Status.DISPATCHED), FailShipment(reason=reason)):
             return [
                 ShipmentFailed(
-                    shipment_id=shipment.shipment_id,
-                    order_id=shipment.order_id,
+                    shipment_id=shipment_id,
+                    order_id=order_id,
                     reason=reason,
                     items=shipment.items,
                 )
             ]
+        case _:
+            return []
 
 
 def evolve(dock: Dock, recorded: Recorded) -> Dock:
@@ -185,6 +217,14 @@ def evolve(dock: Dock, recorded: Recorded) -> Dock:
                 updated_at=at,
             )
             return _with_shipment(dock, begun)
+        case ShipmentDispatched(order_id=order_id, reference=reference):
+            dispatched = replace(
+                dock.shipments[order_id],
+                status=Status.DISPATCHED,
+                reference=reference,
+                updated_at=at,
+            )
+            return _with_shipment(dock, dispatched)
         case ShipmentCompleted(order_id=order_id, tracking_number=number):
             done = replace(
                 dock.shipments[order_id],

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Iterable
 
+import msgspec
+
 from shared.clock import new_id
 from shared.contracts import (
     OrderCancellationRequested,
@@ -14,16 +16,18 @@ from shared.contracts.recorded import Recorded
 from shared.decider import on
 from shared.jobs import Job, Retry
 from shared.task import Change, Drop, Schedule, Task
-from shipping_service.carriers import Carrier, Declined, Delivered
+from shipping_service.carriers import Accepted, Booking, Carrier, Declined, Delivered
 from shipping_service.domain import (
     CancelShipment,
     CompleteShipment,
+    DispatchShipment,
     Dock,
     FailShipment,
     StartShipment,
 )
 
 BOOKING = "booking"
+WITHDRAWAL = "withdrawal"
 
 
 def start_shipment(known: OrderCreated | StockReserved) -> StartShipment:
@@ -37,35 +41,65 @@ def cancel_shipment(requested: OrderCancellationRequested) -> CancelShipment:
 
 
 def bookings(carrier: Carrier) -> Callable[[Dock, Recorded], Iterable[Change]]:
-    """A shipment begun is booked when the carrier wants it; a cancelled one no more."""
+    """A shipment begun is booked when the carrier wants it; a cancelled one is withdrawn."""
 
     def follow_up(_dock: Dock, recorded: Recorded) -> Iterable[Change]:
         match recorded.event:
-            case ShipmentInitiated(order_id=order_id):
-                delay = carrier.delay_seconds(order_id)
-                return (Schedule(kind=BOOKING, key=order_id, delay_seconds=delay),)
-            case ShipmentCancelled(order_id=order_id):
-                return (Drop(kind=BOOKING, key=order_id),)
+            case ShipmentInitiated() as begun:
+                return (_booking(begun, carrier.delay_seconds(begun.order_id)),)
+            case ShipmentCancelled(order_id=order_id, shipment_id=str(shipment_id)):
+                # The booking may be on its way, or made and not yet recorded: withdraw it unseen.
+                return (
+                    Drop(kind=BOOKING, key=order_id),
+                    Schedule(kind=WITHDRAWAL, key=shipment_id),
+                )
             case _:
                 return ()
 
     return follow_up
 
 
-def booking_job(carrier: Carrier, attempts: int) -> Job:
-    """Ask the carrier until it answers; it answers never, the shipment fails."""
+def _booking(begun: ShipmentInitiated, delay_seconds: float) -> Schedule:
+    booking = Booking(
+        shipment_id=begun.shipment_id,
+        order_id=begun.order_id,
+        items=begun.items,
+        shipping_address=begun.shipping_address,
+    )
+    return Schedule(
+        kind=BOOKING,
+        key=begun.order_id,
+        delay_seconds=delay_seconds,
+        payload=msgspec.to_builtins(booking),
+    )
 
-    async def book(due: Task) -> CompleteShipment | FailShipment:
-        match await carrier.book(due.key, due.attempts):
+
+def carrier_jobs(carrier: Carrier, attempts: int) -> tuple[Job, ...]:
+    """Ask the carrier until it answers; if it never does, the shipment fails."""
+
+    async def book(due: Task) -> DispatchShipment | CompleteShipment | FailShipment:
+        order_id = due.key
+        booking = msgspec.convert(due.payload, Booking)
+        match await carrier.book(booking, due.attempts):
+            case Accepted(reference=reference):
+                return DispatchShipment(
+                    order_id=order_id, carrier=carrier.name, reference=reference
+                )
             case Delivered(tracking_number=tracking_number):
-                return CompleteShipment(order_id=due.key, tracking_number=tracking_number)
+                return CompleteShipment(order_id=order_id, tracking_number=tracking_number)
             case Declined(reason=reason):
-                return FailShipment(order_id=due.key, reason=reason)
+                return FailShipment(order_id=order_id, reason=reason)
 
     def give_up(due: Task, _error: str) -> FailShipment:
         return FailShipment(order_id=due.key, reason="CARRIER_UNAVAILABLE")
 
-    return Job(BOOKING, book, give_up, Retry(attempts=attempts))
+    async def withdraw(due: Task) -> None:
+        await carrier.withdraw(due.key)
+
+    return (
+        Job(BOOKING, book, give_up, Retry(attempts=attempts)),
+        Job(WITHDRAWAL, withdraw),
+    )
 
 
 REACTIONS = (

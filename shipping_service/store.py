@@ -31,6 +31,7 @@ SHIPMENTS = Table(
     Column("shipment_id", Text, unique=True),
     Column("status", Text, nullable=False),
     Column("shipping_address", Json),
+    Column("reference", Text),
     Column("tracking_number", Text),
     Column("reason", Text),
     Column("created_at", UtcTime, nullable=False),
@@ -76,6 +77,12 @@ def load(connection: Connection, commands: Sequence[Command], heard: Sequence[Re
 def load_shipments(connection: Connection, order_ids: Sequence[str]) -> dict[str, Shipment]:
     """The shipments of these orders, by order id."""
     return _shipments(connection, select_in(connection, SHIPMENTS, "order_id", order_ids))
+
+
+def find_by_shipment(connection: Connection, shipment_id: str) -> Shipment | None:
+    """The shipment of this id."""
+    rows = select_in(connection, SHIPMENTS, "shipment_id", [shipment_id])
+    return next(iter(_shipments(connection, rows).values()), None)
 
 
 def read_all(connection: Connection) -> Dock:

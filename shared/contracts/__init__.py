@@ -38,6 +38,7 @@ from shared.contracts.shipping import (
     ShipmentCancellationRefused,
     ShipmentCancelled,
     ShipmentCompleted,
+    ShipmentDispatched,
     ShipmentFailed,
     ShipmentInitiated,
 )
@@ -72,6 +73,7 @@ INVENTORY = (
 )
 SHIPPING = (
     ShipmentInitiated,
+    ShipmentDispatched,
     ShipmentCompleted,
     ShipmentFailed,
     ShipmentCancelled,
@@ -138,6 +140,7 @@ __all__ = [
     "ShipmentCancellationRefused",
     "ShipmentCancelled",
     "ShipmentCompleted",
+    "ShipmentDispatched",
     "ShipmentFailed",
     "ShipmentInitiated",
     "SigningKeyPublished",

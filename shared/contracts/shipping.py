@@ -16,6 +16,17 @@ class ShipmentInitiated(Event, frozen=True, kw_only=True):
     items: tuple[Line, ...]
 
 
+class ShipmentDispatched(Event, frozen=True, kw_only=True):
+    """A carrier has confirmed the booking, under its own `reference`: too late to stop."""
+
+    KEY: ClassVar[str] = "order_id"
+
+    shipment_id: Id
+    order_id: Id
+    carrier: str
+    reference: str
+
+
 class ShipmentCompleted(Event, frozen=True, kw_only=True):
     """The carrier delivered."""
 

@@ -34,7 +34,7 @@ from shared.decider import Decider, nothing_due
 from shared.jobs import Job
 from shared.service import Service
 from shared.writer import Committed, Writer
-from shipping_service.carriers import SimulatedCarrier
+from shipping_service.carriers.simulated import SimulatedCarrier
 
 T = TypeVar("T")
 

@@ -26,7 +26,7 @@ from shared.contracts.recorded import Recorded, decode, encode
 from shared.decider import Decider, nothing_due
 from shared.refused import Refused
 from shared.task import Change, Schedule
-from shipping_service.carriers import SimulatedCarrier
+from shipping_service.carriers.simulated import SimulatedCarrier
 from shipping_service.domain import CompleteShipment, Dock, FailShipment
 
 PRICE = 100
@@ -158,7 +158,9 @@ class World:
 
     def bookings_due(self) -> list[str]:
         """The orders whose carrier still has to answer."""
-        return [due.key for due in self.shipping.due]
+        return [
+            due.key for due in self.shipping.due if due.kind == shipping_service.handlers.BOOKING
+        ]
 
     def said(self, member: Member, *event_types: type) -> list[Recorded]:
         """What of this kind is in the service's log."""

@@ -1,3 +1,4 @@
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,21 +12,19 @@ from shared.contracts import (
     ShipmentCancellationRefused,
     ShipmentCancelled,
     ShipmentCompleted,
+    ShipmentDispatched,
     ShipmentFailed,
     ShipmentInitiated,
     StockReserved,
 )
 from shared.task import Drop, Schedule
-from shipping_service.carriers import (
-    CarrierUnavailable,
-    Declined,
-    Delivered,
-    SimulatedCarrier,
-)
+from shipping_service.carriers import Booking, CarrierUnavailable, Declined, Delivered
+from shipping_service.carriers.simulated import SimulatedCarrier
 from shipping_service.domain import (
     CancelShipment,
     Command,
     CompleteShipment,
+    DispatchShipment,
     Dock,
     FailShipment,
     StartShipment,
@@ -33,7 +32,7 @@ from shipping_service.domain import (
     decide,
     evolve,
 )
-from shipping_service.handlers import BOOKING, bookings
+from shipping_service.handlers import BOOKING, WITHDRAWAL, bookings
 from tests.support.history import fold, recorded
 
 ADDRESS = {"city": "Tokyo"}
@@ -159,12 +158,39 @@ CARRIER = SimulatedCarrier(Settings(carrier_min_seconds=5, carrier_max_seconds=5
 
 def test_a_shipment_begun_is_booked_when_the_carrier_wants_it():
     due = bookings(CARRIER)(after(*BEGUN), recorded(INITIATED))
-    assert list(due) == [Schedule(kind=BOOKING, key="o1", delay_seconds=5.0)]
+    [booking] = due
+    assert (booking.kind, booking.key, booking.delay_seconds) == (BOOKING, "o1", 5.0)
+    assert msgspec.convert(booking.payload, Booking).items == LINES
 
 
-def test_a_cancelled_shipment_is_booked_no_more():
+def test_a_cancelled_shipment_is_booked_no_more_and_withdrawn_at_the_carrier():
     due = bookings(CARRIER)(after(*BEGUN, CANCELLED), recorded(CANCELLED))
-    assert list(due) == [Drop(kind=BOOKING, key="o1")]
+    assert list(due) == [Drop(kind=BOOKING, key="o1"), Schedule(kind=WITHDRAWAL, key="s1")]
+
+
+DISPATCH = DispatchShipment(order_id="o1", carrier="http", reference="ACME-1")
+DISPATCHED = ShipmentDispatched(shipment_id="s1", order_id="o1", carrier="http", reference="ACME-1")
+
+
+def test_a_confirmed_booking_is_with_the_carrier_and_can_not_be_stopped():
+    assert decide(after(*BEGUN), DISPATCH) == [DISPATCHED]
+    dock = after(*BEGUN, DISPATCHED)
+    assert dock.shipments["o1"].status is Status.DISPATCHED
+    [answer] = decide(dock, CANCEL)
+    assert isinstance(answer, ShipmentCancellationRefused)
+
+
+def test_a_booking_confirmed_after_the_cancellation_is_cancelled_once_more():
+    [again] = decide(after(*BEGUN, CANCELLED), DISPATCH)
+    assert isinstance(again, ShipmentCancelled)
+    assert again.shipment_id == "s1"
+
+
+@pytest.mark.parametrize("outcome", [COMPLETE, FAIL])
+def test_a_shipment_with_the_carrier_ends_as_the_carrier_says(outcome: Command):
+    [end] = decide(after(*BEGUN, DISPATCHED), outcome)
+    assert isinstance(end, ShipmentCompleted | ShipmentFailed)
+    assert decide(after(*BEGUN, DISPATCHED, end), outcome) == []
 
 
 WISHES = st.lists(st.sampled_from([CREATED, RESERVED, START, COMPLETE, FAIL, CANCEL]), max_size=25)
@@ -194,8 +220,10 @@ def test_whatever_is_heard_and_wished_a_shipment_begins_once_and_ends_once(
 async def test_the_simulated_carrier_answers_an_order_alike_every_time():
     settings = Settings(carrier_success_rate=0.5, carrier_seed="any")
     orders = [f"order-{number}" for number in range(200)]
-    first = [await SimulatedCarrier(settings).book(order, 0) for order in orders]
-    second = [await SimulatedCarrier(settings).book(order, 3) for order in reversed(orders)]
+    first = [await SimulatedCarrier(settings).book(_booking(order), 0) for order in orders]
+    second = [
+        await SimulatedCarrier(settings).book(_booking(order), 3) for order in reversed(orders)
+    ]
     assert first == second[::-1]
     delivered = [answer for answer in first if isinstance(answer, Delivered)]
     assert 70 < len(delivered) < 130
@@ -204,13 +232,17 @@ async def test_the_simulated_carrier_answers_an_order_alike_every_time():
 
 async def test_the_simulated_carrier_fails_and_hides_as_often_as_set():
     declining = SimulatedCarrier(Settings(carrier_success_rate=0))
-    assert await declining.book("o1", 0) == Declined(reason="CARRIER_DECLINED")
+    assert await declining.book(_booking("o1"), 0) == Declined(reason="CARRIER_DECLINED")
     hiding = SimulatedCarrier(Settings(carrier_outage_rate=1))
     with pytest.raises(CarrierUnavailable):
-        await hiding.book("o1", 0)
+        await hiding.book(_booking("o1"), 0)
 
 
 @given(st.integers().map(str))
 def test_the_simulated_carrier_delays_between_its_two_settings(order_id: str):
     carrier = SimulatedCarrier(Settings(carrier_min_seconds=3, carrier_max_seconds=7))
     assert 3 <= carrier.delay_seconds(order_id) <= 7
+
+
+def _booking(order_id: str) -> Booking:
+    return Booking(shipment_id=f"s-{order_id}", order_id=order_id, items=LINES)

@@ -1,0 +1,62 @@
+"""A carrier that only pretends, repeatably."""
+
+import random
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from shared.config import Settings
+from shipping_service.carriers import Booking, CarrierUnavailable, Declined, Delivered
+
+Seconds = Annotated[float, Meta(ge=0, le=86_400)]
+
+
+class Simulation(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """How the pretended carrier behaves; seconds from the booking to the outcome."""
+
+    success_rate: Annotated[float, Meta(ge=0, le=1)]
+    min_delay_seconds: Seconds
+    max_delay_seconds: Seconds
+
+
+class SimulatedCarrier:
+    """Draws outcome and delay from a generator seeded with the order id: a run can be repeated."""
+
+    name = "simulated"
+
+    def __init__(self, settings: Settings) -> None:
+        self._seed = settings.carrier_seed
+        self._outage_rate = settings.carrier_outage_rate
+        self.simulation = Simulation(
+            success_rate=settings.carrier_success_rate,
+            min_delay_seconds=settings.carrier_min_seconds,
+            max_delay_seconds=settings.carrier_max_seconds,
+        )
+        """May be changed at run time; a restart goes back to the settings."""
+
+    def delay_seconds(self, order_id: str) -> float:
+        """Evenly between the two delays."""
+        return self._draw("delay", order_id).uniform(
+            self.simulation.min_delay_seconds, self.simulation.max_delay_seconds
+        )
+
+    async def book(self, booking: Booking, attempt: int) -> Delivered | Declined:
+        """Succeed as often as set; be out of reach as often as set."""
+        order_id = booking.order_id
+        if self._draw("outage", order_id, attempt).random() < self._outage_rate:
+            raise CarrierUnavailable("the simulated carrier does not answer")
+        outcome = self._draw("outcome", order_id)
+        if outcome.random() < self.simulation.success_rate:
+            return Delivered(tracking_number=f"SIM-{outcome.randrange(10**10):010d}")
+        return Declined(reason="CARRIER_DECLINED")
+
+    async def withdraw(self, shipment_id: str) -> None:
+        """Nothing was ever taken."""
+
+    def has_signed(self, body: bytes, signature: str) -> bool:  # noqa: ARG002
+        """It never calls back."""
+        return False
+
+    def _draw(self, *what: object) -> random.Random:
+        seed = ":".join(map(str, (self._seed, *what)))
+        return random.Random(seed)  # noqa: S311 - to be repeatable is the point
