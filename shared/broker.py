@@ -48,6 +48,7 @@ class Broker:
         self._settings = settings
         self._client = Client()
         self._inbox = ""
+        self._batches = 0
         self._batch: _Batch | None = None
         self.reconnected = asyncio.Event()
         """Set at every new connection: what was being delivered may be lost on the way."""
@@ -71,7 +72,7 @@ class Broker:
             reconnected_cb=self._note_reconnect,
         )
         self._inbox = self._client.new_inbox()
-        await self._client.subscribe(f"{self._inbox}.*", cb=self._take_ack)
+        await self._client.subscribe(f"{self._inbox}.*.*", cb=self._take_ack)
 
     async def close(self) -> None:
         """Hang up. What is not acknowledged stays in the log."""
@@ -138,13 +139,14 @@ class Broker:
 
         What is missing from the answer may be stored or not: send it again, under the same id.
         """
-        batch = self._batch = _Batch(len(events))
+        self._batches += 1
+        batch = self._batch = _Batch(self._batches, len(events))
         try:
             for number, recorded in enumerate(events):
                 await self._client.publish(
                     recorded.subject,
                     encode(recorded),
-                    reply=f"{self._inbox}.{number}",
+                    reply=f"{self._inbox}.{batch.name}.{number}",
                     headers={"Content-Type": CONTENT_TYPE, "Nats-Msg-Id": recorded.event_id},
                 )
             async with asyncio.timeout(PUBLISH_TIMEOUT_SECONDS):
@@ -161,9 +163,9 @@ class Broker:
 
     async def _take_ack(self, message: Msg) -> None:
         batch = self._batch
-        if batch is None:
+        name, number = map(int, message.subject.split(".")[-2:])
+        if batch is None or batch.name != name:  # too late: that event goes again
             return
-        number = int(message.subject.rpartition(".")[2])
         batch.sequences[number] = _sequence(message.data)
         if len(batch.sequences) == batch.size:
             batch.complete.set()
@@ -182,7 +184,8 @@ class Broker:
 class _Batch:
     """The acknowledgements of one `publish`, as they come in."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, name: int, size: int) -> None:
+        self.name = name
         self.size = size
         self.sequences: dict[int, int] = {}
         self.complete = asyncio.Event()
