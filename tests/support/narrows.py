@@ -1,0 +1,74 @@
+"""A TCP proxy that can hold back either direction: a slow or broken network before a real broker."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from tests.support.ports import free_port
+
+
+class Narrows:
+    """Passes bytes on between clients and the server, while the gate of their direction is open."""
+
+    def __init__(self, server_port: int) -> None:
+        self._server_port = server_port
+        self.port = free_port()
+        self.to_server = asyncio.Event()
+        self.to_client = asyncio.Event()
+        self.to_server.set()
+        self.to_client.set()
+        self._serving: set[asyncio.Task[None]] = set()
+
+    @property
+    def url(self) -> str:
+        """Where clients connect."""
+        return f"nats://127.0.0.1:{self.port}"
+
+    def connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Take one client."""
+        self._serving.add(asyncio.create_task(self._serve(reader, writer)))
+
+    async def close(self) -> None:
+        """Hang up on everyone."""
+        for serving in self._serving:
+            serving.cancel()
+        await asyncio.gather(*self._serving, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        theirs, ours = await asyncio.open_connection("127.0.0.1", self._server_port)
+        ways = [
+            asyncio.create_task(_pass_on(reader, ours, self.to_server)),
+            asyncio.create_task(_pass_on(theirs, writer, self.to_client)),
+        ]
+        try:
+            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for way in ways:
+                way.cancel()
+            for end in (ours, writer):
+                end.close()
+                with contextlib.suppress(OSError):
+                    await end.wait_closed()
+
+
+async def _pass_on(
+    source: asyncio.StreamReader, sink: asyncio.StreamWriter, gate: asyncio.Event
+) -> None:
+    with contextlib.suppress(OSError):
+        while data := await source.read(65536):
+            await gate.wait()
+            sink.write(data)
+            await sink.drain()
+
+
+@asynccontextmanager
+async def narrows(server_port: int) -> AsyncIterator[Narrows]:
+    """A proxy in front of the server at this port."""
+    proxy = Narrows(server_port)
+    listening = await asyncio.start_server(proxy.connect, "127.0.0.1", proxy.port)
+    try:
+        yield proxy
+    finally:
+        listening.close()
+        await proxy.close()
