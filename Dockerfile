@@ -38,6 +38,13 @@ RUN groupadd --gid 10001 quadrille \
 
 COPY --from=build /opt/quadrille /opt/quadrille
 COPY --from=build /app /app
+WORKDIR /app
+
+# Proves that every service finds what it imports, and leaves the byte code of the standard library,
+# which the base image comes without and a read-only container could never keep.
+RUN for package in order_service inventory_service shipping_service notifier_service read_api; do \
+      /opt/quadrille/bin/python -c "import healthcheck, $package.app" || exit 1; \
+    done
 
 ENV PATH=/opt/quadrille/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
@@ -45,7 +52,6 @@ ENV PATH=/opt/quadrille/bin:$PATH \
     QUADRILLE_DATA_DIR=/data \
     QUADRILLE_HOST=0.0.0.0
 
-WORKDIR /app
 USER 10001:10001
 EXPOSE 8000 8080 8081 8082 8083
 HEALTHCHECK --interval=5s --timeout=5s --start-period=30s --retries=3 CMD ["python", "healthcheck.py"]
