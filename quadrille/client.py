@@ -1,8 +1,10 @@
 """The shop's HTTP APIs as a command line wants them: an answer, or one sentence that says what to do."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
-from typing import Any, NamedTuple
+import sys
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple, TypeVar
 
 import click
 import httpx
@@ -13,8 +15,12 @@ from shared.config import Settings, SettingsError, load
 TIMEOUT_SECONDS = 10
 SILENCE_SECONDS = 60
 """A stream that says nothing for so long, not even that it is alive, is asked for again."""
+STREAM_TIMEOUT = httpx.Timeout(TIMEOUT_SECONDS, read=SILENCE_SECONDS)
 PAUSE_SECONDS = 0.5
+INTERRUPTED = 130
 EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+
+T = TypeVar("T")
 
 
 class ShopError(click.ClickException):
@@ -46,38 +52,45 @@ class Client:
         """What the service answers to `body`. Raises ShopError."""
         return self._ask("POST", service, path, json=body)
 
-    async def follow(
-        self, service: str, path: str, last_event_id: str | None = None, **query: object
-    ) -> AsyncGenerator[Message, None]:
+    async def follow(self, service: str, path: str) -> AsyncGenerator[Message, None]:
         """The server-sent events of `path`, for ever: where the stream breaks off it is taken up again.
 
         Raises ShopError when the service refuses, or can not be reached at the first attempt.
         """
-        heard = False
-        async with httpx.AsyncClient(trust_env=False) as http:
+        last_event_id = ""
+        is_first, is_lost = True, False
+        async with httpx.AsyncClient(trust_env=False, timeout=STREAM_TIMEOUT) as http:
             while True:
-                headers = self._headers | (
-                    {"Last-Event-ID": last_event_id} if last_event_id else {}
-                )
                 try:
-                    async with http.stream(
-                        "GET",
-                        self._url(service, path),
-                        params=_given(query),
-                        headers=headers,
-                        timeout=httpx.Timeout(TIMEOUT_SECONDS, read=SILENCE_SECONDS),
-                    ) as response:
-                        if response.is_error:
-                            await response.aread()
-                            raise _refusal(response)
-                        heard = True
+                    async with self._stream(http, service, path, last_event_id) as response:
+                        is_first, is_lost = False, False
                         async for message in _messages(response.aiter_bytes()):
                             last_event_id = message.id or last_event_id
                             yield message
                 except httpx.TransportError as error:
-                    if not heard:
+                    if is_first:
                         raise self._unreachable(service, error) from error
+                    if not is_lost:
+                        click.echo(f"the {_named(service)} is gone; trying again …", err=True)
+                    is_lost = True
                 await asyncio.sleep(PAUSE_SECONDS)
+
+    @asynccontextmanager
+    async def _stream(
+        self, http: httpx.AsyncClient, service: str, path: str, last_event_id: str
+    ) -> AsyncGenerator[httpx.Response, None]:
+        """An open stream. Raises ShopError for a refusal, TransportError for a service not at its best."""
+        headers = {"Last-Event-ID": last_event_id} if last_event_id else {}
+        async with http.stream(
+            "GET", self._url(service, path), headers=self._headers | headers
+        ) as response:
+            if response.is_error:
+                await response.aread()
+            if response.is_server_error and last_event_id:
+                raise httpx.RemoteProtocolError(response.reason_phrase)
+            if response.is_error:
+                raise _refusal(response)
+            yield response
 
     def _ask(self, method: str, service: str, path: str, **content: Any) -> Any:  # noqa: ANN401
         try:
@@ -103,8 +116,7 @@ class Client:
     def _unreachable(self, service: str, error: httpx.TransportError) -> ShopError:
         where = self._url(service, "/")
         why = "does not answer" if isinstance(error, httpx.TimeoutException) else "is not there"
-        who = "read API" if service == "read" else f"{service} service"
-        return ShopError(f"the {who} {why} at {where}: is the shop up? make up")
+        return ShopError(f"the {_named(service)} {why} at {where}: is the shop up? make up")
 
 
 def settings() -> Settings:
@@ -113,6 +125,18 @@ def settings() -> Settings:
         return load()
     except SettingsError as error:
         raise ShopError(str(error)) from error
+
+
+def run(following: Coroutine[None, None, T]) -> T:
+    """Follow something until it ends; Ctrl-C is no mishap."""
+    try:
+        return asyncio.run(following)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+
+
+def _named(service: str) -> str:
+    return "read API" if service == "read" else f"{service} service"
 
 
 def _given(query: dict[str, object]) -> dict[str, str]:

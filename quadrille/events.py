@@ -1,7 +1,6 @@
 """`quadrille events`: what the shop has said, and what it says just now."""
 
 import asyncio
-import sys
 from collections.abc import Callable
 from contextlib import aclosing
 from typing import Any
@@ -9,11 +8,9 @@ from typing import Any
 import click
 import msgspec
 
-from quadrille.client import Client, settings
+from quadrille.client import Client, run, settings
 from quadrille.story import EventDocument, logged, told
 from quadrille.terminal import console, say, say_json
-
-INTERRUPTED = 130
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,7 +54,7 @@ def events(
     wanted = Wanted(type=event_type, source=source)
     show = say_json if as_json else _story() if order_id else _log
     if follow:
-        _follow(client, order_id, wanted, limit, show)
+        run(_follow(client, order_id, wanted, limit, show))
         return
     found = _timeline(client, order_id) if order_id else _newest(client, wanted, limit)
     matching = [document for document in found if wanted.matches(document)]
@@ -80,14 +77,7 @@ def _timeline(client: Client, order_id: str) -> list[dict[str, Any]]:
     return found
 
 
-def _follow(client: Client, order_id: str | None, wanted: Wanted, limit: int, show: Show) -> None:
-    try:
-        asyncio.run(_show_stream(client, order_id, wanted, limit, show))
-    except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
-
-
-async def _show_stream(
+async def _follow(
     client: Client, order_id: str | None, wanted: Wanted, limit: int, show: Show
 ) -> None:
     """An order's stream begins with its first event; the shop's with the next, behind the newest ones."""

@@ -1,36 +1,25 @@
 """`quadrille order` and `quadrille orders`: placing an order, watching it, and looking at many."""
 
-import asyncio
 import sys
-from contextlib import aclosing
 from datetime import datetime
 from typing import Any
 
 import click
-import msgspec
 from rich.text import Text
 
 from order_service.domain.orders import Status
-from quadrille.client import Client, settings
-from quadrille.story import EventDocument, told
+from quadrille.client import Client, ShopError, run, settings
 from quadrille.terminal import age, console, is_wide, money, say, say_json, status_style, table
+from quadrille.watch import Saga, watch_order
 
 ENDED_OTHERWISE = 1
-STILL_OPEN = 3
-SETTLE_SECONDS = 10
-"""How long a finished order's compensation and mails are waited for."""
+LOST = 3
 
-END_OF = {"OrderCompleted": "COMPLETED", "OrderFailed": "SHIPMENT_FAILED"}
-END_OF_CANCELLED = {"NO_STOCK": "CANCELLED_NO_STOCK", "EXPIRED": "EXPIRED", "CUSTOMER": "CANCELLED"}
-OWES_A_MAIL = {
-    "OrderCreated",
-    "ShipmentInitiated",
-    "OrderCompleted",
-    "OrderCancelled",
-    "OrderFailed",
-}
-IS_A_MAIL = {"NotificationSent", "NotificationFailed", "NotificationSkipped"}
-SETTLES_STOCK = {"StockDeducted", "StockReleased", "StockReservationFailed"}
+
+class LostSightError(ShopError):
+    """The order was accepted, but can not be watched to its end."""
+
+    exit_code = LOST
 
 
 class Line(click.ParamType[dict[str, object]]):
@@ -53,34 +42,6 @@ class Line(click.ParamType[dict[str, object]]):
                 f"{value!r}: {quantity!r} is no quantity; say it like {product_id}:2", param, ctx
             )
         return {"productId": product_id, "quantity": int(quantity or 1)}
-
-
-class Saga:
-    """What has been heard of one order, and whether more is to come."""
-
-    def __init__(self) -> None:
-        self.status: str | None = None
-        """Its end; None while there is none."""
-        self._types: list[str] = []
-
-    def hear(self, event: EventDocument) -> None:
-        """Take note."""
-        self._types.append(event.type)
-        if event.type == "OrderCancelled":
-            self.status = END_OF_CANCELLED[event.data["reason"]]
-        else:
-            self.status = END_OF.get(event.type, self.status)
-
-    @property
-    def awaits(self) -> list[str]:
-        """What is still to come of a finished order, in words."""
-        missing = []
-        if SETTLES_STOCK.isdisjoint(self._types):
-            missing.append("its stock to be settled")
-        owed = sum(kind in OWES_A_MAIL for kind in self._types)
-        if sum(kind in IS_A_MAIL for kind in self._types) < owed:
-            missing.append("its mails")
-        return missing
 
 
 @click.command()
@@ -107,10 +68,11 @@ def order(
     Exit code:
       0  accepted; with --watch: COMPLETED
       1  with --watch: it ended otherwise
-      2  nothing was ordered: a bad argument, a refusal, or the shop is not up
-      3  with --watch: it was lost sight of before it ended
+      2  it was not accepted: a bad argument, a refusal, or the shop is not up
+      3  with --watch: it was accepted, but lost sight of before it ended
     """  # noqa: D301 - \b is click's
-    client = Client(settings())
+    known = settings()
+    client = Client(known)
     wanted = {"userId": user, "email": email, "locale": locale, "items": lines}
     body = {name: value for name, value in wanted.items() if value is not None}
     placed = client.post("order", "/orders", body)
@@ -120,9 +82,12 @@ def order(
     if not as_json:
         _show(placed)
         say("")
-    saga = asyncio.run(_watch(client, placed, as_json=as_json))
-    if as_json:
-        say_json(client.get("read", f"/orders/{placed['orderId']}"))
+    try:
+        saga = run(watch_order(client, placed, known.deadline_seconds, as_json=as_json))
+        if as_json:
+            say_json(client.get("read", f"/orders/{placed['orderId']}"))
+    except ShopError as error:
+        raise LostSightError(error.message) from error
     sys.exit(_verdict(saga, as_json=as_json))
 
 
@@ -144,41 +109,17 @@ def _show(placed: dict[str, Any]) -> None:
     console().print(shown)
 
 
-async def _watch(client: Client, placed: dict[str, Any], *, as_json: bool) -> Saga:
-    """Show the order's events until it is final and all that follows from it is done, or time is up."""
-    saga = Saga()
-    start = datetime.fromisoformat(placed["createdAt"])
-    loop = asyncio.get_running_loop()
-    try:
-        async with (
-            asyncio.timeout(None) as patience,
-            aclosing(client.follow("read", f"/orders/{placed['orderId']}/stream")) as messages,
-        ):
-            async for message in messages:
-                if not message.data:
-                    continue
-                event = msgspec.json.decode(message.data, type=EventDocument)
-                click.echo(message.data) if as_json else console().print(
-                    told(event, start), soft_wrap=True
-                )
-                saga.hear(event)
-                if saga.status and not saga.awaits:
-                    break
-                if saga.status and patience.when() is None:
-                    patience.reschedule(loop.time() + SETTLE_SECONDS)
-    except TimeoutError:
-        pass
-    return saga
-
-
 def _verdict(saga: Saga, *, as_json: bool) -> int:
     if not as_json:
         say("")
-        say(saga.status or "not finished yet", saga.status and status_style(saga.status))
+        if saga.status is None:
+            say("It has said nothing for too long, and is not finished.", "yellow")
+        else:
+            say(saga.status, status_style(saga.status))
         if saga.status and saga.awaits:
-            say(f"still waiting for {' and '.join(saga.awaits)}", "yellow")
+            say(f"Still waiting for {' and '.join(saga.awaits)}.", "yellow")
     if saga.status is None:
-        return STILL_OPEN
+        return LOST
     return 0 if saga.status == "COMPLETED" else ENDED_OTHERWISE
 
 
