@@ -125,9 +125,7 @@ def _on_storage(
 def _on_http(request: Request[Any, Any, Any], error: HTTPException) -> Response[dict[str, object]]:
     if isinstance(error, ValidationException) and error.extra:
         found = tuple(
-            FieldError(field=_sent_as(request, entry), message=_in_words(entry["message"]))
-            for entry in error.extra
-            if isinstance(entry, dict)
+            _parameter_error(request, entry) for entry in error.extra if isinstance(entry, dict)
         )
         bad = BadRequest(*found)
         return problem(400, "invalid-request", str(bad), errors=found)
@@ -137,21 +135,21 @@ def _on_http(request: Request[Any, Any, Any], error: HTTPException) -> Response[
     return response
 
 
-def _sent_as(request: Request[Any, Any, Any], entry: dict[str, Any]) -> str:
-    """The parameter as the client spells it: `from`, where our name is `since`."""
+def _parameter_error(request: Request[Any, Any, Any], entry: dict[str, Any]) -> FieldError:
+    """What Litestar found; a body that is not there it calls the missing parameter `data`."""
     name = str(entry.get("key", "body"))
+    if name == "data":
+        return FieldError(field="body", message="required")
+    return FieldError(field=_sent_as(request, name), message=_in_words(entry["message"]))
+
+
+def _sent_as(request: Request[Any, Any, Any], name: str) -> str:
+    """The parameter as the client spells it: `from`, where our name is `since`."""
     parameter = request.route_handler.parsed_fn_signature.parameters.get(name)
     definition = parameter.kwarg_definition if parameter else None
     if isinstance(definition, ParameterKwarg):
         return definition.query or definition.header or name
     return name
-
-
-def _parameter_error(entry: dict[str, str]) -> FieldError:
-    """What Litestar found; a body that is not there it calls the missing parameter `data`."""
-    if entry.get("key") == "data":
-        return FieldError(field="body", message="required")
-    return FieldError(field=entry.get("key", "body"), message=_in_words(entry["message"]))
 
 
 def _on_bug(request: Request[Any, Any, Any], error: Exception) -> Response[dict[str, object]]:
