@@ -50,6 +50,7 @@ class Broker:
         self._inbox = ""
         self._batches = 0
         self._batch: _Batch | None = None
+        self._pull: Pull | None = None
         self.reconnected = asyncio.Event()
         """Set at every new connection: what was being delivered may be lost on the way."""
 
@@ -130,7 +131,7 @@ class Broker:
         if present and present.num_ack_pending and present.ack_floor:
             # Do not wait for the acknowledgement time of what a dead predecessor was given.
             await stream.reset_consumer(STREAM, durable, seq=present.ack_floor.stream_seq + 1)
-        pull = Pull(self._client, STREAM, durable)
+        pull = self._pull = Pull(self._client, STREAM, durable)
         await pull.open()
         return pull
 
@@ -179,6 +180,10 @@ class Broker:
     async def _note_reconnect(self) -> None:
         log.info("broker.reconnected")
         self.reconnected.set()
+        if self._batch:
+            self._batch.complete.set()  # no answer to what went over the old connection will come
+        if self._pull:
+            self._pull.interrupt()
 
 
 class _Batch:

@@ -61,6 +61,10 @@ class Pull:
         messages, self._arrived = self._arrived, []
         return messages
 
+    def interrupt(self) -> None:
+        """Let a waiting `fetch` return: the server has forgotten its request."""
+        self._news.set()
+
     async def _ask(self) -> None:
         request = {"batch": MOST_AT_ONCE, "expires": OPEN_SECONDS * NANOSECONDS}
         self._wanted = MOST_AT_ONCE
