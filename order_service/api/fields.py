@@ -6,5 +6,7 @@ from litestar.params import Parameter
 from msgspec import Meta
 
 Email = Annotated[str, Meta(max_length=254, pattern=r"^[^@\s]+@[^@\s]+$(?!\n)")]
-Address = Annotated[dict[str, Annotated[str, Meta(max_length=500)]], Meta(max_length=20)]
+AddressPart = Annotated[str, Meta(max_length=64)]
+AddressLine = Annotated[str, Meta(max_length=500)]
+Address = Annotated[dict[AddressPart, AddressLine], Meta(max_length=20)]
 PageSize = Annotated[int, Parameter(ge=1, le=200)]
