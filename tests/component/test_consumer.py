@@ -1,0 +1,212 @@
+import asyncio
+import sqlite3
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection
+
+from inventory_service.domain import CreateProduct, Description
+from inventory_service.store import PRODUCTS, RESERVATIONS
+from shared.batch import Wish
+from shared.broker import Broker
+from shared.config import Settings
+from shared.contracts import OrderCreated, OrderItem
+from shared.contracts.recorded import Recorded
+from shared.contracts.subjects import STREAM
+from shared.inbox import INBOX
+from shared.service import Service
+from tests.support.broker import NatsServer
+from tests.support.chassis import log_of, publishing, rows_of, serving
+from tests.support.eventually import eventually
+from tests.support.history import recorded
+
+
+def ordered(number: int) -> Recorded:
+    return recorded(
+        OrderCreated(
+            order_id=f"o{number}",
+            user_id="user123",
+            items=(OrderItem(product_id="p1", quantity=1, price=5000),),
+            total_amount=5000,
+            currency="JPY",
+        )
+    )
+
+
+@pytest.fixture
+async def elsewhere(shop_settings: Settings):
+    async with publishing(shop_settings) as other:
+        yield other
+
+
+async def send(broker: Broker, *events: Recorded) -> None:
+    """Publish until the broker has them all."""
+    missing = list(events)
+    while missing:
+        taken = await broker.publish(missing)
+        missing = [each for each in missing if each.position not in taken]
+        if missing:
+            await asyncio.sleep(0.1)
+
+
+async def stock_up(service: Service, stock: int) -> None:
+    described = Description(name="Super Keyboard", description="", price=5000)
+    command = CreateProduct(product_id="p1", description=described, stock=stock)
+    await service.writer.execute(Wish(command))
+
+
+async def are_reserved(service: Service, *numbers: int) -> bool:
+    rows = await rows_of(service.reads, RESERVATIONS)
+    return {row["order_id"] for row in rows} == {f"o{number}" for number in numbers}
+
+
+async def reserved_in_total(service: Service) -> int:
+    (product,) = await rows_of(service.reads, PRODUCTS)
+    return product["reserved"]
+
+
+async def test_an_event_published_while_the_consumer_is_down_is_handled_later(
+    shop_settings: Settings, elsewhere: Broker
+):
+    async with serving(shop_settings) as service:
+        await send(elsewhere, ordered(1))
+        await eventually(lambda: are_reserved(service, 1))
+    await send(elsewhere, ordered(2), ordered(3))
+    async with serving(shop_settings) as service:
+        await eventually(lambda: are_reserved(service, 1, 2, 3))
+
+
+async def test_an_event_published_before_the_consumer_first_came_is_handled(
+    shop_settings: Settings, elsewhere: Broker
+):
+    await send(elsewhere, ordered(1))
+    async with serving(shop_settings) as service:
+        await eventually(lambda: are_reserved(service, 1))
+
+
+async def test_a_service_that_starts_before_the_broker_waits_for_it(
+    shop_settings: Settings, broker: NatsServer
+):
+    broker.terminate()
+    async with serving(shop_settings) as service:
+        assert service.waiting_for() != []
+        broker.restart()
+        await eventually(lambda: service.waiting_for() == [])
+        async with publishing(shop_settings) as other:
+            await send(other, ordered(1))
+            await eventually(lambda: are_reserved(service, 1))
+
+
+async def test_a_killed_broker_costs_no_event_and_repeats_none(
+    shop_settings: Settings, broker: NatsServer, elsewhere: Broker
+):
+    async with serving(shop_settings) as service:
+        await stock_up(service, 100)
+        for round_number in range(3):
+            first = round_number * 20
+            await send(elsewhere, *(ordered(first + each) for each in range(10)))
+            broker.kill()
+            broker.restart()
+            await eventually(lambda: elsewhere.is_connected)
+            await send(elsewhere, *(ordered(first + 10 + each) for each in range(10)))
+        await eventually(lambda: are_reserved(service, *range(60)), within_seconds=20)
+        assert await reserved_in_total(service) == 60
+        said = Counter(each.event_type for each in await log_of(service.reads, "inventory"))
+        assert said["StockReserved"] == 60
+
+
+async def test_a_broker_that_hangs_for_a_while_is_waited_for(
+    shop_settings: Settings, broker: NatsServer, elsewhere: Broker
+):
+    async with serving(shop_settings) as service:
+        await send(elsewhere, ordered(1))
+        await eventually(lambda: are_reserved(service, 1))
+        broker.pause()
+        sending = asyncio.create_task(send(elsewhere, ordered(2)))
+        await asyncio.sleep(0.5)
+        broker.resume()
+        await sending
+        await eventually(lambda: are_reserved(service, 1, 2))
+
+
+async def test_a_stream_deleted_under_the_consumer_is_made_anew(
+    shop_settings: Settings, elsewhere: Broker
+):
+    async with serving(shop_settings) as service:
+        await send(elsewhere, ordered(1))
+        await eventually(lambda: are_reserved(service, 1))
+        await elsewhere._jetstream().delete_stream(STREAM)
+        await eventually(lambda: _has_stream(elsewhere))
+        await send(elsewhere, ordered(2))
+        await eventually(lambda: are_reserved(service, 1, 2))
+
+
+async def _has_stream(broker: Broker) -> bool:
+    return any(info.config.name == STREAM for info in await broker._jetstream().streams_info())
+
+
+async def test_a_durable_deleted_under_the_consumer_is_made_anew_and_nothing_done_twice(
+    shop_settings: Settings, elsewhere: Broker
+):
+    async with serving(shop_settings) as service:
+        await stock_up(service, 10)
+        await send(elsewhere, ordered(1), ordered(2))
+        await eventually(lambda: are_reserved(service, 1, 2))
+        await elsewhere._jetstream().delete_consumer(STREAM, "inventory")
+        await send(elsewhere, ordered(3))
+        await eventually(lambda: are_reserved(service, 1, 2, 3))
+        assert await reserved_in_total(service) == 3
+
+
+async def test_a_locked_database_is_waited_for_and_no_event_skipped(
+    shop_settings: Settings, elsewhere: Broker
+):
+    async with serving(shop_settings) as service:
+        await eventually(lambda: service.waiting_for() == [])
+        await service.writer.aside(_be_impatient)
+        other = sqlite3.connect(shop_settings.data_dir / "inventory.db", isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        await send(elsewhere, ordered(1), ordered(2))
+        await eventually(lambda: "the database" in " ".join(service.waiting_for()))
+        other.execute("ROLLBACK")
+        other.close()
+        await eventually(lambda: are_reserved(service, 1, 2))
+        assert service.waiting_for() == []
+
+
+def _be_impatient(connection: Connection) -> None:
+    connection.exec_driver_sql("PRAGMA busy_timeout=20")
+
+
+async def test_a_service_whose_database_was_deleted_hears_everything_again(
+    shop_settings: Settings, elsewhere: Broker, tmp_path: Path
+):
+    async with serving(shop_settings) as service:
+        await send(elsewhere, ordered(1), ordered(2))
+        await eventually(lambda: are_reserved(service, 1, 2))
+    for suffix in ("", "-wal", "-shm"):
+        tmp_path.joinpath(f"inventory.db{suffix}").unlink(missing_ok=True)
+    async with serving(shop_settings) as service:
+        await eventually(lambda: are_reserved(service, 1, 2))
+
+
+async def test_what_was_delivered_and_not_acknowledged_comes_again_at_once_after_a_restart(
+    shop_settings: Settings, elsewhere: Broker
+):
+    async with serving(shop_settings) as service:
+        await eventually(lambda: service.waiting_for() == [])
+    greedy = await elsewhere._jetstream().pull_subscribe_bind(consumer="inventory", stream=STREAM)
+    await send(elsewhere, ordered(1))
+    assert len(await greedy.fetch(1)) == 1
+    async with serving(shop_settings) as service:
+        await eventually(lambda: are_reserved(service, 1))
+
+
+async def test_a_thousand_events_are_each_handled_once(shop_settings: Settings, elsewhere: Broker):
+    async with serving(shop_settings) as service:
+        await stock_up(service, 1000)
+        await send(elsewhere, *(ordered(number) for number in range(1000)))
+        await eventually(lambda: are_reserved(service, *range(1000)), within_seconds=20)
+        assert await reserved_in_total(service) == 1000
+        assert len(await rows_of(service.reads, INBOX)) == 1000
