@@ -26,6 +26,10 @@ PERMANENT = range(500, 600)
 SMTP_PORT = 25
 SMTPS_PORT = 465
 
+NO_SERVER = (
+    "QUADRILLE_SMTP_URL: expected smtp://[user:password@]host[:port], smtps:// alike, or null:"
+)
+
 
 class Mailer(Protocol):
     """Takes a mail off our hands: when `deliver` returns, somebody else is responsible for it."""
@@ -137,18 +141,16 @@ def build_mailer(settings: Settings) -> Mailer:
 
 def read_url(url: str) -> SmtpServer | None:
     """The server that a URL names; None for `null:`. Raises SettingsError."""
+    if url == "null:":
+        return None
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
-        raise SettingsError(f"QUADRILLE_SMTP_URL: {error}") from error
-    if url.rstrip("/") == "null:":
-        return None
+        raise SettingsError(NO_SERVER) from error
     has_more = parts.path.strip("/") or parts.query or parts.fragment
     if parts.scheme not in {"smtp", "smtps"} or not parts.hostname or has_more:
-        raise SettingsError(
-            "QUADRILLE_SMTP_URL: expected smtp://[user:password@]host[:port], smtps:// alike, or null:"
-        )
+        raise SettingsError(NO_SERVER)
     is_tls = parts.scheme == "smtps"
     return SmtpServer(
         host=parts.hostname,
