@@ -1,0 +1,113 @@
+"""What all five services answer alike: health, OpenAPI, and problems in plain words."""
+
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.support.fleet import SERVICES, Fleet
+
+pytestmark = pytest.mark.xdist_group("shop")
+
+every_service = pytest.mark.parametrize("service", SERVICES)
+
+POSTS = {"order": "/orders", "inventory": "/products"}
+"""A route of each service that takes a body."""
+
+ITEM = {"productId": "plenty", "quantity": 1}
+MIB = 1024 * 1024
+
+
+def problem_of(response: httpx.Response, status: int) -> dict[str, Any]:
+    assert response.status_code == status, response.text
+    assert response.headers["Content-Type"].startswith("application/problem+json")
+    problem: dict[str, Any] = response.json()
+    assert problem["type"].startswith("urn:quadrille:problem:")
+    assert problem["status"] == status
+    assert problem["title"]
+    assert "detail" in problem
+    return problem
+
+
+@every_service
+async def test_a_service_says_that_it_lives_and_works(shop: Fleet, service: str):
+    assert shop.show(service, "/health/live")["status"] == "live"
+    assert shop.show(service, "/health/ready")["status"] == "ready"
+
+
+@every_service
+async def test_a_service_describes_itself(shop: Fleet, service: str):
+    document = shop.show(service, "/schema/openapi.json")
+    assert document["openapi"].startswith("3.")
+    assert "/health/ready" in document["paths"]
+    assert len(document["paths"]) > 2
+
+
+@every_service
+async def test_what_is_not_there_is_a_problem(shop: Fleet, service: str):
+    problem_of(shop.get(service, "/nowhere"), 404)
+
+
+@every_service
+async def test_what_can_not_be_done_there_is_a_problem(shop: Fleet, service: str):
+    refused = shop.post(service, "/health/live", {})
+    problem_of(refused, 405)
+    assert "GET" in refused.headers["Allow"]
+
+
+@pytest.mark.parametrize(
+    ("service", "path"),
+    [
+        ("order", "/orders/none"),
+        ("inventory", "/products/none"),
+        ("inventory", "/reservations/none"),
+        ("shipping", "/shipments/none"),
+        ("notifier", "/notifications/none"),
+        ("read", "/orders/none"),
+        ("read", "/orders/none/timeline"),
+        ("read", "/products/none"),
+    ],
+)
+async def test_an_unknown_thing_is_a_problem(shop: Fleet, service: str, path: str):
+    problem = problem_of(shop.get(service, path), 404)
+    assert problem["type"].startswith("urn:quadrille:problem:unknown-")
+
+
+@pytest.mark.parametrize(("service", "path"), POSTS.items())
+@pytest.mark.parametrize("body", [b"", b"{", b"\xff", b"[}"])
+async def test_a_body_that_is_no_json_is_a_problem(
+    shop: Fleet, service: str, path: str, body: bytes
+):
+    problem = problem_of(shop.post_raw(service, path, body), 400)
+    assert problem["errors"][0]["field"] == "body"
+
+
+@pytest.mark.parametrize(
+    ("body", "field", "message"),
+    [
+        ({"items": {}}, "items", "expected a list, got an object"),
+        ({"items": [ITEM], "price": 1}, "price", "unknown field"),
+        ({"items": [ITEM | {"quantity": "2"}]}, "items[0].quantity", "expected an integer, got a string"),
+        ({"items": [ITEM, ITEM | {"quantity": 0}]}, "items[1].quantity", "expected an integer ≥ 1"),
+        ({"items": [ITEM | {"quantity": 1.5}]}, "items[0].quantity", "expected an integer"),
+        ({"items": [ITEM | {"colour": "red"}]}, "items[0].colour", "unknown field"),
+        ({"items": [{"quantity": 1}]}, "items[0].productId", "required"),
+        ({"items": [ITEM | {"productId": "a.b"}]}, "items[0].productId", "expected a string"),
+        ({"items": [ITEM], "locale": "fr"}, "locale", "invalid enum value 'fr'"),
+        ({"items": [ITEM], "email": "nobody"}, "email", "expected a string"),
+    ],
+)  # fmt: skip
+async def test_a_wrong_field_is_named(shop: Fleet, body: object, field: str, message: str):
+    problem = problem_of(shop.post("order", "/orders", body), 400)
+    assert [error["field"] for error in problem["errors"]] == [field]
+    assert message in problem["errors"][0]["message"]
+
+
+@pytest.mark.parametrize(("service", "path"), POSTS.items())
+async def test_a_body_over_one_mebibyte_is_refused(shop: Fleet, service: str, path: str):
+    problem_of(shop.post_raw(service, path, b" " * (MIB + 1)), 413)
+
+
+async def test_a_wrong_query_parameter_is_named(shop: Fleet):
+    problem = problem_of(shop.get("read", "/orders", limit="many"), 400)
+    assert problem["errors"][0]["field"] == "limit"
