@@ -27,6 +27,7 @@ class ReadService:
     """The parts of the service: one consumer, one projector, and the streams that hear of its work."""
 
     def __init__(self, settings: Settings) -> None:
+        self._settings = settings
         url = database_url(NAME, settings)
         self._database = open_for_writing(url)
         self._reads = open_for_reading(url)
@@ -42,6 +43,7 @@ class ReadService:
         return build_app(
             "Quadrille: read API",
             api.routers(self._reads, streams, self._projector),
+            settings=self._settings,
             keys=Keys(self._reads),
             waiting_for=self.waiting_for,
             on_startup=[self.start],

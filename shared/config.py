@@ -62,6 +62,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     admin_password: Annotated[str, msgspec.Meta(min_length=8)] | None = None
     """The first admin's, when his account is made; without it one is made up and logged once."""
     allow_guests: bool = True
+    cors_origins: str = ""
+    """Origins, separated by commas, whose pages may call the APIs; none by default."""
     login_attempts: Annotated[int, msgspec.Meta(ge=1)] = 10
     """Per account in five minutes; ten times as many per address."""
 

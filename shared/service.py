@@ -124,6 +124,7 @@ class Service:
         return build_app(
             title,
             routes,
+            settings=self.settings,
             keys=self.keys,
             waiting_for=self.waiting_for,
             on_startup=[self.start, *on_startup],

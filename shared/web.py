@@ -6,19 +6,21 @@ from typing import Any, TypeVar
 
 import msgspec
 from litestar import Litestar, Request, Response, get
+from litestar.config.cors import CORSConfig
 from litestar.datastructures import State
 from litestar.dto import AbstractDTO
 from litestar.dto.data_structures import DTOFieldDefinition
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import SwaggerRenderPlugin
 from litestar.openapi.spec import Reference, Schema
-from litestar.types import ControllerRouterHandler, LifespanHook
+from litestar.types import ControllerRouterHandler, LifespanHook, Message, Scope
 from litestar.typing import FieldDefinition
 from sqlalchemy import Connection
 
 from shared import VERSION
 from shared.auth import Keys, authentication
 from shared.batch import Wish
+from shared.config import Settings
 from shared.idempotency import Claim, Reply
 from shared.problem import HANDLERS, BadRequest, FieldError, field_error
 from shared.refused import Refused
@@ -26,6 +28,14 @@ from shared.writer import Committed, Writer
 
 MOST_BODY_BYTES = 1024 * 1024
 MOST_KEY_LENGTH = 255
+
+SECURITY_HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+)
+EXPOSED_HEADERS = ["Consistency-Token", "Idempotent-Replayed", "Location", "Retry-After"]
+"""What a page of another origin may read of an answer."""
 
 T = TypeVar("T")
 
@@ -153,6 +163,7 @@ def build_app(
     title: str,
     routes: Sequence[ControllerRouterHandler],
     *,
+    settings: Settings,
     keys: Keys,
     waiting_for: Callable[[], list[str]],
     on_startup: Sequence[LifespanHook],
@@ -182,6 +193,8 @@ def build_app(
         route_handlers=[live, ready, *routes],
         exception_handlers=HANDLERS,
         middleware=[authentication(keys)],
+        before_send=[_add_security_headers],
+        cors_config=_cors(settings.cors_origins),
         request_max_body_size=MOST_BODY_BYTES,
         openapi_config=OpenAPIConfig(
             title=title,
@@ -193,6 +206,18 @@ def build_app(
         on_shutdown=[on_shutdown],
         state=State({"on_stopping": on_stopping}),
     )
+
+
+def _cors(origins: str) -> CORSConfig | None:
+    allowed = [origin.strip() for origin in origins.split(",") if origin.strip()]
+    if not allowed:
+        return None
+    return CORSConfig(allow_origins=allowed, expose_headers=EXPOSED_HEADERS)
+
+
+async def _add_security_headers(message: Message, _: Scope) -> None:
+    if message["type"] == "http.response.start":
+        message["headers"] = [*message.get("headers", []), *SECURITY_HEADERS]
 
 
 async def _claim(request: Request[Any, Any, Any]) -> Claim | None:
