@@ -4,6 +4,7 @@ Rules see only the part of the state that an event touches, as in the service's 
 same after a million others.
 """
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
@@ -15,6 +16,8 @@ State: TypeAlias = Any
 """Each service has its own: a frozen struct of mappings and sets."""
 Part: TypeAlias = Any
 """One field of it."""
+
+_QUOTED = re.compile(r'"([^"\\]*)"')
 
 
 class Difference(NamedTuple):
@@ -70,11 +73,11 @@ def differences(expected: Mapping[str, Any], found: State) -> Iterator[Differenc
 
 def _touched(whole: Mapping[str, Any], recorded: Recorded) -> dict[str, Any]:
     """The entities that the event names, and those that these name."""
-    named = {recorded.key, *_strings(msgspec.to_builtins(recorded.event))}
+    named = _names(recorded.event)
     for part in whole.values():
         if isinstance(part, dict):
             for key in named & part.keys():
-                named.update(_strings(msgspec.to_builtins(part[key])))
+                named |= _names(part[key])
     return {name: _restricted(part, named) for name, part in whole.items()}
 
 
@@ -105,12 +108,6 @@ def _mutable(part: Part) -> Part:
     return set(part) if isinstance(part, frozenset) else part
 
 
-def _strings(value: object) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        for inner in value.values():
-            yield from _strings(inner)
-    elif isinstance(value, list | tuple):
-        for inner in value:
-            yield from _strings(inner)
+def _names(entity: object) -> set[str]:
+    """Every string in it that could be an id, field names too; ids contain nothing that JSON escapes."""
+    return set(_QUOTED.findall(msgspec.json.encode(entity).decode()))
