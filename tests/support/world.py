@@ -27,7 +27,7 @@ from shared.decider import Decider, nothing_due
 from shared.refused import Refused
 from shared.task import Change, Schedule
 from shipping_service.carriers.simulated import SimulatedCarrier
-from shipping_service.domain import CompleteShipment, Dock, FailShipment
+from shipping_service.domain import CompleteShipment, DispatchShipment, Dock, FailShipment
 
 PRICE = 100
 
@@ -139,6 +139,12 @@ class World:
                 if delivered
                 else FailShipment(order_id=order_id, reason="CARRIER_DECLINED")
             )
+        )
+
+    def confirm_booking(self, order_id: str) -> None:
+        """The carrier takes the booking, perhaps a second time, perhaps after the cancellation."""
+        self._send(
+            self.shipping.grant(DispatchShipment(order_id=order_id, carrier="http", reference="R1"))
         )
 
     def deliver(self, member: Member, index: int, *, again_later: bool = False) -> None:

@@ -13,7 +13,7 @@ from hypothesis.stateful import (
 )
 
 from inventory_service.domain import Status as Held
-from order_service.domain import Status, is_final
+from order_service.domain.orders import Status, is_final
 from shared.contracts import (
     OrderCancellationRequested,
     OrderCancelled,
@@ -82,6 +82,12 @@ class Shop(RuleBasedStateMachine):
         begun = self.world.begun()
         self.world.answer_booking(begun[pick % len(begun)], delivered=delivered)
 
+    @precondition(lambda self: self.world.begun())
+    @rule(pick=PICKS)
+    def a_carrier_takes_a_booking(self, pick: int) -> None:
+        begun = self.world.begun()
+        self.world.confirm_booking(begun[pick % len(begun)])
+
     @precondition(lambda self: any(member.post for member in self.world.members))
     @rule(pick=PICKS, again_later=st.booleans())
     def a_letter_is_delivered(self, pick: int, *, again_later: bool) -> None:
@@ -104,7 +110,8 @@ class Shop(RuleBasedStateMachine):
         if not hasattr(self, "world"):
             return
         self.world.deliver_all()
-        for number, order_id in enumerate(self.world.bookings_due()):
+        self._every_carrier_will_be_asked()
+        for number, order_id in enumerate(self.world.begun()):
             self.world.answer_booking(order_id, delivered=number % 2 == 0)
         self.world.deliver_all()
         self._every_order_has_ended_once()
@@ -116,6 +123,11 @@ class Shop(RuleBasedStateMachine):
     def _ends(self) -> Counter[str]:
         ends = (OrderCompleted, OrderFailed, OrderCancelled)
         return Counter(each.key for each in self.world.said(self.world.order, *ends))
+
+    def _every_carrier_will_be_asked(self) -> None:
+        shipments = self.world.shipping.state.shipments.values()
+        unasked = {each.order_id for each in shipments if each.status is Shipped.INITIATED}
+        assert unasked <= set(self.world.bookings_due())
 
     def _every_order_has_ended_once(self) -> None:
         assert all(is_final(order) for order in self.world.order.state.orders.values())
@@ -153,9 +165,8 @@ class Shop(RuleBasedStateMachine):
         answers = self.world.said(
             self.world.shipping, ShipmentCancelled, ShipmentCancellationRefused
         )
-        assert Counter(each.event_id for each in asked) == Counter(
-            each.causation_id for each in answers
-        )
+        heard = [each.causation_id for each in answers if each.causation_id]
+        assert Counter(heard) == Counter(each.event_id for each in asked)
 
     def _nobody_who_lost_was_told_he_had_won(self) -> None:
         shipping = self.world.shipping
