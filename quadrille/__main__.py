@@ -1,0 +1,6 @@
+"""`python -m quadrille`: the command line."""
+
+from quadrille.cli import main
+
+if __name__ == "__main__":
+    main(prog_name="quadrille")

@@ -1,0 +1,72 @@
+"""The shop on one machine: broker, services and mailbox, started and ended together."""
+
+import signal
+import sys
+import threading
+from contextlib import ExitStack
+
+import click
+
+from quadrille import preflight
+from quadrille.broker import EmbeddedBroker
+from quadrille.plan import Plan
+from quadrille.steward import BROKER, PROBE_SECONDS, Steward
+from quadrille.supervisor import KILL_SECONDS, Logs, Supervisor
+
+
+def up(plan: Plan) -> None:
+    """Run the shop until SIGINT or SIGTERM; returns after a clean end.
+
+    Raises CannotStart before any service runs, ClickException when a part ended by itself.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+    try:
+        with ExitStack() as closing:
+            _run(plan, closing)
+    except KeyboardInterrupt:  # before the supervisor took the signals over
+        return
+
+
+def _run(plan: Plan, closing: ExitStack) -> None:
+    data_dir = plan.settings.data_dir
+    closing.enter_context(preflight.open_data_dir(data_dir, "nats", "logs", "mailbox"))
+    preflight.check_ports(plan.ports)
+    click.echo("Quadrille is starting …")
+    logs = Logs(data_dir / "logs")
+    broker = None
+    if plan.has_broker:
+        broker = EmbeddedBroker(plan.settings.nats_port, data_dir / "nats", logs.open(BROKER))
+        closing.callback(broker.stop)
+        broker.wait_until_listening()
+    supervisor = Supervisor(logs)
+    for part in plan.parts:
+        supervisor.add(part.name, [sys.executable, "-m", part.module], plan.environment)
+    steward = Steward(plan, supervisor, logs, broker)
+    beside = threading.Thread(target=steward.run, daemon=True)
+    supervisor.on_forked = beside.start
+    supervisor.loop()
+    beside.join(PROBE_SECONDS)
+    if steward.trouble:
+        raise steward.trouble
+    _judge(supervisor, logs)
+    click.echo(f"\nQuadrille has stopped; everything is kept in {data_dir}")
+
+
+def _judge(supervisor: Supervisor, logs: Logs) -> None:
+    """Raises ClickException when the end was not a clean one."""
+    if supervisor.ended_first:
+        ends = " and ".join(
+            f"{name} ended by itself with {_code(code)} (its last lines are in {logs.path(name)})"
+            for name, code in supervisor.ended_first.items()
+        )
+        raise click.ClickException(f"{ends}, so all were stopped: mend that, and start again")
+    if late := supervisor.killed():
+        raise click.ClickException(
+            f"{' and '.join(late)} did not end within {KILL_SECONDS} s and had to be killed; "
+            "nothing is lost: start again"
+        )
+
+
+def _code(code: int) -> str:
+    return f"exit code {code}" if code >= 0 else f"signal {signal.Signals(-code).name}"

@@ -1,0 +1,94 @@
+"""What `quadrille up` starts, and the settings that make its parts find each other."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import httpx
+
+from quadrille.client import EVERY_ADDRESS
+from quadrille.preflight import LOOPBACK, CannotStart, Port
+from shared.config import PREFIX, Settings, SettingsError, load
+
+
+class Part(NamedTuple):
+    """A process with an HTTP port."""
+
+    name: str
+    module: str
+    setting: str
+    title: str
+    page: str
+    shows: str
+
+
+SERVICES = (
+    Part("read", "read_api", "read_port", "Shop", "/schema", "all there is to see"),
+    Part("order", "order_service", "order_port", "Orders", "/schema", "place orders"),
+    Part(
+        "inventory", "inventory_service", "inventory_port", "Inventory", "/schema", "fill shelves"
+    ),
+    Part("shipping", "shipping_service", "shipping_port", "Shipping", "/schema", "shipments"),
+    Part("notifier", "notifier_service", "notifier_port", "Notifier", "/schema", "mails sent"),
+)
+MAILBOX = Part("mailbox", "quadrille.mailbox", "mailbox_port", "Mailbox", "", "mails received")
+
+
+class Plan(NamedTuple):
+    """The parts, their settings, and whether a broker is to be started for them."""
+
+    settings: Settings
+    environment: Mapping[str, str]
+    parts: tuple[Part, ...]
+    has_broker: bool
+
+    @property
+    def ports(self) -> list[Port]:
+        """Every port that something will listen on."""
+        wanted = [self._port(part.setting) for part in self.parts]
+        if self.has_broker:
+            wanted.append(self._port("nats_port")._replace(host=LOOPBACK))
+        if MAILBOX in self.parts:
+            wanted.append(self._port("mailbox_smtp_port"))
+        return wanted
+
+    def address(self, name: str) -> str:
+        """Where this machine reaches a part: `http://127.0.0.1:8080`."""
+        (part,) = (part for part in self.parts if part.name == name)
+        host = EVERY_ADDRESS.get(self.settings.host, self.settings.host)
+        number = self._port(part.setting).number
+        return str(httpx.URL(scheme="http", host=host, port=number))
+
+    def _port(self, setting: str) -> Port:
+        number = getattr(self.settings, setting)
+        return Port(f"{PREFIX}{setting.upper()}", self.settings.host, number)
+
+
+def plan(environment: Mapping[str, str]) -> Plan:
+    """A broker or an SMTP server that is given is used, and none started.
+
+    Raises CannotStart for settings that are unknown, impossible, or not for five services at once.
+    """
+    try:
+        settings = load(environment)
+    except SettingsError as error:
+        raise CannotStart(str(error)) from error
+    if settings.database_url:
+        raise CannotStart(
+            f"{PREFIX}DATABASE_URL would give all services one database: "
+            "unset it, or start each service by itself"
+        )
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    consistent = {
+        f"{PREFIX}NATS_URL": f"nats://{LOOPBACK}:{settings.nats_port}",
+        f"{PREFIX}SMTP_URL": f"smtp://{host}:{settings.mailbox_smtp_port}",
+        **environment,
+        f"{PREFIX}DATA_DIR": str(settings.data_dir.absolute()),
+        "PYTHONUNBUFFERED": "1",
+    }
+    has_mailbox = f"{PREFIX}SMTP_URL" not in environment
+    return Plan(
+        settings=load(consistent),
+        environment=consistent,
+        parts=(*SERVICES, MAILBOX) if has_mailbox else SERVICES,
+        has_broker=f"{PREFIX}NATS_URL" not in environment,
+    )

@@ -1,0 +1,141 @@
+"""Opens the shop beside the supervisor: waits for every part, fills the shelves, greets, and minds the broker."""
+
+import time
+from collections.abc import Callable
+
+import click
+import httpx
+import msgspec
+from rich.text import Text
+
+from quadrille import catalogue
+from quadrille.broker import EmbeddedBroker
+from quadrille.plan import Plan
+from quadrille.supervisor import Logs, Supervisor
+from quadrille.terminal import console, say, table
+from shared.web import Ready
+
+POLL_SECONDS = 0.05
+WATCH_SECONDS = 0.2
+PROBE_SECONDS = 2
+PATIENCE_SECONDS = 10
+"""After so long it says what it waits for."""
+ON_SALE_SECONDS = 5
+
+BROKER = "nats-server"
+ORDER = (
+    '{"userId": "user123", "email": "user123@example.com", '
+    '"items": [{"productId": "prod001", "quantity": 2}]}'
+)
+
+
+class Steward:
+    """Lives in a thread of its own; what goes wrong there ends the shop and is kept in `trouble`."""
+
+    def __init__(
+        self, plan: Plan, supervisor: Supervisor, logs: Logs, broker: EmbeddedBroker | None
+    ) -> None:
+        self._plan = plan
+        self._supervisor = supervisor
+        self._logs = logs
+        self._broker = broker
+        self.trouble: Exception | None = None
+
+    def run(self) -> None:
+        """From the children's start to their end."""
+        while not self._supervisor.is_started():
+            time.sleep(POLL_SECONDS)
+        try:
+            self._open()
+            while True:
+                self._pause(WATCH_SECONDS)
+        except _Ending:
+            pass
+        except catalogue.CatalogueError as error:
+            self.trouble = click.ClickException(str(error))
+        except Exception as error:  # noqa: BLE001 - the main thread raises it
+            self.trouble = error
+        self._supervisor.terminate()
+
+    def _open(self) -> None:
+        self._until(self._not_ready)
+        self._until(self._not_stocked)
+        self._until(self._not_on_sale, at_most=ON_SALE_SECONDS)
+        self._logs.is_calm = False
+        greet(self._plan)
+
+    def _until(self, reasons: Callable[[], list[str]], at_most: float | None = None) -> None:
+        """Until nothing is in the way any more; says after a while what is."""
+        begin, said = time.monotonic(), ""
+        while missing := "; ".join(reasons()):
+            waited = time.monotonic() - begin
+            if at_most is not None and waited > at_most:
+                return
+            if waited > PATIENCE_SECONDS and missing != said:
+                said = missing
+                say(f"still waiting: {missing}")
+            self._pause(POLL_SECONDS)
+
+    def _pause(self, seconds: float) -> None:
+        """Raises _Ending when there is nothing to wait for."""
+        code = self._broker.ended() if self._broker else None
+        if code is not None and not self._supervisor.is_ending.is_set():
+            self._supervisor.ended_first[BROKER] = code
+            raise _Ending
+        if self._supervisor.is_ending.wait(seconds):
+            raise _Ending
+
+    def _not_ready(self) -> list[str]:
+        return [
+            f"{part.name} waits for {reason}"
+            for part in self._plan.parts
+            for reason in waiting_for(self._plan.address(part.name))
+        ]
+
+    def _not_stocked(self) -> list[str]:
+        try:
+            catalogue.load_samples(self._plan.address("inventory"))
+        except httpx.TransportError as error:
+            return [f"the inventory does not take the catalogue: {error}"]
+        return []
+
+    def _not_on_sale(self) -> list[str]:
+        try:
+            is_on_sale = catalogue.is_on_sale(self._plan.address("order"))
+        except httpx.TransportError as error:
+            return [f"the order service does not answer: {error}"]
+        return [] if is_on_sale else ["the order service has not heard of the catalogue"]
+
+
+class _Ending(Exception):  # noqa: N818 - no error, only the end
+    """A part has ended, or all were told to."""
+
+
+def waiting_for(address: str) -> list[str]:
+    """What a part says that it waits for; its process, while it says nothing."""
+    try:
+        answer = httpx.get(f"{address}/health/ready", timeout=PROBE_SECONDS, trust_env=False)
+        ready = msgspec.json.decode(answer.content, type=Ready)
+    except (httpx.TransportError, msgspec.MsgspecError):
+        return ["its process"]
+    return list(ready.waiting_for)
+
+
+def greet(plan: Plan) -> None:
+    """The short table of addresses, and an order to paste."""
+    shown = table("", "", "")
+    shown.show_header = False
+    for part in plan.parts:
+        shown.add_row(
+            Text(part.title, style="bold"), plan.address(part.name) + part.page, part.shows
+        )
+    shown.add_row("Broker", plan.settings.nats_url, "the events: stream SHOP")
+    shown.add_row("Data", str(plan.settings.data_dir), "databases, mails, logs")
+    say("")
+    console().print(shown)
+    say("\nOrder something from another terminal:\n", style="dim")
+    say(
+        f"curl -w '\\n' {plan.address('order')}/orders "
+        f"-H 'Content-Type: application/json' -d '{ORDER}'"
+    )
+    say("\nWarnings appear below, the rest is in the logs. Ctrl-C stops it all.\n", style="dim")

@@ -1,0 +1,139 @@
+"""honcho's Manager as the shop needs it: children never outlive it, and their talk is kept, not shouted."""
+
+import ctypes
+import re
+import signal
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+import honcho.manager
+from honcho.manager import SYSTEM_PRINTER_NAME, Manager
+from honcho.printer import Message
+from honcho.process import Popen, Process
+
+KILL_SECONDS = 12
+"""Longer than any service takes to end; one that has not by then is killed."""
+PR_SET_PDEATHSIG = 1
+
+HAS_LEVEL = re.compile(r'\[(?:debug|info|warning|error|critical) *\]|"level":"')
+IS_URGENT = re.compile(r'\[(?:warning|error|critical) *\]|"level":"(?:warning|error|critical)"')
+
+honcho.manager.KILL_WAIT = KILL_SECONDS
+
+_libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+
+def end_with_parent(how: signal.Signals = signal.SIGTERM) -> None:
+    """Ask Linux to send this process a signal when its parent is gone, even by `kill -9`."""
+    if _libc:
+        _libc.prctl(PR_SET_PDEATHSIG, how)
+
+
+class Logs:
+    """A file for each child with all that it says; on the terminal, what asks for attention."""
+
+    width = 0
+    """honcho's wish; our files need no columns."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._files = ExitStack()
+        self._file_of: dict[str, Any] = {}
+        self._is_urgent: dict[str, bool] = {}
+        self.is_calm = True
+        """While the shop starts and stops, waiting for each other is no news."""
+
+    def open(self, name: str) -> Path:
+        """The file for what `name` will say; what it said in its last life is kept beside it."""
+        path = self.path(name)
+        if path.exists():
+            path.replace(path.with_suffix(".log.1"))
+        self._file_of[name] = self._files.enter_context(path.open("wb", buffering=0))
+        return path
+
+    def path(self, name: str) -> Path:
+        """Where it is kept."""
+        return self._directory / f"{name}.log"
+
+    def write(self, message: Message) -> None:
+        """Keep a line, and show it when it is, or belongs to, a warning or an error."""
+        if message.name == SYSTEM_PRINTER_NAME:
+            return
+        self._file_of[message.name].write(message.data)
+        line = message.data.decode(errors="replace").rstrip("\n")
+        if HAS_LEVEL.search(line):
+            self._is_urgent[message.name] = bool(IS_URGENT.search(line))
+        if self._is_urgent.get(message.name, True) and not self.is_calm:
+            click.echo(f"{message.name} | {line}")
+
+
+class Supervisor(Manager):  # type: ignore[misc]  # honcho has no types
+    """Runs the children until one ends by itself or all are told to; then ends them all."""
+
+    def __init__(self, logs: Logs) -> None:
+        super().__init__(logs)
+        self._process_ctor = Tethered
+        self._logs = logs
+        self.ended_first: dict[str, int] = {}
+        """Exit codes of those that ended before they were told to."""
+        self.is_ending = threading.Event()
+        self.on_forked: Callable[[], None] | None = None
+        """Called once no more processes are forked, so that threads may be started."""
+
+    def add(self, name: str, command: Sequence[str], environment: Mapping[str, str]) -> None:
+        """A child that `loop` will start."""
+        self._logs.open(name)
+        self.add_process(name, command, env=dict(environment))
+
+    def is_started(self) -> bool:
+        """Whether every child has become a process."""
+        return bool(self._all_started())
+
+    def terminate(self) -> None:
+        """Tell all to end. While they are still being started it only notes the wish: call again after."""
+        if not self.is_ending.is_set():
+            self._logs.is_calm = True
+            self.ended_first |= self._returncodes()
+            self.is_ending.set()
+        if self.is_started():
+            super().terminate()
+
+    def _start(self) -> None:
+        super()._start()
+        if self.on_forked:
+            self.on_forked()
+
+    def killed(self) -> list[str]:
+        """Those that did not end in time; ask after `loop`."""
+        codes = self._returncodes()
+        return [
+            name
+            for name, code in codes.items()
+            if code == -signal.SIGKILL and name not in self.ended_first
+        ]
+
+    def _returncodes(self) -> dict[str, int]:
+        return {
+            name: process["returncode"]
+            for name, process in self._processes.items()
+            if "returncode" in process
+        }
+
+
+class Tethered(Process):  # type: ignore[misc]  # honcho has no types
+    """A child without a shell in between, which ends when the supervisor does."""
+
+    def __init__(self, *given: Any, **named: Any) -> None:  # noqa: ANN401 - honcho's own
+        super().__init__(*given, **named)
+        self._child_ctor = partial(Popen, shell=False, preexec_fn=end_with_parent)
+
+    def run(self, *given: Any, **named: Any) -> None:  # noqa: ANN401 - honcho's own
+        """In the process of honcho's that reads the child's output; the tie passes through it."""
+        end_with_parent(signal.SIGKILL)
+        super().run(*given, **named)
