@@ -1,0 +1,265 @@
+import asyncio
+import sqlite3
+from collections.abc import Awaitable, Callable
+from itertools import pairwise
+from typing import Any
+
+from sqlalchemy import Connection
+
+from order_service.domain.orders import PlaceOrder, WantedItem
+from order_service.handlers import JOBS as ORDER_JOBS
+from order_service.handlers import deadlines
+from shared.batch import Wish
+from shared.config import Settings
+from shared.contracts import (
+    Line,
+    OrderCreated,
+    OrderItem,
+    ProductCreated,
+    StockReserved,
+)
+from shared.contracts.recorded import Recorded
+from shared.jobs import MOST_AT_ONCE, Job, Retry
+from shared.service import Service
+from shared.task import TASK, Task
+from shipping_service.domain import CompleteShipment, FailShipment
+from shipping_service.handlers import BOOKING
+from tests.support.chassis import ORDER, SHIPPING, log_of, rows_of, serving
+from tests.support.eventually import eventually
+from tests.support.history import recorded
+
+Run = Callable[[Task], Awaitable[Any]]
+
+
+def created(order_id: str) -> Recorded:
+    return recorded(
+        OrderCreated(
+            order_id=order_id,
+            user_id="user123",
+            items=(OrderItem(product_id="p1", quantity=1, price=5000),),
+            total_amount=5000,
+            currency="JPY",
+        )
+    )
+
+
+def reserved(order_id: str) -> Recorded:
+    line = Line(product_id="p1", quantity=1)
+    return recorded(StockReserved(order_id=order_id, items=(line,)))
+
+
+def booking(run: Run, attempts: int = 8) -> tuple[Job, ...]:
+    """The booking job with a carrier of the test's own, and short pauses."""
+
+    def give_up(due: Task, error: str) -> FailShipment:
+        return FailShipment(order_id=due.key, reason=error)
+
+    return (Job(BOOKING, run, give_up, Retry(attempts, first_seconds=0.02)),)
+
+
+async def begin_shipments(service: Service, *order_ids: str) -> None:
+    for order_id in order_ids:
+        await service.writer.hear([created(order_id), reserved(order_id)])
+
+
+async def deliver(due: Task) -> CompleteShipment:
+    return CompleteShipment(order_id=due.key, tracking_number="T1")
+
+
+async def said(service: Service) -> list[str]:
+    return [each.event_type for each in await log_of(service.reads, service.source)]
+
+
+async def no_task_is_left(service: Service) -> bool:
+    return not await rows_of(service.reads, TASK)
+
+
+async def test_a_task_is_written_with_its_event_and_gone_with_its_result(shop_settings: Settings):
+    async with serving(shop_settings, SHIPPING, booking(deliver)) as service:
+        await begin_shipments(service, "o1")
+        await eventually(lambda: no_task_is_left(service))
+        assert await said(service) == ["ShipmentInitiated", "ShipmentCompleted"]
+        begun, done = await log_of(service.reads, "shipping")
+        assert (done.causation_id, done.correlation_id) == (begun.event_id, "o1")
+
+
+async def test_a_task_that_fails_is_tried_again_until_it_succeeds(shop_settings: Settings):
+    tried: list[Task] = []
+
+    async def reluctant(due: Task) -> CompleteShipment:
+        tried.append(due)
+        if len(tried) < 4:
+            raise ConnectionError("nobody answers")
+        return await deliver(due)
+
+    async with serving(shop_settings, SHIPPING, booking(reluctant)) as service:
+        await begin_shipments(service, "o1")
+        await eventually(lambda: no_task_is_left(service))
+        assert await said(service) == ["ShipmentInitiated", "ShipmentCompleted"]
+    assert [due.attempts for due in tried] == [0, 1, 2, 3]
+    assert len({due.task_id for due in tried}) == 1
+    waited = [(later.due_at - due.due_at).total_seconds() for due, later in pairwise(tried)]
+    assert all(pause >= 0.01 * 2**number for number, pause in enumerate(waited))
+
+
+async def test_a_task_whose_attempts_are_used_up_is_given_up_and_reported(shop_settings: Settings):
+    tried: list[int] = []
+
+    async def hopeless(due: Task) -> None:
+        tried.append(due.attempts)
+        raise ConnectionError("nobody answers")
+
+    async with serving(shop_settings, SHIPPING, booking(hopeless, attempts=3)) as service:
+        await begin_shipments(service, "o1")
+        await eventually(lambda: no_task_is_left(service))
+        failed = (await log_of(service.reads, "shipping"))[-1].event
+        assert failed.reason == "ConnectionError: nobody answers"
+    assert tried == [0, 1, 2]
+
+
+async def test_a_task_that_fails_keeps_its_last_reason(shop_settings: Settings):
+    async def hopeless(_due: Task) -> None:
+        raise ConnectionError("nobody answers")
+
+    jobs = (Job(BOOKING, hopeless, retry=Retry(first_seconds=1000)),)
+    async with serving(shop_settings, SHIPPING, jobs) as service:
+        await begin_shipments(service, "o1")
+        row = await eventually(lambda: _tried_once(service))
+        assert row["last_error"] == "ConnectionError: nobody answers"
+
+
+async def _tried_once(service: Service) -> dict[str, Any] | None:
+    (row,) = await rows_of(service.reads, TASK)
+    return row if row["attempts"] == 1 else None
+
+
+async def test_a_task_that_was_under_way_at_the_end_is_done_after_a_restart(
+    shop_settings: Settings,
+):
+    started = asyncio.Event()
+
+    async def endless(_due: Task) -> None:
+        started.set()
+        await asyncio.Event().wait()
+
+    async with serving(shop_settings, SHIPPING, booking(endless)) as service:
+        await begin_shipments(service, "o1")
+        await started.wait()
+    async with serving(shop_settings, SHIPPING, booking(deliver)) as service:
+        await eventually(lambda: no_task_is_left(service))
+        assert await said(service) == ["ShipmentInitiated", "ShipmentCompleted"]
+
+
+async def test_a_failing_task_holds_up_no_other(shop_settings: Settings):
+    async def choosy(due: Task) -> CompleteShipment:
+        if due.key == "o1":
+            raise ConnectionError("nobody answers")
+        return await deliver(due)
+
+    jobs = (Job(BOOKING, choosy, retry=Retry(first_seconds=1000)),)
+    async with serving(shop_settings, SHIPPING, jobs) as service:
+        await begin_shipments(service, "o1", "o2", "o3")
+        await eventually(lambda: _are_left(service, "o1"))
+
+
+async def _are_left(service: Service, *order_ids: str) -> bool:
+    return [row["key"] for row in await rows_of(service.reads, TASK)] == list(order_ids)
+
+
+async def test_many_tasks_run_at_a_time_but_not_all(shop_settings: Settings):
+    running: set[str] = set()
+    most = 0
+    release = asyncio.Event()
+
+    async def wait(due: Task) -> CompleteShipment:
+        nonlocal most
+        running.add(due.key)
+        most = max(most, len(running))
+        await release.wait()
+        running.remove(due.key)
+        return await deliver(due)
+
+    async with serving(shop_settings, SHIPPING, booking(wait)) as service:
+        await begin_shipments(service, *(f"o{number}" for number in range(MOST_AT_ONCE + 20)))
+        await eventually(lambda: len(running) == MOST_AT_ONCE)
+        release.set()
+        await eventually(lambda: no_task_is_left(service))
+    assert most == MOST_AT_ONCE
+
+
+async def test_a_result_the_database_did_not_take_is_reported_again(shop_settings: Settings):
+    locked = asyncio.Event()
+    other = sqlite3.connect(shop_settings.data_dir / "shipping.db", isolation_level=None)
+
+    async def lock(due: Task) -> CompleteShipment:
+        if not locked.is_set():
+            other.execute("BEGIN IMMEDIATE")
+            locked.set()
+        return await deliver(due)
+
+    def be_impatient(connection: Connection) -> None:
+        connection.exec_driver_sql("PRAGMA busy_timeout=20")
+
+    async with serving(shop_settings, SHIPPING, booking(lock)) as service:
+        await service.writer.aside(be_impatient)
+        await begin_shipments(service, "o1")
+        await locked.wait()
+        await asyncio.sleep(0.1)
+        other.execute("ROLLBACK")
+        other.close()
+        await eventually(lambda: no_task_is_left(service))
+        assert await said(service) == ["ShipmentInitiated", "ShipmentCompleted"]
+
+
+async def place_order(service: Service) -> None:
+    product = ProductCreated(product_id="p1", name="K", description="", price=5)
+    await service.writer.hear([recorded(product)])
+    items = (WantedItem(product_id="p1", quantity=1),)
+    await service.writer.execute(
+        Wish(PlaceOrder(order_id="o1", user_id="guest", items=items, currency="JPY"))
+    )
+
+
+async def test_a_run_overtaken_by_a_new_schedule_finishes_nothing(shop_settings: Settings):
+    runs: list[tuple[Task, asyncio.Event]] = []
+
+    async def wait(due: Task) -> None:
+        released = asyncio.Event()
+        runs.append((due, released))
+        await released.wait()
+
+    at_once = ORDER._replace(decider=ORDER.decider._replace(follow_up=deadlines(0)))
+    async with serving(shop_settings, at_once, (Job("deadline", wait),)) as service:
+        await place_order(service)
+        await eventually(lambda: len(runs) == 1)
+        await service.writer.hear([reserved("o1")])
+        await eventually(lambda: len(runs) == 2)
+        (overtaken, first), (present, second) = runs
+        assert overtaken.task_id != present.task_id
+        first.set()
+        await eventually(lambda: len(service.jobs._running) == 1)
+        (row,) = await rows_of(service.reads, TASK)
+        assert row["task_id"] == present.task_id
+        second.set()
+        await eventually(lambda: no_task_is_left(service))
+
+
+async def test_an_order_without_progress_asks_for_its_own_cancellation(shop_settings: Settings):
+    soon = ORDER._replace(decider=ORDER.decider._replace(follow_up=deadlines(0.2)))
+    async with serving(shop_settings, soon, ORDER_JOBS) as service:
+        await place_order(service)
+        await eventually(lambda: _has_asked(service))
+
+
+async def test_a_deadline_that_passed_while_the_service_was_down_is_kept(shop_settings: Settings):
+    soon = ORDER._replace(decider=ORDER.decider._replace(follow_up=deadlines(0.2)))
+    async with serving(shop_settings, soon) as service:
+        await place_order(service)
+    async with serving(shop_settings, soon, ORDER_JOBS) as service:
+        await eventually(lambda: _has_asked(service))
+
+
+async def _has_asked(service: Service) -> bool:
+    log = await log_of(service.reads, "order")
+    asked = [each.event for each in log if each.event_type == "OrderCancellationRequested"]
+    return bool(asked) and all(event.reason == "EXPIRED" for event in asked)

@@ -1,0 +1,54 @@
+from datetime import timedelta
+
+import pytest
+
+from shared.jobs import Retry
+from shared.task import Task
+from tests.support.history import START
+
+
+def failed(attempts: int) -> Task:
+    return Task(
+        task_id="t1",
+        kind="booking",
+        key="o1",
+        payload={},
+        due_at=START,
+        attempts=attempts,
+        first_due_at=START,
+        causation_id=None,
+        correlation_id="o1",
+        traceparent=None,
+    )
+
+
+@pytest.mark.parametrize("failures", range(12))
+def test_pauses_double_with_jitter_up_to_the_longest(failures: int):
+    retry = Retry(attempts=20, first_seconds=0.5, longest_seconds=60)
+    nominal = min(0.5 * 2**failures, 60)
+    for _ in range(50):
+        assert nominal / 2 <= retry.pause_seconds(failures) <= nominal
+
+
+def test_a_task_that_failed_for_a_week_still_has_a_finite_pause():
+    assert Retry(first_seconds=1, longest_seconds=300).pause_seconds(100_000) <= 300
+
+
+def test_a_task_is_given_up_after_so_many_failures():
+    retry = Retry(attempts=3)
+    assert [retry.is_used_up(failed(number), START) for number in range(4)] == [
+        False,
+        False,
+        True,
+        True,
+    ]
+
+
+def test_a_task_is_given_up_so_long_after_it_was_first_due():
+    retry = Retry(within_seconds=60)
+    assert not retry.is_used_up(failed(99), START + timedelta(seconds=59))
+    assert retry.is_used_up(failed(0), START + timedelta(seconds=60))
+
+
+def test_a_task_without_a_bound_is_tried_for_ever():
+    assert not Retry().is_used_up(failed(1000), START + timedelta(days=365))
