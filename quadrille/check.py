@@ -73,9 +73,10 @@ def inspect(data_dir: Path, inbox_days: int = 0) -> Report:
     "--json", "as_json", is_flag=True, help="Print the whole report as one JSON document."
 )
 def command(data_dir: Path | None, *, as_json: bool) -> None:
-    """Compare the database files with each other and with their logs; changes nothing.
+    """Look for faults in the database files.
 
-    The services may run or be stopped. What is on its way is no fault, and is shown.
+    Compares them with their logs and with each other, and changes nothing. The services may run or be
+    stopped; what is on its way is no fault, and is shown.
 
     \b
     Exit code:

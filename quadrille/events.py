@@ -49,7 +49,7 @@ def events(
     follow: bool,
     as_json: bool,
 ) -> None:
-    """Show the newest events, oldest of them first; or the whole story of one order."""
+    """Show the newest events, or an order's story."""
     client = Client(settings())
     wanted = Wanted(type=event_type, source=source)
     show = say_json if as_json else _story() if order_id else _log

@@ -62,7 +62,9 @@ def order(
     watch: bool,
     as_json: bool,
 ) -> None:
-    """Place an order, e.g. `quadrille order prod001:2 prod002 --watch`.
+    """Place an order.
+
+    For example: quadrille order prod001:2 prod002 --watch
 
     \b
     Exit code:
