@@ -43,8 +43,12 @@ class Consumer:
         self._database_id = database_id
         self._deliver = deliver
         self._pause = FIRST_PAUSE_SECONDS
-        self.waiting_for: str | None = "its consumer"
+        self._trouble: str | None = "its consumer"
+
+    @property
+    def waiting_for(self) -> str | None:
         """What keeps it from hearing, for people; None when it hears."""
+        return self._trouble if self._broker.is_connected else "the broker"
 
     async def run(self) -> None:
         """Consume for ever; connects to the broker first."""
@@ -54,11 +58,11 @@ class Consumer:
             try:
                 await self._broker.ensure_stream()
                 pull = await self._broker.bind(self._durable, self._subjects, self._database_id)
-                self.waiting_for = None
+                self._trouble = None
                 await self._consume(pull)
             except TROUBLE as error:
-                self.waiting_for = f"the broker: {str(error) or type(error).__name__}"
-                log.warning("consumer.waits", reason=self.waiting_for)
+                self._trouble = f"the broker: {str(error) or type(error).__name__}"
+                log.warning("consumer.waits", reason=self._trouble)
                 await self._back_off()
 
     async def _consume(self, pull: Pull) -> None:
@@ -79,10 +83,10 @@ class Consumer:
                 await self._deliver(read)
                 break
             except (*INFRASTRUCTURE, StorageUnavailable) as error:
-                self.waiting_for = f"the database: {error}"
-                log.warning("consumer.waits", reason=self.waiting_for)
+                self._trouble = f"the database: {error}"
+                log.warning("consumer.waits", reason=self._trouble)
                 await self._back_off()
-        self.waiting_for = None
+        self._trouble = None
         crash_point("after_handling")
         for message in messages:
             await message.ack()
