@@ -13,6 +13,7 @@ from sqlalchemy import (
     Connection,
     Dialect,
     Engine,
+    Insert,
     MetaData,
     Select,
     Table,
@@ -27,6 +28,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from shared.bulk import execute_many
 from shared.config import Settings
 
 T = TypeVar("T")
@@ -132,21 +134,17 @@ async def create_tables(database: Database, *schemas: MetaData) -> None:
 
 def upsert(connection: Connection, table: Table, rows: Rows) -> None:
     """Insert the rows, whole ones, replacing those whose primary key is there already."""
-    if rows:
-        connection.execute(_upsert(connection.dialect.name, table), rows)
+    execute_many(connection, _upsert(connection.dialect.name, table), rows)
 
 
 def insert_missing(connection: Connection, table: Table, rows: Rows) -> None:
     """Insert the rows whose primary key is not there yet."""
-    if rows:
-        insert = _insert(connection.dialect.name, table)
-        connection.execute(insert.on_conflict_do_nothing(), rows)
+    execute_many(connection, _insert_missing(connection.dialect.name, table), rows)
 
 
 def insert_all(connection: Connection, table: Table, rows: Rows) -> None:
     """Insert the rows; one that is there already is an error."""
-    if rows:
-        connection.execute(table.insert(), rows)
+    execute_many(connection, _insert_all(table), rows)
 
 
 def changed(before: Mapping[str, T], after: Mapping[str, T]) -> list[T]:
@@ -184,6 +182,16 @@ def _column_names(table: Table) -> tuple[str, ...]:
 @cache
 def _select_in(table: Table, column: str) -> Select[Any]:
     return select(table).where(table.c[column].in_(bindparam("values", expanding=True)))
+
+
+@cache
+def _insert_all(table: Table) -> Insert:
+    return table.insert()
+
+
+@cache
+def _insert_missing(dialect: str, table: Table) -> sqlite.Insert:
+    return _insert(dialect, table).on_conflict_do_nothing()
 
 
 @cache

@@ -20,6 +20,7 @@ from sqlalchemy import (
     select,
 )
 
+from shared.bulk import execute_many
 from shared.contracts.recorded import Recorded, decode_data
 from shared.database import CHASSIS, UtcTime, insert_all
 
@@ -94,8 +95,7 @@ def unsent(connection: Connection, source: str, most: int) -> list[Recorded]:
 def mark_sent(connection: Connection, sequences: Mapping[int, int]) -> None:
     """Note the stream sequence at which the broker acknowledged each position."""
     rows = [{"sent": position, "sequence": sequence} for position, sequence in sequences.items()]
-    if rows:
-        connection.execute(_MARK, rows)
+    execute_many(connection, _MARK, rows)
 
 
 def read_all(connection: Connection, source: str) -> Iterable[Recorded]:

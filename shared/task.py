@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import msgspec
 from sqlalchemy import Column, Connection, Index, Integer, Table, Text, bindparam, func, select
 
+from shared.bulk import execute_many
 from shared.clock import new_id
 from shared.contracts.recorded import Recorded
 from shared.database import CHASSIS, Json, Rows, UtcTime, upsert
@@ -101,8 +102,7 @@ def apply(
         for change, _ in last.values()
         if isinstance(change, Drop)
     ]
-    if dropped:
-        connection.execute(_DROP, dropped)
+    execute_many(connection, _DROP, dropped)
     rows: Rows = [
         _row(change, cause, now) for change, cause in last.values() if isinstance(change, Schedule)
     ]
@@ -123,8 +123,7 @@ def next_due(connection: Connection, busy: Sequence[str]) -> datetime | None:
 
 def finish(connection: Connection, task_ids: Sequence[str]) -> None:
     """They are done."""
-    if task_ids:
-        connection.execute(_FINISH, [{"finished": task_id} for task_id in task_ids])
+    execute_many(connection, _FINISH, [{"finished": task_id} for task_id in task_ids])
 
 
 def postpone(connection: Connection, task_id: str, until: datetime, error: str) -> None:
