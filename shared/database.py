@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, TypeVar, cast
 
 import msgspec
@@ -43,6 +43,7 @@ CHASSIS = MetaData()
 """The tables that every service has: event_log, inbox, dead_letter, task, idempotency_key, about."""
 
 
+@lru_cache
 def rfc3339(moment: datetime) -> str:
     """2026-11-20T23:05:10.000000Z: always as wide, so that it sorts as text."""
     return f"{moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
