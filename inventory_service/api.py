@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import msgspec
 from litestar import Request, Response, Router, delete, get, post, put
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import Parameter
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from msgspec import Meta
 
 from inventory_service import store
@@ -30,7 +30,7 @@ from shared.refused import Refused
 from shared.service import Service
 from shared.web import Body, reply
 
-PageSize = Annotated[int, Parameter(ge=1, le=200)]
+PageSize = Annotated[int, QueryParameter(ge=1, le=200)]
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
 
 
@@ -116,7 +116,9 @@ def catalogue_router(service: Service) -> Router:
             **responses(400, 409, 413, 422, 503),
         },
     )
-    async def create_product(request: Request[Any, Any, Any], data: NewProduct) -> Response[bytes]:
+    async def create_product(
+        request: Request[Any, Any, Any], data: JSONBody[NewProduct]
+    ) -> Response[bytes]:
         """Put a product into the catalogue."""
         product_id = data.product_id or new_id()
         command = CreateProduct(
@@ -131,7 +133,9 @@ def catalogue_router(service: Service) -> Router:
         responses={200: ResponseSpec(ProductView), **responses(400, 404, 413, 503)},
     )
     async def update_product(
-        request: Request[Any, Any, Any], product_id: str, data: ProductDescription
+        request: Request[Any, Any, Any],
+        product_id: FromPath[str],
+        data: JSONBody[ProductDescription],
     ) -> Response[bytes]:
         """Describe a product anew; what is left out of the body is cleared."""
         command = UpdateProduct(product_id=product_id, description=_description(data))
@@ -142,7 +146,9 @@ def catalogue_router(service: Service) -> Router:
         status_code=200,
         responses={200: ResponseSpec(ProductView), **responses(404, 503)},
     )
-    async def delete_product(request: Request[Any, Any, Any], product_id: str) -> Response[bytes]:
+    async def delete_product(
+        request: Request[Any, Any, Any], product_id: FromPath[str]
+    ) -> Response[bytes]:
         """Sell no more of it; orders already placed are carried out, and still show it."""
         command = DeleteProduct(product_id=product_id)
         return await service.commands.carry_out(request, command, _shown(product_id, 200))
@@ -154,14 +160,16 @@ def catalogue_router(service: Service) -> Router:
         responses={200: ResponseSpec(ProductView), **responses(400, 404, 409, 413, 422, 503)},
     )
     async def change_stock(
-        request: Request[Any, Any, Any], product_id: str, data: StockChange
+        request: Request[Any, Any, Any], product_id: FromPath[str], data: JSONBody[StockChange]
     ) -> Response[bytes]:
         """Add to the stock, or write off."""
         command = ChangeStock(product_id=product_id, quantity=data.quantity, reason=data.reason)
         return await service.commands.carry_out(request, command, _shown(product_id, 200))
 
     @get("/", responses=responses(400))
-    async def list_products(cursor: str | None = None, limit: PageSize = 50) -> ProductPage:
+    async def list_products(
+        cursor: FromQuery[str | None] = None, limit: PageSize = 50
+    ) -> ProductPage:
         """The catalogue with its stock."""
         found = await service.reads.run(partial(store.list_products, after=cursor, most=limit + 1))
         page = [view(product) for product in found[:limit]]
@@ -170,7 +178,7 @@ def catalogue_router(service: Service) -> Router:
         )
 
     @get("/{product_id:str}", responses=responses(404))
-    async def show_product(product_id: str) -> ProductView:
+    async def show_product(product_id: FromPath[str]) -> ProductView:
         """One product with its stock."""
         found = await service.reads.run(partial(store.load_products, product_ids=[product_id]))
         if product_id not in found or found[product_id].is_deleted:
@@ -195,7 +203,7 @@ def reservations_router(service: Service) -> Router:
     """What is held for whom."""
 
     @get("/{order_id:str}", responses=responses(404))
-    async def show_reservation(order_id: str) -> ReservationView:
+    async def show_reservation(order_id: FromPath[str]) -> ReservationView:
         """The reservation of an order."""
         found = await service.reads.run(partial(store.load_reservations, order_ids=[order_id]))
         if order_id not in found:

@@ -148,7 +148,7 @@ def _sent_as(request: Request[Any, Any, Any], name: str) -> str:
     parameter = request.route_handler.parsed_fn_signature.parameters.get(name)
     definition = parameter.kwarg_definition if parameter else None
     if isinstance(definition, ParameterKwarg):
-        return definition.query or definition.header or name
+        return definition.name or name
     return name
 
 

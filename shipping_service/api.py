@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from litestar import Request, Response, Router, get, post, put
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import Parameter
+from litestar.params import FromPath, HeaderParameter, JSONBody
 from msgspec import Meta
 
 from shared.auth import admin_only
@@ -59,7 +59,7 @@ def shipments_router(service: Service) -> Router:
     """What becomes of each order's goods."""
 
     @get("/{order_id:str}", guards=[admin_only], responses=responses(401, 403, 404))
-    async def show_shipment(order_id: str) -> ShipmentView:
+    async def show_shipment(order_id: FromPath[str]) -> ShipmentView:
         """The shipment of an order."""
         found = await service.reads.run(partial(store.load_shipments, order_ids=[order_id]))
         if order_id not in found:
@@ -86,8 +86,8 @@ def carriers_router(service: Service, carrier: Carrier) -> Router:
     )
     async def take_report(
         request: Request[Any, Any, Any],
-        name: str,
-        signature: Annotated[str, Parameter(header="X-Signature")] = "",
+        name: FromPath[str],
+        signature: Annotated[str, HeaderParameter(name="X-Signature")] = "",
     ) -> Response[bytes]:
         """The carrier calls back; `X-Signature: sha256=<HMAC-SHA256 of the body, in hex>`."""
         if name != carrier.name:
@@ -118,7 +118,7 @@ def carriers_router(service: Service, carrier: Carrier) -> Router:
         guards=[admin_only],
         responses=responses(400, 401, 403, 404, 413),
     )
-    async def change_simulation(data: Simulation) -> Simulation:
+    async def change_simulation(data: JSONBody[Simulation]) -> Simulation:
         """Let it behave otherwise from the next shipment on, until the service is restarted."""
         if data.min_delay_seconds > data.max_delay_seconds:
             raise BadRequest(

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from litestar import Request, Response, Router, get, post, put
 from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import JSONBody
 from msgspec import Meta
 
 from order_service.accounts import Accounts, Tokens
@@ -98,7 +99,9 @@ def router(service: Service, accounts: Accounts) -> Router:
         dto=Body[NewCustomer],
         responses={201: ResponseSpec(CustomerView), **responses(400, 409, 413, 422, 503)},
     )
-    async def register(request: Request[Any, Any, Any], data: NewCustomer) -> Response[bytes]:
+    async def register(
+        request: Request[Any, Any, Any], data: JSONBody[NewCustomer]
+    ) -> Response[bytes]:
         """Sign up; sign in afterwards."""
         user_id = new_id()
         command = RegisterCustomer(
@@ -117,18 +120,18 @@ def router(service: Service, accounts: Accounts) -> Router:
         status_code=200,
         responses=responses(400, 401, 413, 429, 503),
     )
-    async def sign_in(request: Request[Any, Any, Any], data: SignIn) -> Tokens:
+    async def sign_in(request: Request[Any, Any, Any], data: JSONBody[SignIn]) -> Tokens:
         """Get an access token for a quarter of an hour, and a refresh token for the next."""
         address = request.client.host if request.client else ""
         return await accounts.sign_in(data.email.lower(), data.password, address)
 
     @post("/refresh", dto=Body[Refresh], status_code=200, responses=responses(400, 401, 413, 503))
-    async def refresh(data: Refresh) -> Tokens:
+    async def refresh(data: JSONBody[Refresh]) -> Tokens:
         """Trade a refresh token for the next pair; using one twice ends all that came of its sign-in."""
         return await accounts.refresh(data.refresh_token)
 
     @post("/logout", dto=Body[Refresh], status_code=204, responses=responses(400, 413, 503))
-    async def sign_out(data: Refresh) -> None:
+    async def sign_out(data: JSONBody[Refresh]) -> None:
         """End this sign-in; the access token runs out by itself."""
         await accounts.sign_out(data.refresh_token)
 
@@ -145,7 +148,9 @@ def router(service: Service, accounts: Accounts) -> Router:
         guards=[signed_in_only],
         responses={200: ResponseSpec(CustomerView), **responses(400, 401, 409, 413, 503)},
     )
-    async def change_me(request: Request[Any, Any, Any], data: CustomerChange) -> Response[bytes]:
+    async def change_me(
+        request: Request[Any, Any, Any], data: JSONBody[CustomerChange]
+    ) -> Response[bytes]:
         """Change address, name or language."""
         user_id = request.user.user_id
         command = UpdateCustomer(
@@ -163,7 +168,9 @@ def router(service: Service, accounts: Accounts) -> Router:
         guards=[signed_in_only],
         responses=responses(400, 401, 403, 413, 429, 503),
     )
-    async def change_password(request: Request[Any, Any, Any], data: PasswordChange) -> None:
+    async def change_password(
+        request: Request[Any, Any, Any], data: JSONBody[PasswordChange]
+    ) -> None:
         """Set a new password; every sign-in ends with it."""
         await accounts.change_password(
             request.user.user_id, data.current_password, data.new_password

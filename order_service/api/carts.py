@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 from litestar import Request, Response, Router, delete, get, post, put
 from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import FromPath, JSONBody
 from sqlalchemy import Connection
 
 from order_service.api.fields import Address
@@ -101,7 +102,9 @@ def router(service: Service) -> Router:
         guards=[signed_in_only],
         responses=answers | responses(400, 401, 409, 413, 422, 503),
     )
-    async def add_item(request: Request[Any, Any, Any], data: CartItem) -> Response[bytes]:
+    async def add_item(
+        request: Request[Any, Any, Any], data: JSONBody[CartItem]
+    ) -> Response[bytes]:
         """Put so many more in, at the present price."""
         user_id = request.user.user_id
         command = AddToCart(user_id=user_id, product_id=data.product_id, quantity=data.quantity)
@@ -114,7 +117,7 @@ def router(service: Service) -> Router:
         responses=answers | responses(400, 401, 404, 409, 413, 422, 503),
     )
     async def change_item(
-        request: Request[Any, Any, Any], product_id: str, data: CartQuantity
+        request: Request[Any, Any, Any], product_id: FromPath[str], data: JSONBody[CartQuantity]
     ) -> Response[bytes]:
         """Have so many in it, at the present price."""
         user_id = request.user.user_id
@@ -127,7 +130,9 @@ def router(service: Service) -> Router:
         guards=[signed_in_only],
         responses=answers | responses(401, 404, 503),
     )
-    async def remove_item(request: Request[Any, Any, Any], product_id: str) -> Response[bytes]:
+    async def remove_item(
+        request: Request[Any, Any, Any], product_id: FromPath[str]
+    ) -> Response[bytes]:
         """Take all of it out."""
         user_id = request.user.user_id
         command = RemoveFromCart(user_id=user_id, product_id=product_id)
@@ -149,7 +154,9 @@ def router(service: Service) -> Router:
             **responses(400, 401, 409, 413, 422, 503),
         },
     )
-    async def checkout(request: Request[Any, Any, Any], data: CheckOutBody) -> Response[bytes]:
+    async def checkout(
+        request: Request[Any, Any, Any], data: JSONBody[CheckOutBody]
+    ) -> Response[bytes]:
         """Order what is in it and empty it, or neither; a price that changed meanwhile is a 409."""
         order_id = new_id()
         command = CheckOut(

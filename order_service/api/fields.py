@@ -2,11 +2,11 @@
 
 from typing import Annotated
 
-from litestar.params import Parameter
+from litestar.params import QueryParameter
 from msgspec import Meta
 
 Email = Annotated[str, Meta(max_length=254, pattern=r"^[^@\s]+@[^@\s]+$(?!\n)")]
 AddressPart = Annotated[str, Meta(max_length=64)]
 AddressLine = Annotated[str, Meta(max_length=500)]
 Address = Annotated[dict[AddressPart, AddressLine], Meta(max_length=20)]
-PageSize = Annotated[int, Parameter(ge=1, le=200)]
+PageSize = Annotated[int, QueryParameter(ge=1, le=200)]

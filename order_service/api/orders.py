@@ -9,7 +9,7 @@ import msgspec
 from litestar import Request, Response, Router, get, post
 from litestar.exceptions import NotAuthorizedException, PermissionDeniedException
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import Parameter
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from msgspec import Meta
 
 from order_service.api.fields import Address, Email, PageSize
@@ -104,7 +104,9 @@ def router(service: Service, path: str = "/") -> Router:
             **responses(400, 401, 403, 409, 413, 422, 503),
         },
     )
-    async def place_order(request: Request[Any, Any, Any], data: NewOrder) -> Response[bytes]:
+    async def place_order(
+        request: Request[Any, Any, Any], data: JSONBody[NewOrder]
+    ) -> Response[bytes]:
         """Place an order. Answers the whole order, PENDING; the events do the rest."""
         buyer = _buyer(request.user, data.user_id, allow_guests=settings.allow_guests)
         order_id = new_id()
@@ -121,7 +123,9 @@ def router(service: Service, path: str = "/") -> Router:
         },
     )
     async def cancel_order(
-        request: Request[Any, Any, Any], order_id: str, data: Cancellation | None = None
+        request: Request[Any, Any, Any],
+        order_id: FromPath[str],
+        data: JSONBody[Cancellation | None] = None,
     ) -> Response[bytes]:
         """Ask for the order to be stopped. It is CANCELLING until shipping has answered."""
         await find_order(request.user, order_id)
@@ -130,15 +134,15 @@ def router(service: Service, path: str = "/") -> Router:
         return await service.commands.carry_out(request, command, shown(order_id, 202))
 
     @get("/orders/{order_id:str}", responses=responses(401, 404))
-    async def show_order(request: Request[Any, Any, Any], order_id: str) -> OrderView:
+    async def show_order(request: Request[Any, Any, Any], order_id: FromPath[str]) -> OrderView:
         """One order, as this service knows it."""
         return view(await find_order(request.user, order_id))
 
     @get("/orders", guards=[signed_in_only], responses=responses(400, 401, 403))
     async def list_orders(
         request: Request[Any, Any, Any],
-        user_id: Annotated[str | None, Parameter(query="userId")] = None,
-        cursor: str | None = None,
+        user_id: Annotated[str | None, QueryParameter(name="userId")] = None,
+        cursor: FromQuery[str | None] = None,
         limit: PageSize = 50,
     ) -> OrderPage:
         """A customer's orders, newest first; one's own, unless an admin asks for another's."""
