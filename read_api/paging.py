@@ -26,7 +26,9 @@ def from_cursor(cursor: str | None, key: type[T]) -> T | None:
     if cursor is None:
         return None
     try:
-        return msgspec.json.decode(base64.b64decode(cursor + "==", b"-_", validate=True), type=key)
+        padding = "=" * (-len(cursor) % 4)
+        text = base64.b64decode(cursor + padding, b"-_", validate=True)
+        return msgspec.json.decode(text, type=key)
     except (msgspec.MsgspecError, binascii.Error, ValueError, RecursionError) as error:
         raise BadRequest(FieldError(field="cursor", message="not a cursor of ours")) from error
 

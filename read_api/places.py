@@ -24,7 +24,7 @@ _HELD = (
     .order_by(HELD_EVENTS.c.position)
     .limit(MOST_AT_ONCE)
 )
-_RELEASE = (
+_FORGET = (
     delete(HELD_EVENTS)
     .where(HELD_EVENTS.c.source == bindparam("held_of"))
     .where(HELD_EVENTS.c.position <= bindparam("up_to"))
@@ -93,10 +93,12 @@ def take(connection: Connection, applied: dict[str, int], arrived: list[Placed])
     """Those whose turn it is, with the held ones that they release; the others are held."""
     ready, early = arrange(applied, arrived)
     released = ready
-    while held := _held(connection, applied, {one.source for one in released}):
+    while released:
+        sources = {one.source for one in released}
+        _forget_held(connection, applied, sources)
+        held = _held(connection, applied, sources)
         released, early = arrange(applied, [*held, *early])
         ready = ready + released
-        _release(connection, applied, {one.source for one in held})
     _hold(connection, early)
     return ready
 
@@ -164,9 +166,9 @@ def _body(message: Message) -> bytes:
     return encode(message) if isinstance(message, Recorded) else message.body
 
 
-def _release(connection: Connection, applied: dict[str, int], sources: Iterable[str]) -> None:
+def _forget_held(connection: Connection, applied: dict[str, int], sources: Iterable[str]) -> None:
     for source in sources:
-        connection.execute(_RELEASE, {"held_of": source, "up_to": applied[source]})
+        connection.execute(_FORGET, {"held_of": source, "up_to": applied[source]})
 
 
 _read_claim = msgspec.json.Decoder(_Claim).decode

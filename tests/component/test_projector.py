@@ -1,0 +1,235 @@
+"""The projector on a real database: any delivery gives the same rows, and poison holds up nothing else."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from read_api.stream import everything_until_now, format_seen
+from shared.contracts import (
+    OrderCancelled,
+    OrderCompleted,
+    OrderConfirmed,
+    OrderCreated,
+    ShipmentCompleted,
+    ShipmentInitiated,
+)
+from shared.contracts.recorded import Recorded, encode
+from shared.dead_letter import Unreadable
+from tests.support.reading import Projection, Rows, projecting
+from tests.support.tale import Log, deliveries, log_of, logs_of, worlds
+from tests.support.world import World
+
+
+def created(order_id: str, **changes: Any) -> OrderCreated:
+    facts = {"order_id": order_id, "user_id": "u", "items": (), "total_amount": 1, **changes}
+    return OrderCreated(currency="JPY", **facts)
+
+
+async def rows_after(batches: list[Log]) -> Rows:
+    async with projecting() as projection:
+        for batch in batches:
+            await projection.projector.deliver(batch)
+        assert projection.projector.missing == {}
+        return await projection.rows()
+
+
+@settings(max_examples=25)
+@given(st.data())
+async def test_any_delivery_of_the_same_events_makes_the_same_rows(data) -> None:
+    logs = logs_of(data.draw(worlds()))
+    batches = data.draw(deliveries(logs))
+    assert await rows_after(batches) == await rows_after(list(logs.values()))
+
+
+async def test_what_was_held_and_comes_again_in_turn_is_held_no_more() -> None:
+    log = log_of("order", created("o1"), created("o2"))
+    async with projecting() as projection:
+        await projection.projector.deliver(log[1:])
+        await projection.projector.deliver(log)
+        assert projection.projector.missing == {}
+        assert (await projection.rows())["held_events"] == []
+
+
+async def test_events_that_wait_for_a_missing_one_outlive_a_restart(tmp_path: Path) -> None:
+    log = log_of("order", created("o1"), OrderConfirmed(order_id="o1"), created("o2"))
+    async with projecting(tmp_path / "read.db") as projection:
+        await projection.projector.deliver(log[1:])
+        assert projection.projector.missing == {"order": 1}
+    async with projecting(tmp_path / "read.db") as projection:
+        assert projection.projector.missing == {"order": 1}
+        await projection.projector.deliver(log[:1])
+        rows = await projection.rows()
+        assert projection.projector.missing == {}
+    assert [row["status"] for row in rows["orders"]] == ["AWAITING_SHIPMENT", "PENDING"]
+    assert rows["held_events"] == []
+
+
+async def test_a_long_wait_ends_in_one_go(tmp_path: Path) -> None:
+    log = log_of("order", *(created(f"o{number}") for number in range(1500)))
+    async with projecting(tmp_path / "read.db") as projection:
+        await projection.projector.deliver(log[1:])
+        await projection.projector.deliver(log[:1])
+        assert projection.projector.positions == {"order": 1500}
+        assert len((await projection.rows())["orders"]) == 1500
+
+
+async def statuses(projection: Projection) -> dict[str, str]:
+    return {row["order_id"]: row["status"] for row in (await projection.rows())["orders"]}
+
+
+POISON = {
+    "of an order never heard of": OrderConfirmed(order_id="bad"),
+    "too large for the database": created("bad", total_amount=10**30),
+}
+
+
+@pytest.mark.parametrize("poison", POISON.values(), ids=POISON)
+async def test_an_event_that_can_not_be_taken_in_parks_only_its_own(
+    tmp_path: Path, poison: Any
+) -> None:
+    log = log_of(
+        "order",
+        created("good"),
+        poison,
+        OrderCancelled(order_id="bad", reason="CUSTOMER"),
+        OrderConfirmed(order_id="good"),
+    )
+    shipped = log_of("shipping", ShipmentInitiated(order_id="bad", shipment_id="s1", items=()))
+    async with projecting(tmp_path / "read.db") as projection:
+        await projection.projector.deliver([*log, *shipped])
+        rows = await projection.rows()
+        assert await statuses(projection) == {"good": "AWAITING_SHIPMENT"}
+        assert [row["order_id"] for row in rows["shipments"]] == ["bad"]
+        assert len(rows["events"]) == 5
+        assert projection.projector.positions == {"order": 4, "shipping": 1}
+        assert await projection.letters() == [
+            (type(poison).__name__, "PARKED"),
+            ("OrderCancelled", "WAITING"),
+        ]
+
+
+async def test_what_follows_a_parked_event_later_waits_with_it(tmp_path: Path) -> None:
+    log = log_of("order", OrderConfirmed(order_id="bad"), created("bad"), created("good"))
+    async with projecting(tmp_path / "read.db") as projection:
+        await projection.projector.deliver(log[:1])
+        await projection.projector.deliver(log[1:])
+        assert await statuses(projection) == {"good": "PENDING"}
+        assert await projection.letters() == [
+            ("OrderConfirmed", "PARKED"),
+            ("OrderCreated", "WAITING"),
+        ]
+
+
+async def test_poison_that_was_held_is_found_when_its_turn_comes(tmp_path: Path) -> None:
+    log = log_of("order", created("good"), OrderConfirmed(order_id="bad"), created("also"))
+    async with projecting(tmp_path / "read.db") as projection:
+        await projection.projector.deliver(log[1:])
+        await projection.projector.deliver(log[:1])
+        assert await statuses(projection) == {"also": "PENDING", "good": "PENDING"}
+        assert await projection.letters() == [("OrderConfirmed", "PARKED")]
+
+
+def of_an_unknown_kind(event: Recorded) -> Unreadable:
+    body = encode(event).replace(b"OrderConfirmed", b"OrderMislaid")
+    return Unreadable(subject=f"shop.order.{event.key}.order_mislaid", body=body, error="unknown")
+
+
+@pytest.mark.parametrize("first", [0, 1, 2])
+async def test_an_event_of_an_unknown_kind_is_passed_over(tmp_path: Path, first: int) -> None:
+    log = log_of("order", created("o1"), OrderConfirmed(order_id="o1"), created("o2"))
+    messages = [log[0], of_an_unknown_kind(log[1]), log[2]]
+    async with projecting(tmp_path / "read.db") as projection:
+        for message in messages[first:] + messages[:first] + messages:
+            await projection.projector.deliver([message])
+        assert await statuses(projection) == {"o1": "PENDING", "o2": "PENDING"}
+        assert projection.projector.positions == {"order": 3}
+        assert await projection.letters() == [(None, "UNDECODABLE")]
+
+
+async def test_the_same_rubbish_is_kept_once(tmp_path: Path) -> None:
+    rubbish = Unreadable(subject="shop.order.o1.order_created", body=b"\xff{", error="no JSON")
+    async with projecting(tmp_path / "read.db") as projection:
+        await projection.projector.deliver([rubbish, rubbish])
+        await projection.projector.deliver([rubbish])
+        assert await projection.letters() == [(None, "UNDECODABLE")]
+
+
+async def collect(projection: Projection, seen: dict[str, int], number: int) -> list[str]:
+    """The ids of the next `number` messages, told as slowly as the feed can tell of more."""
+    ids: list[str] = []
+    async for message in projection.streams.follow(dict(seen), None):
+        if message.data is not None:
+            ids.append(str(message.id))
+        if len(ids) == number:
+            return ids
+    return ids
+
+
+async def test_a_stream_that_falls_behind_the_tail_misses_nothing(tmp_path: Path) -> None:
+    log = log_of("order", *(created(f"o{number}") for number in range(600)))
+    async with projecting(tmp_path / "read.db", tail=3) as projection:
+        stream = projection.streams.follow({"order": 0}, None)
+        await anext(stream)
+        told: list[str] = []
+        for start in range(0, 600, 50):
+            await projection.projector.deliver(log[start : start + 50])
+            told += [str((await anext(stream)).id) for _ in range(20)]
+        told += [str((await anext(stream)).id) for _ in range(600 - len(told))]
+        await stream.aclose()
+    assert told == [f"order:{position}" for position in range(1, 601)]
+
+
+async def test_a_stream_goes_on_where_another_was_cut(tmp_path: Path) -> None:
+    world = World({"prod001": 5})
+    world.place("o1", [("prod001", 1)])
+    world.deliver_all()
+    logs = logs_of(world)
+    total = sum(map(len, logs.values()))
+    async with projecting(tmp_path / "read.db") as projection:
+        await projection.projector.deliver([event for log in logs.values() for event in log])
+        whole = await collect(projection, {}, total)
+        for cut in range(1, total):
+            seen = dict(part.split(":") for part in whole[cut - 1].split(","))
+            rest = await collect(
+                projection, {source: int(at) for source, at in seen.items()}, total - cut
+            )
+            assert rest == whole[cut:]
+
+
+async def test_closing_the_feed_ends_every_stream(tmp_path: Path) -> None:
+    async with projecting(tmp_path / "read.db") as projection:
+        stream = projection.streams.follow({}, None)
+        await anext(stream)
+        projection.feed.close()
+        assert [message async for message in stream] == []
+
+
+def test_a_stream_of_what_is_new_can_be_resumed_before_anything_has_come() -> None:
+    assert format_seen(everything_until_now({"order": 7})).split(",") == [
+        "inventory:0",
+        "notifier:0",
+        "order:7",
+        "shipping:0",
+    ]
+
+
+async def test_a_shipment_done_before_its_order_is_heard_of_is_shown_with_it(
+    tmp_path: Path,
+) -> None:
+    shipped = log_of(
+        "shipping",
+        ShipmentInitiated(order_id="o1", shipment_id="s1", items=()),
+        ShipmentCompleted(order_id="o1", shipment_id="s1", tracking_number="T1"),
+    )
+    ordered = log_of("order", created("o1"), OrderCompleted(order_id="o1", tracking_number="T1"))
+    moved = [replace(event, correlation_id="o1") for event in ordered]
+    async with projecting(tmp_path / "read.db") as projection:
+        await projection.projector.deliver(shipped)
+        await projection.projector.deliver(moved)
+        rows = await projection.rows()
+    assert rows["shipments"][0]["status"] == "COMPLETED"
+    assert rows["orders"][0]["status"] == "COMPLETED"

@@ -1,0 +1,361 @@
+"""The read API as a process, on a real broker: what it shows, what it survives, and its live streams."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import nats
+import pytest
+
+from read_api.tables import HELD_EVENTS
+from shared.broker import Broker
+from shared.config import Settings
+from shared.contracts import (
+    OrderConfirmed,
+    OrderCreated,
+    OrderItem,
+    ShipmentInitiated,
+    StockReserved,
+)
+from shared.contracts.recorded import Recorded, encode
+from tests.support.chassis import publishing
+from tests.support.eventually import eventually
+from tests.support.history import START
+from tests.support.reading import PATIENCE_SECONDS, ReadApi, places, read_api
+from tests.support.settings import settings_for
+from tests.support.tale import Log, log_of, logs_of
+from tests.support.world import World
+
+ORDERS = 40
+
+
+@pytest.fixture
+async def reader(shop_settings: Settings) -> AsyncIterator[ReadApi]:
+    with read_api(shop_settings) as process:
+        await process.until_ready()
+        yield process
+
+
+@pytest.fixture
+async def shop(shop_settings: Settings) -> AsyncIterator[Broker]:
+    async with publishing(shop_settings) as broker:
+        yield broker
+
+
+def created(order_id: str, user_id: str = "u") -> OrderCreated:
+    item = OrderItem(product_id="prod001", name="Keyboard", quantity=2, price=100)
+    return OrderCreated(
+        order_id=order_id, user_id=user_id, items=(item,), total_amount=200, currency="JPY"
+    )
+
+
+def orders(number: int) -> Log:
+    return log_of("order", *(created(f"o{each:03}", f"u{each % 2}") for each in range(number)))
+
+
+def busy_shop() -> dict[str, Log]:
+    """Three dances, many times over."""
+    world = World({"prod001": 30, "prod002": 5})
+    for number in range(ORDERS):
+        order_id = f"o{number}"
+        world.place(order_id, [("prod001", 1), ("prod002", number % 3)][: 1 + bool(number % 3)])
+        world.deliver_all()
+        if order_id in world.bookings_due():
+            world.answer_booking(order_id, delivered=bool(number % 4))
+            world.deliver_all()
+    return logs_of(world)
+
+
+async def tell(shop: Broker, *logs: Log) -> None:
+    """Publish these logs, interleaved."""
+    for event in sorted((event for log in logs for event in log), key=lambda each: each.event_id):
+        assert await shop.publish([event])
+
+
+def positions_of(logs: dict[str, Log]) -> dict[str, int]:
+    return {source: len(log) for source, log in logs.items()}
+
+
+async def until_told(reader: ReadApi, number: int) -> None:
+    """Until so many events are visible."""
+
+    async def seen() -> int:
+        count, cursor = 0, None
+        while True:
+            query = {"cursor": cursor} if cursor else {}
+            page = await reader.get("/events", limit=200, **query)
+            count += len(page["items"])
+            cursor = page["nextCursor"]
+            if cursor is None:
+                return count
+
+    async def all_seen() -> bool:
+        return await seen() >= number
+
+    await eventually(all_seen, PATIENCE_SECONDS)
+
+
+async def test_an_order_is_shown_with_all_that_belongs_to_it(reader, shop) -> None:
+    logs = busy_shop()
+    await tell(shop, *logs.values())
+    order = await reader.until("/orders/o1", lambda one: one.get("notifications"))
+    assert order["status"] == "COMPLETED"
+    assert order["items"][0]["productId"] == "prod001"
+    assert order["reservation"]["status"] == "DEDUCTED"
+    assert order["shipment"]["status"] == "COMPLETED"
+    assert order["shipment"]["trackingNumber"] == order["trackingNumber"] == "T1"
+    assert [mail["status"] for mail in order["notifications"]] == ["SKIPPED", "SENT"]
+    timeline = (await reader.get("/orders/o1/timeline"))["items"]
+    assert [entry["type"] for entry in timeline if entry["source"] != "notifier"] == [
+        "OrderCreated",
+        "StockReserved",
+        "OrderConfirmed",
+        "ShipmentInitiated",
+        "ShipmentCompleted",
+        "StockDeducted",
+        "OrderCompleted",
+    ]
+
+
+async def test_an_event_behind_a_gap_is_shown_when_the_gap_is_closed(reader, shop) -> None:
+    first, missing, last = log_of(
+        "order", created("o1"), created("o2"), OrderConfirmed(order_id="o1")
+    )
+    await shop.publish([first, last])
+    waiting = await reader.until("/health/ready", lambda answer: "event" in str(answer))
+    assert waiting["waitingFor"] == ["event 2 of order, which later ones have overtaken"]
+    assert (await reader.get("/orders/o1"))["status"] == "PENDING"
+    await shop.publish([missing])
+    await reader.until("/orders/o1", lambda order: order["status"] == "AWAITING_SHIPMENT")
+    await reader.until_ready()
+    assert reader.stop() == 0
+    assert reader.rows()[HELD_EVENTS.name] == []
+
+
+async def test_a_deleted_database_is_rebuilt_equal_row_for_row(reader, shop) -> None:
+    logs = busy_shop()
+    await tell(shop, *logs.values())
+    await until_told(reader, sum(map(len, logs.values())))
+    assert reader.stop() == 0
+    before = reader.rows()
+    assert {row["source"]: row["applied"] for row in before["positions"]} == positions_of(logs)
+    assert len(before["orders"]) == ORDERS
+    reader.delete_database()
+    reader.start()
+    await reader.until_ready()
+    await until_told(reader, sum(map(len, logs.values())))
+    assert reader.stop() == 0
+    assert reader.rows() == before
+
+
+async def test_what_was_heard_before_a_restart_is_not_heard_twice(reader, shop) -> None:
+    log = orders(20)
+    await shop.publish(log[:10])
+    await reader.until("/orders", lambda page: len(page["items"]) == 10)
+    reader.kill()
+    await shop.publish(log[10:])
+    reader.start()
+    await reader.until_ready()
+    await reader.until("/orders", lambda page: len(page.get("items", ())) == 20)
+
+
+async def test_rubbish_on_the_stream_stops_nothing(reader, shop, broker_url) -> None:
+    log = log_of(
+        "order",
+        created("o1"),
+        OrderConfirmed(order_id="never-created"),
+        OrderConfirmed(order_id="o1"),
+        created("o2"),
+    )
+    mislaid = encode(log[2]).replace(b"OrderConfirmed", b"OrderMislaid")
+    client = await nats.connect(broker_url)
+    for subject, body in (
+        ("shop.order.o1.order_created", b""),
+        ("shop.order.o1.order_created", b"\xff\x00{"),
+        ("shop.order.o1.order_created", b"[" * 100_000),
+        ("shop.nonsense", b"null"),
+        ("shop.order.o1.order_created", encode(log[0]).replace(b"JPY", b"\\u0000")),
+        ("shop.shipping.o1.order_created", encode(log[0])),
+        ("shop.order.o1.order_mislaid", mislaid),
+    ):
+        await client.publish(subject, body)
+    await client.flush()
+    await shop.publish([log[0], log[1], log[3]])
+    await reader.until("/orders/o2", lambda order: order.get("status") == "PENDING")
+    assert (await reader.get("/orders/o1"))["status"] == "PENDING"
+    await reader.until_ready()
+    await client.close()
+
+
+async def test_a_stream_cut_at_any_moment_resumes_without_loss_or_repetition(reader, shop) -> None:
+    logs = busy_shop()
+    halves = [
+        [log[: len(log) // 2] for log in logs.values()],
+        [log[len(log) // 2 :] for log in logs.values()],
+    ]
+    told: list[dict[str, Any]] = []
+    last_id = "order:0"
+    for half in halves:
+        telling = asyncio.create_task(tell(shop, *half))
+        expected = len(told) + sum(map(len, half))
+        while len(told) < expected:
+            some, last_id = await reader.read(last_id, min(7, expected - len(told)))
+            told += some
+        await telling
+        assert reader.stop() == 0
+        reader.delete_database()
+        reader.start()
+        await reader.until_ready()
+    assert places(told) == {source: list(range(1, len(log) + 1)) for source, log in logs.items()}
+    by_id = {event.event_id: event for log in logs.values() for event in log}
+    for message in told:
+        assert message["event"] == by_id[message["data"]["eventId"]].event_type
+
+
+async def test_a_stream_begins_with_what_is_new(reader, shop) -> None:
+    log = orders(3)
+    await shop.publish(log[:2])
+    await reader.until("/orders", lambda page: len(page["items"]) == 2)
+    async with reader.stream("/events/stream") as messages:
+        opening = await anext(messages)
+        await shop.publish(log[2:])
+        message = await anext(messages)
+    assert opening["id"] == "inventory:0,notifier:0,order:2,shipping:0"
+    assert (message["event"], message["data"]["key"]) == ("OrderCreated", "o002")
+    [newest] = (await reader.get("/events", limit=1))["items"]
+    assert message["data"] == newest
+
+
+async def test_an_orders_stream_tells_its_story_from_the_beginning(reader, shop) -> None:
+    ordered = log_of("order", created("o1"), created("o2"), OrderConfirmed(order_id="o1"))
+    items = ()
+    held = log_of("inventory", StockReserved(order_id="o1", items=items))
+    sent = log_of("shipping", ShipmentInitiated(order_id="o1", shipment_id="s1", items=items))
+    await tell(shop, ordered[:2], held)
+    await reader.until("/orders", lambda page: len(page["items"]) == 2)
+    async with reader.stream("/orders/o1/stream") as messages:
+        await anext(messages)
+        told = [await anext(messages) for _ in range(2)]
+        await tell(shop, ordered[2:], sent)
+        told += [await anext(messages) for _ in range(2)]
+    assert {message["event"] for message in told[:2]} == {"OrderCreated", "StockReserved"}
+    assert {message["event"] for message in told[2:]} == {"OrderConfirmed", "ShipmentInitiated"}
+    async with reader.stream("/orders/o1/stream", told[2]["id"]) as messages:
+        opening, rest = await anext(messages), await anext(messages)
+    assert opening["id"] == told[2]["id"]
+    assert rest["data"] == told[3]["data"]
+
+
+async def test_open_streams_do_not_hold_up_the_end(reader, shop) -> None:
+    await reader.until_ready()
+    async with (
+        reader.stream("/events/stream") as events,
+        reader.stream("/orders/o1/stream") as order,
+    ):
+        await anext(events)
+        await anext(order)
+        assert reader.stop() == 0
+        with pytest.raises(StopAsyncIteration):
+            await anext(events)
+
+
+async def test_pages_stay_what_they_are_while_orders_come_in(reader, shop) -> None:
+    log = orders(25)
+    await shop.publish(log[:20])
+    await reader.until("/orders", lambda page: len(page["items"]) == 20)
+    first = await reader.get("/orders", limit=8)
+    await shop.publish(log[20:])
+    await reader.until("/orders", lambda page: len(page["items"]) == 25)
+    second = await reader.get("/orders", limit=8, cursor=first["nextCursor"])
+    third = await reader.get("/orders", limit=8, cursor=second["nextCursor"])
+    shown = [order["orderId"] for page in (first, second, third) for order in page["items"]]
+    assert shown == [f"o{number:03}" for number in reversed(range(20))]
+    assert third["nextCursor"] is None
+
+
+async def test_orders_are_found_by_customer_state_and_time(reader, shop) -> None:
+    log = [*orders(6), *_after(6, OrderConfirmed(order_id="o001"))]
+    await shop.publish(log)
+    await reader.until("/orders/o001", lambda one: one.get("status") == "AWAITING_SHIPMENT")
+
+    async def ids(**query: Any) -> list[str]:
+        return [order["orderId"] for order in (await reader.get("/orders", **query))["items"]]
+
+    assert await ids(userId="u0") == ["o004", "o002", "o000"]
+    assert await ids(userId="u1", status="AWAITING_SHIPMENT") == ["o001"]
+    moment = {"from": _text(log[1]), "to": _text(log[3])}
+    assert await ids(**moment) == ["o002", "o001"]
+    assert await ids(**{"from": "0001-01-01T00:00:00+14:00", "to": START.isoformat()}) == []
+
+
+def _after(position: int, event: Any) -> Log:
+    return log_of("order", *[event] * (position + 1))[position:]
+
+
+def _text(event: Recorded) -> str:
+    return event.recorded_at.isoformat()
+
+
+async def test_the_catalogue_shows_what_is_left(reader, shop) -> None:
+    logs = busy_shop()
+    await tell(shop, logs["inventory"])
+    await until_told(reader, len(logs["inventory"]))
+    products = (await reader.get("/products"))["items"]
+    stock = (await reader.get("/inventory"))["items"]
+    assert [product["productId"] for product in products] == ["prod001", "prod002"]
+    for product, left in zip(products, stock, strict=True):
+        assert product["available"] == product["onHand"] - product["reserved"]
+        assert (left["onHand"], left["available"]) == (product["onHand"], product["available"])
+    assert await reader.get("/products/prod002") == products[1]
+    page = await reader.get("/products", limit=1)
+    rest = await reader.get("/products", limit=1, cursor=page["nextCursor"])
+    assert page["items"] + rest["items"] == products
+
+
+async def test_the_log_is_found_by_kind_source_and_key(reader, shop) -> None:
+    logs = busy_shop()
+    await tell(shop, *logs.values())
+    await until_told(reader, sum(map(len, logs.values())))
+    page = await reader.get("/events", type="StockReserved", limit=200)
+    assert {event["type"] for event in page["items"]} == {"StockReserved"}
+    page = await reader.get("/events", source="shipping", key="o1")
+    assert {(event["source"], event["key"]) for event in page["items"]} == {("shipping", "o1")}
+    ids = [event["eventId"] for event in (await reader.get("/events", limit=50))["items"]]
+    assert ids == sorted(ids, reverse=True)
+    shipments = await reader.get("/shipments", status="FAILED")
+    assert {shipment["status"] for shipment in shipments["items"]} == {"FAILED"}
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "slug"),
+    [
+        ("/orders/none", 404, "unknown-order"),
+        ("/orders/none/timeline", 404, "unknown-order"),
+        ("/products/none", 404, "unknown-product"),
+        ("/nowhere", 404, "not-found"),
+        ("/orders?status=SLEEPING", 400, "invalid-request"),
+        ("/orders?limit=0", 400, "invalid-request"),
+        ("/orders?from=yesterday", 400, "invalid-request"),
+        ("/orders?cursor=rubbish", 400, "invalid-request"),
+        ("/events?cursor=W10", 400, "invalid-request"),
+        ("/shipments?cursor=%C3%BC", 400, "invalid-request"),
+        ("/events/stream?lastEventId=order:-1", 400, "invalid-request"),
+        ("/orders/o1/stream?lastEventId=order:99999999999999999999", 400, "invalid-request"),
+    ],
+)
+async def test_every_error_is_a_problem(
+    read_only: ReadApi, path: str, status: int, slug: str
+) -> None:
+    await read_only.until("/health/live", lambda answer: answer["status"] == "live")
+    answer = await read_only.ask(path)
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["type"] == f"urn:quadrille:problem:{slug}"
+
+
+@pytest.fixture(scope="module")
+def read_only(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReadApi]:
+    """One process for questions that need no events: the broker is not there at all."""
+    settings = settings_for(tmp_path_factory.mktemp("read"), "nats://127.0.0.1:1")
+    with read_api(settings) as process:
+        yield process

@@ -1,0 +1,193 @@
+"""The read API for tests: its projector on a real SQLite file, or the whole process."""
+
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import httpx
+import msgspec
+from sqlalchemy import Connection
+
+from read_api.projector import Projector
+from read_api.stream import Feed, Streams
+from read_api.tables import TABLES
+from shared.config import Settings
+from shared.database import (
+    CHASSIS,
+    Database,
+    create_tables,
+    database_url,
+    open_for_reading,
+    open_for_writing,
+    read_rows,
+)
+from shared.dead_letter import DEAD_LETTER
+from tests.support.eventually import eventually
+from tests.support.settings import environment_of
+
+ROOT = Path(__file__).parents[2]
+STOP_SECONDS = 10
+READ_SECONDS = 30
+PATIENCE_SECONDS = 30
+
+Rows = dict[str, list[dict[str, Any]]]
+
+
+class Projection(NamedTuple):
+    """A projector at work on its database, and what hears of it."""
+
+    projector: Projector
+    feed: Feed
+    streams: Streams
+    database: Database
+
+    async def rows(self) -> Rows:
+        """Every row that events amount to."""
+        return await self.database.run(rows_of)
+
+    async def letters(self) -> list[tuple[str | None, str]]:
+        """What was given up: which kind of event, and in which status."""
+        found = await self.database.run(lambda connection: read_rows(connection, DEAD_LETTER))
+        return [(row["event_type"], row["status"]) for row in found]
+
+
+@asynccontextmanager
+async def projecting(path: Path | None = None, *, tail: int = 4096) -> AsyncIterator[Projection]:
+    """A projection on the file, resumed where it stands; without one in memory, where streams can not look."""
+    url = f"sqlite:///{path}" if path else "sqlite://"
+    database, reads = open_for_writing(url), open_for_reading(url)
+    feed = Feed(tail)
+    projector = Projector(database, feed.tell)
+    await create_tables(database, CHASSIS, TABLES)
+    await projector.resume()
+    try:
+        yield Projection(projector, feed, Streams(feed, reads), database)
+    finally:
+        await reads.close()
+        await database.close()
+
+
+class ReadApi:
+    """The process, which tests may stop and start again, and clients of it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._process: subprocess.Popen[bytes] | None = None
+        self.url = f"http://127.0.0.1:{settings.read_port}"
+
+    def start(self) -> None:
+        """Start it; it may need a moment."""
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "read_api"], cwd=ROOT, env=environment_of(self._settings)
+        )
+
+    def stop(self) -> int:
+        """Ask it to stop; returns its exit code."""
+        assert self._process
+        self._process.terminate()
+        return self._process.wait(STOP_SECONDS)
+
+    def kill(self) -> None:
+        """End it as by `kill -9`, if it runs."""
+        if self._process:
+            self._process.kill()
+            self._process.wait()
+
+    async def get(self, path: str, **query: Any) -> Any:
+        """The document at `path`."""
+        response = await self.ask(path, **query)
+        assert response.status_code == 200, response.text
+        return response.json()
+
+    async def ask(self, path: str, **query: Any) -> httpx.Response:
+        """The answer at `path`, whatever it is."""
+        async with httpx.AsyncClient(base_url=self.url) as client:
+            return await client.get(path, params=query or None)
+
+    async def until(self, path: str, check: Callable[[Any], Any], **query: Any) -> Any:
+        """The document at `path` as soon as it passes the check."""
+
+        async def look() -> Any:
+            with suppress(httpx.TransportError):
+                answer = (await self.ask(path, **query)).json()
+                return answer if check(answer) else None
+
+        return await eventually(look, PATIENCE_SECONDS)
+
+    async def until_ready(self) -> None:
+        """Until it does its work."""
+        await self.until("/health/ready", lambda answer: answer.get("status") == "ready")
+
+    @asynccontextmanager
+    async def stream(
+        self, path: str, last_event_id: str | None = None
+    ) -> AsyncIterator[AsyncIterator[dict[str, Any]]]:
+        """The messages of a stream, each with its fields, the opening one first."""
+        headers = {"Last-Event-ID": last_event_id} if last_event_id else {}
+        async with (
+            httpx.AsyncClient(base_url=self.url, timeout=READ_SECONDS) as client,
+            client.stream("GET", path, headers=headers) as response,
+        ):
+            assert response.headers["content-type"].startswith("text/event-stream")
+            yield _messages(response)
+
+    async def read(self, last_id: str, number: int) -> tuple[list[dict[str, Any]], str]:
+        """The next so many events of the whole stream behind `last_id`, and the last one's id."""
+        told: list[dict[str, Any]] = []
+        async with self.stream("/events/stream", last_id) as messages:
+            while len(told) < number:
+                message = await anext(messages)
+                if "data" in message:
+                    told.append(message)
+        return told, told[-1]["id"]
+
+    def rows(self) -> Rows:
+        """Every row that events amount to; not while it runs."""
+        database = open_for_reading(database_url("read", self._settings))
+        return database._transact(rows_of)
+
+    def delete_database(self) -> None:
+        """As if it had never run."""
+        for file in self._settings.data_dir.glob("read.db*"):
+            file.unlink()
+
+
+@contextmanager
+def read_api(settings: Settings) -> Iterator[ReadApi]:
+    """The process, running."""
+    process = ReadApi(settings)
+    process.start()
+    try:
+        yield process
+    finally:
+        process.kill()
+
+
+def rows_of(connection: Connection) -> Rows:
+    return {
+        table.name: sorted(read_rows(connection, table), key=msgspec.json.encode)
+        for table in TABLES.sorted_tables
+    }
+
+
+async def _messages(response: httpx.Response) -> AsyncIterator[dict[str, Any]]:
+    fields: dict[str, Any] = {}
+    async for line in response.aiter_lines():
+        if not line and fields:
+            yield fields
+            fields = {}
+        elif line and not line.startswith(":"):
+            name, _, value = line.partition(": ")
+            fields[name] = msgspec.json.decode(value) if name == "data" else value
+
+
+def places(messages: Sequence[dict[str, Any]]) -> dict[str, list[int]]:
+    """The positions that a stream has told, by source."""
+    told: dict[str, list[int]] = {}
+    for message in messages:
+        if data := message.get("data"):
+            told.setdefault(data["source"], []).append(data["position"])
+    return told

@@ -1,0 +1,35 @@
+"""Cursors: what we give we take back, and nothing else."""
+
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from read_api.paging import EARLIEST, LATEST, bounded, from_cursor, to_cursor
+from shared.problem import BadRequest
+
+
+@given(st.text())
+def test_a_cursor_is_taken_back_as_it_was_given(key: str) -> None:
+    assert from_cursor(to_cursor(key), tuple[str]) == (key,)
+
+
+@given(st.text())
+def test_anything_else_is_refused_and_never_an_error_of_ours(text: str) -> None:
+    try:
+        key = from_cursor(text, tuple[datetime, str])
+    except BadRequest:
+        return
+    assert key
+    assert EARLIEST <= bounded(key[0]) <= LATEST
+
+
+def test_a_cursor_of_another_list_is_refused() -> None:
+    with pytest.raises(BadRequest, match="cursor"):
+        from_cursor(to_cursor("prod001"), tuple[datetime, str])
+
+
+@given(st.datetimes(timezones=st.none() | st.timezones()))
+def test_any_time_a_client_can_name_can_be_compared_with_ours(moment: datetime) -> None:
+    assert EARLIEST <= bounded(moment).astimezone(UTC) <= LATEST
