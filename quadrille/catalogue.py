@@ -1,22 +1,27 @@
 """The sample catalogue, put into the inventory over HTTP like any other product."""
 
-import sys
 import time
 from typing import Any, NamedTuple
 
+import click
 import httpx
 
 from shared.config import SettingsError, load
 
 ATTEMPT_SECONDS = 5
-PAUSE_SECONDS = 0.1
+PAUSE_SECONDS = 1
 PATIENCE_SECONDS = 60
+NOT_ALLOWED = (401, 403)
 ALREADY_THERE = "urn:quadrille:problem:product-exists"
 UNKNOWN = "urn:quadrille:problem:unknown-product"
 
 
 class CatalogueError(Exception):
     """The inventory does not take the catalogue; the message says what it answered."""
+
+
+class NotAllowed(CatalogueError):  # noqa: N818 - read as "when not allowed"
+    """Only the admin may fill the shelves, and we are not known as him, or not yet."""
 
 
 class Sample(NamedTuple):
@@ -41,12 +46,29 @@ SAMPLES = (
 )
 
 
-def load_samples(inventory: httpx.URL | str) -> int:
+def sign_in(orders: str, email: str, password: str) -> str:
+    """The admin's access token. Raises NotAllowed, or httpx.TransportError."""
+    response = httpx.post(
+        f"{orders}/auth/login",
+        json={"email": email, "password": password},
+        timeout=ATTEMPT_SECONDS,
+        trust_env=False,
+    )
+    if response.is_error:
+        raise NotAllowed(f"{email} can not sign in: {_detail(response)}")
+    token: str = response.json()["accessToken"]
+    return token
+
+
+def load_samples(inventory: str, token: str | None = None) -> int:
     """Create the samples that were never there, and return how many; a deleted one stays deleted.
 
     Raises CatalogueError, or httpx.TransportError while the service can not be reached.
     """
-    with httpx.Client(base_url=inventory, timeout=ATTEMPT_SECONDS, trust_env=False) as http:
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    with httpx.Client(
+        base_url=inventory, headers=headers, timeout=ATTEMPT_SECONDS, trust_env=False
+    ) as http:
         return sum(_create(http, sample) for sample in SAMPLES)
 
 
@@ -66,12 +88,11 @@ def _create(http: httpx.Client, sample: Sample) -> bool:
         return True
     if _problem(response) == ALREADY_THERE:
         return False
-    raise CatalogueError(
-        f"the inventory refuses {sample.product_id}: {response.status_code} {response.text}"
-    )
+    kind = NotAllowed if response.status_code in NOT_ALLOWED else CatalogueError
+    raise kind(f"the inventory refuses {sample.product_id}: {_detail(response)}")
 
 
-def is_on_sale(orders: httpx.URL | str) -> bool:
+def is_on_sale(orders: str) -> bool:
     """Whether the order service has heard of the last sample; until then it would refuse an order for it.
 
     Asks with a price that is nobody's: refused in any case, and the refusal tells.
@@ -85,32 +106,48 @@ def is_on_sale(orders: httpx.URL | str) -> bool:
 
 
 def _problem(response: httpx.Response) -> object:
+    return _document(response).get("type")
+
+
+def _detail(response: httpx.Response) -> object:
+    return _document(response).get("detail", f"status {response.status_code}")
+
+
+def _document(response: httpx.Response) -> dict[str, Any]:
     try:
-        document: Any = response.json()
-        return document["type"]
-    except (ValueError, KeyError, TypeError):
-        return None
+        document = response.json()
+    except ValueError:
+        return {}
+    return document if isinstance(document, dict) else {}
 
 
-def main() -> None:
-    """`python -m quadrille.catalogue`: load the samples, waiting a minute for the inventory to answer."""
+@click.command()
+@click.option("--inventory", help="Where the inventory service is.  [default: from the settings]")
+@click.option("--orders", help="Where the admin signs in.  [default: from the settings]")
+def main(inventory: str | None, orders: str | None) -> None:
+    """Put the sample catalogue into a shop, waiting a minute for it to answer.
+
+    Signs in with QUADRILLE_ADMIN_EMAIL and QUADRILLE_ADMIN_PASSWORD where that is set.
+    """
     try:
         settings = load()
     except SettingsError as error:
-        sys.exit(f"catalogue: {error}")
-    inventory = f"http://{settings.host}:{settings.inventory_port}"
+        raise click.ClickException(str(error)) from error
+    inventory = inventory or f"http://{settings.host}:{settings.inventory_port}"
+    orders = orders or f"http://{settings.host}:{settings.order_port}"
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:
-            created = load_samples(inventory)
-        except CatalogueError as error:
-            sys.exit(f"catalogue: {error}")
-        except httpx.TransportError as error:
+            token = None
+            if settings.admin_password:
+                token = sign_in(orders, settings.admin_email, settings.admin_password)
+            created = load_samples(inventory, token)
+        except (CatalogueError, httpx.TransportError) as error:
             if time.monotonic() > deadline:
-                sys.exit(f"catalogue: no inventory service at {inventory}: {error}")
+                raise click.ClickException(f"the catalogue is not loaded: {error}") from error
             time.sleep(PAUSE_SECONDS)
         else:
-            print(f"catalogue: {created} of {len(SAMPLES)} products are new")
+            click.echo(f"{created} of {len(SAMPLES)} products are new")
             return
 
 

@@ -33,6 +33,11 @@ def _run(plan: Plan, closing: ExitStack) -> None:
     closing.enter_context(preflight.open_data_dir(data_dir, "nats", "logs", "mailbox"))
     preflight.check_ports(plan.ports)
     click.echo("Quadrille is starting …")
+    if plan.new_password:
+        click.echo(
+            f"The admin is {plan.settings.admin_email}, password {plan.new_password} "
+            "(shown only now, at the first start)"
+        )
     logs = Logs(data_dir / "logs")
     broker = None
     if plan.has_broker:
@@ -42,7 +47,7 @@ def _run(plan: Plan, closing: ExitStack) -> None:
     supervisor = Supervisor(logs)
     for part in plan.parts:
         supervisor.add(part.name, [sys.executable, "-m", part.module], plan.environment)
-    steward = Steward(plan, supervisor, logs, broker)
+    steward = Steward(plan, supervisor, broker)
     beside = threading.Thread(target=steward.run, daemon=True)
     supervisor.on_forked = beside.start
     supervisor.loop()

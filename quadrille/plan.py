@@ -1,5 +1,6 @@
 """What `quadrille up` starts, and the settings that make its parts find each other."""
 
+import secrets
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -40,6 +41,8 @@ class Plan(NamedTuple):
     environment: Mapping[str, str]
     parts: tuple[Part, ...]
     has_broker: bool
+    new_password: str | None
+    """The admin's, made up for a shop that never ran: to be shown once."""
 
     @property
     def ports(self) -> list[Port]:
@@ -64,7 +67,7 @@ class Plan(NamedTuple):
 
 
 def plan(environment: Mapping[str, str]) -> Plan:
-    """A broker or an SMTP server that is given is used, and none started.
+    """A broker or an SMTP server that is given is used, and none started; so is the admin's password.
 
     Raises CannotStart for settings that are unknown, impossible, or not for five services at once.
     """
@@ -78,6 +81,8 @@ def plan(environment: Mapping[str, str]) -> Plan:
             "unset it, or start each service by itself"
         )
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    is_new = not (settings.data_dir / "order.db").exists() and not settings.admin_password
+    new_password = secrets.token_urlsafe(12) if is_new else None
     consistent = {
         f"{PREFIX}NATS_URL": f"nats://{LOOPBACK}:{settings.nats_port}",
         f"{PREFIX}SMTP_URL": f"smtp://{host}:{settings.mailbox_smtp_port}",
@@ -85,10 +90,13 @@ def plan(environment: Mapping[str, str]) -> Plan:
         f"{PREFIX}DATA_DIR": str(settings.data_dir.absolute()),
         "PYTHONUNBUFFERED": "1",
     }
+    if new_password:
+        consistent[f"{PREFIX}ADMIN_PASSWORD"] = new_password
     has_mailbox = f"{PREFIX}SMTP_URL" not in environment
     return Plan(
         settings=load(consistent),
         environment=consistent,
         parts=(*SERVICES, MAILBOX) if has_mailbox else SERVICES,
         has_broker=f"{PREFIX}NATS_URL" not in environment,
+        new_password=new_password,
     )

@@ -11,7 +11,7 @@ from rich.text import Text
 from quadrille import catalogue
 from quadrille.broker import EmbeddedBroker
 from quadrille.plan import Plan
-from quadrille.supervisor import Logs, Supervisor
+from quadrille.supervisor import Supervisor
 from quadrille.terminal import console, say, table
 from shared.web import Ready
 
@@ -20,6 +20,7 @@ WATCH_SECONDS = 0.2
 PROBE_SECONDS = 2
 PATIENCE_SECONDS = 10
 """After so long it says what it waits for."""
+STOCKING_SECONDS = 30
 ON_SALE_SECONDS = 5
 
 BROKER = "nats-server"
@@ -32,13 +33,12 @@ ORDER = (
 class Steward:
     """Lives in a thread of its own; what goes wrong there ends the shop and is kept in `trouble`."""
 
-    def __init__(
-        self, plan: Plan, supervisor: Supervisor, logs: Logs, broker: EmbeddedBroker | None
-    ) -> None:
+    def __init__(self, plan: Plan, supervisor: Supervisor, broker: EmbeddedBroker | None) -> None:
         self._plan = plan
         self._supervisor = supervisor
-        self._logs = logs
         self._broker = broker
+        self._token: str | None = None
+        self._refusal: str | None = None
         self.trouble: Exception | None = None
 
     def run(self) -> None:
@@ -59,10 +59,11 @@ class Steward:
 
     def _open(self) -> None:
         self._until(self._not_ready)
-        self._until(self._not_stocked)
+        self._until(self._not_stocked, at_most=STOCKING_SECONDS)
         self._until(self._not_on_sale, at_most=ON_SALE_SECONDS)
-        self._logs.is_calm = False
         greet(self._plan)
+        if self._not_on_sale():
+            say(f"The sample catalogue is not on sale: {self._refusal or 'it was deleted'}.\n")
 
     def _until(self, reasons: Callable[[], list[str]], at_most: float | None = None) -> None:
         """Until nothing is in the way any more; says after a while what is."""
@@ -93,10 +94,22 @@ class Steward:
         ]
 
     def _not_stocked(self) -> list[str]:
+        settings = self._plan.settings
         try:
-            catalogue.load_samples(self._plan.address("inventory"))
+            if settings.admin_password and not self._token:
+                orders = self._plan.address("order")
+                self._token = catalogue.sign_in(
+                    orders, settings.admin_email, settings.admin_password
+                )
+            catalogue.load_samples(self._plan.address("inventory"), self._token)
+        except (
+            catalogue.NotAllowed
+        ) as error:  # the inventory may hear of the admin's key a moment later
+            self._refusal = str(error)
+            return [self._refusal] if self._token else []
         except httpx.TransportError as error:
             return [f"the inventory does not take the catalogue: {error}"]
+        self._refusal = None
         return []
 
     def _not_on_sale(self) -> list[str]:

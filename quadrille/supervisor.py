@@ -46,8 +46,8 @@ class Logs:
         self._files = ExitStack()
         self._file_of: dict[str, Any] = {}
         self._is_urgent: dict[str, bool] = {}
-        self.is_calm = True
-        """While the shop starts and stops, waiting for each other is no news."""
+        self.is_silent = False
+        """While all are ending, that one misses another is no news."""
 
     def open(self, name: str) -> Path:
         """The file for what `name` will say; what it said in its last life is kept beside it."""
@@ -69,7 +69,7 @@ class Logs:
         line = message.data.decode(errors="replace").rstrip("\n")
         if HAS_LEVEL.search(line):
             self._is_urgent[message.name] = bool(IS_URGENT.search(line))
-        if self._is_urgent.get(message.name, True) and not self.is_calm:
+        if self._is_urgent.get(message.name, True) and not self.is_silent:
             click.echo(f"{message.name} | {line}")
 
 
@@ -98,7 +98,7 @@ class Supervisor(Manager):  # type: ignore[misc]  # honcho has no types
     def terminate(self) -> None:
         """Tell all to end. While they are still being started it only notes the wish: call again after."""
         if not self.is_ending.is_set():
-            self._logs.is_calm = True
+            self._logs.is_silent = True
             self.ended_first |= self._returncodes()
             self.is_ending.set()
         if self.is_started():
