@@ -54,4 +54,4 @@ ENV PATH=/opt/quadrille/bin:$PATH \
 
 USER 10001:10001
 EXPOSE 8000 8080 8081 8082 8083
-HEALTHCHECK --interval=5s --timeout=5s --start-period=30s --retries=3 CMD ["python", "healthcheck.py"]
+HEALTHCHECK --interval=5s --timeout=10s --start-period=60s --retries=3 CMD ["python", "healthcheck.py"]

@@ -20,6 +20,7 @@ OTHERS = ("nats", "mailpit")
 SERVICES = ("order", "inventory", "shipping", "notifier", "read")
 SECOND = 1_000_000_000
 """In Docker's unit."""
+START_SECONDS = 60
 ANSWER_SECONDS = 10
 ORDER_SECONDS = 30
 
@@ -93,7 +94,7 @@ class ContainerShop:
         return order_id
 
     async def until(self, order_id: str, status: str) -> Json:
-        """The order as the read API shows it, once it stands so and every mail about it is sent."""
+        """The order as the read API shows it, once it stands so."""
 
         def reached() -> Json:
             shown: Json = self.get("read", f"/orders/{order_id}").json()
@@ -102,10 +103,15 @@ class ContainerShop:
 
         return await eventually(reached, ORDER_SECONDS)
 
-    def stock(self, product_id: str) -> tuple[int, int]:
-        """How many there are, and how many of these are held for orders."""
-        product = self.get("inventory", f"/products/{product_id}").json()
-        return product["onHand"], product["reserved"]
+    async def until_stock(self, product_id: str, *, on_hand: int, reserved: int) -> None:
+        """Wait until there are so many, and so many of these held for orders."""
+
+        def reached() -> bool:
+            product = self.get("inventory", f"/products/{product_id}").json()
+            assert (product["onHand"], product["reserved"]) == (on_hand, reserved)
+            return True
+
+        await eventually(reached, ORDER_SECONDS)
 
     async def mails(self, count: int, recipient: str) -> list[str]:
         """The subjects of the mails in the recipient's mailbox, oldest first, once there are so many."""
@@ -139,6 +145,8 @@ class ContainerShop:
             healthcheck={
                 "test": service.get("healthcheck", {}).get("test"),
                 "interval": SECOND,
+                "timeout": START_SECONDS * SECOND,
+                "start_period": START_SECONDS * SECOND,
             },
         )
         for path in service["tmpfs"]:

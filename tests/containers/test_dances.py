@@ -12,7 +12,7 @@ async def test_an_order_in_stock_is_delivered(shop: ContainerShop):
     order_id = shop.order("keyboard", 2, "happy@example.com")
     shown = await shop.until(order_id, "COMPLETED")
     assert shown["shipment"]["trackingNumber"]
-    assert shop.stock("keyboard") == (8, 0)
+    await shop.until_stock("keyboard", on_hand=8, reserved=0)
     await shop.mails(3, "happy@example.com")
 
 
@@ -21,7 +21,7 @@ async def test_an_order_beyond_the_stock_is_cancelled_and_holds_nothing(shop: Co
     order_id = shop.order("mouse", 20, "empty@example.com")
     shown = await shop.until(order_id, "CANCELLED_NO_STOCK")
     assert shown["shipment"] is None
-    assert shop.stock("mouse") == (5, 0)
+    await shop.until_stock("mouse", on_hand=5, reserved=0)
     await shop.mails(2, "empty@example.com")
 
 
@@ -31,7 +31,7 @@ async def test_an_order_that_no_carrier_takes_fails_and_gives_its_stock_back(
     await shop_without_luck.stock_up("monitor", 3)
     order_id = shop_without_luck.order("monitor", 1, "unlucky@example.com")
     await shop_without_luck.until(order_id, "SHIPMENT_FAILED")
-    assert shop_without_luck.stock("monitor") == (3, 0)
+    await shop_without_luck.until_stock("monitor", on_hand=3, reserved=0)
     await shop_without_luck.mails(3, "unlucky@example.com")
 
 
