@@ -28,8 +28,7 @@ def lived(seed: int) -> World:
     draw = random.Random(seed)
     world = World({"prod001": draw.randrange(6), "prod002": draw.randrange(6)})
     for number in range(STEPS):
-        letters = [(each, n) for each in world.members for n in range(len(each.post))]
-        orders, begun = list(world.order.state.orders), world.begun()
+        letters, orders, begun = world.letters(), list(world.order.state.orders), world.begun()
         happening = draw.random()
         if happening < 0.15:
             basket = [(draw.choice(["prod001", "prod002"]), draw.randint(1, 3)) for _ in range(2)]

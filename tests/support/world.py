@@ -4,6 +4,7 @@ What a service says lies in the post of everyone who hears it until a test deliv
 once, as late as it likes. Tasks run when a test says so; time does not exist.
 """
 
+import random
 from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -30,6 +31,8 @@ from shipping_service.carriers.simulated import SimulatedCarrier
 from shipping_service.domain import CompleteShipment, DispatchShipment, Dock, FailShipment
 
 PRICE = 100
+AGAIN = 0.2
+"""The share of letters that come once more."""
 
 
 class Due(NamedTuple):
@@ -152,10 +155,17 @@ class World:
         letter = member.post[index] if again_later else member.post.pop(index)
         self._send(member.hear(letter))
 
-    def deliver_all(self) -> None:
-        """Until nobody has anything more to hear."""
-        while waiting := [member for member in self.members if member.post]:
-            self.deliver(waiting[0], 0)
+    def deliver_all(self, draw: random.Random | None = None) -> None:
+        """Until nobody has anything more to hear; with a draw in any order and some letters twice."""
+        while letters := self.letters():
+            if draw is None:
+                self.deliver(*letters[0])
+            else:
+                self.deliver(*draw.choice(letters), again_later=draw.random() < AGAIN)
+
+    def letters(self) -> list[tuple[Member, int]]:
+        """Who could hear what next."""
+        return [(each, index) for each in self.members for index in range(len(each.post))]
 
     def begun(self) -> list[str]:
         """The orders whose carrier has been asked, whether or not it still matters."""
