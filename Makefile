@@ -21,6 +21,7 @@ $(INSTALLED): requirements.lock
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	$(BIN)/python -m compileall -q quadrille shared *_service read_api
 	@touch $@
 
 # In a terminal it gets a process group of its own, so that Ctrl-C is for the shop and not for make.

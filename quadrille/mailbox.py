@@ -4,6 +4,7 @@ Mails are strangers: their HTML is shown in a sandbox that runs no script and lo
 """
 
 import asyncio
+import logging
 import sys
 from asyncio import to_thread
 from collections.abc import Sequence
@@ -189,6 +190,7 @@ def health(smtp: SmtpServer) -> Router:
 
 def build(settings: Settings) -> Litestar:
     """The application; exits with one sentence when the SMTP port can not be used."""
+    logging.getLogger("mail.log").setLevel(logging.WARNING)  # aiosmtpd tells every line it hears
     mails = MailFiles(settings.data_dir / "mailbox")
     address = (settings.host, settings.mailbox_smtp_port)
     try:

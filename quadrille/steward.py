@@ -13,7 +13,6 @@ from quadrille.broker import EmbeddedBroker
 from quadrille.plan import Plan
 from quadrille.supervisor import Supervisor
 from quadrille.terminal import console, say, table
-from shared.web import Ready
 
 POLL_SECONDS = 0.05
 WATCH_SECONDS = 0.2
@@ -28,6 +27,12 @@ ORDER = (
     '{"userId": "user123", "email": "user123@example.com", '
     '"items": [{"productId": "prod001", "quantity": 2}]}'
 )
+
+
+class Ready(msgspec.Struct, rename="camel"):
+    """What every part answers at `/health/ready`."""
+
+    waiting_for: tuple[str, ...] = ()
 
 
 class Steward:
@@ -148,7 +153,7 @@ def greet(plan: Plan) -> None:
     console().print(shown)
     say("\nOrder something from another terminal:\n", style="dim")
     say(
-        f"curl -w '\\n' {plan.address('order')}/orders "
+        f"curl -sS -w '\\n' {plan.address('order')}/orders "
         f"-H 'Content-Type: application/json' -d '{ORDER}'"
     )
     say("\nWarnings appear below, the rest is in the logs. Ctrl-C stops it all.\n", style="dim")
