@@ -54,7 +54,7 @@ class Keys:
         """Whom the token names. Raises jwt.InvalidTokenError for one that is not ours, or over."""
         key = await self.find(str(jwt.get_unverified_header(token).get("kid")))
         if key is None:
-            raise jwt.InvalidKeyError("signed with an unknown key")
+            raise jwt.InvalidTokenError("signed with an unknown key")
         claims = jwt.decode(
             token,
             key,
