@@ -30,6 +30,7 @@ _FORGET = (
     .where(HELD_EVENTS.c.position <= bindparam("up_to"))
 )
 _HOLDING = select(HELD_EVENTS.c.source).distinct()
+_HOLDS_ANY = select(HELD_EVENTS.c.source).limit(1)
 _HOLDS = select(HELD_EVENTS.c.source).where(HELD_EVENTS.c.source == bindparam("held_of")).limit(1)
 
 
@@ -92,7 +93,7 @@ def arrange(
 def take(connection: Connection, applied: dict[str, int], arrived: list[Placed]) -> list[Placed]:
     """Those whose turn it is, with the held ones that they release; the others are held."""
     ready, early = arrange(applied, arrived)
-    released = ready
+    released = ready if _holds_any(connection) else []
     while released:
         sources = {one.source for one in released}
         _forget_held(connection, applied, sources)
@@ -123,11 +124,17 @@ def missing(
     connection: Connection, applied: dict[str, int], sources: Iterable[str]
 ) -> dict[str, int]:
     """The position that held events wait for, of those of `sources` that have any."""
+    if not _holds_any(connection):
+        return {}
     return {
         source: applied.get(source, 0) + 1
         for source in sources
         if connection.execute(_HOLDS, {"held_of": source}).first()
     }
+
+
+def _holds_any(connection: Connection) -> bool:
+    return connection.execute(_HOLDS_ANY).first() is not None
 
 
 def _held(connection: Connection, applied: dict[str, int], sources: set[str]) -> list[Placed]:
