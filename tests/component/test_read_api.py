@@ -112,8 +112,8 @@ async def test_an_order_is_shown_with_all_that_belongs_to_it(reader, shop) -> No
         "OrderConfirmed",
         "ShipmentInitiated",
         "ShipmentCompleted",
-        "StockDeducted",
         "OrderCompleted",
+        "StockDeducted",
     ]
 
 
