@@ -11,6 +11,7 @@ import msgspec
 from sqlalchemy import (
     URL,
     Connection,
+    CursorResult,
     Dialect,
     Engine,
     Insert,
@@ -19,7 +20,6 @@ from sqlalchemy import (
     Table,
     Text,
     TypeDecorator,
-    bindparam,
     create_engine,
     event,
     select,
@@ -30,12 +30,11 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from shared.bulk import execute_many
 from shared.config import Settings
+from shared.one_of import is_one_of
 
 T = TypeVar("T")
 
 READING_THREADS = 4
-MOST_PARAMETERS = 30_000
-"""In one statement; SQLite takes 32,766."""
 
 Rows = list[dict[str, Any]]
 
@@ -155,20 +154,19 @@ def changed(before: Mapping[str, T], after: Mapping[str, T]) -> list[T]:
 
 def select_in(connection: Connection, table: Table, column: str, values: Sequence[str]) -> Rows:
     """The rows whose `column` is one of `values`; for none the database is not asked."""
-    names = _column_names(table)
-    rows: Rows = []
-    for start in range(0, len(values), MOST_PARAMETERS):
-        some = values[start : start + MOST_PARAMETERS]
-        found = connection.execute(_select_in(table, column), {"values": some})
-        rows += [dict(zip(names, row, strict=True)) for row in found]
-    return rows
+    if not values:
+        return []
+    return _rows(table, connection.execute(_select_in(table, column), {"values": values}))
 
 
 def read_rows(connection: Connection, table: Table, query: Select[Any] | None = None) -> Rows:
     """The rows that a query for whole rows of `table` finds, all of them without one, by column name."""
+    return _rows(table, connection.execute(select(table) if query is None else query))
+
+
+def _rows(table: Table, found: CursorResult[Any]) -> Rows:
     names = _column_names(table)
-    found = connection.execute(select(table) if query is None else query)
-    return [dict(zip(names, row, strict=True)) for row in found]
+    return [dict(zip(names, row, strict=True)) for row in found.all()]
 
 
 @cache
@@ -182,7 +180,7 @@ def _column_names(table: Table) -> tuple[str, ...]:
 
 @cache
 def _select_in(table: Table, column: str) -> Select[Any]:
-    return select(table).where(table.c[column].in_(bindparam("values", expanding=True)))
+    return select(table).where(is_one_of(table.c[column], "values"))
 
 
 @cache

@@ -9,10 +9,11 @@ from datetime import datetime
 from enum import StrEnum
 
 import msgspec
-from sqlalchemy import Column, Connection, Index, Integer, Table, Text, bindparam, select
+from sqlalchemy import Column, Connection, Index, Integer, Table, Text, select
 
 from shared.contracts.recorded import Recorded, encode
 from shared.database import CHASSIS, UtcTime, insert_missing
+from shared.one_of import is_one_of
 
 MOST_ERROR_LENGTH = 2000
 """An error may quote the whole message, and must still fit into an event."""
@@ -69,11 +70,7 @@ DEAD_LETTER = Table(
 )
 Index("dead_letter_key", DEAD_LETTER.c.key)
 
-_PARKED = (
-    select(DEAD_LETTER.c.key)
-    .where(DEAD_LETTER.c.key.in_(bindparam("keys", expanding=True)))
-    .distinct()
-)
+_PARKED = select(DEAD_LETTER.c.key).where(is_one_of(DEAD_LETTER.c.key, "keys")).distinct()
 
 
 def parked_keys(connection: Connection, keys: Sequence[str]) -> set[str]:

@@ -23,6 +23,7 @@ from sqlalchemy import (
 from shared.bulk import execute_many
 from shared.contracts.recorded import Recorded, decode_data
 from shared.database import CHASSIS, UtcTime, insert_all
+from shared.one_of import is_one_of
 
 EVENT_LOG = Table(
     "event_log",
@@ -51,7 +52,7 @@ Index(
 _LAST_POSITION = select(func.max(EVENT_LOG.c.position))
 _LAST_VERSIONS = (
     select(EVENT_LOG.c.entity_id, func.max(EVENT_LOG.c.version).label("last"))
-    .where(EVENT_LOG.c.entity_id.in_(bindparam("entities", expanding=True)))
+    .where(is_one_of(EVENT_LOG.c.entity_id, "entities"))
     .group_by(EVENT_LOG.c.entity_id)
 )
 _UNSENT = (

@@ -12,12 +12,12 @@ from sqlalchemy import (
     LargeBinary,
     Table,
     Text,
-    bindparam,
     delete,
     select,
 )
 
 from shared.database import CHASSIS, UtcTime, insert_all
+from shared.one_of import is_one_of
 
 KEPT_HOURS = 24
 
@@ -63,9 +63,7 @@ IDEMPOTENCY_KEY = Table(
 )
 Index("idempotency_key_age", IDEMPOTENCY_KEY.c.kept_at)
 
-_KEPT = select(IDEMPOTENCY_KEY).where(
-    IDEMPOTENCY_KEY.c.name.in_(bindparam("names", expanding=True))
-)
+_KEPT = select(IDEMPOTENCY_KEY).where(is_one_of(IDEMPOTENCY_KEY.c.name, "names"))
 
 
 def kept(connection: Connection, claims: Sequence[Claim]) -> dict[str, Kept]:

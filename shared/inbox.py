@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import Column, Connection, Index, Table, Text, bindparam, delete, select
+from sqlalchemy import Column, Connection, Index, Table, Text, delete, select
 
 from shared.database import CHASSIS, UtcTime, insert_all
+from shared.one_of import is_one_of
 
 INBOX = Table(
     "inbox",
@@ -15,7 +16,7 @@ INBOX = Table(
 )
 Index("inbox_age", INBOX.c.heard_at)
 
-_SEEN = select(INBOX.c.event_id).where(INBOX.c.event_id.in_(bindparam("ids", expanding=True)))
+_SEEN = select(INBOX.c.event_id).where(is_one_of(INBOX.c.event_id, "ids"))
 
 
 def seen(connection: Connection, event_ids: Sequence[str]) -> set[str]:

@@ -15,6 +15,7 @@ from shared.bulk import execute_many
 from shared.clock import new_id
 from shared.contracts.recorded import Recorded
 from shared.database import CHASSIS, Json, Rows, UtcTime, upsert
+from shared.one_of import is_one_of
 
 
 class Schedule(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,15 +72,11 @@ Index("task_due", TASK.c.due_at)
 _FIELDS = [TASK.c[name] for name in Task._fields]
 _DUE = (
     select(*_FIELDS)
-    .where(
-        TASK.c.due_at <= bindparam("now"), TASK.c.task_id.not_in(bindparam("busy", expanding=True))
-    )
+    .where(TASK.c.due_at <= bindparam("now"), ~is_one_of(TASK.c.task_id, "busy"))
     .order_by(TASK.c.due_at)
     .limit(bindparam("most"))
 )
-_NEXT_DUE = select(func.min(TASK.c.due_at)).where(
-    TASK.c.task_id.not_in(bindparam("busy", expanding=True))
-)
+_NEXT_DUE = select(func.min(TASK.c.due_at)).where(~is_one_of(TASK.c.task_id, "busy"))
 _DROP = TASK.delete().where(TASK.c.kind == bindparam("a_kind"), TASK.c.key == bindparam("a_key"))
 _FINISH = TASK.delete().where(TASK.c.task_id == bindparam("finished"))
 _POSTPONE = (

@@ -1,0 +1,56 @@
+"""A condition on many strings: any number of them, whatever they hold, and found by the index."""
+
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import Connection, create_engine, select
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.dialects.postgresql import psycopg
+
+from shared.inbox import INBOX
+from shared.one_of import is_one_of
+
+HEARD = select(INBOX.c.event_id).where(is_one_of(INBOX.c.event_id, "ids"))
+UNHEARD = select(INBOX.c.event_id).where(~is_one_of(INBOX.c.event_id, "ids"))
+
+
+@pytest.fixture
+def connection() -> Iterator[Connection]:
+    engine = create_engine("sqlite://")
+    INBOX.create(engine)
+    with engine.begin() as connection:
+        for event_id in ("a", "b", 'c"\\,é'):
+            connection.exec_driver_sql("INSERT INTO inbox VALUES (?, '')", (event_id,))
+        yield connection
+    engine.dispose()
+
+
+@pytest.mark.parametrize(
+    ("ids", "heard"),
+    [
+        ([], set()),
+        (["b", "x", "b"], {"b"}),
+        (['c"\\,é'], {'c"\\,é'}),
+        ([str(number) for number in range(50_000)] + ["a"], {"a"}),
+    ],
+    ids=["none", "some", "special characters", "many"],
+)
+def test_those_that_are_there_are_found(
+    connection: Connection, ids: list[str], heard: set[str]
+) -> None:
+    assert set(connection.execute(HEARD, {"ids": ids}).scalars()) == heard
+
+
+def test_the_others_are_found_by_its_contrary(connection: Connection) -> None:
+    assert connection.execute(UNHEARD, {"ids": ["a", 'c"\\,é']}).scalars().all() == ["b"]
+
+
+def test_sqlite_uses_the_index(connection: Connection) -> None:
+    text = HEARD.compile(dialect=sqlite.dialect()).string
+    plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", ("[]",)).all()
+    assert "SEARCH inbox USING COVERING INDEX" in plan[0][3]
+
+
+def test_postgresql_is_given_an_array() -> None:
+    text = HEARD.compile(dialect=psycopg.dialect()).string
+    assert "inbox.event_id = ANY(%(ids)s::TEXT[])" in text
