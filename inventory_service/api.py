@@ -22,6 +22,7 @@ from inventory_service.domain import (
     Stock,
     UpdateProduct,
 )
+from shared.auth import admin_only
 from shared.clock import new_id
 from shared.contracts import Id, Line, Money
 from shared.idempotency import Reply
@@ -111,9 +112,10 @@ def catalogue_router(service: Service) -> Router:
     @post(
         "/",
         dto=Body[NewProduct],
+        guards=[admin_only],
         responses={
             201: ResponseSpec(ProductView, description="In the catalogue"),
-            **responses(400, 409, 413, 422, 503),
+            **responses(400, 401, 403, 409, 413, 422, 503),
         },
     )
     async def create_product(
@@ -130,7 +132,8 @@ def catalogue_router(service: Service) -> Router:
     @put(
         "/{product_id:str}",
         dto=Body[ProductDescription],
-        responses={200: ResponseSpec(ProductView), **responses(400, 404, 413, 503)},
+        guards=[admin_only],
+        responses={200: ResponseSpec(ProductView), **responses(400, 401, 403, 404, 413, 422, 503)},
     )
     async def update_product(
         request: Request[Any, Any, Any],
@@ -144,7 +147,8 @@ def catalogue_router(service: Service) -> Router:
     @delete(
         "/{product_id:str}",
         status_code=200,
-        responses={200: ResponseSpec(ProductView), **responses(404, 503)},
+        guards=[admin_only],
+        responses={200: ResponseSpec(ProductView), **responses(400, 401, 403, 404, 409, 422, 503)},
     )
     async def delete_product(
         request: Request[Any, Any, Any], product_id: FromPath[str]
@@ -156,8 +160,12 @@ def catalogue_router(service: Service) -> Router:
     @post(
         "/{product_id:str}/stock",
         status_code=200,
+        guards=[admin_only],
         dto=Body[StockChange],
-        responses={200: ResponseSpec(ProductView), **responses(400, 404, 409, 413, 422, 503)},
+        responses={
+            200: ResponseSpec(ProductView),
+            **responses(400, 401, 403, 404, 409, 413, 422, 503),
+        },
     )
     async def change_stock(
         request: Request[Any, Any, Any], product_id: FromPath[str], data: JSONBody[StockChange]
@@ -202,7 +210,7 @@ def catalogue_router(service: Service) -> Router:
 def reservations_router(service: Service) -> Router:
     """What is held for whom."""
 
-    @get("/{order_id:str}", responses=responses(404))
+    @get("/{order_id:str}", guards=[admin_only], responses=responses(401, 403, 404))
     async def show_reservation(order_id: FromPath[str]) -> ReservationView:
         """The reservation of an order."""
         found = await service.reads.run(partial(store.load_reservations, order_ids=[order_id]))
