@@ -2,7 +2,7 @@
 
 from shared import contracts
 
-OWNS = ("notifications", "known_orders")
+OWNS = ("notifications", "mails", "known_orders", "known_customers")
 EMITS = contracts.NOTIFIER
 HEARS = (
     contracts.OrderCreated,
@@ -10,4 +10,6 @@ HEARS = (
     contracts.OrderCompleted,
     contracts.OrderCancelled,
     contracts.OrderFailed,
+    contracts.CustomerRegistered,
+    contracts.CustomerUpdated,
 )

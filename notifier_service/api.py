@@ -1,19 +1,23 @@
 """The notification log over HTTP."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
-from litestar import Router, get
+from litestar import Request, Response, Router, get, post
+from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, QueryParameter
 
 from notifier_service import store
-from notifier_service.domain import Notification, Status
+from notifier_service.domain import Mailroom, Notification, Resend, Status, unknown
+from shared.auth import admin_only
+from shared.clock import new_id
+from shared.idempotency import Reply
 from shared.problem import responses
-from shared.refused import Refused
 from shared.service import Service
+from shared.web import reply
 
 PageSize = Annotated[int, QueryParameter(ge=1, le=200)]
 Cursor = Annotated[int | None, QueryParameter(ge=1, le=2**63 - 1)]
@@ -21,7 +25,7 @@ OrderId = Annotated[str | None, QueryParameter(name="orderId")]
 
 
 class NotificationView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """What became of a mail; `recipient` is masked."""
+    """What became of a mail; `recipient` is masked, `resend_of` the notification that it repeats."""
 
     notification_id: str
     order_id: str
@@ -30,6 +34,7 @@ class NotificationView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"
     status: Status
     recipient: str | None
     error: str | None
+    resend_of: str | None
     created_at: datetime
 
 
@@ -48,7 +53,7 @@ def view(notification: Notification) -> NotificationView:
 def router(service: Service) -> Router:
     """The routes of this API."""
 
-    @get("/", responses=responses(400))
+    @get("/", responses=responses(400, 401, 403))
     async def list_notifications(
         order_id: OrderId = None,
         cursor: Cursor = None,
@@ -62,20 +67,41 @@ def router(service: Service) -> Router:
         more = str(page[-1].position) if len(found) > limit else None
         return NotificationPage(items=[view(entry) for entry in page], next_cursor=more)
 
-    @get("/{notification_id:str}", responses=responses(404))
+    @get("/{notification_id:str}", responses=responses(401, 403, 404))
     async def show_notification(notification_id: FromPath[str]) -> NotificationView:
         """One notification."""
         found = await service.reads.run(
             partial(store.load_notifications, notification_ids=[notification_id])
         )
         if notification_id not in found:
-            raise Refused(
-                "unknown-notification", f"there is no notification {notification_id}", status=404
-            )
+            raise unknown(notification_id)
         return view(found[notification_id])
+
+    @post(
+        "/{notification_id:str}/resend",
+        status_code=202,
+        responses={
+            202: ResponseSpec(NotificationView, description="Will be sent as a mail of its own"),
+            **responses(400, 401, 403, 404, 409, 413, 422, 503),
+        },
+    )
+    async def resend_notification(
+        request: Request[Any, Any, Any], notification_id: FromPath[str]
+    ) -> Response[bytes]:
+        """Send a mail again, to where the order's mails go by now; answers the new notification."""
+        new = new_id()
+        command = Resend(notification_id=new, resend_of=notification_id)
+        return await service.commands.carry_out(request, command, _shown(new))
 
     return Router(
         "/notifications",
-        route_handlers=[list_notifications, show_notification],
+        route_handlers=[list_notifications, show_notification, resend_notification],
+        guards=[admin_only],
         tags=["notifications"],
+    )
+
+
+def _shown(notification_id: str) -> Callable[[Mailroom], Reply]:
+    return lambda room: reply(
+        202, view(room.notifications[notification_id]), location=f"/notifications/{notification_id}"
     )

@@ -1,4 +1,7 @@
-"""The rules of notifying: an event owes at most one mail, and each mail owed is recorded once."""
+"""The rules of notifying: an event owes at most one mail, and each mail owed is recorded once.
+
+A mail may be sent again on request: that is another mail, with an outcome of its own.
+"""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -10,9 +13,12 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from shared.contracts import (
+    CustomerRegistered,
+    CustomerUpdated,
     Event,
     FailedItem,
     NotificationFailed,
+    NotificationResendRequested,
     NotificationSent,
     NotificationSkipped,
     OrderCancelled,
@@ -23,6 +29,7 @@ from shared.contracts import (
     ShipmentInitiated,
 )
 from shared.contracts.recorded import Recorded
+from shared.refused import Refused
 
 OWING = (OrderCreated, ShipmentInitiated, OrderCompleted, OrderCancelled, OrderFailed)
 
@@ -40,14 +47,15 @@ class Template(StrEnum):
 
 
 class Status(StrEnum):
-    """What became of a mail."""
+    """What became of a mail; PENDING is one that is to be sent again and has no outcome yet."""
 
+    PENDING = "PENDING"
     SENT = "SENT"
     FAILED = "FAILED"
     SKIPPED = "SKIPPED"
 
 
-class Mail(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+class Mail(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A mail that an event owes to the order's customer, with what the event alone knows."""
 
     notification_id: str
@@ -57,10 +65,12 @@ class Mail(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True
     tracking_number: str | None = None
     reason: str | None = None
     failed_items: tuple[FailedItem, ...] = ()
+    resend_of: str | None = None
+    """The notification that it repeats on request."""
 
 
 class Notification(Struct, frozen=True, kw_only=True):
-    """A mail's one outcome; `recipient` is masked, and None where nobody was known."""
+    """A mail's one outcome, or the wait for it; `recipient` is masked, and None where nobody is known."""
 
     notification_id: str
     order_id: str
@@ -69,8 +79,9 @@ class Notification(Struct, frozen=True, kw_only=True):
     status: Status
     recipient: str | None = None
     error: str | None = None
+    resend_of: str | None = None
     position: int
-    """Of the event that recorded it: the order of the log."""
+    """Of the first event about it: the order of the log."""
     created_at: datetime
 
 
@@ -78,6 +89,8 @@ class KnownOrder(Struct, frozen=True, kw_only=True):
     """What mails need to know of an order, as OrderCreated told it."""
 
     order_id: str
+    user_id: str
+    guest: bool
     email: str | None
     locale: str | None
     items: tuple[OrderItem, ...]
@@ -86,11 +99,31 @@ class KnownOrder(Struct, frozen=True, kw_only=True):
     shipping_address: dict[str, str] | None
 
 
+class KnownCustomer(Struct, frozen=True, kw_only=True):
+    """Where a customer's mails go, as the event at `position` of the order service's log told it."""
+
+    user_id: str
+    email: str
+    locale: str | None
+    position: int
+
+
 class Mailroom(Struct, frozen=True, kw_only=True):
     """The part of the service's state that a batch touches."""
 
     notifications: Mapping[str, Notification] = {}
+    mails: Mapping[str, Mail] = {}
+    """Every mail owed, by notification id: it may be asked for again."""
     orders: Mapping[str, KnownOrder] = {}
+    customers: Mapping[str, KnownCustomer] = {}
+
+
+class NotHeardYet(Exception):  # noqa: N818 - says what is the case
+    """What would say where a mail goes has not been heard; it may still be."""
+
+
+class CustomerUnknown(NotHeardYet):
+    """The customer of an order without an address is not known, and perhaps never will be."""
 
 
 class Owe(Struct, frozen=True, kw_only=True):
@@ -103,6 +136,7 @@ class RecordSent(Struct, frozen=True, kw_only=True):
     """The mail server has taken it."""
 
     mail: Mail
+    recipient: str
 
 
 class RecordFailed(Struct, frozen=True, kw_only=True):
@@ -118,7 +152,15 @@ class RecordSkipped(Struct, frozen=True, kw_only=True):
     mail: Mail
 
 
-Command = Owe | RecordSent | RecordFailed | RecordSkipped
+class Resend(Struct, frozen=True, kw_only=True):
+    """Somebody wants it again, under a new id."""
+
+    notification_id: str
+    resend_of: str
+
+
+Outcome = RecordSent | RecordFailed | RecordSkipped
+Command = Owe | Outcome | Resend
 
 
 def mail_owed(heard: Recorded) -> Mail:
@@ -155,50 +197,111 @@ def masked(email: str) -> str:
     return f"{name[:1]}***@{domain}"
 
 
+def addressed(room: Mailroom, order_id: str) -> KnownOrder:
+    """The order, with its customer's address and language where it names none; a guest has no others.
+
+    Raises NotHeardYet, or CustomerUnknown.
+    """
+    order = room.orders.get(order_id)
+    if order is None:
+        raise NotHeardYet(f"order {order_id} is not known yet")
+    if order.guest:
+        return order
+    customer = room.customers.get(order.user_id)
+    if customer:
+        return replace(
+            order,
+            email=order.email or customer.email,
+            locale=order.locale or customer.locale,
+        )
+    if not order.email:
+        raise CustomerUnknown(f"customer {order.user_id} is not known yet")
+    return order
+
+
 def decide(room: Mailroom, command: Command, *, sends: bool = True) -> list[Event]:
     """Record a mail's outcome, as soon as it is known; the first one counts.
 
     Without `sends`, a mail is as good as sent once its recipient is known.
+    Raises Refused, for Resend only: `unknown-notification`, `notification-pending`.
     """
-    mail = command.mail
-    if mail.notification_id in room.notifications:
-        return []
     match command:
-        case Owe():
+        case Resend():
+            return _resend(room, command, sends)
+        case _ if _is_settled(room, command.mail):
+            return []
+        case Owe(mail=mail):
             return _settle_at_once(room, mail, sends)
-        case RecordSent():
-            return [_sent(room, mail)]
-        case RecordFailed(error=error):
-            return [
-                NotificationFailed(
-                    notification_id=mail.notification_id,
-                    order_id=mail.order_id,
-                    event_id=mail.event_id,
-                    template=mail.template,
-                    recipient=_recipient(room, mail),
-                    error=error,
-                )
-            ]
-        case RecordSkipped():
+        case RecordSent(mail=mail, recipient=recipient):
+            return [_sent(mail, recipient)]
+        case RecordFailed(mail=mail, error=error):
+            return [_failed(mail, _recipient(room, mail), error)]
+        case RecordSkipped(mail=mail):
             return [_skipped(mail)]
 
 
+def _is_settled(room: Mailroom, mail: Mail) -> bool:
+    entry = room.notifications.get(mail.notification_id)
+    return entry is not None and entry.status is not Status.PENDING
+
+
+def _resend(room: Mailroom, command: Resend, sends: bool) -> list[Event]:
+    original = room.notifications.get(command.resend_of)
+    if original is None:
+        raise unknown(command.resend_of)
+    if original.status is Status.PENDING:
+        raise Refused("notification-pending", "it is being sent: wait for its outcome")
+    mail = _again(room.mails[command.resend_of], command.notification_id)
+    requested = NotificationResendRequested(
+        notification_id=command.notification_id,
+        order_id=mail.order_id,
+        event_id=mail.event_id,
+        resend_of=command.resend_of,
+        template=mail.template,
+    )
+    return [requested, *_settle_at_once(room, mail, sends)]
+
+
+def unknown(notification_id: str) -> Refused:
+    """What is said of a notification that is not in the log."""
+    detail = f"there is no notification {notification_id}"
+    return Refused("unknown-notification", detail, status=404)
+
+
+def _again(mail: Mail, notification_id: str) -> Mail:
+    return replace(mail, notification_id=notification_id, resend_of=mail.notification_id)
+
+
 def _settle_at_once(room: Mailroom, mail: Mail, sends: bool) -> list[Event]:
-    order = room.orders.get(mail.order_id)
-    if order is None:
+    try:
+        order = addressed(room, mail.order_id)
+    except NotHeardYet:
         return []
     if not order.email:
         return [_skipped(mail)]
-    return [] if sends else [_sent(room, mail)]
+    return [] if sends else [_sent(mail, order.email)]
 
 
-def _sent(room: Mailroom, mail: Mail) -> NotificationSent:
+def _sent(mail: Mail, recipient: str) -> NotificationSent:
     return NotificationSent(
         notification_id=mail.notification_id,
         order_id=mail.order_id,
         event_id=mail.event_id,
+        resend_of=mail.resend_of,
         template=mail.template,
-        recipient=_recipient(room, mail),
+        recipient=masked(recipient),
+    )
+
+
+def _failed(mail: Mail, recipient: str, error: str) -> NotificationFailed:
+    return NotificationFailed(
+        notification_id=mail.notification_id,
+        order_id=mail.order_id,
+        event_id=mail.event_id,
+        resend_of=mail.resend_of,
+        template=mail.template,
+        recipient=recipient,
+        error=error,
     )
 
 
@@ -207,33 +310,42 @@ def _skipped(mail: Mail) -> NotificationSkipped:
         notification_id=mail.notification_id,
         order_id=mail.order_id,
         event_id=mail.event_id,
+        resend_of=mail.resend_of,
         template=mail.template,
     )
 
 
 def _recipient(room: Mailroom, mail: Mail) -> str:
-    """Empty for an order that was never heard of, as a mail given up may be about."""
-    order = room.orders.get(mail.order_id)
-    return masked(order.email) if order and order.email else ""
+    """Empty for a mail given up before it was known where it goes."""
+    try:
+        order = addressed(room, mail.order_id)
+    except NotHeardYet:
+        return ""
+    return masked(order.email) if order.email else ""
 
 
 def evolve(room: Mailroom, recorded: Recorded) -> Mailroom:
-    """The state after an event: one of ours, or an order's beginning."""
+    """The state after an event: one of ours, one that owes a mail, or news of a customer."""
     match recorded.event:
         case OrderCreated() as created:
-            return replace(room, orders={**room.orders, created.order_id: _known(created)})
+            room = replace(room, orders={**room.orders, created.order_id: _known(created)})
+            return _with_mail(room, mail_owed(recorded))
+        case ShipmentInitiated() | OrderCompleted() | OrderCancelled() | OrderFailed():
+            return _with_mail(room, mail_owed(recorded))
+        case CustomerRegistered() | CustomerUpdated() as told:
+            return _acquainted(room, told, recorded.position)
+        case NotificationResendRequested() as requested:
+            entry = _entry(room, recorded, requested, Status.PENDING)
+            mail = _again(room.mails[requested.resend_of], requested.notification_id)
+            return _noted(_with_mail(room, mail), entry)
         case NotificationSent(recipient=recipient) as sent:
-            return _noted(room, replace(_entry(recorded, sent), recipient=recipient or None))
+            entry = _entry(room, recorded, sent, Status.SENT)
+            return _noted(room, replace(entry, recipient=recipient or None))
         case NotificationFailed(recipient=recipient, error=error) as failed:
-            entry = replace(
-                _entry(recorded, failed),
-                status=Status.FAILED,
-                recipient=recipient or None,
-                error=error,
-            )
-            return _noted(room, entry)
+            entry = _entry(room, recorded, failed, Status.FAILED)
+            return _noted(room, replace(entry, recipient=recipient or None, error=error))
         case NotificationSkipped() as skipped:
-            return _noted(room, replace(_entry(recorded, skipped), status=Status.SKIPPED))
+            return _noted(room, _entry(room, recorded, skipped, Status.SKIPPED))
         case _:
             return room
 
@@ -241,6 +353,8 @@ def evolve(room: Mailroom, recorded: Recorded) -> Mailroom:
 def _known(created: OrderCreated) -> KnownOrder:
     return KnownOrder(
         order_id=created.order_id,
+        user_id=created.user_id,
+        guest=created.guest,
         email=created.email,
         locale=created.locale,
         items=created.items,
@@ -250,17 +364,42 @@ def _known(created: OrderCreated) -> KnownOrder:
     )
 
 
+def _with_mail(room: Mailroom, mail: Mail) -> Mailroom:
+    return replace(room, mails={**room.mails, mail.notification_id: mail})
+
+
+def _acquainted(
+    room: Mailroom, told: CustomerRegistered | CustomerUpdated, position: int
+) -> Mailroom:
+    """News of a customer may come in any order: what was said last counts."""
+    known = room.customers.get(told.user_id)
+    if known and known.position > position:
+        return room
+    customer = KnownCustomer(
+        user_id=told.user_id, email=told.email, locale=told.locale, position=position
+    )
+    return replace(room, customers={**room.customers, told.user_id: customer})
+
+
 def _entry(
-    recorded: Recorded, event: NotificationSent | NotificationFailed | NotificationSkipped
+    room: Mailroom,
+    recorded: Recorded,
+    event: NotificationResendRequested
+    | NotificationSent
+    | NotificationFailed
+    | NotificationSkipped,
+    status: Status,
 ) -> Notification:
+    pending = room.notifications.get(event.notification_id)
     return Notification(
         notification_id=event.notification_id,
         order_id=event.order_id,
         event_id=event.event_id,
         template=event.template,
-        status=Status.SENT,
-        position=recorded.position,
-        created_at=recorded.recorded_at,
+        status=status,
+        resend_of=event.resend_of,
+        position=pending.position if pending else recorded.position,
+        created_at=pending.created_at if pending else recorded.recorded_at,
     )
 
 

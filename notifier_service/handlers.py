@@ -7,9 +7,10 @@ import msgspec
 from notifier_service.delivery import Mailer
 from notifier_service.domain import (
     OWING,
-    Command,
+    CustomerUnknown,
     Mail,
     Mailroom,
+    Outcome,
     Owe,
     RecordFailed,
     RecordSent,
@@ -18,8 +19,12 @@ from notifier_service.domain import (
 )
 from notifier_service.mail import Unsendable
 from notifier_service.order_reader import OrderReader
+from shared import clock
 from shared.contracts import (
+    CustomerRegistered,
+    CustomerUpdated,
     NotificationFailed,
+    NotificationResendRequested,
     NotificationSent,
     NotificationSkipped,
     OrderCancelled,
@@ -29,12 +34,15 @@ from shared.contracts import (
     ShipmentInitiated,
 )
 from shared.contracts.recorded import Recorded
-from shared.decider import on_record
+from shared.decider import on, on_record
 from shared.jobs import Job, Retry
 from shared.task import Change, Drop, Schedule, Task
 
 MAIL = "mail"
 FOR_A_DAY = Retry(within_seconds=24 * 3600, first_seconds=1, longest_seconds=900)
+PATIENCE_SECONDS = 60
+"""How long to wait for an order's customer. He registered before he ordered, but events that are sent again
+come in any order; and for somebody who never registered an admin may order all the same."""
 
 
 def owe_mail(heard: Recorded) -> Owe:
@@ -49,32 +57,49 @@ def mails(room: Mailroom, recorded: Recorded) -> Iterable[Change]:
             return (Drop(kind=MAIL, key=settled.notification_id),)
         case event if isinstance(event, OWING):
             mail = mail_owed(recorded)
-            if mail.notification_id in room.notifications:
-                return ()
-            payload = msgspec.to_builtins(mail)
-            return (Schedule(kind=MAIL, key=mail.notification_id, payload=payload),)
+            return () if mail.notification_id in room.notifications else (_due(mail),)
+        case NotificationResendRequested(notification_id=notification_id):
+            return (_due(room.mails[notification_id]),)
         case _:
             return ()
 
 
-def mail_job(orders: OrderReader, mailer: Mailer, retry: Retry = FOR_A_DAY) -> Job:
+def _due(mail: Mail) -> Schedule:
+    return Schedule(kind=MAIL, key=mail.notification_id, payload=msgspec.to_builtins(mail))
+
+
+def mail_job(
+    orders: OrderReader,
+    mailer: Mailer,
+    retry: Retry = FOR_A_DAY,
+) -> Job:
     """Send the mail, if there is anybody to send it to; retry what may pass."""
 
-    async def send(due: Task) -> Command:
+    async def send(due: Task) -> Outcome:
         mail = msgspec.convert(due.payload, Mail)
-        order = await orders.order(mail.order_id)
+        try:
+            order = await orders.order(mail.order_id)
+        except CustomerUnknown:
+            if waited_seconds(due) < PATIENCE_SECONDS:
+                raise
+            return RecordSkipped(mail=mail)
         if not order.email:
             return RecordSkipped(mail=mail)
         try:
             await mailer.deliver(mail, order)
         except Unsendable as error:
             return RecordFailed(mail=mail, error=str(error))
-        return RecordSent(mail=mail)
+        return RecordSent(mail=mail, recipient=order.email)
 
     def give_up(due: Task, error: str) -> RecordFailed:
         return RecordFailed(mail=msgspec.convert(due.payload, Mail), error=error)
 
     return Job(MAIL, send, give_up, retry)
+
+
+def waited_seconds(due: Task) -> float:
+    """Since it was first due."""
+    return (clock.now() - due.first_due_at).total_seconds()
 
 
 REACTIONS = (
@@ -83,4 +108,6 @@ REACTIONS = (
     on_record(OrderCompleted, owe_mail),
     on_record(OrderCancelled, owe_mail),
     on_record(OrderFailed, owe_mail),
+    on(CustomerRegistered),
+    on(CustomerUpdated),
 )

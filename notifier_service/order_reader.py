@@ -4,12 +4,10 @@ import asyncio
 from functools import partial
 
 from notifier_service import store
-from notifier_service.domain import KnownOrder
+from notifier_service.domain import KnownOrder, Mailroom, NotHeardYet, addressed
 from shared.database import Database
 
-
-class OrderUnknown(Exception):  # noqa: N818 - says what is the case
-    """The order's beginning has not been heard yet; it will be."""
+Asked = tuple[str, asyncio.Future[KnownOrder]]
 
 
 class OrderReader:
@@ -17,11 +15,11 @@ class OrderReader:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._asked: list[tuple[str, asyncio.Future[KnownOrder]]] = []
+        self._asked: list[Asked] = []
         self._reading: asyncio.Task[None] | None = None
 
     async def order(self, order_id: str) -> KnownOrder:
-        """The order. Raises OrderUnknown, or what the database raises."""
+        """The order as `addressed`. Raises NotHeardYet, CustomerUnknown, or what the database raises."""
         answer: asyncio.Future[KnownOrder] = asyncio.get_running_loop().create_future()
         self._asked.append((order_id, answer))
         if len(self._asked) == 1:
@@ -34,24 +32,23 @@ class OrderReader:
 
     async def _read(self) -> None:
         asked, self._asked = self._asked, []
-        order_ids = list({order_id for order_id, _ in asked})
+        waiting = [(order_id, answer) for order_id, answer in asked if not answer.done()]
+        order_ids = list({order_id for order_id, _ in waiting})
+        room: Mailroom | Exception
         try:
-            found = await self._database.run(partial(store.load_orders, order_ids=order_ids))
+            room = await self._database.run(partial(store.load_addresses, order_ids=order_ids))
         except Exception as error:  # noqa: BLE001 - whoever asked must hear of it
-            _answer_all(asked, {}, error)
-        else:
-            _answer_all(asked, found, None)
+            room = error
+        for order_id, answer in waiting:
+            if not answer.done():  # who asked may have gone away
+                _answer(answer, room, order_id)
 
 
-def _answer_all(
-    asked: list[tuple[str, asyncio.Future[KnownOrder]]],
-    found: dict[str, KnownOrder],
-    error: Exception | None,
-) -> None:
-    for order_id, answer in asked:
-        if answer.done():  # who asked has gone away
-            continue
-        if order := found.get(order_id):
-            answer.set_result(order)
-        else:
-            answer.set_exception(error or OrderUnknown(f"order {order_id} is not known yet"))
+def _answer(answer: asyncio.Future[KnownOrder], room: Mailroom | Exception, order_id: str) -> None:
+    if isinstance(room, Exception):
+        answer.set_exception(room)
+        return
+    try:
+        answer.set_result(addressed(room, order_id))
+    except NotHeardYet as error:
+        answer.set_exception(error)

@@ -1,18 +1,21 @@
-"""What must hold of mails: each one owed has its outcome, or is still being sent."""
+"""What must hold of mails: each one owed, or asked for again, has its outcome or is still being sent."""
 
 from collections.abc import Iterator
 
-from notifier_service.domain import OWING, mail_owed
+from notifier_service.domain import OWING, Status, mail_owed
 from notifier_service.handlers import MAIL
 from quadrille.oracle.finding import Evidence
 from quadrille.oracle.shop import Shop
 
 
 def mails(shop: Shop) -> Iterator[Evidence]:
-    """No event that the notifier has heard is left without its mail."""
+    """No event that the notifier has heard is left without its mail, nor a mail that waits without its task."""
     ledger = shop.ledger("notifier")
-    settled = ledger.state.notifications.keys()
-    settled |= {task.key for task in ledger.tasks if task.kind == MAIL}
+    being_sent = {task.key for task in ledger.tasks if task.kind == MAIL}
+    settled = ledger.state.notifications.keys() | being_sent
+    for notification_id, entry in ledger.state.notifications.items():
+        if entry.status is Status.PENDING and notification_id not in being_sent:
+            yield Evidence("notifier", f"notification {notification_id}", "PENDING: a task", "none")
     for recorded in shop.heard(ledger):
         if isinstance(recorded.event, OWING):
             mail = mail_owed(recorded)

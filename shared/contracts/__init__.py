@@ -23,7 +23,12 @@ from shared.contracts.inventory import (
     StockReservationFailed,
     StockReserved,
 )
-from shared.contracts.notifier import NotificationFailed, NotificationSent, NotificationSkipped
+from shared.contracts.notifier import (
+    NotificationFailed,
+    NotificationResendRequested,
+    NotificationSent,
+    NotificationSkipped,
+)
 from shared.contracts.order import (
     OrderCancellationRequested,
     OrderCancelled,
@@ -79,7 +84,12 @@ SHIPPING = (
     ShipmentCancelled,
     ShipmentCancellationRefused,
 )
-NOTIFIER = (NotificationSent, NotificationFailed, NotificationSkipped)
+NOTIFIER = (
+    NotificationSent,
+    NotificationFailed,
+    NotificationSkipped,
+    NotificationResendRequested,
+)
 ANYONE = (EventDeadLettered, EventRedriven)
 
 EVENT_TYPES: dict[str, type[Event]] = {
@@ -122,6 +132,7 @@ __all__ = [
     "Line",
     "Money",
     "NotificationFailed",
+    "NotificationResendRequested",
     "NotificationSent",
     "NotificationSkipped",
     "OrderCancellationRequested",

@@ -13,6 +13,8 @@ class NotificationSent(Event, frozen=True, kw_only=True):
     notification_id: Id
     order_id: Id
     event_id: str | None = None
+    resend_of: Id | None = None
+    """The notification that this one repeats."""
     template: str
     recipient: str
 
@@ -25,6 +27,8 @@ class NotificationFailed(Event, frozen=True, kw_only=True):
     notification_id: Id
     order_id: Id
     event_id: str | None = None
+    resend_of: Id | None = None
+    """The notification that this one repeats."""
     template: str
     recipient: str
     error: str
@@ -38,4 +42,18 @@ class NotificationSkipped(Event, frozen=True, kw_only=True):
     notification_id: Id
     order_id: Id
     event_id: str | None = None
+    resend_of: Id | None = None
+    """The notification that this one repeats."""
+    template: str
+
+
+class NotificationResendRequested(Event, frozen=True, kw_only=True):
+    """An admin wants the mail of `resend_of` sent again, as a mail of its own."""
+
+    KEY: ClassVar[str] = "order_id"
+
+    notification_id: Id
+    order_id: Id
+    event_id: str | None = None
+    resend_of: Id
     template: str

@@ -17,7 +17,7 @@ from httpx import ASGITransport, AsyncClient
 from litestar import Litestar
 from msgspec.structs import replace
 
-from notifier_service import store
+from notifier_service import handlers, store
 from notifier_service.app import build
 from notifier_service.delivery import SmtpMailer, SmtpServer, read_sender, read_url
 from notifier_service.domain import KnownOrder, Mail, Mailroom, Template, evolve
@@ -25,6 +25,8 @@ from notifier_service.mail import Composer, Unsendable
 from shared import event_log, task
 from shared.config import Settings
 from shared.contracts import (
+    CustomerRegistered,
+    CustomerUpdated,
     Event,
     OrderCancelled,
     OrderCompleted,
@@ -34,6 +36,7 @@ from shared.contracts import (
 )
 from shared.contracts.recorded import Recorded
 from shared.database import database_url, open_for_reading, read_rows
+from tests.support.access import Issuer
 from tests.support.chassis import publishing
 from tests.support.eventually import eventually
 from tests.support.history import recorded
@@ -41,6 +44,8 @@ from tests.support.ports import free_port
 
 ORDER = KnownOrder(
     order_id="o1",
+    user_id="user123",
+    guest=True,
     email="jane@example.com",
     locale="en",
     items=(OrderItem(product_id="prod001", name="Super Keyboard", quantity=2, price=5000),),
@@ -49,6 +54,8 @@ ORDER = KnownOrder(
     shipping_address=None,
 )
 MAIL = Mail(notification_id="n1", event_id="e1", order_id="o1", template=Template.CONFIRMATION)
+CONFIRMED = {"confirmation": "SENT"}
+NOBODY = {"Authorization": ""}
 COMPOSER = Composer(read_sender("Quadrille <shop@quadrille.example>"), "en")
 
 
@@ -135,18 +142,31 @@ class Notifier:
         self._settings = settings
         self._http = http
         self._say = say
+        self._told: dict[str, Recorded] = {}
+        self.issuer = Issuer()
 
     async def hears(self, *events: Event | Recorded) -> list[Recorded]:
         told = [event if isinstance(event, Recorded) else recorded(event) for event in events]
         await self._say(told)
+        self._told |= {event.event_id: event for event in told}
         return told
+
+    async def sign_in(self) -> None:
+        """From now on ask as the admin."""
+        await self.hears(self.issuer.published)
+        self._http.headers.update(self.issuer.headers("root", "admin"))
+        await eventually(self._is_known)
 
     async def log(self, order_id: str) -> list[dict]:
         answer = await self._http.get("/notifications", params={"orderId": order_id})
         return answer.json()["items"]
 
-    async def get(self, path: str):
-        return await self._http.get(path)
+    async def get(self, path: str, **request):
+        return await self._http.get(path, **request)
+
+    async def resend(self, entry: dict, **headers: str):
+        path = f"/notifications/{entry['notificationId']}/resend"
+        return await self._http.post(path, headers=headers)
 
     async def outcomes(self, order_id: str) -> dict[str, str]:
         return {entry["template"]: entry["status"] for entry in await self.log(order_id)}
@@ -157,15 +177,18 @@ class Notifier:
         await reads.close()
         return rows
 
-    async def assert_log_and_table_agree(self) -> None:
+    async def assert_log_and_tables_agree(self) -> None:
         reads = open_for_reading(database_url("notifier", self._settings))
-        history = await reads.run(lambda each: list(event_log.read_all(each, "notifier")))
-        room = Mailroom()
-        for event in history:
-            room = evolve(room, event)
-        table = await reads.run(store.read_all)
+        said = await reads.run(lambda each: list(event_log.read_all(each, "notifier")))
+        tables = await reads.run(store.read_all)
         await reads.close()
-        assert room.notifications == table.notifications
+        room = Mailroom()
+        for event in (*self._told.values(), *said):
+            room = evolve(room, event)
+        assert room == tables
+
+    async def _is_known(self) -> bool:
+        return (await self.get("/notifications")).status_code == 200
 
 
 @contextlib.asynccontextmanager
@@ -187,7 +210,9 @@ async def notifying(settings: Settings) -> AsyncIterator[Notifier]:
         AsyncClient(transport=ASGITransport(app), base_url="http://notifier") as http,
         publishing(settings) as broker,
     ):
-        yield Notifier(settings, http, broker.publish)
+        notifier = Notifier(settings, http, broker.publish)
+        await notifier.sign_in()
+        yield notifier
 
 
 @pytest.fixture
@@ -196,15 +221,25 @@ async def notifier(shop_settings: Settings, server: MailServer) -> AsyncIterator
         yield running
 
 
-def created(order_id: str, email: str | None = "jane@example.com") -> OrderCreated:
-    return OrderCreated(
+def created(order_id: str, **changes) -> OrderCreated:
+    order = OrderCreated(
         order_id=order_id,
         user_id="user123",
-        email=email,
+        guest=True,
+        email="jane@example.com",
         items=ORDER.items,
         total_amount=10_000,
         currency="JPY",
     )
+    return replace(order, **changes)
+
+
+def of_jane(order_id: str) -> OrderCreated:
+    """An order of a registered customer, who gave no address with it."""
+    return created(order_id, user_id="jane", guest=False, email=None)
+
+
+JANE = CustomerRegistered(user_id="jane", email="jane@example.com", locale="ja")
 
 
 async def test_each_event_is_mailed_once_however_often_it_is_heard(
@@ -230,7 +265,7 @@ async def test_each_event_is_mailed_once_however_often_it_is_heard(
     }
     assert {entry["recipient"] for entry in log} == {"j***@example.com"}
     assert await notifier.tasks() == []
-    await notifier.assert_log_and_table_agree()
+    await notifier.assert_log_and_tables_agree()
 
 
 async def test_a_mail_refused_for_now_is_sent_later(notifier: Notifier, server: MailServer):
@@ -253,7 +288,7 @@ async def test_a_mail_refused_for_good_fails_at_once_and_alone(
     assert entry["recipient"] == "j***@example.com"
     await notifier.hears(created("o2"))
     await eventually(lambda: _equal(notifier.outcomes("o2"), {"confirmation": "SENT"}))
-    await notifier.assert_log_and_table_agree()
+    await notifier.assert_log_and_tables_agree()
 
 
 async def test_an_order_without_an_address_is_skipped(notifier: Notifier, server: MailServer):
@@ -262,7 +297,7 @@ async def test_an_order_without_an_address_is_skipped(notifier: Notifier, server
     await eventually(lambda: _equal(notifier.outcomes("o1"), skipped))
     assert server.sessions == 0
     assert await notifier.tasks() == []
-    await notifier.assert_log_and_table_agree()
+    await notifier.assert_log_and_tables_agree()
 
 
 async def test_an_address_that_is_none_fails_at_once(notifier: Notifier, server: MailServer):
@@ -305,7 +340,7 @@ async def test_mails_are_recorded_without_sending_where_the_url_is_null(
         await eventually(lambda: _equal(notifier.outcomes("o1"), both))
         await eventually(lambda: _equal(notifier.outcomes("o2"), {"confirmation": "SKIPPED"}))
         assert await notifier.tasks() == []
-        await notifier.assert_log_and_table_agree()
+        await notifier.assert_log_and_tables_agree()
 
 
 async def test_the_notification_log_is_read_page_by_page_newest_first(
@@ -325,6 +360,191 @@ async def test_the_notification_log_is_read_page_by_page_newest_first(
         assert missing.status_code == 404
         assert missing.json()["type"] == "urn:quadrille:problem:unknown-notification"
         assert (await notifier.get("/notifications?cursor=x")).status_code == 400
+
+
+async def test_who_is_no_admin_learns_nothing_of_mails(notifier: Notifier):
+    await notifier.hears(created("o1"))
+    await eventually(lambda: _equal(notifier.outcomes("o1"), {"confirmation": "SENT"}))
+    [entry] = await notifier.log("o1")
+    customer = notifier.issuer.headers("user123")
+    stranger = Issuer().headers("root", "admin")
+    paths = ("/notifications?orderId=o1", f"/notifications/{entry['notificationId']}")
+    for headers, status in ((NOBODY, 401), (customer, 403), (stranger, 401)):
+        for path in paths:
+            assert (await notifier.get(path, headers=headers)).status_code == status
+        assert (await notifier.resend(entry, **headers)).status_code == status
+    assert len(await notifier.log("o1")) == 1
+
+
+async def test_an_order_without_address_is_mailed_to_its_customer_in_his_language(
+    notifier: Notifier, server: MailServer
+):
+    await notifier.hears(JANE, of_jane("o1"), created("o2", user_id="jane", guest=False))
+    for order_id in ("o1", "o2"):
+        await eventually(lambda order=order_id: _equal(notifier.outcomes(order), CONFIRMED))
+    assert {mail["To"] for mail in server.mails} == {"jane@example.com"}
+    assert {mail["Content-Language"] for mail in server.mails} == {"ja"}
+    await notifier.assert_log_and_tables_agree()
+
+
+async def test_what_the_order_says_counts_more_than_what_the_customer_says(
+    notifier: Notifier, server: MailServer
+):
+    order = created("o1", user_id="jane", guest=False, email="aunt@example.com", locale="en")
+    await notifier.hears(JANE, order)
+    await eventually(lambda: _equal(notifier.outcomes("o1"), CONFIRMED))
+    [mail] = server.mails
+    assert (mail["To"], mail["Content-Language"]) == ("aunt@example.com", "en")
+
+
+async def test_a_guest_who_calls_himself_by_a_customers_id_gets_none_of_his_mails(
+    notifier: Notifier, server: MailServer
+):
+    await notifier.hears(JANE, created("o1", user_id="jane", email=None))
+    await eventually(lambda: _equal(notifier.outcomes("o1"), {"confirmation": "SKIPPED"}))
+    assert server.mails == []
+
+
+async def test_the_customers_newest_address_counts_in_whatever_order_it_is_heard(
+    notifier: Notifier, server: MailServer
+):
+    registered = recorded(JANE)
+    moved = recorded(CustomerUpdated(user_id="jane", email="new@example.com"))
+    await notifier.hears(moved, registered, of_jane("o1"))
+    await eventually(lambda: _equal(notifier.outcomes("o1"), CONFIRMED))
+    [mail] = server.mails
+    assert (mail["To"], mail["Content-Language"]) == ("new@example.com", "en")
+    await notifier.assert_log_and_tables_agree()
+
+
+@pytest.mark.parametrize("url", [None, "null:"])
+async def test_a_customer_heard_of_after_his_order_is_mailed_all_the_same(
+    shop_settings: Settings, server: MailServer, url: str | None
+):
+    async with notifying(replace(shop_settings, smtp_url=url or server.url)) as notifier:
+        await notifier.hears(of_jane("o1"))
+        await eventually(lambda: _has_failed_once(notifier))
+        assert await notifier.log("o1") == []
+        await notifier.hears(JANE)
+        await eventually(lambda: _equal(notifier.outcomes("o1"), CONFIRMED))
+        await notifier.assert_log_and_tables_agree()
+    assert len(server.mails) == (0 if url else 1)
+
+
+async def test_a_customer_who_never_registered_is_waited_for_only_so_long(
+    notifier: Notifier, server: MailServer, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(handlers, "PATIENCE_SECONDS", 0.1)
+    await notifier.hears(of_jane("o1"))
+    await eventually(lambda: _equal(notifier.outcomes("o1"), {"confirmation": "SKIPPED"}))
+    assert await notifier.tasks() == []
+    assert server.mails == []
+
+
+async def test_a_mail_sent_again_is_a_mail_of_its_own(notifier: Notifier, server: MailServer):
+    done = OrderCompleted(order_id="o1", tracking_number="T-1")
+    await notifier.hears(created("o1"), done)
+    both = {"confirmation": "SENT", "delivered": "SENT"}
+    await eventually(lambda: _equal(notifier.outcomes("o1"), both))
+    [original] = [each for each in await notifier.log("o1") if each["template"] == "delivered"]
+    answer = await notifier.resend(original)
+    asked = answer.json()
+    assert answer.status_code == 202
+    assert answer.headers["Location"] == f"/notifications/{asked['notificationId']}"
+    assert answer.headers["Consistency-Token"].startswith("notifier:")
+    assert (asked["status"], asked["recipient"]) == ("PENDING", None)
+    again = await eventually(lambda: _settled(notifier, asked))
+    assert again == asked | {"status": "SENT", "recipient": "j***@example.com"}
+    assert again["resendOf"] == original["notificationId"]
+    assert (original["resendOf"], again["eventId"]) == (None, original["eventId"])
+    twice = [mail for mail in server.mails if "T-1" in mail.get_body().get_content()]
+    assert [mail["Message-ID"] for mail in twice] == [
+        f"<{entry['notificationId']}@quadrille.example>" for entry in (original, again)
+    ]
+    newest, *_ = await notifier.log("o1")
+    assert newest == again
+    assert await notifier.tasks() == []
+    await notifier.assert_log_and_tables_agree()
+
+
+async def test_a_mail_is_sent_again_once_for_a_key(notifier: Notifier, server: MailServer):
+    await notifier.hears(created("o1"))
+    await eventually(lambda: _equal(notifier.outcomes("o1"), CONFIRMED))
+    [original] = await notifier.log("o1")
+    first = await notifier.resend(original, **{"Idempotency-Key": "k1"})
+    await eventually(lambda: _settled(notifier, first.json()))
+    second = await notifier.resend(original, **{"Idempotency-Key": "k1"})
+    assert second.headers["Idempotent-Replayed"] == "true"
+    assert (second.status_code, second.json()) == (202, first.json())
+    assert len(server.mails) == 2
+    third = await notifier.resend(original)
+    await eventually(lambda: _settled(notifier, third.json()))
+    assert len(server.mails) == 3
+
+
+async def test_a_mail_that_failed_or_was_skipped_reaches_who_has_an_address_now(
+    notifier: Notifier, server: MailServer, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(handlers, "PATIENCE_SECONDS", 0.1)
+    server.answers.append("550 never")
+    await notifier.hears(created("o1"))
+    await eventually(lambda: _equal(notifier.outcomes("o1"), {"confirmation": "FAILED"}))
+    await notifier.hears(of_jane("o2"))
+    await eventually(lambda: _equal(notifier.outcomes("o2"), {"confirmation": "SKIPPED"}))
+    await notifier.hears(JANE)
+    for order_id in ("o1", "o2"):
+        [original] = await notifier.log(order_id)
+        asked = (await notifier.resend(original)).json()
+        again = await eventually(lambda asked=asked: _settled(notifier, asked))
+        assert again["status"] == "SENT"
+    assert [mail["To"] for mail in server.mails] == ["jane@example.com"] * 2
+
+
+async def test_a_mail_to_nobody_sent_again_is_skipped_again(notifier: Notifier):
+    await notifier.hears(created("o1", email=None))
+    await eventually(lambda: _equal(notifier.outcomes("o1"), {"confirmation": "SKIPPED"}))
+    [original] = await notifier.log("o1")
+    again = (await notifier.resend(original)).json()
+    assert (again["status"], again["resendOf"]) == ("SKIPPED", original["notificationId"])
+    assert await notifier.tasks() == []
+    await notifier.assert_log_and_tables_agree()
+
+
+async def test_a_mail_on_its_way_or_unknown_is_not_sent_again(
+    notifier: Notifier, server: MailServer
+):
+    missing = await notifier.resend({"notificationId": "nothing"})
+    assert missing.status_code == 404
+    assert missing.json()["type"] == "urn:quadrille:problem:unknown-notification"
+    await notifier.hears(created("o1"))
+    await eventually(lambda: _equal(notifier.outcomes("o1"), CONFIRMED))
+    [original] = await notifier.log("o1")
+    server.answers.append("451 later")
+    pending = (await notifier.resend(original)).json()
+    refused = await notifier.resend(pending)
+    assert refused.status_code == 409
+    assert refused.json()["type"] == "urn:quadrille:problem:notification-pending"
+    again = await eventually(lambda: _settled(notifier, pending))
+    assert again["status"] == "SENT"
+    of_that = (await notifier.resend(again)).json()
+    assert of_that["resendOf"] == pending["notificationId"]
+    await eventually(lambda: _settled(notifier, of_that))
+
+
+async def test_a_mail_to_be_sent_again_outlives_a_restart(
+    shop_settings: Settings, server: MailServer
+):
+    away = replace(shop_settings, smtp_url=f"smtp://127.0.0.1:{free_port()}")
+    async with notifying(replace(shop_settings, smtp_url="null:")) as notifier:
+        await notifier.hears(created("o1"))
+        await eventually(lambda: _equal(notifier.outcomes("o1"), CONFIRMED))
+        [original] = await notifier.log("o1")
+    async with notifying(away) as notifier:
+        asked = (await notifier.resend(original)).json()
+        await eventually(lambda: _has_failed_once(notifier))
+    async with notifying(replace(away, smtp_url=server.url)) as notifier:
+        again = await eventually(lambda: _settled(notifier, asked), 20)
+    assert (again["status"], len(server.mails)) == ("SENT", 1)
 
 
 async def test_one_connection_carries_many_mails(server: MailServer):
@@ -438,6 +658,11 @@ async def _equal(outcomes, wanted: dict[str, str]) -> bool:
 
 async def _has_failed_once(notifier: Notifier) -> bool:
     return any(row["attempts"] for row in await notifier.tasks())
+
+
+async def _settled(notifier: Notifier, entry: dict) -> dict | None:
+    shown = (await notifier.get(f"/notifications/{entry['notificationId']}")).json()
+    return shown if shown["status"] != "PENDING" else None
 
 
 async def _all_of(notifier: Notifier, count: int) -> dict | None:

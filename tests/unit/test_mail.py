@@ -16,6 +16,8 @@ from shared.contracts import FailedItem, OrderItem
 
 COMPOSER = Composer(read_sender("Quadrille <shop@quadrille.example>"), "en")
 ORDER = KnownOrder(
+    user_id="user123",
+    guest=True,
     order_id="0199a1b2-7c3d-7aaa-8bbb-0123456789ab",
     email="jane@example.com",
     locale="en",

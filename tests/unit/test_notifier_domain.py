@@ -6,23 +6,30 @@ from hypothesis import strategies as st
 from notifier_service.domain import (
     OWING,
     Command,
+    CustomerUnknown,
     Mailroom,
+    NotHeardYet,
     Owe,
     RecordFailed,
     RecordSent,
     RecordSkipped,
+    Resend,
     Status,
     Template,
+    addressed,
     decide,
     evolve,
     mail_owed,
 )
 from notifier_service.handlers import FOR_A_DAY, MAIL, mails
 from shared.contracts import (
+    CustomerRegistered,
+    CustomerUpdated,
     Event,
     EventDeadLettered,
     FailedItem,
     NotificationFailed,
+    NotificationResendRequested,
     NotificationSent,
     NotificationSkipped,
     OrderCancelled,
@@ -33,12 +40,14 @@ from shared.contracts import (
     ShipmentInitiated,
 )
 from shared.contracts.recorded import Recorded
+from shared.refused import Refused
 from shared.task import Drop, Schedule
 from tests.support.history import fold, recorded
 
 CREATED = OrderCreated(
     order_id="o1",
     user_id="user123",
+    guest=True,
     email="jane@example.com",
     locale="ja",
     items=(OrderItem(product_id="prod001", quantity=2, price=5000),),
@@ -46,6 +55,8 @@ CREATED = OrderCreated(
     currency="JPY",
 )
 NO_ADDRESS = msgspec.structs.replace(CREATED, email=None)
+OF_JANE = msgspec.structs.replace(NO_ADDRESS, user_id="jane", guest=False, locale=None)
+JANE = CustomerRegistered(user_id="jane", email="jane@example.org", locale="ja")
 FAILED_ITEMS = (FailedItem(product_id="prod001", requested_quantity=2, available_quantity=1),)
 CANCELLED = OrderCancelled(order_id="o1", reason="NO_STOCK", failed_items=FAILED_ITEMS)
 COMPLETED = OrderCompleted(order_id="o1", tracking_number="T1")
@@ -99,7 +110,9 @@ def test_two_events_of_one_kind_owe_two_mails():
 
 
 def test_a_mail_the_server_took_is_sent_to_a_masked_address():
-    assert decide(given_events(CREATED), RecordSent(mail=DELIVERED)) == [SENT]
+    assert decide(
+        given_events(CREATED), RecordSent(mail=DELIVERED, recipient="jane@example.com")
+    ) == [SENT]
 
 
 def test_a_mail_given_up_says_why():
@@ -138,7 +151,7 @@ def test_a_mail_about_an_order_not_yet_known_waits(sends):
     "command",
     [
         Owe(mail=DELIVERED),
-        RecordSent(mail=DELIVERED),
+        RecordSent(mail=DELIVERED, recipient="jane@example.com"),
         RecordFailed(mail=DELIVERED, error="late"),
         RecordSkipped(mail=DELIVERED),
     ],
@@ -183,11 +196,121 @@ def test_a_mail_is_tried_for_a_day():
     assert retry.pause_seconds(30) <= 900
 
 
+def told(*events: Recorded) -> Mailroom:
+    room = Mailroom()
+    for event in events:
+        room = evolve(room, event)
+    return room
+
+
+def test_a_customers_address_and_language_are_his_orders():
+    order = addressed(given_events(JANE, OF_JANE), "o1")
+    assert (order.email, order.locale) == ("jane@example.org", "ja")
+
+
+def test_what_an_order_says_itself_counts_more():
+    order = msgspec.structs.replace(OF_JANE, email="aunt@example.com", locale="en")
+    found = addressed(given_events(JANE, order), "o1")
+    assert (found.email, found.locale) == ("aunt@example.com", "en")
+
+
+def test_a_guest_has_the_address_of_his_order_or_none():
+    guest = msgspec.structs.replace(OF_JANE, guest=True)
+    assert addressed(given_events(JANE, guest), "o1").email is None
+
+
+def test_an_order_with_an_address_does_not_wait_for_its_customer():
+    order = msgspec.structs.replace(OF_JANE, email="aunt@example.com")
+    assert addressed(given_events(order), "o1").email == "aunt@example.com"
+
+
+def test_an_order_without_an_address_waits_for_its_customer():
+    with pytest.raises(CustomerUnknown):
+        addressed(given_events(OF_JANE), "o1")
+    assert decide(given_events(OF_JANE), Owe(mail=DELIVERED)) == []
+
+
+def test_an_order_not_heard_of_has_no_address_yet():
+    with pytest.raises(NotHeardYet):
+        addressed(given_events(JANE), "o1")
+
+
+@given(st.permutations(range(4)), st.lists(st.integers(0, 3), max_size=4))
+def test_the_newest_word_of_a_customer_counts_in_any_order(order, repeated):
+    words = [recorded(JANE)] + [
+        recorded(CustomerUpdated(user_id="jane", email=f"{number}@example.org"))
+        for number in range(3)
+    ]
+    room = told(*(words[index] for index in (*order, *repeated)))
+    assert room.customers["jane"].email == "2@example.org"
+
+
+AGAIN = Resend(notification_id="n2", resend_of=DELIVERED.notification_id)
+ASKED_AGAIN = NotificationResendRequested(
+    notification_id="n2",
+    order_id="o1",
+    event_id=HEARD.event_id,
+    resend_of=DELIVERED.notification_id,
+    template="delivered",
+)
+SENT_BEFORE = told(recorded(CREATED), HEARD, recorded(SENT, source="notifier"))
+
+
+def test_a_mail_asked_for_again_waits_to_be_sent_with_all_that_the_first_one_knew():
+    assert decide(SENT_BEFORE, AGAIN) == [ASKED_AGAIN]
+    asked = recorded(ASKED_AGAIN, position=9, source="notifier")
+    room = evolve(SENT_BEFORE, asked)
+    [schedule] = mails(room, asked)
+    repeated = msgspec.convert(schedule.payload, type(DELIVERED))
+    assert repeated == msgspec.structs.replace(
+        DELIVERED, notification_id="n2", resend_of=DELIVERED.notification_id
+    )
+    assert room.notifications["n2"].status is Status.PENDING
+    [sent] = decide(room, RecordSent(mail=repeated, recipient="jane@example.com"))
+    assert isinstance(sent, NotificationSent)
+    assert sent.resend_of == DELIVERED.notification_id
+    entry = evolve(room, recorded(sent, source="notifier")).notifications["n2"]
+    assert (entry.status, entry.position, entry.created_at) == (Status.SENT, 9, asked.recorded_at)
+
+
+def test_where_nothing_is_sent_a_mail_asked_for_again_is_recorded_at_once():
+    asked, sent = decide(SENT_BEFORE, AGAIN, sends=False)
+    assert asked == ASKED_AGAIN
+    assert isinstance(sent, NotificationSent)
+    assert sent.notification_id == "n2"
+
+
+def test_a_mail_that_is_not_in_the_log_can_not_be_asked_for_again():
+    with pytest.raises(Refused) as refused:
+        decide(told(recorded(CREATED), HEARD), AGAIN)
+    assert (refused.value.problem, refused.value.status) == ("unknown-notification", 404)
+
+
+def test_a_mail_that_waits_can_not_be_asked_for_again():
+    room = evolve(SENT_BEFORE, recorded(ASKED_AGAIN, source="notifier"))
+    with pytest.raises(Refused) as refused:
+        decide(room, Resend(notification_id="n3", resend_of="n2"))
+    assert (refused.value.problem, refused.value.status) == ("notification-pending", 409)
+
+
 def commands(heard: list[Recorded]) -> st.SearchStrategy[Command]:
-    owed = st.sampled_from([mail_owed(event) for event in heard])
+    mails = [mail_owed(event) for event in heard]
+    mails += [
+        msgspec.structs.replace(
+            mail, notification_id=f"again-{number}", resend_of=mail.notification_id
+        )
+        for number, mail in enumerate(mails)
+    ]
+    owed = st.sampled_from(mails)
+    repeats = [
+        Resend(notification_id=mail.notification_id, resend_of=mail.resend_of)
+        for mail in mails
+        if mail.resend_of
+    ]
     return st.one_of(
+        st.sampled_from(repeats),
         st.builds(Owe, mail=owed),
-        st.builds(RecordSent, mail=owed),
+        st.builds(RecordSent, mail=owed, recipient=st.just("jane@example.com")),
         st.builds(RecordFailed, mail=owed, error=st.text()),
         st.builds(RecordSkipped, mail=owed),
     )
@@ -197,17 +320,37 @@ def commands(heard: list[Recorded]) -> st.SearchStrategy[Command]:
 def test_whatever_is_repeated_each_mail_has_one_outcome_and_it_stays(data, sends):
     heard = [recorded(event) for event in (CREATED, INITIATED, COMPLETED, CANCELLED, FAILED)]
     room = Mailroom()
-    said: list[Event] = []
+    outcomes: list[str] = []
+    asked: set[str] = set()
     steps = st.one_of(st.sampled_from(heard), commands(heard))
     for step in data.draw(st.lists(steps, max_size=40)):
         if isinstance(step, Recorded):
             room = evolve(room, step)
             continue
+        if not _may_come(room, asked, step):
+            continue
         before = room.notifications
-        for event in decide(room, step, sends=sends):
-            said.append(event)
+        for event in _decided(room, step, sends=sends):
+            if isinstance(event, NotificationResendRequested):
+                asked.add(event.notification_id)
+            else:
+                outcomes.append(event.notification_id)
             room = evolve(room, recorded(event, source="notifier"))
-        assert before.items() <= room.notifications.items()
-    told = [event.notification_id for event in said]
-    assert len(told) == len(set(told))
-    assert set(told) == set(room.notifications)
+        settled = {key: each for key, each in before.items() if each.status is not Status.PENDING}
+        assert settled.items() <= room.notifications.items()
+    assert len(outcomes) == len(set(outcomes))
+    assert asked.union(outcomes) == set(room.notifications)
+
+
+def _may_come(room: Mailroom, asked: set[str], command: Command) -> bool:
+    """Ids of mails asked for again are new, and such a mail is sent only when it was asked for."""
+    if isinstance(command, Resend):
+        return command.notification_id not in asked and command.resend_of in room.mails
+    return command.mail.resend_of is None or command.mail.notification_id in asked
+
+
+def _decided(room: Mailroom, command: Command, *, sends: bool) -> list[Event]:
+    try:
+        return decide(room, command, sends=sends)
+    except Refused:
+        return []
