@@ -67,6 +67,8 @@ class ShipmentView(Struct, frozen=True, kw_only=True, rename="camel"):
     status: ShipmentStatus
     items: Sequence[Line]
     shipping_address: dict[str, str] | None
+    carrier: str | None
+    reference: str | None
     tracking_number: str | None
     reason: str | None
     created_at: datetime
@@ -81,10 +83,11 @@ class ShipmentPage(Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class NotificationView(Struct, frozen=True, kw_only=True, rename="camel"):
-    """A mail, and what became of it; the recipient is masked."""
+    """A mail, and what became of it; the recipient is masked, `resendOf` the notification that it repeats."""
 
     notification_id: str
     order_id: str
+    resend_of: str | None
     template: str
     status: NotificationStatus
     recipient: str | None

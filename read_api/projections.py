@@ -39,6 +39,7 @@ from shared.contracts import (
     ProductUpdated,
     ShipmentCancelled,
     ShipmentCompleted,
+    ShipmentDispatched,
     ShipmentFailed,
     ShipmentInitiated,
     StockAdded,
@@ -85,7 +86,13 @@ def evolve(view: View, recorded: Recorded) -> View:
             return _with_product(view, replace(_changed(view, event, at), updated_at=at))
         case StockReserved() | StockReservationFailed() | StockReleased() | StockDeducted():
             return _with_reservation(_counted(view, event), _held(view, event, at))
-        case ShipmentInitiated() | ShipmentCompleted() | ShipmentFailed() | ShipmentCancelled():
+        case (
+            ShipmentInitiated()
+            | ShipmentDispatched()
+            | ShipmentCompleted()
+            | ShipmentFailed()
+            | ShipmentCancelled()
+        ):
             return _with_shipment(view, _shipped(view, event, at))
         case NotificationSent() | NotificationFailed() | NotificationSkipped():
             return _with_notification(view, _notified(view, event, at))
@@ -241,7 +248,11 @@ def _held(
 
 def _shipped(
     view: View,
-    event: ShipmentInitiated | ShipmentCompleted | ShipmentFailed | ShipmentCancelled,
+    event: ShipmentInitiated
+    | ShipmentDispatched
+    | ShipmentCompleted
+    | ShipmentFailed
+    | ShipmentCancelled,
     at: datetime,
 ) -> Shipment:
     order_id = event.order_id
@@ -261,6 +272,14 @@ def _shipped(
                 order_id=order_id, status=ShipmentStatus.CANCELLED, created_at=at, updated_at=at
             )
             return replace(begun, status=ShipmentStatus.CANCELLED, reason=reason, updated_at=at)
+        case ShipmentDispatched(carrier=carrier, reference=reference):
+            return replace(
+                _known(view.shipments, order_id),
+                status=ShipmentStatus.DISPATCHED,
+                carrier=carrier,
+                reference=reference,
+                updated_at=at,
+            )
         case ShipmentCompleted(tracking_number=number):
             begun = _known(view.shipments, order_id)
             return replace(
@@ -278,6 +297,7 @@ def _notified(
     told = Notification(
         notification_id=event.notification_id,
         order_id=event.order_id,
+        resend_of=event.resend_of,
         template=event.template,
         status=NotificationStatus.SKIPPED,
         created_at=before.created_at if before else at,

@@ -36,6 +36,7 @@ class ShipmentStatus(StrEnum):
     """Where a shipment stands."""
 
     INITIATED = "INITIATED"
+    DISPATCHED = "DISPATCHED"
     COMPLETED = "COMPLETED"
     FAILED = "FAILED"
     CANCELLED = "CANCELLED"
@@ -107,6 +108,9 @@ class Shipment(Struct, frozen=True, kw_only=True):
     status: ShipmentStatus
     items: tuple[Line, ...] = ()
     shipping_address: dict[str, str] | None = None
+    carrier: str | None = None
+    reference: str | None = None
+    """The carrier's own name for it, once it is DISPATCHED."""
     tracking_number: str | None = None
     reason: str | None = None
     created_at: datetime
@@ -118,6 +122,8 @@ class Notification(Struct, frozen=True, kw_only=True):
 
     notification_id: str
     order_id: str
+    resend_of: str | None = None
+    """The notification that it repeats."""
     template: str
     status: NotificationStatus
     recipient: str | None = None

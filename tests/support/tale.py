@@ -74,7 +74,7 @@ def caused(event: Recorded, by: Recorded, *, after_seconds: float) -> Recorded:
 
 
 def _let_something_happen(draw: st.DrawFn, world: World, order_id: str) -> None:
-    match draw(st.sampled_from(("post", "everything", "cancel", "expire", "carrier"))):
+    match draw(st.sampled_from(("post", "everything", "cancel", "expire", "booked", "carrier"))):
         case "post":
             members = [member for member in world.members if member.post]
             if members:
@@ -86,6 +86,9 @@ def _let_something_happen(draw: st.DrawFn, world: World, order_id: str) -> None:
             world.cancel(order_id)
         case "expire":
             world.expire(order_id)
+        case "booked":
+            if order_id in world.begun():
+                world.confirm_booking(order_id)
         case "carrier":
             if order_id in world.begun():
                 world.answer_booking(order_id, delivered=draw(st.booleans()))
