@@ -1,0 +1,8 @@
+"""`python -m bench`: every measurement, one after the other."""
+
+import subprocess
+import sys
+
+for script in ("transaction", "relay", "shop"):
+    print(f"\n== {script} ==\n", flush=True)
+    subprocess.run([sys.executable, "-m", f"bench.{script}"], check=True)

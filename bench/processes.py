@@ -1,0 +1,99 @@
+"""A nats-server and the five services as processes of their own, and what they use of the machine."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from secrets import token_urlsafe
+from urllib.request import urlopen
+
+from shared.config import Settings
+from tests.support.broker import NatsServer
+from tests.support.settings import environment_of, settings_for
+
+SERVICES = {
+    "order_service": "order_port",
+    "inventory_service": "inventory_port",
+    "shipping_service": "shipping_port",
+    "notifier_service": "notifier_port",
+    "read_api": "read_port",
+}
+START_SECONDS = 30
+TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+
+Pids = dict[str, int]
+
+
+@contextmanager
+def running_shop(directory: Path) -> Iterator[tuple[Settings, Pids]]:
+    """The shop with an immediate carrier that never fails and mails only recorded; logs go to files."""
+    with ExitStack() as life, running_broker(directory / "nats") as broker:
+        settings = settings_for(
+            directory,
+            broker.url,
+            carrier_success_rate=1.0,
+            smtp_url="null:",
+            admin_password=token_urlsafe(12),
+        )
+        pids = {"nats-server": broker.pid, "load generator": os.getpid()}
+        for service in SERVICES:
+            pids[service] = life.enter_context(_running(service, settings))
+        for service, port in SERVICES.items():
+            _wait_until_ready(settings, service, getattr(settings, port))
+        yield settings, pids
+
+
+@contextmanager
+def running_broker(directory: Path) -> Iterator[NatsServer]:
+    """A nats-server on a free port."""
+    broker = NatsServer(directory)
+    broker.start()
+    try:
+        yield broker
+    finally:
+        broker.terminate()
+
+
+def cpu_seconds(pid: int) -> float:
+    """The processor time that a process has used so far, all its threads together."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS_PER_SECOND
+
+
+def resident_mebibytes(pid: int) -> float:
+    """The memory that a process holds at present."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+@contextmanager
+def _running(service: str, settings: Settings) -> Iterator[int]:
+    with _log_of(service, settings).open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", service],
+            env={**os.environ, **environment_of(settings)},  # noqa: TID251 - handed on
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        yield process.pid
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _log_of(service: str, settings: Settings) -> Path:
+    return settings.data_dir / f"{service}.log"
+
+
+def _wait_until_ready(settings: Settings, service: str, port: int) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        with suppress(OSError):
+            urlopen(f"http://127.0.0.1:{port}/health/ready").close()
+            return
+        time.sleep(0.1)
+    raise TimeoutError(f"{service} is not ready:\n{_log_of(service, settings).read_text()}")

@@ -1,0 +1,100 @@
+"""Events a second from one connection into the stream: our publisher, and nats-py's `js.publish` two ways.
+
+All three send the same bytes and headers, wait for every acknowledgement, and give up waiting in time. Only the
+first two keep many under way; a `gather` does not keep their order when one of them fails.
+"""
+
+import asyncio
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+
+import nats
+import uvloop
+from nats.js import JetStreamContext
+
+from bench.processes import running_broker
+from bench.table import show, show_machine
+from shared.broker import PUBLISH_TIMEOUT_SECONDS, Broker
+from shared.clock import new_id, now
+from shared.contracts import OrderCreated, OrderItem
+from shared.contracts.recorded import CONTENT_TYPE, Recorded, encode
+from shared.relay import MOST_AT_ONCE
+from tests.support.settings import settings_for
+
+EVENTS = 20 * MOST_AT_ONCE
+WIDTH = 16
+ROUNDS = 3
+"""By turns; the fastest counts, for others use the machine too."""
+
+Publish = Callable[[Sequence[Recorded]], Awaitable[object]]
+
+
+async def main() -> None:
+    """Measure, and print."""
+    show_machine()
+    with tempfile.TemporaryDirectory() as directory, running_broker(Path(directory)) as server:
+        broker = Broker("bench", settings_for(Path(directory), server.url))
+        await broker.connect()
+        await broker.ensure_stream()
+        client = await nats.connect(server.url)
+        stream = client.jetstream()
+        ways: dict[str, tuple[int, Publish]] = {
+            f"Broker.publish, {MOST_AT_ONCE} at once": (MOST_AT_ONCE, broker.publish),
+            f"js.publish, gather of {WIDTH}": (WIDTH, lambda some: _gather(stream, some)),
+            "js.publish, one by one": (1, lambda some: _send(stream, some[0])),
+        }
+        rounds = [[await _measure(*way) for way in ways.values()] for _ in range(ROUNDS)]
+        await client.close()
+        await broker.close()
+    best = [min(measured) for measured in zip(*rounds, strict=True)]
+    show(
+        f"{EVENTS} events of {len(encode(_event(1)))} bytes into JetStream",
+        ["way", "events/s", "client CPU µs/event"],
+        [
+            [way, EVENTS / wall, 1e6 * cpu / EVENTS]
+            for way, (wall, cpu) in zip(ways, best, strict=True)
+        ],
+    )
+
+
+async def _measure(width: int, publish: Publish) -> tuple[float, float]:
+    """Seconds of wall and of this process's processor time."""
+    events = [_event(position) for position in range(1, EVENTS + 1)]
+    wall, cpu = time.perf_counter(), time.process_time()
+    for start in range(0, EVENTS, width):
+        await publish(events[start : start + width])
+    return time.perf_counter() - wall, time.process_time() - cpu
+
+
+async def _gather(stream: JetStreamContext, events: Sequence[Recorded]) -> None:
+    await asyncio.gather(*(_send(stream, recorded) for recorded in events))
+
+
+async def _send(stream: JetStreamContext, recorded: Recorded) -> None:
+    await stream.publish(
+        recorded.subject,
+        encode(recorded),
+        timeout=PUBLISH_TIMEOUT_SECONDS,
+        headers={"Content-Type": CONTENT_TYPE, "Nats-Msg-Id": recorded.event_id},
+    )
+
+
+def _event(position: int) -> Recorded:
+    order_id = new_id()
+    item = OrderItem(product_id="bench", name="Bench", quantity=1, price=100)
+    return Recorded(
+        event_id=new_id(),
+        source="order",
+        position=position,
+        event=OrderCreated(
+            order_id=order_id, user_id="bench", items=(item,), total_amount=100, currency="JPY"
+        ),
+        recorded_at=now(),
+        correlation_id=order_id,
+    )
+
+
+if __name__ == "__main__":
+    uvloop.run(main())

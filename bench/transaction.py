@@ -1,0 +1,129 @@
+"""The order service's batch as one transaction: whole on one thread, or awaited statement by statement.
+
+Whole on one thread is `shared.database`; the other is the asyncio engine of SQLAlchemy on aiosqlite, where the
+same plain function runs in a greenlet (`run_sync`) and every cursor call crosses to aiosqlite's thread and back.
+"""
+
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from functools import partial
+from pathlib import Path
+
+import uvloop
+from sqlalchemy import Connection, event
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from bench.table import show, show_machine
+from order_service.domain import decide, evolve
+from order_service.domain.orders import PlaceOrder, WantedItem
+from order_service.handlers import REACTIONS, deadlines
+from order_service.store import TABLES, load, save
+from shared.batch import Wish, carry_out
+from shared.clock import new_id, now
+from shared.contracts import ProductCreated
+from shared.contracts.recorded import Recorded
+from shared.database import CHASSIS, _prepare_sqlite, create_tables, open_for_writing
+from shared.decider import Decider
+
+BATCHES = {1: 400, 10: 200, 50: 100}
+"""How often each size is run."""
+ROUNDS = 3
+"""Of both designs by turns; the fastest counts, for others use the machine too."""
+
+DECIDER = Decider(
+    load=load,
+    decide=decide,
+    evolve=evolve,
+    save=save,
+    follow_up=deadlines(900),
+    reactions=REACTIONS,
+)
+PRODUCT = Recorded(
+    event_id=new_id(),
+    source="inventory",
+    position=1,
+    event=ProductCreated(product_id="bench", name="Bench", description="", price=100),
+    recorded_at=now(),
+    correlation_id="bench",
+)
+
+Work = Callable[[Connection], object]
+Run = Callable[[Work], Awaitable[object]]
+
+
+async def main() -> None:
+    """Measure, and print."""
+    show_machine()
+    rows = []
+    for size, times in BATCHES.items():
+        fastest = [(float("inf"), float("inf"))] * 2
+        for _ in range(ROUNDS):
+            measured = [await on_a_thread(size, times), await on_aiosqlite(size, times)]
+            fastest = [min(pair) for pair in zip(fastest, measured, strict=True)]
+        (wall, cpu), (awaited_wall, awaited_cpu) = fastest
+        rows.append(
+            [size, wall, awaited_wall, awaited_wall / wall, cpu, awaited_cpu, awaited_cpu / cpu]
+        )
+    show(
+        "One transaction of so many PlaceOrder commands: on one thread, and on aiosqlite",
+        ["commands", "wall ms", "aiosqlite", "ratio", "CPU ms", "aiosqlite", "ratio"],
+        rows,
+    )
+
+
+async def on_a_thread(size: int, times: int) -> tuple[float, float]:
+    """Milliseconds of wall and processor for each batch, as the chassis runs it."""
+    with tempfile.TemporaryDirectory() as directory:
+        database = open_for_writing(f"sqlite:///{directory}/order.db")
+        await create_tables(database, CHASSIS, TABLES)
+        measured = await _measure(database.run, size, times)
+        await database.close()
+    return measured
+
+
+async def on_aiosqlite(size: int, times: int) -> tuple[float, float]:
+    """The same batches through the asyncio engine."""
+    with tempfile.TemporaryDirectory() as directory:
+        engine = create_async_engine(f"sqlite+aiosqlite:///{Path(directory)}/order.db")
+        event.listen(engine.sync_engine, "connect", _prepare_sqlite)
+        event.listen(engine.sync_engine, "begin", _begin)
+
+        async def run(work: Work) -> object:
+            async with engine.begin() as connection:
+                return await connection.run_sync(work)
+
+        await run(CHASSIS.create_all)
+        await run(TABLES.create_all)
+        measured = await _measure(run, size, times)
+        await engine.dispose()
+    return measured
+
+
+def _begin(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+async def _measure(run: Run, size: int, times: int) -> tuple[float, float]:
+    carry = partial(carry_out, source="order", decider=DECIDER)
+    await run(partial(carry, messages=[PRODUCT], wishes=[]))
+    await run(partial(carry, messages=[], wishes=_wishes(size)))
+    wall, cpu = time.perf_counter(), time.process_time()
+    for _ in range(times):
+        await run(partial(carry, messages=[], wishes=_wishes(size)))
+    return (
+        1000 * (time.perf_counter() - wall) / times,
+        1000 * (time.process_time() - cpu) / times,
+    )
+
+
+def _wishes(count: int) -> list[Wish]:
+    item = WantedItem(product_id="bench", quantity=1)
+    return [
+        Wish(PlaceOrder(order_id=new_id(), user_id="bench", items=(item,), currency="JPY"))
+        for _ in range(count)
+    ]
+
+
+if __name__ == "__main__":
+    uvloop.run(main())
