@@ -2,12 +2,8 @@
 
 from uuid import uuid4
 
-import pytest
-
 from tests.support.eventually import eventually
 from tests.support.fleet import Fleet
-
-pytestmark = pytest.mark.xdist_group("shop")
 
 
 async def test_an_order_is_carried_to_its_door(shop: Fleet):

@@ -7,8 +7,6 @@ import pytest
 
 from tests.support.fleet import SERVICES, Fleet
 
-pytestmark = pytest.mark.xdist_group("shop")
-
 every_service = pytest.mark.parametrize("service", SERVICES)
 
 POSTS = {"order": "/orders", "inventory": "/products"}

@@ -15,8 +15,6 @@ import pytest_asyncio
 from tests.support.eventually import eventually
 from tests.support.fleet import SERVICES, Fleet, Json
 
-pytestmark = pytest.mark.xdist_group("lifecycle")
-
 PAUSE_SECONDS = 0.02
 """Of a customer between two orders."""
 

@@ -9,8 +9,6 @@ import pytest
 from tests.support.eventually import eventually
 from tests.support.fleet import Fleet, Json
 
-pytestmark = pytest.mark.xdist_group("shop")
-
 LOCALES = ("en", "ja")
 KANA = re.compile(r"[\u3041-\u30ff]")
 
