@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[2]
 COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())
 OTHERS = ("nats", "mailpit")
 SERVICES = ("order", "inventory", "shipping", "notifier", "read")
+GRACE_SECONDS = int(COMPOSE["x-hardening"]["stop_grace_period"].removesuffix("s"))
 SECOND = 1_000_000_000
 """In Docker's unit."""
 START_SECONDS = 60

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.containers.shop import SERVICES, ContainerShop
+from tests.containers.shop import GRACE_SECONDS, SERVICES, ContainerShop
 
 pytestmark = pytest.mark.containers
 
@@ -45,5 +45,5 @@ def test_a_service_that_is_told_to_stop_ends_in_good_order(
     shop_without_luck: ContainerShop, name: str
 ):
     container = shop_without_luck.container(name)
-    container.stop(timeout=10)
+    container.stop(timeout=GRACE_SECONDS)
     assert container.wait()["StatusCode"] == 0
