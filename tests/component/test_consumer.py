@@ -175,6 +175,21 @@ async def test_a_locked_database_is_waited_for_and_no_event_skipped(
         assert service.waiting_for() == []
 
 
+async def test_an_event_that_is_not_durable_when_the_service_stops_comes_again(
+    shop_settings: Settings, elsewhere: Broker
+):
+    other = sqlite3.connect(shop_settings.data_dir / "inventory.db", isolation_level=None)
+    async with serving(shop_settings) as service:
+        await eventually(lambda: service.waiting_for() == [])
+        await service.writer.aside(_be_impatient)
+        other.execute("BEGIN IMMEDIATE")
+        await send(elsewhere, ordered(1))
+        await eventually(lambda: "the database" in " ".join(service.waiting_for()))
+    other.close()
+    async with serving(shop_settings) as service:
+        await eventually(lambda: are_reserved(service, 1))
+
+
 def _be_impatient(connection: Connection) -> None:
     connection.exec_driver_sql("PRAGMA busy_timeout=20")
 

@@ -260,6 +260,14 @@ def test_a_change_by_nothing_is_refused():
     assert (refused.problem, refused.status) == ("nothing-to-change", 422)
 
 
+@pytest.mark.parametrize("stock", [0, 2_000_000])
+def test_lines_that_add_up_to_more_than_one_may_hold_are_said_so_that_all_can_read_it(stock: int):
+    million = line("prod001", 1_000_000)
+    history = [created("prod001"), *[added("prod001", 1_000_000)] * (stock // 1_000_000)]
+    (said,) = decide(after(*history), reserve(million, million))
+    assert msgspec.json.decode(msgspec.json.encode(said), type=type(said)) == said
+
+
 PRODUCTS = st.sampled_from(["prod001", "prod002", "prod003"])
 ORDERS = st.sampled_from(["o1", "o2", "o3"])
 QUANTITIES = st.integers(1, 6) | st.just(1_000_000)
