@@ -13,9 +13,8 @@ import structlog
 import uvicorn
 import uvloop
 from litestar import Litestar
-from litestar.types import ControllerRouterHandler, LifespanHook
+from litestar.types import ControllerRouterHandler
 from sqlalchemy import MetaData
-from sqlalchemy.exc import SQLAlchemyError
 
 from shared import about, crash, telemetry
 from shared.auth import Keys
@@ -118,7 +117,7 @@ class Service:
         self,
         title: str,
         routes: Sequence[ControllerRouterHandler],
-        on_startup: Sequence[LifespanHook] = (),
+        on_startup: Sequence[Callable[[], Awaitable[None]]] = (),
     ) -> Litestar:
         """The HTTP application that starts and stops this service with itself."""
         return build_app(
@@ -174,8 +173,6 @@ def run(
         uvloop.run(_serve(build(settings), listening))
     except SettingsError as error:
         sys.exit(f"{name}: {error}")
-    except SQLAlchemyError as error:
-        sys.exit(f"{name}: the database can not be opened: {error}")
     sys.exit(0)
 
 

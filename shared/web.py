@@ -1,7 +1,9 @@
 """What every HTTP API of the shop shares: strict bodies, limits, health, and commands with a durable answer."""
 
 import hashlib
-from collections.abc import Callable, Generator, Sequence
+import os
+import sys
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -16,6 +18,7 @@ from litestar.openapi.spec import Reference, Schema
 from litestar.types import ControllerRouterHandler, LifespanHook, Message, Scope
 from litestar.typing import FieldDefinition
 from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
 
 from shared import VERSION
 from shared.auth import Keys, authentication
@@ -49,6 +52,10 @@ class Body(AbstractDTO[T]):
     def decode_bytes(self, value: bytes) -> T:
         """The body as the route's struct."""
         return read_body(value, self.model_type)
+
+    def data_to_encodable_type(self, data: Any) -> Any:  # noqa: ANN401 - as Litestar has it
+        """An answer of the same type as it is."""
+        return data
 
     @classmethod
     def create_for_field_definition(cls, *_: object, **__: object) -> None:
@@ -166,7 +173,7 @@ def build_app(
     settings: Settings,
     keys: Keys,
     waiting_for: Callable[[], list[str]],
-    on_startup: Sequence[LifespanHook],
+    on_startup: Sequence[Callable[[], Awaitable[None]]],
     on_shutdown: LifespanHook,
     on_stopping: Callable[[], None] | None = None,
 ) -> Litestar:
@@ -202,10 +209,25 @@ def build_app(
             use_handler_docstrings=True,
             render_plugins=[SwaggerRenderPlugin()],
         ),
-        on_startup=on_startup,
+        on_startup=[_or_exit(title, hook) for hook in on_startup],
         on_shutdown=[on_shutdown],
         state=State({"on_stopping": on_stopping}),
     )
+
+
+def _or_exit(title: str, start: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
+    """Start, or end the process with one plain sentence: a database that can not be opened is no mystery."""
+
+    async def attempt() -> None:
+        try:
+            await start()
+        except (SQLAlchemyError, OSError) as error:
+            reason = getattr(error, "orig", None) or error
+            print(f"{title}: the database can not be opened: {reason}", file=sys.stderr)  # noqa: T201
+            sys.stderr.flush()
+            os._exit(1)
+
+    return attempt
 
 
 def _cors(origins: str) -> CORSConfig | None:
