@@ -24,6 +24,7 @@ SECOND = 1_000_000_000
 START_SECONDS = 60
 ANSWER_SECONDS = 10
 ORDER_SECONDS = 30
+ADMIN_PASSWORD = "open sesame"
 
 Json = dict[str, Any]
 
@@ -38,6 +39,7 @@ class ContainerShop:
             "QUADRILLE_SMTP_URL": "smtp://mailpit:1025",
             "QUADRILLE_CARRIER_MIN_SECONDS": "0",
             "QUADRILLE_CARRIER_MAX_SECONDS": "0",
+            "QUADRILLE_ADMIN_PASSWORD": ADMIN_PASSWORD,
         } | {f"QUADRILLE_{name.upper()}": value for name, value in settings.items()}
         self._containers: dict[str, DockerContainer] = {}
         self._http = httpx.Client(timeout=ANSWER_SECONDS)
@@ -75,9 +77,16 @@ class ContainerShop:
     async def stock_up(self, product_id: str, quantity: int) -> None:
         """Put a product into the catalogue, and wait until it can be ordered."""
         product = {"productId": product_id, "name": product_id, "price": 1000, "stock": quantity}
-        assert self.post("inventory", "/products", product).status_code == 201
+        self._sign_in()
+        await eventually(lambda: self.post("inventory", "/products", product).status_code == 201)
         asked = {"items": [{"productId": product_id, "quantity": 1, "price": 1}]}
         await eventually(lambda: self.post("order", "/orders", asked).json().get("price") == 1000)
+
+    def _sign_in(self) -> None:
+        account = {"email": "admin@example.com", "password": ADMIN_PASSWORD}
+        signed_in = self.post("order", "/auth/login", account)
+        assert signed_in.status_code == 200, signed_in.text
+        self._http.headers["Authorization"] = f"Bearer {signed_in.json()['accessToken']}"
 
     def order(self, product_id: str, quantity: int, email: str) -> str:
         """Order, and have it accepted; the order's id."""
