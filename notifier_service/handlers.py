@@ -80,7 +80,7 @@ def mail_job(
         try:
             order = await orders.order(mail.order_id)
         except CustomerUnknown:
-            if waited_seconds(due) < PATIENCE_SECONDS:
+            if due.seconds_due(clock.now()) < PATIENCE_SECONDS:
                 raise
             return RecordSkipped(mail=mail)
         if not order.email:
@@ -95,11 +95,6 @@ def mail_job(
         return RecordFailed(mail=msgspec.convert(due.payload, Mail), error=error)
 
     return Job(MAIL, send, give_up, retry)
-
-
-def waited_seconds(due: Task) -> float:
-    """Since it was first due."""
-    return (clock.now() - due.first_due_at).total_seconds()
 
 
 REACTIONS = (

@@ -36,9 +36,8 @@ class Retry(NamedTuple):
 
     def is_used_up(self, failed: Task, now: datetime) -> bool:
         """Whether the failure that just happened was the last."""
-        tried_for = (now - failed.first_due_at).total_seconds()
         return (self.attempts is not None and failed.attempts + 1 >= self.attempts) or (
-            self.within_seconds is not None and tried_for >= self.within_seconds
+            self.within_seconds is not None and failed.seconds_due(now) >= self.within_seconds
         )
 
     def pause_seconds(self, failures: int) -> float:

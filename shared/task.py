@@ -51,6 +51,10 @@ class Task(NamedTuple):
     correlation_id: str
     traceparent: str | None
 
+    def seconds_due(self, now: datetime) -> float:
+        """Since it first fell due."""
+        return (now - self.first_due_at).total_seconds()
+
 
 TASK = Table(
     "task",

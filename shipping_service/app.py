@@ -30,4 +30,6 @@ def build(settings: Settings) -> Litestar:
     jobs = carrier_jobs(carrier, settings.carrier_attempts)
     service = Service("shipping", settings, decider, TABLES, jobs)
     routes = [api.shipments_router(service), api.carriers_router(service, carrier)]
-    return service.app("Quadrille: shipping", routes)
+    app = service.app("Quadrille: shipping", routes)
+    app.on_shutdown.append(carrier.close)
+    return app

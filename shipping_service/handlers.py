@@ -4,11 +4,13 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
+from shared import clock
 from shared.clock import new_id
 from shared.contracts import (
     OrderCancellationRequested,
     OrderCreated,
     ShipmentCancelled,
+    ShipmentFailed,
     ShipmentInitiated,
     StockReserved,
 )
@@ -28,6 +30,14 @@ from shipping_service.domain import (
 
 BOOKING = "booking"
 WITHDRAWAL = "withdrawal"
+UNAVAILABLE = "CARRIER_UNAVAILABLE"
+"""The reason of a shipment whose carrier never gave a clear answer."""
+MOST_BOOKING_SECONDS = 20
+"""A booking that was under way when it was withdrawn has reached the carrier by then, or never will."""
+
+
+class NotThereYet(Exception):  # noqa: N818 - says what is the case
+    """What is to be withdrawn may still be on its way to the carrier."""
 
 
 def start_shipment(known: OrderCreated | StockReserved) -> StartShipment:
@@ -41,7 +51,7 @@ def cancel_shipment(requested: OrderCancellationRequested) -> CancelShipment:
 
 
 def bookings(carrier: Carrier) -> Callable[[Dock, Recorded], Iterable[Change]]:
-    """A shipment begun is booked when the carrier wants it; a cancelled one is withdrawn."""
+    """A shipment begun is booked when the carrier wants it; one that ends without him is withdrawn."""
 
     def follow_up(_dock: Dock, recorded: Recorded) -> Iterable[Change]:
         match recorded.event:
@@ -53,6 +63,9 @@ def bookings(carrier: Carrier) -> Callable[[Dock, Recorded], Iterable[Change]]:
                     Drop(kind=BOOKING, key=order_id),
                     Schedule(kind=WITHDRAWAL, key=shipment_id),
                 )
+            case ShipmentFailed(shipment_id=shipment_id, reason=reason) if reason == UNAVAILABLE:
+                # It may have been taken all the same, and only the answer lost.
+                return (Schedule(kind=WITHDRAWAL, key=shipment_id),)
             case _:
                 return ()
 
@@ -91,10 +104,12 @@ def carrier_jobs(carrier: Carrier, attempts: int) -> tuple[Job, ...]:
                 return FailShipment(order_id=order_id, reason=reason)
 
     def give_up(due: Task, _error: str) -> FailShipment:
-        return FailShipment(order_id=due.key, reason="CARRIER_UNAVAILABLE")
+        return FailShipment(order_id=due.key, reason=UNAVAILABLE)
 
     async def withdraw(due: Task) -> None:
-        await carrier.withdraw(due.key)
+        is_withdrawn = await carrier.withdraw(due.key)
+        if not is_withdrawn and due.seconds_due(clock.now()) < MOST_BOOKING_SECONDS:
+            raise NotThereYet("the carrier knows of no such booking, yet")
 
     return (
         Job(BOOKING, book, give_up, Retry(attempts=attempts)),

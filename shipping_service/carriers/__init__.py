@@ -38,7 +38,7 @@ Answer = Accepted | Delivered | Declined
 
 
 class CarrierUnavailable(Exception):  # noqa: N818 - says what is the case
-    """The carrier can not be reached just now; ask again later, under the same key."""
+    """The carrier can not be reached just now, or did not answer clearly; ask again later, under the same key."""
 
 
 class Carrier(Protocol):
@@ -55,10 +55,14 @@ class Carrier(Protocol):
         """Ask, for the `attempt`-th time from 0. Raises CarrierUnavailable."""
         ...
 
-    async def withdraw(self, shipment_id: str) -> None:
-        """Take a booking back, or make sure there is none. Raises CarrierUnavailable."""
+    async def withdraw(self, shipment_id: str) -> bool:
+        """Take a booking back; False where the carrier has not heard of it, yet. Raises CarrierUnavailable."""
         ...
 
     def has_signed(self, body: bytes, signature: str) -> bool:
         """Whether a callback with this signature is the carrier's own."""
+        ...
+
+    async def close(self) -> None:
+        """Nothing more will be asked of it."""
         ...

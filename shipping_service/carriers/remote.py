@@ -1,30 +1,36 @@
 """A carrier somewhere else: booked over HTTP, heard back from by signed callbacks."""
 
+import asyncio
 import hashlib
 import hmac
+from typing import Annotated, Any
 
 import httpx
 import msgspec
+from httpx import codes
 from msgspec import Struct
 
 from shared.config import Settings, SettingsError
 from shipping_service.carriers import Accepted, Booking, CarrierUnavailable, Declined
 
 TIMEOUT_SECONDS = 10
+"""For a whole request and its answer."""
 TRY_LATER = frozenset({408, 425, 429})
+NO_URL = "QUADRILLE_CARRIER_URL: expected http://host[:port][/path], or https:// alike"
 
 
 class Confirmation(Struct, frozen=True, kw_only=True):
     """The carrier's answer to a booking."""
 
-    reference: str
+    reference: Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 
 
 class RemoteCarrier:
     """POSTs each booking to `carrier_url`, with the shipment's id as Idempotency-Key.
 
     2xx `{"reference": …}` is accepted; 4xx is declined for good; anything else, and no answer, means later.
-    A booking is withdrawn with DELETE `carrier_url`/{shipmentId}, where 404 and 410 are as good as 2xx.
+    A booking is withdrawn with DELETE `carrier_url`/{shipmentId}: 2xx and 410 mean that nothing will be shipped,
+    404 that no such booking has come.
     """
 
     name = "http"
@@ -34,7 +40,7 @@ class RemoteCarrier:
             raise SettingsError(
                 "QUADRILLE_CARRIER=http needs QUADRILLE_CARRIER_URL and QUADRILLE_CARRIER_SECRET"
             )
-        self._url = settings.carrier_url.rstrip("/")
+        self._url = read_url(settings.carrier_url)
         self._secret = settings.carrier_secret.encode()
         self._client = httpx.AsyncClient(timeout=TIMEOUT_SECONDS)
 
@@ -56,27 +62,48 @@ class RemoteCarrier:
         if answer.is_success:
             try:
                 confirmed = msgspec.json.decode(answer.content, type=Confirmation)
-            except msgspec.MsgspecError as error:
+            except (msgspec.MsgspecError, UnicodeDecodeError) as error:
                 raise CarrierUnavailable(f"a confirmation that can not be read: {error}") from error
             return Accepted(reference=confirmed.reference)
         return Declined(reason=f"CARRIER_DECLINED_{answer.status_code}")
 
-    async def withdraw(self, shipment_id: str) -> None:
+    async def withdraw(self, shipment_id: str) -> bool:
         """Take it back over HTTP; a refusal is logged by the task that tries again."""
         answer = await self._send("DELETE", f"{self._url}/{shipment_id}")
-        if not answer.is_success and answer.status_code not in {404, 410}:
+        if answer.status_code == codes.NOT_FOUND:
+            return False
+        if answer.is_client_error and answer.status_code != codes.GONE:
             raise CarrierUnavailable(f"the withdrawal was answered {answer.status_code}")
+        return True
 
     def has_signed(self, body: bytes, signature: str) -> bool:
         """`sha256=` and the HMAC-SHA256 of the body under our shared secret, in hex."""
         expected = hmac.new(self._secret, body, hashlib.sha256).hexdigest()
         return hmac.compare_digest(f"sha256={expected}".encode(), signature.encode())
 
-    async def _send(self, method: str, url: str, **request: object) -> httpx.Response:
+    async def close(self) -> None:
+        """Let go of its connections."""
+        await self._client.aclose()
+
+    async def _send(self, method: str, url: str, **request: Any) -> httpx.Response:  # noqa: ANN401 - httpx's
+        """The answer, where it is a clear one: 2xx or 4xx."""
         try:
-            answer = await self._client.request(method, url, **request)  # type: ignore[arg-type]
-        except httpx.HTTPError as error:
+            async with asyncio.timeout(TIMEOUT_SECONDS):
+                answer = await self._client.request(method, url, **request)
+        except (httpx.HTTPError, TimeoutError) as error:
             raise CarrierUnavailable(str(error) or type(error).__name__) from error
-        if answer.is_server_error or answer.is_redirect or answer.status_code in TRY_LATER:
+        is_clear = answer.is_success or answer.is_client_error
+        if not is_clear or answer.status_code in TRY_LATER:
             raise CarrierUnavailable(f"answered {answer.status_code}")
         return answer
+
+
+def read_url(url: str) -> str:
+    """Where bookings go, without a slash at its end. Raises SettingsError."""
+    try:
+        parts = httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise SettingsError(NO_URL) from error
+    if parts.scheme not in {"http", "https"} or not parts.host or parts.query or parts.fragment:
+        raise SettingsError(NO_URL)
+    return url.rstrip("/")

@@ -50,12 +50,16 @@ class SimulatedCarrier:
             return Delivered(tracking_number=f"SIM-{outcome.randrange(10**10):010d}")
         return Declined(reason="CARRIER_DECLINED")
 
-    async def withdraw(self, shipment_id: str) -> None:
-        """Nothing was ever taken."""
+    async def withdraw(self, shipment_id: str) -> bool:  # noqa: ARG002
+        """Nothing was ever taken, and nothing will be."""
+        return True
 
     def has_signed(self, body: bytes, signature: str) -> bool:  # noqa: ARG002
         """It never calls back."""
         return False
+
+    async def close(self) -> None:
+        """Nothing to let go of."""
 
     def _draw(self, *what: object) -> random.Random:
         seed = ":".join(map(str, (self._seed, *what)))

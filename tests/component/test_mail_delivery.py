@@ -14,7 +14,6 @@ import pytest
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 from aiosmtplib import SMTPAuthenticationError, SMTPException
 from httpx import ASGITransport, AsyncClient
-from litestar import Litestar
 from msgspec.structs import replace
 
 from notifier_service import handlers, store
@@ -37,7 +36,7 @@ from shared.contracts import (
 from shared.contracts.recorded import Recorded
 from shared.database import database_url, open_for_reading, read_rows
 from tests.support.access import Issuer
-from tests.support.chassis import publishing
+from tests.support.chassis import publishing, started
 from tests.support.eventually import eventually
 from tests.support.history import recorded
 from tests.support.ports import free_port
@@ -189,18 +188,6 @@ class Notifier:
 
     async def _is_known(self) -> bool:
         return (await self.get("/notifications")).status_code == 200
-
-
-@contextlib.asynccontextmanager
-async def started(app: Litestar) -> AsyncIterator[Litestar]:
-    """What `app.lifespan()` does, but enters and leaves in different tasks, as fixtures do."""
-    for hook in app.on_startup:
-        await hook()
-    try:
-        yield app
-    finally:
-        for hook in app.on_shutdown:
-            await hook()
 
 
 @contextlib.asynccontextmanager

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from litestar import Litestar
 from sqlalchemy import Connection, MetaData, Table, select
 
 import inventory_service.domain
@@ -133,6 +134,18 @@ async def serving(
         yield service
     finally:
         await service.stop()
+
+
+@asynccontextmanager
+async def started(app: Litestar) -> AsyncIterator[Litestar]:
+    """What `app.lifespan()` does, but enters and leaves in different tasks, as fixtures do."""
+    for hook in app.on_startup:
+        await hook()
+    try:
+        yield app
+    finally:
+        for hook in app.on_shutdown:
+            await hook()
 
 
 @asynccontextmanager

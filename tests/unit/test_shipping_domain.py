@@ -32,7 +32,7 @@ from shipping_service.domain import (
     decide,
     evolve,
 )
-from shipping_service.handlers import BOOKING, WITHDRAWAL, bookings
+from shipping_service.handlers import BOOKING, UNAVAILABLE, WITHDRAWAL, bookings
 from tests.support.history import fold, recorded
 
 ADDRESS = {"city": "Tokyo"}
@@ -168,6 +168,13 @@ def test_a_cancelled_shipment_is_booked_no_more_and_withdrawn_at_the_carrier():
     assert list(due) == [Drop(kind=BOOKING, key="o1"), Schedule(kind=WITHDRAWAL, key="s1")]
 
 
+def test_a_booking_that_was_never_answered_clearly_is_withdrawn_and_no_other_failed_one():
+    unclear = msgspec.structs.replace(FAILED, reason=UNAVAILABLE)
+    due = bookings(CARRIER)(after(*BEGUN, unclear), recorded(unclear))
+    assert list(due) == [Schedule(kind=WITHDRAWAL, key="s1")]
+    assert bookings(CARRIER)(after(*BEGUN, FAILED), recorded(FAILED)) == ()
+
+
 DISPATCH = DispatchShipment(order_id="o1", carrier="http", reference="ACME-1")
 DISPATCHED = ShipmentDispatched(shipment_id="s1", order_id="o1", carrier="http", reference="ACME-1")
 
@@ -193,7 +200,9 @@ def test_a_shipment_with_the_carrier_ends_as_the_carrier_says(outcome: Command):
     assert decide(after(*BEGUN, DISPATCHED, end), outcome) == []
 
 
-WISHES = st.lists(st.sampled_from([CREATED, RESERVED, START, COMPLETE, FAIL, CANCEL]), max_size=25)
+WISHES = st.lists(
+    st.sampled_from([CREATED, RESERVED, START, DISPATCH, COMPLETE, FAIL, CANCEL]), max_size=25
+)
 
 
 @given(WISHES)
@@ -204,7 +213,7 @@ def test_whatever_is_heard_and_wished_a_shipment_begins_once_and_ends_once(
     for step in story:
         if isinstance(step, Event):
             dock = fold(evolve, dock, step)
-        elif step in {COMPLETE, FAIL} and "o1" not in dock.shipments:
+        elif step in {DISPATCH, COMPLETE, FAIL} and "o1" not in dock.shipments:
             continue
         else:
             events = decide(dock, step)
@@ -212,9 +221,12 @@ def test_whatever_is_heard_and_wished_a_shipment_begins_once_and_ends_once(
     begun = [event for event in log if isinstance(event, ShipmentInitiated)]
     ended = [event for event in log if isinstance(event, ShipmentCompleted | ShipmentFailed)]
     cancelled = [event for event in log if isinstance(event, ShipmentCancelled)]
+    dispatched = [event for event in log if isinstance(event, ShipmentDispatched)]
     assert len(begun) <= 1
+    assert len(dispatched) <= len(begun)
     assert len(ended) <= len(begun)
     assert not (ended and cancelled)
+    assert not (dispatched and cancelled)
 
 
 async def test_the_simulated_carrier_answers_an_order_alike_every_time():

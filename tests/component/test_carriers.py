@@ -1,0 +1,591 @@
+"""Shipments on their way to a carrier: one over real HTTP that may do anything, and the simulated one."""
+
+import contextlib
+import hashlib
+import hmac
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+import pytest
+from httpx import ASGITransport, AsyncClient, Response
+from msgspec.structs import replace
+
+from quadrille.oracle.evidence import DECIDING, read_ledger
+from shared.config import Settings, SettingsError
+from shared.contracts import (
+    Event,
+    Line,
+    OrderCancellationRequested,
+    OrderCreated,
+    OrderItem,
+    StockReserved,
+)
+from shared.contracts.recorded import Recorded
+from shipping_service import handlers
+from shipping_service.app import build
+from shipping_service.carriers import Booking, remote
+from shipping_service.domain import Dock, evolve
+from tests.support.access import Issuer
+from tests.support.chassis import publishing, started
+from tests.support.eventually import eventually
+from tests.support.history import recorded
+from tests.support.little_carrier import LittleCarrier
+
+SECRET = "between us"
+ADDRESS = {"city": "Tokyo"}
+LINES = (Line(product_id="prod001", quantity=2),)
+SERVICE = next(service for service in DECIDING if service.name == "shipping")
+CANCEL = OrderCancellationRequested(order_id="o1", reason="CUSTOMER")
+
+Json = dict[str, Any]
+
+
+class Shipping:
+    """The whole service at work, heard and asked as by others."""
+
+    def __init__(
+        self, settings: Settings, http: AsyncClient, say: Any, told: dict[str, Recorded]
+    ) -> None:
+        self._file = settings.data_dir / "shipping.db"
+        self._http = http
+        self._say = say
+        self.told = told
+        self.issuer = Issuer()
+
+    async def sign_in(self) -> None:
+        """Make the issuer's tokens good."""
+        await self.hears(self.issuer.published)
+        await eventually(self._knows_admin)
+
+    async def hears(self, *events: Event | Recorded) -> None:
+        told = [event if isinstance(event, Recorded) else recorded(event) for event in events]
+        await self._say(told)
+        self.told |= {event.event_id: event for event in told}
+
+    async def ships(self, order_id: str = "o1") -> None:
+        """All is known of an order."""
+        item = OrderItem(product_id="prod001", quantity=2, price=5000)
+        created = OrderCreated(
+            order_id=order_id,
+            user_id="user123",
+            items=(item,),
+            total_amount=10_000,
+            currency="JPY",
+            shipping_address=ADDRESS,
+        )
+        await self.hears(created, StockReserved(order_id=order_id, items=LINES))
+
+    async def get(self, path: str, **headers: str) -> Response:
+        return await self._http.get(path, headers=self._as_admin(headers))
+
+    async def put(self, path: str, body: object, **headers: str) -> Response:
+        return await self._http.put(path, json=body, headers=self._as_admin(headers))
+
+    async def called_back(self, report: object, signature: str | None = None) -> Response:
+        body = report if isinstance(report, bytes) else msgspec.json.encode(report)
+        signature = signed(body) if signature is None else signature
+        return await self._http.post(
+            "/carriers/http/callbacks", content=body, headers={"X-Signature": signature}
+        )
+
+    async def shipment(self, order_id: str = "o1") -> Json:
+        answer = await self.get(f"/shipments/{order_id}")
+        return answer.json() if answer.status_code == 200 else {"status": None}
+
+    async def until(self, status: str, order_id: str = "o1") -> Json:
+        async def reached() -> Json:
+            shown = await self.shipment(order_id)
+            assert shown["status"] == status
+            return shown
+
+        return await eventually(reached)
+
+    def said(self) -> list[str]:
+        return [entry.recorded.event_type for entry in self._ledger().log]
+
+    def tasks(self) -> list[str]:
+        return [task.kind for task in self._ledger().tasks]
+
+    async def at_rest(self) -> None:
+        """Nothing waits, and the tables are what the log makes of what was heard."""
+
+        def rests() -> bool:
+            assert self.tasks() == []
+            return True
+
+        await eventually(rests)
+        ledger = self._ledger()
+        dock = Dock()
+        for event in (*self.told.values(), *ledger.events):
+            dock = evolve(dock, event)
+        assert dock == ledger.state
+        assert ledger.dead_letters == ()
+
+    def _ledger(self):
+        return read_ledger(SERVICE, self._file)
+
+    def _as_admin(self, headers: dict[str, str]) -> dict[str, str]:
+        return self.issuer.headers("root", "admin") | headers
+
+    async def _knows_admin(self) -> bool:
+        return (await self.get("/shipments/none")).status_code == 404
+
+
+def signed(body: bytes, secret: str = SECRET) -> str:
+    return f"sha256={hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()}"
+
+
+@contextlib.asynccontextmanager
+async def shipping(settings: Settings, before: Shipping | None = None) -> AsyncIterator[Shipping]:
+    """It runs; `before` is the same service in an earlier life."""
+    async with (
+        started(build(settings)) as app,
+        AsyncClient(transport=ASGITransport(app), base_url="http://shipping") as http,
+        publishing(settings) as broker,
+    ):
+        service = Shipping(settings, http, broker.publish, before.told if before else {})
+        await service.sign_in()
+        yield service
+
+
+@pytest.fixture
+async def carrier() -> AsyncIterator[LittleCarrier]:
+    async with LittleCarrier().running() as running:
+        yield running
+
+
+@pytest.fixture
+def http_settings(shop_settings: Settings, carrier: LittleCarrier) -> Settings:
+    return replace(
+        shop_settings,
+        carrier="http",
+        carrier_url=carrier.url,
+        carrier_secret=SECRET,
+        carrier_attempts=3,
+    )
+
+
+@pytest.fixture
+async def service(http_settings: Settings) -> AsyncIterator[Shipping]:
+    async with shipping(http_settings) as running:
+        yield running
+
+
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was withdrawn before it was there is looked for only once more."""
+    monkeypatch.setattr(handlers, "MOST_BOOKING_SECONDS", 0.2)
+
+
+async def test_a_booking_the_carrier_takes_is_dispatched(service: Shipping, carrier: LittleCarrier):
+    await service.ships()
+    shown = await service.until("DISPATCHED")
+    assert shown["reference"] == "R-1"
+    [asked] = carrier.asked
+    assert (asked.method, asked.path) == ("POST", "/bookings")
+    assert asked.headers["idempotency-key"] == shown["shipmentId"]
+    assert asked.headers["content-type"] == "application/json"
+    booking = msgspec.json.decode(asked.body, type=Booking)
+    assert booking == Booking(
+        shipment_id=shown["shipmentId"], order_id="o1", items=LINES, shipping_address=ADDRESS
+    )
+    assert service.said() == ["ShipmentInitiated", "ShipmentDispatched"]
+    await service.at_rest()
+
+
+async def test_what_the_carrier_delivered_is_completed(service: Shipping):
+    await service.ships()
+    shipment = await service.until("DISPATCHED")
+    answer = await service.called_back(delivered(shipment))
+    assert answer.status_code == 200
+    assert (answer.json()["status"], answer.json()["trackingNumber"]) == ("COMPLETED", "T-1")
+    assert answer.headers["Consistency-Token"] == "shipping:3"
+    assert service.said()[-1] == "ShipmentCompleted"
+    await service.at_rest()
+
+
+@pytest.mark.parametrize("reason", ["LOST", None])
+async def test_what_the_carrier_could_not_deliver_has_failed(service: Shipping, reason: str | None):
+    await service.ships()
+    shipment = await service.until("DISPATCHED")
+    report = {"shipmentId": shipment["shipmentId"], "status": "failed", "reason": reason}
+    answer = await service.called_back(report)
+    assert (answer.status_code, answer.json()["status"]) == (200, "FAILED")
+    assert answer.json()["reason"] == (reason or "CARRIER_FAILED")
+    assert service.said()[-1] == "ShipmentFailed"
+    await service.at_rest()
+
+
+async def test_a_callback_without_the_carriers_signature_changes_nothing(service: Shipping):
+    await service.ships()
+    shipment = await service.until("DISPATCHED")
+    body = msgspec.json.encode(delivered(shipment))
+    other = msgspec.json.encode(delivered(shipment) | {"trackingNumber": "T-2"})
+    for signature in (
+        "",
+        "sha256=",
+        signed(body, "a guess"),
+        signed(other),
+        signed(body).removeprefix("sha256="),
+        signed(body).upper(),
+        "sha256=\xe9",
+    ):
+        answer = await service.called_back(body, signature.encode("latin-1"))
+        assert answer.status_code == 401
+        assert answer.json()["type"] == "urn:quadrille:problem:bad-signature"
+    assert (await service.shipment())["status"] == "DISPATCHED"
+
+
+async def test_a_callback_sent_again_changes_nothing(service: Shipping):
+    await service.ships()
+    shipment = await service.until("DISPATCHED")
+    first = await service.called_back(delivered(shipment))
+    second = await service.called_back(delivered(shipment))
+    assert (second.status_code, second.json()) == (200, first.json())
+    contrary = {"shipmentId": shipment["shipmentId"], "status": "failed"}
+    third = await service.called_back(contrary)
+    assert (third.status_code, third.json()) == (200, first.json())
+    assert service.said().count("ShipmentCompleted") == 1
+    assert "ShipmentFailed" not in service.said()
+    await service.at_rest()
+
+
+async def test_a_callback_that_overtakes_the_confirmation_counts(
+    service: Shipping, carrier: LittleCarrier
+):
+    carrier.open.clear()
+    await service.ships()
+    await eventually(lambda: carrier.asked)
+    shipment = await service.until("INITIATED")
+    answer = await service.called_back(delivered(shipment))
+    assert answer.json()["status"] == "COMPLETED"
+    carrier.open.set()
+    await service.at_rest()
+    assert service.said() == ["ShipmentInitiated", "ShipmentCompleted"]
+
+
+async def test_a_callback_about_a_shipment_nobody_knows_is_a_404(service: Shipping):
+    answer = await service.called_back(delivered({"shipmentId": "nothing"}))
+    assert answer.status_code == 404
+    assert answer.json()["type"] == "urn:quadrille:problem:unknown-shipment"
+
+
+async def test_another_carriers_callback_is_a_404(service: Shipping):
+    answer = await service._http.post("/carriers/simulated/callbacks", content=b"{}")
+    assert answer.status_code == 404
+    assert answer.json()["type"] == "urn:quadrille:problem:unknown-carrier"
+    assert (await service.get("/carriers/simulated")).status_code == 404
+    assert (await service.put("/carriers/simulated", SIMULATION)).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("report", "field"),
+    [
+        (b"", "body"),
+        (b"nonsense", "body"),
+        (b"\xff", "body"),
+        ({}, "shipmentId"),
+        ({"shipmentId": "a.b", "status": "failed"}, "shipmentId"),
+        ({"shipmentId": "s1", "status": "lost"}, "status"),
+        ({"shipmentId": "s1", "status": "failed", "reason": 1}, "reason"),
+        ({"shipmentId": "s1", "status": "failed", "odd": 1}, "odd"),
+    ],
+)
+async def test_a_report_that_makes_no_sense_is_a_400(service: Shipping, report, field: str):
+    answer = await service.called_back(report)
+    assert answer.status_code == 400
+    [error] = answer.json()["errors"]
+    assert error["field"] == field
+
+
+async def test_a_delivery_without_a_tracking_number_is_a_400(service: Shipping):
+    await service.ships()
+    shipment = await service.until("DISPATCHED")
+    answer = await service.called_back(
+        {"shipmentId": shipment["shipmentId"], "status": "delivered"}
+    )
+    assert answer.status_code == 400
+    assert answer.json()["errors"][0]["field"] == "trackingNumber"
+
+
+@pytest.mark.parametrize("trouble", [503, 500, 429, 302, 304])
+async def test_a_carrier_in_trouble_is_asked_again_under_the_same_key(
+    service: Shipping, carrier: LittleCarrier, trouble: int
+):
+    carrier.troubles += [trouble]
+    await service.ships()
+    shown = await service.until("DISPATCHED")
+    keys = [asked.headers["idempotency-key"] for asked in carrier.asks("POST")]
+    assert keys == [shown["shipmentId"]] * 2
+    await service.at_rest()
+
+
+async def test_a_carrier_that_never_answers_clearly_is_given_up_and_the_booking_withdrawn(
+    service: Shipping, carrier: LittleCarrier, soon: None
+):
+    carrier.troubles += [503, 503, 503]
+    await service.ships()
+    shown = await service.until("FAILED")
+    assert shown["reason"] == "CARRIER_UNAVAILABLE"
+    assert len(carrier.asks("POST")) == 3
+    await service.at_rest()
+    assert carrier.asks("DELETE")
+    assert service.said() == ["ShipmentInitiated", "ShipmentFailed"]
+
+
+async def test_a_booking_whose_confirmations_were_all_lost_is_not_shipped_after_all(
+    service: Shipping, carrier: LittleCarrier
+):
+    carrier.lost_answers = 3
+    await service.ships()
+    shown = await service.until("FAILED")
+    await service.at_rest()
+    assert carrier.bookings == {}
+    assert carrier.withdrawn == [shown["shipmentId"]]
+
+
+async def test_a_booking_whose_confirmation_was_lost_is_made_once(
+    service: Shipping, carrier: LittleCarrier
+):
+    carrier.lost_answers = 1
+    await service.ships()
+    shown = await service.until("DISPATCHED")
+    assert carrier.bookings == {shown["shipmentId"]: "R-1"}
+    assert len(carrier.asks("POST")) == 2
+
+
+@pytest.mark.parametrize("confirmation", [b"nonsense", b"\xff", b"{}", b'{"reference": ""}'])
+async def test_a_confirmation_that_can_not_be_read_is_asked_for_again(
+    service: Shipping, carrier: LittleCarrier, confirmation: bytes
+):
+    carrier.confirmation = confirmation
+    await service.ships()
+    await eventually(lambda: len(carrier.asked) == 2)
+    carrier.confirmation = None
+    assert (await service.until("DISPATCHED"))["reference"] == "R-1"
+
+
+async def test_a_carrier_that_hangs_is_asked_again(
+    http_settings: Settings, carrier: LittleCarrier, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(remote, "TIMEOUT_SECONDS", 0.2)
+    carrier.troubles += [None]
+    async with shipping(http_settings) as service:
+        await service.ships()
+        await service.until("DISPATCHED")
+    assert len(carrier.asks("POST")) == 2
+
+
+async def test_a_carrier_that_is_away_is_given_up(http_settings: Settings, soon: None):
+    away = replace(http_settings, carrier_url="http://127.0.0.1:1/bookings")
+    async with shipping(away) as service:
+        await service.ships()
+        shown = await service.until("FAILED")
+        assert shown["reason"] == "CARRIER_UNAVAILABLE"
+        await eventually(lambda: service.tasks() == ["withdrawal"])
+
+
+@pytest.mark.parametrize("refusal", [400, 404, 422])
+async def test_a_carrier_that_refuses_is_not_asked_again(
+    service: Shipping, carrier: LittleCarrier, refusal: int
+):
+    carrier.troubles += [refusal]
+    await service.ships()
+    shown = await service.until("FAILED")
+    assert shown["reason"] == f"CARRIER_DECLINED_{refusal}"
+    await service.at_rest()
+    assert len(carrier.asked) == 1
+
+
+async def test_an_order_cancelled_before_its_booking_is_never_brought(
+    service: Shipping, carrier: LittleCarrier, soon: None
+):
+    carrier.troubles += [503]
+    await service.ships()
+    await eventually(lambda: carrier.asked)
+    await service.hears(CANCEL)
+    await service.until("CANCELLED")
+    await service.at_rest()
+    assert carrier.bookings == {}
+    assert carrier.asks("DELETE")
+    assert service.said() == ["ShipmentInitiated", "ShipmentCancelled"]
+
+
+async def test_an_order_cancelled_before_it_was_begun_needs_no_carrier(
+    service: Shipping, carrier: LittleCarrier
+):
+    await service.hears(CANCEL)
+    await service.until("CANCELLED")
+    await service.ships()
+    await service.ships("o2")
+    await service.until("DISPATCHED", "o2")
+    assert len(carrier.asked) == 1
+    assert (await service.shipment())["shipmentId"] is None
+
+
+async def test_a_booking_confirmed_after_the_cancellation_is_withdrawn(
+    service: Shipping, carrier: LittleCarrier, soon: None
+):
+    carrier.open.clear()
+    await service.ships()
+    await eventually(lambda: carrier.asked)
+    shipment = await service.until("INITIATED")
+    await service.hears(CANCEL)
+    await service.until("CANCELLED")
+    carrier.open.set()
+    await service.at_rest()
+    assert carrier.bookings == {}
+    assert carrier.withdrawn == [shipment["shipmentId"]]
+    assert set(service.said()) == {"ShipmentInitiated", "ShipmentCancelled"}
+    late = await service.called_back(delivered(shipment))
+    assert (late.status_code, late.json()["status"]) == (200, "CANCELLED")
+    await service.at_rest()
+
+
+async def test_a_booking_under_way_when_the_process_died_is_withdrawn_when_it_arrives(
+    http_settings: Settings, carrier: LittleCarrier
+):
+    carrier.open.clear()
+    async with shipping(http_settings) as before:
+        await before.ships()
+        await eventually(lambda: carrier.asked)
+        shipment = await before.until("INITIATED")
+        await before.hears(CANCEL)
+        await before.until("CANCELLED")
+    withdrawals = len(carrier.asks("DELETE"))
+    async with shipping(http_settings, before) as service:
+        await eventually(lambda: len(carrier.asks("DELETE")) > withdrawals)
+        assert carrier.withdrawn == []
+        carrier.open.set()
+        await service.at_rest()
+    assert carrier.bookings == {}
+    assert carrier.withdrawn == [shipment["shipmentId"]]
+
+
+async def test_a_withdrawal_is_insisted_upon(service: Shipping, carrier: LittleCarrier, soon: None):
+    carrier.open.clear()
+    await service.ships()
+    await eventually(lambda: carrier.asked)
+    await service.until("INITIATED")
+    carrier.troubles += [503, 409]
+    await service.hears(CANCEL)
+    await service.until("CANCELLED")
+    carrier.open.set()
+    await service.at_rest()
+    assert (carrier.bookings, len(carrier.withdrawn)) == ({}, 1)
+
+
+async def test_what_is_with_the_carrier_is_not_cancelled(service: Shipping, carrier: LittleCarrier):
+    await service.ships()
+    shipment = await service.until("DISPATCHED")
+    await service.hears(CANCEL)
+    await eventually(lambda: service.said()[-1] == "ShipmentCancellationRefused")
+    assert (await service.shipment())["status"] == "DISPATCHED"
+    assert carrier.bookings == {shipment["shipmentId"]: "R-1"}
+    assert (await service.called_back(delivered(shipment))).json()["status"] == "COMPLETED"
+    await service.at_rest()
+
+
+async def test_a_booking_not_made_when_the_process_ended_is_made_by_the_next(
+    http_settings: Settings, carrier: LittleCarrier
+):
+    carrier.troubles += [503]
+    async with shipping(http_settings) as before:
+        await before.ships()
+        await eventually(lambda: carrier.asked)
+    async with shipping(http_settings, before) as service:
+        shown = await service.until("DISPATCHED")
+        await service.at_rest()
+    assert carrier.bookings == {shown["shipmentId"]: "R-1"}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"carrier_url": None},
+        {"carrier_secret": None},
+        {"carrier_url": "carrier.example.com/bookings"},
+        {"carrier_url": "ftp://carrier.example.com"},
+        {"carrier_url": "http://"},
+        {"carrier_url": "http://carrier.example.com:port"},
+        {"carrier_url": "http://carrier.example.com/?key=1"},
+    ],
+)
+async def test_a_carrier_that_can_never_be_reached_is_said_at_the_start(
+    http_settings: Settings, changes: dict[str, str | None]
+):
+    with pytest.raises(SettingsError, match="QUADRILLE_CARRIER_URL"):
+        build(replace(http_settings, **changes))
+
+
+SIMULATION = {"successRate": 0, "minDelaySeconds": 0, "maxDelaySeconds": 0}
+
+
+async def test_the_simulated_carrier_can_be_told_how_it_behaves_from_now_on(
+    shop_settings: Settings,
+):
+    async with shipping(replace(shop_settings, carrier_success_rate=1)) as service:
+        await service.ships("o1")
+        await service.until("COMPLETED", "o1")
+        before = {"successRate": 1, "minDelaySeconds": 0, "maxDelaySeconds": 0}
+        assert (await service.get("/carriers/simulated")).json() == before
+        changed = await service.put("/carriers/simulated", SIMULATION)
+        assert (changed.status_code, changed.json()) == (200, SIMULATION)
+        assert (await service.get("/carriers/simulated")).json() == SIMULATION
+        await service.ships("o2")
+        await service.until("FAILED", "o2")
+        slow = SIMULATION | {"minDelaySeconds": 500, "maxDelaySeconds": 500}
+        await service.put("/carriers/simulated", slow)
+        await service.ships("o3")
+        await service.until("INITIATED", "o3")
+        await service.hears(replace(CANCEL, order_id="o3"))
+        await service.until("CANCELLED", "o3")
+        await service.at_rest()
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"successRate": 1.1}, "successRate"),
+        ({"successRate": -0.1}, "successRate"),
+        ({"successRate": "high"}, "successRate"),
+        ({"minDelaySeconds": -1}, "minDelaySeconds"),
+        ({"minDelaySeconds": 2, "maxDelaySeconds": 1}, "minDelaySeconds"),
+        ({"maxDelaySeconds": 1e9}, "maxDelaySeconds"),
+        ({"maxDelaySeconds": None}, "maxDelaySeconds"),
+        ({"mood": "bad"}, "mood"),
+    ],
+)
+async def test_the_simulated_carrier_is_told_nothing_impossible(
+    shop_settings: Settings, change: Json, field: str
+):
+    async with shipping(shop_settings) as service:
+        before = (await service.get("/carriers/simulated")).json()
+        answer = await service.put("/carriers/simulated", SIMULATION | change)
+        assert answer.status_code == 400
+        [error] = answer.json()["errors"]
+        assert error["field"] == field
+        assert (await service.get("/carriers/simulated")).json() == before
+
+
+async def test_only_an_admin_sees_shipments_and_tells_the_simulated_carrier(
+    shop_settings: Settings,
+):
+    async with shipping(replace(shop_settings, carrier_success_rate=1)) as service:
+        await service.ships()
+        await service.until("COMPLETED")
+        customer = service.issuer.headers("user123")["Authorization"]
+        for who, status in ((customer, 403), ("", 401), ("Bearer x", 401), (STRANGER, 401)):
+            for path in ("/shipments/o1", "/carriers/simulated"):
+                assert (await service.get(path, Authorization=who)).status_code == status
+            answer = await service.put("/carriers/simulated", SIMULATION, Authorization=who)
+            assert answer.status_code == status
+        assert (await service.get("/carriers/simulated")).json()["successRate"] == 1
+
+
+STRANGER = Issuer().headers("root", "admin")["Authorization"]
+
+
+def delivered(shipment: Json) -> Json:
+    return {"shipmentId": shipment["shipmentId"], "status": "delivered", "trackingNumber": "T-1"}
