@@ -125,7 +125,7 @@ def save(connection: Connection, before: View, after: View) -> None:
 
 
 def _ids(events: Iterable[Event], kinds: tuple[type[Event], ...], field: str) -> list[str]:
-    return list({getattr(event, field) for event in events if isinstance(event, kinds)})
+    return list({getattr(event, field) for event in events if type(event) in kinds})
 
 
 def _product_ids(events: Sequence[Event]) -> list[str]:
