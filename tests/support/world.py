@@ -150,6 +150,12 @@ class World:
             self.shipping.grant(DispatchShipment(order_id=order_id, carrier="http", reference="R1"))
         )
 
+    def finish(self, due: Due, command: object | None) -> None:
+        """A task of shipping is over, if it was not dropped meanwhile; its result comes back as a command."""
+        self.shipping.due.pop(due, None)
+        if command:
+            self._send(self.shipping.grant(command))
+
     def deliver(self, member: Member, index: int, *, again_later: bool = False) -> None:
         """One letter of its post reaches the service; it may come once more."""
         letter = member.post[index] if again_later else member.post.pop(index)

@@ -27,11 +27,14 @@ from shared.contracts import (
     StockDeducted,
 )
 from shipping_service.domain import Status as Shipped
+from shipping_service.handlers import UNAVAILABLE, WITHDRAWAL
+from tests.support.haulier import Haulier
 from tests.support.world import World
 
 PRODUCTS = ("prod001", "prod002")
 ORDERS = ("o1", "o2", "o3")
 
+HALF = 0.5
 PICKS = st.integers(0, 1000)
 SEEDS = st.integers(0, 2**32)
 BASKETS = st.lists(st.tuples(st.sampled_from(PRODUCTS), st.integers(1, 3)), min_size=1, max_size=3)
@@ -59,6 +62,7 @@ class Shop(RuleBasedStateMachine):
     def open(self, first: int, second: int, seed: int) -> None:
         self.draw = random.Random(seed)
         self.world = World(dict(zip(PRODUCTS, (first, second), strict=True)))
+        self.haulier = Haulier(self.world)
 
     @property
     def placed(self) -> list[str]:
@@ -91,6 +95,32 @@ class Shop(RuleBasedStateMachine):
         begun = self.world.begun()
         self.world.confirm_booking(begun[pick % len(begun)])
 
+    @precondition(lambda self: self.world.bookings_due())
+    @rule(pick=PICKS)
+    def a_booking_sets_out(self, pick: int) -> None:
+        due = self.world.bookings_due()
+        self.haulier.send(due[pick % len(due)])
+
+    @precondition(lambda self: self.haulier.under_way)
+    @rule(pick=PICKS, is_answered=st.booleans())
+    def a_booking_arrives(self, pick: int, *, is_answered: bool) -> None:
+        self.haulier.arrive(pick % len(self.haulier.under_way), is_answered=is_answered)
+
+    @precondition(lambda self: self.haulier.under_way)
+    @rule(pick=PICKS)
+    def a_booking_is_lost(self, pick: int) -> None:
+        self.haulier.lose(pick % len(self.haulier.under_way))
+
+    @precondition(lambda self: self.world.bookings_due())
+    @rule(pick=PICKS)
+    def a_carrier_is_given_up(self, pick: int) -> None:
+        due = self.world.bookings_due()
+        self.haulier.give_up(due[pick % len(due)])
+
+    @rule()
+    def bookings_are_withdrawn(self) -> None:
+        self.haulier.withdraw_all_due()
+
     @precondition(lambda self: self.world.letters())
     @rule(pick=PICKS, again_later=st.booleans())
     def a_letter_is_delivered(self, pick: int, *, again_later: bool) -> None:
@@ -112,6 +142,7 @@ class Shop(RuleBasedStateMachine):
             return
         self.world.deliver_all(self.draw)
         self._every_carrier_will_be_asked()
+        self._the_wire_falls_silent()
         for number, order_id in enumerate(self.world.begun()):
             self.world.answer_booking(order_id, delivered=number % 2 == 0)
         self.world.deliver_all(self.draw)
@@ -120,6 +151,7 @@ class Shop(RuleBasedStateMachine):
         self._stock_is_conserved()
         self._every_request_was_answered_by_the_referee()
         self._nobody_who_lost_was_told_he_had_won()
+        self._nothing_is_brought_that_nobody_waits_for()
 
     def _ends(self) -> Counter[str]:
         ends = (OrderCompleted, OrderFailed, OrderCancelled)
@@ -129,6 +161,17 @@ class Shop(RuleBasedStateMachine):
         shipments = self.world.shipping.state.shipments.values()
         unasked = {each.order_id for each in shipments if each.status is Shipped.INITIATED}
         assert unasked <= set(self.world.bookings_due())
+
+    def _the_wire_falls_silent(self) -> None:
+        """Half of what is under way arrives, unanswered; then everything due is done."""
+        while self.haulier.under_way:
+            if self.draw.random() < HALF:
+                self.haulier.arrive(0, is_answered=False)
+            else:
+                self.haulier.lose(0)
+        for order_id in self.world.bookings_due():
+            self.haulier.send(order_id)
+            self.haulier.arrive(0, is_answered=True)
 
     def _every_order_has_ended_once(self) -> None:
         assert all(is_final(order) for order in self.world.order.state.orders.values())
@@ -181,6 +224,17 @@ class Shop(RuleBasedStateMachine):
             assert sorted(accepted, reverse=True) == accepted, "refused only once it is final"
             if any(accepted) and order.status in {Status.COMPLETED, Status.SHIPMENT_FAILED}:
                 assert order_id in refused
+
+    def _nothing_is_brought_that_nobody_waits_for(self) -> None:
+        self.haulier.withdraw_all_due()
+        assert not [due for due in self.world.shipping.due if due.kind == WITHDRAWAL]
+        shipments = self.world.shipping.state.shipments.values()
+        unwanted = {
+            each.shipment_id
+            for each in shipments
+            if each.status is Shipped.CANCELLED or each.reason == UNAVAILABLE
+        }
+        assert not unwanted & self.haulier.bookings
 
 
 class TestAnyDisorder(Shop.TestCase):

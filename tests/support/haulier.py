@@ -1,0 +1,98 @@
+"""A carrier that takes bookings first and delivers later, asked by shipping's real jobs over a wire without a clock.
+
+Requests may be under way as long as they like, answers get lost, and whoever asked may be gone meanwhile.
+"""
+
+from collections.abc import Coroutine
+from datetime import timedelta
+from typing import Any
+
+from shared import clock
+from shared.task import Task
+from shipping_service.carriers import Accepted, Booking
+from shipping_service.handlers import BOOKING, WITHDRAWAL, NotThereYet, carrier_jobs
+from tests.support.world import Due, World
+
+
+class Haulier:
+    """Ships what is booked and not withdrawn."""
+
+    name = "http"
+
+    def __init__(self, world: World) -> None:
+        self.bookings: set[str] = set()
+        """The shipments that will be brought."""
+        self.under_way: list[Task] = []
+        """Bookings that were sent and have not arrived; their task may be over by now."""
+        self._world = world
+        self._booking, self._withdrawal = carrier_jobs(self, attempts=8)
+
+    def delay_seconds(self, order_id: str) -> float:
+        return 0
+
+    async def book(self, booking: Booking, attempt: int) -> Accepted:
+        self.bookings.add(booking.shipment_id)
+        return Accepted(reference="R1")
+
+    async def withdraw(self, shipment_id: str) -> bool:
+        was_booked = shipment_id in self.bookings
+        self.bookings.discard(shipment_id)
+        return was_booked
+
+    def has_signed(self, body: bytes, signature: str) -> bool:
+        return True
+
+    async def close(self) -> None:
+        pass
+
+    def send(self, order_id: str) -> None:
+        """The order's booking sets out, perhaps not for the first time."""
+        self.under_way.append(self._task(Due(BOOKING, order_id)))
+
+    def arrive(self, index: int, *, is_answered: bool) -> None:
+        """A booking reaches the carrier; its answer may be lost, and then its task is still due."""
+        task = self.under_way.pop(index)
+        command = _result(self._booking.run(task))
+        if is_answered:
+            self._world.finish(Due(BOOKING, task.key), command)
+
+    def lose(self, index: int) -> None:
+        """A booking never reaches the carrier."""
+        self.under_way.pop(index)
+
+    def give_up(self, order_id: str) -> None:
+        """There was no clear answer, and it was not the first time."""
+        assert self._booking.give_up
+        due = Due(BOOKING, order_id)
+        self._world.finish(due, self._booking.give_up(self._task(due), "timeout"))
+
+    def withdraw_all_due(self) -> None:
+        """Every withdrawal is tried once."""
+        for due in list(self._world.shipping.due):
+            if due.kind == WITHDRAWAL:
+                self._try_to_withdraw(due)
+
+    def _try_to_withdraw(self, due: Due) -> None:
+        try:
+            _result(self._withdrawal.run(self._task(due)))
+        except NotThereYet:
+            return
+        self._world.finish(due, None)
+
+    def _task(self, due: Due) -> Task:
+        """As the writer would have written it; long ago, unless a booking may still be under way."""
+        payload = self._world.shipping.due[due].payload
+        awaited = {task.payload["shipmentId"] for task in self.under_way}
+        age = timedelta(0) if due.key in awaited else timedelta(hours=1)
+        then = clock.now() - age
+        return Task("t1", *due, payload, then, 0, then, None, due.key, None)
+
+
+def _result(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """What it returns; nothing in it waits."""
+    try:
+        coroutine.send(None)
+    except StopIteration as done:
+        return done.value
+    message = "it waits for something"
+    raise AssertionError(message)
