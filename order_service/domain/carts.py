@@ -88,12 +88,10 @@ def decide(carts: Carts, orders: Orders, prices: Prices, command: Command) -> li
     match command:
         case AddToCart(product_id=product_id, quantity=quantity):
             return [_added(cart, prices, product_id, quantity)]
-        case ChangeInCart(product_id=product_id, quantity=quantity):
-            out = _removed(cart, product_id)
-            rest = without(cart, product_id)
-            return [out, _added(rest, prices, product_id, quantity)]
+        case ChangeInCart():
+            return _change(cart, prices, command)
         case RemoveFromCart(product_id=product_id):
-            return [_removed(cart, product_id)]
+            return [_emptied(cart, held_line(cart, product_id))]
         case ClearCart():
             return [CartCleared(user_id=cart.user_id)] if cart.lines else []
         case CheckOut():
@@ -112,12 +110,31 @@ def _added(cart: Cart, prices: Prices, product_id: str, quantity: int) -> ItemAd
     )
 
 
-def _removed(cart: Cart, product_id: str) -> ItemRemovedFromCart:
-    held = line_of(cart, product_id)
-    if held is None:
-        raise Refused("not-in-cart", f"there is no {product_id} in the cart", status=404)
+def _change(cart: Cart, prices: Prices, command: ChangeInCart) -> list[Event]:
+    held = held_line(cart, command.product_id)
+    wanted = WantedItem(product_id=command.product_id, quantity=command.quantity)
+    price = priced(prices, wanted).price
+    more = command.quantity - held.quantity
+    if more > 0:
+        return [_added(cart, prices, held.product_id, more)]
+    if more < 0:
+        return [
+            ItemRemovedFromCart(
+                user_id=cart.user_id, product_id=held.product_id, quantity=-more, price=price
+            )
+        ]
+    if price == held.price:
+        return []
+    rest = without(cart, held.product_id)
+    return [_emptied(cart, held), _added(rest, prices, held.product_id, held.quantity)]
+
+
+def _emptied(cart: Cart, held: CartLine) -> ItemRemovedFromCart:
     return ItemRemovedFromCart(
-        user_id=cart.user_id, product_id=product_id, quantity=held.quantity, price=held.price
+        user_id=cart.user_id,
+        product_id=held.product_id,
+        quantity=held.quantity,
+        price=held.price,
     )
 
 
@@ -148,6 +165,14 @@ def line_of(cart: Cart, product_id: str) -> CartLine | None:
     return next((line for line in cart.lines if line.product_id == product_id), None)
 
 
+def held_line(cart: Cart, product_id: str) -> CartLine:
+    """The cart's line of this product. Raises Refused: `not-in-cart`."""
+    held = line_of(cart, product_id)
+    if held is None:
+        raise Refused("not-in-cart", f"there is no {product_id} in the cart", status=404)
+    return held
+
+
 def without(cart: Cart, product_id: str) -> Cart:
     """The cart without this product."""
     lines = tuple(line for line in cart.lines if line.product_id != product_id)
@@ -159,8 +184,8 @@ def evolve(carts: Carts, recorded: Recorded) -> Carts:
     match recorded.event:
         case ItemAddedToCart(user_id=user_id) as added:
             cart = _with_more(carts.get(user_id) or Cart(user_id=user_id), added)
-        case ItemRemovedFromCart(user_id=user_id, product_id=product_id):
-            cart = without(carts[user_id], product_id)
+        case ItemRemovedFromCart(user_id=user_id) as removed:
+            cart = _with_fewer(carts[user_id], removed)
         case CartCleared(user_id=user_id):
             cart = Cart(user_id=user_id)
         case _:
@@ -176,6 +201,18 @@ def _with_more(cart: Cart, added: ItemAddedToCart) -> Cart:
         quantity=added.quantity + (held.quantity if held else 0),
         price=added.price,
     )
-    if held is None:
-        return replace(cart, lines=(*cart.lines, line))
-    return replace(cart, lines=tuple(line if other is held else other for other in cart.lines))
+    return replace(cart, lines=(*cart.lines, line)) if held is None else _with(cart, line)
+
+
+def _with_fewer(cart: Cart, removed: ItemRemovedFromCart) -> Cart:
+    held = held_line(cart, removed.product_id)
+    if removed.quantity >= held.quantity:
+        return without(cart, removed.product_id)
+    left = held.quantity - removed.quantity
+    return _with(cart, replace(held, quantity=left, price=removed.price))
+
+
+def _with(cart: Cart, line: CartLine) -> Cart:
+    """The cart with this line in the place of its product's."""
+    lines = (line if other.product_id == line.product_id else other for other in cart.lines)
+    return replace(cart, lines=tuple(lines))

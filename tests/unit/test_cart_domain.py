@@ -1,0 +1,308 @@
+"""Carts, and the step from a cart to an order: both happen, or neither."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from order_service.domain import Command, Desk, decide, evolve
+from order_service.domain.carts import (
+    MOST_LINES,
+    MOST_OF_ONE,
+    AddToCart,
+    CartLine,
+    ChangeInCart,
+    CheckOut,
+    ClearCart,
+    RemoveFromCart,
+)
+from shared.contracts import (
+    CartCleared,
+    Event,
+    ItemAddedToCart,
+    ItemRemovedFromCart,
+    OrderCreated,
+    OrderItem,
+    ProductCreated,
+    ProductDeleted,
+    ProductUpdated,
+)
+from shared.refused import Refused
+from tests.support.history import fold
+
+KEYBOARD = ProductCreated(product_id="prod001", name="Super Keyboard", description="", price=5000)
+MOUSE = ProductCreated(product_id="prod002", name="Ergonomic Mouse", description="", price=3000)
+DEARER = ProductUpdated(product_id="prod001", name="Super Keyboard", description="", price=6000)
+GONE = ProductDeleted(product_id="prod001")
+CHECK_OUT = CheckOut(user_id="aiko", order_id="o1", currency="JPY")
+SALE = (KEYBOARD, MOUSE)
+
+
+def after(*events: Event) -> Desk:
+    """The desk once these have happened."""
+    return fold(evolve, Desk(), *events)
+
+
+def added(product_id: str, quantity: int, price: int) -> ItemAddedToCart:
+    return ItemAddedToCart(user_id="aiko", product_id=product_id, quantity=quantity, price=price)
+
+
+def removed(product_id: str, quantity: int, price: int) -> ItemRemovedFromCart:
+    return ItemRemovedFromCart(
+        user_id="aiko", product_id=product_id, quantity=quantity, price=price
+    )
+
+
+def add(product_id: str, quantity: int, user_id: str = "aiko") -> AddToCart:
+    return AddToCart(user_id=user_id, product_id=product_id, quantity=quantity)
+
+
+def change(product_id: str, quantity: int) -> ChangeInCart:
+    return ChangeInCart(user_id="aiko", product_id=product_id, quantity=quantity)
+
+
+def refusal(desk: Desk, command: Command) -> Refused:
+    with pytest.raises(Refused) as caught:
+        decide(desk, command)
+    return caught.value
+
+
+def lines(desk: Desk, user_id: str = "aiko") -> list[tuple[str, int, int]]:
+    cart = desk.carts.get(user_id)
+    return [(line.product_id, line.quantity, line.price) for line in cart.lines] if cart else []
+
+
+def test_a_product_is_put_in_at_its_list_price():
+    assert decide(after(*SALE), add("prod001", 2)) == [added("prod001", 2, 5000)]
+
+
+def test_more_of_a_product_comes_onto_its_line_at_the_present_price():
+    desk = after(*SALE, added("prod001", 2, 5000), added("prod002", 1, 3000), DEARER)
+    desk = fold(evolve, desk, *decide(desk, add("prod001", 1)))
+    assert lines(desk) == [("prod001", 3, 6000), ("prod002", 1, 3000)]
+
+
+@pytest.mark.parametrize("history", [(), (KEYBOARD, GONE)], ids=["unknown", "deleted"])
+def test_what_is_not_sold_can_not_be_put_in(history: tuple[Event, ...]):
+    refused = refusal(after(*history), add("prod001", 1))
+    assert (refused.problem, refused.status) == ("unknown-product", 422)
+
+
+def test_a_cart_holds_so_many_products_and_no_more():
+    products = [
+        ProductCreated(product_id=f"p{number}", name="", description="", price=1)
+        for number in range(MOST_LINES + 1)
+    ]
+    held = [added(product.product_id, 1, 1) for product in products[:MOST_LINES]]
+    desk = after(*products, *held)
+    assert refusal(desk, add(f"p{MOST_LINES}", 1)).problem == "cart-full"
+    assert decide(desk, add("p0", 1)) == [added("p0", 1, 1)]
+
+
+def test_a_cart_holds_so_many_of_a_product_and_no_more():
+    desk = after(*SALE, added("prod001", MOST_OF_ONE, 5000))
+    assert refusal(desk, add("prod001", 1)).problem == "cart-full"
+
+
+@pytest.mark.parametrize(
+    ("quantity", "expected"),
+    [
+        (5, [added("prod001", 3, 5000)]),
+        (1, [removed("prod001", 1, 5000)]),
+        (2, []),
+    ],
+)
+def test_a_change_says_how_many_more_or_fewer(quantity: int, expected: list[Event]):
+    desk = after(*SALE, added("prod001", 2, 5000))
+    assert decide(desk, change("prod001", quantity)) == expected
+
+
+@pytest.mark.parametrize("quantity", [1, 2, 5])
+def test_a_change_takes_the_present_price(quantity: int):
+    desk = after(*SALE, added("prod001", 2, 5000), DEARER)
+    desk = fold(evolve, desk, *decide(desk, change("prod001", quantity)))
+    assert lines(desk) == [("prod001", quantity, 6000)]
+
+
+@pytest.mark.parametrize("quantity", [1, 5])
+def test_a_changed_line_stays_in_its_place(quantity: int):
+    desk = after(*SALE, added("prod001", 2, 5000), added("prod002", 1, 3000))
+    desk = fold(evolve, desk, *decide(desk, change("prod001", quantity)))
+    assert [product_id for product_id, _, _ in lines(desk)] == ["prod001", "prod002"]
+
+
+@pytest.mark.parametrize(
+    "command", [change("prod001", 1), RemoveFromCart(user_id="aiko", product_id="prod001")]
+)
+def test_what_is_not_in_the_cart_can_not_be_changed_or_taken_out(command: Command):
+    refused = refusal(after(*SALE), command)
+    assert (refused.problem, refused.status) == ("not-in-cart", 404)
+
+
+def test_a_deleted_product_can_be_taken_out_but_not_changed():
+    desk = after(*SALE, added("prod001", 2, 5000), GONE)
+    assert refusal(desk, change("prod001", 1)).problem == "unknown-product"
+    out = decide(desk, RemoveFromCart(user_id="aiko", product_id="prod001"))
+    assert out == [removed("prod001", 2, 5000)]
+    assert lines(fold(evolve, desk, *out)) == []
+
+
+def test_an_empty_cart_is_cleared_without_a_word():
+    assert decide(after(*SALE), ClearCart(user_id="aiko")) == []
+    desk = after(*SALE, added("prod001", 1, 5000))
+    assert decide(desk, ClearCart(user_id="aiko")) == [CartCleared(user_id="aiko")]
+
+
+def test_a_cart_is_its_customers_own():
+    desk = after(*SALE, added("prod001", 1, 5000))
+    desk = fold(evolve, desk, *decide(desk, add("prod002", 1, user_id="ben")))
+    desk = fold(evolve, desk, *decide(desk, ClearCart(user_id="ben")))
+    assert lines(desk) == [("prod001", 1, 5000)]
+    assert lines(desk, "ben") == []
+
+
+def test_a_checkout_orders_what_is_in_the_cart_and_empties_it():
+    desk = after(*SALE, added("prod001", 2, 5000), added("prod002", 1, 3000))
+    created, cleared = decide(desk, CHECK_OUT)
+    assert created == OrderCreated(
+        order_id="o1",
+        user_id="aiko",
+        items=(
+            OrderItem(product_id="prod001", name="Super Keyboard", quantity=2, price=5000),
+            OrderItem(product_id="prod002", name="Ergonomic Mouse", quantity=1, price=3000),
+        ),
+        total_amount=13_000,
+        currency="JPY",
+    )
+    assert cleared == CartCleared(user_id="aiko", order_id="o1")
+
+
+def test_an_empty_cart_is_not_checked_out():
+    refused = refusal(after(*SALE), CHECK_OUT)
+    assert (refused.problem, refused.status) == ("cart-empty", 422)
+
+
+def test_a_price_that_changed_since_is_named_at_the_checkout():
+    refused = refusal(after(*SALE, added("prod001", 1, 5000), DEARER), CHECK_OUT)
+    assert (refused.problem, refused.status) == ("price-changed", 409)
+    assert refused.extra == {"productId": "prod001", "price": 6000}
+
+
+def test_a_product_deleted_since_is_named_at_the_checkout():
+    refused = refusal(after(*SALE, added("prod001", 1, 5000), GONE), CHECK_OUT)
+    assert (refused.problem, refused.status) == ("unknown-product", 422)
+    assert refused.extra == {"productId": "prod001"}
+
+
+def test_a_checkout_repeated_finds_an_empty_cart():
+    desk = after(*SALE, added("prod001", 1, 5000))
+    desk = fold(evolve, desk, *decide(desk, CHECK_OUT))
+    assert refusal(desk, CHECK_OUT).problem == "cart-empty"
+
+
+def test_one_who_accepts_the_present_price_can_check_out():
+    desk = after(*SALE, added("prod001", 1, 5000), DEARER)
+    desk = fold(evolve, desk, *decide(desk, change("prod001", 1)))
+    created, _ = decide(desk, CHECK_OUT)
+    assert created.total_amount == 6000
+
+
+PRODUCTS = st.sampled_from(["prod001", "prod002", "prod003"])
+OWNERS = st.sampled_from(["aiko", "ben"])
+HAPPENINGS = st.one_of(
+    st.builds(AddToCart, user_id=OWNERS, product_id=PRODUCTS, quantity=st.integers(1, 5)),
+    st.builds(ChangeInCart, user_id=OWNERS, product_id=PRODUCTS, quantity=st.integers(1, 5)),
+    st.builds(RemoveFromCart, user_id=OWNERS, product_id=PRODUCTS),
+    st.builds(ClearCart, user_id=OWNERS),
+    st.builds(
+        CheckOut,
+        user_id=OWNERS,
+        order_id=st.uuids().map(str),
+        currency=st.just("JPY"),
+    ),
+    st.builds(
+        ProductUpdated,
+        product_id=PRODUCTS,
+        name=st.just("Thing"),
+        description=st.just(""),
+        price=st.integers(1, 3),
+    ),
+    st.builds(ProductDeleted, product_id=PRODUCTS),
+)
+
+
+class Clerk:
+    """Keeps two carts by hand, as anyone would on paper."""
+
+    def __init__(self) -> None:
+        self.prices: dict[str, int] = {}
+        self.carts: dict[str, dict[str, CartLine]] = {"aiko": {}, "ben": {}}
+
+    def note(self, happening: Any) -> None:
+        match happening:
+            case ProductUpdated(product_id=product_id, price=price):
+                self.prices[product_id] = price
+            case ProductDeleted(product_id=product_id):
+                self.prices.pop(product_id, None)
+            case AddToCart(user_id=user_id, product_id=product_id, quantity=quantity):
+                held = self.carts[user_id].get(product_id)
+                self._put(user_id, product_id, quantity + (held.quantity if held else 0))
+            case ChangeInCart(user_id=user_id, product_id=product_id, quantity=quantity):
+                self._put(user_id, product_id, quantity)
+            case RemoveFromCart(user_id=user_id, product_id=product_id):
+                del self.carts[user_id][product_id]
+            case ClearCart(user_id=user_id) | CheckOut(user_id=user_id):
+                self.carts[user_id].clear()
+
+    def _put(self, user_id: str, product_id: str, quantity: int) -> None:
+        price = self.prices[product_id]
+        line = CartLine(product_id=product_id, quantity=quantity, price=price)
+        self.carts[user_id][product_id] = line
+
+
+@given(st.lists(HAPPENINGS, max_size=40))
+def test_whatever_happens_carts_hold_what_a_clerk_would_have_noted(happenings: list[Any]):
+    desk, clerk, log = Desk(), Clerk(), list[Event]()
+    for happening in happenings:
+        if isinstance(happening, Event):
+            events = [happening]
+        else:
+            try:
+                events = decide(desk, happening)
+            except Refused:
+                continue
+        clerk.note(happening)
+        desk, log = fold(evolve, desk, *events), [*log, *events]
+        ordered = [event for event in events if isinstance(event, OrderCreated)]
+        emptied = [event for event in events if isinstance(event, CartCleared) and event.order_id]
+        assert [order.order_id for order in ordered] == [cleared.order_id for cleared in emptied]
+        assert all(order.items for order in ordered)
+    for owner, held in clerk.carts.items():
+        found = desk.carts[owner].lines if owner in desk.carts else ()
+        assert {line.product_id: line for line in found} == held
+    assert fold(evolve, Desk(), *log).carts == desk.carts
+
+
+@given(st.lists(HAPPENINGS, max_size=40))
+def test_a_refused_checkout_leaves_everything_as_it_was(happenings: list[Any]):
+    desk = Desk()
+    for happening in happenings:
+        try:
+            events = [happening] if isinstance(happening, Event) else decide(desk, happening)
+        except Refused:
+            continue
+        desk = fold(evolve, desk, *events)
+    for owner, cart in desk.carts.items():
+        wish = CheckOut(user_id=owner, order_id="o1", currency="JPY")
+        stale = any(
+            price is None or price.is_deleted or price.price != line.price
+            for line in cart.lines
+            for price in [desk.prices.get(line.product_id)]
+        )
+        if stale:
+            assert refusal(desk, wish).problem in {"price-changed", "unknown-product"}
+        else:
+            created, cleared = decide(desk, wish)
+            assert isinstance(created, OrderCreated)
+            assert cleared == CartCleared(user_id=owner, order_id="o1")

@@ -1,0 +1,111 @@
+"""One customer to an address."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from order_service.domain import Command, Desk, decide, evolve
+from order_service.domain.customers import RegisterCustomer, UpdateCustomer
+from shared.contracts import CustomerRegistered, CustomerUpdated, Event
+from shared.refused import Refused
+from tests.support.history import fold
+
+AIKO = CustomerRegistered(user_id="aiko", email="aiko@example.com", name="Aiko", locale="ja")
+BEN = CustomerRegistered(user_id="ben", email="ben@example.com")
+
+
+def after(*events: Event) -> Desk:
+    """The desk once these have happened."""
+    return fold(evolve, Desk(), *events)
+
+
+def refusal(desk: Desk, command: Command) -> Refused:
+    with pytest.raises(Refused) as caught:
+        decide(desk, command)
+    return caught.value
+
+
+def test_whoever_signs_up_is_a_customer():
+    wish = RegisterCustomer(user_id="aiko", email="aiko@example.com", name="Aiko", locale="ja")
+    assert decide(Desk(), wish) == [AIKO]
+    customer = after(AIKO).customers["aiko"]
+    assert (customer.role, customer.email, customer.name) == ("customer", AIKO.email, "Aiko")
+    assert customer.created_at == customer.updated_at
+
+
+def test_an_address_is_registered_once():
+    refused = refusal(after(AIKO), RegisterCustomer(user_id="eve", email="aiko@example.com"))
+    assert (refused.problem, refused.status) == ("email-taken", 409)
+
+
+def test_one_who_is_registered_already_is_not_registered_again():
+    assert decide(after(AIKO), RegisterCustomer(user_id="aiko", email="aiko@example.com")) == []
+
+
+def test_a_change_says_all_that_is_known():
+    (updated,) = decide(after(AIKO), UpdateCustomer(user_id="aiko", name="Aiko T."))
+    assert updated == CustomerUpdated(
+        user_id="aiko", email="aiko@example.com", name="Aiko T.", locale="ja"
+    )
+    customer = after(AIKO, updated).customers["aiko"]
+    assert customer.name == "Aiko T."
+    assert customer.created_at < customer.updated_at
+
+
+@pytest.mark.parametrize("change", [{}, {"name": "Aiko"}, {"email": "aiko@example.com"}])
+def test_a_change_to_what_is_so_already_says_nothing(change: dict[str, str]):
+    assert decide(after(AIKO), UpdateCustomer(user_id="aiko", **change)) == []
+
+
+def test_an_address_of_another_is_not_taken_over():
+    refused = refusal(after(AIKO, BEN), UpdateCustomer(user_id="ben", email="aiko@example.com"))
+    assert refused.problem == "email-taken"
+
+
+def test_an_address_given_up_is_free_again():
+    moved = CustomerUpdated(user_id="aiko", email="new@example.com")
+    wish = RegisterCustomer(user_id="eve", email="aiko@example.com")
+    assert len(decide(after(AIKO, moved), wish)) == 1
+
+
+def test_one_who_is_not_known_can_not_be_changed():
+    refused = refusal(Desk(), UpdateCustomer(user_id="nobody", name="Nobody"))
+    assert (refused.problem, refused.status) == ("unknown-customer", 404)
+
+
+def test_a_change_leaves_the_role_alone():
+    boss = CustomerRegistered(user_id="boss", email="boss@example.com", role="admin")
+    (updated,) = decide(after(boss), UpdateCustomer(user_id="boss", name="Boss"))
+    assert after(boss, updated).customers["boss"].role == "admin"
+
+
+USERS = st.sampled_from(["u1", "u2", "u3"])
+EMAILS = st.sampled_from(["a@example.com", "b@example.com", "c@example.com"])
+WISHES = st.one_of(
+    st.builds(RegisterCustomer, user_id=USERS, email=EMAILS),
+    st.builds(
+        UpdateCustomer,
+        user_id=USERS,
+        email=st.none() | EMAILS,
+        name=st.none() | st.sampled_from(["A", "B"]),
+    ),
+)
+
+
+@given(st.lists(WISHES, max_size=30))
+def test_whatever_is_wished_no_address_has_two_owners(wishes: list[Any]):
+    desk, log = Desk(), list[Event]()
+    for wish in wishes:
+        try:
+            events = decide(desk, wish)
+        except Refused:
+            continue
+        desk, log = fold(evolve, desk, *events), [*log, *events]
+        assert decide(desk, wish) == []
+    emails = [customer.email for customer in desk.customers.values()]
+    assert len(emails) == len(set(emails))
+    found = {name: (each.email, each.name) for name, each in desk.customers.items()}
+    refolded = fold(evolve, Desk(), *log).customers
+    assert {name: (each.email, each.name) for name, each in refolded.items()} == found

@@ -1,0 +1,73 @@
+"""Our own price list follows inventory's log, in whatever order its words arrive."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from order_service.domain.prices import ListPrice, Prices, WantedItem, evolve, priced
+from shared.contracts import (
+    Event,
+    OrderCreated,
+    OrderItem,
+    ProductCreated,
+    ProductDeleted,
+    ProductUpdated,
+)
+from shared.contracts.recorded import Recorded
+from shared.refused import Refused
+from tests.support.history import recorded
+
+CREATED = ProductCreated(product_id="p", name="Thing", description="", price=100)
+CHEAPER = ProductUpdated(product_id="p", name="Thing II", description="", price=90)
+DELETED = ProductDeleted(product_id="p")
+
+
+def heard(words: list[Recorded]) -> Prices:
+    prices: Prices = {}
+    for word in words:
+        prices = evolve(prices, word)
+    return prices
+
+
+def log_of(*events: Event) -> list[Recorded]:
+    return [recorded(event, position=place) for place, event in enumerate(events, start=1)]
+
+
+def test_an_item_is_priced_and_named_by_the_list():
+    item = priced(heard(log_of(CREATED)), WantedItem(product_id="p", quantity=3))
+    assert item == OrderItem(product_id="p", name="Thing", quantity=3, price=100)
+
+
+def test_a_deleted_product_keeps_its_name_but_is_not_sold():
+    prices = heard(log_of(CREATED, DELETED))
+    assert prices["p"] == ListPrice(
+        product_id="p", name="Thing", price=100, is_deleted=True, position=2
+    )
+    with pytest.raises(Refused) as caught:
+        priced(prices, WantedItem(product_id="p", quantity=1))
+    assert caught.value.problem == "unknown-product"
+
+
+def test_a_product_made_anew_is_sold_again():
+    prices = heard(log_of(CREATED, DELETED, CREATED))
+    assert priced(prices, WantedItem(product_id="p", quantity=1)).price == 100
+
+
+def test_what_others_say_changes_no_price():
+    prices = heard(log_of(CREATED))
+    order = OrderCreated(order_id="o", user_id="u", items=(), total_amount=0, currency="JPY")
+    assert evolve(prices, recorded(order)) is prices
+
+
+WORDS = st.lists(st.sampled_from([CREATED, CHEAPER, DELETED]), min_size=1, max_size=8)
+
+
+@given(WORDS, st.randoms(use_true_random=False), st.data())
+def test_in_any_order_and_however_often_heard_the_last_word_counts(words, random, data):
+    log = log_of(*words)
+    shuffled = [*log, *data.draw(st.lists(st.sampled_from(log), max_size=4))]
+    random.shuffle(shuffled)
+    listed, in_order = heard(shuffled)["p"], heard(log)["p"]
+    assert (listed.position, listed.is_deleted) == (in_order.position, in_order.is_deleted)
+    if not listed.is_deleted:
+        assert listed == in_order
