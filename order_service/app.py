@@ -6,6 +6,7 @@ from order_service.accounts import Accounts
 from order_service.api import accounts as accounts_api
 from order_service.api import carts, orders
 from order_service.domain import decide, evolve
+from order_service.domain.orders import Status
 from order_service.handlers import JOBS, REACTIONS, deadlines
 from order_service.store import TABLES, load, save
 from shared.config import Settings
@@ -20,7 +21,7 @@ def build(settings: Settings) -> Litestar:
         decide=decide,
         evolve=evolve,
         save=save,
-        follow_up=deadlines(settings.deadline_seconds),
+        follow_up=deadlines(settings.deadline_seconds, _deadlines_by_status(settings)),
         reactions=REACTIONS,
     )
     service = Service("order", settings, decider, TABLES, JOBS)
@@ -33,3 +34,11 @@ def build(settings: Settings) -> Litestar:
         accounts_api.keys_route(accounts),
     ]
     return service.app("Quadrille: orders", routes, on_startup=[accounts.prepare])
+
+
+def _deadlines_by_status(settings: Settings) -> dict[Status, float | None]:
+    return {
+        Status.PENDING: settings.deadline_pending_seconds,
+        Status.AWAITING_SHIPMENT: settings.deadline_awaiting_shipment_seconds,
+        Status.CANCELLING: settings.deadline_cancelling_seconds,
+    }

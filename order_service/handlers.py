@@ -1,6 +1,6 @@
 """What the order service does on hearing the others, and what its own events make due."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from order_service.domain import Desk
 from order_service.domain.orders import (
@@ -11,6 +11,7 @@ from order_service.domain.orders import (
     RefuseCancellation,
     RejectOrder,
     RequestCancellation,
+    Status,
     is_final,
 )
 from shared.contracts import (
@@ -68,16 +69,23 @@ async def expire_order(due: Task) -> RequestCancellation:
     return RequestCancellation(order_id=due.key, reason="EXPIRED")
 
 
-def deadlines(seconds: float) -> Callable[[Desk, Recorded], Iterable[Change]]:
-    """Every event of an open order moves its deadline; an order's end drops it."""
+def deadlines(
+    seconds: float, by_status: Mapping[Status, float | None] | None = None
+) -> Callable[[Desk, Recorded], Iterable[Change]]:
+    """Every event of an open order moves its deadline; an order's end drops it.
+
+    It is `seconds` away unless `by_status` knows better.
+    """
+    own = {status: given for status, given in (by_status or {}).items() if given is not None}
 
     def follow_up(desk: Desk, recorded: Recorded) -> Iterable[Change]:
         if not isinstance(recorded.event, ORDER):
             return ()
-        order_id = recorded.key
-        if is_final(desk.orders[order_id]):
-            return (Drop(kind=DEADLINE, key=order_id),)
-        return (Schedule(kind=DEADLINE, key=order_id, delay_seconds=seconds),)
+        order = desk.orders[recorded.key]
+        if is_final(order):
+            return (Drop(kind=DEADLINE, key=order.order_id),)
+        delay = own.get(order.status, seconds)
+        return (Schedule(kind=DEADLINE, key=order.order_id, delay_seconds=delay),)
 
     return follow_up
 

@@ -12,6 +12,7 @@ PREFIX = "QUADRILLE_"
 
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e9)]  # no infinity: it is no date from now
+Deadline = Annotated[float, msgspec.Meta(gt=0, le=1e9)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 
@@ -67,8 +68,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     login_attempts: Annotated[int, msgspec.Meta(ge=1)] = 10
     """Per account in five minutes; ten times as many per address."""
 
-    deadline_seconds: Annotated[float, msgspec.Meta(gt=0, le=1e9)] = 900
-    """An order without progress for so long is cancelled as EXPIRED."""
+    deadline_seconds: Deadline = 900
+    """An order without progress for so long is cancelled as EXPIRED; the next three, by state."""
+    deadline_pending_seconds: Deadline | None = None
+    deadline_awaiting_shipment_seconds: Deadline | None = None
+    deadline_cancelling_seconds: Deadline | None = None
+    """After so long without an answer the cancellation is asked for again."""
 
     stream_max_age_seconds: Seconds = 0
     """How long the broker keeps events; 0 is for ever. The read API rebuilds from what is kept."""

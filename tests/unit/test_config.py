@@ -63,6 +63,8 @@ def test_an_unknown_setting_that_is_near_to_none_is_refused():
         ("DEADLINE_SECONDS", "0"),
         ("DEADLINE_SECONDS", "nan"),
         ("DEADLINE_SECONDS", "inf"),
+        ("DEADLINE_PENDING_SECONDS", "0"),
+        ("DEADLINE_CANCELLING_SECONDS", "soon"),
         ("CARRIER_ATTEMPTS", "0"),
         ("CURRENCY", "yen"),
         ("CURRENCY", "JPY\n"),

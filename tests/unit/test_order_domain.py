@@ -268,6 +268,23 @@ def test_every_event_of_an_open_order_moves_its_deadline():
     assert list(due) == [Schedule(kind="deadline", key="o1", delay_seconds=900)]
 
 
+@pytest.mark.parametrize(
+    ("history", "seconds"),
+    [
+        ((), 5),
+        ((CONFIRMED,), 900),
+        ((CONFIRMED, ASKED_BY_CUSTOMER), 7),
+        ((CONFIRMED, ASKED_BY_CLOCK, RESUMED), 900),
+    ],
+    ids=["pending", "awaiting", "cancelling", "resumed"],
+)
+def test_a_state_may_have_a_deadline_of_its_own(history: tuple[Event, ...], seconds: float):
+    by_status = {Status.PENDING: 5, Status.CANCELLING: 7, Status.AWAITING_SHIPMENT: None}
+    last = (CREATED, *history)[-1]
+    (due,) = deadlines(900, by_status)(after(CREATED, *history), recorded(last))
+    assert due == Schedule(kind="deadline", key="o1", delay_seconds=seconds)
+
+
 def test_the_end_of_an_order_drops_its_deadline():
     due = deadlines(900)(after(CREATED, COMPLETED), recorded(COMPLETED))
     assert list(due) == [Drop(kind="deadline", key="o1")]
