@@ -109,7 +109,7 @@ async def assert_survived(shop: Fleet, service: str, point: str, seed: int) -> N
     may_be_mailed_twice = service == "notifier"
     for order in accepted:
         assert_mailed(shop, order, may_be_mailed_twice)
-        await eventually(lambda order=order: is_shown_as_it_is(shop, order["orderId"]))
+        await eventually(lambda order=order: is_shown_as_it_is(shop, order["orderId"]), 30)
 
 
 async def order_until(shop: Fleet, customer: str, has_crashed: asyncio.Event) -> list[Json]:

@@ -52,11 +52,21 @@ async def test_an_order_accepted_without_a_broker_is_carried_out_when_it_is_back
     shop.broker.kill()
     placed = shop.order(("plenty", 1), email=f"{uuid4().hex}@example.com")
     for name in SERVICES:
-        await eventually(lambda name=name: waits_for_the_broker(shop, name))
+        await eventually(lambda name=name: waits_for_the_broker(shop, name), 30)
     assert shop.status(placed["orderId"]) == "PENDING"
     shop.broker.restart()
     await shop.until(placed["orderId"], "COMPLETED")
     await shop.until_ready(*SERVICES)
+    await shop.settle()
+
+
+async def test_an_order_that_was_never_sent_survives_its_service_too(shop: Fleet):
+    shop.broker.kill()
+    placed = shop.order(("plenty", 1))
+    shop.kill("order")
+    shop.broker.restart()
+    shop.start_service("order")
+    await shop.until(placed["orderId"], "COMPLETED")
     await shop.settle()
 
 
@@ -65,11 +75,11 @@ async def test_a_broker_that_dies_among_orders_loses_none(shop: Fleet):
     async with asyncio.TaskGroup() as tasks:
         is_over = asyncio.Event()
         ordering = [tasks.create_task(order_until(shop, customer, is_over)) for _ in range(3)]
-        await eventually(lambda: orders_of(shop, customer) >= 10)
+        await eventually(lambda: orders_of(shop, customer) >= 10, 30)
         shop.broker.kill()
-        await eventually(lambda: orders_of(shop, customer) >= 20)
+        await eventually(lambda: orders_of(shop, customer) >= 20, 30)
         shop.broker.restart()
-        await eventually(lambda: orders_of(shop, customer) >= 30)
+        await eventually(lambda: orders_of(shop, customer) >= 30, 30)
         is_over.set()
     placed = [order for task in ordering for order in task.result()]
     await shop.settle()
@@ -95,7 +105,7 @@ async def test_a_service_asked_to_stop_under_load_does_so_and_loses_nothing(shop
     async with asyncio.TaskGroup() as tasks:
         is_over = asyncio.Event()
         ordering = [tasks.create_task(order_until(shop, customer, is_over)) for _ in range(3)]
-        await eventually(lambda: orders_of(shop, customer) >= 10)
+        await eventually(lambda: orders_of(shop, customer) >= 10, 30)
         await asyncio.to_thread(shop.terminate, name)
         shop.start_service(name)
         is_over.set()

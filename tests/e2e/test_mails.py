@@ -26,7 +26,7 @@ async def mails_of(shop: Fleet, order: Json, *templates: str) -> dict[str, Email
         ]
         return items if len(items) >= len(templates) else None
 
-    notifications = await eventually(told)
+    notifications = await eventually(told, 30)
     assert notifications is not None
     names = {item["notificationId"]: item["template"] for item in notifications}
     assert {item["status"] for item in notifications} == {"SENT"}
@@ -105,7 +105,7 @@ async def test_an_order_without_address_is_carried_out_and_its_mails_skipped(sho
         told = shop.show("notifier", "/notifications", orderId=order["orderId"])["items"]
         return [item["status"] for item in told] == ["SKIPPED"] * 3
 
-    await eventually(skipped)
+    await eventually(skipped, 30)
 
 
 async def test_nothing_waits_for_the_mail_server(shop: Fleet):

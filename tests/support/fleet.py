@@ -209,7 +209,7 @@ class Fleet:
         assert response.status_code == 200, response.text
         self._admin = {"Authorization": f"Bearer {response.json()['accessToken']}"}
         for name in self._running:
-            await eventually(lambda name=name: self._knows_admin(name))
+            await eventually(lambda name=name: self._knows_admin(name), READY_SECONDS)
 
     def get(self, name: str, path: str, **params: Any) -> httpx.Response:
         """Ask a service."""
@@ -308,7 +308,9 @@ class Fleet:
             response = self.post("inventory", "/products", product)
             assert response.status_code == 201, response.text
         for product_id in quantities:
-            await eventually(lambda product_id=product_id: self.is_for_sale(product_id))
+            await eventually(
+                lambda product_id=product_id: self.is_for_sale(product_id), READY_SECONDS
+            )
 
     def is_for_sale(self, product_id: str, price: int = 1000) -> bool:
         """Whether the order service knows the product at this price; asks with a wrong one."""
@@ -350,7 +352,7 @@ class Fleet:
             assert sorted(types) == sorted(event_types)
             return True
 
-        await eventually(told)
+        await eventually(told, 30)
 
     async def settle(self, within_seconds: float = SETTLE_SECONDS) -> None:
         """Wait until nothing is on its way any more, then find every invariant kept and nothing given up."""
