@@ -9,10 +9,10 @@ import click
 import msgspec
 from rich.text import Text
 
-from quadrille.client import settings
 from quadrille.oracle import CHECKS, ask
 from quadrille.oracle.finding import Finding
 from quadrille.oracle.shop import Notice, OnItsWay, UnreadableShop, read_shop
+from quadrille.shop import settings
 from quadrille.terminal import age, console, say, say_json
 from shared import clock
 

@@ -1,31 +1,91 @@
-"""The `quadrille` command: starts the shop on this machine, and looks at it."""
+"""The `quadrille` command: starts the shop on this machine, looks at it, and buys there.
+
+A command's module is imported when it is called; `--help` needs none of them.
+"""
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import NamedTuple
 
 import click
 
-from quadrille import check
-from quadrille.events import events
-from quadrille.orders import order, orders
 from shared import VERSION
-from shared.config import inherited
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class Place(NamedTuple):
+    """Where a command is, and what it says of itself."""
+
+    module: str
+    name: str
+    says: str
+
+
+class Commands(click.Group):
+    """Those in the table below."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """Their names, in the table's order."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """The command of that name."""
+        place = COMMANDS.get(cmd_name)
+        if place is None:
+            return None
+        command: click.Command = getattr(import_module(place.module), place.name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """All of them, by what they are for."""
+        width = max(map(len, COMMANDS))
+        for title, places in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl(
+                    [(f"{name:<{width}}", place.says) for name, place in places.items()]
+                )
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(VERSION, prog_name="quadrille")
 def main() -> None:
-    """A shop of five services that dance together over NATS JetStream."""
+    """A shop of five services that dance together over NATS JetStream.
+
+    \b
+    quadrille up                            start it
+    quadrille order prod001:2 --watch       order, and see the dance
+    quadrille login admin@example.com       be the admin: up says his password
+
+    The services are where QUADRILLE_HOST, QUADRILLE_ORDER_PORT and so on say; by default on this machine.
+    What the shop refuses is said in one sentence, with exit code 2.
+    """  # noqa: D301 - \b is click's
 
 
-@click.command()
-def up() -> None:
-    """Start the whole shop here: a broker, five services, a mailbox, some products.
-
-    Settings are QUADRILLE_* variables. QUADRILLE_NATS_URL names a broker to use instead of an own one,
-    QUADRILLE_SMTP_URL a mail server instead of the mailbox.
-    """
-    from quadrille import launcher, plan  # noqa: PLC0415 - the other commands start faster without
-
-    launcher.up(plan.plan(inherited()))
-
-
-for command in (up, order, orders, events, check.command):
-    main.add_command(command)
+SECTIONS: Mapping[str, Mapping[str, Place]] = {
+    "The shop": {
+        "up": Place(
+            "quadrille.up",
+            "up",
+            "Start the whole shop here: a broker, five services, a mailbox, some products.",
+        ),
+        "events": Place(
+            "quadrille.events", "events", "Show the newest events, or an order's story."
+        ),
+        "check": Place("quadrille.check", "command", "Look for faults in the database files."),
+    },
+    "Who you are": {
+        "login": Place("quadrille.account", "login", "Sign in, and stay so."),
+        "logout": Place("quadrille.account", "logout", "Sign out."),
+        "whoami": Place("quadrille.account", "whoami", "Say who is signed in."),
+    },
+    "Buying": {
+        "products": Place("quadrille.products", "products", "List what is sold, with its stock."),
+        "order": Place("quadrille.orders", "order", "Place an order."),
+        "cancel": Place("quadrille.orders", "cancel", "Ask for an order to be cancelled."),
+        "orders": Place("quadrille.orders", "orders", "List orders, newest first."),
+        "cart": Place("quadrille.cart", "cart", "Fill a cart, and check it out."),
+    },
+    "For the admin": {
+        "stock": Place("quadrille.stock", "stock", "Add to the stock, or write off."),
+    },
+}
+COMMANDS = {name: place for places in SECTIONS.values() for name, place in places.items()}

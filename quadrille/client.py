@@ -1,32 +1,35 @@
-"""The shop's HTTP APIs as a command line wants them: an answer, or one sentence that says what to do."""
+"""The shop's HTTP APIs as a command line wants them, asked by whoever is signed in here."""
 
 import asyncio
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import aclosing
 from typing import Any, NamedTuple, TypeVar
 
 import click
 import httpx
-import msgspec
 
-from shared.config import Settings, SettingsError, load
+from quadrille.session import UNAUTHORIZED, Session, SignInFirst, bearer
+from quadrille.session_file import SignIn
+from quadrille.shop import (
+    AGENT,
+    TIMEOUT_SECONDS,
+    Shop,
+    ShopError,
+    Unreachable,
+    document,
+    named,
+    refusal,
+)
+from shared.config import Settings
 
-TIMEOUT_SECONDS = 10
 SILENCE_SECONDS = 60
 """A stream that says nothing for so long, not even that it is alive, is asked for again."""
 STREAM_TIMEOUT = httpx.Timeout(TIMEOUT_SECONDS, read=SILENCE_SECONDS)
 PAUSE_SECONDS = 0.5
 INTERRUPTED = 130
-EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 T = TypeVar("T")
-
-
-class ShopError(click.ClickException):
-    """The shop can not be asked, or refuses; exit code 2."""
-
-    exit_code = 2
 
 
 class Message(NamedTuple):
@@ -38,19 +41,27 @@ class Message(NamedTuple):
 
 
 class Client:
-    """One shop, at the addresses that the settings say."""
+    """One shop, at the addresses that the settings say. Everything raises ShopError."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._headers = {"User-Agent": "quadrille"}
+        self._shop = Shop(settings)
+        self._session = Session(self._shop)
 
     def get(self, service: str, path: str, **query: object) -> Any:  # noqa: ANN401 - any JSON
-        """The document at `path`. Raises ShopError."""
+        """The document at `path`."""
         return self._ask("GET", service, path, params=_given(query))
 
     def post(self, service: str, path: str, body: object) -> Any:  # noqa: ANN401 - any JSON
-        """What the service answers to `body`. Raises ShopError."""
+        """What the service answers to `body`."""
         return self._ask("POST", service, path, json=body)
+
+    def put(self, service: str, path: str, body: object) -> Any:  # noqa: ANN401 - any JSON
+        """What the service answers to `body`."""
+        return self._ask("PUT", service, path, json=body)
+
+    def delete(self, service: str, path: str) -> Any:  # noqa: ANN401 - any JSON
+        """What the service answers once it is gone."""
+        return self._ask("DELETE", service, path)
 
     async def follow(self, service: str, path: str) -> AsyncGenerator[Message, None]:
         """The server-sent events of `path`, for ever: where the stream breaks off it is taken up again.
@@ -62,69 +73,57 @@ class Client:
         async with httpx.AsyncClient(trust_env=False, timeout=STREAM_TIMEOUT) as http:
             while True:
                 try:
-                    async with self._stream(http, service, path, last_event_id) as response:
-                        is_first, is_lost = False, False
+                    response = await self._open(http, service, path, last_event_id)
+                    is_first, is_lost = False, False
+                    async with aclosing(response):
                         async for message in _messages(response.aiter_bytes()):
                             last_event_id = message.id or last_event_id
                             yield message
-                except httpx.TransportError as error:
+                except (httpx.TransportError, Unreachable) as error:
                     if is_first:
                         raise self._unreachable(service, error) from error
                     if not is_lost:
-                        click.echo(f"the {_named(service)} is gone; trying again …", err=True)
+                        click.echo(f"the {named(service)} is gone; trying again …", err=True)
                     is_lost = True
                 await asyncio.sleep(PAUSE_SECONDS)
 
-    @asynccontextmanager
-    async def _stream(
+    async def _open(
         self, http: httpx.AsyncClient, service: str, path: str, last_event_id: str
-    ) -> AsyncGenerator[httpx.Response, None]:
+    ) -> httpx.Response:
         """An open stream. Raises ShopError for a refusal, TransportError for a service not at its best."""
-        headers = {"Last-Event-ID": last_event_id} if last_event_id else {}
-        async with http.stream(
-            "GET", self._url(service, path), headers=self._headers | headers
-        ) as response:
+        resume = {"Last-Event-ID": last_event_id} if last_event_id else {}
+
+        async def ask(sign_in: SignIn | None) -> httpx.Response:
+            headers = AGENT | resume | bearer(sign_in)
+            request = http.build_request("GET", self._shop.url(service, path), headers=headers)
+            response = await http.send(request, stream=True)
             if response.is_error:
                 await response.aread()
-            if response.is_server_error and last_event_id:
-                raise httpx.RemoteProtocolError(response.reason_phrase)
-            if response.is_error:
-                raise _refusal(response)
-            yield response
+            return response
+
+        sign_in = await asyncio.to_thread(self._session.known)
+        response = await ask(sign_in)
+        if response.status_code == UNAUTHORIZED and sign_in:
+            sign_in = await asyncio.to_thread(self._session.renewed, sign_in)
+            response = await ask(sign_in)
+        if response.is_server_error and last_event_id:
+            raise httpx.RemoteProtocolError(response.reason_phrase)
+        if response.is_error:
+            raise _refusal(response, sign_in)
+        return response
+
+    def _unreachable(self, service: str, error: httpx.TransportError | Unreachable) -> Unreachable:
+        return error if isinstance(error, Unreachable) else self._shop.unreachable(service, error)
 
     def _ask(self, method: str, service: str, path: str, **content: Any) -> Any:  # noqa: ANN401
-        try:
-            with httpx.Client(trust_env=False, timeout=TIMEOUT_SECONDS) as http:
-                response = http.request(
-                    method, self._url(service, path), headers=self._headers, **content
-                )
-        except httpx.TransportError as error:
-            raise self._unreachable(service, error) from error
+        sign_in = self._session.known()
+        response = self._shop.send(method, service, path, bearer(sign_in), **content)
+        if response.status_code == UNAUTHORIZED and sign_in:
+            sign_in = self._session.renewed(sign_in)
+            response = self._shop.send(method, service, path, bearer(sign_in), **content)
         if response.is_error:
-            raise _refusal(response)
-        try:
-            return msgspec.json.decode(response.content)
-        except msgspec.DecodeError as error:
-            message = f"{response.url} does not answer JSON: is that a service of the shop?"
-            raise ShopError(message) from error
-
-    def _url(self, service: str, path: str) -> httpx.URL:
-        host = EVERY_ADDRESS.get(self._settings.host, self._settings.host)
-        port = getattr(self._settings, f"{service}_port")
-        return httpx.URL(scheme="http", host=host, port=port, path=path)
-
-    def _unreachable(self, service: str, error: httpx.TransportError) -> ShopError:
-        where = self._url(service, "/")
-        why = "does not answer" if isinstance(error, httpx.TimeoutException) else "is not there"
-        return ShopError(f"the {_named(service)} {why} at {where}: is the shop up? make up")
-
-
-def settings() -> Settings:
-    """The settings of the environment. Raises ShopError for one that is unknown or impossible."""
-    try:
-        return load()
-    except SettingsError as error:
-        raise ShopError(str(error)) from error
+            raise _refusal(response, sign_in)
+        return document(response)
 
 
 def run(following: Coroutine[None, None, T]) -> T:
@@ -135,22 +134,14 @@ def run(following: Coroutine[None, None, T]) -> T:
         sys.exit(INTERRUPTED)
 
 
-def _named(service: str) -> str:
-    return "read API" if service == "read" else f"{service} service"
+def _refusal(response: httpx.Response, sign_in: SignIn | None) -> ShopError:
+    if response.status_code == UNAUTHORIZED:
+        return SignInFirst(again=sign_in is not None)
+    return refusal(response)
 
 
 def _given(query: dict[str, object]) -> dict[str, str]:
     return {name: str(value) for name, value in query.items() if value is not None}
-
-
-def _refusal(response: httpx.Response) -> ShopError:
-    """What a problem document says."""
-    try:
-        problem = msgspec.json.decode(response.content)
-        return ShopError(problem["detail"])
-    except (msgspec.DecodeError, KeyError, TypeError, AttributeError):
-        message = f"{response.url} answers {response.status_code}: is that a service of the shop?"
-        return ShopError(message)
 
 
 async def _messages(chunks: AsyncIterator[bytes]) -> AsyncIterator[Message]:

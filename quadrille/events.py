@@ -8,7 +8,8 @@ from typing import Any
 import click
 import msgspec
 
-from quadrille.client import Client, run, settings
+from quadrille.client import Client, run
+from quadrille.shop import segment, settings
 from quadrille.story import EventDocument, logged, told
 from quadrille.terminal import console, say, say_json
 
@@ -49,7 +50,10 @@ def events(
     follow: bool,
     as_json: bool,
 ) -> None:
-    """Show the newest events, or an order's story."""
+    """Show the newest events, or an order's story.
+
+    The shop's events are for its admin; an order's story is for whoever may see the order.
+    """
     client = Client(settings())
     wanted = Wanted(type=event_type, source=source)
     show = say_json if as_json else _story() if order_id else _log
@@ -73,7 +77,9 @@ def _newest(client: Client, wanted: Wanted, limit: int) -> list[dict[str, Any]]:
 
 
 def _timeline(client: Client, order_id: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = client.get("read", f"/orders/{order_id}/timeline")["items"]
+    found: list[dict[str, Any]] = client.get("read", f"/orders/{segment(order_id)}/timeline")[
+        "items"
+    ]
     return found
 
 
@@ -82,7 +88,7 @@ async def _follow(
 ) -> None:
     """An order's stream begins with its first event; the shop's with the next, behind the newest ones."""
     shown: set[str] = set()
-    path = f"/orders/{order_id}/stream" if order_id else "/events/stream"
+    path = f"/orders/{segment(order_id)}/stream" if order_id else "/events/stream"
     async with aclosing(client.follow("read", path)) as messages:
         async for message in messages:
             if message.data:

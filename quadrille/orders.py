@@ -1,6 +1,5 @@
-"""`quadrille order` and `quadrille orders`: placing an order, watching it, and looking at many."""
+"""`quadrille order`, `cancel` and `orders`: placing an order, taking it back, and looking at many."""
 
-import sys
 from datetime import datetime
 from typing import Any
 
@@ -8,46 +7,19 @@ import click
 from rich.text import Text
 
 from order_service.domain.orders import Status
-from quadrille.client import Client, ShopError, run, settings
+from quadrille.client import Client
+from quadrille.line import Line
+from quadrille.shop import segment, settings
 from quadrille.terminal import age, console, is_wide, money, say, say_json, status_style, table
-from quadrille.watch import Saga, watch_order
-
-ENDED_OTHERWISE = 1
-LOST = 3
-
-
-class LostSightError(ShopError):
-    """The order was accepted, but can not be watched to its end."""
-
-    exit_code = LOST
-
-
-class Line(click.ParamType[dict[str, object]]):
-    """`prod001:2`; the quantity is 1 where none is given."""
-
-    name = "product:quantity"
-
-    def convert(
-        self,
-        value: object,
-        param: click.Parameter | None,
-        ctx: click.Context | None,
-    ) -> dict[str, object]:
-        """As the order service wants it."""
-        product_id, _, quantity = str(value).partition(":")
-        if not product_id:
-            self.fail(f"{value!r} names no product; say it like prod001:2", param, ctx)
-        if quantity and not (quantity.isascii() and quantity.isdigit() and int(quantity)):
-            self.fail(
-                f"{value!r}: {quantity!r} is no quantity; say it like {product_id}:2", param, ctx
-            )
-        return {"productId": product_id, "quantity": int(quantity or 1)}
+from quadrille.watch import accepted
 
 
 @click.command()
 @click.argument("lines", metavar="PRODUCT[:QUANTITY]...", nargs=-1, required=True, type=Line())
-@click.option("--user", help="Who orders; a guest by default.")
-@click.option("--email", help="Where the mails go; without it none are sent.")
+@click.option("--user", help="Who orders; you if you are signed in, else a guest.")
+@click.option(
+    "--email", help="Where the mails go; your own address if you are signed in, else nowhere."
+)
 @click.option("--locale", type=click.Choice(["en", "ja"]), help="The language of the mails.")
 @click.option(
     "--watch", is_flag=True, help="Follow the order until everything about it is settled."
@@ -66,6 +38,8 @@ def order(
 
     For example: quadrille order prod001:2 prod002 --watch
 
+    It is yours if you are signed in, else a guest's: then whoever knows its id may watch and cancel it.
+
     \b
     Exit code:
       0  accepted; with --watch: COMPLETED
@@ -78,51 +52,33 @@ def order(
     wanted = {"userId": user, "email": email, "locale": locale, "items": lines}
     body = {name: value for name, value in wanted.items() if value is not None}
     placed = client.post("order", "/orders", body)
-    if not watch:
-        say_json(placed) if as_json else _show(placed)
-        return
-    if not as_json:
-        _show(placed)
-        say("")
-    try:
-        saga = run(watch_order(client, placed, known.deadline_seconds, as_json=as_json))
-        if as_json:
-            say_json(client.get("read", f"/orders/{placed['orderId']}"))
-    except ShopError as error:
-        raise LostSightError(error.message) from error
-    sys.exit(_verdict(saga, as_json=as_json))
+    accepted(client, known, placed, "COMPLETED", watch=watch, as_json=as_json)
 
 
-def _show(placed: dict[str, Any]) -> None:
-    say(f"Order {placed['orderId']} of {placed['userId']}: {placed['status']}")
-    shown = table("quantity", "product", "price", "total")
-    shown.show_header = False
-    currency = placed["currency"]
-    for item in placed["items"]:
-        shown.add_row(
-            f"  {item['quantity']:>4} ×",  # noqa: RUF001 - the sign for times
-            item.get("name") or item["productId"],
-            money(item["price"], currency),
-            money(item["price"] * item["quantity"], currency),
-        )
-    shown.add_row("", "", "", money(placed["totalAmount"], currency))
-    for column in shown.columns[2:]:
-        column.justify = "right"
-    console().print(shown)
+@click.command()
+@click.argument("order_id", metavar="ORDER_ID")
+@click.option("--reason", help="Why, in your own words; it is kept with the order.")
+@click.option(
+    "--watch", is_flag=True, help="Follow the order until everything about it is settled."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, one document per line.")
+def cancel(order_id: str, reason: str | None, *, watch: bool, as_json: bool) -> None:
+    """Ask for an order to be cancelled.
 
+    The order is CANCELLING until shipping has decided: once the carrier has it, it is too late, and the order
+    goes on. Asking twice is asking once. A guest's order is anybody's who knows its id, a customer's his own.
 
-def _verdict(saga: Saga, *, as_json: bool) -> int:
-    if not as_json:
-        say("")
-        if saga.status is None:
-            say("It has said nothing for too long, and is not finished.", "yellow")
-        else:
-            say(saga.status, status_style(saga.status))
-        if saga.status and saga.awaits:
-            say(f"Still waiting for {' and '.join(saga.awaits)}.", "yellow")
-    if saga.status is None:
-        return LOST
-    return 0 if saga.status == "COMPLETED" else ENDED_OTHERWISE
+    \b
+    Exit code:
+      0  asked for; with --watch: CANCELLED
+      1  with --watch: it was too late, or it ended otherwise
+      2  refused: there is no such order, it is final, or the shop is not up
+      3  with --watch: it was asked for, but the order was lost sight of before it ended
+    """  # noqa: D301 - \b is click's
+    known = settings()
+    client = Client(known)
+    asked = client.post("order", f"/orders/{segment(order_id)}/cancel", {"reason": reason})
+    accepted(client, known, asked, "CANCELLED", watch=watch, as_json=as_json)
 
 
 @click.command()
@@ -136,7 +92,10 @@ def _verdict(saga: Saga, *, as_json: bool) -> int:
 @click.option("--limit", type=click.IntRange(1, 200), default=20, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, one order per line.")
 def orders(user: str | None, status: str | None, limit: int, *, as_json: bool) -> None:
-    """List orders, newest first."""
+    """List orders, newest first.
+
+    Your own, once you are signed in; an admin sees everybody's.
+    """
     client = Client(settings())
     page = client.get("read", "/orders", userId=user, status=status, limit=limit)
     if as_json:

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import httpx
 
-from quadrille.client import EVERY_ADDRESS
 from quadrille.preflight import LOOPBACK, CannotStart, Port
+from quadrille.shop import EVERY_ADDRESS
 from shared.config import PREFIX, Settings, SettingsError, load
 
 

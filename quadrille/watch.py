@@ -1,17 +1,24 @@
 """Following one order live, until everything that follows from it is done."""
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from datetime import datetime
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 import msgspec
 
-from quadrille.client import Client, Message
+from quadrille.bill import show_order
+from quadrille.client import Client, Message, run
+from quadrille.shop import ShopError, segment
 from quadrille.story import EventDocument, told
-from quadrille.terminal import console
+from quadrille.terminal import console, say, say_json, status_style
+from shared.config import Settings
+
+ENDED_OTHERWISE = 1
+LOST = 3
 
 GRACE_SECONDS = 60
 """An open order says something by its deadline, or soon after; one that does not is lost sight of."""
@@ -29,6 +36,12 @@ OWES_A_MAIL = {
     "OrderFailed",
 }
 IS_A_MAIL = {"NotificationSent", "NotificationFailed", "NotificationSkipped"}
+
+
+class LostSightError(ShopError):
+    """What was asked for was accepted, but the order can not be watched to its end."""
+
+    exit_code = LOST
 
 
 class Saga:
@@ -59,15 +72,53 @@ class Saga:
         return missing
 
 
-async def watch_order(
-    client: Client, placed: dict[str, Any], deadline_seconds: float, *, as_json: bool
+def accepted(
+    client: Client,
+    settings: Settings,
+    order: dict[str, Any],
+    hoped: str,
+    *,
+    watch: bool,
+    as_json: bool,
+) -> None:
+    """Show the order as the shop accepted it, and what follows where that is wanted.
+
+    Does not return from watching: the exit code says whether the order ended as hoped.
+    """
+    if not as_json:
+        show_order(order)
+    elif not watch:
+        say_json(order)
+    if watch:
+        _watch_to_end(client, settings, order, hoped, as_json=as_json)
+
+
+def _watch_to_end(
+    client: Client, settings: Settings, order: dict[str, Any], hoped: str, *, as_json: bool
+) -> NoReturn:
+    say("") if not as_json else None
+    try:
+        saga = run(_watch(client, order, settings.deadline_seconds, as_json=as_json))
+        if as_json:
+            say_json(client.get("read", f"/orders/{segment(order['orderId'])}"))
+    except ShopError as error:
+        raise LostSightError(error.message) from error
+    if not as_json:
+        _show_end(saga)
+    if saga.status is None:
+        sys.exit(LOST)
+    sys.exit(0 if saga.status == hoped else ENDED_OTHERWISE)
+
+
+async def _watch(
+    client: Client, order: dict[str, Any], deadline_seconds: float, *, as_json: bool
 ) -> Saga:
     """Show the order's events until it is final and all that follows from it is done, or time is up."""
     saga = Saga()
-    start = datetime.fromisoformat(placed["createdAt"])
+    start = datetime.fromisoformat(order["createdAt"])
     now = asyncio.get_running_loop().time
     silence_seconds = deadline_seconds + GRACE_SECONDS
-    stream = client.follow("read", f"/orders/{placed['orderId']}/stream")
+    stream = client.follow("read", f"/orders/{segment(order['orderId'])}/stream")
     try:
         async with asyncio.timeout(silence_seconds) as patience, aclosing(stream) as messages:
             async for event in _told(messages, start, as_json=as_json):
@@ -96,3 +147,13 @@ async def _told(
             else:
                 console().print(told(event, start), soft_wrap=True)
             yield event
+
+
+def _show_end(saga: Saga) -> None:
+    say("")
+    if saga.status is None:
+        say("It has said nothing for too long, and is not finished.", "yellow")
+        return
+    say(saga.status, status_style(saga.status))
+    if saga.awaits:
+        say(f"Still waiting for {' and '.join(saga.awaits)}.", "yellow")

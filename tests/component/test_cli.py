@@ -1,23 +1,23 @@
-"""`order`, `orders` and `events` as somebody at a terminal uses them, against five real services."""
+"""The command line as somebody at a terminal uses it, against five real services."""
 
 import asyncio
 import re
 import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
+from contextlib import contextmanager
 
 import msgspec
 import pytest
 
-from tests.support.fleet import Fleet
+from tests.support.eventually import eventually
+from tests.support.fleet import ADMIN_PASSWORD, Fleet
 from tests.support.ports import free_port
-from tests.support.settings import environment_of
+from tests.support.terminal import SECONDS, Terminal
 
-ROOT = Path(__file__).parents[2]
-RUN = "import sys; from quadrille.{0} import {1}; {1}(prog_name='quadrille {1}')"
-MODULES = {"order": "orders", "orders": "orders", "events": "events"}
-SECONDS = 30
+ADMIN = "admin@example.com"
+JANE = "jane@example.com"
+JANES_PASSWORD = "correct horse"
+ENDED = "Error: your sign-in has ended, sign in again: quadrille login\n"
 
 
 @pytest.fixture(scope="module")
@@ -32,40 +32,43 @@ async def _open(fleet: Fleet) -> None:
     await fleet.stock_up(lamp=1000, chair=1)
 
 
-def _start(fleet: Fleet, *arguments: str, **environment: str) -> subprocess.Popen[str]:
-    command = RUN.format(MODULES[arguments[0]], arguments[0])
-    return subprocess.Popen(
-        [sys.executable, "-c", command, *arguments[1:]],
-        cwd=ROOT,
-        env=environment_of(fleet._settings) | environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+@pytest.fixture(scope="module")
+def guest(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Terminal:
+    return Terminal(fleet, tmp_path_factory.mktemp("guest"))
 
 
-def _run(fleet: Fleet, *arguments: str, **environment: str) -> tuple[int, str, str]:
-    process = _start(fleet, *arguments, **environment)
-    out, err = process.communicate(timeout=SECONDS)
-    return process.returncode, out, err
+@pytest.fixture(scope="module")
+def admin(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Terminal:
+    terminal = Terminal(fleet, tmp_path_factory.mktemp("admin"))
+    terminal.sign_in(ADMIN, ADMIN_PASSWORD)
+    return terminal
 
 
-def _order(fleet: Fleet, *lines: str) -> str:
-    code, out, _ = _run(fleet, "order", *lines, "--json")
-    assert code == 0
+@pytest.fixture(scope="module")
+def jane(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Terminal:
+    account = {"email": JANE, "password": JANES_PASSWORD, "name": "Jane"}
+    assert fleet.post("order", "/auth/register", account).status_code == 201
+    terminal = Terminal(fleet, tmp_path_factory.mktemp("jane"))
+    terminal.sign_in(JANE, JANES_PASSWORD)
+    return terminal
+
+
+def _order(terminal: Terminal, *lines: str) -> str:
+    code, out, err = terminal.run("order", *lines, "--json")
+    assert code == 0, err
     order_id: str = msgspec.json.decode(out)["orderId"]
     return order_id
 
 
-def test_an_order_is_placed_and_shown(fleet):
-    code, out, _ = _run(fleet, "order", "lamp:2", "lamp", "--user", "jane")
+def test_an_order_is_placed_and_shown(guest):
+    code, out, _ = guest.run("order", "lamp:2", "lamp", "--user", "jane")
     assert code == 0
     assert re.search(r"^Order \S{36} of jane: PENDING$", out, re.MULTILINE)
     assert re.search(r"2 .  Lamp +¥1,000 +¥2,000", out)
 
 
-def test_a_watched_order_is_followed_until_its_mails_are_out(fleet):
-    code, out, _ = _run(fleet, "order", "lamp:2", "--email", "jane@example.com", "--watch")
+def test_a_watched_order_is_followed_until_its_mails_are_out(guest):
+    code, out, _ = guest.run("order", "lamp:2", "--email", "jane@example.com", "--watch")
     assert code == 0
     told = re.findall(r"^ *[\d,]+ ms  (\w+) +(\w+)", out, re.MULTILINE)
     assert sorted(told) == [
@@ -82,15 +85,15 @@ def test_a_watched_order_is_followed_until_its_mails_are_out(fleet):
     assert "\x1b" not in out
 
 
-def test_an_order_that_ends_otherwise_fails_the_command(fleet):
-    code, out, _ = _run(fleet, "order", "chair:2", "--watch")
+def test_an_order_that_ends_otherwise_fails_the_command(guest):
+    code, out, _ = guest.run("order", "chair:2", "--watch")
     assert code == 1
     assert "chair: 2 wanted, 1 there" in out
     assert out.endswith("\nCANCELLED_NO_STOCK\n")
 
 
-def test_a_watched_order_speaks_json_line_by_line(fleet):
-    code, out, _ = _run(fleet, "order", "lamp", "--watch", "--json")
+def test_a_watched_order_speaks_json_line_by_line(guest):
+    code, out, _ = guest.run("order", "lamp", "--watch", "--json")
     assert code == 0
     *events, order = [msgspec.json.decode(line) for line in out.splitlines()]
     assert events[0]["type"] == "OrderCreated"
@@ -98,13 +101,24 @@ def test_a_watched_order_speaks_json_line_by_line(fleet):
     assert order["status"] == "COMPLETED"
 
 
-def test_watching_outlives_the_death_of_the_read_api(fleet):
-    fleet.terminate("shipping")
-    fleet.start_service("shipping", carrier_min_seconds="4", carrier_max_seconds="4")
-    asyncio.run(fleet.until_ready("shipping"))
-    watching = _start(fleet, "order", "lamp", "--watch")
-    assert watching.stdout
-    first = _read_until(watching, "ShipmentInitiated")
+@contextmanager
+def _carrier_takes(fleet: Fleet, seconds: float) -> Iterator[None]:
+    _let_carrier_take(fleet, seconds)
+    try:
+        yield
+    finally:
+        _let_carrier_take(fleet, 0)
+
+
+def _let_carrier_take(fleet: Fleet, seconds: float) -> None:
+    simulation = {"successRate": 1, "minDelaySeconds": seconds, "maxDelaySeconds": seconds}
+    assert fleet.put("shipping", "/carriers/simulated", simulation).status_code == 200
+
+
+def test_watching_outlives_the_death_of_the_read_api(fleet, guest):
+    with _carrier_takes(fleet, seconds=5):
+        watching = guest.start("order", "lamp", "--watch")
+        first = _read_until(watching, "ShipmentInitiated")
     fleet.kill("read")
     fleet.start_service("read")
     out, err = watching.communicate(timeout=SECONDS)
@@ -135,88 +149,88 @@ def _read_until(process: subprocess.Popen[str], word: str) -> str:
         (":2", "':2' names no product; say it like prod001:2"),
     ],
 )
-def test_a_bad_argument_is_explained(fleet, argument, complaint):
-    code, out, err = _run(fleet, "order", argument)
+def test_a_bad_argument_is_explained(guest, argument, complaint):
+    code, out, err = guest.run("order", argument)
     assert (code, out) == (2, "")
     assert complaint in err
 
 
-def test_an_order_without_lines_is_explained(fleet):
-    code, _, err = _run(fleet, "order")
+def test_an_order_without_lines_is_explained(guest):
+    code, _, err = guest.run("order")
     assert code == 2
     assert "Missing argument 'PRODUCT[:QUANTITY]...'" in err
 
 
-def test_a_refusal_is_one_sentence(fleet):
-    code, out, err = _run(fleet, "order", "unicorn:1")
+def test_a_refusal_is_one_sentence(guest):
+    code, out, err = guest.run("order", "unicorn:1")
     assert (code, out, err) == (2, "", "Error: there is no product unicorn\n")
 
 
-def test_a_shop_that_is_not_up_is_said(fleet):
+def test_a_shop_that_is_not_up_is_said(guest):
     nobody = str(free_port())
     for arguments, where, port in (
         (("order", "lamp"), "order service", "QUADRILLE_ORDER_PORT"),
         (("orders",), "read API", "QUADRILLE_READ_PORT"),
         (("events", "--follow"), "read API", "QUADRILLE_READ_PORT"),
     ):
-        code, out, err = _run(fleet, *arguments, **{port: nobody})
+        code, out, err = guest.run(*arguments, **{port: nobody})
         assert (code, out) == (2, "")
         address = f"http://127.0.0.1:{nobody}/"
         assert err == f"Error: the {where} is not there at {address}: is the shop up? make up\n"
 
 
-def test_a_misspelt_setting_is_said(fleet):
-    code, _, err = _run(fleet, "orders", QUADRILLE_REED_PORT="1")
+def test_a_misspelt_setting_is_said(admin):
+    code, _, err = admin.run("orders", QUADRILLE_REED_PORT="1")
     assert code == 2
     assert err == (
         "Error: QUADRILLE_REED_PORT is not a setting; did you mean QUADRILLE_READ_PORT?\n"
     )
 
 
-def test_orders_are_listed_newest_first_and_filtered(fleet):
-    _run(fleet, "order", "lamp:3", "--user", "alice", "--watch")
-    _run(fleet, "order", "lamp:4", "--user", "alice", "--watch")
-    code, out, _ = _run(fleet, "orders", "--user", "alice")
+def test_orders_are_listed_newest_first_and_filtered(guest, admin):
+    guest.run("order", "lamp:3", "--user", "alice", "--watch")
+    guest.run("order", "lamp:4", "--user", "alice", "--watch")
+    code, out, _ = admin.run("orders", "--user", "alice")
     assert code == 0
     header, *rows = [line.rstrip() for line in out.splitlines()]
     assert header.split() == ["order", "status", "total", "age", "user", "items"]
     assert [row.split()[-1] for row in rows] == ["lamp:4", "lamp:3"]
-    code, out, _ = _run(fleet, "orders", "--status", "cancelled_no_stock", "--user", "alice")
+    code, out, _ = admin.run("orders", "--status", "cancelled_no_stock", "--user", "alice")
     assert (code, out) == (0, "No orders.\n")
 
 
-def test_orders_speak_json_line_by_line(fleet):
-    order_id = _order(fleet, "lamp:7")
+def test_orders_speak_json_line_by_line(fleet, guest, admin):
+    order_id = _order(guest, "lamp:7")
     asyncio.run(fleet.until(order_id, "COMPLETED"))
-    _, out, _ = _run(fleet, "orders", "--limit", "1", "--json")
+    _, out, _ = admin.run("orders", "--limit", "1", "--json")
     assert msgspec.json.decode(out)["orderId"] == order_id
 
 
-def test_an_orders_events_are_told_in_causal_order(fleet):
-    order_id = _order(fleet, "chair:9")
+def test_an_orders_events_are_told_in_causal_order(fleet, guest):
+    order_id = _order(guest, "chair:9")
     asyncio.run(fleet.until(order_id, "CANCELLED_NO_STOCK"))
-    code, out, _ = _run(fleet, "events", "--order", order_id)
+    code, out, _ = guest.run("events", "--order", order_id)
     assert code == 0
     told = re.findall(r"ms  \w+ +(\w+)", out)
     assert told.index("OrderCreated") < told.index("StockReservationFailed")
     assert told.index("StockReservationFailed") < told.index("OrderCancelled")
 
 
-def test_events_are_filtered_and_speak_json_line_by_line(fleet):
-    _, out, _ = _run(fleet, "events", "--type", "StockReserved", "--limit", "2", "--json")
+def test_events_are_filtered_and_speak_json_line_by_line(admin):
+    _, out, _ = admin.run("events", "--type", "StockReserved", "--limit", "2", "--json")
     events = [msgspec.json.decode(line) for line in out.splitlines()]
     assert [event["type"] for event in events] == ["StockReserved"] * 2
     assert events[0]["recordedAt"] < events[1]["recordedAt"]
-    _, out, _ = _run(fleet, "events", "--source", "shipping", "--type", "StockReserved")
+    _, out, _ = admin.run("events", "--source", "shipping", "--type", "StockReserved")
     assert out == "No such events.\n"
 
 
-def test_following_shows_the_newest_events_and_then_each_new_one_once(fleet):
-    before = _order(fleet, "lamp")
+def test_following_shows_the_newest_events_and_then_each_new_one_once(fleet, guest, admin):
+    before = _order(guest, "lamp")
     asyncio.run(fleet.until(before, "COMPLETED"))
-    following = _start(fleet, "events", "--follow", "--type", "OrderCreated", "--limit", "1")
+    following = admin.start("events", "--follow", "--type", "OrderCreated", "--limit", "1")
     first = _read_until(following, before)
-    after = _order(fleet, "lamp")
+    after = _order(guest, "lamp")
     second = _read_until(following, after)
     following.send_signal(2)
     rest, err = following.communicate(timeout=SECONDS)
@@ -225,6 +239,205 @@ def test_following_shows_the_newest_events_and_then_each_new_one_once(fleet):
     assert len((first + second).splitlines()) == 2
 
 
-def test_an_unknown_order_is_said(fleet):
-    code, _, err = _run(fleet, "events", "--order", "nothing")
+def test_an_unknown_order_is_said(guest):
+    code, _, err = guest.run("events", "--order", "nothing")
     assert (code, err) == (2, "Error: there is no order nothing\n")
+
+
+def test_who_signs_in_is_known_until_he_signs_out(fleet, guest, jane, tmp_path):
+    terminal = Terminal(fleet, tmp_path)
+    code, out, _ = terminal.run("login", JANE, "--password-stdin", typed=f"{JANES_PASSWORD}\n")
+    assert (code, out) == (0, f"Signed in at {fleet.url('order')} as {JANE}.\n")
+    code, out, _ = terminal.run("whoami")
+    assert code == 0
+    assert re.fullmatch(rf"{JANE}, customer, user \S{{36}}\n", out)
+    assert terminal.run("logout") == (0, f"Signed out; you were {JANE}.\n", "")
+    assert terminal.run("logout") == (0, "You were not signed in.\n", "")
+    assert terminal.run("whoami") == (2, "", "Error: sign in first: quadrille login\n")
+
+
+def test_signing_out_ends_the_tokens_at_the_shop(fleet, jane, tmp_path):
+    terminal = Terminal(fleet, tmp_path)
+    terminal.sign_in(JANE, JANES_PASSWORD)
+    kept = terminal.session_file.read_text()
+    terminal.run("logout")
+    terminal.session_file.write_text(kept.replace(_expiry(kept), "2026-01-01T00:00:00Z"))
+    code, _, err = terminal.run("whoami")
+    assert (code, err) == (2, ENDED)
+    assert terminal.run("whoami") == (2, "", "Error: sign in first: quadrille login\n")
+
+
+def test_signing_out_without_the_shop_is_signing_out_only_here(fleet, jane, tmp_path):
+    terminal = Terminal(fleet, tmp_path)
+    terminal.sign_in(JANE, JANES_PASSWORD)
+    kept = terminal.session_file.read_text()
+    nobody = str(free_port())
+    terminal.session_file.write_text(kept.replace(str(fleet.port("order")), nobody))
+    code, out, err = terminal.run("logout", QUADRILLE_ORDER_PORT=nobody)
+    assert (code, out) == (2, "")
+    assert "you were signed out only here: the order service is not there at" in err
+    assert terminal.run("logout", QUADRILLE_ORDER_PORT=nobody) == (
+        0,
+        "You were not signed in.\n",
+        "",
+    )
+
+
+def test_a_password_that_is_typed_is_not_shown(fleet, jane, tmp_path):
+    terminal = Terminal(fleet, tmp_path)
+    code, shown = terminal.converse("login", typed=f"{JANE}\n{JANES_PASSWORD}\n")
+    assert code == 0, shown
+    assert JANE in shown
+    assert JANES_PASSWORD not in shown
+    assert JANES_PASSWORD not in terminal.session_file.read_text()
+
+
+def test_a_wrong_password_is_said(guest):
+    code, out, err = guest.run("login", ADMIN, "--password-stdin", typed="guess\n")
+    assert (code, out, err) == (2, "", "Error: e-mail or password is wrong\n")
+
+
+def test_a_password_is_not_asked_for_where_nobody_can_type_it(guest):
+    code, _, err = guest.run("login", ADMIN)
+    assert code == 2
+    assert "no terminal to ask at: use --password-stdin" in err
+    code, _, err = guest.run("login", "--password-stdin", typed="guess\n")
+    assert code == 2
+    assert "--password-stdin wants the e-mail as an argument" in err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("cart", "show"),
+        ("orders",),
+        ("events",),
+        ("events", "--follow"),
+        ("stock", "add", "lamp", "1"),
+    ],
+    ids=" ".join,
+)
+def test_a_guest_is_told_to_sign_in_first(guest, arguments):
+    assert guest.run(*arguments) == (2, "", "Error: sign in first: quadrille login\n")
+
+
+def test_a_token_about_to_run_out_is_renewed_once_by_all_who_need_it(fleet, jane, tmp_path):
+    terminal = Terminal(fleet, tmp_path)
+    terminal.sign_in(JANE, JANES_PASSWORD)
+    before = terminal.session_file.read_text()
+    terminal.session_file.write_text(before.replace(_expiry(before), "2026-01-01T00:00:00Z"))
+    commands = [terminal.start("whoami") for _ in range(4)]
+    for command in commands:
+        out, err = command.communicate(timeout=SECONDS)
+        assert out.startswith(JANE), err
+    assert terminal.session_file.read_text() != before
+    assert terminal.run("whoami")[0] == 0
+
+
+def test_a_token_that_the_shop_does_not_know_is_renewed(fleet, jane, tmp_path):
+    terminal = Terminal(fleet, tmp_path)
+    terminal.sign_in(JANE, JANES_PASSWORD)
+    kept = terminal.session_file.read_text()
+    token = re.findall(r'"accessToken": "(.*?)"', kept)[0]
+    terminal.session_file.write_text(kept.replace(token, f"{token[:-4]}AAAA"))
+    assert terminal.run("whoami")[0] == 0
+    assert terminal.run("order", "lamp", "--watch")[0] == 0
+
+
+def test_a_customer_orders_for_himself_and_sees_his_own(jane, guest):
+    order_id = _order(jane, "lamp:5")
+    code, out, err = jane.run("order", "lamp:5", "--user", "somebody")
+    assert (code, out, err) == (2, "", "Error: userId: one orders for oneself only\n")
+    code, out, err = guest.run("cancel", order_id)
+    assert (code, out, err) == (2, "", f"Error: there is no order {order_id}\n")
+
+
+def test_an_order_under_way_is_cancelled_and_its_stock_released(fleet, guest):
+    with _carrier_takes(fleet, seconds=600):
+        order_id = _order(guest, "lamp:2")
+        asyncio.run(fleet.until(order_id, "AWAITING_SHIPMENT"))
+        code, out, err = guest.run("cancel", order_id, "--reason", "too dark", "--watch")
+    assert code == 0, err
+    assert re.search(rf"^Order {order_id} of guest: CANCELLING$", out, re.MULTILINE)
+    assert "StockReleased" in out
+    assert out.endswith("\nCANCELLED\n")
+    code, out, err = guest.run("cancel", order_id)
+    assert (code, out, err) == (2, "", "Error: the order is CANCELLED already\n")
+
+
+def test_a_cancellation_speaks_json(fleet, guest):
+    fleet.terminate("shipping")
+    order_id = _order(guest, "lamp")
+    code, out, _ = guest.run("cancel", order_id, "--reason", "too dark", "--json")
+    fleet.start_service("shipping")
+    assert code == 0
+    assert msgspec.json.decode(out)["status"] == "CANCELLING"
+    asyncio.run(fleet.until_ready("shipping"))
+
+
+def test_stock_is_added_and_written_off(admin):
+    code, out, _ = admin.run("stock", "add", "chair", "5", "--reason", "a delivery")
+    assert (code, out) == (0, "chair: 6 there, 0 held, 6 free\n")
+    code, out, _ = admin.run("stock", "add", "--", "chair", "-2")
+    assert (code, out) == (0, "chair: 4 there, 0 held, 4 free\n")
+    code, out, _ = admin.run("stock", "remove", "chair", "3", "--json")
+    assert code == 0
+    assert msgspec.json.decode(out)["available"] == 1
+    code, _, err = admin.run("stock", "remove", "chair", "2")
+    assert code == 2
+    assert err.startswith("Error: ")
+
+
+def test_stock_is_for_the_admin(jane):
+    assert jane.run("stock", "add", "chair", "5") == (2, "", "Error: only an admin may do this\n")
+
+
+def test_products_are_listed_with_their_stock(fleet, guest):
+    code, out, _ = guest.run("products")
+    assert code == 0
+    header, *rows = [line.split() for line in out.splitlines()]
+    assert header == ["product", "price", "free", "held", "name", "category", "description"]
+    assert [row[:2] for row in rows] == [["chair", "¥1,000"], ["lamp", "¥1,000"]]
+    _, out, _ = guest.run("products", "--json", "--limit", "1")
+    assert msgspec.json.decode(out)["productId"] == "chair"
+
+
+def test_a_cart_is_filled_changed_and_checked_out(jane):
+    assert jane.run("cart", "show") == (0, "The cart is empty.\n", "")
+    code, out, _ = jane.run("cart", "add", "lamp:2", "chair")
+    assert code == 0
+    assert re.search(r"2 . +Lamp +¥1,000 +¥2,000\s+1 . +Chair +¥1,000 +¥1,000\s+¥3,000", out)
+    code, out, _ = jane.run("cart", "set", "lamp:3", "--json")
+    assert msgspec.json.decode(out)["totalAmount"] == 4000
+    code, out, _ = jane.run("cart", "remove", "chair")
+    assert code == 0
+    assert "Chair" not in out
+    code, out, err = jane.run("cart", "checkout", "--watch")
+    assert code == 0, err
+    assert out.endswith("\nCOMPLETED\n")
+    assert jane.run("cart", "show") == (0, "The cart is empty.\n", "")
+    code, out, err = jane.run("cart", "checkout")
+    assert (code, out, err) == (2, "", "Error: there is nothing in the cart\n")
+
+
+def test_a_cart_is_cleared(jane):
+    jane.run("cart", "add", "lamp")
+    assert jane.run("cart", "clear") == (0, "The cart is empty.\n", "")
+
+
+def test_a_price_that_changed_in_the_cart_is_shown_and_accepted(fleet, jane, admin):
+    jane.run("cart", "add", "lamp")
+    fleet.put("inventory", "/products/lamp", {"name": "Lamp", "price": 1200})
+    asyncio.run(eventually(lambda: fleet.is_for_sale("lamp", price=1200)))
+    assert "now ¥1,200" in jane.run("cart", "show")[1]
+    code, _, err = jane.run("cart", "checkout")
+    assert (code, err) == (2, "Error: lamp costs 1200, not 1000\n")
+    assert jane.run("cart", "set", "lamp:1")[0] == 0
+    assert jane.run("cart", "checkout")[0] == 0
+    fleet.put("inventory", "/products/lamp", {"name": "Lamp", "price": 1000})
+    asyncio.run(eventually(lambda: fleet.is_for_sale("lamp")))
+
+
+def _expiry(session: str) -> str:
+    found: str = re.findall(r'"expiresAt": "(.*?)"', session)[0]
+    return found

@@ -1,0 +1,99 @@
+"""Where the shop's services are, and one request to any of them: its answer, or a sentence that says what to do."""
+
+from typing import Any
+from urllib.parse import quote
+
+import click
+import httpx
+import msgspec
+
+from shared.config import Settings, SettingsError, load
+
+TIMEOUT_SECONDS = 10
+EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+AGENT = {"User-Agent": "quadrille"}
+
+
+class ShopError(click.ClickException):
+    """The shop can not be asked, or refuses; exit code 2."""
+
+    exit_code = 2
+
+
+class Unreachable(ShopError):  # noqa: N818 - a state, perhaps a passing one
+    """A service is not there, or silent."""
+
+
+class Shop:
+    """One shop, at the addresses that the settings say."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def url(self, service: str, path: str = "") -> httpx.URL:
+        """An address of a service."""
+        host = EVERY_ADDRESS.get(self._settings.host, self._settings.host)
+        port = getattr(self._settings, f"{service}_port")
+        return httpx.URL(scheme="http", host=host, port=port, path=path)
+
+    def send(
+        self,
+        method: str,
+        service: str,
+        path: str,
+        headers: dict[str, str] | None = None,
+        **content: Any,  # noqa: ANN401 - as httpx takes it
+    ) -> httpx.Response:
+        """What a service answers, a refusal too. Raises Unreachable."""
+        try:
+            with httpx.Client(trust_env=False, timeout=TIMEOUT_SECONDS) as http:
+                return http.request(
+                    method, self.url(service, path), headers=AGENT | (headers or {}), **content
+                )
+        except httpx.TransportError as error:
+            raise self.unreachable(service, error) from error
+
+    def unreachable(self, service: str, error: httpx.TransportError) -> Unreachable:
+        """What this error comes to, and what to do about it."""
+        where = self.url(service, "/")
+        why = "does not answer" if isinstance(error, httpx.TimeoutException) else "is not there"
+        return Unreachable(f"the {named(service)} {why} at {where}: is the shop up? make up")
+
+
+def settings() -> Settings:
+    """The settings of the environment. Raises ShopError for one that is unknown or impossible."""
+    try:
+        return load()
+    except SettingsError as error:
+        raise ShopError(str(error)) from error
+
+
+def segment(text: str) -> str:
+    """A part of a path, whatever somebody typed."""
+    return quote(text, safe="")
+
+
+def named(service: str) -> str:
+    """What people call it."""
+    return "read API" if service == "read" else f"{service} service"
+
+
+def document(response: httpx.Response) -> Any:  # noqa: ANN401 - any JSON
+    """The JSON of an answer. Raises ShopError for a refusal, and for what is no answer of the shop's."""
+    if response.is_error:
+        raise refusal(response)
+    try:
+        return msgspec.json.decode(response.content)
+    except msgspec.DecodeError as error:
+        message = f"{response.url} does not answer JSON: is that a service of the shop?"
+        raise ShopError(message) from error
+
+
+def refusal(response: httpx.Response) -> ShopError:
+    """What a problem document says."""
+    try:
+        problem = msgspec.json.decode(response.content)
+        return ShopError(problem["detail"])
+    except (msgspec.DecodeError, KeyError, TypeError, AttributeError):
+        message = f"{response.url} answers {response.status_code}: is that a service of the shop?"
+        return ShopError(message)

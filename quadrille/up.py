@@ -1,0 +1,16 @@
+"""`quadrille up`: the whole shop on this machine."""
+
+import click
+
+from quadrille import launcher, plan
+from shared.config import inherited
+
+
+@click.command()
+def up() -> None:
+    """Start the whole shop here: a broker, five services, a mailbox, some products.
+
+    Settings are QUADRILLE_* variables. QUADRILLE_NATS_URL names a broker to use instead of an own one,
+    QUADRILLE_SMTP_URL a mail server instead of the mailbox. Ctrl-C stops it all.
+    """
+    launcher.up(plan.plan(inherited()))
