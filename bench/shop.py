@@ -20,7 +20,7 @@ import uvloop
 
 from bench.load import Connection, Unexpected, connect, get, listen, post
 from bench.processes import Pids, cpu_seconds, resident_mebibytes, running_shop
-from bench.table import percentile, show, show_machine
+from bench.table import percentile, show, show_disk, show_machine
 from shared.config import Settings
 
 PRODUCT = {
@@ -71,6 +71,7 @@ async def main() -> None:
         tempfile.TemporaryDirectory(prefix="quadrille-bench-", dir=args.directory) as directory,
         running_shop(Path(directory)) as (settings, pids),
     ):
+        show_disk(Path(directory))
         token = await _sign_in(settings)
         await _stock_up(settings, token)
         await saturate(settings, pids, WARM_UP_ORDERS, args.connections)

