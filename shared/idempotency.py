@@ -20,6 +20,7 @@ from shared.database import CHASSIS, UtcTime, insert_all
 from shared.one_of import is_one_of
 
 KEPT_HOURS = 24
+MOST_KEY_LENGTH = 255
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):

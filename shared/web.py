@@ -12,25 +12,23 @@ from litestar.config.cors import CORSConfig
 from litestar.datastructures import State
 from litestar.dto import AbstractDTO
 from litestar.dto.data_structures import DTOFieldDefinition
-from litestar.openapi import OpenAPIConfig
-from litestar.openapi.plugins import SwaggerRenderPlugin
+from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import Reference, Schema
 from litestar.types import ControllerRouterHandler, LifespanHook, Message, Scope
 from litestar.typing import FieldDefinition
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
-from shared import VERSION
+from shared import openapi
 from shared.auth import Keys, authentication
 from shared.batch import Wish
 from shared.config import Settings
-from shared.idempotency import Claim, Reply
+from shared.idempotency import MOST_KEY_LENGTH, Claim, Reply
 from shared.problem import HANDLERS, BadRequest, FieldError, field_error
 from shared.refused import Refused
 from shared.writer import Committed, Writer
 
 MOST_BODY_BYTES = 1024 * 1024
-MOST_KEY_LENGTH = 255
 
 SECURITY_HEADERS = (
     (b"x-content-type-options", b"nosniff"),
@@ -68,8 +66,11 @@ class Body(AbstractDTO[T]):
         handler_id: str,  # noqa: ARG003
         schema_creator: Any,  # noqa: ANN401 - private to Litestar
     ) -> Reference | Schema:
-        """The struct's own schema."""
-        schema: Reference | Schema = schema_creator.for_field_definition(field_definition)
+        """The struct's own schema, also where the body may be left out: `null` is none."""
+        body = field_definition
+        if body.is_optional:
+            body = next(each for each in body.inner_types if not each.is_none_type)
+        schema: Reference | Schema = schema_creator.for_field_definition(body)
         return schema
 
     @classmethod
@@ -120,14 +121,16 @@ class Commands:
         answer: Callable[[Any], Reply],
         *,
         also: Callable[[Connection], None] | None = None,
+        stands_for: bytes | None = None,
     ) -> Response[bytes]:
         """Do it durably, and answer what `answer` makes of the state right after it.
 
-        `also` writes what the rules do not know of, in the same transaction.
+        `also` writes what the rules do not know of, in the same transaction. What a key was used for is kept as
+        a digest of the body, or of `stands_for` where a secret in the body could be guessed from it.
 
         Raises Refused, BadRequest for an unusable key, StorageUnavailable.
         """
-        claim = await _claim(request)
+        claim = await _claim(request, stands_for)
         wish = Wish(
             command=command,
             answer=answer,
@@ -188,7 +191,12 @@ def build_app(
         """Answers as long as the process runs."""
         return Ready(status="live")
 
-    @get("/health/ready", tags=["health"], sync_to_thread=False)
+    @get(
+        "/health/ready",
+        tags=["health"],
+        responses={503: ResponseSpec(Ready, description="Waits for something")},
+        sync_to_thread=False,
+    )
     def ready() -> Response[Ready]:
         """200 when the service does its work; 503 with what it waits for."""
         reasons = waiting_for()
@@ -196,23 +204,20 @@ def build_app(
             return Response(Ready(status="waiting", waiting_for=reasons), status_code=503)
         return Response(Ready(status="ready"))
 
-    return Litestar(
+    app = Litestar(
         route_handlers=[live, ready, *routes],
         exception_handlers=HANDLERS,
         middleware=[authentication(keys)],
         before_send=[_add_security_headers],
         cors_config=_cors(settings.cors_origins),
         request_max_body_size=MOST_BODY_BYTES,
-        openapi_config=OpenAPIConfig(
-            title=title,
-            version=VERSION,
-            use_handler_docstrings=True,
-            render_plugins=[SwaggerRenderPlugin()],
-        ),
+        openapi_config=openapi.config(title),
         on_startup=[_or_exit(title, hook) for hook in on_startup],
         on_shutdown=[on_shutdown],
         state=State({"on_stopping": on_stopping}),
     )
+    openapi.describe(app)
+    return app
 
 
 def _or_exit(title: str, start: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
@@ -242,7 +247,7 @@ async def _add_security_headers(message: Message, _: Scope) -> None:
         message["headers"] = [*message.get("headers", []), *SECURITY_HEADERS]
 
 
-async def _claim(request: Request[Any, Any, Any]) -> Claim | None:
+async def _claim(request: Request[Any, Any, Any], stands_for: bytes | None) -> Claim | None:
     key = request.headers.get("idempotency-key")
     if key is None:
         return None
@@ -251,7 +256,7 @@ async def _claim(request: Request[Any, Any, Any]) -> Claim | None:
             FieldError(field="Idempotency-Key", message="expected 1 to 255 printable characters")
         )
     content = hashlib.sha256(f"{request.method} {request.url.path}\n".encode())
-    content.update(await request.body())
+    content.update(await request.body() if stands_for is None else stands_for)
     address = request.client.host if request.client else ""
     caller = request.user.user_id or f"guest at {address}"
     return Claim(caller=caller, key=key, fingerprint=content.hexdigest())

@@ -117,6 +117,7 @@ def router(service: Service, path: str = "/") -> Router:
     @post(
         "/orders/{order_id:str}/cancel",
         dto=Body[Cancellation],
+        status_code=202,
         responses={
             202: ResponseSpec(OrderView, description="Asked for; shipping decides"),
             **responses(400, 404, 409, 413, 422, 503),
