@@ -210,7 +210,7 @@ def _insert(dialect: str, table: Table) -> sqlite.Insert:
 
 
 def _engine(url: str, begin: str) -> Engine:
-    engine = create_engine(url)
+    engine = create_engine(url, hide_parameters=True)  # an error must not tell what was written
     if engine.dialect.name == "sqlite":
 
         def say_begin(connection: Connection) -> None:

@@ -12,7 +12,7 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import ParameterKwarg
 
 from shared.refused import Refused
-from shared.writer import StorageUnavailable
+from shared.writer import INFRASTRUCTURE, StorageUnavailable
 
 MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:quadrille:problem:"
@@ -114,12 +114,18 @@ def _on_bad_request(_: Request[Any, Any, Any], error: BadRequest) -> Response[di
     return problem(400, "invalid-request", str(error), errors=error.errors)
 
 
-def _on_storage(
-    _: Request[Any, Any, Any], error: StorageUnavailable
-) -> Response[dict[str, object]]:
-    response = problem(503, "storage-unavailable", f"nothing has happened; try again ({error})")
+def _on_storage(_: Request[Any, Any, Any], __: Exception) -> Response[dict[str, object]]:
+    """What went wrong is for the log alone: it may name what others have written."""
+    response = problem(503, "storage-unavailable", "nothing has happened; try again")
     response.headers["Retry-After"] = "1"
     return response
+
+
+def _on_unreadable(
+    request: Request[Any, Any, Any], error: Exception
+) -> Response[dict[str, object]]:
+    log.warning("request.unanswered", path=request.url.path, reason=str(error))
+    return _on_storage(request, error)
 
 
 def _on_http(request: Request[Any, Any, Any], error: HTTPException) -> Response[dict[str, object]]:
@@ -161,6 +167,7 @@ HANDLERS: dict[int | type[Exception], Any] = {
     Refused: _on_refused,
     BadRequest: _on_bad_request,
     StorageUnavailable: _on_storage,
+    **dict.fromkeys(INFRASTRUCTURE, _on_unreadable),
     HTTPException: _on_http,
     Exception: _on_bug,
 }
