@@ -1,6 +1,7 @@
 """Signing up, in and out; the first admin; and who tries too often."""
 
 import asyncio
+import hashlib
 import secrets
 from collections.abc import Callable
 from functools import partial
@@ -8,6 +9,7 @@ from functools import partial
 import structlog
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
+from argon2.low_level import hash_secret_raw
 from limits import parse
 from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
@@ -78,6 +80,21 @@ class Accounts:
             user_id=user_id,
             password_hash=await self._hash(password),
         )
+
+    async def veil(self, password: str, salt: str) -> str:
+        """The same each time for the same password, and as slow to guess as what we keep of it."""
+        async with self._hashing:
+            veiled = await asyncio.to_thread(
+                hash_secret_raw,
+                password.encode(),
+                hashlib.sha256(salt.encode()).digest(),
+                self._hasher.time_cost,
+                self._hasher.memory_cost,
+                self._hasher.parallelism,
+                self._hasher.hash_len,
+                self._hasher.type,
+            )
+        return veiled.hex()
 
     async def sign_in(self, email: str, password: str, address: str) -> Tokens:
         """Begin a new family of tokens. Raises Refused: `bad-credentials`, `too-many-attempts`."""
@@ -153,18 +170,18 @@ class Accounts:
         await self._service.writer.execute(Wish(command, also=keep))
 
     async def _ensure_admin(self) -> None:
+        if await self._service.database.run(customers.has_admin):
+            return
         settings = self._service.settings
         email = settings.admin_email.lower()
-        known, _ = await self._service.database.run(partial(_find, email=email))
-        if known:
-            return
         password = settings.admin_password or secrets.token_urlsafe(12)
+        if settings.admin_password is None:
+            # Before it holds, for nobody must be locked out by a crash; and so high that no log level hides it.
+            log.critical("admin.created", email=email, password=password, shown="only now")
         user_id = clock.new_id()
         command = RegisterCustomer(user_id=user_id, email=email, name="Admin", role="admin")
         also = await self.with_password(user_id, password)
         await self._service.writer.execute(Wish(command, also=also))
-        if settings.admin_password is None:
-            log.warning("admin.created", email=email, password=password, shown="only now")
 
     async def _hash(self, password: str) -> str:
         async with self._hashing:

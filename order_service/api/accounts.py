@@ -19,6 +19,7 @@ from shared.auth import signed_in_only
 from shared.clock import new_id
 from shared.contracts import Role
 from shared.idempotency import Reply
+from shared.openapi import WITHOUT_KEY
 from shared.problem import responses
 from shared.service import Service
 from shared.web import Body, reply
@@ -112,12 +113,14 @@ def router(service: Service, accounts: Accounts) -> Router:
             command,
             _shown(user_id, 201),
             also=await accounts.with_password(user_id, data.password),
+            stands_for=await stands_for(request, data),
         )
 
     @post(
         "/login",
         dto=Body[SignIn],
         status_code=200,
+        opt=WITHOUT_KEY,
         responses=responses(400, 401, 413, 429, 503),
     )
     async def sign_in(request: Request[Any, Any, Any], data: JSONBody[SignIn]) -> Tokens:
@@ -125,12 +128,24 @@ def router(service: Service, accounts: Accounts) -> Router:
         address = request.client.host if request.client else ""
         return await accounts.sign_in(data.email.lower(), data.password, address)
 
-    @post("/refresh", dto=Body[Refresh], status_code=200, responses=responses(400, 401, 413, 503))
+    @post(
+        "/refresh",
+        dto=Body[Refresh],
+        status_code=200,
+        opt=WITHOUT_KEY,
+        responses=responses(400, 401, 413, 503),
+    )
     async def refresh(data: JSONBody[Refresh]) -> Tokens:
         """Trade a refresh token for the next pair; using one twice ends all that came of its sign-in."""
         return await accounts.refresh(data.refresh_token)
 
-    @post("/logout", dto=Body[Refresh], status_code=204, responses=responses(400, 413, 503))
+    @post(
+        "/logout",
+        dto=Body[Refresh],
+        status_code=204,
+        opt=WITHOUT_KEY,
+        responses=responses(400, 413, 503),
+    )
     async def sign_out(data: JSONBody[Refresh]) -> None:
         """End this sign-in; the access token runs out by itself."""
         await accounts.sign_out(data.refresh_token)
@@ -175,6 +190,13 @@ def router(service: Service, accounts: Accounts) -> Router:
         await accounts.change_password(
             request.user.user_id, data.current_password, data.new_password
         )
+
+    async def stands_for(request: Request[Any, Any, Any], data: NewCustomer) -> bytes | None:
+        """What an `Idempotency-Key` was used for, from which nobody can guess the password."""
+        if "idempotency-key" not in request.headers:
+            return None
+        veiled = await accounts.veil(data.password, salt=data.email.lower())
+        return msgspec.json.encode(msgspec.structs.replace(data, password=veiled))
 
     return Router(
         "/auth",

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import msgspec
-from sqlalchemy import Column, Connection, Table, Text
+from sqlalchemy import Column, Connection, Table, Text, select
 
 from order_service.domain.customers import Customer, Customers
 from order_service.store.tables import TABLES
@@ -22,6 +22,9 @@ CUSTOMERS = Table(
 )
 
 
+_ADMIN = select(CUSTOMERS.c.user_id).where(CUSTOMERS.c.role == "admin").limit(1)
+
+
 def load(
     connection: Connection, user_ids: Sequence[str], emails: Sequence[str] = ()
 ) -> dict[str, Customer]:
@@ -32,6 +35,11 @@ def load(
             *select_in(connection, CUSTOMERS, "email", emails),
         ]
     )
+
+
+def has_admin(connection: Connection) -> bool:
+    """Whether there is anybody who may do everything."""
+    return connection.execute(_ADMIN).first() is not None
 
 
 def read_all(connection: Connection) -> dict[str, Customer]:

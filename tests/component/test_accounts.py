@@ -1,0 +1,422 @@
+"""Signing up, in and out, on a real database."""
+
+import asyncio
+import hashlib
+import itertools
+import re
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import httpx
+import jwt
+import pytest
+import pytest_asyncio
+from msgspec.structs import replace
+
+from order_service.tokens import ACCESS_SECONDS
+from shared.auth import ISSUER
+from shared.clock import now
+from shared.config import Settings
+from tests.support.broker import NatsServer
+from tests.support.desk import PASSWORD, Desk, open_desk, problem_of
+from tests.support.eventually import eventually
+from tests.support.settings import settings_for
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+ADMIN_PASSWORD = "open sesame"
+
+_numbers = itertools.count(1)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shop(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Settings]:
+    directory = tmp_path_factory.mktemp("accounts")
+    broker = NatsServer(directory / "nats")
+    broker.start()
+    yield settings_for(
+        directory, broker.url, admin_password=ADMIN_PASSWORD, login_attempts=5, log_format="json"
+    )
+    broker.terminate()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def desk(shop: Settings) -> AsyncIterator[Desk]:
+    async with open_desk(shop) as desk:
+        yield desk
+
+
+@pytest.fixture
+def email() -> str:
+    """Nobody's yet."""
+    return f"customer{next(_numbers)}@example.com"
+
+
+def dump_of(database: Path) -> str:
+    """All that is kept, as text."""
+    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
+        return "\n".join(connection.iterdump())
+
+
+async def test_whoever_registers_is_shown_without_a_secret(desk: Desk, email: str):
+    response = await desk.register(email, name="Aiko", locale="ja")
+    assert response.status_code == 201
+    customer = response.json()
+    assert {name: customer[name] for name in ("email", "name", "locale", "role")} == {
+        "email": email,
+        "name": "Aiko",
+        "locale": "ja",
+        "role": "customer",
+    }
+    assert "assword" not in response.text
+
+
+async def test_an_address_is_registered_once_whatever_its_case(desk: Desk, email: str):
+    await desk.register(email)
+    problem_of(await desk.register(email), 409, "email-taken")
+    problem_of(await desk.register(email.upper()), 409, "email-taken")
+    assert (await desk.login(email.title())).status_code == 200
+
+
+async def test_of_many_who_want_one_address_at_once_one_gets_it(desk: Desk, email: str):
+    answers = await asyncio.gather(
+        *(desk.register(email, password=f"password {n}") for n in range(5))
+    )
+    assert sorted(each.status_code for each in answers) == [201, 409, 409, 409, 409]
+    (winner,) = [n for n, each in enumerate(answers) if each.status_code == 201]
+    await desk.sign_in(email, f"password {winner}")
+
+
+@pytest.mark.parametrize("password", ["", "1234567", "x" * 257])
+async def test_a_weak_or_endless_password_is_refused(desk: Desk, email: str, password: str):
+    problem = problem_of(await desk.register(email, password), 400, "invalid-request")
+    assert problem["errors"][0]["field"] == "password"
+    assert password == "" or password not in problem["detail"]
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "",
+        "nobody",
+        "@example.com",
+        "nobody@",
+        "a@b@c",
+        "a b@example.com",
+        "a@example.com\n",
+        "a@example.com\r\nBcc: eve@example.com",
+        "a\x00@example.com",
+        "a@exa\x1bmple.com",
+        "Aiko <a@example.com>",
+        "a@example.com,eve@example.com",
+        "x" * 250 + "@example.com",
+    ],
+)
+async def test_what_is_no_address_is_refused(desk: Desk, address: str):
+    problem = problem_of(await desk.register(address), 400, "invalid-request")
+    assert [error["field"] for error in problem["errors"]] == ["email"]
+
+
+async def test_nobody_makes_himself_an_admin(desk: Desk, email: str):
+    problem = problem_of(await desk.register(email, role="admin"), 400, "invalid-request")
+    assert problem["errors"][0] == {"field": "role", "message": "unknown field"}
+
+
+async def test_a_key_registers_once(desk: Desk, email: str):
+    body = {"email": email, "password": PASSWORD}
+    first = await desk.ask("POST", "/auth/register", body, key=email)
+    again = await desk.ask("POST", "/auth/register", body, key=email)
+    assert (first.status_code, again.status_code) == (201, 201)
+    assert again.content == first.content
+    assert again.headers["Idempotent-Replayed"] == "true"
+
+
+async def test_a_key_with_another_password_is_refused(desk: Desk, email: str):
+    body = {"email": email, "password": PASSWORD}
+    await desk.ask("POST", "/auth/register", body, key=email)
+    other = await desk.ask("POST", "/auth/register", body | {"password": "other one"}, key=email)
+    problem_of(other, 422, "idempotency-key-reused")
+
+
+async def test_a_sign_in_gives_two_tokens(desk: Desk, email: str):
+    tokens = await desk.newcomer(email)
+    assert tokens["tokenType"] == "Bearer"
+    assert tokens["expiresIn"] == ACCESS_SECONDS
+    me = (await desk.ask("GET", "/auth/me", token=tokens["accessToken"])).json()
+    assert me["email"] == email
+
+
+async def test_wrong_password_and_unknown_address_are_told_alike(desk: Desk, email: str):
+    await desk.register(email)
+    wrong = problem_of(await desk.login(email, "wrong"), 401, "bad-credentials")
+    unknown = problem_of(await desk.login(f"no{email}", "wrong"), 401, "bad-credentials")
+    assert wrong == unknown
+
+
+async def test_a_sign_in_heeds_no_key_for_tokens_are_not_kept(desk: Desk, email: str):
+    await desk.register(email)
+    body = {"email": email, "password": PASSWORD}
+    one, two = [await desk.ask("POST", "/auth/login", body, key=email) for _ in range(2)]
+    assert one.json()["refreshToken"] != two.json()["refreshToken"]
+    assert "Idempotent-Replayed" not in two.headers
+
+
+async def test_a_refresh_token_is_traded_for_the_next_pair(desk: Desk, email: str):
+    tokens = await desk.newcomer(email)
+    for _ in range(3):
+        response = await desk.refresh(tokens["refreshToken"])
+        assert response.status_code == 200
+        assert response.json()["refreshToken"] != tokens["refreshToken"]
+        tokens = response.json()
+    assert (await desk.ask("GET", "/auth/me", token=tokens["accessToken"])).status_code == 200
+
+
+async def test_a_refresh_token_used_twice_ends_its_family_and_no_other(desk: Desk, email: str):
+    first, elsewhere = await desk.newcomer(email), await desk.sign_in(email)
+    newer = (await desk.refresh(first["refreshToken"])).json()
+    problem_of(await desk.refresh(first["refreshToken"]), 401, "bad-refresh-token")
+    problem_of(await desk.refresh(newer["refreshToken"]), 401, "bad-refresh-token")
+    assert (await desk.refresh(elsewhere["refreshToken"])).status_code == 200
+
+
+async def test_of_two_refreshes_at_once_one_wins_and_the_family_ends(desk: Desk, email: str):
+    tokens = await desk.newcomer(email)
+    answers = await asyncio.gather(*(desk.refresh(tokens["refreshToken"]) for _ in range(2)))
+    assert sorted(each.status_code for each in answers) == [200, 401]
+    (winner,) = [each.json() for each in answers if each.status_code == 200]
+    problem_of(await desk.refresh(winner["refreshToken"]), 401, "bad-refresh-token")
+
+
+@pytest.mark.parametrize("token", ["x", "\x00", "é" * 500])
+async def test_what_is_no_refresh_token_is_refused(desk: Desk, token: str):
+    problem_of(await desk.refresh(token), 401, "bad-refresh-token")
+
+
+async def test_an_access_token_refreshes_nothing(desk: Desk, email: str):
+    tokens = await desk.newcomer(email)
+    problem_of(await desk.refresh(tokens["accessToken"]), 401, "bad-refresh-token")
+
+
+async def test_a_sign_out_ends_this_sign_in_and_no_other(desk: Desk, email: str):
+    here, elsewhere = await desk.newcomer(email), await desk.sign_in(email)
+    for _ in range(2):
+        gone = await desk.ask("POST", "/auth/logout", {"refreshToken": here["refreshToken"]})
+        assert (gone.status_code, gone.content) == (204, b"")
+    problem_of(await desk.refresh(here["refreshToken"]), 401, "bad-refresh-token")
+    assert (await desk.refresh(elsewhere["refreshToken"])).status_code == 200
+
+
+async def test_a_new_password_ends_every_sign_in(desk: Desk, email: str):
+    here, elsewhere = await desk.newcomer(email), await desk.sign_in(email)
+    body = {"currentPassword": PASSWORD, "newPassword": "battery staple"}
+    changed = await desk.ask("PUT", "/auth/password", body, token=here["accessToken"])
+    assert changed.status_code == 204
+    for tokens in (here, elsewhere):
+        problem_of(await desk.refresh(tokens["refreshToken"]), 401, "bad-refresh-token")
+    problem_of(await desk.login(email), 401, "bad-credentials")
+    await desk.sign_in(email, "battery staple")
+
+
+async def test_without_the_present_password_nothing_changes(desk: Desk, email: str):
+    tokens = await desk.newcomer(email)
+    body = {"currentPassword": "a guess", "newPassword": "battery staple"}
+    refused = await desk.ask("PUT", "/auth/password", body, token=tokens["accessToken"])
+    problem_of(refused, 403, "bad-credentials")
+    await desk.sign_in(email)
+    assert (await desk.refresh(tokens["refreshToken"])).status_code == 200
+
+
+async def test_a_weak_new_password_is_refused(desk: Desk, email: str):
+    tokens = await desk.newcomer(email)
+    body = {"currentPassword": PASSWORD, "newPassword": "short"}
+    refused = await desk.ask("PUT", "/auth/password", body, token=tokens["accessToken"])
+    problem_of(refused, 400, "invalid-request")
+
+
+async def test_one_changes_what_is_known_of_oneself(desk: Desk, email: str):
+    token = (await desk.newcomer(email))["accessToken"]
+    moved = f"new.{email}"
+    change = {"email": moved.upper(), "name": "Aiko", "locale": "ja"}
+    changed = await desk.ask("PUT", "/auth/me", change, token=token)
+    assert changed.status_code == 200
+    me = (await desk.ask("GET", "/auth/me", token=token)).json()
+    assert me == changed.json()
+    assert (me["email"], me["name"], me["locale"]) == (moved, "Aiko", "ja")
+    await desk.sign_in(moved)
+    problem_of(await desk.login(email), 401, "bad-credentials")
+
+
+async def test_an_address_of_another_is_not_taken(desk: Desk, email: str):
+    await desk.register(f"other.{email}")
+    token = (await desk.newcomer(email))["accessToken"]
+    change = {"email": f"other.{email}"}
+    problem_of(await desk.ask("PUT", "/auth/me", change, token=token), 409, "email-taken")
+
+
+async def test_a_role_is_not_ones_own_to_change(desk: Desk, email: str):
+    token = (await desk.newcomer(email))["accessToken"]
+    change = {"role": "admin"}
+    problem_of(await desk.ask("PUT", "/auth/me", change, token=token), 400, "invalid-request")
+
+
+async def test_anyone_can_check_a_token_with_the_published_key(desk: Desk, email: str):
+    token = (await desk.newcomer(email))["accessToken"]
+    jwks = (await desk.ask("GET", "/.well-known/jwks.json")).json()
+    header = jwt.get_unverified_header(token)
+    (known,) = [key for key in jwks["keys"] if key["kid"] == header["kid"]]
+    claims = jwt.decode(token, jwt.PyJWK(known), algorithms=["EdDSA"], issuer=ISSUER)
+    assert claims["role"] == "customer"
+    assert 0 < claims["exp"] - now().timestamp() <= ACCESS_SECONDS
+
+
+async def test_the_private_key_stays_private(desk: Desk):
+    jwks = (await desk.ask("GET", "/.well-known/jwks.json")).json()
+    assert all("d" not in key for key in jwks["keys"])
+
+
+async def test_too_many_attempts_at_an_account_are_refused_from_any_address(desk: Desk, email: str):
+    await desk.register(email)
+    for number in range(5):
+        wrong = await desk.login(email, "wrong", address=f"198.51.100.{number}")
+        problem_of(wrong, 401, "bad-credentials")
+    for spelling in (email, email.upper()):
+        refused = await desk.login(spelling, address="198.51.100.99")
+        problem_of(refused, 429, "too-many-attempts")
+        assert 0 < int(refused.headers["Retry-After"]) <= 300
+
+
+async def test_too_many_attempts_at_an_account_do_not_hold_up_another(desk: Desk, email: str):
+    await desk.register(email)
+    for _ in range(6):
+        await desk.login(f"no{email}", "wrong", address="198.51.100.7")
+    assert (await desk.login(email, address="198.51.100.7")).status_code == 200
+
+
+async def test_one_who_knows_his_password_starts_afresh(desk: Desk, email: str):
+    await desk.register(email)
+    for _ in range(2):
+        for _ in range(4):
+            await desk.login(email, "wrong", address="198.51.100.8")
+        await desk.sign_in(email)
+
+
+async def test_too_many_attempts_from_an_address_are_refused_for_any_account(desk: Desk):
+    for number in range(50):
+        wrong = await desk.login(f"nobody{number}@example.com", "x", address="203.0.113.1")
+        problem_of(wrong, 401, "bad-credentials")
+    refused = await desk.login("nobody51@example.com", "x", address="203.0.113.1")
+    problem_of(refused, 429, "too-many-attempts")
+    elsewhere = await desk.login("nobody51@example.com", "x", address="203.0.113.2")
+    problem_of(elsewhere, 401, "bad-credentials")
+
+
+async def test_too_many_guesses_of_the_present_password_are_refused(desk: Desk, email: str):
+    token = (await desk.newcomer(email))["accessToken"]
+    body = {"currentPassword": "a guess", "newPassword": "battery staple"}
+    answers = [await desk.ask("PUT", "/auth/password", body, token=token) for _ in range(6)]
+    assert [each.status_code for each in answers] == [403] * 5 + [429]
+
+
+async def test_the_first_admins_password_is_made_up_and_logged_once(
+    shop: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    own = replace(shop, data_dir=tmp_path, admin_password=None)
+    async with open_desk(own) as desk:
+        said = capsys.readouterr().out
+        (password,) = re.findall(r"password=(\S+)", said)
+        tokens = await desk.sign_in(own.admin_email, password.strip("'"))
+        me = await desk.ask("GET", "/auth/me", token=tokens["accessToken"])
+        assert me.json()["role"] == "admin"
+    async with open_desk(own) as desk:
+        await desk.sign_in(own.admin_email, password.strip("'"))
+    assert password.strip("'") not in capsys.readouterr().out
+
+
+async def test_a_password_given_for_the_first_admin_is_used_and_not_logged(
+    shop: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    own = replace(shop, data_dir=tmp_path, admin_email="Boss@Example.com")
+    async with open_desk(own) as desk:
+        await desk.sign_in("boss@example.com", ADMIN_PASSWORD)
+    assert ADMIN_PASSWORD not in capsys.readouterr().out
+
+
+async def test_a_restart_makes_no_other_admin_even_if_he_has_moved(shop: Settings, tmp_path: Path):
+    own = replace(shop, data_dir=tmp_path)
+    async with open_desk(own) as desk:
+        token = (await desk.sign_in(own.admin_email, ADMIN_PASSWORD))["accessToken"]
+        change = {"email": "moved@example.com"}
+        assert (await desk.ask("PUT", "/auth/me", change, token=token)).status_code == 200
+    async with open_desk(replace(own, admin_password="another one")) as desk:
+        problem_of(await desk.login(own.admin_email, "another one"), 401, "bad-credentials")
+        assert (await desk.ask("GET", "/auth/me", token=token)).status_code == 200
+    with closing(sqlite3.connect(tmp_path / "order.db")) as connection:
+        roles = connection.execute("SELECT role FROM customers").fetchall()
+    assert roles == [("admin",)]
+
+
+async def test_no_secret_is_logged_or_kept(
+    desk: Desk, shop: Settings, email: str, capsys: pytest.CaptureFixture[str]
+):
+    body = {"email": email, "password": "hunter2 hunter2"}
+    await desk.ask("POST", "/auth/register", body, key=f"key of {email}")
+    tokens = await desk.sign_in(email, body["password"])
+    await desk.login(email, "hunter3 hunter3")
+    newer = (await desk.refresh(tokens["refreshToken"])).json()
+    change = {"currentPassword": "hunter2 hunter2", "newPassword": "hunter4 hunter4"}
+    await desk.ask("PUT", "/auth/password", change, token=tokens["accessToken"], key="change")
+    captured = capsys.readouterr()
+    seen = dump_of(shop.data_dir / "order.db") + captured.out + captured.err
+    assert f"key of {email}" in seen
+    secrets = [
+        *(f"hunter{number}" for number in (2, 3, 4)),
+        *(each[name] for each in (tokens, newer) for name in ("accessToken", "refreshToken")),
+    ]
+    assert [secret for secret in secrets if secret in seen] == []
+
+
+async def test_a_password_can_not_be_guessed_fast_from_a_key(
+    desk: Desk, shop: Settings, email: str
+):
+    body = {"email": email, "password": PASSWORD}
+    veiled = await desk.ask("POST", "/auth/register", body, key=f"one {email}")
+    assert veiled.status_code == 201
+    with closing(sqlite3.connect(shop.data_dir / "order.db")) as connection:
+        query = "SELECT fingerprint FROM idempotency_key WHERE name LIKE ?"
+        ((kept,),) = connection.execute(query, (f"%one {email}",)).fetchall()
+    assert kept not in fast_digests(email)
+
+
+def fast_digests(email: str) -> set[str]:
+    """What one would find who tries passwords against a digest of the request."""
+    body: dict[str, Any] = {"email": email, "password": PASSWORD}
+    sent = httpx.Request("POST", "http://order/auth/register", json=body).content
+    return {hashlib.sha256(b"POST /auth/register\n" + sent).hexdigest()}
+
+
+async def test_a_database_that_can_not_be_read_is_503_and_says_nothing_of_it(
+    shop: Settings, tmp_path: Path
+):
+    async with open_desk(replace(shop, data_dir=tmp_path)) as desk:
+        token = (await desk.sign_in(shop.admin_email, ADMIN_PASSWORD))["accessToken"]
+        with closing(sqlite3.connect(tmp_path / "order.db")) as connection:
+            connection.execute("ALTER TABLE customers RENAME TO mislaid")
+        for method, path, body in (
+            ("GET", "/auth/me", None),
+            ("POST", "/auth/login", {"email": "a@example.com", "password": "hunter2 hunter2"}),
+            ("POST", "/auth/register", {"email": "a@example.com", "password": "hunter2 hunter2"}),
+        ):
+            response = await desk.ask(method, path, body, token=token)
+            problem_of(response, 503, "storage-unavailable")
+            assert response.headers["Retry-After"] == "1"
+            assert "customers" not in response.text
+        with closing(sqlite3.connect(tmp_path / "order.db")) as connection:
+            connection.execute("ALTER TABLE mislaid RENAME TO customers")
+
+        async def works_again() -> bool:
+            return (await desk.ask("GET", "/auth/me", token=token)).status_code == 200
+
+        await eventually(works_again)

@@ -1,0 +1,81 @@
+"""The order service in this process, asked over ASGI; so a caller may come from any address."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+from litestar import Litestar
+
+from order_service.app import build
+from shared.config import Settings
+from tests.support.chassis import started
+
+Json = dict[str, Any]
+
+PASSWORD = "correct horse"
+
+
+class Desk:
+    """Asks the service, as nobody or by somebody's token."""
+
+    def __init__(self, app: Litestar) -> None:
+        self._app = app
+
+    async def ask(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        token: str | None = None,
+        key: str | None = None,
+        address: str = "192.0.2.1",
+    ) -> httpx.Response:
+        transport = httpx.ASGITransport(self._app, client=(address, 40_000))
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        headers |= {"Idempotency-Key": key} if key else {}
+        async with httpx.AsyncClient(transport=transport, base_url="http://order") as client:
+            return await client.request(method, path, json=body, headers=headers)
+
+    async def register(self, email: str, password: str = PASSWORD, **fields: Any) -> httpx.Response:
+        body = {"email": email, "password": password, **fields}
+        return await self.ask("POST", "/auth/register", body)
+
+    async def login(
+        self, email: str, password: str = PASSWORD, address: str = "192.0.2.1"
+    ) -> httpx.Response:
+        body = {"email": email, "password": password}
+        return await self.ask("POST", "/auth/login", body, address=address)
+
+    async def sign_in(self, email: str, password: str = PASSWORD) -> Json:
+        """The tokens of somebody who is registered."""
+        response = await self.login(email, password)
+        assert response.status_code == 200, response.text
+        tokens: Json = response.json()
+        return tokens
+
+    async def newcomer(self, email: str) -> Json:
+        """The tokens of somebody who registers now."""
+        response = await self.register(email)
+        assert response.status_code == 201, response.text
+        return await self.sign_in(email)
+
+    async def refresh(self, refresh_token: str) -> httpx.Response:
+        return await self.ask("POST", "/auth/refresh", {"refreshToken": refresh_token})
+
+
+@asynccontextmanager
+async def open_desk(settings: Settings) -> AsyncIterator[Desk]:
+    """The service from its start to its end; opened again on the same settings it is restarted."""
+    async with started(build(settings)) as app:
+        yield Desk(app)
+
+
+def problem_of(response: httpx.Response, status: int, slug: str) -> Json:
+    """The problem that the answer is; it must be this one."""
+    assert response.status_code == status, response.text
+    assert response.headers["Content-Type"].startswith("application/problem+json")
+    problem: Json = response.json()
+    assert problem["type"] == f"urn:quadrille:problem:{slug}"
+    return problem
