@@ -337,11 +337,16 @@ def test_a_token_about_to_run_out_is_renewed_once_by_all_who_need_it(fleet, jane
 def test_a_token_that_the_shop_does_not_know_is_renewed(fleet, jane, tmp_path):
     terminal = Terminal(fleet, tmp_path)
     terminal.sign_in(JANE, JANES_PASSWORD)
-    kept = terminal.session_file.read_text()
-    token = re.findall(r'"accessToken": "(.*?)"', kept)[0]
-    terminal.session_file.write_text(kept.replace(token, f"{token[:-4]}AAAA"))
-    assert terminal.run("whoami")[0] == 0
-    assert terminal.run("order", "lamp", "--watch")[0] == 0
+    _spoil_token(terminal)
+    code, out, err = terminal.run("order", "lamp", "--json")
+    assert code == 0, err
+    order_id = msgspec.json.decode(out)["orderId"]
+    _spoil_token(terminal)
+    following = terminal.start("events", "--order", order_id, "--follow")
+    _read_until(following, "OrderCompleted")
+    following.send_signal(2)
+    following.communicate(timeout=SECONDS)
+    assert following.returncode == 130
 
 
 def test_a_customer_orders_for_himself_and_sees_his_own(jane, guest):
@@ -436,6 +441,12 @@ def test_a_price_that_changed_in_the_cart_is_shown_and_accepted(fleet, jane, adm
     assert jane.run("cart", "checkout")[0] == 0
     fleet.put("inventory", "/products/lamp", {"name": "Lamp", "price": 1000})
     asyncio.run(eventually(lambda: fleet.is_for_sale("lamp")))
+
+
+def _spoil_token(terminal: Terminal) -> None:
+    kept = terminal.session_file.read_text()
+    token = re.findall(r'"accessToken": "(.*?)"', kept)[0]
+    terminal.session_file.write_text(kept.replace(token, f"{token[:-4]}AAAA"))
 
 
 def _expiry(session: str) -> str:
