@@ -13,7 +13,14 @@ from inventory_service.domain import (
 )
 from inventory_service.store import PRODUCTS, RESERVATIONS
 from shared.batch import Wish
-from shared.contracts import Line, OrderCreated, OrderItem, ShipmentCompleted, ShipmentFailed
+from shared.contracts import (
+    Line,
+    OrderCancellationRequested,
+    OrderCreated,
+    OrderItem,
+    ShipmentCompleted,
+    ShipmentFailed,
+)
 from shared.contracts.recorded import Recorded
 from shared.database import CHASSIS, create_tables
 from shared.dead_letter import DEAD_LETTER
@@ -22,7 +29,7 @@ from shared.idempotency import Claim, Reply
 from shared.inbox import INBOX
 from shared.refused import Refused
 from shared.writer import StorageUnavailable
-from tests.support.chassis import INVENTORY, Chassis, pragma, writing
+from tests.support.chassis import INVENTORY, SHIPPING, Chassis, pragma, writing
 from tests.support.history import recorded
 
 
@@ -238,6 +245,18 @@ async def test_an_event_heard_before_a_restart_is_known_after_it(tmp_path: Path)
         async with writing(tmp_path / "inventory.db") as chassis:
             await chassis.hear(order)
             assert await chassis.said() == ["StockReservationFailed"]
+
+
+async def test_a_request_is_answered_each_time_it_is_made_but_once_where_it_is_heard_twice(
+    tmp_path: Path,
+):
+    first, again = (
+        recorded(OrderCancellationRequested(order_id="o1", reason="EXPIRED")) for _ in range(2)
+    )
+    async with writing(tmp_path / "shipping.db", SHIPPING) as chassis:
+        for request in (first, again, first, again):
+            await chassis.hear(request)
+        assert await chassis.said() == ["ShipmentCancelled", "ShipmentCancelled"]
 
 
 async def test_a_redelivered_order_reserves_once_even_under_another_event_id(chassis: Chassis):
