@@ -49,6 +49,12 @@ async def shop(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Fleet]
         yield fleet
 
 
+@pytest.fixture
+def passing(seed: int, request: pytest.FixtureRequest) -> int:
+    """At which passing of its crash point the service dies."""
+    return random.Random(f"{seed}:{request.node.nodeid}").randint(1, MOST_PASSINGS)
+
+
 def at(*points: str) -> pytest.MarkDecorator:
     """One test for each of these crash points."""
     return pytest.mark.parametrize("point", points)
@@ -56,37 +62,39 @@ def at(*points: str) -> pytest.MarkDecorator:
 
 class TestOrder:
     @at(*ANYWHERE)
-    async def test_dies_and_goes_on_where_it_was(self, shop: Fleet, point: str, seed: int):
-        await assert_survived(shop, "order", point, seed)
+    async def test_dies_and_goes_on_where_it_was(self, shop: Fleet, point: str, passing: int):
+        await assert_survived(shop, "order", point, passing)
+
+    async def test_accepts_nothing_that_it_has_not_kept(self, shop: Fleet):
+        await assert_survived(shop, "order", "before_commit", 1)
 
 
 class TestInventory:
     @at(*ANYWHERE)
-    async def test_dies_and_goes_on_where_it_was(self, shop: Fleet, point: str, seed: int):
-        await assert_survived(shop, "inventory", point, seed)
+    async def test_dies_and_goes_on_where_it_was(self, shop: Fleet, point: str, passing: int):
+        await assert_survived(shop, "inventory", point, passing)
 
 
 class TestShipping:
     @at(*ANYWHERE)
-    async def test_dies_and_goes_on_where_it_was(self, shop: Fleet, point: str, seed: int):
-        await assert_survived(shop, "shipping", point, seed)
+    async def test_dies_and_goes_on_where_it_was(self, shop: Fleet, point: str, passing: int):
+        await assert_survived(shop, "shipping", point, passing)
 
 
 class TestNotifier:
     @at(*ANYWHERE, "after_smtp_accepted")
-    async def test_dies_and_goes_on_where_it_was(self, shop: Fleet, point: str, seed: int):
-        await assert_survived(shop, "notifier", point, seed)
+    async def test_dies_and_goes_on_where_it_was(self, shop: Fleet, point: str, passing: int):
+        await assert_survived(shop, "notifier", point, passing)
 
 
 class TestReadApi:
     @at(*HANDLING)
-    async def test_dies_and_goes_on_where_it_was(self, shop: Fleet, point: str, seed: int):
-        await assert_survived(shop, "read", point, seed)
+    async def test_dies_and_goes_on_where_it_was(self, shop: Fleet, point: str, passing: int):
+        await assert_survived(shop, "read", point, passing)
 
 
-async def assert_survived(shop: Fleet, service: str, point: str, seed: int) -> None:
+async def assert_survived(shop: Fleet, service: str, point: str, passing: int) -> None:
     """Let the service die there once among orders, start it again, and find that nothing shows it."""
-    passing = random.Random(f"{seed}:{service}:{point}").randint(1, MOST_PASSINGS)
     customer = str(uuid4())
     on_hand, _ = shop.stock("plenty")
     shop.terminate(service)
