@@ -19,32 +19,27 @@ def up(plan: Plan) -> None:
 
     Raises CannotStart before any service runs, ClickException when a part ended by itself.
     """
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
-    try:
-        with ExitStack() as closing:
-            _run(plan, closing)
-    except KeyboardInterrupt:  # before the supervisor took the signals over
-        return
-
-
-def _run(plan: Plan, closing: ExitStack) -> None:
     data_dir = plan.settings.data_dir
-    closing.enter_context(preflight.open_data_dir(data_dir, "nats", "logs", "mailbox"))
-    preflight.check_ports(plan.ports)
-    click.echo("Quadrille is starting …")
-    if plan.new_password:
-        click.echo(
-            f"The admin is {plan.settings.admin_email}, password {plan.new_password} "
-            "(shown only now, at the first start)"
-        )
-    logs = Logs(data_dir / "logs")
+    with ExitStack() as closing:
+        closing.enter_context(preflight.open_data_dir(data_dir, "nats", "logs", "mailbox"))
+        preflight.check_ports(plan.ports)
+        _run(plan, Logs(data_dir / "logs"), closing)
+    click.echo(f"\nQuadrille has stopped; everything is kept in {data_dir}")
+
+
+def _run(plan: Plan, logs: Logs, closing: ExitStack) -> None:
+    supervisor = Supervisor(logs)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: supervisor.terminate())
+    _announce(plan)
     broker = None
     if plan.has_broker:
-        broker = EmbeddedBroker(plan.settings.nats_port, data_dir / "nats", logs.open(BROKER))
+        store = plan.settings.data_dir / "nats"
+        broker = EmbeddedBroker(plan.settings.nats_port, store, logs.open(BROKER))
         closing.callback(broker.stop)
         broker.wait_until_listening()
-    supervisor = Supervisor(logs)
+    if supervisor.is_ending:
+        return
     for part in plan.parts:
         supervisor.add(part.name, [sys.executable, "-m", part.module], plan.environment)
     steward = Steward(plan, supervisor, broker)
@@ -55,7 +50,15 @@ def _run(plan: Plan, closing: ExitStack) -> None:
     if steward.trouble:
         raise steward.trouble
     _judge(supervisor, logs)
-    click.echo(f"\nQuadrille has stopped; everything is kept in {data_dir}")
+
+
+def _announce(plan: Plan) -> None:
+    click.echo("Quadrille is starting …")
+    if plan.new_password:
+        click.echo(
+            f"The admin is {plan.settings.admin_email}, password {plan.new_password} "
+            "(shown only now, at the first start)"
+        )
 
 
 def _judge(supervisor: Supervisor, logs: Logs) -> None:

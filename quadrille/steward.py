@@ -51,6 +51,7 @@ class Steward:
         while not self._supervisor.is_started():
             time.sleep(POLL_SECONDS)
         try:
+            self._pause(0)  # it may have been told to end before there was anything to end
             self._open()
             while True:
                 self._pause(WATCH_SECONDS)
@@ -84,11 +85,13 @@ class Steward:
 
     def _pause(self, seconds: float) -> None:
         """Raises _Ending when there is nothing to wait for."""
-        code = self._broker.ended() if self._broker else None
-        if code is not None and not self._supervisor.is_ending.is_set():
-            self._supervisor.ended_first[BROKER] = code
+        time.sleep(seconds)
+        if self._supervisor.is_ending:
             raise _Ending
-        if self._supervisor.is_ending.wait(seconds):
+        self._supervisor.miss_the_lost()
+        code = self._broker.ended() if self._broker else None
+        if code is not None:
+            self._supervisor.ended_first[BROKER] = code
             raise _Ending
 
     def _not_ready(self) -> list[str]:

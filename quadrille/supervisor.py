@@ -4,7 +4,6 @@ import ctypes
 import re
 import signal
 import sys
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -82,7 +81,7 @@ class Supervisor(Manager):  # type: ignore[misc]  # honcho has no types
         self._logs = logs
         self.ended_first: dict[str, int] = {}
         """Exit codes of those that ended before they were told to."""
-        self.is_ending = threading.Event()
+        self.is_ending = False
         self.on_forked: Callable[[], None] | None = None
         """Called once no more processes are forked, so that threads may be started."""
 
@@ -93,14 +92,14 @@ class Supervisor(Manager):  # type: ignore[misc]  # honcho has no types
 
     def is_started(self) -> bool:
         """Whether every child has become a process."""
-        return bool(self._all_started())
+        return bool(self._processes) and bool(self._all_started())
 
     def terminate(self) -> None:
         """Tell all to end. While they are still being started it only notes the wish: call again after."""
-        if not self.is_ending.is_set():
+        if not self.is_ending:
+            self.is_ending = True
             self._logs.is_silent = True
             self.ended_first |= self._returncodes()
-            self.is_ending.set()
         if self.is_started():
             super().terminate()
 
@@ -108,6 +107,13 @@ class Supervisor(Manager):  # type: ignore[misc]  # honcho has no types
         super()._start()
         if self.on_forked:
             self.on_forked()
+
+    def miss_the_lost(self) -> None:
+        """Note those whose reader was killed: they have ended with it, and nobody else would say so."""
+        for process in self._processes.values():
+            code = process["process"].exitcode
+            if code and "returncode" not in process:
+                process["returncode"] = code
 
     def killed(self) -> list[str]:
         """Those that did not end in time; ask after `loop`."""

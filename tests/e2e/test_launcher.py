@@ -192,13 +192,19 @@ async def test_nothing_outlives_a_launcher_that_is_killed(running: Launched) -> 
     await eventually(lambda: running.children() == set(), within_seconds=STOP_SECONDS)
 
 
+async def test_a_child_whose_reader_is_killed_is_missed_too(running: Launched) -> None:
+    await running.is_open()
+    os.kill(pid_of(running, "quadrille up"), signal.SIGKILL)
+    assert "ended by itself with signal SIGKILL" in running.sentence()
+    assert running.children() == set()
+
+
 def pid_of(launched: Launched, name: str) -> int:
-    (pid,) = (
+    return min(
         pid
         for pid in launched.children()
         if name in Path(f"/proc/{pid}/cmdline").read_bytes().decode().replace("\0", " ")
     )
-    return pid
 
 
 async def test_it_can_be_stopped_while_it_starts(running: Launched) -> None:
