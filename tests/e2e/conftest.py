@@ -2,12 +2,13 @@
 
 import os
 import secrets
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncIterator, Generator, Iterator
 
 import pytest
 import pytest_asyncio
 
 from tests.support.fleet import Fleet, open_fleets
+from tests.support.people import Person, admin_of
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -25,6 +26,12 @@ async def declining(shop: Fleet) -> AsyncIterator[Fleet]:
     await shop.restart("shipping", carrier_success_rate="0")
     yield shop
     await shop.restart("shipping")
+
+
+@pytest.fixture
+def admin(shop: Fleet) -> Iterator[Person]:
+    with admin_of(shop) as person:
+        yield person
 
 
 @pytest.fixture

@@ -68,7 +68,7 @@ class Fleet:
         self._chapter: dict[str, int] = {}
         self._http = httpx.Client(timeout=ANSWER_SECONDS)
         self._admin: dict[str, str] = {}
-        """The headers of one who may see and do everything; none before `sign_in`."""
+        self._admin_until = 0.0
 
     def __enter__(self) -> Self:
         _open.append(self)
@@ -204,16 +204,28 @@ class Fleet:
 
     async def sign_in(self) -> None:
         """From now on ask and tell as the admin; orders are placed by guests all the same."""
-        account = {"email": self._settings.admin_email, "password": ADMIN_PASSWORD}
-        response = self._http.post(self.url("order", "/auth/login"), json=account)
-        assert response.status_code == 200, response.text
-        self._admin = {"Authorization": f"Bearer {response.json()['accessToken']}"}
+        self._sign_in()
         for name in self._running:
             await eventually(lambda name=name: self._knows_admin(name), READY_SECONDS)
 
+    @property
+    def admin_headers(self) -> dict[str, str]:
+        """Those of a request by the admin; empty before `sign_in`. A token near its end is replaced."""
+        if self._admin and time.monotonic() >= self._admin_until and self.answers("order"):
+            self._sign_in()
+        return self._admin
+
+    def _sign_in(self) -> None:
+        account = {"email": self._settings.admin_email, "password": ADMIN_PASSWORD}
+        response = self._http.post(self.url("order", "/auth/login"), json=account)
+        assert response.status_code == 200, response.text
+        tokens = response.json()
+        self._admin = {"Authorization": f"Bearer {tokens['accessToken']}"}
+        self._admin_until = time.monotonic() + tokens["expiresIn"] / 2
+
     def get(self, name: str, path: str, **params: Any) -> httpx.Response:
         """Ask a service."""
-        return self._http.get(self.url(name, path), params=params, headers=self._admin)
+        return self._http.get(self.url(name, path), params=params, headers=self.admin_headers)
 
     def show(self, name: str, path: str, **params: Any) -> Json:
         """What a service shows there; it must be there."""
@@ -224,22 +236,22 @@ class Fleet:
 
     def post(self, name: str, path: str, body: object, *, key: str | None = None) -> httpx.Response:
         """Tell a service."""
-        headers = _key_header(key) | self._admin
+        headers = _key_header(key) | self.admin_headers
         return self._http.post(self.url(name, path), json=body, headers=headers)
 
     def post_raw(self, name: str, path: str, body: bytes) -> httpx.Response:
         """Send a service something that may be no JSON at all."""
-        headers = {"Content-Type": "application/json"} | self._admin
+        headers = {"Content-Type": "application/json"} | self.admin_headers
         return self._http.post(self.url(name, path), content=body, headers=headers)
 
     def put(self, name: str, path: str, body: object) -> httpx.Response:
         """Tell a service how something is from now on."""
-        return self._http.put(self.url(name, path), json=body, headers=self._admin)
+        return self._http.put(self.url(name, path), json=body, headers=self.admin_headers)
 
     @contextlib.contextmanager
     def stream(self, name: str, path: str) -> Iterator[httpx.Response]:
         """An open connection on which the service keeps telling."""
-        with self._http.stream("GET", self.url(name, path), headers=self._admin) as response:
+        with self._http.stream("GET", self.url(name, path), headers=self.admin_headers) as response:
             yield response
 
     def watch(self, path: str, until: str, after: Json | None = None) -> list[Json]:
@@ -249,7 +261,7 @@ class Fleet:
         """
         events: list[Json] = []
         headers = {"Last-Event-ID": after["streamId"]} if after else {}
-        headers |= self._admin
+        headers |= self.admin_headers
         stream_id = ""
         with self._http.stream("GET", self.url("read", path), headers=headers) as response:
             for line in response.iter_lines():
