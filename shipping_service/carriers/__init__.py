@@ -42,7 +42,7 @@ class CarrierUnavailable(Exception):  # noqa: N818 - says what is the case
 
 
 class Carrier(Protocol):
-    """Takes bookings under the shipment's id: booking twice ships once."""
+    """Takes bookings under the shipment's id: booking twice ships once, and what was withdrawn stays so."""
 
     name: str
     """As in `/carriers/{name}`."""

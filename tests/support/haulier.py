@@ -3,7 +3,8 @@
 Requests may be under way as long as they like, answers get lost, and whoever asked may be gone meanwhile.
 """
 
-from collections.abc import Coroutine
+import random
+from collections.abc import Callable, Coroutine
 from datetime import timedelta
 from typing import Any
 
@@ -12,6 +13,9 @@ from shared.task import Task
 from shipping_service.carriers import Accepted, Booking
 from shipping_service.handlers import BOOKING, WITHDRAWAL, NotThereYet, carrier_jobs
 from tests.support.world import Due, World
+
+HALF = 0.5
+OFTEN = 3
 
 
 class Haulier:
@@ -24,6 +28,7 @@ class Haulier:
         """The shipments that will be brought."""
         self.under_way: list[Task] = []
         """Bookings that were sent and have not arrived; their task may be over by now."""
+        self._heard_of: set[str] = set()
         self._world = world
         self._booking, self._withdrawal = carrier_jobs(self, attempts=8)
 
@@ -31,7 +36,9 @@ class Haulier:
         return 0
 
     async def book(self, booking: Booking, attempt: int) -> Accepted:
-        self.bookings.add(booking.shipment_id)
+        if booking.shipment_id not in self._heard_of:
+            self.bookings.add(booking.shipment_id)
+        self._heard_of.add(booking.shipment_id)
         return Accepted(reference="R1")
 
     async def withdraw(self, shipment_id: str) -> bool:
@@ -65,6 +72,25 @@ class Haulier:
         assert self._booking.give_up
         due = Due(BOOKING, order_id)
         self._world.finish(due, self._booking.give_up(self._task(due), "timeout"))
+
+    def do_something(self, draw: random.Random) -> None:
+        """Whatever may happen next on the wire: answers come late, twice, or never."""
+        due, begun = self._world.bookings_due(), self._world.begun()
+        possible: list[Callable[[], None]] = [self.withdraw_all_due]
+        if due:
+            possible += [lambda: self.send(draw.choice(due))] * OFTEN
+            possible += [lambda: self.give_up(draw.choice(due))]
+        if self.under_way:
+            index = draw.randrange(len(self.under_way))
+            possible += [lambda: self.arrive(index, is_answered=draw.random() < HALF)] * OFTEN
+            possible += [lambda: self.lose(index)]
+        if begun:
+            is_delivered = draw.random() < HALF
+            possible += [lambda: self._world.confirm_booking(draw.choice(begun))]
+            possible += [
+                lambda: self._world.answer_booking(draw.choice(begun), delivered=is_delivered)
+            ]
+        draw.choice(possible)()
 
     def withdraw_all_due(self) -> None:
         """Every withdrawal is tried once."""

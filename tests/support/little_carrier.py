@@ -93,7 +93,9 @@ class LittleCarrier:
 
     def _book(self, asked: Asked) -> bytes:
         shipment_id = asked.headers["idempotency-key"]
-        reference = self.bookings.setdefault(shipment_id, f"R-{len(self.bookings) + 1}")
+        reference = f"R-{len(self.bookings) + 1}"
+        if shipment_id not in self.withdrawn:
+            reference = self.bookings.setdefault(shipment_id, reference)
         confirmation = msgspec.json.encode({"reference": reference})
         return _response(201, self.confirmation or confirmation)
 

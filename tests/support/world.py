@@ -161,13 +161,19 @@ class World:
         letter = member.post[index] if again_later else member.post.pop(index)
         self._send(member.hear(letter))
 
+    def deliver_some(self, number: int, draw: random.Random) -> None:
+        """So many letters, in any order, and some of them twice."""
+        for _ in range(number):
+            if letters := self.letters():
+                self.deliver(*draw.choice(letters), again_later=draw.random() < AGAIN)
+
     def deliver_all(self, draw: random.Random | None = None) -> None:
         """Until nobody has anything more to hear; with a draw in any order and some letters twice."""
         while letters := self.letters():
             if draw is None:
                 self.deliver(*letters[0])
             else:
-                self.deliver(*draw.choice(letters), again_later=draw.random() < AGAIN)
+                self.deliver_some(1, draw)
 
     def letters(self) -> list[tuple[Member, int]]:
         """Who could hear what next."""

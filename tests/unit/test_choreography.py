@@ -35,6 +35,8 @@ PRODUCTS = ("prod001", "prod002")
 ORDERS = ("o1", "o2", "o3")
 
 HALF = 0.5
+WISHES = st.sampled_from(["CUSTOMER", "EXPIRED", *[None] * 8])
+"""Rarely: an order stopped at once never comes as far as a carrier."""
 PICKS = st.integers(0, 1000)
 SEEDS = st.integers(0, 2**32)
 BASKETS = st.lists(st.tuples(st.sampled_from(PRODUCTS), st.integers(1, 3)), min_size=1, max_size=3)
@@ -74,59 +76,24 @@ class Shop(RuleBasedStateMachine):
         self.world.place(ORDERS[len(self.placed)], basket)
 
     @precondition(lambda self: self.placed)
-    @rule(pick=PICKS)
-    def a_customer_cancels(self, pick: int) -> None:
-        self.world.cancel(self.placed[pick % len(self.placed)])
-
-    @precondition(lambda self: self.placed)
-    @rule(pick=PICKS)
-    def a_deadline_passes(self, pick: int) -> None:
-        self.world.expire(self.placed[pick % len(self.placed)])
-
-    @precondition(lambda self: self.world.begun())
-    @rule(pick=PICKS, delivered=st.booleans())
-    def a_carrier_answers(self, pick: int, *, delivered: bool) -> None:
-        begun = self.world.begun()
-        self.world.answer_booking(begun[pick % len(begun)], delivered=delivered)
+    @rule(pick=PICKS, wish=WISHES)
+    def somebody_wants_an_order_stopped(self, pick: int, wish: str | None) -> None:
+        order_id = self.placed[pick % len(self.placed)]
+        if wish == "CUSTOMER":
+            self.world.cancel(order_id)
+        if wish == "EXPIRED":
+            self.world.expire(order_id)
 
     @precondition(lambda self: self.world.begun())
-    @rule(pick=PICKS)
-    def a_carrier_takes_a_booking(self, pick: int) -> None:
-        begun = self.world.begun()
-        self.world.confirm_booking(begun[pick % len(begun)])
-
-    @precondition(lambda self: self.world.bookings_due())
-    @rule(pick=PICKS)
-    def a_booking_sets_out(self, pick: int) -> None:
-        due = self.world.bookings_due()
-        self.haulier.send(due[pick % len(due)])
-
-    @precondition(lambda self: self.haulier.under_way)
-    @rule(pick=PICKS, is_answered=st.booleans())
-    def a_booking_arrives(self, pick: int, *, is_answered: bool) -> None:
-        self.haulier.arrive(pick % len(self.haulier.under_way), is_answered=is_answered)
-
-    @precondition(lambda self: self.haulier.under_way)
-    @rule(pick=PICKS)
-    def a_booking_is_lost(self, pick: int) -> None:
-        self.haulier.lose(pick % len(self.haulier.under_way))
-
-    @precondition(lambda self: self.world.bookings_due())
-    @rule(pick=PICKS)
-    def a_carrier_is_given_up(self, pick: int) -> None:
-        due = self.world.bookings_due()
-        self.haulier.give_up(due[pick % len(due)])
-
-    @rule()
-    def bookings_are_withdrawn(self) -> None:
-        self.haulier.withdraw_all_due()
+    @rule(number=st.integers(1, 6))
+    def carriers_are_asked_and_answer(self, number: int) -> None:
+        for _ in range(number):
+            self.haulier.do_something(self.draw)
 
     @precondition(lambda self: self.world.letters())
-    @rule(pick=PICKS, again_later=st.booleans())
-    def a_letter_is_delivered(self, pick: int, *, again_later: bool) -> None:
-        letters = self.world.letters()
-        member, index = letters[pick % len(letters)]
-        self.world.deliver(member, index, again_later=again_later)
+    @rule(number=st.integers(1, 12))
+    def some_post_is_delivered(self, number: int) -> None:
+        self.world.deliver_some(number, self.draw)
 
     @invariant()
     def no_more_is_held_than_there_is(self) -> None:
