@@ -3,8 +3,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
-# As many as help on two cores; a file's tests stay together, for they share a shop.
-PYTEST := $(BIN)/pytest -n 4 --dist loadfile
+# As many as help on two cores; tests of a file, or of a class in it, stay together: they share a shop.
+PYTEST := $(BIN)/pytest -n 4 --dist loadscope
 
 .DEFAULT_GOAL := help
 .PHONY: help setup up check test test-containers chaos bench lock clean
