@@ -4,6 +4,7 @@ import re
 from email.message import EmailMessage
 from uuid import uuid4
 
+import httpx
 import pytest
 
 from tests.support.eventually import eventually
@@ -106,6 +107,40 @@ async def test_an_order_without_address_is_carried_out_and_its_mails_skipped(sho
         return [item["status"] for item in told] == ["SKIPPED"] * 3
 
     await eventually(skipped, 30)
+
+
+def ordered_by_customer(shop: Fleet, email: str, locale: str) -> Json:
+    """He signs up and in, and orders without naming an address."""
+    account = {"email": email, "password": "a good one", "locale": locale}
+    assert shop.post("order", "/auth/register", account).status_code == 201
+    tokens = shop.post("order", "/auth/login", {"email": email, "password": "a good one"}).json()
+    placed = httpx.post(
+        shop.url("order", "/orders"),
+        json={"items": [{"productId": "plenty", "quantity": 1}]},
+        headers={"Authorization": f"Bearer {tokens['accessToken']}"},
+    )
+    assert placed.status_code == 201, placed.text
+    return placed.json() | {"email": email}
+
+
+async def test_a_customer_is_mailed_at_the_address_he_registered_and_again_on_request(shop: Fleet):
+    email = somebody()
+    order = ordered_by_customer(shop, email, "ja")
+    mails = await mails_of(shop, order, "confirmation", "dispatched", "delivered")
+    for mail in mails.values():
+        assert_speaks(mail, "ja", order)
+    first = mails["delivered"]["Message-ID"].strip("<>").partition("@")[0]
+    again = shop.post("notifier", f"/notifications/{first}/resend", None)
+    assert (again.status_code, again.json()["resendOf"]) == (202, first)
+    wanted = again.json()["notificationId"]
+    mail = await eventually(lambda: mail_with(shop, email, wanted))
+    assert text_of(mail, "plain") == text_of(mails["delivered"], "plain")
+    await shop.settle()
+
+
+def mail_with(shop: Fleet, email: str, notification_id: str) -> EmailMessage | None:
+    found = [mail for mail in shop.mail.mails(email) if notification_id in mail["Message-ID"]]
+    return found[0] if found else None
 
 
 async def test_nothing_waits_for_the_mail_server(shop: Fleet):
