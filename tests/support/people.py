@@ -1,5 +1,7 @@
 """Those who come to the shop: each asks in his own name, or in nobody's."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any, Self
 from uuid import uuid4
 
@@ -34,6 +36,15 @@ class Person:
         headers = {"Idempotency-Key": key} if key else {}
         content = {} if body is None else {"json": body}
         return self._http.request(method, self._shop.url(name, path), headers=headers, **content)
+
+    @contextlib.contextmanager
+    def open(
+        self, method: str, name: str, path: str, body: object = None
+    ) -> Iterator[httpx.Response]:
+        """The answer's head, and what comes of its body as it is read."""
+        content = {} if body is None else {"json": body}
+        with self._http.stream(method, self._shop.url(name, path), **content) as response:
+            yield response
 
     def show(self, name: str, path: str) -> Json:
         """What a service shows him there; it must be there."""

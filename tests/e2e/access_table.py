@@ -1,0 +1,124 @@
+"""Who may do what: each route of each service, and what it answers to whom.
+
+Whose it is:
+  -         nobody's in particular; a list of one's own without a word whose
+  own       the caller's: his account, his cart
+  customer  the owner's, a customer's: his order by its id, or `userId=` his id
+  guest     the order of a guest, whose id is its secret (docs/decisions/0005): whoever knows it may see and cancel it
+  unsigned  a carrier's word without the carrier's signature
+
+Who asks: nobody (without a token), another customer, the owner (a customer), the admin. What they get: `ok` is a
+success, 401 "sign in first", 403 "not you", 404 "there is no such thing", which is what strangers hear of others' orders.
+"""
+
+from typing import NamedTuple
+
+TABLE = """
+service    method  path                                     whose     nobody another owner admin
+
+order      GET     /health/live                             -         ok     ok      ok    ok
+order      GET     /health/ready                            -         ok     ok      ok    ok
+order      GET     /.well-known/jwks.json                   -         ok     ok      ok    ok
+order      POST    /auth/register                           -         ok     ok      ok    ok
+order      POST    /auth/login                              -         ok     ok      ok    ok
+order      POST    /auth/refresh                            -         ok     ok      ok    ok
+order      POST    /auth/logout                             -         ok     ok      ok    ok
+order      GET     /auth/me                                 own       401    ok      ok    ok
+order      PUT     /auth/me                                 own       401    ok      ok    ok
+order      PUT     /auth/password                           own       401    ok      ok    ok
+order      GET     /cart                                    own       401    ok      ok    ok
+order      DELETE  /cart                                    own       401    ok      ok    ok
+order      POST    /cart/items                              own       401    ok      ok    ok
+order      PUT     /cart/items/{product_id}                 own       401    ok      ok    ok
+order      DELETE  /cart/items/{product_id}                 own       401    ok      ok    ok
+order      POST    /cart/checkout                           own       401    ok      ok    ok
+order      GET     /orders                                  -         401    ok      ok    ok
+order      GET     /orders                                  customer  401    403     ok    ok
+order      POST    /orders                                  -         ok     ok      ok    ok
+order      POST    /orders                                  customer  ok     403     ok    ok
+order      GET     /orders/{order_id}                       customer  404    404     ok    ok
+order      GET     /orders/{order_id}                       guest     ok     ok      ok    ok
+order      POST    /orders/{order_id}/cancel                customer  404    404     ok    ok
+order      POST    /orders/{order_id}/cancel                guest     ok     ok      ok    ok
+order      GET     /api/orders                              -         401    ok      ok    ok
+order      GET     /api/orders                              customer  401    403     ok    ok
+order      POST    /api/orders                              -         ok     ok      ok    ok
+order      POST    /api/orders                              customer  ok     403     ok    ok
+order      GET     /api/orders/{order_id}                   customer  404    404     ok    ok
+order      GET     /api/orders/{order_id}                   guest     ok     ok      ok    ok
+order      POST    /api/orders/{order_id}/cancel            customer  404    404     ok    ok
+order      POST    /api/orders/{order_id}/cancel            guest     ok     ok      ok    ok
+
+inventory  GET     /health/live                             -         ok     ok      ok    ok
+inventory  GET     /health/ready                            -         ok     ok      ok    ok
+inventory  GET     /products                                -         ok     ok      ok    ok
+inventory  GET     /products/{product_id}                   -         ok     ok      ok    ok
+inventory  POST    /products                                -         401    403     403   ok
+inventory  PUT     /products/{product_id}                   -         401    403     403   ok
+inventory  DELETE  /products/{product_id}                   -         401    403     403   ok
+inventory  POST    /products/{product_id}/stock             -         401    403     403   ok
+inventory  GET     /reservations/{order_id}                 customer  401    403     403   ok
+inventory  GET     /reservations/{order_id}                 guest     401    403     403   ok
+
+shipping   GET     /health/live                             -         ok     ok      ok    ok
+shipping   GET     /health/ready                            -         ok     ok      ok    ok
+shipping   GET     /shipments/{order_id}                    customer  401    403     403   ok
+shipping   GET     /shipments/{order_id}                    guest     401    403     403   ok
+shipping   GET     /carriers/simulated                      -         401    403     403   ok
+shipping   PUT     /carriers/simulated                      -         401    403     403   ok
+shipping   POST    /carriers/{name}/callbacks               unsigned  401    401     401   401
+
+notifier   GET     /health/live                             -         ok     ok      ok    ok
+notifier   GET     /health/ready                            -         ok     ok      ok    ok
+notifier   GET     /notifications                           -         401    403     403   ok
+notifier   GET     /notifications                           customer  401    403     403   ok
+notifier   GET     /notifications/{notification_id}         customer  401    403     403   ok
+notifier   POST    /notifications/{notification_id}/resend  customer  401    403     403   ok
+
+read       GET     /health/live                             -         ok     ok      ok    ok
+read       GET     /health/ready                            -         ok     ok      ok    ok
+read       GET     /orders                                  -         401    ok      ok    ok
+read       GET     /orders                                  customer  401    403     ok    ok
+read       GET     /orders/{order_id}                       customer  404    404     ok    ok
+read       GET     /orders/{order_id}                       guest     ok     ok      ok    ok
+read       GET     /orders/{order_id}/timeline              customer  404    404     ok    ok
+read       GET     /orders/{order_id}/timeline              guest     ok     ok      ok    ok
+read       GET     /orders/{order_id}/stream                customer  404    404     ok    ok
+read       GET     /orders/{order_id}/stream                guest     ok     ok      ok    ok
+read       GET     /products                                -         ok     ok      ok    ok
+read       GET     /products/{product_id}                   -         ok     ok      ok    ok
+read       GET     /inventory                               -         401    403     403   ok
+read       GET     /shipments                               -         401    403     403   ok
+read       GET     /events                                  -         401    403     403   ok
+read       GET     /events/stream                           -         401    403     403   ok
+"""
+
+CALLERS = ("nobody", "another", "owner", "admin")
+
+
+class Entry(NamedTuple):
+    """A row of the table."""
+
+    service: str
+    method: str
+    path: str
+    whose: str
+    answers: dict[str, str]
+    """`ok` or a status, by who asks."""
+
+    @property
+    def route(self) -> str:
+        """As OpenAPI has it."""
+        return f"{self.method} {self.path}"
+
+    def __str__(self) -> str:
+        return f"{self.service} {self.route} {self.whose}"
+
+
+def entries() -> list[Entry]:
+    """The rows, from the first to the last."""
+    _, *rows = [line.split() for line in TABLE.splitlines() if line]
+    return [
+        Entry(service, method, path, whose, dict(zip(CALLERS, answers, strict=True)))
+        for service, method, path, whose, *answers in rows
+    ]
