@@ -20,6 +20,9 @@ from shared.database import Database
 ALGORITHM = "EdDSA"
 ISSUER = "quadrille"
 
+TOKEN_IN_QUERY = "accessToken"  # noqa: S105 - a name
+"""Set in a route's `opt`, it lets browsers put the token there where they can set no header, as for event streams."""
+
 
 class Caller(Struct, frozen=True, kw_only=True):
     """Who sent the request; a guest is nobody in particular."""
@@ -78,19 +81,27 @@ def authentication(keys: Keys) -> type[AbstractAuthenticationMiddleware]:
             self, connection: ASGIConnection[Any, Any, Any, Any]
         ) -> AuthenticationResult:
             """A guest without `Authorization`, else the bearer of a valid token."""
-            given = connection.headers.get("authorization")
-            if given is None:
+            token = _token(connection)
+            if token is None:
                 return AuthenticationResult(user=GUEST, auth=None)
-            scheme, _, token = given.partition(" ")
-            if scheme.lower() != "bearer":
-                raise _unauthorized("expected `Authorization: Bearer <token>`")
             try:
-                caller = await keys.caller(token.strip())
+                caller = await keys.caller(token)
             except jwt.InvalidTokenError as error:
                 raise _unauthorized(f"the access token is refused: {error}") from error
             return AuthenticationResult(user=caller, auth=token)
 
     return Authentication
+
+
+def _token(connection: ASGIConnection[Any, Any, Any, Any]) -> str | None:
+    given = connection.headers.get("authorization")
+    if given is None:
+        is_allowed = connection.route_handler.opt.get(TOKEN_IN_QUERY)
+        return connection.query_params.get(TOKEN_IN_QUERY) if is_allowed else None
+    scheme, _, token = given.partition(" ")
+    if scheme.lower() != "bearer":
+        raise _unauthorized("expected `Authorization: Bearer <token>`")
+    return token.strip()
 
 
 def admin_only(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
