@@ -5,6 +5,7 @@ from shared import contracts
 OWNS = (
     "orders",
     "order_items",
+    "customers",
     "reservations",
     "products",
     "shipments",

@@ -1,9 +1,13 @@
 """The read API, put together."""
 
+from collections.abc import Sequence
+
 import structlog
 from litestar import Litestar
 
 from read_api import api
+from read_api.api.parts import Parts
+from read_api.freshness import Freshness
 from read_api.projector import Projector
 from read_api.stream import Feed, Streams
 from read_api.tables import TABLES
@@ -13,6 +17,7 @@ from shared.broker import Broker
 from shared.config import Settings
 from shared.consumer import Consumer
 from shared.contracts import EMITTERS
+from shared.contracts.recorded import Recorded
 from shared.contracts.subjects import EVERYTHING
 from shared.database import CHASSIS, create_tables, database_url, open_for_reading, open_for_writing
 from shared.service import Background
@@ -33,21 +38,28 @@ class ReadService:
         self._reads = open_for_reading(url)
         self._broker = Broker(NAME, settings)
         self._feed = Feed()
-        self._projector = Projector(self._database, self._feed.tell)
+        self._freshness = Freshness()
+        self._projector = Projector(self._database, self._tell)
         self._background = Background()
         self._consumer: Consumer | None = None
 
     def app(self) -> Litestar:
         """The HTTP application that starts and stops this service with itself."""
-        streams = Streams(self._feed, self._reads)
+        parts = Parts(
+            settings=self._settings,
+            reads=self._reads,
+            streams=Streams(self._feed, self._reads),
+            projector=self._projector,
+            freshness=self._freshness,
+        )
         return build_app(
             "Quadrille: read API",
-            api.routers(self._reads, streams, self._projector),
+            [api.router(parts)],
             settings=self._settings,
             keys=Keys(self._reads),
             waiting_for=self.waiting_for,
             on_startup=[self.start],
-            on_stopping=self._feed.close,
+            on_stopping=self._hurry,
             on_shutdown=self.stop,
         )
 
@@ -76,12 +88,21 @@ class ReadService:
 
     async def stop(self) -> None:
         """Hear nothing more, finish what was taken, close."""
-        self._feed.close()
+        self._hurry()
         await self._background.cancel("consumer")
         await self._broker.close()
         await self._database.close()
         await self._reads.close()
         log.info("service.stopped")
+
+    def _tell(self, events: Sequence[Recorded]) -> None:
+        self._feed.tell(events)
+        self._freshness.tell(self._projector.positions)
+
+    def _hurry(self) -> None:
+        """Nobody is to wait for what will not come any more."""
+        self._feed.close()
+        self._freshness.close()
 
 
 def build(settings: Settings) -> Litestar:

@@ -15,7 +15,7 @@ from read_api.views import (
     ReservationStatus,
     ShipmentStatus,
 )
-from shared.contracts import FailedItem, Line, OrderItem
+from shared.contracts import FailedItem, Line, OrderItem, Role
 from shared.contracts.recorded import Recorded
 
 T = TypeVar("T")
@@ -26,6 +26,7 @@ class OrderView(Struct, frozen=True, kw_only=True, rename="camel"):
 
     order_id: str
     user_id: str
+    guest: bool
     status: OrderStatus
     items: Sequence[OrderItem]
     total_amount: int
@@ -102,6 +103,25 @@ class OrderDetail(OrderView, frozen=True, kw_only=True, rename="camel"):
     reservation: ReservationView | None
     shipment: ShipmentView | None
     notifications: Sequence[NotificationView]
+
+
+class CustomerView(Struct, frozen=True, kw_only=True, rename="camel"):
+    """Somebody who has signed up."""
+
+    user_id: str
+    email: str
+    name: str | None
+    locale: str | None
+    role: Role
+    created_at: datetime
+    updated_at: datetime
+
+
+class CustomerPage(Struct, frozen=True, kw_only=True, rename="camel"):
+    """Newest first; `next_cursor` asks for the rest."""
+
+    items: Sequence[CustomerView]
+    next_cursor: str | None
 
 
 class ProductView(Struct, frozen=True, kw_only=True, rename="camel"):

@@ -6,12 +6,12 @@ from itertools import islice
 
 from sqlalchemy import Connection, Select, bindparam, select
 
+from read_api.access import Story
 from read_api.documents import EventView
 from read_api.tables import EVENTS, POSITIONS
 from shared.contracts.recorded import Recorded
 from shared.database import Rows, insert_missing, read_rows
 
-_OF_ORDER = select(EVENTS).where(EVENTS.c.correlation_id == bindparam("story"))
 _BEYOND = (
     select(EVENTS)
     .where(EVENTS.c.source == bindparam("of"))
@@ -19,7 +19,6 @@ _BEYOND = (
     .order_by(EVENTS.c.position)
     .limit(bindparam("most"))
 )
-_BEYOND_OF_ORDER = _BEYOND.where(EVENTS.c.correlation_id == bindparam("story"))
 
 
 def append(connection: Connection, heard: Sequence[Recorded]) -> None:
@@ -27,24 +26,24 @@ def append(connection: Connection, heard: Sequence[Recorded]) -> None:
     insert_missing(connection, EVENTS, [_row(recorded) for recorded in heard])
 
 
-def of_order(connection: Connection, order_id: str) -> list[EventView]:
-    """The order's whole story, in no particular order."""
-    return _read(connection, _OF_ORDER.params(story=order_id))
+def of_order(connection: Connection, story: Story) -> list[EventView]:
+    """An order's story, in no particular order."""
+    return _read(connection, select(EVENTS).where(story.condition()))
 
 
 def beyond(
-    connection: Connection, seen: Mapping[str, int], order_id: str | None, most: int
+    connection: Connection, seen: Mapping[str, int], story: Story | None, most: int
 ) -> list[EventView]:
-    """The next events of each source behind the position in `seen`, of one order's story if it is given.
+    """The next events of each source behind the position in `seen`, of one story if it is given.
 
     The order within each source is kept; sources are merged by time.
     """
     sources = connection.execute(select(POSITIONS.c.source)).scalars().all()
+    wanted = _BEYOND if story is None else _BEYOND.where(story.condition())
     runs = []
     for source in sources:
-        query = _BEYOND if order_id is None else _BEYOND_OF_ORDER.params(story=order_id)
         bounds = {"of": source, "beyond": seen.get(source, 0), "most": most}
-        runs.append(_read(connection, query.params(bounds)))
+        runs.append(_read(connection, wanted.params(bounds)))
     return list(islice(merge(*runs, key=lambda event: event.event_id), most))
 
 

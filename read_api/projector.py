@@ -6,6 +6,7 @@ The way back is a mended projection and a deleted database.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from datetime import timedelta
 from functools import partial
 from typing import NamedTuple
 
@@ -36,7 +37,7 @@ class Applied(NamedTuple):
 
 
 class Projector:
-    """Keeps the rows; tells of every event once it is durable."""
+    """Keeps the rows; tells of every event once it is durable, and when it knows where the rows stand."""
 
     def __init__(
         self, database: Database, on_applied: Callable[[Sequence[Recorded]], None]
@@ -47,6 +48,8 @@ class Projector:
         """The last position of each source that queries see."""
         self.missing: dict[str, int] = {}
         """The position, by source, of an event that later ones wait for."""
+        self.lags: dict[str, timedelta] = {}
+        """How old the newest event of each source was when it was made visible; of those that came since the start."""
 
     async def resume(self) -> None:
         """Find out where the rows stand."""
@@ -56,6 +59,7 @@ class Projector:
             return applied, places.missing(connection, applied, places.holding(connection))
 
         self.positions, self.missing = await self._database.run(body)
+        self._on_applied([])
 
     async def deliver(self, messages: Sequence[Message]) -> None:
         """Take them in durably, each once; raises what the database raises: deliver them again."""
@@ -69,6 +73,8 @@ class Projector:
         if applied.missing != self.missing:
             log.warning("events.missing", **applied.missing)
         self.positions, self.missing = applied.positions, applied.missing
+        now = clock.now()
+        self.lags |= {event.source: now - event.recorded_at for event in applied.events}
         self._on_applied(applied.events)
         _log(applied)
 

@@ -5,10 +5,13 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Select, Table, select
+from sqlalchemy import ColumnElement, Connection, Select, Table, or_, select
 
 from read_api import history, store
+from read_api.access import Story, unknown_order
 from read_api.documents import (
+    CustomerPage,
+    CustomerView,
     EventPage,
     NotificationView,
     OrderDetail,
@@ -26,9 +29,10 @@ from read_api.documents import (
     stock_view,
 )
 from read_api.paging import bounded, from_cursor, older, to_cursor
-from read_api.tables import EVENTS, ORDERS, PRODUCTS, SHIPMENTS
+from read_api.search import matches
+from read_api.tables import CUSTOMERS, EVENTS, ORDERS, PRODUCTS, SHIPMENTS
 from read_api.timeline import timeline
-from read_api.views import OrderStatus, Product, Shipment, ShipmentStatus
+from read_api.views import Customer, OrderStatus, Product, Shipment, ShipmentStatus
 from shared.database import Rows, read_rows
 from shared.refused import Refused
 
@@ -50,24 +54,38 @@ class EventFilter(msgspec.Struct, frozen=True, kw_only=True):
     key: str | None = None
 
 
+class ProductFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which products: with every word of `words` somewhere in what they are called and described as."""
+
+    words: str = ""
+    category: str | None = None
+
+
 def list_orders(
-    connection: Connection, wanted: OrderFilter, cursor: str | None, limit: int
+    connection: Connection,
+    wanted: OrderFilter,
+    visible: ColumnElement[bool],
+    cursor: str | None,
+    limit: int,
 ) -> OrderPage:
-    """Orders, newest first."""
-    query = select(ORDERS).where(*_equal(ORDERS, status=wanted.status, user_id=wanted.user_id))
+    """Orders, newest first, of those that are `visible`."""
+    query = select(ORDERS).where(
+        visible, *_equal(ORDERS, status=wanted.status, user_id=wanted.user_id)
+    )
     if wanted.since:
         query = query.where(ORDERS.c.created_at >= bounded(wanted.since))
     if wanted.until:
         query = query.where(ORDERS.c.created_at < bounded(wanted.until))
-    rows, next_cursor = _newest(connection, ORDERS, query, cursor, limit)
+    rows, next_cursor = _newest(connection, query, ORDERS, "order_id", cursor, limit)
     return order_page(list(store.assemble(connection, rows).values()), next_cursor)
 
 
-def show_order(connection: Connection, order_id: str) -> OrderDetail:
+def show_order(connection: Connection, story: Story) -> OrderDetail:
     """One order with all that belongs to it; raises Refused."""
+    order_id = story.order_id
     order = store.load_orders(connection, [order_id]).get(order_id)
     if order is None:
-        raise _unknown_order(order_id)
+        raise unknown_order(order_id)
     reservation = store.load_reservations(connection, [order_id]).get(order_id)
     shipment = store.load_shipments(connection, [order_id]).get(order_id)
     mails = store.load_notifications(connection, order_id)
@@ -80,17 +98,35 @@ def show_order(connection: Connection, order_id: str) -> OrderDetail:
     )
 
 
-def show_timeline(connection: Connection, order_id: str) -> Timeline:
+def show_timeline(connection: Connection, story: Story) -> Timeline:
     """What has happened to an order, and why; raises Refused."""
-    events = history.of_order(connection, order_id)
+    events = history.of_order(connection, story)
     if not events:
-        raise _unknown_order(order_id)
-    return timeline(order_id, events)
+        raise unknown_order(story.order_id)
+    return timeline(story.order_id, events)
 
 
-def list_products(connection: Connection, cursor: str | None, limit: int) -> ProductPage:
+def list_customers(
+    connection: Connection, words: str, cursor: str | None, limit: int
+) -> CustomerPage:
+    """Who has signed up, newest first, with every word somewhere in id, address or name."""
+    query = select(CUSTOMERS).where(*(_is_called(word) for word in words.split()))
+    rows, next_cursor = _newest(connection, query, CUSTOMERS, "user_id", cursor, limit)
+    found = msgspec.convert(rows, list[Customer])
+    return CustomerPage(
+        items=[shown(customer, CustomerView) for customer in found], next_cursor=next_cursor
+    )
+
+
+def list_products(
+    connection: Connection, wanted: ProductFilter, cursor: str | None, limit: int
+) -> ProductPage:
     """The catalogue by product id."""
-    query = select(PRODUCTS).where(PRODUCTS.c.is_deleted.is_(False))
+    query = (
+        select(PRODUCTS)
+        .where(PRODUCTS.c.is_deleted.is_(False), *_equal(PRODUCTS, category=wanted.category))
+        .where(*matches(wanted.words, connection.dialect.name))
+    )
     found, next_cursor = _products(connection, query, cursor, limit)
     return ProductPage(items=[product_view(product) for product in found], next_cursor=next_cursor)
 
@@ -114,7 +150,7 @@ def list_shipments(
 ) -> ShipmentPage:
     """Shipments, newest first."""
     query = select(SHIPMENTS).where(*_equal(SHIPMENTS, status=status))
-    rows, next_cursor = _newest(connection, SHIPMENTS, query, cursor, limit)
+    rows, next_cursor = _newest(connection, query, SHIPMENTS, "order_id", cursor, limit)
     found = msgspec.convert(rows, list[Shipment])
     return ShipmentPage(
         items=[shown(shipment, ShipmentView) for shipment in found], next_cursor=next_cursor
@@ -135,20 +171,35 @@ def list_events(
     return EventPage(items=history.event_views(rows), next_cursor=next_cursor)
 
 
+def products_of(rows: Rows) -> list[Product]:
+    """Rows of `products` as what they are."""
+    return msgspec.convert(rows, list[Product])
+
+
 def _equal(table: Table, **values: str | None) -> list[ColumnElement[bool]]:
     return [table.c[name] == value for name, value in values.items() if value is not None]
 
 
-def _newest(
-    connection: Connection, table: Table, query: Select[Any], cursor: str | None, limit: int
+def _is_called(word: str) -> ColumnElement[bool]:
+    names = (CUSTOMERS.c.user_id, CUSTOMERS.c.email, CUSTOMERS.c.name)
+    return or_(*(name.icontains(word, autoescape=True) for name in names))
+
+
+def _newest(  # noqa: PLR0917 - the query, what it is about, and which page of it
+    connection: Connection,
+    query: Select[Any],
+    table: Table,
+    key_name: str,
+    cursor: str | None,
+    limit: int,
 ) -> tuple[Rows, str | None]:
-    """A page of rows that belong to an order each, by time of creation."""
-    at, key = table.c.created_at, table.c.order_id
+    """A page of rows by time of creation."""
+    at, key = table.c.created_at, table.c[key_name]
     if before := from_cursor(cursor, tuple[datetime, str]):
         query = query.where(older(at, key, before))
     query = query.order_by(at.desc(), key.desc()).limit(limit + 1)
     rows, is_more = _cut(read_rows(connection, table, query), limit)
-    return rows, to_cursor(rows[-1]["created_at"], rows[-1]["order_id"]) if is_more else None
+    return rows, to_cursor(rows[-1]["created_at"], rows[-1][key_name]) if is_more else None
 
 
 def _products(
@@ -159,12 +210,8 @@ def _products(
     query = query.order_by(PRODUCTS.c.product_id).limit(limit + 1)
     rows, is_more = _cut(read_rows(connection, PRODUCTS, query), limit)
     next_cursor = to_cursor(rows[-1]["product_id"]) if is_more else None
-    return msgspec.convert(rows, list[Product]), next_cursor
+    return products_of(rows), next_cursor
 
 
 def _cut(rows: Rows, limit: int) -> tuple[Rows, bool]:
     return rows[:limit], len(rows) > limit
-
-
-def _unknown_order(order_id: str) -> Refused:
-    return Refused("unknown-order", f"there is no order {order_id}", status=404)

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Table
 
 from read_api.projections import evolve
 from read_api.tables import (
+    CUSTOMERS,
     NOTIFICATIONS,
     ORDER_ITEMS,
     ORDERS,
@@ -18,11 +19,13 @@ from read_api.tables import (
     RESERVATIONS,
     SHIPMENTS,
 )
-from read_api.views import Notification, Order, Product, Reservation, Shipment, View
+from read_api.views import Customer, Notification, Order, Product, Reservation, Shipment, View
 from shared.contracts import (
     NOTIFIER,
     ORDER,
     SHIPPING,
+    CustomerRegistered,
+    CustomerUpdated,
     Event,
     Line,
     OrderItem,
@@ -39,6 +42,7 @@ from shared.contracts import (
 from shared.contracts.recorded import Recorded
 from shared.database import Rows, changed, select_in, upsert
 
+ACCOUNTS = (CustomerRegistered, CustomerUpdated)
 CATALOGUE = (ProductCreated, ProductUpdated, ProductDeleted, StockAdded, StockAdjusted)
 RESERVATION = (StockReserved, StockReservationFailed, StockReleased, StockDeducted)
 
@@ -53,6 +57,9 @@ def load(connection: Connection, events: Sequence[Event]) -> View:
     """What these events touch."""
     return View(
         orders=load_orders(connection, _ids(events, ORDER, "order_id")),
+        customers=_load(
+            connection, CUSTOMERS, "user_id", _ids(events, ACCOUNTS, "user_id"), Customer
+        ),
         products=load_products(connection, _product_ids(events)),
         reservations=load_reservations(connection, _ids(events, RESERVATION, "order_id")),
         shipments=load_shipments(connection, _ids(events, SHIPPING, "order_id")),
@@ -118,6 +125,7 @@ def save(connection: Connection, before: View, after: View) -> None:
     upsert(connection, ORDERS, [_order_row(order) for order in orders])
     new = [order for order in orders if order.order_id not in before.orders]
     upsert(connection, ORDER_ITEMS, [row for order in new for row in _item_rows(order)])
+    _save(connection, CUSTOMERS, changed(before.customers, after.customers))
     _save(connection, PRODUCTS, changed(before.products, after.products))
     _save(connection, RESERVATIONS, changed(before.reservations, after.reservations))
     _save(connection, SHIPMENTS, changed(before.shipments, after.shipments))
@@ -150,7 +158,7 @@ def _save(connection: Connection, table: Table, entities: Sequence[msgspec.Struc
 
 def _order_row(order: Order) -> dict[str, Any]:
     row = msgspec.structs.asdict(order)
-    del row["items"]
+    row["units"] = sum(item.quantity for item in row.pop("items"))
     return row
 
 

@@ -18,6 +18,7 @@ import structlog
 from litestar.response import ServerSentEventMessage
 
 from read_api import history
+from read_api.access import Story
 from read_api.documents import EventView, event_view
 from shared.contracts import EMITTERS
 from shared.contracts.recorded import Recorded
@@ -91,7 +92,7 @@ class Streams:
         self._reads = reads
 
     async def follow(
-        self, seen: Seen, order_id: str | None
+        self, seen: Seen, story: Story | None
     ) -> AsyncIterator[ServerSentEventMessage]:
         """Every event beyond `seen`, of one order's story if it is given, then what comes, until the service stops.
 
@@ -102,7 +103,7 @@ class Streams:
         )
         heartbeat_at = time.monotonic() + HEARTBEAT_SECONDS
         try:
-            async for event in self._events(seen, order_id):
+            async for event in self._events(seen, story):
                 if event:
                     seen[event.source] = event.position
                     yield _message(event, seen)
@@ -114,25 +115,25 @@ class Streams:
         except INFRASTRUCTURE as error:
             log.warning("stream.cut", reason=str(error))
 
-    async def _events(self, seen: Seen, order_id: str | None) -> AsyncIterator[EventView | None]:
+    async def _events(self, seen: Seen, story: Story | None) -> AsyncIterator[EventView | None]:
         """The events, one by one; None now and then while there are none."""
         while not self._feed.is_closed:
             number = self._feed.end  # noted first: what is applied while we read is in the tail
-            while (page := await self._page(seen, order_id)) and not self._feed.is_closed:
+            while (page := await self._page(seen, story)) and not self._feed.is_closed:
                 for event in page:
                     yield event
             while self._feed.has(number) and not self._feed.is_closed:
                 fresh = self._feed.since(number)
                 number += len(fresh)
                 for event in fresh:
-                    if _is_wanted(event, seen, order_id):
+                    if _is_wanted(event, seen, story):
                         yield event
                 yield None
                 await self._feed.wait(number, HEARTBEAT_SECONDS / 3)
 
-    async def _page(self, seen: Seen, order_id: str | None) -> list[EventView]:
+    async def _page(self, seen: Seen, story: Story | None) -> list[EventView]:
         return await self._reads.run(
-            partial(history.beyond, seen=dict(seen), order_id=order_id, most=PAGE)
+            partial(history.beyond, seen=dict(seen), story=story, most=PAGE)
         )
 
 
@@ -155,8 +156,8 @@ def everything_until_now(positions: Seen) -> Seen:
     return {**dict.fromkeys(sorted(set(EMITTERS.values())), 0), **positions}
 
 
-def _is_wanted(event: EventView, seen: Seen, order_id: str | None) -> bool:
-    if order_id is not None and event.correlation_id != order_id:
+def _is_wanted(event: EventView, seen: Seen, story: Story | None) -> bool:
+    if story and not story.tells(event.type, event.key, event.correlation_id):
         return False
     return event.position > seen.get(event.source, 0)
 

@@ -11,7 +11,9 @@ ORDERS = Table(
     TABLES,
     Column("order_id", Text, primary_key=True),
     Column("user_id", Text, nullable=False),
+    Column("guest", Boolean, nullable=False),
     Column("status", Text, nullable=False),
+    Column("units", Integer, nullable=False, comment="of all items"),
     Column("total_amount", Integer, nullable=False),
     Column("currency", Text, nullable=False),
     Column("email", Text),
@@ -22,9 +24,11 @@ ORDERS = Table(
     Column("tracking_number", Text),
     Column("reason", Text),
     Column("failed_items", Json, nullable=False),
+    Column("completed_at", UtcTime),
     Column("created_at", UtcTime, nullable=False),
     Column("updated_at", UtcTime, nullable=False),
 )
+Index("orders_paid", ORDERS.c.completed_at, ORDERS.c.currency, ORDERS.c.total_amount)
 Index("orders_by_time", ORDERS.c.created_at, ORDERS.c.order_id)
 Index("orders_of_user", ORDERS.c.user_id, ORDERS.c.created_at, ORDERS.c.order_id)
 Index("orders_in_status", ORDERS.c.status, ORDERS.c.created_at, ORDERS.c.order_id)
@@ -40,10 +44,24 @@ ORDER_ITEMS = Table(
     Column("price", Integer, nullable=False),
 )
 
+CUSTOMERS = Table(
+    "customers",
+    TABLES,
+    Column("user_id", Text, primary_key=True),
+    Column("email", Text, nullable=False),
+    Column("name", Text),
+    Column("locale", Text),
+    Column("role", Text, nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    Column("updated_at", UtcTime, nullable=False),
+)
+Index("customers_by_time", CUSTOMERS.c.created_at, CUSTOMERS.c.user_id)
+
 PRODUCTS = Table(
     "products",
     TABLES,
     Column("product_id", Text, primary_key=True),
+    Column("number", Integer, nullable=False, unique=True),
     Column("name", Text, nullable=False),
     Column("description", Text, nullable=False),
     Column("price", Integer, nullable=False),

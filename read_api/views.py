@@ -7,7 +7,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from shared.contracts import FailedItem, Line, OrderItem
+from shared.contracts import FailedItem, Line, OrderItem, Role
 
 
 class OrderStatus(StrEnum):
@@ -55,6 +55,8 @@ class Order(Struct, frozen=True, kw_only=True):
 
     order_id: str
     user_id: str
+    guest: bool = False
+    """Whether nobody was signed in: then `user_id` is a mere label."""
     status: OrderStatus
     items: tuple[OrderItem, ...]
     total_amount: int
@@ -68,6 +70,7 @@ class Order(Struct, frozen=True, kw_only=True):
     tracking_number: str | None = None
     reason: str | None = None
     failed_items: tuple[FailedItem, ...] = ()
+    completed_at: datetime | None = None
     created_at: datetime
     updated_at: datetime
 
@@ -76,6 +79,8 @@ class Product(Struct, frozen=True, kw_only=True):
     """A product and how many of it there are."""
 
     product_id: str
+    number: int
+    """Which event of its service put it into the catalogue: one number for one product."""
     name: str
     description: str
     price: int
@@ -132,10 +137,23 @@ class Notification(Struct, frozen=True, kw_only=True):
     updated_at: datetime
 
 
+class Customer(Struct, frozen=True, kw_only=True):
+    """Somebody who has signed up."""
+
+    user_id: str
+    email: str
+    name: str | None = None
+    locale: str | None = None
+    role: Role = "customer"
+    created_at: datetime
+    updated_at: datetime
+
+
 class View(Struct, frozen=True, kw_only=True):
     """The part of all rows that a batch of events touches."""
 
     orders: Mapping[str, Order] = {}
+    customers: Mapping[str, Customer] = {}
     products: Mapping[str, Product] = {}
     reservations: Mapping[str, Reservation] = {}
     shipments: Mapping[str, Shipment] = {}

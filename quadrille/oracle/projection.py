@@ -12,6 +12,7 @@ from read_api.documents import EventView
 from read_api.history import event_views
 from read_api.store import assemble
 from read_api.tables import (
+    CUSTOMERS,
     EVENTS,
     HELD_EVENTS,
     NOTIFICATIONS,
@@ -21,7 +22,7 @@ from read_api.tables import (
     RESERVATIONS,
     SHIPMENTS,
 )
-from read_api.views import Notification, Product, Reservation, Shipment, View
+from read_api.views import Customer, Notification, Product, Reservation, Shipment, View
 from shared.contracts.recorded import Recorded
 from shared.database import read_rows
 
@@ -52,6 +53,7 @@ def read_projection(path: Path) -> Projection:
             events={place(event): event for event in event_views(read_rows(connection, EVENTS))},
             view=View(
                 orders=assemble(connection, read_rows(connection, ORDERS)),
+                customers=_entities(connection, CUSTOMERS, "user_id", Customer),
                 products=_entities(connection, PRODUCTS, "product_id", Product),
                 reservations=_entities(connection, RESERVATIONS, "order_id", Reservation),
                 shipments=_entities(connection, SHIPMENTS, "order_id", Shipment),

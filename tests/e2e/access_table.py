@@ -89,6 +89,12 @@ read       GET     /products                                -         ok     ok 
 read       GET     /products/{product_id}                   -         ok     ok      ok    ok
 read       GET     /inventory                               -         401    403     403   ok
 read       GET     /shipments                               -         401    403     403   ok
+read       GET     /customers                               -         401    403     403   ok
+read       GET     /marketing/overview                      -         401    403     403   ok
+read       GET     /marketing/customers                     -         401    403     403   ok
+read       GET     /marketing/products                      -         401    403     403   ok
+read       GET     /marketing/daily                         -         401    403     403   ok
+read       GET     /dashboard                               -         401    403     403   ok
 read       GET     /events                                  -         401    403     403   ok
 read       GET     /events/stream                           -         401    403     403   ok
 """

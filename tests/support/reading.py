@@ -14,6 +14,7 @@ from sqlalchemy import Connection
 from read_api.projector import Projector
 from read_api.stream import Feed, Streams
 from read_api.tables import TABLES
+from shared import signing_key
 from shared.config import Settings
 from shared.database import (
     CHASSIS,
@@ -25,7 +26,9 @@ from shared.database import (
     read_rows,
 )
 from shared.dead_letter import DEAD_LETTER
+from tests.support.access import Issuer
 from tests.support.eventually import eventually
+from tests.support.history import recorded
 from tests.support.settings import environment_of
 
 ROOT = Path(__file__).parents[2]
@@ -76,10 +79,15 @@ class ReadApi:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._process: subprocess.Popen[bytes] | None = None
+        self._issuer = Issuer()
+        self.admin = self._issuer.headers("admin", "admin")
         self.url = f"http://127.0.0.1:{settings.read_port}"
 
     def start(self) -> None:
-        """Start it; it may need a moment."""
+        """Start it; it may need a moment. It has heard already whose tokens to believe."""
+        database = open_for_writing(database_url("read", self._settings))
+        database._transact(self._trust)
+        database._engine.dispose()
         self._process = subprocess.Popen(
             [sys.executable, "-m", "read_api"], cwd=ROOT, env=environment_of(self._settings)
         )
@@ -102,10 +110,19 @@ class ReadApi:
         assert response.status_code == 200, response.text
         return response.json()
 
-    async def ask(self, path: str, **query: Any) -> httpx.Response:
-        """The answer at `path`, whatever it is."""
-        async with httpx.AsyncClient(base_url=self.url) as client:
+    async def ask(
+        self, path: str, by: dict[str, str] | None = None, **query: Any
+    ) -> httpx.Response:
+        """The answer at `path`, whatever it is, to the bearer of these headers; to an admin by default."""
+        headers = self.admin if by is None else by
+        async with httpx.AsyncClient(
+            base_url=self.url, headers=headers, timeout=READ_SECONDS
+        ) as client:
             return await client.get(path, params=query or None)
+
+    def customer(self, user_id: str) -> dict[str, str]:
+        """The headers of somebody who has signed in."""
+        return self._issuer.headers(user_id)
 
     async def until(self, path: str, check: Callable[[Any], Any], **query: Any) -> Any:
         """The document at `path` as soon as it passes the check."""
@@ -123,16 +140,31 @@ class ReadApi:
 
     @asynccontextmanager
     async def stream(
-        self, path: str, last_event_id: str | None = None
+        self, path: str, last_event_id: str | None = None, by: dict[str, str] | None = None
     ) -> AsyncIterator[AsyncIterator[dict[str, Any]]]:
         """The messages of a stream, each with its fields, the opening one first."""
         headers = {"Last-Event-ID": last_event_id} if last_event_id else {}
+        headers |= self.admin if by is None else by
         async with (
             httpx.AsyncClient(base_url=self.url, timeout=READ_SECONDS) as client,
             client.stream("GET", path, headers=headers) as response,
         ):
             assert response.headers["content-type"].startswith("text/event-stream")
             yield _messages(response)
+
+    async def status_of_stream(self, path: str, by: dict[str, str], **query: Any) -> int:
+        """How a stream is answered; nothing of it is read."""
+        async with (
+            httpx.AsyncClient(base_url=self.url, headers=by, timeout=READ_SECONDS) as client,
+            client.stream("GET", path, params=query) as response,
+        ):
+            return response.status_code
+
+    async def read_stream(self, path: str, by: dict[str, str], number: int) -> list[dict[str, Any]]:
+        """The first so many events of a stream."""
+        async with self.stream(path, by=by) as messages:
+            await anext(messages)
+            return [await anext(messages) for _ in range(number)]
 
     async def read(self, last_id: str, number: int) -> tuple[list[dict[str, Any]], str]:
         """The next so many events of the whole stream behind `last_id`, and the last one's id."""
@@ -148,6 +180,10 @@ class ReadApi:
         """Every row that events amount to; not while it runs."""
         database = open_for_reading(database_url("read", self._settings))
         return database._transact(rows_of)
+
+    def _trust(self, connection: Connection) -> None:
+        CHASSIS.create_all(connection)
+        signing_key.keep(connection, [recorded(self._issuer.published)])
 
     def delete_database(self) -> None:
         """As if it had never run."""

@@ -1,14 +1,19 @@
 """Whole histories of the shop, as the real rules write them: one log for each source."""
 
+from contextlib import suppress
 from datetime import timedelta
 
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from inventory_service.domain import ChangeStock, DeleteProduct, Description, UpdateProduct
+from order_service.domain.carts import AddToCart, CheckOut
+from order_service.domain.customers import RegisterCustomer, UpdateCustomer
 from shared.contracts import Event, NotificationFailed, NotificationSent, NotificationSkipped
 from shared.contracts.recorded import Recorded
+from shared.refused import Refused
 from tests.support.history import recorded
-from tests.support.world import World
+from tests.support.world import PRICE, World
 
 PRODUCTS = ("prod001", "prod002")
 MAILS = (
@@ -18,6 +23,26 @@ MAILS = (
     ),
     NotificationSent(notification_id="n2", order_id="o1", template="sent", recipient="j***@x"),
 )
+
+ACCOUNTS = (
+    RegisterCustomer(user_id="u1", email="u1@example.com", locale="ja"),
+    RegisterCustomer(user_id="u2", email="u2@example.com"),
+    UpdateCustomer(user_id="u1", name="花子"),
+    UpdateCustomer(user_id="u2", email="other@example.com"),
+    AddToCart(user_id="u1", product_id="prod001", quantity=2),
+    CheckOut(user_id="u1", order_id="of-cart", currency="JPY"),
+)
+CATALOGUE = (
+    UpdateProduct(
+        product_id="prod001",
+        description=Description(
+            name="静音キーボード", description="", price=PRICE, category="入力"
+        ),
+    ),
+    ChangeStock(product_id="prod002", quantity=2),
+    DeleteProduct(product_id="prod002"),
+)
+WISHES = (*ACCOUNTS, *CATALOGUE)
 
 Log = list[Recorded]
 
@@ -39,6 +64,7 @@ def worlds(draw: st.DrawFn) -> World:
         world.place(order_id, [(draw(st.sampled_from(PRODUCTS)), draw(st.integers(1, 3)))])
         for _ in range(draw(st.integers(0, 4))):
             _let_something_happen(draw, world, order_id)
+    _let_people_work(draw, world)
     world.deliver_all()
     return world
 
@@ -71,6 +97,14 @@ def caused(event: Recorded, by: Recorded, *, after_seconds: float) -> Recorded:
         correlation_id=by.correlation_id,
         recorded_at=by.recorded_at + timedelta(seconds=after_seconds),
     )
+
+
+def _let_people_work(draw: st.DrawFn, world: World) -> None:
+    """Customers sign up and fill carts, and the catalogue changes under the orders."""
+    for wish in draw(st.lists(st.sampled_from(WISHES), max_size=3)):
+        member = world.order if wish in ACCOUNTS else world.inventory
+        with suppress(Refused):
+            world._send(member.grant(wish))
 
 
 def _let_something_happen(draw: st.DrawFn, world: World, order_id: str) -> None:

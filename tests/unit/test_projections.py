@@ -74,6 +74,15 @@ def test_what_is_shown_is_what_the_services_know(world: World) -> None:
     assert {name: sent.status for name, sent in view.shipments.items()} == {
         name: sent.status for name, sent in world.shipping.state.shipments.items()
     }
+    assert {name: (one.email, one.name, one.locale) for name, one in view.customers.items()} == {
+        name: (one.email, one.name, one.locale) for name, one in world.order.state.customers.items()
+    }
+
+
+@given(worlds())
+def test_only_a_completed_order_has_a_moment_of_completion(world: World) -> None:
+    for order in view_of(list(logs_of(world).values())).orders.values():
+        assert (order.completed_at is not None) == (order.status is OrderStatus.COMPLETED)
 
 
 def test_a_cancelling_order_whose_stock_is_confirmed_goes_on_cancelling() -> None:

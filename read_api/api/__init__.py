@@ -1,0 +1,22 @@
+"""Every query of the shop over HTTP, and live events; each waits for what its caller has done."""
+
+from litestar import Router
+
+from read_api.api import administration, catalogue, marketing, orders
+from read_api.api.parts import Parts
+from read_api.freshness import PARAMETERS, holding_back
+
+
+def router(parts: Parts) -> Router:
+    """All routes of this API."""
+    return Router(
+        "/",
+        route_handlers=[
+            orders.router(parts),
+            catalogue.router(parts),
+            administration.router(parts),
+            marketing.router(parts),
+        ],
+        before_request=holding_back(parts.freshness),
+        parameters=PARAMETERS,
+    )

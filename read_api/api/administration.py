@@ -1,0 +1,92 @@
+"""What only admins see, over HTTP: shipments, customers, and the combined log."""
+
+from functools import partial
+from typing import Annotated
+
+from litestar import Router, get
+from litestar.params import QueryParameter
+from litestar.response import ServerSentEvent
+
+from read_api import queries
+from read_api.api.fields import (
+    EVENT_STREAM,
+    RESTRICTED,
+    AccessToken,
+    Cursor,
+    LastEventId,
+    LastEventIdQuery,
+    PageSize,
+    Words,
+)
+from read_api.api.parts import Parts
+from read_api.documents import CustomerPage, EventPage, ShipmentPage
+from read_api.queries import EventFilter
+from read_api.stream import everything_until_now, parse_seen
+from read_api.views import ShipmentStatus
+from shared.auth import TOKEN_IN_QUERY, admin_only
+
+Status = Annotated[ShipmentStatus | None, QueryParameter(description="how they stand")]
+Type = Annotated[str | None, QueryParameter(name="type", description="e.g. StockReserved")]
+Source = Annotated[str | None, QueryParameter(description="who said it, e.g. inventory")]
+Key = Annotated[
+    str | None, QueryParameter(description="the order, product or customer it is about")
+]
+
+
+def router(parts: Parts) -> Router:
+    """`/shipments`, `/customers` and `/events`."""
+    reads = parts.reads
+
+    @get("/shipments", responses=RESTRICTED, tags=["shipments"])
+    async def list_shipments(
+        status: Status = None, cursor: Cursor = None, limit: PageSize = 50
+    ) -> ShipmentPage:
+        """Shipments, newest first."""
+        return await reads.run(
+            partial(queries.list_shipments, status=status, cursor=cursor, limit=limit)
+        )
+
+    @get("/customers", responses=RESTRICTED, tags=["customers"])
+    async def list_customers(
+        words: Words = "", cursor: Cursor = None, limit: PageSize = 50
+    ) -> CustomerPage:
+        """Who has signed up, newest first, or who of them is found by id, address or name."""
+        return await reads.run(
+            partial(queries.list_customers, words=words, cursor=cursor, limit=limit)
+        )
+
+    @get("/events", responses=RESTRICTED, tags=["events"])
+    async def list_events(
+        event_type: Type = None,
+        source: Source = None,
+        key: Key = None,
+        cursor: Cursor = None,
+        limit: PageSize = 50,
+    ) -> EventPage:
+        """Every event of every service, newest first."""
+        wanted = EventFilter(event_type=event_type, source=source, key=key)
+        return await reads.run(
+            partial(queries.list_events, wanted=wanted, cursor=cursor, limit=limit)
+        )
+
+    @get(
+        "/events/stream",
+        responses=EVENT_STREAM | RESTRICTED,
+        opt={TOKEN_IN_QUERY: True},
+        tags=["events"],
+    )
+    async def stream_events(
+        last_event_id: LastEventId = None,
+        resume: LastEventIdQuery = None,
+        access_token: AccessToken = None,  # noqa: ARG001 - read before, by whoever finds out who calls
+    ) -> ServerSentEvent:
+        """Events as they come; with an id, all that came behind it first."""
+        given = last_event_id or resume
+        seen = parse_seen(given) if given else everything_until_now(parts.projector.positions)
+        return ServerSentEvent(parts.streams.follow(seen, None))
+
+    return Router(
+        "/",
+        route_handlers=[list_shipments, list_customers, list_events, stream_events],
+        guards=[admin_only],
+    )

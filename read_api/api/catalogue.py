@@ -1,0 +1,53 @@
+"""Products and their stock over HTTP."""
+
+from functools import partial
+from typing import Annotated
+
+from litestar import Router, get
+from litestar.params import FromPath, QueryParameter
+
+from read_api import queries
+from read_api.api.fields import (
+    PUBLIC,
+    PUBLIC_OR_NOTHING,
+    RESTRICTED,
+    Cursor,
+    PageSize,
+    Words,
+)
+from read_api.api.parts import Parts
+from read_api.documents import ProductPage, ProductView, StockPage
+from read_api.queries import ProductFilter
+from shared.auth import admin_only
+
+Category = Annotated[str | None, QueryParameter(description="exactly this one")]
+
+
+def router(parts: Parts) -> Router:
+    """`/products` for everyone, `/inventory` for admins."""
+    reads = parts.reads
+
+    @get("/products", responses=PUBLIC)
+    async def list_products(
+        words: Words = "",
+        category: Category = None,
+        cursor: Cursor = None,
+        limit: PageSize = 50,
+    ) -> ProductPage:
+        """The catalogue with its stock, or what is found of it in names, descriptions, categories and ids."""
+        wanted = ProductFilter(words=words, category=category)
+        return await reads.run(
+            partial(queries.list_products, wanted=wanted, cursor=cursor, limit=limit)
+        )
+
+    @get("/products/{product_id:str}", responses=PUBLIC_OR_NOTHING)
+    async def show_product(product_id: FromPath[str]) -> ProductView:
+        """One product with its stock."""
+        return await reads.run(partial(queries.show_product, product_id=product_id))
+
+    @get("/inventory", guards=[admin_only], responses=RESTRICTED)
+    async def list_stock(cursor: Cursor = None, limit: PageSize = 50) -> StockPage:
+        """The stock of every product, those not sold any more included."""
+        return await reads.run(partial(queries.list_stock, cursor=cursor, limit=limit))
+
+    return Router("/", route_handlers=[list_products, show_product, list_stock], tags=["catalogue"])

@@ -1,0 +1,58 @@
+"""The parameters and answers that several routes share."""
+
+from typing import Annotated
+
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import HeaderParameter, QueryParameter
+
+from read_api.search import MOST_CHARACTERS
+from shared.auth import TOKEN_IN_QUERY
+from shared.problem import responses
+
+Cursor = Annotated[
+    str | None,
+    QueryParameter(description="`nextCursor` of the page before; the first page without it"),
+]
+PageSize = Annotated[int, QueryParameter(ge=1, le=200, description="entries on a page")]
+Words = Annotated[
+    str,
+    QueryParameter(
+        name="q",
+        max_length=MOST_CHARACTERS,
+        description="words, or parts of words, all of them there",
+    ),
+]
+TimeZone = Annotated[
+    str,
+    QueryParameter(
+        name="timezone", max_length=64, description="whose days: an IANA name, e.g. Asia/Tokyo"
+    ),
+]
+LastEventId = Annotated[
+    str | None,
+    HeaderParameter(name="Last-Event-ID", description="resume behind the message with this id"),
+]
+LastEventIdQuery = Annotated[
+    str | None,
+    QueryParameter(name="lastEventId", description="the same, where no header can be set"),
+]
+AccessToken = Annotated[
+    str | None,
+    QueryParameter(
+        name=TOKEN_IN_QUERY, description="the access token, where no `Authorization` can be set"
+    ),
+]
+
+EVENT_STREAM = {
+    200: ResponseSpec(
+        str,
+        media_type="text/event-stream",
+        description="Server-sent events: `event` is its type, `data` as in `/events`, `id` resumes",
+        generate_examples=False,
+    )
+}
+
+PUBLIC = responses(400, 401, 503)
+"""A token is refused when it is not good, even where none is needed."""
+PUBLIC_OR_NOTHING = responses(400, 401, 404, 503)
+RESTRICTED = responses(400, 401, 403, 503)

@@ -1,0 +1,115 @@
+"""Orders over HTTP, each with its story."""
+
+from contextlib import suppress
+from datetime import datetime
+from functools import partial
+from typing import Annotated, Any
+
+from litestar import Request, Router, get
+from litestar.exceptions import PermissionDeniedException
+from litestar.params import FromPath, QueryParameter
+from litestar.response import ServerSentEvent
+
+from read_api import access, queries
+from read_api.access import Story
+from read_api.api.fields import (
+    EVENT_STREAM,
+    PUBLIC_OR_NOTHING,
+    RESTRICTED,
+    AccessToken,
+    Cursor,
+    LastEventId,
+    LastEventIdQuery,
+    PageSize,
+)
+from read_api.api.parts import Parts
+from read_api.documents import OrderDetail, OrderPage, Timeline
+from read_api.queries import OrderFilter
+from read_api.stream import parse_seen
+from read_api.views import OrderStatus
+from shared.auth import TOKEN_IN_QUERY, Caller, signed_in_only
+from shared.refused import Refused
+
+AnyRequest = Request[Caller, Any, Any]
+
+Status = Annotated[OrderStatus | None, QueryParameter(description="how they stand")]
+UserId = Annotated[
+    str | None, QueryParameter(name="userId", description="whose; one's own unless one is an admin")
+]
+Since = Annotated[datetime | None, QueryParameter(name="from", description="created then or later")]
+Until = Annotated[datetime | None, QueryParameter(name="to", description="created before")]
+
+
+def router(parts: Parts) -> Router:
+    """The routes under `/orders`."""
+    reads = parts.reads
+
+    @get("/", guards=[signed_in_only], responses=RESTRICTED)
+    async def list_orders(  # noqa: PLR0917 - all of them are named
+        request: AnyRequest,
+        status: Status = None,
+        user_id: UserId = None,
+        since: Since = None,
+        until: Until = None,
+        cursor: Cursor = None,
+        limit: PageSize = 50,
+    ) -> OrderPage:
+        """Orders, newest first: one's own, all of them for an admin."""
+        caller = request.user
+        if not caller.is_admin and user_id not in {None, caller.user_id}:
+            raise PermissionDeniedException("userId: these are somebody else's orders")
+        query = partial(
+            queries.list_orders,
+            wanted=OrderFilter(status=status, user_id=user_id, since=since, until=until),
+            visible=access.own_orders(caller),
+            cursor=cursor,
+            limit=limit,
+        )
+        return await reads.run(query)
+
+    @get("/{order_id:str}", responses=PUBLIC_OR_NOTHING)
+    async def show_order(request: AnyRequest, order_id: FromPath[str]) -> OrderDetail:
+        """One order with its items, stock, shipment and mails; a guest's for whoever knows its id."""
+        story = await find_story(request.user, order_id)
+        return await reads.run(partial(queries.show_order, story=story))
+
+    @get("/{order_id:str}/timeline", responses=PUBLIC_OR_NOTHING)
+    async def show_timeline(request: AnyRequest, order_id: FromPath[str]) -> Timeline:
+        """Every event of an order, causes before effects, with who made it and how long it took."""
+        story = await find_story(request.user, order_id)
+        return await reads.run(partial(queries.show_timeline, story=story))
+
+    @get(
+        "/{order_id:str}/stream",
+        responses=EVENT_STREAM | PUBLIC_OR_NOTHING,
+        opt={TOKEN_IN_QUERY: True},
+    )
+    async def stream_order(
+        request: AnyRequest,
+        order_id: FromPath[str],
+        last_event_id: LastEventId = None,
+        resume: LastEventIdQuery = None,
+        access_token: AccessToken = None,  # noqa: ARG001 - read before, by whoever finds out who calls
+    ) -> ServerSentEvent:
+        """An order's events from its beginning, then as they come; one not heard of yet is waited for a while."""
+        seen = parse_seen(given) if (given := last_event_id or resume) else {}
+
+        async def found() -> Story | None:
+            with suppress(Refused):
+                return await find_story(request.user, order_id)
+            return None
+
+        story = await parts.freshness.until(found)
+        if story is None:
+            raise access.unknown_order(order_id)
+        return ServerSentEvent(parts.streams.follow(seen, story))
+
+    async def find_story(caller: Caller, order_id: str) -> Story:
+        """What the caller may see of the order; raises Refused."""
+        return await reads.run(partial(access.story, caller=caller, order_id=order_id))
+
+    return Router(
+        "/orders",
+        route_handlers=[list_orders, show_order, show_timeline, stream_order],
+        tags=["orders"],
+    )

@@ -1,0 +1,19 @@
+"""What the routes are made with."""
+
+from typing import NamedTuple
+
+from read_api.freshness import Freshness
+from read_api.projector import Projector
+from read_api.stream import Streams
+from shared.config import Settings
+from shared.database import Database
+
+
+class Parts(NamedTuple):
+    """Those of the service that answer queries."""
+
+    settings: Settings
+    reads: Database
+    streams: Streams
+    projector: Projector
+    freshness: Freshness

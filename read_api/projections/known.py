@@ -1,0 +1,17 @@
+"""What an event must find already told."""
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class OutOfTurn(Exception):  # noqa: N818 - read as "the event is out of turn"
+    """An event is about something of which its source has not spoken before."""
+
+
+def known(entities: Mapping[str, T], key: str) -> T:
+    """The entity; raises OutOfTurn."""
+    if key not in entities:
+        raise OutOfTurn(f"nothing is known of {key}")
+    return entities[key]

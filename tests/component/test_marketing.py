@@ -1,0 +1,287 @@
+"""Figures in a real database: revenue is what completed orders brought, by whichever way the events came."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, date, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from read_api import marketing
+from read_api.dashboard import Wanted, dashboard
+from read_api.days import days, time_zone
+from read_api.figures import CustomerFigures, Dashboard
+from read_api.views import OrderStatus
+from shared.contracts import (
+    CustomerRegistered,
+    Event,
+    EventDeadLettered,
+    EventRedriven,
+    OrderCancellationRequested,
+    OrderCancelled,
+    OrderCompleted,
+    OrderConfirmed,
+    OrderCreated,
+    OrderFailed,
+    OrderItem,
+    OrderResumed,
+    ProductCreated,
+    ProductDeleted,
+    StockAdded,
+)
+from tests.support.reading import Projection, projecting
+from tests.support.tale import Log, deliveries, log_of, logs_of, worlds
+
+UTC_DAY = days(date(2026, 11, 20), date(2026, 11, 20), time_zone("UTC"))
+
+
+@pytest.fixture
+async def shop(tmp_path: Path) -> AsyncIterator[Projection]:
+    async with projecting(tmp_path / "read.db") as projection:
+        yield projection
+
+
+def created(order_id: str, user_id: str = "u1", *, lamps: int = 1, **more: Any) -> OrderCreated:
+    facts = {"currency": "JPY", **more}
+    item = OrderItem(product_id="lamp", name="Lamp", quantity=lamps, price=1000)
+    return OrderCreated(
+        order_id=order_id, user_id=user_id, items=(item,), total_amount=1000 * lamps, **facts
+    )
+
+
+def completed(order_id: str) -> OrderCompleted:
+    return OrderCompleted(order_id=order_id, tracking_number="T1")
+
+
+ORDERS: tuple[Event, ...] = (
+    CustomerRegistered(user_id="u1", email="u1@example.com", name="花子"),
+    CustomerRegistered(user_id="boss", email="boss@example.com", role="admin"),
+    created("o1", lamps=3),
+    completed("o1"),
+    created("o2"),
+    OrderCancelled(order_id="o2", reason="CUSTOMER"),
+    created("o3", "u2", lamps=2),
+    completed("o3"),
+    created("o4", "u2"),
+    OrderCancelled(order_id="o4", reason="NO_STOCK"),
+    created("o5", "u2"),
+    OrderFailed(order_id="o5", reason="CARRIER_DECLINED"),
+    created("o6", "u1", guest=True),
+    completed("o6"),
+    created("o7", "anybody", guest=True),
+)
+
+
+async def overview(shop: Projection) -> Any:
+    return await shop.database.run(partial(marketing.overview, currency="JPY"))
+
+
+async def customers(shop: Projection, cursor: str | None = None, limit: int = 50) -> Any:
+    query = partial(marketing.customers, currency="JPY", cursor=cursor, limit=limit)
+    return await shop.database.run(query)
+
+
+async def products(shop: Projection, cursor: str | None = None, limit: int = 50) -> Any:
+    query = partial(marketing.products, currency="JPY", cursor=cursor, limit=limit)
+    return await shop.database.run(query)
+
+
+async def test_the_overview_counts_what_is_completed(shop: Projection) -> None:
+    await shop.projector.deliver(log_of("order", *ORDERS))
+    found = await overview(shop)
+    assert (found.orders, found.guest_orders, found.customers) == (7, 2, 1)
+    assert found.orders_by_status[OrderStatus.COMPLETED] == 3
+    assert found.orders_by_status[OrderStatus.EXPIRED] == 0
+    assert sum(found.orders_by_status.values()) == 7
+    assert (found.revenue, found.average_order_value) == (6000, 2000)
+    assert (found.units_ordered, found.units_sold) == (10, 6)
+    assert (found.cancellation_rate, found.failure_rate) == (0.3333, 0.1667)
+
+
+async def test_an_empty_shop_has_figures_too(shop: Projection) -> None:
+    found = await overview(shop)
+    assert (found.orders, found.revenue, found.units_sold) == (0, 0, 0)
+    assert (found.average_order_value, found.cancellation_rate) == (None, None)
+    page = await customers(shop)
+    assert (page.items, page.guests.orders, page.guests.last_order_at) == ([], 0, None)
+    assert (await products(shop)).items == []
+    [day] = await shop.database.run(partial(marketing.daily, wanted=UTC_DAY, currency="JPY"))
+    assert (day.orders, day.completed, day.revenue) == (0, 0, 0)
+
+
+async def test_revenue_appears_with_completion_and_never_otherwise(shop: Projection) -> None:
+    steps: tuple[tuple[Event, int], ...] = (
+        (created("o1", lamps=2), 0),
+        (OrderConfirmed(order_id="o1"), 0),
+        (OrderCancellationRequested(order_id="o1", reason="CUSTOMER"), 0),
+        (OrderResumed(order_id="o1", reason="too late"), 0),
+        (completed("o1"), 2000),
+        (created("o2"), 2000),
+        (OrderCancelled(order_id="o2", reason="EXPIRED"), 2000),
+    )
+    log = log_of("order", *(event for event, _ in steps))
+    for event, (_, revenue) in zip(log, steps, strict=True):
+        await shop.projector.deliver([event])
+        assert (await overview(shop)).revenue == revenue
+
+
+async def test_customers_are_known_by_what_they_brought_and_guests_are_one(
+    shop: Projection,
+) -> None:
+    log = log_of("order", *ORDERS)
+    await shop.projector.deliver(log)
+    page = await customers(shop)
+    assert page.items == [
+        CustomerFigures(
+            user_id="u1",
+            email="u1@example.com",
+            name="花子",
+            orders=2,
+            completed=1,
+            lifetime_value=3000,
+            average_order_value=3000,
+            last_order_at=log[4].recorded_at,
+        ),
+        CustomerFigures(
+            user_id="u2",
+            email=None,
+            name=None,
+            orders=3,
+            completed=1,
+            lifetime_value=2000,
+            average_order_value=2000,
+            last_order_at=log[10].recorded_at,
+        ),
+    ]
+    assert (page.guests.orders, page.guests.completed, page.guests.lifetime_value) == (2, 1, 1000)
+
+
+async def test_products_are_known_by_what_they_brought(shop: Projection) -> None:
+    chair = OrderItem(product_id="chair", name="Chair", quantity=1, price=500)
+    twice = replace(created("o8"), items=(chair, chair), total_amount=1000)
+    cancelled = OrderCancelled(order_id="o8", reason="CUSTOMER")
+    await shop.projector.deliver(log_of("order", *ORDERS, twice, cancelled))
+    lamp, chairs = (await products(shop)).items
+    assert (lamp.product_id, lamp.name, lamp.revenue) == ("lamp", "Lamp", 6000)
+    assert (lamp.units_ordered, lamp.units_sold, lamp.cancellations) == (10, 6, 2)
+    assert (chairs.units_ordered, chairs.units_sold, chairs.cancellations) == (2, 0, 1)
+
+
+async def test_pages_of_figures_leave_nobody_out(shop: Projection) -> None:
+    orders: list[Event] = []
+    for number in range(7):
+        item = OrderItem(product_id=f"p{number}", quantity=1, price=100)
+        order = created(f"o{number}", f"u{number}")
+        orders += [replace(order, items=(item,), total_amount=100), completed(f"o{number}")]
+    await shop.projector.deliver(log_of("order", *orders))
+    for ask, key in ((customers, "user_id"), (products, "product_id")):
+        shown, cursor = [], None
+        while True:
+            page = await ask(shop, cursor, limit=3)
+            shown += [getattr(found, key) for found in page.items]
+            cursor = page.next_cursor
+            if cursor is None:
+                break
+        assert shown == sorted(set(shown))
+        assert len(shown) == 7
+
+
+async def test_what_was_sold_in_another_currency_is_counted_but_not_summed(
+    shop: Projection,
+) -> None:
+    log = log_of("order", *ORDERS, created("o8", lamps=99, currency="EUR"), completed("o8"))
+    await shop.projector.deliver(log)
+    found = await overview(shop)
+    assert (found.revenue, found.average_order_value) == (6000, 2000)
+    assert found.orders_by_status[OrderStatus.COMPLETED] == 4
+
+
+def moved(log: Log, *moments: datetime) -> Log:
+    return [replace(each, recorded_at=at) for each, at in zip(log, moments, strict=True)]
+
+
+async def test_a_day_is_the_local_one_of_order_and_of_completion(shop: Projection) -> None:
+    midnight = datetime(2026, 11, 19, 15, tzinfo=UTC)  # in Tokyo
+    moment = timedelta(microseconds=1)
+    log = log_of("order", created("o1"), created("o2"), completed("o1"), completed("o2"))
+    await shop.projector.deliver(
+        moved(log, midnight - moment, midnight, midnight, midnight + timedelta(hours=24))
+    )
+
+    async def daily(place: str) -> list[tuple[int, int, int]]:
+        wanted = days(date(2026, 11, 19), date(2026, 11, 21), time_zone(place))
+        found = await shop.database.run(partial(marketing.daily, wanted=wanted, currency="JPY"))
+        assert [day.day.day for day in found] == [19, 20, 21]
+        return [(day.orders, day.completed, day.revenue) for day in found]
+
+    assert await daily("Asia/Tokyo") == [(1, 0, 0), (1, 1, 1000), (0, 1, 1000)]
+    assert await daily("UTC") == [(2, 1, 1000), (0, 1, 1000), (0, 0, 0)]
+
+
+async def at_a_glance(shop: Projection, low_stock: int = 5) -> Dashboard:
+    wanted = Wanted(
+        today=UTC_DAY[0],
+        timezone="UTC",
+        currency="JPY",
+        low_stock=low_stock,
+        lags=shop.projector.lags,
+        missing=shop.projector.missing,
+    )
+    return await shop.database.run(partial(dashboard, wanted=wanted))
+
+
+def lost(event_id: str) -> EventDeadLettered:
+    return EventDeadLettered(event_id=event_id, event_type="OrderCreated", key="o1", error="no")
+
+
+async def test_the_dashboard_shows_what_needs_a_person(shop: Projection) -> None:
+    def product(product_id: str) -> ProductCreated:
+        return ProductCreated(product_id=product_id, name=product_id, description="", price=1)
+
+    stock = log_of(
+        "inventory",
+        *map(product, ("few", "many", "none", "gone")),
+        StockAdded(product_id="few", quantity=5),
+        StockAdded(product_id="many", quantity=6),
+        ProductDeleted(product_id="gone"),
+        lost("e1"),
+        lost("e2"),
+        EventRedriven(event_id="e1", event_type="OrderCreated", key="o1"),
+    )
+    await shop.projector.deliver([*log_of("order", *ORDERS), *stock])
+    await shop.projector.deliver(log_of("shipping", lost("e3"), lost("e4"))[1:])
+    found = await at_a_glance(shop)
+    assert (found.today.orders, found.today.completed, found.today.revenue) == (7, 3, 6000)
+    assert found.overview == await overview(shop)
+    assert [product.product_id for product in found.low_stock] == ["none", "few"]
+    assert [order.order_id for order in found.latest_orders][:2] == ["o7", "o6"]
+    assert found.dead_letters == 1
+    assert [
+        (source.source, source.position, source.missing, source.dead_letters)
+        for source in found.sources
+    ] == [
+        ("inventory", 10, None, 1),
+        ("notifier", 0, None, 0),
+        ("order", 15, None, 0),
+        ("shipping", 0, 1, 0),
+    ]
+    heard = {source.source: source.lag_ms for source in found.sources}
+    assert heard["order"] is not None
+    assert heard["notifier"] is None
+
+
+@settings(max_examples=25)
+@given(st.data())
+async def test_any_delivery_of_the_same_events_makes_the_same_figures(data) -> None:
+    async def figures(batches: list[Log]) -> tuple[Any, ...]:
+        async with projecting() as shop:
+            for batch in batches:
+                await shop.projector.deliver(batch)
+            return await overview(shop), await customers(shop), await products(shop)
+
+    logs = logs_of(data.draw(worlds()))
+    assert await figures(data.draw(deliveries(logs))) == await figures(list(logs.values()))

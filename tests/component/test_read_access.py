@@ -1,0 +1,242 @@
+"""Who may see what of the read API, asked of the process itself; and what it makes of consistency tokens."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from shared.broker import Broker
+from shared.config import Settings
+from shared.contracts import (
+    CartCleared,
+    CustomerRegistered,
+    EventDeadLettered,
+    OrderCreated,
+    OrderItem,
+    ProductCreated,
+)
+from tests.support.chassis import publishing
+from tests.support.reading import ReadApi, read_api
+from tests.support.tale import Log, log_of
+
+NOBODY: dict[str, str] = {}
+ADMINS_ONLY = (
+    "/inventory",
+    "/shipments",
+    "/customers",
+    "/marketing/overview",
+    "/marketing/customers",
+    "/marketing/products",
+    "/marketing/daily",
+    "/dashboard",
+    "/events",
+)
+OF_AN_ORDER = ("", "/timeline", "/stream")
+
+
+@pytest.fixture
+async def reader(shop_settings: Settings) -> AsyncIterator[ReadApi]:
+    with read_api(shop_settings) as process:
+        await process.until_ready()
+        yield process
+
+
+@pytest.fixture
+async def shop(shop_settings: Settings) -> AsyncIterator[Broker]:
+    async with publishing(shop_settings) as broker:
+        yield broker
+
+
+def created(order_id: str, user_id: str, *, guest: bool = False) -> OrderCreated:
+    item = OrderItem(product_id="lamp", name="Lamp", quantity=2, price=100)
+    return OrderCreated(
+        order_id=order_id,
+        user_id=user_id,
+        guest=guest,
+        items=(item,),
+        total_amount=200,
+        currency="JPY",
+    )
+
+
+def history() -> Log:
+    """Orders of jane, of joe, and of a guest who calls himself jane."""
+    log = log_of(
+        "order",
+        CustomerRegistered(user_id="jane", email="jane@example.com", name="Jane"),
+        created("of-jane", "jane"),
+        created("of-joe", "joe"),
+        created("of-guest", "jane", guest=True),
+        CartCleared(user_id="jane", order_id="of-guest"),
+        EventDeadLettered(event_id="e1", key="of-guest", error="joe@example.com is unreadable"),
+    )
+    return [*log[:4], *(replace(each, correlation_id="of-guest") for each in log[4:])]
+
+
+async def status(reader: ReadApi, path: str, by: dict[str, str], **query: Any) -> int:
+    """What a request is answered with; of a stream, only that."""
+    async with asyncio.timeout(30):
+        if path.endswith("/stream"):
+            return await reader.status_of_stream(path, by, **query)
+        return (await reader.ask(path, by, **query)).status_code
+
+
+async def test_each_sees_what_is_his(reader: ReadApi, shop: Broker) -> None:
+    jane, joe = reader.customer("jane"), reader.customer("joe")
+    assert await shop.publish(history())
+    assert (await reader.ask("/orders", after="order:6")).status_code == 200
+
+    async def listed(by: dict[str, str], **query: Any) -> list[str]:
+        response = await reader.ask("/orders", by, **query)
+        assert response.status_code == 200, response.text
+        return [order["orderId"] for order in response.json()["items"]]
+
+    assert await listed(jane) == await listed(jane, userId="jane") == ["of-jane"]
+    assert await listed(joe) == ["of-joe"]
+    assert await listed(reader.admin) == ["of-guest", "of-joe", "of-jane"]
+    assert await listed(reader.admin, userId="jane") == ["of-guest", "of-jane"]
+    assert await status(reader, "/orders", jane, userId="joe") == 403
+    assert await status(reader, "/orders", NOBODY) == 401
+    for page in OF_AN_ORDER:
+        for by in (NOBODY, jane, joe, reader.admin):
+            assert await status(reader, f"/orders/of-guest{page}", by) == 200
+        for by, code in ((NOBODY, 404), (joe, 404), (jane, 200), (reader.admin, 200)):
+            assert await status(reader, f"/orders/of-jane{page}", by) == code
+    strange = await reader.ask("/orders/of-jane", joe)
+    missing = await reader.ask("/orders/of-nobody", joe)
+    assert strange.json() | {"detail": ""} == missing.json() | {"detail": ""}
+    order = (await reader.ask("/orders/of-guest", NOBODY)).json()
+    assert (order["guest"], order["userId"]) == (True, "jane")
+
+
+async def test_a_story_tells_only_admins_of_anybody_else(reader: ReadApi, shop: Broker) -> None:
+    assert await shop.publish(history())
+
+    async def told(by: dict[str, str]) -> list[str]:
+        timeline = await reader.ask("/orders/of-guest/timeline", by, after="order:6")
+        types = [event["type"] for event in timeline.json()["items"]]
+        async with reader.stream("/orders/of-guest/stream", by=by) as messages:
+            await anext(messages)
+            assert [(await anext(messages))["event"] for _ in types] == types
+        return types
+
+    assert await told(NOBODY) == ["OrderCreated"]
+    assert await told(reader.customer("jane")) == ["OrderCreated"]
+    assert await told(reader.admin) == ["OrderCreated", "CartCleared", "EventDeadLettered"]
+
+
+async def test_a_stream_waits_for_an_order_placed_a_moment_ago(
+    reader: ReadApi, shop: Broker
+) -> None:
+    async with asyncio.timeout(30):
+        opening = asyncio.create_task(
+            reader.read_stream("/orders/of-guest/stream", NOBODY, number=1)
+        )
+        await asyncio.sleep(0.3)
+        assert await shop.publish(history())
+        [message] = await opening
+    assert message["event"] == "OrderCreated"
+
+
+async def test_only_admins_see_the_shop_as_a_whole(reader: ReadApi) -> None:
+    jane = reader.customer("jane")
+    for path in (*ADMINS_ONLY, "/events/stream"):
+        for by, code in ((NOBODY, 401), (jane, 403), (reader.admin, 200)):
+            assert (path, await status(reader, path, by)) == (path, code)
+    for by in (NOBODY, jane, reader.admin):
+        assert await status(reader, "/products", by) == 200
+        assert await status(reader, "/products/none", by) == 404
+
+
+async def test_a_browser_signs_its_event_stream_in_the_query(reader: ReadApi) -> None:
+    token = reader.admin["Authorization"].removeprefix("Bearer ")
+    assert await status(reader, "/events/stream", NOBODY, accessToken=token) == 200
+    assert await status(reader, "/events/stream", NOBODY, accessToken="rubbish") == 401
+    assert await status(reader, "/events", NOBODY, accessToken=token) == 401
+
+
+async def test_customers_are_found_by_what_they_are_called(reader: ReadApi, shop: Broker) -> None:
+    people = [
+        CustomerRegistered(user_id=f"u{number}", email=f"u{number}@example.com", name=name)
+        for number, name in enumerate(("Jane Doe", "花子", "Joe 100%"))
+    ]
+    assert await shop.publish(log_of("order", *people))
+
+    async def found(**query: Any) -> list[str]:
+        page = await reader.get("/customers", after="order:3", **query)
+        return [customer["userId"] for customer in page["items"]]
+
+    assert await found() == ["u2", "u1", "u0"]
+    assert await found(q="jane DOE") == ["u0"]
+    assert await found(q="花") == ["u1"]
+    assert await found(q="%") == ["u2"]
+    assert await found(q="u1@example") == ["u1"]
+    first = await reader.get("/customers", limit=2)
+    rest = await reader.get("/customers", limit=2, cursor=first["nextCursor"])
+    assert [each["userId"] for each in (*first["items"], *rest["items"])] == ["u2", "u1", "u0"]
+
+
+async def test_products_are_searched_over_http(reader: ReadApi, shop: Broker) -> None:
+    def product(product_id: str, name: str, category: str) -> ProductCreated:
+        return ProductCreated(
+            product_id=product_id, name=name, description="", price=1, category=category
+        )
+
+    log = log_of(
+        "inventory", product("p1", "静音キーボード", "入力"), product("p2", "Mouse", "入力")
+    )
+    assert await shop.publish(log)
+
+    async def found(**query: Any) -> list[str]:
+        response = await reader.ask("/products", NOBODY, after="inventory:2", **query)
+        return [product["productId"] for product in response.json()["items"]]
+
+    assert await found(q="キーボード") == ["p1"]
+    assert await found(category="入力") == ["p1", "p2"]
+    assert await found(category="入力", q="mou") == ["p2"]
+    assert await found(q="\0 ") == ["p1", "p2"]
+    assert await status(reader, "/products", NOBODY, q="x" * 201) == 400
+
+
+async def test_a_query_waits_for_what_its_token_says(reader: ReadApi, shop: Broker) -> None:
+    log = log_of("order", created("o1", "u", guest=True), created("o2", "u", guest=True))
+    headers = {"Consistency-Token": "order:2"}
+    waiting = asyncio.create_task(reader.ask("/orders/o2", headers))
+    await asyncio.sleep(0.3)
+    assert not waiting.done()
+    assert await shop.publish(log)
+    assert (await waiting).status_code == 200
+
+
+async def test_a_token_of_what_does_not_come_is_answered_in_time(reader: ReadApi) -> None:
+    answers = await asyncio.gather(
+        reader.ask("/products", after="order:1"),
+        reader.ask("/dashboard", reader.admin | {"Consistency-Token": "inventory:1"}),
+    )
+    for answer in answers:
+        assert answer.status_code == 503
+        assert answer.headers["Retry-After"] == "1"
+        assert answer.json()["type"] == "urn:quadrille:problem:projection-behind"
+
+
+@pytest.mark.parametrize(
+    ("path", "field"),
+    [
+        ("/products?after=order", "after"),
+        ("/orders/o1?after=", "after"),
+        ("/orders/o1/stream?after=somebody:1", "after"),
+        ("/dashboard?timezone=Mars", "timezone"),
+        ("/marketing/daily?timezone=..%2Fetc", "timezone"),
+        ("/marketing/daily?from=yesterday", "from"),
+        ("/marketing/daily?from=2026-02-02&to=2026-02-01", "to"),
+        ("/marketing/daily?to=0001-01-01", "to"),
+        ("/marketing/customers?cursor=WzEwMDAwMDAwMDAwMDAwMDAwMDAwMDAsIngiXQ", "cursor"),
+        ("/dashboard?lowStock=-1", "lowStock"),
+    ],
+)
+async def test_what_makes_no_sense_is_named(reader: ReadApi, path: str, field: str) -> None:
+    answer = await reader.ask(path)
+    assert answer.status_code == 400, answer.text
+    assert [error["field"] for error in answer.json()["errors"]] == [field]

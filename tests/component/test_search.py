@@ -1,0 +1,139 @@
+"""Finding products in a real database: any words, in any script, of any length, after any change."""
+
+from collections.abc import AsyncIterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import select
+from sqlalchemy.dialects import postgresql
+
+from read_api.queries import ProductFilter, list_products
+from read_api.search import matches
+from read_api.tables import PRODUCTS
+from shared.contracts import ProductCreated, ProductDeleted, ProductUpdated, StockAdded
+from tests.support.reading import Projection, projecting
+from tests.support.tale import log_of
+
+
+def product(product_id: str, name: str, description: str = "", **more: Any) -> ProductCreated:
+    return ProductCreated(
+        product_id=product_id, name=name, description=description, price=1, **more
+    )
+
+
+CATALOGUE = log_of(
+    "inventory",
+    product("p1", "静音メカニカルキーボード", "日本語配列", category="入力機器"),
+    product("p2", '4K "Monitor"', "100% sRGB, back_lit", category="screens"),
+    product("p3", "Ergonomic Mouse", "for the left hand", category="入力機器"),
+    product("p4", "Old Mouse"),
+    StockAdded(product_id="p3", quantity=5),
+    ProductDeleted(product_id="p4"),
+)
+
+
+@pytest.fixture
+async def catalogue(tmp_path: Path) -> AsyncIterator[Projection]:
+    async with projecting(tmp_path / "read.db") as projection:
+        await projection.projector.deliver(CATALOGUE)
+        yield projection
+
+
+async def find(projection: Projection, words: str, category: str | None = None) -> list[str]:
+    query = partial(
+        list_products,
+        wanted=ProductFilter(words=words, category=category),
+        cursor=None,
+        limit=50,
+    )
+    return [found.product_id for found in (await projection.database.run(query)).items]
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("", ["p1", "p2", "p3"]),
+        (" \t\u3000", ["p1", "p2", "p3"]),
+        ("キーボード", ["p1"]),
+        ("語配", ["p1"]),
+        ("静音\u3000キーボード", ["p1"]),
+        ("入力機器", ["p1", "p3"]),
+        ("入力", ["p1", "p3"]),
+        ("MONITOR", ["p2"]),
+        ("onito", ["p2"]),
+        ("4k monitor", ["p2"]),
+        ("mouse left", ["p3"]),
+        ("mouse right", []),
+        ("p3", ["p3"]),
+        ("100%", ["p2"]),
+        ("%", ["p2"]),
+        ("_", ["p2"]),
+        ("back_lit", ["p2"]),
+        ('"Mon', ["p2"]),
+        ("Old", []),
+    ],
+)
+async def test_products_are_found_by_parts_of_words(
+    catalogue: Projection, words: str, found: list[str]
+) -> None:
+    assert await find(catalogue, words) == found
+
+
+async def test_a_category_is_found_exactly(catalogue: Projection) -> None:
+    assert await find(catalogue, "", "入力機器") == ["p1", "p3"]
+    assert await find(catalogue, "mouse", "入力機器") == ["p3"]
+    assert await find(catalogue, "", "入力") == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "mouse NOT xyz",
+        "mouse OR xyz",
+        "NEAR(mouse left)",
+        "name:mouse",
+        "-mouse",
+        "^mouse",
+        "mouse*",
+        '"""',
+        "'; --",
+    ],
+)
+async def test_what_means_something_to_the_index_means_nothing_here(
+    catalogue: Projection, words: str
+) -> None:
+    assert await find(catalogue, words) == []
+
+
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.text(max_size=200))
+async def test_any_text_may_be_looked_for(catalogue: Projection, words: str) -> None:
+    await find(catalogue, words)
+
+
+async def test_a_product_described_anew_is_found_by_its_new_words_only(
+    catalogue: Projection,
+) -> None:
+    renamed = ProductUpdated(product_id="p3", name="Trackball", description="", price=1)
+    again = product("p4", "New Mouse")
+    log = log_of("inventory", *(event.event for event in CATALOGUE), renamed, again)
+    await catalogue.projector.deliver(log)
+    assert await find(catalogue, "Ergonomic") == []
+    assert await find(catalogue, "trackball") == ["p3"]
+    await catalogue.database.run(
+        lambda connection: connection.exec_driver_sql(
+            "INSERT INTO product_search (product_search) VALUES ('integrity-check')"
+        )
+    )
+
+
+def test_other_databases_look_into_every_product() -> None:
+    query = select(PRODUCTS.c.product_id).where(*matches("50% キーボード", "postgresql"))
+    compiled = query.compile(dialect=postgresql.dialect())  # type: ignore[no-untyped-call]
+    assert "ILIKE" in str(compiled)
+    assert "MATCH" not in str(compiled)
+    assert set(compiled.params.values()) == {"50/%", "キーボード"}

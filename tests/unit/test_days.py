@@ -1,0 +1,77 @@
+"""Local days: as long as the place's clocks say, and none lost between two."""
+
+from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from read_api.days import MOST_DAYS, days, local_day, time_zone, today
+from shared.problem import BadRequest
+
+PLACES = ("Asia/Tokyo", "America/New_York", "Asia/Kolkata", "Australia/Lord_Howe", "Pacific/Apia")
+
+
+def test_a_day_in_tokyo_begins_nine_hours_before_utc() -> None:
+    found = local_day(date(2026, 11, 20), time_zone("Asia/Tokyo"))
+    assert found.begins == datetime(2026, 11, 19, 15, tzinfo=UTC)
+    assert found.ends == datetime(2026, 11, 20, 15, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("place", "day", "hours"),
+    [
+        ("America/New_York", date(2026, 3, 8), 23),
+        ("America/New_York", date(2026, 11, 1), 25),
+        ("Australia/Lord_Howe", date(2026, 4, 5), 24.5),
+        ("Pacific/Apia", date(2011, 12, 30), 0),
+    ],
+)
+def test_a_day_is_as_long_as_its_clocks_say(place: str, day: date, hours: float) -> None:
+    found = local_day(day, time_zone(place))
+    assert found.ends - found.begins == timedelta(hours=hours)
+
+
+@given(
+    st.dates(date(1970, 2, 1), date(2037, 1, 1)), st.integers(1, MOST_DAYS), st.sampled_from(PLACES)
+)
+def test_days_follow_upon_each_other_without_a_gap(first: date, number: int, place: str) -> None:
+    found = days(first, first + timedelta(days=number - 1), ZoneInfo(place))
+    assert len(found) == number
+    assert all(one.ends == next_one.begins for one, next_one in pairwise(found))
+
+
+def test_thirty_days_until_today_are_usual() -> None:
+    zone = time_zone("UTC")
+    found = days(None, None, zone)
+    assert (len(found), found[-1]) == (30, today(zone))
+    assert len(days(date(2026, 1, 1), None, zone)) == 30
+    assert days(None, date(2026, 1, 30), zone)[0].day == date(2026, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("first", "last"),
+    [
+        (date(2026, 1, 2), date(2026, 1, 1)),
+        (date(2026, 1, 1), date(2027, 1, 2)),
+        (date.min, date.min),
+        (date.max, date.max),
+        (date.max, None),
+        (None, date.min),
+    ],
+)
+def test_too_many_days_none_and_those_of_no_calendar_are_refused(
+    first: date | None, last: date | None
+) -> None:
+    with pytest.raises(BadRequest):
+        days(first, last, time_zone("Asia/Tokyo"))
+
+
+@pytest.mark.parametrize(
+    "name", ["", "Tokyo", "Asia", "Asia/Tokyo\0", "../etc/passwd", "/etc/localtime", "leapseconds"]
+)
+def test_what_is_no_time_zone_is_refused(name: str) -> None:
+    with pytest.raises(BadRequest, match="timezone"):
+        time_zone(name)
