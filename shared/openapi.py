@@ -4,6 +4,7 @@ from functools import partial
 from typing import Any
 
 from litestar import Litestar
+from litestar._openapi.schema_generation.plugins.struct import StructSchemaPlugin
 from litestar.handlers import HTTPRouteHandler
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.plugins import SwaggerRenderPlugin
@@ -17,6 +18,7 @@ from litestar.openapi.spec import (
     SecurityScheme,
 )
 from litestar.routes import HTTPRoute
+from litestar.typing import FieldDefinition
 
 from shared import VERSION
 from shared.auth import admin_only, signed_in_only
@@ -40,6 +42,27 @@ _KEY = Parameter(
     description=f"the same key and body get the same answer again, for {KEPT_HOURS} hours",
     schema=Schema(type=OpenAPIType.STRING, min_length=1, max_length=MOST_KEY_LENGTH),
 )
+
+
+class StrictStructs(StructSchemaPlugin):
+    """Says of the bodies that know no other fields that they do not."""
+
+    def is_plugin_supported_field(self, field_definition: FieldDefinition) -> bool:
+        """Only those."""
+        if not super().is_plugin_supported_field(field_definition):
+            return False
+        is_strict: bool = field_definition.type_.__struct_config__.forbid_unknown_fields
+        return is_strict
+
+    def to_openapi_schema(
+        self,
+        field_definition: FieldDefinition,
+        schema_creator: Any,  # noqa: ANN401 - private to Litestar
+    ) -> Schema:
+        """As Litestar has it, and closed."""
+        schema = super().to_openapi_schema(field_definition, schema_creator)
+        schema.additional_properties = False
+        return schema
 
 
 def config(title: str) -> OpenAPIConfig:

@@ -212,6 +212,7 @@ def build_app(
         cors_config=_cors(settings.cors_origins),
         request_max_body_size=MOST_BODY_BYTES,
         openapi_config=openapi.config(title),
+        plugins=[openapi.StrictStructs()],
         on_startup=[_or_exit(title, hook) for hook in on_startup],
         on_shutdown=[on_shutdown],
         state=State({"on_stopping": on_stopping}),
