@@ -85,6 +85,7 @@ SECTIONS: Mapping[str, Mapping[str, Place]] = {
         "cart": Place("quadrille.cart", "cart", "Fill a cart, and check it out."),
     },
     "For the admin": {
+        "report": Place("quadrille.report", "report", "Show what the shop amounts to."),
         "stock": Place("quadrille.stock", "stock", "Add to the stock, or write off."),
     },
 }

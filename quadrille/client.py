@@ -28,6 +28,7 @@ SILENCE_SECONDS = 60
 STREAM_TIMEOUT = httpx.Timeout(TIMEOUT_SECONDS, read=SILENCE_SECONDS)
 PAUSE_SECONDS = 0.5
 INTERRUPTED = 130
+NOT_FOUND = 404
 
 T = TypeVar("T")
 
@@ -38,6 +39,10 @@ class Message(NamedTuple):
     id: str
     event: str
     data: str
+
+
+class NotThereError(ShopError):
+    """There is no such thing, or not for us to see, or not yet."""
 
 
 class Client:
@@ -63,10 +68,13 @@ class Client:
         """What the service answers once it is gone."""
         return self._ask("DELETE", service, path)
 
-    async def follow(self, service: str, path: str) -> AsyncGenerator[Message, None]:
+    async def follow(
+        self, service: str, path: str, *, is_awaited: bool = False
+    ) -> AsyncGenerator[Message, None]:
         """The server-sent events of `path`, for ever: where the stream breaks off it is taken up again.
 
-        Raises ShopError when the service refuses, or can not be reached at the first attempt.
+        What is awaited may not be there yet. Raises ShopError when the service refuses, or can not be reached at
+        the first attempt.
         """
         last_event_id = ""
         is_first, is_lost = True, False
@@ -79,6 +87,9 @@ class Client:
                         async for message in _messages(response.aiter_bytes()):
                             last_event_id = message.id or last_event_id
                             yield message
+                except NotThereError:
+                    if not is_awaited:
+                        raise
                 except (httpx.TransportError, Unreachable) as error:
                     if is_first:
                         raise self._unreachable(service, error) from error
@@ -137,7 +148,8 @@ def run(following: Coroutine[None, None, T]) -> T:
 def _refusal(response: httpx.Response, sign_in: SignIn | None) -> ShopError:
     if response.status_code == UNAUTHORIZED:
         return SignInFirst(again=sign_in is not None)
-    return refusal(response)
+    refused = refusal(response)
+    return NotThereError(refused.message) if response.status_code == NOT_FOUND else refused
 
 
 def _given(query: dict[str, object]) -> dict[str, str]:

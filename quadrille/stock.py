@@ -21,7 +21,7 @@ def stock() -> None:
     """
 
 
-@stock.command()
+@stock.command(context_settings={"ignore_unknown_options": True})  # -2 is none
 @click.argument("product_id", metavar="PRODUCT_ID")
 @click.argument("quantity", type=click.IntRange(-MOST, MOST))
 @reason_option
@@ -32,7 +32,7 @@ def add(product_id: str, quantity: int, reason: str | None, *, as_json: bool) ->
     \b
     For example:
       quadrille stock add prod001 20
-      quadrille stock add --reason "count was wrong" -- prod001 -2
+      quadrille stock add prod001 -2 --reason "count was wrong"
 
     A negative quantity writes off, as `stock remove` does.
     """  # noqa: D301 - \b is click's

@@ -118,7 +118,8 @@ async def _watch(
     start = datetime.fromisoformat(order["createdAt"])
     now = asyncio.get_running_loop().time
     silence_seconds = deadline_seconds + GRACE_SECONDS
-    stream = client.follow("read", f"/orders/{segment(order['orderId'])}/stream")
+    path = f"/orders/{segment(order['orderId'])}/stream"
+    stream = client.follow("read", path, is_awaited=True)
     try:
         async with asyncio.timeout(silence_seconds) as patience, aclosing(stream) as messages:
             async for event in _told(messages, start, as_json=as_json):

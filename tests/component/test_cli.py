@@ -385,7 +385,9 @@ def test_stock_is_added_and_written_off(admin):
     assert (code, out) == (0, "chair: 6 there, 0 held, 6 free\n")
     code, out, _ = admin.run("stock", "add", "--", "chair", "-2")
     assert (code, out) == (0, "chair: 4 there, 0 held, 4 free\n")
-    code, out, _ = admin.run("stock", "remove", "chair", "3", "--json")
+    code, out, _ = admin.run("stock", "add", "chair", "-1", "--reason", "count was wrong")
+    assert (code, out) == (0, "chair: 3 there, 0 held, 3 free\n")
+    code, out, _ = admin.run("stock", "remove", "chair", "2", "--json")
     assert code == 0
     assert msgspec.json.decode(out)["available"] == 1
     code, _, err = admin.run("stock", "remove", "chair", "2")
@@ -405,6 +407,52 @@ def test_products_are_listed_with_their_stock(fleet, guest):
     assert [row[:2] for row in rows] == [["chair", "¥1,000"], ["lamp", "¥1,000"]]
     _, out, _ = guest.run("products", "--json", "--limit", "1")
     assert msgspec.json.decode(out)["productId"] == "chair"
+
+
+def test_products_are_searched_by_word_and_category(fleet, guest):
+    desk = {
+        "productId": "desk",
+        "name": "Standing desk",
+        "description": "Up and down.",
+        "category": "furniture",
+        "price": 2000,
+    }
+    assert fleet.post("inventory", "/products", desk).status_code == 201
+    asyncio.run(eventually(lambda: fleet.get("read", "/products/desk").status_code == 200))
+    for arguments in (("--search", "standing"), ("--category", "furniture")):
+        code, out, _ = guest.run("products", *arguments)
+        assert code == 0
+        assert [line.split()[0] for line in out.splitlines()] == ["product", "desk"]
+    code, out, _ = guest.run("products", "--search", "standing", "--category", "lights")
+    assert (code, out) == (0, "No such products.\n")
+
+
+def test_a_report_says_what_the_shop_amounts_to(fleet, guest, admin):
+    assert guest.run("order", "lamp:2", "--watch")[0] == 0
+    code, out, err = admin.run("report", "--days", "2", "--timezone", "Asia/Tokyo")
+    assert code == 0, err
+    assert re.search(r"^Revenue +¥[\d,]+ *$", out, re.MULTILINE)
+    assert re.search(r"^Orders +\d+, \d+ of them by guests *$", out, re.MULTILINE)
+    assert re.search(r"^ +¥[\d,]+ +\d+ +\d+ +\d+ +Lamp", out, re.MULTILINE)
+    assert re.search(r"^Days \(Asia/Tokyo\)$", out, re.MULTILINE)
+    assert len(re.findall(r" \d{4}-\d\d-\d\d *$", out, re.MULTILINE)) == 2
+    assert "Running low" in out
+
+
+def test_a_report_speaks_json(admin):
+    code, out, err = admin.run("report", "--days", "3", "--top", "1", "--json")
+    assert code == 0, err
+    report = msgspec.json.decode(out)
+    assert len(report["daily"]["items"]) == 3
+    assert len(report["products"]["items"]) == 1
+    assert report["dashboard"]["overview"]["revenue"] >= report["products"]["items"][0]["revenue"]
+
+
+def test_a_report_is_for_the_admin_and_of_a_place_on_earth(jane, admin):
+    assert jane.run("report") == (2, "", "Error: only an admin may do this\n")
+    code, _, err = admin.run("report", "--timezone", "Asia/Atlantis")
+    assert code == 2
+    assert "expected an IANA time zone, e.g. Asia/Tokyo" in err
 
 
 def test_a_cart_is_filled_changed_and_checked_out(jane):
