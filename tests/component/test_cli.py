@@ -433,7 +433,7 @@ def test_a_report_says_what_the_shop_amounts_to(fleet, guest, admin):
     assert code == 0, err
     assert re.search(r"^Revenue +¥[\d,]+ *$", out, re.MULTILINE)
     assert re.search(r"^Orders +\d+, \d+ of them by guests *$", out, re.MULTILINE)
-    assert re.search(r"^ +¥[\d,]+ +\d+ +\d+ +\d+ +Lamp", out, re.MULTILINE)
+    assert re.search(r"^ *¥[\d,]+ +\d+ +\d+ +\d+ +Lamp", out, re.MULTILINE)
     assert re.search(r"^Days \(Asia/Tokyo\)$", out, re.MULTILINE)
     assert len(re.findall(r" \d{4}-\d\d-\d\d *$", out, re.MULTILINE)) == 2
     assert "Running low" in out
