@@ -27,10 +27,11 @@ async def test_a_customer_orders_for_himself_only(aiko: Person, ben: Person):
     assert ben.orders() == []
 
 
-async def test_an_admin_orders_for_anyone(aiko: Person, admin: Person):
+async def test_an_admin_orders_for_anyone(shop: Fleet, aiko: Person, admin: Person):
     order = admin.order(("plenty", 1), userId=aiko.user_id)
     assert (order["userId"], order["guest"]) == (aiko.user_id, False)
     assert aiko.orders() == [order["orderId"]]
+    await shop.until(order["orderId"], "COMPLETED")
     assert aiko.show("order", f"/orders/{order['orderId']}") == aiko.show(
         "order", f"/api/orders/{order['orderId']}"
     )
