@@ -32,6 +32,7 @@ from shared.web import Commands, build_app
 from shared.writer import Writer
 
 STOP_SECONDS = 3
+CANCEL_AGAIN_SECONDS = 0.2
 
 log = structlog.get_logger()
 
@@ -53,11 +54,16 @@ class Background:
         self._tasks[name] = task
 
     async def cancel(self, *names: str) -> None:
-        """End these loops where they wait."""
-        ending = [self._tasks.pop(name) for name in names if name in self._tasks]
-        for task in ending:
-            task.cancel()
-        await asyncio.gather(*ending, return_exceptions=True)
+        """End these loops where they wait.
+
+        A cancellation can be lost: Python 3.11's `wait_for`, which nats-py waits with, swallows one that
+        arrives together with its answer. So it is repeated until the loop has ended.
+        """
+        ending = {self._tasks.pop(name) for name in names if name in self._tasks}
+        while ending:
+            for task in ending:
+                task.cancel()
+            _, ending = await asyncio.wait(ending, timeout=CANCEL_AGAIN_SECONDS)
 
     async def join(self, name: str) -> None:
         """Wait until a loop that was told to stop has ended."""

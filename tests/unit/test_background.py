@@ -1,0 +1,29 @@
+"""The loops beside the HTTP server end when they are told to."""
+
+import asyncio
+import contextlib
+
+from shared.service import Background
+
+
+async def test_a_loop_that_loses_its_cancellation_is_cancelled_again():
+    ended = asyncio.Event()
+
+    async def loses_one() -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    background = Background()
+    background.start("loop", loses_one)
+    await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        await background.cancel("loop")
+    assert ended.is_set()
+
+
+async def test_a_loop_that_was_never_started_is_no_matter():
+    await Background().cancel("nothing")
