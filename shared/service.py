@@ -170,6 +170,7 @@ def run(
     try:
         settings = load()
         crash.arm(settings.crash_at)
+        os.umask(0o077)  # whoever else is on this machine has no business in the databases
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         listening = _listen(settings.host, port_of(settings))
     except (SettingsError, ValueError, OSError) as error:
