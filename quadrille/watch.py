@@ -98,7 +98,7 @@ def _watch_to_end(
 ) -> NoReturn:
     say("") if not as_json else None
     try:
-        saga = run(_watch(client, order, settings.deadline_seconds, as_json=as_json))
+        saga = run(_watch(client, order, _longest_deadline(settings), as_json=as_json))
         if as_json:
             say_json(client.get("read", f"/orders/{segment(order['orderId'])}"))
     except ShopError as error:
@@ -108,6 +108,15 @@ def _watch_to_end(
     if saga.status is None:
         sys.exit(LOST)
     sys.exit(0 if saga.status == hoped else ENDED_OTHERWISE)
+
+
+def _longest_deadline(settings: Settings) -> float:
+    own = (
+        settings.deadline_pending_seconds,
+        settings.deadline_awaiting_shipment_seconds,
+        settings.deadline_cancelling_seconds,
+    )
+    return max(settings.deadline_seconds, *(seconds or 0 for seconds in own))
 
 
 async def _watch(
