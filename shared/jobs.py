@@ -79,6 +79,7 @@ class Jobs:
         try:
             while True:
                 self._news.clear()
+                self._wake_at = None  # whatever is written while we look makes us look again
                 self._wake_at = await self._start_due()
                 await self._sleep()
         finally:
