@@ -434,6 +434,7 @@ async def test_a_booking_confirmed_after_the_cancellation_is_withdrawn(
     await service.hears(CANCEL)
     await service.until("CANCELLED")
     carrier.open.set()
+    await eventually(lambda: carrier.withdrawn)
     await service.at_rest()
     assert carrier.bookings == {}
     assert carrier.withdrawn == [shipment["shipmentId"]]
