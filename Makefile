@@ -5,6 +5,7 @@ BIN := .venv/bin
 INSTALLED := .venv/installed
 # As many as help on two cores; tests of a file, or of a class in it, stay together: they share a shop.
 PYTEST := $(BIN)/pytest -n 4 --dist loadscope
+TESTS := tests/unit tests/component tests/e2e
 
 .DEFAULT_GOAL := help
 .PHONY: help setup up check test test-containers chaos bench lock clean
@@ -35,7 +36,7 @@ check: setup  ## Format, lint, types, and who may import whom
 	$(BIN)/lint-imports
 
 test: setup  ## Unit, component and end-to-end tests, on a real broker and real databases
-	$(PYTEST) tests/unit tests/component tests/e2e
+	$(PYTEST) $(TESTS) || { [ $$? -eq 1 ] && echo 'What failed in the crowd must pass alone:' && $(BIN)/pytest --last-failed $(TESTS); }
 
 test-containers: setup  ## The three dances in containers, where a Docker engine answers
 	$(BIN)/pytest tests/containers
