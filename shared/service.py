@@ -33,6 +33,9 @@ from shared.writer import Writer
 
 STOP_SECONDS = 3
 CANCEL_AGAIN_SECONDS = 0.2
+KEEP_ALIVE_SECONDS = 75
+"""Longer than clients and load balancers keep an idle connection: they must be the ones to close it, or a request
+sent in the moment that we close gets no answer."""
 
 log = structlog.get_logger()
 
@@ -210,6 +213,7 @@ async def _serve(app: Litestar, listening: socket.socket) -> None:
             lifespan="on",
             log_level="warning",
             access_log=False,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=STOP_SECONDS,
         ),
         app.state.on_stopping,

@@ -1,5 +1,7 @@
 """What all five services answer alike: health, OpenAPI, and problems in plain words."""
 
+import asyncio
+from http.client import HTTPConnection
 from typing import Any
 
 import httpx
@@ -31,6 +33,15 @@ def problem_of(response: httpx.Response, status: int) -> dict[str, Any]:
 async def test_a_service_says_that_it_lives_and_works(shop: Fleet, service: str):
     assert shop.show(service, "/health/live")["status"] == "live"
     assert shop.show(service, "/health/ready")["status"] == "ready"
+
+
+async def test_an_idle_connection_is_left_for_the_client_to_close(shop: Fleet):
+    connection = HTTPConnection("127.0.0.1", shop.port("order"))
+    for pause in (6, 0):  # clients commonly keep one for five seconds
+        connection.request("GET", "/health/live")
+        assert connection.getresponse().read()
+        await asyncio.sleep(pause)
+    connection.close()
 
 
 @every_service
