@@ -1,5 +1,6 @@
 """What every test may ask for: a broker of its own, and settings that disturb nobody."""
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,9 @@ from hypothesis import HealthCheck, settings
 from shared.config import Settings
 from tests.support.broker import NatsServer
 from tests.support.settings import settings_for
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+"""A background job ignores Ctrl-C, and so would the programs that the tests start and interrupt."""
 
 settings.register_profile(
     "quick", max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow]
