@@ -136,7 +136,7 @@ async def test_the_shop_answers_under_api_too(shop: Fleet):
 
 async def test_an_order_can_be_watched_as_it_goes(shop: Fleet):
     placed = shop.order(("prod001", 20))
-    watched = shop.watch(f"/orders/{placed['orderId']}/stream", until="OrderCancelled")
+    watched = shop.watch(f"/orders/{placed['orderId']}/stream", "OrderCancelled")
     assert [event["type"] for event in watched] == [
         "OrderCreated",
         "StockReservationFailed",

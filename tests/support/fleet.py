@@ -254,12 +254,13 @@ class Fleet:
         with self._http.stream("GET", self.url(name, path), headers=self.admin_headers) as response:
             yield response
 
-    def watch(self, path: str, until: str, after: Json | None = None) -> list[Json]:
-        """The events that a stream of the read API tells, mails aside, up to the first of this type.
+    def watch(self, path: str, *until: str, after: Json | None = None) -> list[Json]:
+        """The events that a stream of the read API tells, mails aside, until there was one of each type.
 
         Each with the `streamId` by which the stream can be resumed behind it.
         """
         events: list[Json] = []
+        awaited = set(until)
         headers = {"Last-Event-ID": after["streamId"]} if after else {}
         headers |= self.admin_headers
         stream_id = ""
@@ -270,8 +271,9 @@ class Fleet:
                     stream_id = value
                 if name == "data" and value:
                     events.append({"streamId": stream_id, **json.loads(value)})
-                    if events[-1]["type"] == until:
-                        break
+                    awaited.discard(events[-1]["type"])
+                if not awaited:
+                    break
         return [event for event in events if event["source"] != "notifier"]
 
     def post_order(
