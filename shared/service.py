@@ -1,5 +1,6 @@
 """A service's life: its parts put together, started, watched, and stopped in order."""
 
+import argparse
 import asyncio
 import contextlib
 import os
@@ -170,6 +171,7 @@ def run(
     name: str, port_of: Callable[[Settings], int], build: Callable[[Settings], Litestar]
 ) -> NoReturn:
     """Run a service until SIGTERM or SIGINT; exit 0 after a clean end, 1 with one sentence otherwise."""
+    _take_no_arguments(name)
     try:
         settings = load()
         crash.arm(settings.crash_at)
@@ -184,6 +186,14 @@ def run(
     except SettingsError as error:
         sys.exit(f"{name}: {error}")
     sys.exit(0)
+
+
+def _take_no_arguments(name: str) -> None:
+    argparse.ArgumentParser(
+        prog=name,
+        description=sys.modules["__main__"].__doc__,
+        epilog="Each setting is an environment variable, QUADRILLE_…: README.md lists them.",
+    ).parse_args()
 
 
 class _Server(uvicorn.Server):

@@ -1,4 +1,4 @@
-"""What `quadrille --help` says of the commands, and how little it takes to say it."""
+"""What `quadrille --help` says of the commands, and how little it takes to say it; what a service takes."""
 
 import subprocess
 import sys
@@ -7,6 +7,7 @@ import click
 import pytest
 
 from quadrille.cli import COMMANDS, main
+from tests.support.fleet import SERVICES
 
 HELP = "import sys; from quadrille.cli import main; main(['--help'], standalone_mode=False); print(*sys.modules)"
 
@@ -31,3 +32,17 @@ def test_help_imports_none_of_the_commands():
 def test_a_command_that_is_none_is_said():
     with pytest.raises(click.UsageError, match="No such command 'dance'"):
         main(["dance"], standalone_mode=False)
+
+
+@pytest.mark.parametrize("service", SERVICES.values())
+def test_a_service_takes_its_settings_from_the_environment_only(service):
+    def start(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", service, *arguments]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+    asked = start("--help")
+    assert asked.returncode == 0
+    assert "QUADRILLE_" in asked.stdout
+    mistaken = start("--port", "80")
+    assert mistaken.returncode == 2
+    assert f"{service}: error: unrecognized arguments: --port 80" in mistaken.stderr
