@@ -13,7 +13,8 @@ from urllib.parse import unquote, urlsplit
 from aiosmtplib import SMTP, SMTPDataError, SMTPException, SMTPRecipientsRefused
 from msgspec import Struct
 
-from notifier_service.domain import KnownOrder, Mail
+from notifier_service.domain import KnownOrder
+from notifier_service.domain.mails import Mail
 from notifier_service.mail import Composer, Unsendable
 from shared.config import Settings, SettingsError
 from shared.crash import crash_point

@@ -6,17 +6,15 @@ import msgspec
 
 from notifier_service.delivery import Mailer
 from notifier_service.domain import (
-    OWING,
     CustomerUnknown,
-    Mail,
     Mailroom,
     Outcome,
     Owe,
     RecordFailed,
     RecordSent,
     RecordSkipped,
-    mail_owed,
 )
+from notifier_service.domain.mails import OWING, Mail, mail_owed
 from notifier_service.mail import Unsendable
 from notifier_service.order_reader import OrderReader
 from shared import clock

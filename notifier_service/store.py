@@ -10,11 +10,11 @@ from notifier_service.domain import (
     Command,
     KnownCustomer,
     KnownOrder,
-    Mail,
     Mailroom,
     Notification,
     Resend,
 )
+from notifier_service.domain.mails import Mail
 from shared.contracts import CustomerRegistered, CustomerUpdated, OrderCreated
 from shared.contracts.recorded import Recorded
 from shared.database import (

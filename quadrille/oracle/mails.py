@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-from notifier_service.domain import OWING, Status, mail_owed
+from notifier_service.domain import Status
+from notifier_service.domain.mails import OWING, mail_owed
 from notifier_service.handlers import MAIL
 from quadrille.oracle.finding import Evidence
 from quadrille.oracle.shop import Shop

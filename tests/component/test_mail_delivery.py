@@ -19,7 +19,8 @@ from msgspec.structs import replace
 from notifier_service import handlers, store
 from notifier_service.app import build
 from notifier_service.delivery import SmtpMailer, SmtpServer, read_sender, read_url
-from notifier_service.domain import KnownOrder, Mail, Mailroom, Template, evolve
+from notifier_service.domain import KnownOrder, Mailroom, evolve
+from notifier_service.domain.mails import Mail, Template
 from notifier_service.mail import Composer, Unsendable
 from shared import event_log, task
 from shared.config import Settings

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from notifier_service.delivery import SmtpServer, read_sender, read_url
-from notifier_service.domain import KnownOrder, Mail, Template, masked
+from notifier_service.domain import KnownOrder, masked
+from notifier_service.domain.mails import Mail, Template
 from notifier_service.mail import LOCALES, Composer, Unsendable, recipient
 from shared.config import SettingsError
 from shared.contracts import FailedItem, OrderItem

@@ -4,7 +4,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from notifier_service.domain import (
-    OWING,
     Command,
     CustomerUnknown,
     Mailroom,
@@ -15,12 +14,11 @@ from notifier_service.domain import (
     RecordSkipped,
     Resend,
     Status,
-    Template,
     addressed,
     decide,
     evolve,
-    mail_owed,
 )
+from notifier_service.domain.mails import OWING, Template, mail_owed
 from notifier_service.handlers import FOR_A_DAY, MAIL, mails
 from shared.contracts import (
     CustomerRegistered,

@@ -6,17 +6,15 @@ A mail may be sent again on request: that is another mail, with an outcome of it
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
-from uuid import NAMESPACE_URL, uuid5
 
 from msgspec import Struct
 from msgspec.structs import replace
 
+from notifier_service.domain.mails import Mail, again, mail_owed
 from shared.contracts import (
     CustomerRegistered,
     CustomerUpdated,
     Event,
-    FailedItem,
     NotificationFailed,
     NotificationResendRequested,
     NotificationSent,
@@ -31,20 +29,6 @@ from shared.contracts import (
 from shared.contracts.recorded import Recorded
 from shared.refused import Refused
 
-OWING = (OrderCreated, ShipmentInitiated, OrderCompleted, OrderCancelled, OrderFailed)
-
-NOTIFICATIONS = uuid5(NAMESPACE_URL, "urn:quadrille:notification")
-
-
-class Template(StrEnum):
-    """What a mail says."""
-
-    CONFIRMATION = "confirmation"
-    DISPATCHED = "dispatched"
-    DELIVERED = "delivered"
-    CANCELLED = "cancelled"
-    FAILED = "failed"
-
 
 class Status(StrEnum):
     """What became of a mail; PENDING is one that is to be sent again and has no outcome yet."""
@@ -53,20 +37,6 @@ class Status(StrEnum):
     SENT = "SENT"
     FAILED = "FAILED"
     SKIPPED = "SKIPPED"
-
-
-class Mail(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A mail that an event owes to the order's customer, with what the event alone knows."""
-
-    notification_id: str
-    event_id: str
-    order_id: str
-    template: Template
-    tracking_number: str | None = None
-    reason: str | None = None
-    failed_items: tuple[FailedItem, ...] = ()
-    resend_of: str | None = None
-    """The notification that it repeats on request."""
 
 
 class Notification(Struct, frozen=True, kw_only=True):
@@ -163,34 +133,6 @@ Outcome = RecordSent | RecordFailed | RecordSkipped
 Command = Owe | Outcome | Resend
 
 
-def mail_owed(heard: Recorded) -> Mail:
-    """The mail that one of the `OWING` events owes."""
-    match heard.event:
-        case OrderCreated():
-            return _mail(heard, Template.CONFIRMATION)
-        case ShipmentInitiated():
-            return _mail(heard, Template.DISPATCHED)
-        case OrderCompleted(tracking_number=number):
-            return _mail(heard, Template.DELIVERED, tracking_number=number)
-        case OrderCancelled(reason=reason, failed_items=items):
-            return _mail(heard, Template.CANCELLED, reason=reason, failed_items=items)
-        case OrderFailed():
-            return _mail(heard, Template.FAILED)
-        case _:
-            message = f"{heard.event_type} owes no mail"
-            raise LookupError(message)
-
-
-def _mail(heard: Recorded, template: Template, **details: Any) -> Mail:  # noqa: ANN401 - Mail's fields
-    return Mail(
-        notification_id=str(uuid5(NOTIFICATIONS, f"{heard.event_id}/{template}")),
-        event_id=heard.event_id,
-        order_id=heard.key,
-        template=template,
-        **details,
-    )
-
-
 def masked(email: str) -> str:
     """The address as far as a log may show it: `j***@example.com`."""
     name, _, domain = email.rpartition("@")
@@ -251,7 +193,7 @@ def _resend(room: Mailroom, command: Resend, sends: bool) -> list[Event]:
         raise unknown(command.resend_of)
     if original.status is Status.PENDING:
         raise Refused("notification-pending", "it is being sent: wait for its outcome")
-    mail = _again(room.mails[command.resend_of], command.notification_id)
+    mail = again(room.mails[command.resend_of], command.notification_id)
     requested = NotificationResendRequested(
         notification_id=command.notification_id,
         order_id=mail.order_id,
@@ -266,10 +208,6 @@ def unknown(notification_id: str) -> Refused:
     """What is said of a notification that is not in the log."""
     detail = f"there is no notification {notification_id}"
     return Refused("unknown-notification", detail, status=404)
-
-
-def _again(mail: Mail, notification_id: str) -> Mail:
-    return replace(mail, notification_id=notification_id, resend_of=mail.notification_id)
 
 
 def _settle_at_once(room: Mailroom, mail: Mail, sends: bool) -> list[Event]:
@@ -336,7 +274,7 @@ def evolve(room: Mailroom, recorded: Recorded) -> Mailroom:
             return _acquainted(room, told, recorded.position)
         case NotificationResendRequested() as requested:
             entry = _entry(room, recorded, requested, Status.PENDING)
-            mail = _again(room.mails[requested.resend_of], requested.notification_id)
+            mail = again(room.mails[requested.resend_of], requested.notification_id)
             return _noted(_with_mail(room, mail), entry)
         case NotificationSent(recipient=recipient) as sent:
             entry = _entry(room, recorded, sent, Status.SENT)
