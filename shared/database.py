@@ -28,6 +28,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from shared import structs
 from shared.bulk import execute_many
 from shared.config import Settings
 from shared.one_of import is_one_of
@@ -85,6 +86,7 @@ class Database:
     """
 
     def __init__(self, engine: Engine, threads: int) -> None:
+        structs.prepare()
         self._engine = engine
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="database")
 
