@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import contextlib
+import faulthandler
 import os
 import signal
 import socket
@@ -172,6 +173,7 @@ def run(
 ) -> NoReturn:
     """Run a service until SIGTERM or SIGINT; exit 0 after a clean end, 1 with one sentence otherwise."""
     _take_no_arguments(name)
+    faulthandler.enable()  # a crash in C says where it was
     try:
         settings = load()
         crash.arm(settings.crash_at)
