@@ -36,7 +36,7 @@ check: setup  ## Format, lint, types, and who may import whom
 	$(BIN)/lint-imports
 
 test: setup  ## Unit, component and end-to-end tests, on a real broker and real databases
-	$(PYTEST) $(TESTS) || { [ $$? -eq 1 ] && echo 'What failed in the crowd must pass alone:' && $(BIN)/pytest --last-failed $(TESTS); }
+	$(PYTEST) $(TESTS)
 
 test-containers: setup  ## The three dances in containers, where a Docker engine answers
 	$(BIN)/pytest tests/containers
