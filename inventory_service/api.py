@@ -153,7 +153,7 @@ def catalogue_router(service: Service) -> Router:
     async def delete_product(
         request: Request[Any, Any, Any], product_id: FromPath[str]
     ) -> Response[bytes]:
-        """Sell no more of it; orders already placed are carried out, and still show it."""
+        """Take it off sale; orders already placed are carried out, and still show it."""
         command = DeleteProduct(product_id=product_id)
         return await service.commands.carry_out(request, command, _shown(product_id, 200))
 

@@ -102,7 +102,7 @@ class UpdateProduct(Struct, frozen=True, kw_only=True):
 
 
 class DeleteProduct(Struct, frozen=True, kw_only=True):
-    """Sell no more of it."""
+    """Take it off sale."""
 
     product_id: str
 

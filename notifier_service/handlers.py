@@ -44,7 +44,7 @@ come in any order; and for somebody who never registered an admin may order all 
 
 
 def owe_mail(heard: Recorded) -> Owe:
-    """Every event we hear owes a mail."""
+    """One of the `OWING` events was heard."""
     return Owe(mail=mail_owed(heard))
 
 

@@ -33,7 +33,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     events: dict[str, int] = {}
     """How many each service has recorded."""
     orders: dict[str, int] = {}
-    """How many stand how."""
+    """Orders by status."""
 
 
 def check(data_dir: Path, inbox_days: int = 0) -> list[Finding]:

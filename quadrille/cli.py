@@ -53,7 +53,7 @@ def main() -> None:
     \b
     quadrille up                            start it
     quadrille order prod001:2 --watch       order, and see the dance
-    quadrille login admin@example.com       be the admin: up says his password
+    quadrille login admin@example.com       be the admin: up prints the password
 
     The services are where QUADRILLE_HOST, QUADRILLE_ORDER_PORT and so on say; by default on this machine.
     What the shop refuses is said in one sentence, with exit code 2.

@@ -10,7 +10,7 @@ from shared.config import inherited
 def up() -> None:
     """Start the whole shop here: a broker, five services, a mailbox, some products.
 
-    Settings are QUADRILLE_* variables. QUADRILLE_NATS_URL names a broker to use instead of an own one,
+    Settings are QUADRILLE_* variables. QUADRILLE_NATS_URL names a broker to use instead of starting one,
     QUADRILLE_SMTP_URL a mail server instead of the mailbox. Ctrl-C stops it all.
     """
     launcher.up(plan.plan(inherited()))

@@ -40,7 +40,8 @@ READING_THREADS = 4
 Rows = list[dict[str, Any]]
 
 CHASSIS = MetaData()
-"""The tables that every service has: event_log, inbox, dead_letter, task, idempotency_key, about."""
+"""The tables that every service has: event_log, inbox, dead_letter, task, idempotency_key,
+signing_key, about."""
 
 
 @lru_cache
@@ -150,7 +151,7 @@ def insert_all(connection: Connection, table: Table, rows: Rows) -> None:
 
 
 def changed(before: Mapping[str, T], after: Mapping[str, T]) -> list[T]:
-    """The entities that `after` has anew or otherwise; unchanged ones are the very same object."""
+    """The entities new or changed in `after`; unchanged ones are the very same object."""
     return [entity for key, entity in after.items() if before.get(key) is not entity]
 
 

@@ -41,13 +41,13 @@ class Decider(NamedTuple, Generic[State, Command]):
     load: Callable[[Connection, Sequence[Command], Sequence[Recorded]], State]
     """Read what these commands and heard events touch, in a few SELECT … IN."""
     decide: Callable[[State, Command], list[Event]]
-    """What happens when this is wished; raises Refused. Repeating a settled command gives []."""
+    """The events that a command leads to; raises Refused. Repeating a settled command gives []."""
     evolve: Callable[[State, Recorded], State]
     """The state after an event: ours, or one heard that we keep something of."""
     save: Callable[[Connection, State, State], None]
     """Write the rows in which `after` differs from `before`."""
     follow_up: Callable[[State, Recorded], Iterable[Change]]
-    """What our own event makes due later."""
+    """What an event, ours or one heard, makes due or no longer due."""
     reactions: tuple[Reaction, ...]
     """What the service hears."""
 

@@ -53,8 +53,8 @@ class Job(NamedTuple):
     run: Callable[[Task], Awaitable[Any]]
     """Does the work under the task's key as idempotency key; returns the command that reports it, if any."""
     give_up: Callable[[Task, str], Any] | None = None
-    """The command that reports the last failure."""
-    retry: Retry = Retry(attempts=8)
+    """The command that reports the last failure; without it the task is tried for ever."""
+    retry: Retry = Retry()
 
 
 class Jobs:

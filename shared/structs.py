@@ -9,8 +9,8 @@ import msgspec
 def prepare() -> None:
     """Let msgspec learn every Struct there is, in this thread.
 
-    It otherwise does so when one is first converted to, and a second thread that comes meanwhile finds the half
-    of it and crashes the process (msgspec 0.22).
+    It otherwise does so when one is first converted to, and a second thread that comes meanwhile finds it
+    half built and crashes the process (msgspec 0.22).
     """
     for struct in set(_subclasses(msgspec.Struct)):
         try:

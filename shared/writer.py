@@ -106,7 +106,7 @@ class Writer:
         await heard.done
 
     async def aside(self, work: Callable[[Connection], T]) -> T:
-        """Run a small change of the chassis's own tables in the next transaction."""
+        """Run `work` in the next transaction: a change that no event records."""
         done: asyncio.Future[T] = _future()
         self._enqueue(_Aside(work, done))
         return await done

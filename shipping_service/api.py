@@ -119,7 +119,7 @@ def carriers_router(service: Service, carrier: Carrier) -> Router:
         responses=responses(400, 401, 403, 404, 413),
     )
     async def change_simulation(data: JSONBody[Simulation]) -> Simulation:
-        """Let it behave otherwise from the next shipment on, until the service is restarted."""
+        """Change its behaviour, from the next shipment until the service is restarted."""
         if data.min_delay_seconds > data.max_delay_seconds:
             raise BadRequest(
                 FieldError(field="minDelaySeconds", message="greater than maxDelaySeconds")

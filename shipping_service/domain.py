@@ -110,7 +110,7 @@ Command = StartShipment | DispatchShipment | CompleteShipment | FailShipment | C
 
 
 def decide(dock: Dock, command: Command) -> list[Event]:
-    """What happens when this is wished; a shipment that has ended stays as it is."""
+    """The events that the command leads to; a shipment that has ended stays as it is."""
     shipment = dock.shipments.get(command.order_id)
     match command:
         case StartShipment():

@@ -52,7 +52,7 @@ class CustomerChange(
 
 
 class SignIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
-    """Who one is, and the proof."""
+    """E-mail address and password."""
 
     email: Annotated[str, Meta(max_length=254)]
     password: Annotated[str, Meta(max_length=256)]
@@ -152,7 +152,7 @@ def router(service: Service, accounts: Accounts) -> Router:
 
     @get("/me", guards=[signed_in_only], responses=responses(401))
     async def show_me(request: Request[Any, Any, Any]) -> CustomerView:
-        """Who one is."""
+        """The signed-in customer."""
         user_id = request.user.user_id
         found = await service.reads.run(lambda connection: customers.load(connection, [user_id]))
         return view(found[user_id])

@@ -105,7 +105,7 @@ def router(service: Service) -> Router:
     async def add_item(
         request: Request[Any, Any, Any], data: JSONBody[CartItem]
     ) -> Response[bytes]:
-        """Put so many more in, at the present price."""
+        """Add this many, at the present price."""
         user_id = request.user.user_id
         command = AddToCart(user_id=user_id, product_id=data.product_id, quantity=data.quantity)
         return await service.commands.carry_out(request, command, shown_cart(user_id))
@@ -119,7 +119,7 @@ def router(service: Service) -> Router:
     async def change_item(
         request: Request[Any, Any, Any], product_id: FromPath[str], data: JSONBody[CartQuantity]
     ) -> Response[bytes]:
-        """Have so many in it, at the present price."""
+        """Set the quantity, at the present price."""
         user_id = request.user.user_id
         command = ChangeInCart(user_id=user_id, product_id=product_id, quantity=data.quantity)
         return await service.commands.carry_out(request, command, shown_cart(user_id))
@@ -133,14 +133,14 @@ def router(service: Service) -> Router:
     async def remove_item(
         request: Request[Any, Any, Any], product_id: FromPath[str]
     ) -> Response[bytes]:
-        """Take all of it out."""
+        """Remove this product."""
         user_id = request.user.user_id
         command = RemoveFromCart(user_id=user_id, product_id=product_id)
         return await service.commands.carry_out(request, command, shown_cart(user_id))
 
     @delete("/", status_code=200, guards=[signed_in_only], responses=answers | responses(401, 503))
     async def clear_cart(request: Request[Any, Any, Any]) -> Response[bytes]:
-        """Take everything out."""
+        """Empty the cart."""
         user_id = request.user.user_id
         command = ClearCart(user_id=user_id)
         return await service.commands.carry_out(request, command, shown_cart(user_id))

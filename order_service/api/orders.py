@@ -146,7 +146,7 @@ def router(service: Service, path: str = "/") -> Router:
         cursor: FromQuery[str | None] = None,
         limit: PageSize = 50,
     ) -> OrderPage:
-        """A customer's orders, newest first; one's own, unless an admin asks for another's."""
+        """A customer's orders, newest first; your own, unless you are an admin."""
         wanted = user_id or request.user.user_id
         if not request.user.is_admin and wanted != request.user.user_id:
             raise PermissionDeniedException("these are somebody else's orders")
@@ -197,7 +197,7 @@ def _buyer(caller: Caller, wanted: str | None, *, allow_guests: bool) -> str:
             )
         return wanted or GUEST
     if wanted and wanted != caller.user_id and not caller.is_admin:
-        raise PermissionDeniedException("userId: one orders for oneself only")
+        raise PermissionDeniedException("userId: you can order only for yourself")
     return wanted or str(caller.user_id)
 
 

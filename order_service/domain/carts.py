@@ -36,7 +36,7 @@ Carts = Mapping[str, Cart]
 
 
 class AddToCart(Struct, frozen=True, kw_only=True):
-    """Put so many more in."""
+    """Add this many."""
 
     user_id: str
     product_id: str
@@ -44,7 +44,7 @@ class AddToCart(Struct, frozen=True, kw_only=True):
 
 
 class ChangeInCart(Struct, frozen=True, kw_only=True):
-    """Have so many in it, at the present list price."""
+    """Set the quantity, at the present list price."""
 
     user_id: str
     product_id: str
@@ -79,7 +79,7 @@ Command = AddToCart | ChangeInCart | RemoveFromCart | ClearCart | CheckOut
 
 
 def decide(carts: Carts, orders: Orders, prices: Prices, command: Command) -> list[Event]:
-    """What happens when this is wished.
+    """The events that the command leads to.
 
     Raises Refused: `unknown-product`, `not-in-cart`, `cart-full`; on checkout also `cart-empty` and
     `price-changed`, when a price is no more what the customer saw.

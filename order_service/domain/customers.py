@@ -50,7 +50,7 @@ Command = RegisterCustomer | UpdateCustomer
 
 
 def decide(customers: Customers, command: Command) -> list[Event]:
-    """What happens when this is wished. Raises Refused: `email-taken`, `unknown-customer`."""
+    """The events that the command leads to. Raises Refused: `email-taken`, `unknown-customer`."""
     if command.email and any(
         other.email == command.email and other.user_id != command.user_id
         for other in customers.values()

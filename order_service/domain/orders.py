@@ -156,7 +156,7 @@ Command = PlaceOrder | FollowUp
 
 
 def decide(orders: Orders, prices: Prices, command: Command) -> list[Event]:
-    """What happens when this is wished.
+    """The events that the command leads to.
 
     Raises Refused: `unknown-product` or `price-changed` for a new order, `unknown-order` and `order-final`
     for a customer's cancellation.

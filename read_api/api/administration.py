@@ -25,7 +25,7 @@ from read_api.stream import everything_until_now, parse_seen
 from read_api.views import ShipmentStatus
 from shared.auth import TOKEN_IN_QUERY, admin_only
 
-Status = Annotated[ShipmentStatus | None, QueryParameter(description="how they stand")]
+Status = Annotated[ShipmentStatus | None, QueryParameter(description="only those with this status")]
 Type = Annotated[str | None, QueryParameter(name="type", description="e.g. StockReserved")]
 Source = Annotated[str | None, QueryParameter(description="who said it, e.g. inventory")]
 Key = Annotated[

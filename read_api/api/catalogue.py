@@ -20,7 +20,7 @@ from read_api.documents import ProductPage, ProductView, StockPage
 from read_api.queries import ProductFilter
 from shared.auth import admin_only
 
-Category = Annotated[str | None, QueryParameter(description="exactly this one")]
+Category = Annotated[str | None, QueryParameter(description="only this category")]
 
 
 def router(parts: Parts) -> Router:

@@ -19,7 +19,7 @@ Words = Annotated[
     QueryParameter(
         name="q",
         max_length=MOST_CHARACTERS,
-        description="words, or parts of words, all of them there",
+        description="words or parts of words; all must occur",
     ),
 ]
 TimeZone = Annotated[
@@ -30,7 +30,7 @@ TimeZone = Annotated[
 ]
 LastEventId = Annotated[
     str | None,
-    HeaderParameter(name="Last-Event-ID", description="resume behind the message with this id"),
+    HeaderParameter(name="Last-Event-ID", description="resume after the message with this id"),
 ]
 LastEventIdQuery = Annotated[
     str | None,

@@ -18,11 +18,14 @@ From = Annotated[
     date | None, QueryParameter(name="from", description="the first day, e.g. 2026-11-01")
 ]
 To = Annotated[
-    date | None, QueryParameter(name="to", description="the last day; thirty days are usual")
+    date | None,
+    QueryParameter(name="to", description="the last day; thirty days are shown by default"),
 ]
 LowStock = Annotated[
     int,
-    QueryParameter(name="lowStock", ge=0, le=1_000_000, description="so many available are few"),
+    QueryParameter(
+        name="lowStock", ge=0, le=1_000_000, description="products with at most this many available"
+    ),
 ]
 
 

@@ -32,11 +32,14 @@ from shared.refused import Refused
 
 AnyRequest = Request[Caller, Any, Any]
 
-Status = Annotated[OrderStatus | None, QueryParameter(description="how they stand")]
+Status = Annotated[OrderStatus | None, QueryParameter(description="only those with this status")]
 UserId = Annotated[
-    str | None, QueryParameter(name="userId", description="whose; one's own unless one is an admin")
+    str | None,
+    QueryParameter(name="userId", description="only this customer's; an admin may name anyone"),
 ]
-Since = Annotated[datetime | None, QueryParameter(name="from", description="created then or later")]
+Since = Annotated[
+    datetime | None, QueryParameter(name="from", description="created at this time or later")
+]
 Until = Annotated[datetime | None, QueryParameter(name="to", description="created before")]
 
 

@@ -28,7 +28,7 @@ class Confirmation(Struct, frozen=True, kw_only=True):
 class RemoteCarrier:
     """POSTs each booking to `carrier_url`, with the shipment's id as Idempotency-Key.
 
-    2xx `{"reference": …}` is accepted; 4xx is declined for good; anything else, and no answer, means later.
+    2xx `{"reference": …}` is accepted; 4xx but 408, 425 and 429 is declined for good; anything else, and no answer, means later.
     A booking is withdrawn with DELETE `carrier_url`/{shipmentId}: 2xx and 410 mean that nothing will be shipped,
     404 that no such booking has come.
     """

@@ -352,7 +352,7 @@ def test_a_token_that_the_shop_does_not_know_is_renewed(fleet, jane, tmp_path):
 def test_a_customer_orders_for_himself_and_sees_his_own(jane, guest):
     order_id = _order(jane, "lamp:5")
     code, out, err = jane.run("order", "lamp:5", "--user", "somebody")
-    assert (code, out, err) == (2, "", "Error: userId: one orders for oneself only\n")
+    assert (code, out, err) == (2, "", "Error: userId: you can order only for yourself\n")
     code, out, err = guest.run("cancel", order_id)
     assert (code, out, err) == (2, "", f"Error: there is no order {order_id}\n")
 
