@@ -9,4 +9,7 @@ HEARS = (
     contracts.ShipmentCompleted,
     contracts.ShipmentFailed,
     contracts.ShipmentCancelled,
+    contracts.OrderCompleted,
+    contracts.OrderFailed,
+    contracts.OrderCancelled,
 )

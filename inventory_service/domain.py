@@ -16,6 +16,8 @@ from shared.contracts import (
     Event,
     FailedItem,
     Line,
+    OrderCancelled,
+    OrderFailed,
     ProductCreated,
     ProductDeleted,
     ProductUpdated,
@@ -73,7 +75,7 @@ class Stock(Struct, frozen=True, kw_only=True):
     products: Mapping[str, Product] = {}
     reservations: Mapping[str, Reservation] = {}
     closed_orders: frozenset[str] = frozenset()
-    """Orders that shipping has ended; one of them that comes late is refused."""
+    """Orders that have ended without delivery; one of them that arrives late gets no stock."""
 
 
 class Description(Struct, frozen=True, kw_only=True):
@@ -150,7 +152,7 @@ def decide(stock: Stock, command: Command) -> list[Event]:
         case ReserveStock():
             return _reserve(stock, command)
         case DeductStock(order_id=order_id):
-            held = stock.reservations[order_id]  # a shipment implies our StockReserved
+            held = stock.reservations[order_id]  # a delivery implies our StockReserved
             if held.status is not Status.RESERVED:
                 return []
             return [StockDeducted(order_id=order_id, items=held.items)]
@@ -252,7 +254,7 @@ def _change_stock(product: Product, command: ChangeStock) -> Event:
 
 
 def evolve(stock: Stock, recorded: Recorded) -> Stock:
-    """The state after an event of ours, or after shipping has ended an order."""
+    """The state after an event of ours, or after an order or its shipment has ended without delivery."""
     event, at = recorded.event, recorded.recorded_at
     match event:
         case StockReserved(order_id=order_id, items=items):
@@ -266,7 +268,12 @@ def evolve(stock: Stock, recorded: Recorded) -> Stock:
         case StockDeducted(order_id=order_id, items=items):
             stock = _counted(stock, items, reserved=-1, on_hand=-1)
             return _settled(stock, order_id, Status.DEDUCTED, at)
-        case ShipmentFailed(order_id=order_id) | ShipmentCancelled(order_id=order_id):
+        case (
+            ShipmentFailed(order_id=order_id)
+            | ShipmentCancelled(order_id=order_id)
+            | OrderFailed(order_id=order_id)
+            | OrderCancelled(order_id=order_id)
+        ):
             return replace(stock, closed_orders=stock.closed_orders | {order_id})
         case ProductCreated():
             created = Product(

@@ -3,7 +3,10 @@
 from inventory_service.domain import DeductStock, ReleaseStock, ReserveStock
 from shared.contracts import (
     Line,
+    OrderCancelled,
+    OrderCompleted,
     OrderCreated,
+    OrderFailed,
     ShipmentCancelled,
     ShipmentCompleted,
     ShipmentFailed,
@@ -21,24 +24,26 @@ def reserve_stock(created: OrderCreated) -> ReserveStock:
     )
 
 
-def deduct_stock(completed: ShipmentCompleted) -> DeductStock:
+def deduct_stock(completed: ShipmentCompleted | OrderCompleted) -> DeductStock:
     """They are delivered."""
     return DeductStock(order_id=completed.order_id)
 
 
-def release_failed(failed: ShipmentFailed) -> ReleaseStock:
-    """They could not be shipped."""
-    return ReleaseStock(order_id=failed.order_id, reason=failed.reason)
+def release_stock(
+    ended: ShipmentFailed | ShipmentCancelled | OrderFailed | OrderCancelled,
+) -> ReleaseStock:
+    """They will not be shipped."""
+    return ReleaseStock(order_id=ended.order_id, reason=ended.reason)
 
 
-def release_cancelled(cancelled: ShipmentCancelled) -> ReleaseStock:
-    """They are not to be shipped."""
-    return ReleaseStock(order_id=cancelled.order_id, reason=cancelled.reason)
-
-
+# The shipment's end settles a reservation. The order's end, which follows from it, does so too where the
+# broker has lost the shipment's: an ended order asks nobody again.
 REACTIONS = (
     on(OrderCreated, reserve_stock),
     on(ShipmentCompleted, deduct_stock),
-    on(ShipmentFailed, release_failed),
-    on(ShipmentCancelled, release_cancelled),
+    on(ShipmentFailed, release_stock),
+    on(ShipmentCancelled, release_stock),
+    on(OrderCompleted, deduct_stock),
+    on(OrderFailed, release_stock),
+    on(OrderCancelled, release_stock),
 )

@@ -27,7 +27,7 @@ from inventory_service.domain import (
     ReserveStock,
     Stock,
 )
-from shared.contracts import Line, ShipmentCancelled, ShipmentFailed
+from shared.contracts import Line, OrderCancelled, OrderFailed, ShipmentCancelled, ShipmentFailed
 from shared.contracts.recorded import Recorded
 from shared.database import (
     Rows,
@@ -84,10 +84,13 @@ CLOSED_ORDERS = Table(
 )
 
 
+CLOSING = (ShipmentFailed, ShipmentCancelled, OrderFailed, OrderCancelled)
+
+
 def load(connection: Connection, commands: Sequence[Command], heard: Sequence[Recorded]) -> Stock:
     """The reservations and products that these touch, those of the reservations' lines included."""
     orders = {c.order_id for c in commands if not isinstance(c, Administration)}
-    closing = {e.key for e in heard if isinstance(e.event, ShipmentFailed | ShipmentCancelled)}
+    closing = {e.key for e in heard if isinstance(e.event, CLOSING)}
     reservations = load_reservations(connection, list(orders))
     wanted = {c.product_id for c in commands if isinstance(c, Administration)}
     wanted |= {line.product_id for c in commands if isinstance(c, ReserveStock) for line in c.items}
