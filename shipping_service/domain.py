@@ -116,7 +116,7 @@ def decide(dock: Dock, command: Command) -> list[Event]:
         case StartShipment():
             return [] if shipment else _start(dock, command)
         case CancelShipment():
-            return [_answer(shipment, command)]
+            return _answer(shipment, command)
         case DispatchShipment() | CompleteShipment() | FailShipment():
             if shipment is None:
                 message = f"an outcome for order {command.order_id}, which was never shipped"
@@ -138,20 +138,49 @@ def _start(dock: Dock, command: StartShipment) -> list[Event]:
     ]
 
 
-def _answer(shipment: Shipment | None, command: CancelShipment) -> Event:
-    """The referee's word: too late once it is with the carrier, or has ended otherwise."""
+def _answer(shipment: Shipment | None, command: CancelShipment) -> list[Event]:
+    """Too late once it is with the carrier or has ended otherwise; how it has ended is then repeated.
+
+    The order asks again at each deadline: if the broker has lost the outcome, the repetition ends the order.
+    """
     order_id = command.order_id
     if shipment is None:
-        return ShipmentCancelled(order_id=order_id, reason=command.reason)
+        return [ShipmentCancelled(order_id=order_id, reason=command.reason)]
     if shipment.status in {Status.INITIATED, Status.CANCELLED}:
-        return ShipmentCancelled(
+        cancelled = ShipmentCancelled(
             order_id=order_id,
             shipment_id=shipment.shipment_id,
             reason=shipment.reason or command.reason,
         )
-    return ShipmentCancellationRefused(
+        return [cancelled]
+    refused = ShipmentCancellationRefused(
         order_id=order_id, reason=f"the shipment is {shipment.status} already"
     )
+    return [refused, *_outcome(shipment)]
+
+
+def _outcome(shipment: Shipment) -> list[Event]:
+    """The event that ended the shipment, once more."""
+    match shipment:
+        case Shipment(
+            status=Status.COMPLETED, shipment_id=str(shipment_id), tracking_number=str(number)
+        ):
+            return [
+                ShipmentCompleted(
+                    shipment_id=shipment_id, order_id=shipment.order_id, tracking_number=number
+                )
+            ]
+        case Shipment(status=Status.FAILED, shipment_id=str(shipment_id), reason=str(reason)):
+            return [
+                ShipmentFailed(
+                    shipment_id=shipment_id,
+                    order_id=shipment.order_id,
+                    reason=reason,
+                    items=shipment.items,
+                )
+            ]
+        case _:
+            return []
 
 
 def _move(

@@ -25,13 +25,15 @@ from shared.contracts import (
 from shipping_service.domain import Status as ShipmentStatus
 from shipping_service.handlers import BOOKING
 
+SHIPMENT_ENDS = (ShipmentCompleted, ShipmentFailed, ShipmentCancelled)
+
 AT_MOST_ONE_OF: tuple[tuple[type[Event], ...], ...] = (
     (OrderCreated,),
     (OrderCompleted, OrderCancelled, OrderFailed),
     (StockReserved, StockReservationFailed),
     (StockReleased, StockDeducted),
     (ShipmentInitiated,),
-    (ShipmentCompleted, ShipmentFailed, ShipmentCancelled),
+    SHIPMENT_ENDS,
 )
 
 STOCK_AT_END = {
@@ -52,7 +54,7 @@ SHIPMENT_AT_END = {
 
 
 def ends(shop: Shop) -> Iterator[Evidence]:
-    """Nothing is answered, begun or ended twice. Shipping may repeat that it has cancelled."""
+    """Nothing is answered, begun or ended twice. Shipping may repeat how a shipment has ended."""
     for alternatives in AT_MOST_ONE_OF:
         emitter = EMITTERS[alternatives[0]]
         answers: dict[str, list[str]] = {}
@@ -60,7 +62,7 @@ def ends(shop: Shop) -> Iterator[Evidence]:
             if isinstance(recorded.event, alternatives):
                 given = answers.setdefault(recorded.key, [])
                 is_repeated = recorded.event_type in given
-                if not (is_repeated and isinstance(recorded.event, ShipmentCancelled)):
+                if not (is_repeated and isinstance(recorded.event, SHIPMENT_ENDS)):
                     given.append(recorded.event_type)
         for order_id, given in answers.items():
             if len(given) > 1:

@@ -161,6 +161,13 @@ class World:
         letter = member.post[index] if again_later else member.post.pop(index)
         self._send(member.hear(letter))
 
+    def lose(self, member: Member, index: int, *, everywhere: bool) -> Recorded:
+        """The broker loses an event before this consumer acknowledged it, or before any of them did."""
+        lost = member.post.pop(index)
+        for other in self.members if everywhere else ():
+            other.post = [event for event in other.post if event.event_id != lost.event_id]
+        return lost
+
     def deliver_some(self, number: int, draw: random.Random) -> None:
         """So many letters, in any order, and some of them twice."""
         for _ in range(number):

@@ -1,4 +1,5 @@
-"""The whole protocol over the real rules: any order of delivery, duplicates, cancellation and expiry at any moment."""
+"""The whole protocol over the real rules: any order of delivery, duplicates, cancellation and expiry at any moment,
+and the loss of any one event."""
 
 import random
 from collections import Counter
@@ -16,9 +17,11 @@ from hypothesis.stateful import (
 from inventory_service.domain import Status as Held
 from order_service.domain.orders import Status, is_final
 from shared.contracts import (
+    Event,
     OrderCancellationRequested,
     OrderCancelled,
     OrderCompleted,
+    OrderCreated,
     OrderFailed,
     ShipmentCancellationRefused,
     ShipmentCancelled,
@@ -26,10 +29,11 @@ from shared.contracts import (
     StockAdded,
     StockDeducted,
 )
+from shared.contracts.recorded import Recorded
 from shipping_service.domain import Status as Shipped
 from shipping_service.handlers import UNAVAILABLE, WITHDRAWAL
 from tests.support.haulier import Haulier
-from tests.support.world import World
+from tests.support.world import Member, World
 
 PRODUCTS = ("prod001", "prod002")
 ORDERS = ("o1", "o2", "o3")
@@ -58,13 +62,17 @@ SHIPPED_AT_THE_END = {
 
 
 class Shop(RuleBasedStateMachine):
-    """Whatever happens meanwhile: when the post is delivered, every order has ended once and well."""
+    """Whatever happens meanwhile: when the post is delivered, every order has ended once and well.
+
+    Where an event was lost, it takes the orders' deadlines as well.
+    """
 
     @initialize(first=st.integers(0, 5), second=st.integers(0, 5), seed=SEEDS)
     def open(self, first: int, second: int, seed: int) -> None:
         self.draw = random.Random(seed)
         self.world = World(dict(zip(PRODUCTS, (first, second), strict=True)))
         self.haulier = Haulier(self.world)
+        self.lost: tuple[Recorded, Member] | None = None
 
     @property
     def placed(self) -> list[str]:
@@ -95,6 +103,13 @@ class Shop(RuleBasedStateMachine):
     def some_post_is_delivered(self, number: int) -> None:
         self.world.deliver_some(number, self.draw)
 
+    @precondition(lambda self: self.lost is None and self.world.letters())
+    @rule(pick=PICKS, everywhere=st.booleans())
+    def one_event_is_lost(self, pick: int, everywhere: bool) -> None:
+        letters = self.world.letters()
+        member, index = letters[pick % len(letters)]
+        self.lost = self.world.lose(member, index, everywhere=everywhere), member
+
     @invariant()
     def no_more_is_held_than_there_is(self) -> None:
         for product in self.world.inventory.state.products.values():
@@ -113,6 +128,8 @@ class Shop(RuleBasedStateMachine):
         for number, order_id in enumerate(self.world.begun()):
             self.world.answer_booking(order_id, delivered=number % 2 == 0)
         self.world.deliver_all(self.draw)
+        if self.lost:
+            self._deadlines_pass()
         self._every_order_has_ended_once()
         self._reservations_and_shipments_agree_with_the_orders()
         self._stock_is_conserved()
@@ -140,6 +157,22 @@ class Shop(RuleBasedStateMachine):
             self.haulier.send(order_id)
             self.haulier.arrive(0, is_answered=True)
 
+    def _deadlines_pass(self) -> None:
+        """Twice: an answer may be what was lost, and the order then asks again."""
+        for _ in range(2):
+            for order in self.world.order.state.orders.values():
+                if not is_final(order):
+                    self.world.expire(order.order_id)
+            self.world.deliver_all(self.draw)
+
+    def _is_lost(self, event_type: type[Event], order_id: str) -> bool:
+        """Whether the one lost event is of this type and order."""
+        return (
+            self.lost is not None
+            and isinstance(self.lost[0].event, event_type)
+            and self.lost[0].key == order_id
+        )
+
     def _every_order_has_ended_once(self) -> None:
         assert all(is_final(order) for order in self.world.order.state.orders.values())
         assert self._ends() == dict.fromkeys(self.placed, 1)
@@ -150,9 +183,12 @@ class Shop(RuleBasedStateMachine):
         shipments = self.world.shipping.state.shipments
         for order_id, order in self.world.order.state.orders.items():
             shipment = shipments.get(order_id)
-            assert reservations[order_id].status in HELD_AT_THE_END[order.status]
+            reservation = reservations.get(order_id)
+            if reservation or not self._is_lost(OrderCreated, order_id):
+                assert reservations[order_id].status in HELD_AT_THE_END[order.status]
             shipped = shipment.status if shipment else None
-            assert shipped in SHIPPED_AT_THE_END[order.status]
+            if shipment or not self._is_lost(OrderCancellationRequested, order_id):
+                assert shipped in SHIPPED_AT_THE_END[order.status]
 
     def _stock_is_conserved(self) -> None:
         inventory = self.world.inventory
@@ -177,6 +213,8 @@ class Shop(RuleBasedStateMachine):
             self.world.shipping, ShipmentCancelled, ShipmentCancellationRefused
         )
         heard = [each.causation_id for each in answers if each.causation_id]
+        if self.lost and self.lost[0].event_id not in heard:
+            asked = [each for each in asked if each.event_id != self.lost[0].event_id]
         assert Counter(heard) == Counter(each.event_id for each in asked)
 
     def _nobody_who_lost_was_told_he_had_won(self) -> None:
@@ -189,7 +227,9 @@ class Shop(RuleBasedStateMachine):
         for order_id, accepted in self.world.customers_requests.items():
             order = self.world.order.state.orders[order_id]
             assert sorted(accepted, reverse=True) == accepted, "refused only once it is final"
-            if any(accepted) and order.status in {Status.COMPLETED, Status.SHIPMENT_FAILED}:
+            is_unheard = self._is_lost(OrderCancellationRequested, order_id)
+            ended_otherwise = order.status in {Status.COMPLETED, Status.SHIPMENT_FAILED}
+            if any(accepted) and ended_otherwise and not is_unheard:
                 assert order_id in refused
 
     def _nothing_is_brought_that_nobody_waits_for(self) -> None:

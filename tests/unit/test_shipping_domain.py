@@ -143,9 +143,10 @@ def test_a_repeated_cancellation_keeps_the_first_reason():
 
 
 @pytest.mark.parametrize("end", [COMPLETED, FAILED])
-def test_the_loser_of_the_race_is_told_that_it_is_too_late(end: Event):
-    (answer,) = decide(after(*BEGUN, end), CANCEL)
-    assert isinstance(answer, ShipmentCancellationRefused)
+def test_late_cancellation_is_refused_and_outcome_repeated(end: Event):
+    refused, repeated = decide(after(*BEGUN, end), CANCEL)
+    assert isinstance(refused, ShipmentCancellationRefused)
+    assert repeated == end
 
 
 def test_a_failed_shipment_names_what_it_did_not_bring():
