@@ -59,7 +59,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     carrier_attempts: Annotated[int, msgspec.Meta(ge=1)] = 8
     carrier_seed: str = "quadrille"
 
-    admin_email: Annotated[str, msgspec.Meta(pattern=r"^[^@\s]+@[^@\s]+$")] = "admin@example.com"
+    admin_email: Annotated[str, msgspec.Meta(max_length=254, pattern=r"^[^@\s]+@[^@\s]+$")] = (
+        "admin@example.com"
+    )
     admin_password: Annotated[str, msgspec.Meta(min_length=8)] | None = None
     """The first admin's, when his account is made; without it one is made up and logged once."""
     allow_guests: bool = True

@@ -11,12 +11,10 @@ from enum import StrEnum
 import msgspec
 from sqlalchemy import Column, Connection, Index, Integer, Table, Text, select
 
+from shared.contracts.event import MAX_ERROR_LENGTH
 from shared.contracts.recorded import Recorded, encode
 from shared.database import CHASSIS, UtcTime, insert_missing
 from shared.one_of import is_one_of
-
-MOST_ERROR_LENGTH = 2000
-"""An error may quote the whole message, and must still fit into an event."""
 
 
 class Status(StrEnum):
@@ -89,7 +87,7 @@ def given_up(heard: Recorded, status: Status, error: str) -> DeadLetter:
         status=status,
         subject=heard.subject,
         body=encode(heard).decode(),
-        error=error[:MOST_ERROR_LENGTH],
+        error=error[:MAX_ERROR_LENGTH],
     )
 
 
@@ -102,7 +100,7 @@ def unreadable(message: Unreadable) -> DeadLetter:
         status=Status.UNDECODABLE,
         subject=message.subject,
         body=message.body.decode(errors="backslashreplace"),
-        error=message.error[:MOST_ERROR_LENGTH],
+        error=message.error[:MAX_ERROR_LENGTH],
     )
 
 

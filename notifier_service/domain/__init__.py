@@ -26,6 +26,7 @@ from shared.contracts import (
     OrderItem,
     ShipmentInitiated,
 )
+from shared.contracts.event import MAX_ERROR_LENGTH
 from shared.contracts.recorded import Recorded
 from shared.refused import Refused
 
@@ -239,7 +240,7 @@ def _failed(mail: Mail, recipient: str, error: str) -> NotificationFailed:
         resend_of=mail.resend_of,
         template=mail.template,
         recipient=recipient,
-        error=error,
+        error=error[:MAX_ERROR_LENGTH],
     )
 
 

@@ -10,6 +10,6 @@ _WORD = r'[^\s\x00-\x1f\x7f"(),:;<>@\[\\\]]+'
 
 Email = Annotated[str, Meta(max_length=254, pattern=rf"^{_WORD}@{_WORD}$(?!\n)")]
 AddressPart = Annotated[str, Meta(max_length=64)]
-AddressLine = Annotated[str, Meta(max_length=500)]
+AddressLine = Annotated[str, Meta(max_length=200)]
 Address = Annotated[dict[AddressPart, AddressLine], Meta(max_length=20)]
 PageSize = Annotated[int, QueryParameter(ge=1, le=200)]

@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from shared.contracts.event import Event, Id
+from shared.contracts.event import Error, Event, EventId, Id, Word
 
 
 class EventDeadLettered(Event, frozen=True, kw_only=True):
@@ -14,10 +14,10 @@ class EventDeadLettered(Event, frozen=True, kw_only=True):
 
     KEY: ClassVar[str] = "key"
 
-    event_id: str
-    event_type: str | None = None
+    event_id: EventId
+    event_type: Word | None = None
     key: Id
-    error: str
+    error: Error
 
 
 class EventRedriven(Event, frozen=True, kw_only=True):
@@ -25,6 +25,6 @@ class EventRedriven(Event, frozen=True, kw_only=True):
 
     KEY: ClassVar[str] = "key"
 
-    event_id: str
-    event_type: str
+    event_id: EventId
+    event_type: Word
     key: Id

@@ -2,7 +2,7 @@
 
 from typing import ClassVar, Literal
 
-from shared.contracts.event import Event, Id, Money, Quantity
+from shared.contracts.event import Email, Event, Id, Locale, Money, Name, Quantity, Word
 
 Role = Literal["customer", "admin"]
 
@@ -13,9 +13,9 @@ class CustomerRegistered(Event, frozen=True, kw_only=True):
     KEY: ClassVar[str] = "user_id"
 
     user_id: Id
-    email: str
-    name: str | None = None
-    locale: str | None = None
+    email: Email
+    name: Name | None = None
+    locale: Locale | None = None
     role: Role = "customer"
 
 
@@ -25,9 +25,9 @@ class CustomerUpdated(Event, frozen=True, kw_only=True):
     KEY: ClassVar[str] = "user_id"
 
     user_id: Id
-    email: str
-    name: str | None = None
-    locale: str | None = None
+    email: Email
+    name: Name | None = None
+    locale: Locale | None = None
 
 
 class ItemAddedToCart(Event, frozen=True, kw_only=True):
@@ -67,4 +67,4 @@ class SigningKeyPublished(Event, frozen=True, kw_only=True):
     KEY: ClassVar[str] = "key_id"
 
     key_id: Id
-    public_key: str
+    public_key: Word

@@ -4,7 +4,22 @@ from typing import Annotated, ClassVar
 
 import msgspec
 
-from shared.contracts.event import Event, Id, Line, Money, Quantity, Total
+from shared.contracts.event import (
+    MAX_LINES,
+    Event,
+    Id,
+    Lines,
+    Money,
+    Name,
+    Quantity,
+    Reason,
+    Stock,
+    Total,
+    Word,
+)
+
+Description = Annotated[str, msgspec.Meta(max_length=4000)]
+Url = Annotated[str, msgspec.Meta(max_length=2000)]
 
 
 class FailedItem(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -12,7 +27,10 @@ class FailedItem(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
     product_id: Id
     requested_quantity: Total
-    available_quantity: int
+    available_quantity: Stock
+
+
+FailedItems = Annotated[tuple[FailedItem, ...], msgspec.Meta(max_length=MAX_LINES)]
 
 
 class ProductCreated(Event, frozen=True, kw_only=True):
@@ -21,11 +39,11 @@ class ProductCreated(Event, frozen=True, kw_only=True):
     KEY: ClassVar[str] = "product_id"
 
     product_id: Id
-    name: str
-    description: str
+    name: Name
+    description: Description
     price: Money
-    category: str | None = None
-    image_url: str | None = None
+    category: Word | None = None
+    image_url: Url | None = None
 
 
 class ProductUpdated(Event, frozen=True, kw_only=True):
@@ -34,11 +52,11 @@ class ProductUpdated(Event, frozen=True, kw_only=True):
     KEY: ClassVar[str] = "product_id"
 
     product_id: Id
-    name: str
-    description: str
+    name: Name
+    description: Description
     price: Money
-    category: str | None = None
-    image_url: str | None = None
+    category: Word | None = None
+    image_url: Url | None = None
 
 
 class ProductDeleted(Event, frozen=True, kw_only=True):
@@ -56,7 +74,7 @@ class StockAdded(Event, frozen=True, kw_only=True):
 
     product_id: Id
     quantity: Quantity
-    reason: str | None = None
+    reason: Reason | None = None
 
 
 class StockAdjusted(Event, frozen=True, kw_only=True):
@@ -65,8 +83,8 @@ class StockAdjusted(Event, frozen=True, kw_only=True):
     KEY: ClassVar[str] = "product_id"
 
     product_id: Id
-    quantity: Annotated[int, msgspec.Meta(le=-1)]
-    reason: str | None = None
+    quantity: Annotated[int, msgspec.Meta(ge=-1_000_000, le=-1)]
+    reason: Reason | None = None
 
 
 class StockReserved(Event, frozen=True, kw_only=True):
@@ -75,7 +93,7 @@ class StockReserved(Event, frozen=True, kw_only=True):
     KEY: ClassVar[str] = "order_id"
 
     order_id: Id
-    items: tuple[Line, ...]
+    items: Lines
 
 
 class StockReservationFailed(Event, frozen=True, kw_only=True):
@@ -84,8 +102,8 @@ class StockReservationFailed(Event, frozen=True, kw_only=True):
     KEY: ClassVar[str] = "order_id"
 
     order_id: Id
-    reason: str
-    failed_items: tuple[FailedItem, ...]
+    reason: Reason
+    failed_items: FailedItems
 
 
 class StockReleased(Event, frozen=True, kw_only=True):
@@ -94,8 +112,8 @@ class StockReleased(Event, frozen=True, kw_only=True):
     KEY: ClassVar[str] = "order_id"
 
     order_id: Id
-    items: tuple[Line, ...]
-    reason: str
+    items: Lines
+    reason: Reason
 
 
 class StockDeducted(Event, frozen=True, kw_only=True):
@@ -104,4 +122,4 @@ class StockDeducted(Event, frozen=True, kw_only=True):
     KEY: ClassVar[str] = "order_id"
 
     order_id: Id
-    items: tuple[Line, ...]
+    items: Lines

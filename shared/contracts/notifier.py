@@ -1,8 +1,12 @@
 """What the notifier says of the mails it owes."""
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from shared.contracts.event import Event, Id
+import msgspec
+
+from shared.contracts.event import Error, Event, EventId, Id, Word
+
+MaskedEmail = Annotated[str, msgspec.Meta(max_length=300)]
 
 
 class NotificationSent(Event, frozen=True, kw_only=True):
@@ -12,11 +16,11 @@ class NotificationSent(Event, frozen=True, kw_only=True):
 
     notification_id: Id
     order_id: Id
-    event_id: str | None = None
+    event_id: EventId | None = None
     resend_of: Id | None = None
     """The notification that this one repeats."""
-    template: str
-    recipient: str
+    template: Word
+    recipient: MaskedEmail
 
 
 class NotificationFailed(Event, frozen=True, kw_only=True):
@@ -26,12 +30,12 @@ class NotificationFailed(Event, frozen=True, kw_only=True):
 
     notification_id: Id
     order_id: Id
-    event_id: str | None = None
+    event_id: EventId | None = None
     resend_of: Id | None = None
     """The notification that this one repeats."""
-    template: str
-    recipient: str
-    error: str
+    template: Word
+    recipient: MaskedEmail
+    error: Error
 
 
 class NotificationSkipped(Event, frozen=True, kw_only=True):
@@ -41,10 +45,10 @@ class NotificationSkipped(Event, frozen=True, kw_only=True):
 
     notification_id: Id
     order_id: Id
-    event_id: str | None = None
+    event_id: EventId | None = None
     resend_of: Id | None = None
     """The notification that this one repeats."""
-    template: str
+    template: Word
 
 
 class NotificationResendRequested(Event, frozen=True, kw_only=True):
@@ -54,6 +58,6 @@ class NotificationResendRequested(Event, frozen=True, kw_only=True):
 
     notification_id: Id
     order_id: Id
-    event_id: str | None = None
+    event_id: EventId | None = None
     resend_of: Id
-    template: str
+    template: Word

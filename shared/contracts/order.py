@@ -1,20 +1,38 @@
 """What the order service says."""
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import msgspec
 
-from shared.contracts.event import Event, Id, Money, Quantity
-from shared.contracts.inventory import FailedItem
+from shared.contracts.event import (
+    MAX_LINES,
+    Address,
+    Amount,
+    Currency,
+    Email,
+    Event,
+    Id,
+    Locale,
+    Money,
+    Name,
+    Quantity,
+    Reason,
+    TrackingNumber,
+    Word,
+)
+from shared.contracts.inventory import FailedItems
 
 
 class OrderItem(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """One line of an order at the price it was accepted for, in the currency's minor unit."""
 
     product_id: Id
-    name: str | None = None
+    name: Name | None = None
     quantity: Quantity
     price: Money
+
+
+OrderItems = Annotated[tuple[OrderItem, ...], msgspec.Meta(max_length=MAX_LINES)]
 
 
 class OrderCreated(Event, frozen=True, kw_only=True):
@@ -23,15 +41,15 @@ class OrderCreated(Event, frozen=True, kw_only=True):
     KEY: ClassVar[str] = "order_id"
 
     order_id: Id
-    user_id: str
+    user_id: Word
     guest: bool = False
     """Whether nobody was signed in: then the order's id is its secret, and `user_id` a mere label."""
-    email: str | None = None
-    locale: str | None = None
-    items: tuple[OrderItem, ...]
-    total_amount: int
-    currency: str
-    shipping_address: dict[str, str] | None = None
+    email: Email | None = None
+    locale: Locale | None = None
+    items: OrderItems
+    total_amount: Amount
+    currency: Currency
+    shipping_address: Address | None = None
 
 
 class OrderConfirmed(Event, frozen=True, kw_only=True):
@@ -48,7 +66,7 @@ class OrderCompleted(Event, frozen=True, kw_only=True):
     KEY: ClassVar[str] = "order_id"
 
     order_id: Id
-    tracking_number: str
+    tracking_number: TrackingNumber
 
 
 class OrderCancelled(Event, frozen=True, kw_only=True):
@@ -58,7 +76,7 @@ class OrderCancelled(Event, frozen=True, kw_only=True):
 
     order_id: Id
     reason: Literal["NO_STOCK", "CUSTOMER", "EXPIRED"]
-    failed_items: tuple[FailedItem, ...] = ()
+    failed_items: FailedItems = ()
 
 
 class OrderFailed(Event, frozen=True, kw_only=True):
@@ -67,7 +85,7 @@ class OrderFailed(Event, frozen=True, kw_only=True):
     KEY: ClassVar[str] = "order_id"
 
     order_id: Id
-    reason: str
+    reason: Reason
 
 
 class OrderCancellationRequested(Event, frozen=True, kw_only=True):
@@ -77,7 +95,7 @@ class OrderCancellationRequested(Event, frozen=True, kw_only=True):
 
     order_id: Id
     reason: Literal["CUSTOMER", "EXPIRED"]
-    note: str | None = None
+    note: Reason | None = None
 
 
 class OrderResumed(Event, frozen=True, kw_only=True):
@@ -86,4 +104,4 @@ class OrderResumed(Event, frozen=True, kw_only=True):
     KEY: ClassVar[str] = "order_id"
 
     order_id: Id
-    reason: str
+    reason: Reason

@@ -7,11 +7,20 @@ from typing import Annotated, Any
 import msgspec
 
 from shared.contracts import EMITTERS, EVENT_TYPES
-from shared.contracts.event import Event, entity_id
+from shared.contracts.event import Event, EventId, Id, Word, entity_id
 from shared.contracts.subjects import subject_of
 from shared.contracts.upcasters import upcast
 
 CONTENT_TYPE = "application/cloudevents+json"
+MAX_EVENT_BYTES = 64 * 1024
+"""A longer message is not read, and a longer event is not recorded."""
+
+Traceparent = Annotated[
+    str,
+    msgspec.Meta(
+        max_length=55, pattern=r"^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$(?!\n)"
+    ),
+]
 
 
 class Undecodable(Exception):  # noqa: N818 - read as "the message is undecodable"
@@ -49,18 +58,18 @@ class Recorded(msgspec.Struct, frozen=True, kw_only=True):
 class CloudEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """CloudEvents 1.0, structured mode; attribute names are the standard's."""
 
-    specversion: str
-    id: str
-    source: Annotated[str, msgspec.Meta(pattern=r"^[a-z_]{1,32}$(?!\n)")]
-    type: str
-    subject: str
+    specversion: Annotated[str, msgspec.Meta(max_length=8)]
+    id: EventId
+    source: Annotated[str, msgspec.Meta(max_length=32, pattern=r"^[a-z_]+$(?!\n)")]
+    type: Word
+    subject: Id
     time: Annotated[datetime, msgspec.Meta(tz=True)]
-    sequence: Annotated[str, msgspec.Meta(pattern=r"^[0-9]{12,18}$(?!\n)")]
+    sequence: Annotated[str, msgspec.Meta(max_length=18, pattern=r"^[0-9]{12,18}$(?!\n)")]
     """The position in the source's log, zero-padded so that it also sorts as text."""
-    correlationid: str
-    causationid: str | None = None
-    traceparent: str | None = None
-    dataschema: str
+    correlationid: EventId
+    causationid: EventId | None = None
+    traceparent: Traceparent | None = None
+    dataschema: Annotated[str, msgspec.Meta(max_length=128)]
     data: msgspec.Raw
 
 
@@ -87,9 +96,12 @@ def encode(recorded: Recorded) -> bytes:
 def decode(subject: str, body: bytes) -> Recorded:
     """Read what `encode` wrote, or what an older version of it wrote.
 
-    Raises Undecodable when the body is no CloudEvent, names an unknown type or version, does not fit
+    Raises Undecodable when the body is too long or no CloudEvent, names an unknown type or version, does not fit
     its schema, or travels under a subject that is not its own (an emitter may speak for itself only).
     """
+    if len(body) > MAX_EVENT_BYTES:
+        message = f"{len(body)} bytes are more than the {MAX_EVENT_BYTES} of an event"
+        raise Undecodable(message)
     try:
         envelope = _read_envelope(body)
         recorded = Recorded(

@@ -2,7 +2,16 @@
 
 from typing import ClassVar
 
-from shared.contracts.event import Event, Id, Line
+from shared.contracts.event import (
+    Address,
+    Event,
+    Id,
+    Lines,
+    Name,
+    Reason,
+    TrackingNumber,
+    Word,
+)
 
 
 class ShipmentInitiated(Event, frozen=True, kw_only=True):
@@ -12,8 +21,8 @@ class ShipmentInitiated(Event, frozen=True, kw_only=True):
 
     shipment_id: Id
     order_id: Id
-    shipping_address: dict[str, str] | None = None
-    items: tuple[Line, ...]
+    shipping_address: Address | None = None
+    items: Lines
 
 
 class ShipmentDispatched(Event, frozen=True, kw_only=True):
@@ -23,8 +32,8 @@ class ShipmentDispatched(Event, frozen=True, kw_only=True):
 
     shipment_id: Id
     order_id: Id
-    carrier: str
-    reference: str
+    carrier: Word
+    reference: Name
 
 
 class ShipmentCompleted(Event, frozen=True, kw_only=True):
@@ -34,7 +43,7 @@ class ShipmentCompleted(Event, frozen=True, kw_only=True):
 
     shipment_id: Id
     order_id: Id
-    tracking_number: str
+    tracking_number: TrackingNumber
 
 
 class ShipmentFailed(Event, frozen=True, kw_only=True):
@@ -44,8 +53,8 @@ class ShipmentFailed(Event, frozen=True, kw_only=True):
 
     shipment_id: Id
     order_id: Id
-    reason: str
-    items: tuple[Line, ...]
+    reason: Reason
+    items: Lines
 
 
 class ShipmentCancelled(Event, frozen=True, kw_only=True):
@@ -55,7 +64,7 @@ class ShipmentCancelled(Event, frozen=True, kw_only=True):
 
     order_id: Id
     shipment_id: Id | None = None
-    reason: str
+    reason: Reason
 
 
 class ShipmentCancellationRefused(Event, frozen=True, kw_only=True):
@@ -64,4 +73,4 @@ class ShipmentCancellationRefused(Event, frozen=True, kw_only=True):
     KEY: ClassVar[str] = "order_id"
 
     order_id: Id
-    reason: str
+    reason: Reason

@@ -9,7 +9,7 @@ from msgspec import inspect
 from shared.contracts import Event
 
 IDS = st.text("abcXYZ019_-", min_size=1, max_size=64)
-TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
+CHARACTERS = st.characters(exclude_categories=["Cs"])
 
 
 @cache
@@ -35,11 +35,11 @@ def _values(info: inspect.Type) -> st.SearchStrategy[Any]:
 def _scalars(info: inspect.Type) -> st.SearchStrategy[Any]:
     match info:
         case inspect.IntType(ge=least, le=most):
-            return st.integers(
-                -(2**63) if least is None else least, 2**63 - 1 if most is None else most
+            return st.integers(least, most)
+        case inspect.StrType(pattern=pattern, min_length=least, max_length=most):
+            return (
+                IDS if pattern else st.text(CHARACTERS, min_size=least or 0, max_size=min(most, 30))
             )
-        case inspect.StrType(pattern=pattern):
-            return IDS if pattern else TEXTS
         case inspect.LiteralType(values=values):
             return st.sampled_from(values)
         case inspect.BoolType():

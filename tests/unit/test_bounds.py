@@ -1,0 +1,205 @@
+"""Every event has an upper bound, fits into one message, and holds whatever an HTTP API accepts."""
+
+from datetime import UTC, datetime
+from itertools import chain
+from typing import Any
+
+import msgspec
+import pytest
+from msgspec import inspect
+
+import inventory_service.api as inventory
+import shipping_service.api as shipping
+from order_service.api import accounts, orders
+from shared import contracts
+from shared.contracts import EVENT_TYPES, Event, OrderCreated
+from shared.contracts.recorded import (
+    MAX_EVENT_BYTES,
+    CloudEvent,
+    Recorded,
+    Undecodable,
+    decode,
+    encode,
+)
+from shipping_service.carriers import remote
+from tests.support.history import recorded
+
+LONGEST = "\x01"
+"""Six bytes in JSON: no other character takes more."""
+BOUNDLESS = (inspect.BoolType, inspect.NoneType, inspect.LiteralType, inspect.DateTimeType)
+
+
+def unbounded(info: inspect.Type, where: str) -> list[str]:
+    """The fields that have no upper bound."""
+    match info:
+        case inspect.StructType(fields=fields):
+            found = (unbounded(field.type, f"{where}.{field.name}") for field in fields)
+            return list(chain.from_iterable(found))
+        case inspect.UnionType(types=types):
+            return list(chain.from_iterable(unbounded(each, where) for each in types))
+        case inspect.StrType(max_length=most):
+            return [] if most else [where]
+        case inspect.IntType(ge=least, le=most):
+            return [where] if least is None or most is None else []
+        case inspect.VarTupleType(item_type=item, max_length=most):
+            return ([] if most else [where]) + unbounded(item, f"{where}[]")
+        case inspect.DictType(key_type=key, value_type=value, max_length=most):
+            inner = unbounded(key, f"{where} key") + unbounded(value, f"{where}[]")
+            return ([] if most else [where]) + inner
+        case _:
+            return [] if isinstance(info, BOUNDLESS) else [f"{where}: {info}"]
+
+
+def widest(info: inspect.Type) -> Any:
+    """The value of this type that takes most bytes as JSON."""
+    match info:
+        case inspect.StructType(cls=struct, fields=fields):
+            return struct(**{field.name: widest(field.type) for field in fields})
+        case inspect.UnionType(types=types):
+            return widest(next(each for each in types if not isinstance(each, inspect.NoneType)))
+        case inspect.StrType(pattern=pattern, max_length=most):
+            return ("a" if pattern else LONGEST) * most
+        case inspect.IntType(ge=least, le=most):
+            return max(least, most, key=lambda bound: len(str(bound)))
+        case inspect.VarTupleType(item_type=item, max_length=most):
+            return (widest(item),) * most
+        case inspect.DictType(key_type=key, value_type=value, max_length=most):
+            return {f"{widest(key)[2:]}{number:02}": widest(value) for number in range(most)}
+        case inspect.LiteralType(values=values):
+            return max(values, key=len)
+        case inspect.BoolType():
+            return True
+
+
+def widest_message(event_type: type[Event]) -> Recorded:
+    event = widest(inspect.type_info(event_type))
+    return Recorded(
+        event_id="e" * 64,
+        source="s" * 32,
+        position=10**18 - 1,
+        event=event,
+        recorded_at=datetime(2026, 11, 20, 9, 0, 0, 123456, tzinfo=UTC),
+        correlation_id="c" * 64,
+        causation_id="d" * 64,
+        traceparent=f"00-{'a' * 32}-{'b' * 16}-01",
+    )
+
+
+every_event_type = pytest.mark.parametrize("event_type", EVENT_TYPES.values(), ids=EVENT_TYPES)
+
+
+@every_event_type
+def test_every_field_of_an_event_is_bounded(event_type: type[Event]):
+    assert unbounded(inspect.type_info(event_type), event_type.__name__) == []
+
+
+def test_every_field_of_the_envelope_is_bounded():
+    (data,) = unbounded(inspect.type_info(CloudEvent), "CloudEvent")
+    assert data.startswith("CloudEvent.data: RawType")
+
+
+@pytest.mark.parametrize(
+    "event_type",
+    [event_type for event_type in EVENT_TYPES.values() if event_type is not OrderCreated],
+    ids=[name for name in EVENT_TYPES if name != "OrderCreated"],
+)
+def test_the_widest_event_fits_a_message(event_type: type[Event]):
+    assert len(encode(widest_message(event_type))) <= MAX_EVENT_BYTES
+
+
+def test_an_order_of_a_hundred_lines_fits_a_message():
+    line = contracts.OrderItem(
+        product_id="p" * 64, name="n" * 200, quantity=1_000_000, price=1_000_000_000
+    )
+    created = msgspec.structs.replace(
+        widest_message(OrderCreated).event,
+        items=(line,) * 100,
+        shipping_address={f"line {number}": "住" * 100 for number in range(20)},
+    )
+    message = msgspec.structs.replace(widest_message(OrderCreated), event=created)
+    assert len(encode(message)) <= MAX_EVENT_BYTES
+
+
+def test_a_message_over_the_bound_is_not_parsed():
+    sent = recorded(contracts.OrderConfirmed(order_id="o1"))
+    body = encode(sent)
+    assert decode(sent.subject, body.ljust(MAX_EVENT_BYTES)) == sent
+    with pytest.raises(Undecodable, match="65537 bytes are more than the 65536 of an event"):
+        decode(sent.subject, body.ljust(MAX_EVENT_BYTES + 1))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("id", "x" * 65),
+        ("id", ""),
+        ("correlationid", "x" * 65),
+        ("causationid", "x" * 65),
+        ("traceparent", "x" * 55),
+        ("dataschema", "x" * 129),
+        ("subject", "x" * 65),
+        ("type", "x" * 65),
+        ("specversion", "1.0000000"),
+    ],
+)
+def test_an_attribute_over_its_bound_is_undecodable(name: str, value: str):
+    sent = recorded(contracts.OrderConfirmed(order_id="o1"))
+    body = msgspec.json.encode(msgspec.json.decode(encode(sent)) | {name: value})
+    with pytest.raises(Undecodable, match=rf"at `\$\.{name}`"):
+        decode(sent.subject, body)
+
+
+HTTP_FIELDS = [
+    (accounts.NewCustomer, {}, contracts.CustomerRegistered),
+    (accounts.CustomerChange, {}, contracts.CustomerUpdated),
+    (orders.NewOrder, {}, OrderCreated),
+    (orders.ItemWanted, {}, contracts.OrderItem),
+    (orders.Cancellation, {"reason": "note"}, contracts.OrderCancellationRequested),
+    (inventory.NewProduct, {}, contracts.ProductCreated),
+    (inventory.ProductDescription, {}, contracts.ProductUpdated),
+    (inventory.NewProduct, {"name": "name"}, contracts.OrderItem),
+    (inventory.StockChange, {}, contracts.StockAdded),
+    (shipping.CarrierReport, {}, contracts.ShipmentCompleted),
+    (shipping.CarrierReport, {}, contracts.ShipmentFailed),
+    (remote.Confirmation, {}, contracts.ShipmentDispatched),
+]
+"""What is sent over HTTP, and the event that holds it, in fields of the same name unless one is given."""
+
+
+def bounds(info: inspect.Type) -> list[float]:
+    """The upper bounds within a type, in an order of their own."""
+    match info:
+        case inspect.UnionType(types=types):
+            return list(chain.from_iterable(map(bounds, types)))
+        case inspect.StrType(max_length=most):
+            return [most]
+        case inspect.IntType(le=most):
+            return [most]
+        case inspect.VarTupleType(max_length=most):
+            return [most]
+        case inspect.DictType(key_type=key, value_type=value, max_length=most):
+            return [most, *bounds(key), *bounds(value)]
+        case inspect.LiteralType(values=values):
+            return [max(map(len, values))]
+        case _:
+            return []
+
+
+@pytest.mark.parametrize(
+    ("body", "names", "event_type"), HTTP_FIELDS, ids=lambda each: getattr(each, "__name__", "")
+)
+def test_an_event_holds_what_http_accepts(
+    body: type[msgspec.Struct], names: dict[str, str], event_type: type[Event]
+):
+    held = {field.name: bounds(field.type) for field in inspect.type_info(event_type).fields}
+    compared = 0
+    for field in inspect.type_info(body).fields:
+        accepted = bounds(field.type)
+        name = names.get(field.name, field.name)
+        if not accepted or name not in held:
+            continue
+        compared += 1
+        assert len(accepted) == len(held[name])
+        for at_the_door, inside in zip(accepted, held[name], strict=True):
+            assert at_the_door <= inside, field.name
+    assert compared
