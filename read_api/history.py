@@ -36,7 +36,7 @@ def beyond(
 ) -> list[EventView]:
     """The next events of each source behind the position in `seen`, of one story if it is given.
 
-    The order within each source is kept; sources are merged by time.
+    The order within each source is kept; sources are merged by time. Event ids say no more than the millisecond.
     """
     sources = connection.execute(select(POSITIONS.c.source)).scalars().all()
     wanted = _BEYOND if story is None else _BEYOND.where(story.condition())
@@ -44,7 +44,7 @@ def beyond(
     for source in sources:
         bounds = {"of": source, "beyond": seen.get(source, 0), "most": most}
         runs.append(_read(connection, wanted.params(bounds)))
-    return list(islice(merge(*runs, key=lambda event: event.event_id), most))
+    return list(islice(merge(*runs, key=lambda event: event.recorded_at), most))
 
 
 def event_views(rows: Rows) -> list[EventView]:

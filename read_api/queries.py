@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Select, Table, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, Table, or_, select, tuple_
 
 from read_api import history, store
 from read_api.access import Story, unknown_order
@@ -30,11 +30,14 @@ from read_api.documents import (
 )
 from read_api.paging import bounded, from_cursor, older, to_cursor
 from read_api.search import matches
-from read_api.tables import CUSTOMERS, EVENTS, ORDERS, PRODUCTS, SHIPMENTS
+from read_api.tables import CUSTOMERS, EVENT_ORDER, EVENTS, ORDERS, PRODUCTS, SHIPMENTS
 from read_api.timeline import timeline
 from read_api.views import Customer, OrderStatus, Product, Shipment, ShipmentStatus
 from shared.database import Rows, read_rows
 from shared.refused import Refused
+
+
+EventCursor = tuple[datetime, str, Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]]
 
 
 class OrderFilter(msgspec.Struct, frozen=True, kw_only=True):
@@ -160,14 +163,15 @@ def list_shipments(
 def list_events(
     connection: Connection, wanted: EventFilter, cursor: str | None, limit: int
 ) -> EventPage:
-    """The combined log, newest first: event ids sort by the time they were made."""
+    """The combined log, newest first."""
     filters = _equal(EVENTS, event_type=wanted.event_type, source=wanted.source, key=wanted.key)
     query = select(EVENTS).where(*filters)
-    if before := from_cursor(cursor, tuple[str]):
-        query = query.where(EVENTS.c.event_id < before[0])
-    query = query.order_by(EVENTS.c.event_id.desc()).limit(limit + 1)
+    if before := from_cursor(cursor, EventCursor):
+        query = query.where(tuple_(*EVENT_ORDER) < (bounded(before[0]), *before[1:]))
+    query = query.order_by(*(column.desc() for column in EVENT_ORDER)).limit(limit + 1)
     rows, is_more = _cut(read_rows(connection, EVENTS, query), limit)
-    next_cursor = to_cursor(rows[-1]["event_id"]) if is_more else None
+    last = [rows[-1][column.name] for column in EVENT_ORDER] if is_more else None
+    next_cursor = to_cursor(*last) if last else None
     return EventPage(items=history.event_views(rows), next_cursor=next_cursor)
 
 

@@ -132,9 +132,11 @@ EVENTS = Table(
     Column("recorded_at", UtcTime, nullable=False),
     Column("data", Json, nullable=False),
 )
-Index("events_newest", EVENTS.c.event_id)
-Index("events_of_type", EVENTS.c.event_type, EVENTS.c.event_id)
-Index("events_of_key", EVENTS.c.key, EVENTS.c.event_id)
+EVENT_ORDER = (EVENTS.c.recorded_at, EVENTS.c.source, EVENTS.c.position)
+"""Events by time. What one batch of a service recorded has one time, and its order is that of the positions."""
+Index("events_newest", *EVENT_ORDER)
+Index("events_of_type", EVENTS.c.event_type, *EVENT_ORDER)
+Index("events_of_key", EVENTS.c.key, *EVENT_ORDER)
 Index("events_of_story", EVENTS.c.correlation_id, EVENTS.c.source, EVENTS.c.position)
 
 POSITIONS = Table(

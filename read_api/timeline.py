@@ -55,23 +55,23 @@ def timeline(order_id: str, events: Sequence[EventView]) -> Timeline:
 
 
 def causal_order(events: Mapping[str, EventView]) -> list[EventView]:
-    """Every event behind its cause, else by time, then by event id.
+    """Every event behind its cause, else by time, then by its position in its service's log.
 
     Clocks of several machines differ, so time alone would put effects before causes.
     """
     effects: dict[str, list[EventView]] = defaultdict(list)
-    free: list[tuple[datetime, str]] = []
+    free: list[tuple[datetime, str, int, str]] = []
     for event in events.values():
         if event.causation_id and event.causation_id in events:
             effects[event.causation_id].append(event)
         else:
-            heappush(free, (event.recorded_at, event.event_id))
+            heappush(free, _by_time(event))
     ordered: list[EventView] = []
     while free:
-        event = events[heappop(free)[1]]
+        event = events[heappop(free)[-1]]
         ordered.append(event)
         for effect in effects[event.event_id]:
-            heappush(free, (effect.recorded_at, effect.event_id))
+            heappush(free, _by_time(effect))
     return ordered + _in_circles(events, ordered)
 
 
@@ -79,7 +79,11 @@ def _in_circles(events: Mapping[str, EventView], ordered: Sequence[EventView]) -
     """Events that claim to have caused each other: nobody of ours writes them, but they are shown."""
     placed = {event.event_id for event in ordered}
     left = [event for event in events.values() if event.event_id not in placed]
-    return sorted(left, key=lambda event: (event.recorded_at, event.event_id))
+    return sorted(left, key=_by_time)
+
+
+def _by_time(event: EventView) -> tuple[datetime, str, int, str]:
+    return event.recorded_at, event.source, event.position, event.event_id
 
 
 def _entry(

@@ -71,6 +71,14 @@ def test_a_clock_that_goes_wrong_puts_no_effect_before_its_cause() -> None:
     assert types(early, CREATED) == ["OrderCreated", "StockReserved"]
 
 
+def test_events_of_one_batch_stand_by_position() -> None:
+    batch = [
+        replace(STORY[0], position=position, event_id=event_id)
+        for position, event_id in enumerate(("c", "a", "b"), 1)
+    ]
+    assert [entry.event_id for entry in entries(*reversed(batch))] == ["c", "a", "b"]
+
+
 def test_each_says_what_made_it_and_how_long_that_took() -> None:
     by_type = {entry.type: entry for entry in entries(*STORY)}
     created, completed = by_type["OrderCreated"], by_type["ShipmentCompleted"]
