@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 from sqlalchemy import ColumnElement, Connection, Select, Table, or_, select, tuple_
@@ -37,7 +37,12 @@ from shared.database import Rows, read_rows
 from shared.refused import Refused
 
 
-EventCursor = tuple[datetime, str, Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]]
+class EventCursor(NamedTuple):
+    """The last event shown."""
+
+    recorded_at: datetime
+    source: str
+    position: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 
 class OrderFilter(msgspec.Struct, frozen=True, kw_only=True):
@@ -167,7 +172,7 @@ def list_events(
     filters = _equal(EVENTS, event_type=wanted.event_type, source=wanted.source, key=wanted.key)
     query = select(EVENTS).where(*filters)
     if before := from_cursor(cursor, EventCursor):
-        query = query.where(tuple_(*EVENT_ORDER) < (bounded(before[0]), *before[1:]))
+        query = query.where(tuple_(*EVENT_ORDER) < (bounded(before.recorded_at), *before[1:]))
     query = query.order_by(*(column.desc() for column in EVENT_ORDER)).limit(limit + 1)
     rows, is_more = _cut(read_rows(connection, EVENTS, query), limit)
     last = [rows[-1][column.name] for column in EVENT_ORDER] if is_more else None
