@@ -22,26 +22,31 @@ from sqlalchemy import (
     TypeDecorator,
     create_engine,
     event,
+    make_url,
     select,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from shared import structs
 from shared.bulk import execute_many
-from shared.config import Settings
+from shared.config import Settings, SettingsError
 from shared.one_of import is_one_of
 
 T = TypeVar("T")
 
 READING_THREADS = 4
+NO_SQLITE_FILE = (
+    "QUADRILLE_DATABASE_URL: expected sqlite:///<file>; other databases are not supported yet"
+)
 
 Rows = list[dict[str, Any]]
 
 CHASSIS = MetaData()
 """The tables that every service has: event_log, inbox, dead_letter, task, idempotency_key,
-signing_key, about."""
+signing_key, database_identity."""
 
 
 @lru_cache
@@ -112,8 +117,19 @@ class Database:
 
 
 def database_url(service: str, settings: Settings) -> str:
-    """The service's SQLAlchemy URL: its own file under the data directory unless one is given."""
-    return settings.database_url or f"sqlite:///{settings.data_dir / service}.db"
+    """The service's SQLAlchemy URL: its own file under the data directory unless one is given.
+
+    Raises SettingsError for a URL that names no SQLite file.
+    """
+    if settings.database_url is None:
+        return f"sqlite:///{settings.data_dir / service}.db"
+    try:
+        given = make_url(settings.database_url)
+    except ArgumentError as error:
+        raise SettingsError(NO_SQLITE_FILE) from error
+    if given.drivername not in {"sqlite", "sqlite+pysqlite"} or not given.database:
+        raise SettingsError(NO_SQLITE_FILE)
+    return settings.database_url
 
 
 def open_for_writing(url: str) -> Database:
