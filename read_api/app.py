@@ -1,8 +1,10 @@
 """The read API, put together."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import structlog
+from filelock import FileLock
 from litestar import Litestar
 
 from read_api import api
@@ -11,7 +13,7 @@ from read_api.freshness import Freshness
 from read_api.projector import Projector
 from read_api.stream import Feed, Streams
 from read_api.tables import TABLES
-from shared import about
+from shared import database_identity
 from shared.auth import Keys
 from shared.broker import Broker
 from shared.config import Settings
@@ -42,6 +44,7 @@ class ReadService:
         self._projector = Projector(self._database, self._tell)
         self._background = Background()
         self._consumer: Consumer | None = None
+        self._lock: FileLock | None = None
 
     def app(self) -> Litestar:
         """The HTTP application that starts and stops this service with itself."""
@@ -77,8 +80,9 @@ class ReadService:
 
     async def start(self) -> None:
         """Open the database and listen; the broker need not be up."""
+        self._lock = database_identity.lock(self._database.url)
+        database_id = await self._database.run(partial(database_identity.claim, service=NAME))
         await create_tables(self._database, CHASSIS, TABLES)
-        database_id = await self._database.run(about.database_id)
         await self._projector.resume()
         self._consumer = Consumer(
             self._broker, NAME, [EVERYTHING], database_id, self._projector.deliver
@@ -93,6 +97,8 @@ class ReadService:
         await self._broker.close()
         await self._database.close()
         await self._reads.close()
+        if self._lock:
+            self._lock.release()
         log.info("service.stopped")
 
     def _tell(self, events: Sequence[Recorded]) -> None:

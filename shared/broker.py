@@ -16,9 +16,10 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext, api
 
+from shared import clock
 from shared.config import Settings
-from shared.contracts.recorded import CONTENT_TYPE, Recorded, encode
-from shared.contracts.subjects import EVERYTHING, STREAM
+from shared.contracts.recorded import CONTENT_TYPE, Recorded, Undecodable, decode, encode
+from shared.contracts.subjects import EVERYTHING, STREAM, everything_of
 from shared.pull import Pull
 
 DUPLICATE_WINDOW_SECONDS = 120
@@ -26,11 +27,17 @@ ACK_WAIT_SECONDS = 30
 MAX_ACK_PENDING = 20_000
 PUBLISH_TIMEOUT_SECONDS = 5
 API_TIMEOUT_SECONDS = 5
+IN_USE_SECONDS = 3
+"""A consumer to which something was delivered so recently belongs to a process that still runs."""
 
 log = structlog.get_logger()
 
 TROUBLE = (nats.errors.Error, nats.js.errors.Error, OSError, TimeoutError)
 """What the broker's absence, slowness or refusal looks like. Wait, and try again."""
+
+
+class ConsumerInUse(nats.errors.Error):
+    """Two processes with different databases consume as one service; the second one waits."""
 
 
 class PubAck(msgspec.Struct):
@@ -105,10 +112,22 @@ class Broker:
                 present.evolve(max_age=config.max_age, max_bytes=config.max_bytes)
             )
 
+    async def last_published(self, source: str) -> tuple[int, str] | None:
+        """Position and id of the newest event of `source` in the stream; None where it has none."""
+        try:
+            message = await self._jetstream().get_last_msg(
+                STREAM, everything_of(source), direct=True
+            )
+            recorded = decode(message.subject or "", message.data or b"")
+        except (nats.js.errors.NotFoundError, Undecodable):
+            return None
+        return recorded.position, recorded.event_id
+
     async def bind(self, durable: str, subjects: Sequence[str], database_id: str) -> Pull:
         """The service's durable consumer, created if missing, from its last acknowledged event on.
 
-        A consumer made for another database (this one was deleted) is made anew: from the beginning.
+        A consumer made for another database (this one was deleted) is made anew, from the beginning, unless a
+        process still uses it: raises ConsumerInUse.
         """
         stream = self._jetstream()
         config = api.ConsumerConfig(
@@ -125,6 +144,10 @@ class Broker:
         except nats.js.errors.NotFoundError:
             present = None
         if present and (present.config.metadata or {}).get("database") != database_id:
+            if _is_in_use(present):
+                raise ConsumerInUse(
+                    f"another process consumes as {durable}, with a database of its own"
+                )
             await stream.delete_consumer(STREAM, durable)
             present = None
         await stream.add_consumer(STREAM, config)
@@ -194,6 +217,14 @@ class _Batch:
         self.size = size
         self.sequences: dict[int, int] = {}
         self.complete = asyncio.Event()
+
+
+def _is_in_use(consumer: api.ConsumerInfo) -> bool:
+    """Whether a process pulls from it: its request waits, or was answered moments ago."""
+    if consumer.num_waiting:
+        return True
+    active = consumer.delivered.last_active if consumer.delivered else None
+    return active is not None and (clock.now() - active).total_seconds() < IN_USE_SECONDS
 
 
 def _sequence(body: bytes) -> int:

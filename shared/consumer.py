@@ -36,12 +36,15 @@ class Consumer:
         subjects: Sequence[str],
         database_id: str,
         deliver: Callable[[Sequence[Message]], Awaitable[None]],
+        *,
+        before_binding: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._broker = broker
         self._durable = durable
         self._subjects = subjects
         self._database_id = database_id
         self._deliver = deliver
+        self._before_binding = before_binding
         self._pause = FIRST_PAUSE_SECONDS
         self._trouble: str | None = "its consumer"
 
@@ -57,6 +60,8 @@ class Consumer:
             self._broker.reconnected.clear()
             try:
                 await self._broker.ensure_stream()
+                if self._before_binding:
+                    await self._before_binding()
                 pull = await self._broker.bind(self._durable, self._subjects, self._database_id)
                 self._trouble = None
                 await self._consume(pull)

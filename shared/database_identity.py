@@ -1,10 +1,10 @@
 """Whose database this is: it belongs to one service, in one format, and to one process at a time."""
 
 from filelock import FileLock, Timeout
-from sqlalchemy import URL, Column, Connection, Integer, MetaData, Table, Text, inspect, select
+from sqlalchemy import URL, Column, Connection, Integer, Table, Text, inspect, select
 
 from shared.clock import new_id
-from shared.database import CHASSIS, Database, create_tables, insert_all
+from shared.database import CHASSIS, insert_all
 from shared.fatal import FatalError
 
 FORMAT = 1
@@ -35,42 +35,33 @@ def lock(url: URL) -> FileLock:
     return held
 
 
-async def claim(database: Database, service: str, tables: MetaData) -> str:
-    """Create what is missing in the service's database and return the database's id.
+def claim(connection: Connection, service: str) -> str:
+    """The id of this database, which an empty one is given here.
 
     Raises FatalError for a database of another service or another format.
     """
-
-    def identify(connection: Connection) -> str:
-        if not inspect(connection).get_table_names():
-            DATABASE_IDENTITY.create(connection)
-            made = {"database_id": new_id(), "service": service, "format": FORMAT}
-            insert_all(connection, DATABASE_IDENTITY, [made])
-        return _read(connection, service, database.url)
-
-    database_id = await database.run(identify)
-    await create_tables(database, CHASSIS, tables)
-    return database_id
-
-
-def _read(connection: Connection, service: str, url: URL) -> str:
-    if not inspect(connection).has_table(DATABASE_IDENTITY.name):
+    file = connection.engine.url.database
+    tables = inspect(connection).get_table_names()
+    if not tables:
+        DATABASE_IDENTITY.create(connection)
+        made = {"database_id": new_id(), "service": service, "format": FORMAT}
+        insert_all(connection, DATABASE_IDENTITY, [made])
+    elif DATABASE_IDENTITY.name not in tables:
         raise FatalError(
-            f"{url.database} was not made by this release of Quadrille, which cannot convert "
-            "it: move it away, or run the release that made it"
+            f"{file} was not made by this release of Quadrille, which cannot convert it: "
+            "move it away, or run the release that made it"
         )
-    found = connection.execute(select(DATABASE_IDENTITY)).one()
-    if found.service != service:
+    identity = connection.execute(select(DATABASE_IDENTITY)).one()
+    if identity.service != service:
         raise FatalError(
-            f"{url.database} is the database of {found.service}, not of {service}: "
+            f"{file} is the database of {identity.service}, not of {service}: "
             "give each service a database of its own"
         )
-    if found.format != FORMAT:
-        age = "a newer" if found.format > FORMAT else "an older"
+    if identity.format != FORMAT:
+        age = "a newer" if identity.format > FORMAT else "an older"
         raise FatalError(
-            f"{url.database} was made by {age} release (format {found.format}, this release "
-            f"uses {FORMAT}): move it away, or run the release that made it"
+            f"{file} was made by {age} release (format {identity.format}, this release uses "
+            f"{FORMAT}): move it away, or run the release that made it"
         )
-    identity: str = found.database_id
-    return identity
-
+    database_id: str = identity.database_id
+    return database_id

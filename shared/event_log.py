@@ -73,6 +73,12 @@ def last_position(connection: Connection) -> int:
     return connection.execute(_LAST_POSITION).scalar() or 0
 
 
+def event_id_at(connection: Connection, position: int) -> str | None:
+    """The id of the event at `position`; None beyond the log's end."""
+    query = select(EVENT_LOG.c.event_id).where(EVENT_LOG.c.position == position)
+    return connection.execute(query).scalar()
+
+
 def append(connection: Connection, events: Sequence[Recorded]) -> None:
     """Write the events, numbered from the log's end by the caller.
 

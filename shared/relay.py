@@ -29,8 +29,13 @@ class Relay:
         self._writer = writer
         self._news = asyncio.Event()
         self._idle = asyncio.Event()
+        self._is_allowed = asyncio.Event()
         self.backlog = False
         """Whether events wait that the broker does not take."""
+
+    def allow(self) -> None:
+        """Begin to publish: the log is known to be the one that was published from before."""
+        self._is_allowed.set()
 
     def wake(self) -> None:
         """There is something to send."""
@@ -39,6 +44,7 @@ class Relay:
 
     async def run(self) -> None:
         """Send for ever."""
+        await self._is_allowed.wait()
         pause = FIRST_PAUSE_SECONDS
         self._news.set()
         while True:
@@ -62,7 +68,7 @@ class Relay:
 
     async def drain(self, seconds: float) -> None:
         """Wait until all is sent, so long at most; what is left stays in the log."""
-        if not self._broker.is_connected:
+        if not self._broker.is_connected or not self._is_allowed.is_set():
             return
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):

@@ -9,16 +9,18 @@ import signal
 import socket
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, NoReturn
 
 import structlog
 import uvicorn
 import uvloop
+from filelock import FileLock
 from litestar import Litestar
 from litestar.types import ControllerRouterHandler
 from sqlalchemy import MetaData
 
-from shared import about, crash, telemetry
+from shared import crash, database_identity, event_log, telemetry
 from shared.auth import Keys
 from shared.broker import Broker
 from shared.config import Settings, SettingsError, load
@@ -27,6 +29,7 @@ from shared.contracts import EMITTERS, SigningKeyPublished
 from shared.contracts.subjects import subject_of_every
 from shared.database import CHASSIS, create_tables, database_url, open_for_reading, open_for_writing
 from shared.decider import Decider, on
+from shared.fatal import FatalError
 from shared.housekeeping import Housekeeping
 from shared.jobs import Job, Jobs
 from shared.relay import Relay
@@ -114,6 +117,7 @@ class Service:
         self._housekeeping = Housekeeping(self.writer, settings.inbox_days)
         self._background = Background()
         self._consumer: Consumer | None = None
+        self._lock: FileLock | None = None
 
     def waiting_for(self) -> list[str]:
         """What keeps the service from its work, in words; empty when it is ready."""
@@ -143,10 +147,16 @@ class Service:
 
     async def start(self) -> None:
         """Open the database, then start every part; none of them needs the broker to be up."""
+        self._lock = database_identity.lock(self.database.url)
+        database_id = await self.database.run(partial(database_identity.claim, service=self.source))
         await create_tables(self.database, CHASSIS, self._tables)
-        database_id = await self.database.run(about.database_id)
         self._consumer = Consumer(
-            self.broker, self.source, self._subjects, database_id, self.writer.hear
+            self.broker,
+            self.source,
+            self._subjects,
+            database_id,
+            self.writer.hear,
+            before_binding=self._allow_relay,
         )
         self._background.start("writer", self.writer.run)
         self._background.start("relay", self.relay.run)
@@ -165,7 +175,27 @@ class Service:
         await self.broker.close()
         await self.database.close()
         await self.reads.close()
+        if self._lock:
+            self._lock.release()
         log.info("service.stopped")
+
+    async def _allow_relay(self) -> None:
+        """Publish only if the log goes at least as far as what was published from it.
+
+        A copy restored from a backup would use positions a second time, and the events of both lives would
+        differ. Raises FatalError.
+        """
+        published = await self.broker.last_published(self.source)
+        if published is not None:
+            position, event_id = published
+            recorded = await self.reads.run(partial(event_log.event_id_at, position=position))
+            if recorded != event_id:
+                raise FatalError(
+                    f"{self.database.url.database} is not the log that event {position} of "
+                    f"{self.source} was published from: it is a restored copy, or new; restore "
+                    "the latest database, or delete the stream SHOP to start from this one"
+                )
+        self.relay.allow()
 
 
 def run(
@@ -253,6 +283,9 @@ def _end_process_if_broken(task: asyncio.Task[None]) -> None:
     if task.cancelled() or task.exception() is None:
         return
     try:
+        if isinstance(error := task.exception(), FatalError):
+            log.critical("service.failed", reason=str(error))
+            return
         log.critical("part.broke", part=task.get_name(), exc_info=task.exception())
     finally:
         os._exit(1)  # everything that matters is durable; limping on would hide the fault

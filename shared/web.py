@@ -4,7 +4,7 @@ import hashlib
 import os
 import sys
 from collections.abc import Awaitable, Callable, Generator, Sequence
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import msgspec
 from litestar import Litestar, Request, Response, get
@@ -23,6 +23,7 @@ from shared import openapi
 from shared.auth import Keys, authentication
 from shared.batch import Wish
 from shared.config import Settings
+from shared.fatal import FatalError
 from shared.idempotency import MOST_KEY_LENGTH, Claim, Reply
 from shared.problem import HANDLERS, BadRequest, FieldError, field_error
 from shared.refused import Refused
@@ -227,13 +228,19 @@ def _or_exit(title: str, start: Callable[[], Awaitable[None]]) -> Callable[[], A
     async def attempt() -> None:
         try:
             await start()
+        except FatalError as error:
+            _exit(f"{title}: {error}")
         except (SQLAlchemyError, OSError) as error:
             reason = getattr(error, "orig", None) or error
-            print(f"{title}: the database can not be opened: {reason}", file=sys.stderr)  # noqa: T201
-            sys.stderr.flush()
-            os._exit(1)
+            _exit(f"{title}: the database cannot be opened: {reason}")
 
     return attempt
+
+
+def _exit(sentence: str) -> NoReturn:
+    print(sentence, file=sys.stderr)  # noqa: T201
+    sys.stderr.flush()
+    os._exit(1)
 
 
 def _cors(origins: str) -> CORSConfig | None:

@@ -22,6 +22,11 @@ def subject_of(source: str, entity: str, event_type: str) -> str:
     return f"shop.{source}.{entity}.{event_token(event_type)}"
 
 
+def everything_of(source: str) -> str:
+    """The subject filter for all events of one service."""
+    return f"shop.{source}.>"
+
+
 def subject_of_every(source: str, event_type: type[Event]) -> str:
     """The filter for one kind of event, whomever it is about."""
     return f"shop.{source}.*.{event_token(event_type.__name__)}"

@@ -1,7 +1,6 @@
 import asyncio
 import sqlite3
 from collections import Counter
-from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection
@@ -192,18 +191,6 @@ async def test_an_event_that_is_not_durable_when_the_service_stops_comes_again(
 
 def _be_impatient(connection: Connection) -> None:
     connection.exec_driver_sql("PRAGMA busy_timeout=20")
-
-
-async def test_a_service_whose_database_was_deleted_hears_everything_again(
-    shop_settings: Settings, elsewhere: Broker, tmp_path: Path
-):
-    async with serving(shop_settings) as service:
-        await send(elsewhere, ordered(1), ordered(2))
-        await eventually(lambda: are_reserved(service, 1, 2))
-    for suffix in ("", "-wal", "-shm"):
-        tmp_path.joinpath(f"inventory.db{suffix}").unlink(missing_ok=True)
-    async with serving(shop_settings) as service:
-        await eventually(lambda: are_reserved(service, 1, 2))
 
 
 async def test_what_was_delivered_and_not_acknowledged_comes_again_at_once_after_a_restart(

@@ -203,7 +203,11 @@ def rows_of(database: Path) -> dict[str, list[Any]]:
     """Every row of every table but for the database's own id."""
     with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
         names = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
-        tables = [name for (name,) in names if name != "about" and not name.startswith("sqlite_")]
+        tables = [
+            name
+            for (name,) in names
+            if name != "database_identity" and not name.startswith("sqlite_")
+        ]
         return {
             table: sorted(connection.execute(f"SELECT * FROM {table}"), key=repr)
             for table in tables

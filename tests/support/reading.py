@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 from read_api.projector import Projector
 from read_api.stream import Feed, Streams
 from read_api.tables import TABLES
-from shared import signing_key
+from shared import database_identity, signing_key
 from shared.config import Settings
 from shared.database import (
     CHASSIS,
@@ -182,6 +182,7 @@ class ReadApi:
         return database._transact(rows_of)
 
     def _trust(self, connection: Connection) -> None:
+        database_identity.claim(connection, "read")
         CHASSIS.create_all(connection)
         signing_key.keep(connection, [recorded(self._issuer.published)])
 

@@ -1,0 +1,177 @@
+"""A database belongs to one service, one format and one process, and to the log that was published from it."""
+
+import shutil
+import sqlite3
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from shared.broker import Broker
+from shared.config import Settings, SettingsError
+from shared.contracts import OrderCreated, OrderItem
+from shared.contracts.subjects import STREAM
+from shared.database import database_url
+from tests.support.broker import NatsServer
+from tests.support.chassis import publishing
+from tests.support.eventually import eventually
+from tests.support.history import recorded
+from tests.support.ports import free_port
+from tests.support.process import service_process
+
+
+@pytest.fixture
+async def publisher(shop_settings: Settings) -> AsyncIterator[Broker]:
+    async with publishing(shop_settings) as other:
+        yield other
+
+
+def order_created(order_id: str) -> OrderCreated:
+    item = OrderItem(product_id="p1", quantity=1, price=1)
+    return OrderCreated(
+        order_id=order_id, user_id="u1", items=(item,), total_amount=1, currency="JPY"
+    )
+
+
+async def run_inventory(settings: Settings, publisher: Broker, order_id: str) -> None:
+    """Let inventory answer one order, publish the answer, and stop."""
+    with service_process("inventory", settings) as process:
+        await eventually(process.is_ready)
+        published = await publisher.last_published("inventory")
+        assert await publisher.publish([recorded(order_created(order_id))])
+
+        async def is_answered() -> bool:
+            return await publisher.last_published("inventory") != published
+
+        await eventually(is_answered)
+        process.stop()
+
+
+async def test_second_process_on_a_database_is_refused(shop_settings: Settings):
+    second = replace(shop_settings, inventory_port=free_port())
+    with service_process("inventory", shop_settings) as first:
+        await eventually(first.is_ready)
+        with service_process("inventory", second) as refused:
+            code, output = refused.ended()
+        assert code == 1
+        assert "another process uses" in output
+        assert output.count("\n") == 1, "one sentence"
+        assert first.is_ready()
+
+
+async def test_database_of_another_service_is_refused(shop_settings: Settings):
+    with service_process("inventory", shop_settings) as owner:
+        await eventually(owner.is_ready)
+        owner.stop()
+    file = shop_settings.data_dir / "inventory.db"
+    with service_process(
+        "order", replace(shop_settings, database_url=f"sqlite:///{file}")
+    ) as other:
+        code, output = other.ended()
+    assert code == 1
+    assert f"{file} is the database of inventory, not of order" in output
+    assert output.count("\n") == 1, "one sentence"
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ("UPDATE database_identity SET format = 0", "made by an older release"),
+        ("UPDATE database_identity SET format = 999", "made by a newer release"),
+        ("DROP TABLE database_identity", "not made by this release"),
+    ],
+)
+async def test_database_of_another_format_is_refused(
+    shop_settings: Settings, change: str, sentence: str
+):
+    with service_process("shipping", shop_settings) as process:
+        await eventually(process.is_ready)
+        process.stop()
+    with sqlite3.connect(shop_settings.data_dir / "shipping.db") as connection:
+        connection.execute(change)
+    connection.close()
+    with service_process("shipping", shop_settings) as refused:
+        code, output = refused.ended()
+    assert code == 1
+    assert sentence in output
+    assert output.count("\n") == 1, "one sentence"
+
+
+async def test_restored_copy_older_than_published_is_refused(
+    shop_settings: Settings, publisher: Broker, tmp_path: Path
+):
+    database, copy = shop_settings.data_dir / "inventory.db", tmp_path / "copy.db"
+    await run_inventory(shop_settings, publisher, "o1")
+    shutil.copy(database, copy)
+    await run_inventory(shop_settings, publisher, "o2")
+    shutil.copy(copy, database)
+    last = await publisher.last_published("inventory")
+    with service_process("inventory", shop_settings) as restored:
+        code, output = restored.ended()
+    assert code == 1
+    assert "is not the log that event 2 of inventory was published from" in output
+    assert await publisher.last_published("inventory") == last
+
+
+async def test_diverged_copy_never_publishes(
+    shop_settings: Settings, publisher: Broker, broker: NatsServer, tmp_path: Path
+):
+    """The copy has come as far as the stream by itself, so that only the ids of the events differ."""
+    database, copy = shop_settings.data_dir / "inventory.db", tmp_path / "copy.db"
+    await run_inventory(shop_settings, publisher, "o1")
+    shutil.copy(database, copy)
+    await run_inventory(shop_settings, publisher, "o2")
+    last = await publisher.last_published("inventory")
+    shutil.copy(copy, database)
+    with sqlite3.connect(database) as connection:
+        connection.execute(
+            "INSERT INTO event_log SELECT 2, 'other', 'o3', 1, event_type, schema_version,"
+            " replace(data, 'o1', 'o3'), causation_id, 'o3', traceparent, recorded_at, NULL"
+            " FROM event_log WHERE position = 1"
+        )
+    connection.close()
+    with service_process("inventory", shop_settings) as diverged:
+        code, output = diverged.ended()
+    assert code == 1
+    assert "is not the log that event 2 of inventory was published from" in output
+    assert await publisher.last_published("inventory") == last
+
+
+async def test_deleted_database_of_a_publisher_is_refused(
+    shop_settings: Settings, publisher: Broker
+):
+    await run_inventory(shop_settings, publisher, "o1")
+    for file in shop_settings.data_dir.glob("inventory.db*"):
+        file.unlink()
+    with service_process("inventory", shop_settings) as process:
+        code, output = process.ended()
+    assert code == 1
+    assert "or new; restore the latest database" in output
+
+
+async def test_two_databases_of_one_service_never_share_a_durable(
+    shop_settings: Settings, publisher: Broker, tmp_path: Path
+):
+    settings_of_second = replace(shop_settings, data_dir=tmp_path / "second", read_port=free_port())
+    with service_process("read", shop_settings) as first:
+        await eventually(first.is_ready)
+        created = await _created_at(publisher)
+        with service_process("read", settings_of_second) as second:
+            await eventually(lambda: "another process consumes" in str(second.waiting_for()))
+            assert first.is_ready()
+            assert await _created_at(publisher) == created
+            first.stop()
+            await eventually(second.is_ready, within_seconds=20)
+
+
+async def _created_at(publisher: Broker) -> object:
+    return (await publisher._jetstream().consumer_info(STREAM, "read")).created
+
+
+@pytest.mark.parametrize(
+    "url", ["postgresql://localhost/shop", "sqlite+aiosqlite:///x.db", "sqlite://", "no url", ""]
+)
+def test_database_url_of_another_kind_is_refused(url: str):
+    with pytest.raises(SettingsError, match="QUADRILLE_DATABASE_URL: expected sqlite:///"):
+        database_url("order", Settings(database_url=url))
