@@ -33,6 +33,7 @@ from shared.contracts import (
 )
 from shared.contracts.recorded import Recorded
 from shared.decider import on, on_record
+from shared.foreign_text import cleaned
 from shared.jobs import Job, Retry
 from shared.task import Change, Drop, Schedule, Task
 
@@ -86,7 +87,7 @@ def mail_job(
         try:
             await mailer.deliver(mail, order)
         except Unsendable as error:
-            return RecordFailed(mail=mail, error=str(error))
+            return RecordFailed(mail=mail, error=cleaned(str(error)))
         return RecordSent(mail=mail, recipient=order.email)
 
     def give_up(due: Task, error: str) -> RecordFailed:
