@@ -1,25 +1,35 @@
-"""Due tasks → the outside world → commands: bookings, mails, deadlines, and their retries."""
+"""Due tasks → the outside world → commands: bookings, mails, deadlines, and their retries.
+
+The effect of a task and the record of its outcome fail separately. An outcome that the database does not take is
+kept in memory and recorded again; the effect is not repeated for it. No new effect starts meanwhile.
+"""
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, NamedTuple
 
+import msgspec
 import structlog
 from sqlalchemy import Connection
+from sqlalchemy.exc import DataError, IntegrityError, ProgrammingError, SQLAlchemyError
 
 from shared import clock, task
 from shared.batch import Wish
 from shared.database import Database
+from shared.foreign_text import cleaned
+from shared.refused import Refused
 from shared.task import Task
 from shared.writer import INFRASTRUCTURE, StorageUnavailable, Writer
 
 MOST_AT_ONCE = 64
 LONGEST_SLEEP_SECONDS = 60.0
 PAUSE_SECONDS = 1.0
-STUCK_PAUSE_SECONDS = 60.0
+
+ONE_ROWS_FAULT = (IntegrityError, DataError, ProgrammingError)
+DATABASE_REFUSES = (StorageUnavailable, SQLAlchemyError, OSError, MemoryError)
 
 log = structlog.get_logger()
 
@@ -46,6 +56,13 @@ class Retry(NamedTuple):
         return nominal * random.uniform(0.5, 1)  # noqa: S311 - spreading load, not secrets
 
 
+RECORD_AGAIN = Retry(first_seconds=0.2, longest_seconds=5)
+"""Pauses between attempts to record an outcome that the database does not take."""
+
+STUCK = Retry(first_seconds=60, longest_seconds=3600)
+"""Pauses of a task whose outcome cannot be processed, until a release that can is deployed."""
+
+
 class Job(NamedTuple):
     """What to do with one kind of task."""
 
@@ -57,16 +74,39 @@ class Job(NamedTuple):
     retry: Retry = Retry()
 
 
+class _Done(NamedTuple):
+    """The work has an outcome: the command that reports it, if any."""
+
+    command: object
+
+
+class _Postponed(NamedTuple):
+    """The task is to be tried again later."""
+
+    until: datetime
+    error: str
+    is_stuck: bool = False
+
+
 class Jobs:
     """Runs tasks as they fall due, many at a time; a failure moves the task to a later time."""
 
-    def __init__(self, database: Database, writer: Writer, jobs: tuple[Job, ...]) -> None:
+    def __init__(self, database: Database, writer: Writer, jobs: Sequence[Job]) -> None:
         self._database = database
         self._writer = writer
         self._jobs = {job.kind: job for job in jobs}
         self._running: dict[str, asyncio.Task[None]] = {}
+        self._unrecorded: set[str] = set()
+        """Tasks whose outcome the database does not take at present."""
+        self._outcomes: dict[str, _Done] = {}
+        """Outcomes of stuck tasks, by task id: when one falls due again, its effect is not repeated."""
         self._news = asyncio.Event()
         self._wake_at: datetime | None = None
+
+    @property
+    def kinds(self) -> set[str]:
+        """The kinds of tasks that are carried out."""
+        return set(self._jobs)
 
     def wake(self, due_at: datetime) -> None:
         """A task was written that falls due then."""
@@ -90,13 +130,15 @@ class Jobs:
         """Begin what is due; returns when to look again."""
         now = clock.now()
         busy = list(self._running)
+        kinds = list(self._jobs)
         room = MOST_AT_ONCE - len(busy)
-        if room <= 0:
-            return None
+        if room <= 0 or self._unrecorded:
+            return None  # the end of any of them wakes us
 
         def look(connection: Connection) -> tuple[list[Task], datetime | None]:
-            tasks = task.due(connection, now, busy, room)
-            return tasks, task.next_due(connection, [*busy, *(due.task_id for due in tasks)])
+            tasks = task.due(connection, now, kinds, busy, room)
+            taken = [*busy, *(due.task_id for due in tasks)]
+            return tasks, task.next_due(connection, kinds, taken)
 
         try:
             tasks, next_due = await self._database.run(look)
@@ -119,42 +161,97 @@ class Jobs:
 
     async def _perform(self, due: Task) -> None:
         try:
-            await self._attempt(due)
-        except StorageUnavailable:
-            await asyncio.sleep(PAUSE_SECONDS)  # the row is still there, and due
-        except Exception:
-            log.exception("task.stuck", kind=due.kind, key=due.key)
-            await asyncio.sleep(STUCK_PAUSE_SECONDS)
+            outcome = self._outcomes.pop(due.task_id, None) or await self._attempt(due)
+            later = await self._finish(due, outcome) if isinstance(outcome, _Done) else outcome
+            if later:
+                await self._postpone(due, later)
         finally:
             del self._running[due.task_id]
             self._wake_at = None
             self._news.set()
 
-    async def _attempt(self, due: Task) -> None:
+    async def _attempt(self, due: Task) -> _Done | _Postponed:
+        """Do the work; nothing is written yet."""
         job = self._jobs[due.kind]
         try:
-            command = await job.run(due)
+            return _Done(await job.run(due))
+        except msgspec.ValidationError as error:  # another release wrote the payload
+            return _stuck(due, error)
         except Exception as error:  # noqa: BLE001 - whatever the outside world raises
-            await self._fail(due, job, f"{type(error).__name__}: {error}")
-        else:
-            await self._finish(due, command)
-
-    async def _fail(self, due: Task, job: Job, reason: str) -> None:
-        """Give the task up, or move it to a later time."""
+            reason = cleaned(f"{type(error).__name__}: {error}")
         now = clock.now()
-        if job.give_up and job.retry.is_used_up(due, now):
-            log.warning("task.given_up", kind=due.kind, key=due.key, reason=reason)
-            await self._finish(due, job.give_up(due, reason))
-            return
-        until = now + timedelta(seconds=job.retry.pause_seconds(due.attempts))
-        log.warning("task.postponed", kind=due.kind, key=due.key, until=str(until), reason=reason)
-        await self._writer.aside(
-            partial(task.postpone, task_id=due.task_id, until=until, error=reason)
-        )
+        if not (job.give_up and job.retry.is_used_up(due, now)):
+            return _Postponed(
+                now + timedelta(seconds=job.retry.pause_seconds(due.attempts)), reason
+            )
+        log.warning("task.given_up", kind=due.kind, key=due.key, reason=reason)
+        try:
+            return _Done(job.give_up(due, reason))
+        except Exception as error:  # noqa: BLE001 - a payload that cannot be read, or a faulty rule
+            return _stuck(due, error)
 
-    async def _finish(self, due: Task, command: object) -> None:
-        """Record the outcome and drop the task, in one transaction."""
+    async def _finish(self, due: Task, done: _Done) -> _Postponed | None:
+        """Record the outcome and drop the task, in one transaction; the rest is to be postponed."""
+        try:
+            await self._record(due, partial(self._write, due, done.command), _is_refused)
+        except Refused as refused:
+            log.info("task.refused", kind=due.kind, key=due.key, reason=refused.detail)
+        except Exception as error:  # noqa: BLE001 - a faulty rule
+            self._outcomes[due.task_id] = done
+            return _stuck(due, error)
+        return None
+
+    async def _postpone(self, due: Task, later: _Postponed) -> None:
+        """Move the task to a later time."""
+        log.warning(
+            "task.postponed",
+            kind=due.kind,
+            key=due.key,
+            until=str(later.until),
+            reason=later.error,
+            is_stuck=later.is_stuck,
+        )
+        work = partial(task.postpone, task_id=due.task_id, **later._asdict())
+        await self._record(due, lambda: self._writer.aside(work), lambda _: True)
+
+    async def _write(self, due: Task, command: object) -> None:
         if command is None:
             await self._writer.aside(partial(task.finish, task_ids=[due.task_id]))
         else:
             await self._writer.execute(Wish(command, finishes=due))
+
+    async def _record(
+        self,
+        due: Task,
+        write: Callable[[], Awaitable[None]],
+        may_pass: Callable[[Exception], bool],
+    ) -> None:
+        """Write again with growing pauses while it fails with what `may_pass`. Raises anything else."""
+        failures = 0
+        try:
+            while True:
+                try:
+                    return await write()
+                except Exception as error:
+                    if not may_pass(error):
+                        raise
+                    if not self._unrecorded:  # one line for all of them
+                        log.warning(
+                            "task.unrecorded", kind=due.kind, key=due.key, reason=str(error)
+                        )
+                self._unrecorded.add(due.task_id)
+                await asyncio.sleep(RECORD_AGAIN.pause_seconds(failures))
+                failures += 1
+        finally:
+            self._unrecorded.discard(due.task_id)
+
+
+def _is_refused(error: Exception) -> bool:
+    """Whether the database takes nothing at present, rather than not this one outcome."""
+    return isinstance(error, DATABASE_REFUSES) and not isinstance(error, ONE_ROWS_FAULT)
+
+
+def _stuck(due: Task, error: Exception) -> _Postponed:
+    log.error("task.stuck", kind=due.kind, key=due.key, exc_info=error)
+    until = clock.now() + timedelta(seconds=STUCK.pause_seconds(due.stuck))
+    return _Postponed(until, cleaned(f"{type(error).__name__}: {error}"), is_stuck=True)

@@ -33,6 +33,7 @@ from shared.fatal import FatalError
 from shared.housekeeping import Housekeeping
 from shared.jobs import Job, Jobs
 from shared.relay import Relay
+from shared.task import all_kinds
 from shared.web import Commands, build_app
 from shared.writer import Writer
 
@@ -158,12 +159,18 @@ class Service:
             self.writer.hear,
             before_binding=self._allow_relay,
         )
+        await self._warn_of_unknown_tasks()
         self._background.start("writer", self.writer.run)
         self._background.start("relay", self.relay.run)
         self._background.start("consumer", self._consumer.run)
         self._background.start("jobs", self.jobs.run)
         self._background.start("housekeeping", self._housekeeping.run)
         log.info("service.started", database=str(self.database.url))
+
+    async def _warn_of_unknown_tasks(self) -> None:
+        kinds = set(await self.reads.run(all_kinds)) - self.jobs.kinds
+        if kinds:  # a newer release wrote them; they stay in the table
+            log.warning("tasks.unknown", kinds=sorted(kinds))
 
     async def stop(self) -> None:
         """Hear nothing more, finish what was taken, send what can be sent, close."""

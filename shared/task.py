@@ -38,7 +38,10 @@ Change = Schedule | Drop
 
 
 class Task(NamedTuple):
-    """One piece of work: at its `due_at`, for the `attempts`-th time after as many failures."""
+    """One piece of work: at its `due_at`, for the `attempts`-th time after as many failures.
+
+    `stuck` counts how often its outcome could not be processed, which is no failure of the work itself.
+    """
 
     task_id: str
     kind: str
@@ -50,6 +53,7 @@ class Task(NamedTuple):
     causation_id: str | None
     correlation_id: str
     traceparent: str | None
+    stuck: int = 0
 
     def seconds_due(self, now: datetime) -> float:
         """Since it first fell due."""
@@ -65,6 +69,7 @@ TASK = Table(
     Column("payload", Json, nullable=False),
     Column("due_at", UtcTime, nullable=False),
     Column("attempts", Integer, nullable=False),
+    Column("stuck", Integer, nullable=False),
     Column("first_due_at", UtcTime, nullable=False),
     Column("last_error", Text),
     Column("causation_id", Text),
@@ -74,19 +79,26 @@ TASK = Table(
 Index("task_due", TASK.c.due_at)
 
 _FIELDS = [TASK.c[name] for name in Task._fields]
+_WAITING = is_one_of(TASK.c.kind, "kinds") & ~is_one_of(TASK.c.task_id, "busy")
 _DUE = (
     select(*_FIELDS)
-    .where(TASK.c.due_at <= bindparam("now"), ~is_one_of(TASK.c.task_id, "busy"))
+    .where(TASK.c.due_at <= bindparam("now"), _WAITING)
     .order_by(TASK.c.due_at)
     .limit(bindparam("most"))
 )
-_NEXT_DUE = select(func.min(TASK.c.due_at)).where(~is_one_of(TASK.c.task_id, "busy"))
+_NEXT_DUE = select(func.min(TASK.c.due_at)).where(_WAITING)
+_KINDS = select(TASK.c.kind).distinct()
 _DROP = TASK.delete().where(TASK.c.kind == bindparam("a_kind"), TASK.c.key == bindparam("a_key"))
 _FINISH = TASK.delete().where(TASK.c.task_id == bindparam("finished"))
 _POSTPONE = (
     TASK.update()
     .where(TASK.c.task_id == bindparam("postponed"))
-    .values(due_at=bindparam("until"), attempts=TASK.c.attempts + 1, last_error=bindparam("error"))
+    .values(
+        due_at=bindparam("until"),
+        attempts=TASK.c.attempts + bindparam("failures"),
+        stuck=TASK.c.stuck + bindparam("times_stuck"),
+        last_error=bindparam("error"),
+    )
 )
 
 
@@ -111,15 +123,22 @@ def apply(
     return min((row["due_at"] for row in rows), default=None)
 
 
-def due(connection: Connection, now: datetime, busy: Sequence[str], most: int) -> list[Task]:
-    """The tasks whose time has come, longest overdue first, but for the `busy` ones."""
-    rows = connection.execute(_DUE, {"now": now, "busy": busy, "most": most})
+def due(
+    connection: Connection, now: datetime, kinds: Sequence[str], busy: Sequence[str], most: int
+) -> list[Task]:
+    """The due tasks of these kinds, longest overdue first, without the `busy` ones."""
+    rows = connection.execute(_DUE, {"now": now, "kinds": kinds, "busy": busy, "most": most})
     return [Task(*row) for row in rows]
 
 
-def next_due(connection: Connection, busy: Sequence[str]) -> datetime | None:
-    """When the next of the others falls due."""
-    return connection.execute(_NEXT_DUE, {"busy": busy}).scalar()
+def next_due(connection: Connection, kinds: Sequence[str], busy: Sequence[str]) -> datetime | None:
+    """When the next task of these kinds falls due, without the `busy` ones."""
+    return connection.execute(_NEXT_DUE, {"kinds": kinds, "busy": busy}).scalar()
+
+
+def all_kinds(connection: Connection) -> list[str]:
+    """The kinds of all tasks in the table."""
+    return list(connection.execute(_KINDS).scalars())
 
 
 def finish(connection: Connection, task_ids: Sequence[str]) -> None:
@@ -127,9 +146,20 @@ def finish(connection: Connection, task_ids: Sequence[str]) -> None:
     execute_many(connection, _FINISH, [{"finished": task_id} for task_id in task_ids])
 
 
-def postpone(connection: Connection, task_id: str, until: datetime, error: str) -> None:
-    """It failed; try again then."""
-    connection.execute(_POSTPONE, {"postponed": task_id, "until": until, "error": error})
+def postpone(
+    connection: Connection, task_id: str, until: datetime, error: str, *, is_stuck: bool = False
+) -> None:
+    """Try again then: the work failed, or its outcome is stuck, which counts as no attempt."""
+    connection.execute(
+        _POSTPONE,
+        {
+            "postponed": task_id,
+            "until": until,
+            "failures": 0 if is_stuck else 1,
+            "times_stuck": 1 if is_stuck else 0,
+            "error": error,
+        },
+    )
 
 
 def _row(change: Schedule, cause: Recorded, now: datetime) -> dict[str, Any]:
@@ -141,6 +171,7 @@ def _row(change: Schedule, cause: Recorded, now: datetime) -> dict[str, Any]:
         "payload": change.payload,
         "due_at": due_at,
         "attempts": 0,
+        "stuck": 0,
         "first_due_at": due_at,
         "last_error": None,
         "causation_id": cause.event_id,

@@ -1,14 +1,18 @@
 import asyncio
 import sqlite3
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import closing
+from datetime import timedelta
 from itertools import pairwise
 from typing import Any
 
-from sqlalchemy import Connection
+import msgspec
+import pytest
 
 from order_service.domain.orders import PlaceOrder, WantedItem
 from order_service.handlers import JOBS as ORDER_JOBS
 from order_service.handlers import deadlines
+from shared import clock, jobs
 from shared.batch import Wish
 from shared.config import Settings
 from shared.contracts import (
@@ -22,9 +26,10 @@ from shared.contracts.recorded import Recorded
 from shared.jobs import MOST_AT_ONCE, Job, Retry
 from shared.service import Service
 from shared.task import TASK, Task
+from shipping_service.carriers import Booking
 from shipping_service.domain import CompleteShipment, FailShipment
 from shipping_service.handlers import BOOKING
-from tests.support.chassis import ORDER, SHIPPING, log_of, rows_of, serving
+from tests.support.chassis import ORDER, SHIPPING, log_of, pragma, rows_of, serving
 from tests.support.eventually import eventually
 from tests.support.history import recorded
 
@@ -187,28 +192,124 @@ async def test_many_tasks_run_at_a_time_but_not_all(shop_settings: Settings):
     assert most == MOST_AT_ONCE
 
 
-async def test_a_result_the_database_did_not_take_is_reported_again(shop_settings: Settings):
-    locked = asyncio.Event()
-    other = sqlite3.connect(shop_settings.data_dir / "shipping.db", isolation_level=None)
+@pytest.fixture
+def locker(shop_settings: Settings) -> Iterator[sqlite3.Connection]:
+    """Another process that locks shipping's database for writing, once asked to."""
+    path = shop_settings.data_dir / "shipping.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        yield connection
 
-    async def lock(due: Task) -> CompleteShipment:
-        if not locked.is_set():
-            other.execute("BEGIN IMMEDIATE")
-            locked.set()
+
+def lock(locker: sqlite3.Connection) -> None:
+    if not locker.in_transaction:
+        locker.execute("BEGIN IMMEDIATE")
+
+
+async def test_unrecorded_effect_is_not_repeated(
+    shop_settings: Settings, locker: sqlite3.Connection
+):
+    tried: list[str] = []
+
+    async def deliver_and_lock(due: Task) -> CompleteShipment:
+        tried.append(due.key)
+        lock(locker)
         return await deliver(due)
 
-    def be_impatient(connection: Connection) -> None:
-        connection.exec_driver_sql("PRAGMA busy_timeout=20")
-
-    async with serving(shop_settings, SHIPPING, booking(lock)) as service:
-        await service.writer.aside(be_impatient)
-        await begin_shipments(service, "o1")
-        await locked.wait()
-        await asyncio.sleep(0.1)
-        other.execute("ROLLBACK")
-        other.close()
+    order_ids = [f"o{number}" for number in range(MOST_AT_ONCE + 20)]
+    async with serving(shop_settings, SHIPPING, booking(deliver_and_lock)) as service:
+        await service.writer.aside(pragma("busy_timeout=20"))
+        heard = [(created(order_id), reserved(order_id)) for order_id in order_ids]
+        await service.writer.hear([event for both in heard for event in both])
+        await eventually(lambda: len(service.jobs._unrecorded) == MOST_AT_ONCE)
+        await asyncio.sleep(1.5)  # long enough for an attempt that must not be made
+        assert len(tried) == len(set(tried)) == MOST_AT_ONCE
+        service.jobs._jobs = {job.kind: job for job in booking(deliver)}
+        locker.execute("ROLLBACK")
         await eventually(lambda: no_task_is_left(service))
-        assert await said(service) == ["ShipmentInitiated", "ShipmentCompleted"]
+        assert (await said(service)).count("ShipmentCompleted") == len(order_ids)
+
+
+async def test_unrecorded_failure_is_no_new_attempt(
+    shop_settings: Settings, locker: sqlite3.Connection
+):
+    tried: list[int] = []
+
+    async def fail_and_lock(due: Task) -> None:
+        tried.append(due.attempts)
+        lock(locker)
+        raise ConnectionError("Bo\udcee" * 1000)
+
+    jobs = (Job(BOOKING, fail_and_lock, retry=Retry(first_seconds=1000)),)
+    async with serving(shop_settings, SHIPPING, jobs) as service:
+        await service.writer.aside(pragma("busy_timeout=20"))
+        await begin_shipments(service, "o1")
+        await eventually(lambda: service.jobs._unrecorded)
+        await asyncio.sleep(1.5)  # long enough for an attempt that must not be made
+        locker.execute("ROLLBACK")
+        row = await eventually(lambda: _tried_once(service))
+        assert row["last_error"].startswith("ConnectionError: Bo?Bo?")
+        assert len(row["last_error"]) == 500
+    assert tried == [0]
+
+
+async def test_stuck_outcome_does_not_repeat_its_effect(
+    shop_settings: Settings, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(jobs, "STUCK", Retry(first_seconds=0.02, longest_seconds=0.1))
+    tried: list[str] = []
+
+    async def misreport(due: Task) -> CompleteShipment:
+        tried.append(due.key)
+        return CompleteShipment(order_id="never-begun", tracking_number="T1")
+
+    async with serving(shop_settings, SHIPPING, booking(misreport)) as service:
+        await begin_shipments(service, "o1")
+        row = await eventually(lambda: _stuck_thrice(service))
+        assert (row["attempts"], row["last_error"][:11]) == (0, "LookupError")
+    assert tried == ["o1"]
+
+
+async def _stuck_thrice(service: Service) -> dict[str, Any] | None:
+    (row,) = await rows_of(service.reads, TASK)
+    return row if row["stuck"] >= 3 else None
+
+
+async def insert_tasks(service: Service, kind: str, number: int) -> None:
+    """As another release would have written them, long ago."""
+    long_ago = clock.now() - timedelta(days=1)
+    rows = [
+        {
+            "kind": kind,
+            "key": f"{kind}-{each}",
+            "task_id": f"{kind}-{each}",
+            "payload": {"format": "of another release"},
+            "due_at": long_ago,
+            "first_due_at": long_ago,
+            "attempts": 0,
+            "stuck": 0,
+            "correlation_id": "o1",
+        }
+        for each in range(number)
+    ]
+    await service.writer.aside(lambda connection: connection.execute(TASK.insert(), rows))
+
+
+async def test_foreign_tasks_do_not_block_others(shop_settings: Settings):
+    async def read_and_deliver(due: Task) -> CompleteShipment:
+        msgspec.convert(due.payload, Booking)
+        return await deliver(due)
+
+    async with serving(shop_settings, SHIPPING, booking(read_and_deliver)) as service:
+        await insert_tasks(service, "of_next_release", MOST_AT_ONCE + 1)
+        await insert_tasks(service, BOOKING, MOST_AT_ONCE + 1)
+        await begin_shipments(service, *(f"o{number}" for number in range(20)))
+        await eventually(lambda: _have_completed(service, 20))
+        stuck = {row["stuck"] for row in await rows_of(service.reads, TASK)}
+    assert stuck == {0, 1}
+
+
+async def _have_completed(service: Service, number: int) -> bool:
+    return (await said(service)).count("ShipmentCompleted") == number
 
 
 async def place_order(service: Service) -> None:

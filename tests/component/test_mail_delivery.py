@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import ssl
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import default
@@ -19,9 +19,11 @@ from msgspec.structs import replace
 from notifier_service import handlers, store
 from notifier_service.app import build
 from notifier_service.delivery import SmtpMailer, SmtpServer, read_sender, read_url
-from notifier_service.domain import KnownOrder, Mailroom, evolve
+from notifier_service.domain import KnownOrder, Mailroom, decide, evolve
 from notifier_service.domain.mails import Mail, Template
+from notifier_service.handlers import REACTIONS, mail_job, mails
 from notifier_service.mail import Composer, Unsendable
+from notifier_service.order_reader import OrderReader
 from shared import event_log, task
 from shared.config import Settings
 from shared.contracts import (
@@ -36,8 +38,11 @@ from shared.contracts import (
 )
 from shared.contracts.recorded import Recorded
 from shared.database import database_url, open_for_reading, read_rows
+from shared.decider import Decider
+from shared.service import Service
+from shared.writer import StorageUnavailable
 from tests.support.access import Issuer
-from tests.support.chassis import publishing, started
+from tests.support.chassis import Trade, log_of, pragma, publishing, serving, started
 from tests.support.eventually import eventually
 from tests.support.history import recorded
 from tests.support.ports import free_port
@@ -59,6 +64,14 @@ NOBODY = {"Authorization": ""}
 COMPOSER = Composer(read_sender("Quadrille <shop@quadrille.example>"), "en")
 
 
+class Latin1Smtp(SMTP):
+    """Answers in Latin-1, as servers do that know nothing of SMTPUTF8."""
+
+    async def push(self, status: str | bytes) -> None:
+        line = status if isinstance(status, bytes) else status.encode("latin-1")
+        self.transport.write(line + b"\r\n")
+
+
 class MailServer:
     """A real SMTP server that answers each recipient and each mail as it is told."""
 
@@ -73,6 +86,10 @@ class MailServer:
         """To the next recipients, in turn."""
         self.verdicts: list[str] = []
         """On the next mails, in turn."""
+        self.unknown: dict[str, str] = {}
+        """Answers to recipients of these addresses."""
+        self.on_mail: Callable[[], Awaitable[None]] | None = None
+        """Runs once, when the next mail has come and is not yet answered."""
 
     @property
     def url(self) -> str:
@@ -97,7 +114,7 @@ class MailServer:
 
     def _session(self) -> SMTP:
         self.sessions += 1
-        return SMTP(self, hostname="localhost", authenticator=self._check, **self.options)
+        return Latin1Smtp(self, hostname="localhost", authenticator=self._check, **self.options)
 
     def _check(self, _server, _session, _envelope, _mechanism, login: LoginPassword) -> AuthResult:
         self.passwords.append(login.password)
@@ -106,7 +123,7 @@ class MailServer:
     async def handle_RCPT(  # noqa: N802 - aiosmtpd's name
         self, _server: SMTP, session: Session, envelope: Envelope, address: str, _options
     ) -> str:
-        answer = self.answers.pop(0) if self.answers else "250 OK"
+        answer = self.answers.pop(0) if self.answers else self.unknown.get(address, "250 OK")
         if answer.startswith("250"):
             envelope.rcpt_tos.append(address)
         return answer
@@ -117,6 +134,9 @@ class MailServer:
             assert envelope.original_content
             self.mails.append(message_from_bytes(envelope.original_content, policy=default))
             self.were_encrypted.append(session.ssl is not None)
+        if on_mail := self.on_mail:
+            self.on_mail = None
+            await on_mail()
         return verdict
 
 
@@ -256,6 +276,39 @@ async def test_each_event_is_mailed_once_however_often_it_is_heard(
     await notifier.assert_log_and_tables_agree()
 
 
+async def test_mails_are_sent_once_while_the_disk_is_full(
+    shop_settings: Settings, server: MailServer
+):
+    decider = Decider(store.load, decide, evolve, store.save, mails, REACTIONS)
+    notifier = Trade("notifier", decider, store.TABLES, store)
+    orders = OrderReader(open_for_reading(database_url("notifier", shop_settings)))
+    async with delivering(server) as mailer:
+        jobs = (mail_job(orders, mailer),)
+        async with serving(shop_settings, notifier, jobs) as service:
+            server.on_mail = lambda: service.writer.aside(pragma("max_page_count=1"))
+            await service.writer.hear([recorded(created(f"o{number}")) for number in range(100)])
+            await eventually(lambda: service.jobs._unrecorded)
+            await asyncio.sleep(1.5)  # long enough for a repetition that must not be made
+            await eventually(lambda: _is_freed(service))
+            log = await eventually(lambda: _log_of_length(service, 100))
+    await orders.close()
+    assert {event.event_type for event in log} == {"NotificationSent"}
+    assert len(server.mails) == len({mail["Message-ID"] for mail in server.mails}) == 100
+
+
+async def _is_freed(service: Service) -> bool:
+    try:
+        await service.writer.aside(pragma("max_page_count=1000000"))
+    except StorageUnavailable:  # it was committed together with what does not fit
+        return False
+    return True
+
+
+async def _log_of_length(service: Service, length: int) -> list[Recorded] | None:
+    log = await log_of(service.reads, "notifier")
+    return log if len(log) >= length else None
+
+
 async def test_a_mail_refused_for_now_is_sent_later(notifier: Notifier, server: MailServer):
     server.answers = ["451 try again later"]
     server.verdicts = ["452 no room just now"]
@@ -276,6 +329,20 @@ async def test_a_mail_refused_for_good_fails_at_once_and_alone(
     assert entry["recipient"] == "j***@example.com"
     await notifier.hears(created("o2"))
     await eventually(lambda: _equal(notifier.outcomes("o2"), {"confirmation": "SENT"}))
+    await notifier.assert_log_and_tables_agree()
+
+
+async def test_latin1_refusals_are_recorded_and_block_nobody(
+    notifier: Notifier, server: MailServer
+):
+    server.unknown["nobody@example.com"] = "550 5.1.1 Boîte inconnue"
+    refused = [created(f"r{number}", email="nobody@example.com") for number in range(70)]
+    await notifier.hears(*refused, *(created(f"o{number}") for number in range(20)))
+    await eventually(lambda: len(server.mails) == 20)
+    await eventually(lambda: _equal(notifier.outcomes("r69"), {"confirmation": "FAILED"}))
+    [entry] = await notifier.log("r69")
+    assert entry["error"] == "the mail server refused the recipient: 550 5.1.1 Bo?te inconnue"
+    await eventually(lambda: _equal(notifier.tasks(), []))
     await notifier.assert_log_and_tables_agree()
 
 
