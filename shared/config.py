@@ -9,6 +9,11 @@ from typing import Annotated, Literal
 import msgspec
 
 PREFIX = "QUADRILLE_"
+FILE = "_file"
+SECRETS = ("nats_url", "database_url", "smtp_url", "carrier_secret", "admin_password")
+"""May be given as a file too, `QUADRILLE_NATS_URL_FILE`: containers get their secrets so."""
+DUPLICATE_WINDOW_SECONDS = 120
+"""How long the broker remembers ids. It refuses a stream that keeps events for a shorter time."""
 
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e9)]  # no infinity: it is no date from now
@@ -24,6 +29,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What a process of the shop can be told; `nats_url` is `QUADRILLE_NATS_URL`, and so on."""
 
     nats_url: str = "nats://127.0.0.1:4222"
+    """With user and password where the broker asks for them: `nats://order:…@127.0.0.1:4222`."""
+    nats_ca: Path | None = None
+    """The certificate that the broker's is signed with, where the system does not know it."""
     data_dir: Path = Path("data")
     database_url: str | None = None
     """An SQLAlchemy URL; replaces the service's own file under `data_dir`."""
@@ -80,6 +88,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     stream_max_age_seconds: Seconds = 0
     """How long the broker keeps events; 0 is for ever. The read API rebuilds from what is kept."""
     stream_max_bytes: Annotated[int, msgspec.Meta(ge=-1)] = -1
+    """With an age only: a full stream takes nothing more until events in it become too old."""
     inbox_days: Annotated[int, msgspec.Meta(ge=0)] = 0
     """How long ids of heard events are kept; 0 is for ever. Keep longer than the stream's age."""
 
@@ -97,6 +106,9 @@ def load(environment: Mapping[str, str] | None = None) -> Settings:
         for name, value in source.items()
         if name.startswith(PREFIX)
     }
+    for name in SECRETS:
+        if file := given.pop(name + FILE, None):
+            given[name] = _content(name, file, given)
     for name in given:
         if name not in Settings.__struct_fields__:
             raise SettingsError(_unknown(name))
@@ -106,15 +118,44 @@ def load(environment: Mapping[str, str] | None = None) -> Settings:
         reason, _, path = str(error).partition(" - at `$.")
         message = f"{PREFIX}{path.rstrip('`').upper()}: {reason}"
         raise SettingsError(message) from error
-    if settings.carrier_min_seconds > settings.carrier_max_seconds:
-        message = f"{PREFIX}CARRIER_MIN_SECONDS is greater than {PREFIX}CARRIER_MAX_SECONDS"
-        raise SettingsError(message)
+    if contradiction := _contradiction(settings):
+        raise SettingsError(contradiction)
     return settings
 
 
 def inherited() -> dict[str, str]:
     """A copy of this process's environment, to be changed for a child."""
     return dict(os.environ)  # noqa: TID251 - the one reader
+
+
+def _content(name: str, file: str, given: Mapping[str, str]) -> str:
+    setting = f"{PREFIX}{name.upper()}"
+    if name in given:
+        raise SettingsError(
+            f"{setting} and {setting}{FILE.upper()} are both set: unset one of them"
+        )
+    try:
+        return Path(file).read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not text"
+        raise SettingsError(f"{setting}{FILE.upper()}: {file} cannot be read ({reason})") from error
+
+
+def _contradiction(settings: Settings) -> str | None:
+    """What the settings say that cannot be; None when they agree."""
+    age = settings.stream_max_age_seconds
+    if settings.carrier_min_seconds > settings.carrier_max_seconds:
+        return f"{PREFIX}CARRIER_MIN_SECONDS is greater than {PREFIX}CARRIER_MAX_SECONDS"
+    if 0 < age < DUPLICATE_WINDOW_SECONDS:
+        return f"{PREFIX}STREAM_MAX_AGE_SECONDS must be 0 (no limit) or at least {DUPLICATE_WINDOW_SECONDS}"
+    if settings.stream_max_bytes > 0 and not age:
+        return (
+            f"{PREFIX}STREAM_MAX_BYTES without {PREFIX}STREAM_MAX_AGE_SECONDS would fill the stream once "
+            "and stop the shop: set an age too"
+        )
+    if settings.nats_ca and not settings.nats_ca.is_file():
+        return f"{PREFIX}NATS_CA: there is no file {settings.nats_ca}"
+    return None
 
 
 def _unknown(name: str) -> str:

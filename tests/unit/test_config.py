@@ -80,3 +80,47 @@ def test_an_impossible_value_names_its_setting(name: str, value: str):
 def test_a_shortest_delay_above_the_longest_is_refused():
     with pytest.raises(SettingsError, match="CARRIER_MIN_SECONDS is greater than"):
         load({"QUADRILLE_CARRIER_MIN_SECONDS": "9"})
+
+
+@pytest.mark.parametrize("age", ["1", "119", "119.9"])
+def test_stream_age_below_duplicate_window_is_refused(age: str):
+    with pytest.raises(SettingsError, match="STREAM_MAX_AGE_SECONDS must be 0"):
+        load({"QUADRILLE_STREAM_MAX_AGE_SECONDS": age})
+
+
+def test_stream_age_of_duplicate_window_is_taken():
+    assert load({"QUADRILLE_STREAM_MAX_AGE_SECONDS": "120"}).stream_max_age_seconds == 120
+
+
+def test_stream_bytes_without_age_are_refused():
+    with pytest.raises(SettingsError, match="STREAM_MAX_BYTES without QUADRILLE_STREAM_MAX_AGE"):
+        load({"QUADRILLE_STREAM_MAX_BYTES": "1000"})
+
+
+def test_secret_is_read_from_file(tmp_path: Path):
+    file = tmp_path / "order.url"
+    file.write_text("nats://order:secret@nats:4222\n")
+    settings = load({"QUADRILLE_NATS_URL_FILE": str(file)})
+    assert settings.nats_url == "nats://order:secret@nats:4222"
+
+
+def test_secret_given_twice_is_refused(tmp_path: Path):
+    file = tmp_path / "password"
+    file.write_text("open sesame")
+    with pytest.raises(SettingsError, match="ADMIN_PASSWORD_FILE are both set"):
+        load({"QUADRILLE_ADMIN_PASSWORD": "x", "QUADRILLE_ADMIN_PASSWORD_FILE": str(file)})
+
+
+def test_missing_secret_file_is_named(tmp_path: Path):
+    with pytest.raises(SettingsError, match=r"^QUADRILLE_SMTP_URL_FILE: .*/nothing cannot be read"):
+        load({"QUADRILLE_SMTP_URL_FILE": str(tmp_path / "nothing")})
+
+
+def test_file_of_no_secret_is_refused():
+    with pytest.raises(SettingsError, match="QUADRILLE_LOG_LEVEL_FILE is not a setting"):
+        load({"QUADRILLE_LOG_LEVEL_FILE": "/dev/null"})
+
+
+def test_missing_authority_is_named(tmp_path: Path):
+    with pytest.raises(SettingsError, match="QUADRILLE_NATS_CA: there is no file"):
+        load({"QUADRILLE_NATS_CA": str(tmp_path / "ca.pem")})
