@@ -5,24 +5,34 @@ The broker is a transport. Whatever it loses is still in the services' logs, and
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+import ssl
+from collections.abc import Awaitable, Sequence
+from typing import TypeVar
 
 import msgspec
-import nats
-import nats.errors
 import nats.js.errors
 import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext, api
 
-from shared import clock
+from shared import broker_errors, clock, stream
+from shared.broker_errors import (
+    TROUBLE,
+    ConnectionLostError,
+    ConsumerInUse,
+    NotPermitted,
+    NotProvisioned,
+)
 from shared.config import Settings
 from shared.contracts.recorded import CONTENT_TYPE, Recorded, Undecodable, decode, encode
-from shared.contracts.subjects import EVERYTHING, STREAM, everything_of
+from shared.contracts.subjects import STREAM, everything_of
 from shared.pull import Pull
 
-DUPLICATE_WINDOW_SECONDS = 120
+T = TypeVar("T")
+
+OLDEST_WITH_RESET = (2, 14)
+"""nats-server can reset a consumer from this version on."""
 ACK_WAIT_SECONDS = 30
 MAX_ACK_PENDING = 20_000
 PUBLISH_TIMEOUT_SECONDS = 5
@@ -31,13 +41,6 @@ IN_USE_SECONDS = 3
 """A consumer to which something was delivered so recently belongs to a process that still runs."""
 
 log = structlog.get_logger()
-
-TROUBLE = (nats.errors.Error, nats.js.errors.Error, OSError, TimeoutError)
-"""What the broker's absence, slowness or refusal looks like. Wait, and try again."""
-
-
-class ConsumerInUse(nats.errors.Error):
-    """Two processes with different databases consume as one service; the second one waits."""
 
 
 class PubAck(msgspec.Struct):
@@ -58,6 +61,16 @@ class Broker:
         self._batches = 0
         self._batch: _Batch | None = None
         self._pull: Pull | None = None
+        self._is_closing = False
+        self._was_closed = False
+        self._may_provision = True
+        """Until the broker says that this user may not create or change the stream."""
+        self._calls: dict[str, asyncio.Future[None]] = {}
+        """By the subject that the broker may refuse, in lower case: the calls that wait for an answer."""
+        self._repeated = broker_errors.Repeated()
+        self._trouble = "the broker"
+        self.refusal: str | None = None
+        """What the broker did not permit last on this connection, for people."""
         self.reconnected = asyncio.Event()
         """Set at every new connection: what was being delivered may be lost on the way."""
 
@@ -71,6 +84,8 @@ class Broker:
         await self._client.connect(
             servers=[self._settings.nats_url],
             name=self._name,
+            tls=_tls(self._settings),
+            inbox_prefix=inbox_prefix(self._name),
             max_reconnect_attempts=-1,
             reconnect_time_wait=0.25,  # type: ignore[arg-type]  # seconds; a fraction works
             ping_interval=5,
@@ -78,46 +93,108 @@ class Broker:
             pending_size=0,  # a publish while disconnected fails at once instead of waiting unseen
             error_cb=self._note_error,
             reconnected_cb=self._note_reconnect,
+            closed_cb=self._note_end,
         )
+        self._note_version()
         self._inbox = self._client.new_inbox()
         await self._client.subscribe(f"{self._inbox}.*.*", cb=self._take_ack)
 
     async def close(self) -> None:
-        """Hang up. What is not acknowledged stays in the log."""
+        """Close the connection. Unacknowledged events stay in the log."""
+        self._is_closing = True
         with contextlib.suppress(*TROUBLE):
             await self._client.close()
 
-    async def ensure_stream(self) -> None:
-        """Create the stream if it is missing, or set its limits to the settings'."""
-        stream = self._jetstream()
-        config = api.StreamConfig(
-            name=STREAM,
-            subjects=[EVERYTHING],
-            storage=api.StorageType.FILE,
-            retention=api.RetentionPolicy.LIMITS,
-            discard=api.DiscardPolicy.NEW,
-            max_age=self._settings.stream_max_age_seconds,
-            max_bytes=self._settings.stream_max_bytes,
-            duplicate_window=DUPLICATE_WINDOW_SECONDS,
-            allow_direct=True,
-            deny_delete=True,
-        )
-        try:
-            present = (await stream.stream_info(STREAM)).config
-        except nats.js.errors.NotFoundError:
-            await stream.add_stream(config)
-            return
-        if (present.max_age, present.max_bytes) != (config.max_age, config.max_bytes):
-            await stream.update_stream(
-                present.evolve(max_age=config.max_age, max_bytes=config.max_bytes)
+    def raise_if_lost(self) -> None:
+        """Raises ConnectionLostError when nats-py has closed the connection for good, not asked to by us."""
+        if (self._was_closed or self._client.is_closed) and not self._is_closing:
+            error = self._client.last_error
+            reason = broker_errors.text_of(error) if error else "no reason given"
+            raise ConnectionLostError(f"the broker closed the connection for good: {reason}")
+
+    def explain(self, error: Exception | None = None) -> str:
+        """What is wrong, in one sentence for people: with the connection, or else what this error says."""
+        if not self.is_connected:
+            return self._trouble
+        if isinstance(error, (NotPermitted, NotProvisioned, ConsumerInUse)):
+            return str(error)
+        if error is None or isinstance(error, TimeoutError):
+            return (
+                f"the broker at {broker_errors.address_of(self._settings.nats_url)} does not answer"
             )
+        return f"the broker: {broker_errors.text_of(error)}"
+
+    async def ensure_stream(
+        self, *, provisions: bool = False, with_limits: bool = True
+    ) -> list[str]:
+        """Create the stream if it is missing, correct it if this user may; returns what still differs.
+
+        The limits of a stream that has a provisioner are the provisioner's alone. Raises NotProvisioned.
+        """
+        target = stream.wanted(self._settings, provisions=provisions)
+        present = await self._stream()
+        if present is None:
+            await self._create(target)
+            return []
+        is_provisioned = stream.is_provisioned(present)
+        is_ours = provisions or not is_provisioned
+        fields = stream.differing(present, target, with_limits=with_limits and is_ours)
+        changeable = stream.changeable(fields)
+        if is_ours and self._may_provision and (changeable or provisions > is_provisioned):
+            fields = await self._correct(present, target, fields)
+        return stream.described(present, target, fields)
+
+    async def _stream(self) -> api.StreamConfig | None:
+        call = self._jetstream().stream_info(STREAM)
+        try:
+            return (await self._permitted(f"STREAM.INFO.{STREAM}", call)).config
+        except nats.js.errors.NotFoundError:
+            return None
+
+    async def _create(self, target: api.StreamConfig) -> None:
+        if self._may_provision:
+            try:
+                call = self._jetstream().add_stream(target)
+                await self._permitted(f"STREAM.CREATE.{STREAM}", call)
+            except NotPermitted:
+                self._may_provision = False
+            else:
+                log.info("stream.created", stream=STREAM)
+                return
+        raise NotProvisioned(f"the stream {STREAM} is not provisioned")
+
+    async def _correct(
+        self, present: api.StreamConfig, target: api.StreamConfig, fields: list[str]
+    ) -> list[str]:
+        """Change what can be changed; returns the fields that still differ."""
+        changeable = stream.changeable(fields)
+        call = self._jetstream().update_stream(stream.corrected(present, target, changeable))
+        try:
+            await self._permitted(f"STREAM.UPDATE.{STREAM}", call)
+        except NotPermitted:
+            self._may_provision = False
+            return fields
+        except nats.js.errors.APIError as error:
+            log.warning("stream.not_corrected", reason=self.explain(error))
+            return fields
+        log.warning("stream.corrected", changes=stream.described(present, target, changeable))
+        return [name for name in fields if name not in changeable]
+
+    async def problems(self, durable: str) -> list[str]:
+        """What keeps this durable from its events although the broker answers, for people."""
+        differences = await self.ensure_stream(with_limits=False)
+        call = self._jetstream().consumer_info(STREAM, durable)
+        present = await self._permitted(f"CONSUMER.INFO.{STREAM}.{durable}", call)
+        if present.paused:
+            differences.append(f"its consumer is paused for another {present.pause_remaining}")
+        return differences
 
     async def last_published(self, source: str) -> tuple[int, str] | None:
         """Position and id of the newest event of `source` in the stream; None where it has none."""
         try:
-            message = await self._jetstream().get_last_msg(
-                STREAM, everything_of(source), direct=True
-            )
+            # Not directly: an answer goes wherever its request says, and a direct one would be an event anew.
+            call = self._jetstream().get_last_msg(STREAM, everything_of(source))
+            message = await self._permitted(f"STREAM.MSG.GET.{STREAM}", call)
             recorded = decode(message.subject or "", message.data or b"")
         except (nats.js.errors.NotFoundError, Undecodable):
             return None
@@ -129,8 +206,9 @@ class Broker:
         A consumer made for another database (this one was deleted) is made anew, from the beginning, unless a
         process still uses it: raises ConsumerInUse.
         """
-        stream = self._jetstream()
+        jetstream = self._jetstream()
         config = api.ConsumerConfig(
+            name=durable,
             durable_name=durable,
             filter_subjects=list(subjects),
             ack_policy=api.AckPolicy.EXPLICIT,
@@ -139,8 +217,10 @@ class Broker:
             max_ack_pending=MAX_ACK_PENDING,
             metadata={"database": database_id},
         )
+        of_ours = f"{STREAM}.{durable}"
         try:
-            present = await stream.consumer_info(STREAM, durable)
+            call = jetstream.consumer_info(STREAM, durable)
+            present = await self._permitted(f"CONSUMER.INFO.{of_ours}", call)
         except nats.js.errors.NotFoundError:
             present = None
         if present and (present.config.metadata or {}).get("database") != database_id:
@@ -148,21 +228,56 @@ class Broker:
                 raise ConsumerInUse(
                     f"another process consumes as {durable}, with a database of its own"
                 )
-            await stream.delete_consumer(STREAM, durable)
+            deletion = jetstream.delete_consumer(STREAM, durable)
+            await self._permitted(f"CONSUMER.DELETE.{of_ours}", deletion)
             present = None
-        await stream.add_consumer(STREAM, config)
+        creation = jetstream.add_consumer(STREAM, config)
+        await self._permitted(f"CONSUMER.CREATE.{of_ours}", creation)
         if present and present.num_ack_pending and present.ack_floor:
-            # Do not wait for the acknowledgement time of what a dead predecessor was given.
-            await stream.reset_consumer(STREAM, durable, seq=present.ack_floor.stream_seq + 1)
+            await self._reset(durable, present.ack_floor.stream_seq + 1)
         pull = self._pull = Pull(self._client, STREAM, durable)
         await pull.open()
         return pull
+
+    async def _reset(self, durable: str, sequence: int) -> None:
+        """Have what a dead predecessor was given delivered now, instead of after its acknowledgement time."""
+        if self._is_too_old_to_reset():
+            return
+        try:
+            call = self._jetstream().reset_consumer(STREAM, durable, seq=sequence)
+            await self._permitted(f"CONSUMER.RESET.{STREAM}.{durable}", call)
+        except TROUBLE as error:  # what is pending comes again later all the same
+            log.warning("consumer.not_reset", reason=self.explain(error), seconds=ACK_WAIT_SECONDS)
+
+    def _is_too_old_to_reset(self) -> bool:
+        version = self._client.connected_server_version
+        try:
+            return (version.major, version.minor) < OLDEST_WITH_RESET
+        except ValueError:  # no version: a server built by hand
+            return False
+
+    async def _permitted(self, api_subject: str, call: Awaitable[T]) -> T:
+        """What the call returns. Raises NotPermitted when the broker refuses it: then no answer ever comes."""
+        subject = f"$JS.API.{api_subject}".lower()
+        refused = self._calls[subject] = asyncio.get_running_loop().create_future()
+        calling = asyncio.ensure_future(call)
+        try:
+            await asyncio.wait({calling, refused}, return_when=asyncio.FIRST_COMPLETED)
+            if refused.done():
+                refused.result()
+            return await calling
+        finally:
+            calling.cancel()
+            refused.cancel()
+            self._calls.pop(subject, None)
 
     async def publish(self, events: Sequence[Recorded]) -> dict[int, int]:
         """Send the events in order; returns position → stream sequence of those acknowledged in time.
 
         What is missing from the answer may be stored or not: send it again, under the same id.
         """
+        if not self.is_connected:
+            return {}
         self._batches += 1
         batch = self._batch = _Batch(self._batches, len(events))
         try:
@@ -176,7 +291,7 @@ class Broker:
             async with asyncio.timeout(PUBLISH_TIMEOUT_SECONDS):
                 await batch.complete.wait()
         except TROUBLE as error:
-            log.warning("publish.interrupted", reason=str(error) or type(error).__name__)
+            log.warning("publish.interrupted", reason=self.refusal or self.explain(error))
         finally:
             self._batch = None
         return {
@@ -197,14 +312,44 @@ class Broker:
     def _jetstream(self) -> JetStreamContext:
         return self._client.jetstream(timeout=API_TIMEOUT_SECONDS)
 
+    def _note_version(self) -> None:
+        if self._is_too_old_to_reset():
+            version = self._client.connected_server_version
+            log.warning(
+                "broker.too_old",
+                version=f"{version.major}.{version.minor}.{version.patch}",
+                oldest=".".join(map(str, OLDEST_WITH_RESET)),
+                effect=f"after a crash the last events come again only after {ACK_WAIT_SECONDS} s",
+            )
+
     async def _note_error(self, error: Exception) -> None:
-        log.debug("broker.error", reason=str(error) or type(error).__name__)
+        reason = broker_errors.described(error, self._settings.nats_url)
+        if subject := broker_errors.refused_subject(error):
+            self.refusal = reason
+            waiting = self._calls.get(subject)
+            if waiting and not waiting.done():
+                waiting.set_exception(NotPermitted(reason))
+        else:
+            self._trouble = reason
+        if self._repeated.is_new(reason):
+            log.warning("broker.error", reason=reason)
+
+    async def _note_end(self) -> None:
+        self._was_closed = True
+        self._interrupt()
 
     async def _note_reconnect(self) -> None:
         log.info("broker.reconnected")
+        self._note_version()
+        self._may_provision = True
+        self.refusal = None
         self.reconnected.set()
+        self._interrupt()
+
+    def _interrupt(self) -> None:
+        """No answer to what went over the old connection will come."""
         if self._batch:
-            self._batch.complete.set()  # no answer to what went over the old connection will come
+            self._batch.complete.set()
         if self._pull:
             self._pull.interrupt()
 
@@ -236,3 +381,13 @@ def _sequence(body: bytes) -> int:
     if ack.error:
         log.warning("publish.refused", reason=ack.error)
     return ack.seq
+
+
+def inbox_prefix(name: str) -> str:
+    """Where the broker's answers to this process go: a user may hear its own, and nobody else's."""
+    return f"_INBOX_{name}"
+
+
+def _tls(settings: Settings) -> ssl.SSLContext | None:
+    """Trust in the broker's certificate; None where the system's certificates will do."""
+    return ssl.create_default_context(cafile=settings.nats_ca) if settings.nats_ca else None

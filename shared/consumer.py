@@ -8,7 +8,8 @@ import structlog
 from nats.aio.msg import Msg
 
 from shared.batch import Message
-from shared.broker import TROUBLE, Broker
+from shared.broker import Broker
+from shared.broker_errors import TROUBLE
 from shared.contracts.recorded import Undecodable, decode
 from shared.crash import crash_point
 from shared.dead_letter import Unreadable
@@ -16,6 +17,8 @@ from shared.pull import Pull
 from shared.writer import INFRASTRUCTURE, StorageUnavailable
 
 FETCH_SECONDS = 5
+CHECK_SECONDS = 5
+"""How often it looks whether stream and consumer are as they must be: nobody says when they change."""
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 5.0
 
@@ -47,39 +50,62 @@ class Consumer:
         self._before_binding = before_binding
         self._pause = FIRST_PAUSE_SECONDS
         self._trouble: str | None = "its consumer"
+        self._problems: list[str] = []
+        self._check_at = 0.0
 
     @property
     def waiting_for(self) -> str | None:
-        """What keeps it from hearing, for people; None when it hears."""
-        return self._trouble if self._broker.is_connected else "the broker"
+        """What keeps it from consuming, for people; None when it consumes."""
+        if not self._broker.is_connected:
+            return self._broker.explain()
+        return self._trouble or "; ".join(self._problems) or None
 
     async def run(self) -> None:
-        """Consume for ever; connects to the broker first."""
+        """Consume for ever; connects to the broker first. Raises ConnectionLostError."""
         await self._broker.connect()
         while True:
             self._broker.reconnected.clear()
             try:
-                await self._broker.ensure_stream()
+                self._note(await self._broker.ensure_stream())
                 if self._before_binding:
                     await self._before_binding()
                 pull = await self._broker.bind(self._durable, self._subjects, self._database_id)
                 self._trouble = None
                 await self._consume(pull)
             except TROUBLE as error:
-                self._trouble = f"the broker: {str(error) or type(error).__name__}"
-                log.warning("consumer.waits", reason=self._trouble)
+                self._broker.raise_if_lost()
+                self._wait_for(self._broker.explain(error))
                 await self._back_off()
 
     async def _consume(self, pull: Pull) -> None:
         """Fetch and handle until the connection is a new one; raises what the broker raises."""
         try:
             while not self._broker.reconnected.is_set():
+                self._broker.raise_if_lost()
+                await self._check()
                 if messages := await pull.fetch(FETCH_SECONDS):
                     await self._handle(messages)
                     self._pause = FIRST_PAUSE_SECONDS
         finally:
             with contextlib.suppress(*TROUBLE):
                 await pull.close()
+
+    async def _check(self) -> None:
+        now = asyncio.get_running_loop().time()
+        if now < self._check_at or not self._broker.is_connected:
+            return
+        self._check_at = now + CHECK_SECONDS
+        self._note(await self._broker.problems(self._durable))
+
+    def _note(self, problems: list[str]) -> None:
+        if problems and problems != self._problems:
+            log.warning("consumer.misconfigured", problems=problems)
+        self._problems = problems
+
+    def _wait_for(self, reason: str) -> None:
+        if reason != self._trouble:
+            log.warning("consumer.waits", reason=reason)
+        self._trouble = reason
 
     async def _handle(self, messages: list[Msg]) -> None:
         read = [_read(message) for message in messages]
@@ -88,8 +114,7 @@ class Consumer:
                 await self._deliver(read)
                 break
             except (*INFRASTRUCTURE, StorageUnavailable) as error:
-                self._trouble = f"the database: {error}"
-                log.warning("consumer.waits", reason=self._trouble)
+                self._wait_for(f"the database: {error}")
                 await self._back_off()
         self._trouble = None
         crash_point("after_handling")

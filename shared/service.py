@@ -126,7 +126,8 @@ class Service:
             return ["its database"]
         reasons = [self._consumer.waiting_for] if self._consumer.waiting_for else []
         if self.relay.backlog:
-            reasons.append("the broker to take its events")
+            refusal = f" ({self.broker.refusal})" if self.broker.refusal else ""
+            reasons.append(f"the broker to take its events{refusal}")
         return reasons
 
     def app(
@@ -287,12 +288,13 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _end_process_if_broken(task: asyncio.Task[None]) -> None:
-    if task.cancelled() or task.exception() is None:
+    error = None if task.cancelled() else task.exception()
+    if error is None:
         return
     try:
-        if isinstance(error := task.exception(), FatalError):
+        if isinstance(error, FatalError):
             log.critical("service.failed", reason=str(error))
             return
-        log.critical("part.broke", part=task.get_name(), exc_info=task.exception())
+        log.critical("part.broke", part=task.get_name(), exc_info=error)
     finally:
         os._exit(1)  # everything that matters is durable; limping on would hide the fault

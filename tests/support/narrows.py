@@ -1,8 +1,8 @@
-"""A TCP proxy that can hold back either direction: a slow or broken network before a real broker."""
+"""A TCP proxy that can hold back either direction, change what the server sends, and add to it."""
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from tests.support.ports import free_port
@@ -18,7 +18,10 @@ class Narrows:
         self.to_client = asyncio.Event()
         self.to_server.set()
         self.to_client.set()
+        self.rewrite: Callable[[bytes], bytes] = bytes
+        """Changes what goes to clients."""
         self._serving: set[asyncio.Task[None]] = set()
+        self._clients: set[asyncio.StreamWriter] = set()
 
     @property
     def url(self) -> str:
@@ -29,6 +32,11 @@ class Narrows:
         """Take one client."""
         self._serving.add(asyncio.create_task(self._serve(reader, writer)))
 
+    def send(self, data: bytes) -> None:
+        """Send this to every client, as if the server did."""
+        for client in self._clients:
+            client.write(data)
+
     async def close(self) -> None:
         """Hang up on everyone."""
         for serving in self._serving:
@@ -38,12 +46,14 @@ class Narrows:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         theirs, ours = await asyncio.open_connection("127.0.0.1", self._server_port)
         ways = [
-            asyncio.create_task(_pass_on(reader, ours, self.to_server)),
-            asyncio.create_task(_pass_on(theirs, writer, self.to_client)),
+            asyncio.create_task(_pass_on(reader, ours, self.to_server, bytes)),
+            asyncio.create_task(_pass_on(theirs, writer, self.to_client, self.rewrite)),
         ]
+        self._clients.add(writer)
         try:
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            self._clients.discard(writer)
             for way in ways:
                 way.cancel()
             for end in (ours, writer):
@@ -53,12 +63,15 @@ class Narrows:
 
 
 async def _pass_on(
-    source: asyncio.StreamReader, sink: asyncio.StreamWriter, gate: asyncio.Event
+    source: asyncio.StreamReader,
+    sink: asyncio.StreamWriter,
+    gate: asyncio.Event,
+    rewrite: Callable[[bytes], bytes],
 ) -> None:
     with contextlib.suppress(OSError):
         while data := await source.read(65536):
             await gate.wait()
-            sink.write(data)
+            sink.write(rewrite(data))
             await sink.drain()
 
 

@@ -1,0 +1,106 @@
+"""What the broker's errors are called for people: one sentence, without passwords and without ids."""
+
+import asyncio
+import re
+from urllib.parse import urlsplit
+
+import nats.errors
+import nats.js.errors
+
+from shared.fatal import FatalError
+
+DEFAULT_PORT = 4222
+QUIET_SECONDS = 30
+
+TROUBLE = (nats.errors.Error, nats.js.errors.Error, OSError, TimeoutError)
+"""What the broker's absence, slowness or refusal looks like. Wait, and try again."""
+
+_PERMISSIONS = re.compile(r'permissions violation for (publish|subscription) to "([^"]*)"')
+_AUTHORIZATION = "authorization violation"
+_ENTITY = re.compile(r"\b(shop\.[a-z]+)\.[^.]+\.")
+
+
+class NotPermitted(nats.errors.Error):
+    """The broker does not let this user do something that it asked for; the message says what."""
+
+
+class NotProvisioned(nats.errors.Error):
+    """The stream is missing, and this user may not create it."""
+
+
+class ConsumerInUse(nats.errors.Error):
+    """Two processes with different databases consume as one service; the second one waits."""
+
+
+class ConnectionLostError(FatalError):
+    """The connection is closed for good: only a new process gets another one."""
+
+
+def address_of(url: str) -> str:
+    """The URL without user and password, with its port: `nats://127.0.0.1:4222`."""
+    parts = urlsplit(url if "://" in url else f"nats://{url}")
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    return f"{parts.scheme}://{host}:{parts.port or DEFAULT_PORT}"
+
+
+def user_of(url: str) -> str | None:
+    """The user that the URL names."""
+    return urlsplit(url if "://" in url else f"nats://{url}").username
+
+
+def refused_subject(error: Exception) -> str | None:
+    """The subject that this user may not publish to, in lower case as nats-py has it; None for other errors."""
+    found = _PERMISSIONS.search(str(error).lower())
+    return found[2] if found and found[1] == "publish" else None
+
+
+def text_of(error: Exception) -> str:
+    """The error's own words, without what nats-py puts around them."""
+    if isinstance(error, nats.js.errors.APIError) and error.description:
+        return error.description
+    text = str(error) or type(error).__name__
+    return text.removeprefix("nats: ").strip("'")
+
+
+def described(error: Exception, url: str) -> str:
+    """The error of a connection to this broker, in one sentence."""
+    text = text_of(error)
+    if found := _PERMISSIONS.search(text.lower()):
+        subject = _ENTITY.sub(r"\1.*.", found[2])
+        return f"the broker does not permit {_who(url)} the {found[1]} to {subject}"
+    if _AUTHORIZATION in text.lower():
+        return f"the broker at {address_of(url)} refuses {_who(url)} (wrong user or password)"
+    return f"no broker at {address_of(url)} ({_reason(error, text)})"
+
+
+def _who(url: str) -> str:
+    user = user_of(url)
+    return f"the user {user}" if user else "a user without a name"
+
+
+def _reason(error: Exception, text: str) -> str:
+    if isinstance(error, ConnectionRefusedError):
+        return "connection refused"
+    if isinstance(error, nats.errors.UnexpectedEOF):
+        return "it closed the connection"
+    if isinstance(error, (TimeoutError, asyncio.TimeoutError)):
+        return "no answer"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
+    return text.lower()
+
+
+class Repeated:
+    """Says which sentences were said a moment ago, so that a log does not fill with them."""
+
+    def __init__(self) -> None:
+        self._until: dict[str, float] = {}
+
+    def is_new(self, sentence: str) -> bool:
+        """Whether it was not said in the last half minute."""
+        now = asyncio.get_running_loop().time()
+        self._until = {text: until for text, until in self._until.items() if until > now}
+        if sentence in self._until:
+            return False
+        self._until[sentence] = now + QUIET_SECONDS
+        return True
