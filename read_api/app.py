@@ -87,13 +87,15 @@ class ReadService:
         self._consumer = Consumer(
             self._broker, NAME, [EVERYTHING], database_id, self._projector.deliver
         )
+        self._background.start("database", self._database.watch)
+        self._background.start("reads", self._reads.watch)
         self._background.start("consumer", self._consumer.run)
         log.info("service.started", database=str(self._database.url))
 
     async def stop(self) -> None:
         """Hear nothing more, finish what was taken, close."""
         self._hurry()
-        await self._background.cancel("consumer")
+        await self._background.cancel("consumer", "database", "reads")
         await self._broker.close()
         await self._database.close()
         await self._reads.close()

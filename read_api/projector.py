@@ -17,9 +17,10 @@ from read_api import history, places, store
 from shared import clock, dead_letter, signing_key
 from shared.batch import Message
 from shared.contracts.recorded import Recorded
-from shared.database import Database, select_in
+from shared.database import INFRASTRUCTURE, Database, select_in
 from shared.dead_letter import DEAD_LETTER, DeadLetter, Status, Unreadable, given_up
-from shared.writer import INFRASTRUCTURE, StorageUnavailable
+from shared.rules import RuleFailed
+from shared.writer import StorageUnavailable
 
 log = structlog.get_logger()
 
@@ -65,11 +66,9 @@ class Projector:
         """Take them in durably, each once; raises what the database raises: deliver them again."""
         try:
             applied = await self._commit(messages)
-        except INFRASTRUCTURE:
-            raise
-        except Exception as error:  # noqa: BLE001 - some row raised; whose is found by going one by one
+        except RuleFailed as error:
             log.warning("batch.taken_apart", messages=len(messages), reason=str(error))
-            applied = await self._commit_one_by_one(messages)
+            applied = await self._commit(messages, one_by_one=True)
         if applied.missing != self.missing:
             log.warning("events.missing", **applied.missing)
         self.positions, self.missing = applied.positions, applied.missing
@@ -78,20 +77,17 @@ class Projector:
         self._on_applied(applied.events)
         _log(applied)
 
-    async def _commit_one_by_one(self, messages: Sequence[Message]) -> Applied:
+    async def _commit(self, messages: Sequence[Message], *, one_by_one: bool = False) -> Applied:
+        was_missing = list(self.missing)
         try:
-            return await self._commit(messages, one_by_one=True)
-        except INFRASTRUCTURE:
+            return await self._database.run(
+                partial(apply, messages=messages, was_missing=was_missing, one_by_one=one_by_one)
+            )
+        except (RuleFailed, *INFRASTRUCTURE):
             raise
         except Exception as error:
             log.exception("batch.stuck")
             raise StorageUnavailable(str(error)) from error
-
-    async def _commit(self, messages: Sequence[Message], *, one_by_one: bool = False) -> Applied:
-        was_missing = list(self.missing)
-        return await self._database.run(
-            partial(apply, messages=messages, was_missing=was_missing, one_by_one=one_by_one)
-        )
 
 
 def apply(
@@ -127,28 +123,24 @@ def _apply_each(
     connection: Connection, events: Sequence[Recorded], parked: set[Key]
 ) -> list[DeadLetter]:
     """Take each event in by itself; the letters of those that could not be."""
+    history.append(connection, events)
     letters = []
     for event in events:
-        error = _attempt(connection, partial(history.append, heard=[event]))
         if _key(event) in parked:
             letters.append(_waiting(event))
-            continue
-        error = _attempt(connection, partial(store.project, heard=[event])) or error
-        if error:
+        elif error := _attempt(connection, partial(store.project, heard=[event])):
             parked.add(_key(event))
             letters.append(given_up(event, Status.PARKED, error))
     return letters
 
 
 def _attempt(connection: Connection, work: Callable[[Connection], None]) -> str | None:
-    """What went wrong, and left no trace; None when nothing did."""
+    """What a rule raised, after which nothing of the work remains; None when it raised nothing."""
     try:
         with connection.begin_nested():
             work(connection)
-    except INFRASTRUCTURE:
-        raise
-    except Exception as error:  # noqa: BLE001 - whatever this event makes the rules or the database say
-        return f"{type(error).__name__}: {error}"
+    except RuleFailed as failed:
+        return str(failed)
     return None
 
 

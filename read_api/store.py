@@ -41,6 +41,7 @@ from shared.contracts import (
 )
 from shared.contracts.recorded import Recorded
 from shared.database import Rows, changed, select_in, upsert
+from shared.rules import rules
 
 ACCOUNTS = (CustomerRegistered, CustomerUpdated)
 CATALOGUE = (ProductCreated, ProductUpdated, ProductDeleted, StockAdded, StockAdjusted)
@@ -48,9 +49,11 @@ RESERVATION = (StockReserved, StockReservationFailed, StockReleased, StockDeduct
 
 
 def project(connection: Connection, heard: Sequence[Recorded]) -> None:
-    """Bring the rows up to these events, each source's in order; raises OutOfTurn."""
+    """Bring the rows up to these events, each source's in order. Raises RuleFailed, as for OutOfTurn."""
     before = load(connection, [recorded.event for recorded in heard])
-    save(connection, before, reduce(evolve, heard, before))
+    with rules():
+        after = reduce(evolve, heard, before)
+    save(connection, before, after)
 
 
 def load(connection: Connection, events: Sequence[Event]) -> View:

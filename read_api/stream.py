@@ -22,9 +22,8 @@ from read_api.access import Story
 from read_api.documents import EventView, event_view
 from shared.contracts import EMITTERS
 from shared.contracts.recorded import Recorded
-from shared.database import Database
+from shared.database import INFRASTRUCTURE, Database
 from shared.problem import BadRequest, FieldError
-from shared.writer import INFRASTRUCTURE
 
 TAIL = 4096
 """Events kept in memory."""

@@ -15,6 +15,7 @@ from shared.dead_letter import DeadLetter, Status, Unreadable
 from shared.decider import Decider
 from shared.idempotency import Claim, Kept, Reply
 from shared.refused import Refused
+from shared.rules import rules
 from shared.task import Change, Task
 from shared.telemetry import child_of
 
@@ -57,6 +58,7 @@ def carry_out(
 ) -> Outcome:
     """Do all of it in the caller's transaction, or raise and leave the transaction to be rolled back.
 
+    Raises RuleFailed for the fault of a message or command; anything else says nothing about them.
     `poison` says that the one message in hand has failed before, and how: it is given up instead.
     """
     started_at = clock.now()
@@ -66,11 +68,12 @@ def carry_out(
     kept = idempotency.kept(connection, [wish.claim for wish in wishes if wish.claim])
     reactions = {reaction.event_type: reaction for reaction in decider.reactions}
     to_decide = [event for event in heard if event.key not in parked and poison is None]
-    commands = {
-        event.event_id: command_for(event)
-        for event in to_decide
-        if (command_for := reactions[type(event.event)].command_for)
-    }
+    with rules():
+        commands = {
+            event.event_id: command_for(event)
+            for event in to_decide
+            if (command_for := reactions[type(event.event)].command_for)
+        }
     before = decider.load(
         connection, [*commands.values(), *(wish.command for wish in wishes)], to_decide
     )
@@ -88,7 +91,8 @@ def carry_out(
 
     decider.save(connection, before, work.state)
     for also in work.besides:
-        also(connection)
+        with rules():
+            also(connection)
     signing_key.keep(connection, [*heard, *work.events])
     event_log.append(connection, work.events)
     inbox.remember(connection, [message.event_id for message in fresh], started_at)
@@ -122,33 +126,27 @@ class _Work:
         self.besides: list[Callable[[Connection], None]] = []
 
     def hear(self, heard: Recorded, command: object | None) -> None:
-        """Remember a foreign event, and do what it makes us do."""
-        self._evolve(heard)
-        if command is not None:
-            for event in self.decider.decide(self.state, command):
-                self._record(event, heard.event_id, heard.correlation_id, heard.traceparent)
+        """Remember a foreign event, and do what it makes us do. Raises RuleFailed."""
+        with rules():
+            self._evolve(heard)
+            if command is not None:
+                events = self.decider.decide(self.state, command)
+                self._record(events, heard.event_id, heard.correlation_id, heard.traceparent)
 
     def grant(self, wish: Wish, kept: dict[str, Kept]) -> Reply | Refused | None:
-        """Carry out one command; a refusal concerns its own caller only."""
+        """Carry out one command; a refusal concerns its own caller only. Raises RuleFailed."""
         if wish.claim and (before := kept.get(wish.claim.name)):
             return _replay(wish.claim, before)
-        cause = wish.finishes
-        try:
-            events = self.decider.decide(self.state, wish.command)
-        except Refused as refused:
-            return refused
-        for event in events:
-            self._record(
-                event,
-                cause.causation_id if cause else None,
-                cause.correlation_id if cause else entity_id(event),
-                cause.traceparent if cause else wish.traceparent,
-            )
-        if wish.also:
-            self.besides.append(wish.also)
-        if wish.answer is None:
-            return None
-        reply = wish.answer(self.state)
+        with rules():
+            try:
+                self._carry_out(wish)
+            except Refused as refused:
+                return refused
+            if wish.also:
+                self.besides.append(wish.also)
+            if wish.answer is None:
+                return None
+            reply = wish.answer(self.state)
         if wish.claim:
             self.replies.append((wish.claim, reply))
             kept[wish.claim.name] = Kept(
@@ -157,35 +155,52 @@ class _Work:
             )
         return reply
 
+    def _carry_out(self, wish: Wish) -> None:
+        events = self.decider.decide(self.state, wish.command)
+        if cause := wish.finishes:
+            self._record(events, cause.causation_id, cause.correlation_id, cause.traceparent)
+        else:
+            self._record(events, None, None, wish.traceparent)
+
     def give_up(self, letter: DeadLetter, cause: Recorded | None) -> None:
-        """Keep a message that can not be handled, and say so."""
+        """Keep a message that cannot be handled, and publish that. Raises RuleFailed."""
         self.letters.append(letter)
         key = letter.key or _claimed_key(letter.subject)
-        self._record(
-            EventDeadLettered(
-                event_id=letter.event_id, event_type=letter.event_type, key=key, error=letter.error
-            ),
-            cause.event_id if cause else None,
-            cause.correlation_id if cause else key,
-            cause.traceparent if cause else None,
+        dead_lettered = EventDeadLettered(
+            event_id=letter.event_id, event_type=letter.event_type, key=key, error=letter.error
         )
+        with rules():
+            if cause:
+                trace = cause.event_id, cause.correlation_id, cause.traceparent
+                self._record([dead_lettered], *trace)
+            else:
+                self._record([dead_lettered], None, key, None)
 
     def _record(
-        self, event: Event, causation_id: str | None, correlation_id: str, traceparent: str | None
+        self,
+        events: Sequence[Event],
+        causation_id: str | None,
+        correlation_id: str | None,
+        traceparent: str | None,
     ) -> None:
-        self.position += 1
-        recorded = Recorded(
-            event_id=clock.new_id(),
-            source=self.source,
-            position=self.position,
-            event=event,
-            recorded_at=self.started_at,
-            correlation_id=correlation_id,
-            causation_id=causation_id,
-            traceparent=child_of(traceparent),
-        )
-        self.events.append(recorded)
-        self._evolve(recorded)
+        """Take them into the log, all or none; without a correlation id each is about its own entity."""
+        fresh = [
+            Recorded(
+                event_id=clock.new_id(),
+                source=self.source,
+                position=position,
+                event=event,
+                recorded_at=self.started_at,
+                correlation_id=correlation_id or entity_id(event),
+                causation_id=causation_id,
+                traceparent=child_of(traceparent),
+            )
+            for position, event in enumerate(events, self.position + 1)
+        ]
+        for recorded in fresh:
+            self.position = recorded.position
+            self.events.append(recorded)
+            self._evolve(recorded)
 
     def _evolve(self, recorded: Recorded) -> None:
         self.state = self.decider.evolve(self.state, recorded)

@@ -12,9 +12,10 @@ from shared.broker import Broker
 from shared.broker_errors import TROUBLE
 from shared.contracts.recorded import Undecodable, decode
 from shared.crash import crash_point
+from shared.database import INFRASTRUCTURE
 from shared.dead_letter import Unreadable
 from shared.pull import Pull
-from shared.writer import INFRASTRUCTURE, StorageUnavailable
+from shared.writer import StorageUnavailable
 
 FETCH_SECONDS = 5
 CHECK_SECONDS = 5

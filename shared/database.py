@@ -1,6 +1,7 @@
 """The service's own database: engines, tables of the chassis, and the SQL two dialects spell differently."""
 
 import asyncio
+import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -27,12 +28,13 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, DatabaseError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from shared import structs
 from shared.bulk import execute_many
 from shared.config import Settings, SettingsError
+from shared.fatal import FatalError
 from shared.one_of import is_one_of
 
 T = TypeVar("T")
@@ -41,12 +43,23 @@ READING_THREADS = 4
 NO_SQLITE_FILE = (
     "QUADRILLE_DATABASE_URL: expected sqlite:///<file>; other databases are not supported yet"
 )
+ANSWER_SECONDS = 0.5
+"""Between the discovery that a database is damaged and the end of the process: requests under way are answered."""
+DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
 Rows = list[dict[str, Any]]
 
 CHASSIS = MetaData()
 """The tables that every service has: event_log, inbox, dead_letter, task, idempotency_key,
 signing_key, database_identity."""
+
+
+class DatabaseDamaged(FatalError):  # noqa: N818 - says what is the case
+    """The database file is damaged, and no retry repairs it."""
+
+
+INFRASTRUCTURE = (SQLAlchemyError, OSError, MemoryError, DatabaseDamaged)
+"""What the database, its driver and the machine raise. It says nothing about the message in hand: try again later."""
 
 
 @lru_cache
@@ -95,6 +108,8 @@ class Database:
         structs.prepare()
         self._engine = engine
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="database")
+        self._damage: DatabaseDamaged | None = None
+        self._is_damaged = asyncio.Event()
 
     @property
     def url(self) -> URL:
@@ -102,9 +117,28 @@ class Database:
         return self._engine.url
 
     async def run(self, work: Callable[[Connection], T]) -> T:
-        """Run `work` in one transaction: committed when it returns, rolled back when it raises."""
+        """Run `work` in one transaction: committed when it returns, rolled back when it raises.
+
+        Raises DatabaseDamaged for a damaged file, and anything else as it is.
+        """
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, self._transact, work)
+        try:
+            return await loop.run_in_executor(self._threads, self._transact, work)
+        except DatabaseError as error:
+            if not _is_damage(error):
+                raise
+            self._damage = DatabaseDamaged(
+                f"the database {self.url.database} is damaged ({error.orig}): restore it from a backup"
+            )
+            self._is_damaged.set()
+            raise self._damage from error
+
+    async def watch(self) -> None:
+        """Wait until a transaction finds the file damaged. Raises DatabaseDamaged."""
+        await self._is_damaged.wait()
+        await asyncio.sleep(ANSWER_SECONDS)
+        if self._damage:
+            raise self._damage
 
     async def close(self) -> None:
         """Finish what runs, and let go of the file."""
@@ -114,6 +148,11 @@ class Database:
     def _transact(self, work: Callable[[Connection], T]) -> T:
         with self._engine.begin() as connection:
             return work(connection)
+
+
+def _is_damage(error: DatabaseError) -> bool:
+    extended_code: int = getattr(error.orig, "sqlite_errorcode", 0)
+    return extended_code & 0xFF in DAMAGED
 
 
 def database_url(service: str, settings: Settings) -> str:

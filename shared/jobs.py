@@ -18,11 +18,11 @@ from sqlalchemy.exc import DataError, IntegrityError, ProgrammingError, SQLAlche
 
 from shared import clock, task
 from shared.batch import Wish
-from shared.database import Database
+from shared.database import INFRASTRUCTURE, Database
 from shared.foreign_text import cleaned
 from shared.refused import Refused
 from shared.task import Task
-from shared.writer import INFRASTRUCTURE, StorageUnavailable, Writer
+from shared.writer import StorageUnavailable, Writer
 
 MOST_AT_ONCE = 64
 LONGEST_SLEEP_SECONDS = 60.0

@@ -11,8 +11,9 @@ from litestar.exceptions import HTTPException, ValidationException
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import ParameterKwarg
 
+from shared.database import INFRASTRUCTURE
 from shared.refused import Refused
-from shared.writer import INFRASTRUCTURE, StorageUnavailable
+from shared.writer import StorageUnavailable
 
 MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:quadrille:problem:"

@@ -9,8 +9,8 @@ import structlog
 from shared import event_log
 from shared.broker import Broker
 from shared.crash import crash_point
-from shared.database import Database
-from shared.writer import INFRASTRUCTURE, StorageUnavailable, Writer
+from shared.database import INFRASTRUCTURE, Database
+from shared.writer import StorageUnavailable, Writer
 
 MOST_AT_ONCE = 256
 FIRST_PAUSE_SECONDS = 0.1

@@ -161,6 +161,8 @@ class Service:
             before_binding=self._allow_relay,
         )
         await self._warn_of_unknown_tasks()
+        self._background.start("database", self.database.watch)
+        self._background.start("reads", self.reads.watch)
         self._background.start("writer", self.writer.run)
         self._background.start("relay", self.relay.run)
         self._background.start("consumer", self._consumer.run)
@@ -180,6 +182,7 @@ class Service:
         await self._background.cancel("relay")
         self.writer.stop()
         await self._background.join("writer")
+        await self._background.cancel("database", "reads")
         await self.broker.close()
         await self.database.close()
         await self.reads.close()

@@ -11,23 +11,33 @@ from typing import Any, NamedTuple, TypeVar
 
 import structlog
 from sqlalchemy import Connection
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import InterfaceError, InternalError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from shared.batch import Message, Outcome, Wish, carry_out
 from shared.contracts.recorded import Recorded
 from shared.crash import crash_point
-from shared.database import Database
+from shared.database import Database, DatabaseDamaged
 from shared.decider import Decider
 from shared.idempotency import Reply
 from shared.refused import Refused
+from shared.rules import RuleFailed, rules
 
 MOST_AT_ONCE = 512
 """Messages and commands in one transaction: bounds the time that the first of them waits."""
 
 MOST_LINES_PER_BATCH = 5
 
-INFRASTRUCTURE = (OperationalError, InterfaceError, PoolTimeout, OSError)
+UNAVAILABLE = (
+    OperationalError,
+    InterfaceError,
+    InternalError,
+    PoolTimeout,
+    OSError,
+    MemoryError,
+    DatabaseDamaged,
+)
+"""The database takes nothing at present, whatever the batch contains."""
 
 T = TypeVar("T")
 
@@ -140,41 +150,57 @@ class Writer:
             taken.append(entry)
         return taken
 
-    async def _settle(self, entries: list[_Entry]) -> None:
-        """Commit the entries together; if that fails for one's own fault, each alone."""
+    async def _settle(self, entries: list[_Entry], *, is_retry: bool = False) -> None:
+        """Commit the entries together; if one of them makes that impossible, each alone."""
         try:
             committed = await self._commit(entries)
-        except INFRASTRUCTURE as error:
-            log.warning("batch.rolled_back", entries=len(entries), error=str(error))
-            _fail(entries, StorageUnavailable(str(error)))
-        except Exception as error:  # noqa: BLE001 - some rule raised; whose is found by going one by one
-            if len(entries) > 1:
-                for entry in entries:
-                    await self._settle([entry])
-            else:
-                await self._settle_faulty(entries[0], error)
+        except UNAVAILABLE as error:
+            log.warning("batch.rolled_back", entries=len(entries), error=_reason(error))
+            _fail(entries, StorageUnavailable(_reason(error)))
+        except Exception as error:  # noqa: BLE001 - a rule, or the driver for one odd value, raises anything
+            await self._settle_faulty(entries, error, is_retry=is_retry)
         else:
             self._announce(committed)
 
-    async def _settle_faulty(self, entry: _Entry, error: Exception) -> None:
-        if not isinstance(entry, _Heard):
-            log.error("command.failed", exc_info=error)
-            _fail([entry], error)
-        elif len(entry.messages) > 1:
+    async def _settle_faulty(
+        self, entries: list[_Entry], error: Exception, *, is_retry: bool
+    ) -> None:
+        """Take the batch apart; only what a rule raised for an event is the event's own fault."""
+        entry = entries[0]
+        if len(entries) > 1:
+            for each in entries:
+                await self._settle([each], is_retry=True)
+        elif isinstance(entry, _Heard) and len(entry.messages) > 1:
             await self._hear_one_by_one(entry)
+        elif isinstance(error, RuleFailed):
+            await self._give_up(entry, error)
+        elif not is_retry:
+            await self._settle(entries, is_retry=True)
         else:
-            log.error("event.dead_lettered", event_id=entry.messages[0].event_id, exc_info=error)
-            try:
-                committed = await self._commit([entry], poison=f"{type(error).__name__}: {error}")
-            except Exception as again:  # noqa: BLE001 - not even giving up was possible
-                _fail([entry], StorageUnavailable(str(again)))
-            else:
-                self._announce(committed)
+            log.error("batch.rolled_back", entries=1, exc_info=error)
+            is_unavailable = isinstance(entry, _Heard) or isinstance(error, SQLAlchemyError)
+            _fail(entries, StorageUnavailable(_reason(error)) if is_unavailable else error)
+
+    async def _give_up(self, entry: _Entry, failed: RuleFailed) -> None:
+        if not isinstance(entry, _Heard):
+            log.error("command.failed", exc_info=failed.error)
+            _fail([entry], failed.error)
+            return
+        event_id = entry.messages[0].event_id
+        log.error("event.dead_lettered", event_id=event_id, exc_info=failed.error)
+        try:
+            committed = await self._commit([entry], poison=str(failed))
+        except Exception as again:  # noqa: BLE001 - not even giving up was possible
+            reason = _reason(again)
+            log.error("batch.rolled_back", entries=1, error=reason)  # noqa: TRY400 - no traceback needed
+            _fail([entry], StorageUnavailable(reason))
+        else:
+            self._announce(committed)
 
     async def _hear_one_by_one(self, entry: _Heard) -> None:
         for message in entry.messages:
             alone = _Heard([message], _future())
-            await self._settle([alone])
+            await self._settle([alone], is_retry=True)
             if error := alone.done.exception():
                 _fail([entry], error)
                 return
@@ -188,7 +214,8 @@ class Writer:
         aside = [entry for entry in entries if isinstance(entry, _Aside)]
 
         def transaction(connection: Connection) -> tuple[Outcome | None, list[Any]]:
-            results = [entry.work(connection) for entry in aside]
+            with rules():
+                results = [entry.work(connection) for entry in aside]
             if not messages and not asked:
                 return None, results
             wishes = [entry.wish for entry in asked]
@@ -254,6 +281,11 @@ def _fail(entries: Sequence[_Entry], error: BaseException) -> None:
     for entry in entries:
         if not entry.done.done():
             entry.done.set_exception(error)
+
+
+def _reason(error: Exception) -> str:
+    """Without the SQL: readiness shows it to anyone."""
+    return str(getattr(error, "orig", None) or error) or type(error).__name__
 
 
 def _future() -> asyncio.Future[Any]:

@@ -337,3 +337,51 @@ async def test_the_key_of_a_refused_request_is_free_again(chassis: Chassis):
         await chassis.writer.execute(claimed("k1", create("p1")))
     answer = await chassis.writer.execute(claimed("k1", create("p2"), content="two"))
     assert not answer.reply.replayed
+
+
+def forbid_reservations_of(order_id: str) -> str:
+    return f"""
+        CREATE TRIGGER forbidden BEFORE INSERT ON reservations WHEN NEW.order_id = '{order_id}'
+        BEGIN SELECT RAISE(ABORT, 'a row that the database does not take'); END
+    """
+
+
+async def test_a_row_the_database_refuses_is_no_poison(chassis: Chassis):
+    await chassis.execute(create("p1"))
+    trigger = forbid_reservations_of("o1")
+    await chassis.writer.aside(lambda connection: connection.exec_driver_sql(trigger))
+    good, bad, command = await asyncio.gather(
+        chassis.hear(recorded(ordered("o2", "p1", 1))),
+        chassis.hear(refused := recorded(ordered("o1", "p1", 1))),
+        chassis.execute(create("p2")),
+        return_exceptions=True,
+    )
+    assert good is None
+    assert isinstance(bad, StorageUnavailable)
+    assert command.position == 5
+    assert await chassis.rows(DEAD_LETTER) == []
+    assert {row["event_id"] for row in await chassis.rows(INBOX)}.isdisjoint({refused.event_id})
+    await chassis.writer.aside(lambda each: each.exec_driver_sql("DROP TRIGGER forbidden"))
+    await chassis.hear(refused)
+    assert await stock_of(chassis, "p1") == (10, 2)
+
+
+async def test_a_command_the_database_refuses_is_unavailable(chassis: Chassis):
+    await chassis.execute(create("p1"))
+    trigger = forbid_reservations_of("o1")
+    await chassis.writer.aside(lambda connection: connection.exec_driver_sql(trigger))
+    lines = (Line(product_id="p1", quantity=1),)
+    with pytest.raises(StorageUnavailable, match="does not take"):
+        await chassis.execute(ReserveStock(order_id="o1", items=lines))
+
+
+async def test_a_value_the_driver_refuses_concerns_its_caller_only(chassis: Chassis):
+    odd, other, heard = await asyncio.gather(
+        chassis.execute(ChangeStock(product_id="\ud800", quantity=1)),
+        chassis.execute(create("p1")),
+        chassis.hear(recorded(ordered("o1", "p1", 1))),
+        return_exceptions=True,
+    )
+    assert isinstance(odd, StorageUnavailable)
+    assert (other.position, heard) == (2, None)
+    assert await stock_of(chassis, "p1") == (10, 1)

@@ -1,0 +1,29 @@
+"""Tells what a rule raises from what the database raises: only the former is the message's own fault.
+
+Rules are pure. One that raises will raise again for the same message, so the message is given up. Whatever the
+database, its driver or the machine raises says nothing about the message, which is tried again.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from shared.database import INFRASTRUCTURE
+
+
+class RuleFailed(Exception):  # noqa: N818 - says what is the case
+    """A rule raised; `error` is what it raised."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(f"{type(error).__name__}: {error}")
+        self.error = error
+
+
+@contextmanager
+def rules() -> Iterator[None]:
+    """Raises RuleFailed for whatever is raised within, unless the infrastructure raised it."""
+    try:
+        yield
+    except (RuleFailed, *INFRASTRUCTURE):
+        raise
+    except Exception as error:
+        raise RuleFailed(error) from error
