@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from shared import clock, dead_letter, event_log, idempotency, inbox, signing_key, task
 from shared.contracts import Event, EventDeadLettered, entity_id
-from shared.contracts.recorded import Recorded
+from shared.contracts.recorded import EventTooLarge, Recorded, check
 from shared.dead_letter import DeadLetter, Status, Unreadable
 from shared.decider import Decider
 from shared.idempotency import Claim, Kept, Reply
@@ -142,6 +142,8 @@ class _Work:
                 self._carry_out(wish)
             except Refused as refused:
                 return refused
+            except EventTooLarge as too_large:
+                return Refused("event-too-large", str(too_large), status=413)
             if wish.also:
                 self.besides.append(wish.also)
             if wish.answer is None:
@@ -197,6 +199,8 @@ class _Work:
             )
             for position, event in enumerate(events, self.position + 1)
         ]
+        for recorded in fresh:
+            check(recorded)
         for recorded in fresh:
             self.position = recorded.position
             self.events.append(recorded)

@@ -27,6 +27,10 @@ class Undecodable(Exception):  # noqa: N818 - read as "the message is undecodabl
     """The message is not an event we know, and says why."""
 
 
+class EventTooLarge(Exception):  # noqa: N818 - says what is the case
+    """The event does not fit into a message."""
+
+
 class Recorded(msgspec.Struct, frozen=True, kw_only=True):
     """An event as its emitter's log holds it: (source, position) is its place, event_id its identity."""
 
@@ -91,6 +95,18 @@ def encode(recorded: Recorded) -> bytes:
             data=msgspec.Raw(msgspec.json.encode(recorded.event)),
         )
     )
+
+
+def check(recorded: Recorded) -> None:
+    """Make sure that every consumer can read the event.
+
+    Raises EventTooLarge, or Undecodable for an event that exceeds a bound of its contract.
+    """
+    body = encode(recorded)
+    if len(body) > MAX_EVENT_BYTES:
+        message = f"{recorded.event_type} would have {len(body)} bytes, at most {MAX_EVENT_BYTES} are possible"
+        raise EventTooLarge(message)
+    decode(recorded.subject, body)
 
 
 def decode(subject: str, body: bytes) -> Recorded:

@@ -12,12 +12,15 @@ from inventory_service.domain import (
     ReserveStock,
 )
 from inventory_service.store import PRODUCTS, RESERVATIONS
+from order_service.domain.orders import PlaceOrder
+from order_service.domain.prices import WantedItem
 from shared.batch import Wish
 from shared.contracts import (
     Line,
     OrderCancellationRequested,
     OrderCreated,
     OrderItem,
+    ProductCreated,
     ShipmentCompleted,
     ShipmentFailed,
 )
@@ -29,7 +32,7 @@ from shared.idempotency import Claim, Reply
 from shared.inbox import INBOX
 from shared.refused import Refused
 from shared.writer import StorageUnavailable
-from tests.support.chassis import INVENTORY, SHIPPING, Chassis, pragma, writing
+from tests.support.chassis import INVENTORY, ORDER, SHIPPING, Chassis, pragma, writing
 from tests.support.history import recorded
 
 
@@ -337,6 +340,51 @@ async def test_the_key_of_a_refused_request_is_free_again(chassis: Chassis):
         await chassis.writer.execute(claimed("k1", create("p1")))
     answer = await chassis.writer.execute(claimed("k1", create("p2"), content="two"))
     assert not answer.reply.replayed
+
+
+def product(number: int, name: str) -> Recorded:
+    event = ProductCreated(product_id=f"p{number}", name=name, description="", price=1)
+    return recorded(event, position=number + 1)
+
+
+def place(order_id: str, lines: int) -> PlaceOrder:
+    items = tuple(WantedItem(product_id=f"p{number}", quantity=1) for number in range(lines))
+    return PlaceOrder(order_id=order_id, user_id="user123", items=items, currency="JPY")
+
+
+async def test_an_event_too_large_to_be_sent_is_refused(tmp_path: Path):
+    async with writing(tmp_path / "order.db", ORDER) as chassis:
+        await chassis.hear(*(product(number, "𝄞" * 200) for number in range(100)))
+        too_large, other = await asyncio.gather(
+            chassis.execute(place("o1", lines=100)),
+            chassis.execute(place("o2", lines=10)),
+            return_exceptions=True,
+        )
+        assert isinstance(too_large, Refused)
+        assert (too_large.problem, too_large.status) == ("event-too-large", 413)
+        assert other.position == 1
+        assert [entry.key for entry in await chassis.log()] == ["o2"]
+        assert len(await chassis.rows(EVENT_LOG)) == 1
+
+
+@pytest.mark.parametrize(
+    ("length", "error"), [(70_000, "EventTooLarge: OrderFailed"), (501, "Undecodable: ")]
+)
+async def test_an_unsendable_reply_makes_its_cause_a_dead_letter(
+    tmp_path: Path, length: int, error: str
+):
+    async with writing(tmp_path / "order.db", ORDER) as chassis:
+        await chassis.hear(product(0, "Keyboard"))
+        await asyncio.gather(chassis.execute(place("o1", 1)), chassis.execute(place("o2", 1)))
+        long, fine = (
+            ShipmentFailed(shipment_id="s1", order_id=order_id, reason="x" * size, items=())
+            for order_id, size in (("o1", length), ("o2", 1))
+        )
+        await chassis.hear(recorded(long), recorded(fine))
+        (letter,) = await chassis.rows(DEAD_LETTER)
+        assert (letter["key"], letter["status"]) == ("o1", "PARKED")
+        assert letter["error"].startswith(error)
+        assert (await chassis.said())[2:] == ["EventDeadLettered", "OrderFailed"]
 
 
 def forbid_reservations_of(order_id: str) -> str:

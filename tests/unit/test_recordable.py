@@ -1,0 +1,125 @@
+"""Whatever HTTP accepts at its limits is recorded so that every consumer can read it, or refused in plain words."""
+
+from typing import Any
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec import inspect
+
+import inventory_service.api as inventory
+import inventory_service.domain
+import order_service.domain
+from inventory_service.domain import CreateProduct, Stock
+from order_service.api import accounts, orders
+from order_service.domain import Desk
+from order_service.domain.customers import RegisterCustomer
+from order_service.domain.prices import ListPrice
+from shared import clock
+from shared.auth import GUEST
+from shared.batch import Wish, _Work
+from shared.contracts.recorded import MAX_EVENT_BYTES, decode, encode
+from shared.decider import Decider, nothing_due
+from shared.refused import Refused
+from tests.support.strategies import IDS
+
+LETTERS = ["a", '"', "é", "住", "𝄞", "\x01"]
+"""They take 1 to 6 bytes in JSON."""
+
+
+def longest(info: inspect.Type) -> st.SearchStrategy[Any]:
+    """Values at the limits of a type."""
+    match info:
+        case inspect.StructType(cls=struct, fields=fields):
+            return st.builds(struct, **{field.name: longest(field.type) for field in fields})
+        case inspect.UnionType(types=types):
+            return longest(next(each for each in types if not isinstance(each, inspect.NoneType)))
+        case inspect.StrType(pattern=pattern, max_length=most):
+            if pattern:
+                return st.just("a" * 64) if most == 64 else st.just("a" * (most - 2) + "@b")
+            return st.sampled_from(LETTERS).map(lambda letter: letter * most)
+        case inspect.IntType(le=most):
+            return st.just(most)
+        case inspect.VarTupleType(item_type=item, max_length=most):
+            return st.integers(1, most).flatmap(
+                lambda size: st.lists(longest(item), min_size=size, max_size=size).map(tuple)
+            )
+        case inspect.DictType(value_type=value, max_length=most):
+            names = [f"{'x' * 62}{number:02}" for number in range(most)]
+            return st.fixed_dictionaries({name: longest(value) for name in names})
+        case inspect.LiteralType(values=values):
+            return st.sampled_from(values)
+        case _:
+            return st.none()
+
+
+def bodies(body: type[msgspec.Struct]) -> st.SearchStrategy[Any]:
+    return longest(inspect.type_info(body))
+
+
+def carried_out(domain: Any, state: Any, command: Any) -> Refused | list[Any]:
+    """What the writer would record, or the refusal."""
+    decider = Decider(
+        load=lambda *_: state,
+        decide=domain.decide,
+        evolve=domain.evolve,
+        save=lambda *_: None,
+        follow_up=nothing_due,
+        reactions=(),
+    )
+    work = _Work(
+        "inventory" if domain is inventory_service.domain else "order",
+        decider,
+        state,
+        0,
+        clock.now(),
+    )
+    answer = work.grant(Wish(command), {})
+    return answer if isinstance(answer, Refused) else work.events
+
+
+def every_consumer_can_read(events: list[Any]) -> bool:
+    for recorded in events:
+        body = encode(recorded)
+        assert len(body) <= MAX_EVENT_BYTES
+        assert decode(recorded.subject, body) == recorded
+    return bool(events)
+
+
+@given(bodies(orders.NewOrder), st.sampled_from(LETTERS), st.integers(1, 200))
+def test_an_order_is_readable_or_refused(data: orders.NewOrder, letter: str, name_length: int):
+    prices = {
+        item.product_id: ListPrice(
+            product_id=item.product_id,
+            name=letter * name_length,
+            price=item.price,
+            is_deleted=False,
+            position=1,
+        )
+        for item in data.items
+    }
+    command = orders._order(data, "u" * 64, "o" * 64, GUEST, "JPY")
+    answer = carried_out(order_service.domain, Desk(prices=prices), command)
+    if isinstance(answer, Refused):
+        assert (answer.problem, answer.status) == ("event-too-large", 413)
+        assert len(data.items) * name_length > 4000
+    else:
+        assert every_consumer_can_read(answer)
+
+
+@given(bodies(inventory.NewProduct))
+def test_a_product_is_readable(data: inventory.NewProduct):
+    command = CreateProduct(
+        product_id=data.product_id,
+        description=inventory._description(data),
+        stock=data.stock,
+    )
+    assert every_consumer_can_read(carried_out(inventory_service.domain, Stock(), command))
+
+
+@given(bodies(accounts.NewCustomer), IDS)
+def test_a_customer_is_readable(data: accounts.NewCustomer, user_id: str):
+    command = RegisterCustomer(
+        user_id=user_id, email=data.email.lower(), name=data.name, locale=data.locale
+    )
+    assert every_consumer_can_read(carried_out(order_service.domain, Desk(), command))
