@@ -30,7 +30,7 @@ class Wish(NamedTuple):
     """Makes the caller's answer of the state right after the command."""
     claim: Claim | None = None
     finishes: Task | None = None
-    """The task whose result this is; done in the same transaction."""
+    """The task whose result this is; done in the same transaction. Nothing happens if it was dropped or scheduled anew."""
     traceparent: str | None = None
     also: Callable[[Connection], None] | None = None
     """What else to write, in the same transaction, unless it is refused or answered from before."""
@@ -78,6 +78,8 @@ def carry_out(
         connection, [*commands.values(), *(wish.command for wish in wishes)], to_decide
     )
     work = _Work(source, decider, before, event_log.last_position(connection), started_at)
+    finished = [wish.finishes.task_id for wish in wishes if wish.finishes]
+    work.present_tasks = task.present(connection, finished)
     for message in fresh:
         if isinstance(message, Unreadable):
             work.give_up(dead_letter.unreadable(message), cause=None)
@@ -97,7 +99,7 @@ def carry_out(
     event_log.append(connection, work.events)
     inbox.remember(connection, [message.event_id for message in fresh], started_at)
     dead_letter.keep(connection, work.letters, started_at)
-    task.finish(connection, [wish.finishes.task_id for wish in wishes if wish.finishes])
+    task.finish(connection, finished)
     earliest_task = task.apply(connection, work.changes, started_at)
     idempotency.keep(connection, work.replies, started_at)
     return Outcome(work.events, answers, work.position, earliest_task)
@@ -124,6 +126,9 @@ class _Work:
         self.changes: list[tuple[Change, Recorded]] = []
         self.replies: list[tuple[Claim, Reply]] = []
         self.besides: list[Callable[[Connection], None]] = []
+        self.changed_tasks: set[tuple[str, str]] = set()
+        self.present_tasks: set[str] = set()
+        """Ids of those tasks that the batch finishes and that still exist."""
 
     def hear(self, heard: Recorded, command: object | None) -> None:
         """Remember a foreign event, and do what it makes us do. Raises RuleFailed."""
@@ -137,6 +142,8 @@ class _Work:
         """Carry out one command; a refusal concerns its own caller only. Raises RuleFailed."""
         if wish.claim and (before := kept.get(wish.claim.name)):
             return _replay(wish.claim, before)
+        if wish.finishes and self._is_overtaken(wish.finishes):
+            return None
         with rules():
             try:
                 self._carry_out(wish)
@@ -163,6 +170,11 @@ class _Work:
             self._record(events, cause.causation_id, cause.correlation_id, cause.traceparent)
         else:
             self._record(events, None, None, wish.traceparent)
+
+    def _is_overtaken(self, finished: Task) -> bool:
+        """Whether the task was dropped or scheduled anew, before this batch or in it."""
+        is_changed = (finished.kind, finished.key) in self.changed_tasks
+        return is_changed or finished.task_id not in self.present_tasks
 
     def give_up(self, letter: DeadLetter, cause: Recorded | None) -> None:
         """Keep a message that cannot be handled, and publish that. Raises RuleFailed."""
@@ -208,9 +220,9 @@ class _Work:
 
     def _evolve(self, recorded: Recorded) -> None:
         self.state = self.decider.evolve(self.state, recorded)
-        self.changes += [
-            (change, recorded) for change in self.decider.follow_up(self.state, recorded)
-        ]
+        for change in self.decider.follow_up(self.state, recorded):
+            self.changes.append((change, recorded))
+            self.changed_tasks.add((change.kind, change.key))
 
 
 def _not_heard_before(connection: Connection, messages: Sequence[Message]) -> list[Message]:

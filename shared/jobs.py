@@ -31,6 +31,9 @@ PAUSE_SECONDS = 1.0
 ONE_ROWS_FAULT = (IntegrityError, DataError, ProgrammingError)
 DATABASE_REFUSES = (StorageUnavailable, SQLAlchemyError, OSError, MemoryError)
 
+MOST_REFUSALS = 10
+"""After so many the outcome itself is suspected: its task is stuck, as soon as the database takes that."""
+
 log = structlog.get_logger()
 
 
@@ -212,7 +215,7 @@ class Jobs:
             is_stuck=later.is_stuck,
         )
         work = partial(task.postpone, task_id=due.task_id, **later._asdict())
-        await self._record(due, lambda: self._writer.aside(work), lambda _: True)
+        await self._record(due, lambda: self._writer.aside(work), lambda _error, _failures: True)
 
     async def _write(self, due: Task, command: object) -> None:
         if command is None:
@@ -224,16 +227,16 @@ class Jobs:
         self,
         due: Task,
         write: Callable[[], Awaitable[None]],
-        may_pass: Callable[[Exception], bool],
+        may_pass: Callable[[Exception, int], bool],
     ) -> None:
-        """Write again with growing pauses while it fails with what `may_pass`. Raises anything else."""
+        """Write again with growing pauses while the failure `may_pass`. Raises the one that will not."""
         failures = 0
         try:
             while True:
                 try:
                     return await write()
                 except Exception as error:
-                    if not may_pass(error):
+                    if not may_pass(error, failures):
                         raise
                     if not self._unrecorded:  # one line for all of them
                         log.warning(
@@ -246,9 +249,10 @@ class Jobs:
             self._unrecorded.discard(due.task_id)
 
 
-def _is_refused(error: Exception) -> bool:
-    """Whether the database takes nothing at present, rather than not this one outcome."""
-    return isinstance(error, DATABASE_REFUSES) and not isinstance(error, ONE_ROWS_FAULT)
+def _is_refused(error: Exception, failures: int) -> bool:
+    """Whether the database seems to take nothing at present, rather than not this one outcome."""
+    is_own_fault = isinstance(error, ONE_ROWS_FAULT) or failures >= MOST_REFUSALS
+    return isinstance(error, DATABASE_REFUSES) and not is_own_fault
 
 
 def _stuck(due: Task, error: Exception) -> _Postponed:

@@ -88,6 +88,7 @@ _DUE = (
 )
 _NEXT_DUE = select(func.min(TASK.c.due_at)).where(_WAITING)
 _KINDS = select(TASK.c.kind).distinct()
+_PRESENT = select(TASK.c.task_id).where(is_one_of(TASK.c.task_id, "task_ids"))
 _DROP = TASK.delete().where(TASK.c.kind == bindparam("a_kind"), TASK.c.key == bindparam("a_key"))
 _FINISH = TASK.delete().where(TASK.c.task_id == bindparam("finished"))
 _POSTPONE = (
@@ -139,6 +140,13 @@ def next_due(connection: Connection, kinds: Sequence[str], busy: Sequence[str]) 
 def all_kinds(connection: Connection) -> list[str]:
     """The kinds of all tasks in the table."""
     return list(connection.execute(_KINDS).scalars())
+
+
+def present(connection: Connection, task_ids: Sequence[str]) -> set[str]:
+    """Which of these tasks still exist: neither finished nor dropped, nor scheduled anew."""
+    if not task_ids:
+        return set()
+    return set(connection.execute(_PRESENT, {"task_ids": task_ids}).scalars())
 
 
 def finish(connection: Connection, task_ids: Sequence[str]) -> None:

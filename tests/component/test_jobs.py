@@ -9,9 +9,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from order_service.domain.orders import PlaceOrder, WantedItem
+from order_service.domain.orders import PlaceOrder, RequestCancellation, WantedItem
 from order_service.handlers import JOBS as ORDER_JOBS
-from order_service.handlers import deadlines
+from order_service.handlers import deadlines, expire_order
 from shared import clock, jobs
 from shared.batch import Wish
 from shared.config import Settings
@@ -321,13 +321,14 @@ async def place_order(service: Service) -> None:
     )
 
 
-async def test_a_run_overtaken_by_a_new_schedule_finishes_nothing(shop_settings: Settings):
+async def test_overtaken_task_does_nothing(shop_settings: Settings):
     runs: list[tuple[Task, asyncio.Event]] = []
 
-    async def wait(due: Task) -> None:
+    async def wait(due: Task) -> RequestCancellation:
         released = asyncio.Event()
         runs.append((due, released))
         await released.wait()
+        return await expire_order(due)
 
     at_once = ORDER._replace(decider=ORDER.decider._replace(follow_up=deadlines(0)))
     async with serving(shop_settings, at_once, (Job("deadline", wait),)) as service:
@@ -335,14 +336,24 @@ async def test_a_run_overtaken_by_a_new_schedule_finishes_nothing(shop_settings:
         await eventually(lambda: len(runs) == 1)
         await service.writer.hear([reserved("o1")])
         await eventually(lambda: len(runs) == 2)
-        (overtaken, first), (present, second) = runs
+        (overtaken, first), (present, _) = runs
         assert overtaken.task_id != present.task_id
         first.set()
         await eventually(lambda: len(service.jobs._running) == 1)
         (row,) = await rows_of(service.reads, TASK)
         assert row["task_id"] == present.task_id
-        second.set()
-        await eventually(lambda: no_task_is_left(service))
+        assert await said(service) == ["OrderCreated", "OrderConfirmed"]
+
+
+async def test_progress_in_the_same_batch_overtakes_a_task(shop_settings: Settings):
+    async with serving(shop_settings, ORDER) as service:
+        await place_order(service)
+        (row,) = await rows_of(service.reads, TASK)
+        due = Task(**{name: row[name] for name in Task._fields})
+        async with asyncio.TaskGroup() as batch:
+            batch.create_task(service.writer.hear([reserved("o1")]))
+            batch.create_task(service.writer.execute(Wish(await expire_order(due), finishes=due)))
+        assert await said(service) == ["OrderCreated", "OrderConfirmed"]
 
 
 async def test_an_order_without_progress_asks_for_its_own_cancellation(shop_settings: Settings):
