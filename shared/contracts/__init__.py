@@ -110,6 +110,9 @@ EMITTERS: dict[type[Event], str] = {
 }
 """Who alone may say it; what `ANYONE` may say is not listed."""
 
+PUBLISHERS = frozenset(EMITTERS.values())
+"""Every service that has an event log."""
+
 __all__ = [
     "ANYONE",
     "CUSTOMER",
@@ -118,6 +121,7 @@ __all__ = [
     "INVENTORY",
     "NOTIFIER",
     "ORDER",
+    "PUBLISHERS",
     "SHIPPING",
     "CartCleared",
     "CustomerRegistered",

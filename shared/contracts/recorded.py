@@ -1,12 +1,13 @@
 """An event with its place and its cause, and its CloudEvents form on the wire."""
 
+import re
 from datetime import datetime
 from functools import cache
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
-from shared.contracts import EMITTERS, EVENT_TYPES
+from shared.contracts import EMITTERS, EVENT_TYPES, PUBLISHERS
 from shared.contracts.event import Event, EventId, Id, Word, entity_id
 from shared.contracts.subjects import subject_of
 from shared.contracts.upcasters import upcast
@@ -59,17 +60,25 @@ class Recorded(msgspec.Struct, frozen=True, kw_only=True):
         return subject_of(self.source, self.key, self.event_type)
 
 
+class LogPosition(NamedTuple):
+    """Which event it is, and where it is in its publisher's log."""
+
+    source: str
+    position: int
+    event_id: str
+
+
 class CloudEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """CloudEvents 1.0, structured mode; attribute names are the standard's."""
 
     specversion: Annotated[str, msgspec.Meta(max_length=8)]
-    id: EventId
+    id: Id
     source: Annotated[str, msgspec.Meta(max_length=32, pattern=r"^[a-z_]+$(?!\n)")]
     type: Word
     subject: Id
     time: Annotated[datetime, msgspec.Meta(tz=True)]
-    sequence: Annotated[str, msgspec.Meta(max_length=18, pattern=r"^[0-9]{12,18}$(?!\n)")]
-    """The position in the source's log, zero-padded so that it also sorts as text."""
+    sequence: Annotated[str, msgspec.Meta(max_length=18, pattern=r"^(?!0+$)[0-9]{12,18}$(?!\n)")]
+    """The position in the source's log, from 1 on, zero-padded so that it also sorts as text."""
     correlationid: EventId
     causationid: EventId | None = None
     traceparent: Traceparent | None = None
@@ -132,13 +141,37 @@ def decode(subject: str, body: bytes) -> Recorded:
         )
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise Undecodable(str(error)) from error
-    if EMITTERS.get(type(recorded.event), recorded.source) != recorded.source:
+    if not _may_publish(recorded.source, type(recorded.event)):
         message = f"{recorded.event_type} is not for {recorded.source} to say"
         raise Undecodable(message)
     if recorded.subject != subject:
         message = f"came as {subject} but says it is {recorded.subject}"
         raise Undecodable(message)
     return recorded
+
+
+def read_position(subject: str, body: bytes) -> LogPosition | None:
+    """The position of an event whose data cannot be read, as of a type or schema version newer than this release.
+
+    None unless the envelope is complete, and its subject, source, type and schema agree with each other.
+    """
+    if len(body) > MAX_EVENT_BYTES:
+        return None
+    try:
+        envelope = _read_envelope(body)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None
+    schema = _SCHEMA.fullmatch(envelope.dataschema)
+    is_consistent = (
+        envelope.specversion == "1.0"
+        and schema is not None
+        and schema[1] == envelope.type
+        and _may_publish(envelope.source, EVENT_TYPES.get(envelope.type))
+        and subject == subject_of(envelope.source, envelope.subject, envelope.type)
+    )
+    if not is_consistent:
+        return None
+    return LogPosition(envelope.source, int(envelope.sequence), envelope.id)
 
 
 def decode_data(event_type: str, version: int, data: msgspec.Raw | bytes | str) -> Event:
@@ -161,6 +194,13 @@ def decode_data(event_type: str, version: int, data: msgspec.Raw | bytes | str) 
 
 
 _read_envelope = msgspec.json.Decoder(CloudEvent).decode
+_SCHEMA = re.compile(r"urn:quadrille:event:([A-Z][A-Za-z0-9]{0,63}):[1-9][0-9]{0,8}")
+
+
+def _may_publish(source: str, event_type: type[Event] | None) -> bool:
+    """Whether it is one of our services, and the event its own, or one that every service publishes."""
+    publisher = EMITTERS.get(event_type, source) if event_type else source
+    return source == publisher and source in PUBLISHERS
 
 
 @cache

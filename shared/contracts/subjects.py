@@ -1,7 +1,7 @@
 """Where an event travels: `shop.<source>.<entity id>.<event_in_snake_case>`."""
 
 import re
-from functools import cache
+from functools import lru_cache
 
 from shared.contracts.event import Event
 
@@ -11,7 +11,7 @@ EVERYTHING = "shop.>"
 _WORD_START = re.compile(r"(?<!^)(?=[A-Z])")
 
 
-@cache
+@lru_cache(maxsize=256)  # bounded: a message may name any type
 def event_token(event_type: str) -> str:
     """`StockReserved` is `stock_reserved` in a subject."""
     return _WORD_START.sub("_", event_type).lower()
