@@ -12,6 +12,7 @@ OWNS = (
     "notifications",
     "events",
     "positions",
+    "passed_over",
     "held_events",
 )
 EMITS = ()

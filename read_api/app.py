@@ -7,7 +7,7 @@ import structlog
 from filelock import FileLock
 from litestar import Litestar
 
-from read_api import api
+from read_api import api, divergence
 from read_api.api.parts import Parts
 from read_api.freshness import Freshness
 from read_api.projector import Projector
@@ -18,7 +18,6 @@ from shared.auth import Keys
 from shared.broker import Broker
 from shared.config import Settings
 from shared.consumer import Consumer
-from shared.contracts import EMITTERS
 from shared.contracts.recorded import Recorded
 from shared.contracts.subjects import EVERYTHING
 from shared.database import CHASSIS, create_tables, database_url, open_for_reading, open_for_writing
@@ -71,12 +70,12 @@ class ReadService:
         if self._consumer is None:
             return ["its database"]
         reasons = [self._consumer.waiting_for] if self._consumer.waiting_for else []
-        ours = set(EMITTERS.values())
-        return reasons + [
+        reasons += [
             f"event {position} of {source}, which later ones have overtaken"
             for source, position in self._projector.missing.items()
-            if source in ours
         ]
+        projector = self._projector
+        return reasons + divergence.reasons(projector.divergences, projector.positions)
 
     async def start(self) -> None:
         """Open the database and listen; the broker need not be up."""

@@ -13,7 +13,7 @@ from read_api.documents import StockView, stock_view
 from read_api.figures import Dashboard, SourceState
 from read_api.queries import OrderFilter
 from read_api.tables import EVENTS, POSITIONS, PRODUCTS
-from shared.contracts import EMITTERS, EventDeadLettered, EventRedriven
+from shared.contracts import PUBLISHERS, EventDeadLettered, EventRedriven
 from shared.database import read_rows
 from shared.dead_letter import DEAD_LETTER
 
@@ -41,6 +41,8 @@ class Wanted(Struct, frozen=True, kw_only=True):
     """How old the newest event of each source was when it came."""
     missing: Mapping[str, int]
     """The position, by source, of an event that later ones wait for."""
+    diverges_at: Mapping[str, int]
+    """The first position, by source, of a held event that is not waited for."""
 
 
 def dashboard(connection: Connection, wanted: Wanted) -> Dashboard:
@@ -94,9 +96,10 @@ def _sources(
             recorded_at=_newest(connection, source),
             lag_ms=_milliseconds(wanted.lags.get(source)),
             missing=wanted.missing.get(source),
+            diverges_at=wanted.diverges_at.get(source),
             dead_letters=letters.get(source, 0),
         )
-        for source in sorted({*EMITTERS.values(), *applied})
+        for source in sorted(PUBLISHERS)
     ]
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from enum import StrEnum
 from typing import Any, TypeVar
 
 import msgspec
@@ -183,6 +184,37 @@ class EventPage(Struct, frozen=True, kw_only=True, rename="camel"):
     """Newest first; `next_cursor` asks for the rest."""
 
     items: Sequence[EventView]
+    next_cursor: str | None
+
+
+class HeldStatus(StrEnum):
+    """Why an event is held."""
+
+    WAITING = "WAITING"
+    """For an event before it in its source's log."""
+    DIVERGING = "DIVERGING"
+    """Another event was applied at its position."""
+    FAR_AHEAD = "FAR_AHEAD"
+    """Its position is too far beyond the last applied one to be waited for."""
+
+
+class HeldEventView(Struct, frozen=True, kw_only=True, rename="camel"):
+    """An event that was received and is not applied."""
+
+    source: str
+    position: int
+    event_id: str
+    applied_event_id: str | None
+    """The event that was applied at this position instead."""
+    status: HeldStatus
+    subject: str
+    body: str
+
+
+class HeldEventPage(Struct, frozen=True, kw_only=True, rename="camel"):
+    """In the order of arrival; `next_cursor` asks for the rest."""
+
+    items: Sequence[HeldEventView]
     next_cursor: str | None
 
 

@@ -106,6 +106,8 @@ class SourceState(Struct, frozen=True, kw_only=True, rename="camel"):
     """How old it was when it got here; null until one comes."""
     missing: int | None
     """The position of an event that later ones have overtaken."""
+    diverges_at: int | None
+    """The first position that a held event claims and that is not waited for; `/events/held` lists them."""
     dead_letters: int
     """Events that the service has given up and kept."""
 

@@ -1,56 +1,66 @@
-"""Where the projection stands in each source's log, and the events that came before their turn.
+"""Where the projection stands in each source's log, and the events that are held beside it.
 
-Positions are contiguous from 1, so a missing event is noticed, and what lies beyond it waits for it.
+Positions are contiguous from 1, so a missing event is noticed, and what lies beyond it waits for it. A position belongs
+to the event that was received first; another event that claims it is held until an operator forgets it.
 """
 
-from collections.abc import Iterable
-from typing import Annotated, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
-import msgspec
 from sqlalchemy import Connection, bindparam, delete, select
 
-from read_api.tables import HELD_EVENTS, POSITIONS
+from read_api.tables import EVENTS, HELD_EVENTS, PASSED_OVER, POSITIONS
 from shared.batch import Message
-from shared.contracts.recorded import Recorded, Undecodable, decode, encode
+from shared.bulk import execute_many
+from shared.contracts.recorded import Recorded, Undecodable, decode, encode, read_position
 from shared.database import insert_missing, read_rows, upsert
 from shared.dead_letter import Unreadable
 
-MOST_AT_ONCE = 512
+MAX_AT_ONCE = 512
+MAX_AHEAD = 100_000
+"""Positions beyond the last applied one; an event further ahead is held, but not waited for."""
 
-_HELD = (
+Place = tuple[str, int]
+"""A source, and a position in its log."""
+
+_HELD_BEYOND = (
     select(HELD_EVENTS)
     .where(HELD_EVENTS.c.source == bindparam("held_of"))
     .where(HELD_EVENTS.c.position > bindparam("beyond"))
-    .order_by(HELD_EVENTS.c.position)
-    .limit(MOST_AT_ONCE)
+    .order_by(HELD_EVENTS.c.position, HELD_EVENTS.c.held_id)
+    .limit(MAX_AT_ONCE)
 )
-_FORGET = (
-    delete(HELD_EVENTS)
-    .where(HELD_EVENTS.c.source == bindparam("held_of"))
-    .where(HELD_EVENTS.c.position <= bindparam("up_to"))
-)
-_HOLDING = select(HELD_EVENTS.c.source).distinct()
 _HOLDS_ANY = select(HELD_EVENTS.c.source).limit(1)
-_HOLDS = select(HELD_EVENTS.c.source).where(HELD_EVENTS.c.source == bindparam("held_of")).limit(1)
+_HOLDS = (
+    select(HELD_EVENTS.c.source)
+    .where(HELD_EVENTS.c.source == bindparam("held_of"))
+    .where(HELD_EVENTS.c.position > bindparam("beyond"))
+    .where(HELD_EVENTS.c.position <= bindparam("up_to"))
+    .limit(1)
+)
+_RELEASE = delete(HELD_EVENTS).where(
+    HELD_EVENTS.c.source == bindparam("held_of"),
+    HELD_EVENTS.c.position == bindparam("held_at"),
+    HELD_EVENTS.c.event_id == bindparam("released"),
+)
 
 
 class Placed(NamedTuple):
-    """A message that has a place in a source's log, even where nothing more can be read of it."""
+    """A message that has a position in a source's log, even where its data cannot be read."""
 
     source: str
     position: int
+    event_id: str
     message: Message
 
-
-class _Claim(msgspec.Struct, frozen=True):
-    """All that is read of a message that is no event we know: whose it claims to be, and where."""
-
-    source: Annotated[str, msgspec.Meta(pattern=r"^[a-z_]{1,32}$(?!\n)")]
-    sequence: Annotated[str, msgspec.Meta(pattern=r"^[0-9]{12,18}$(?!\n)")]
+    @property
+    def place(self) -> Place:
+        """What no other event of the source may claim."""
+        return self.source, self.position
 
 
 def placed(messages: Iterable[Message]) -> list[Placed]:
-    """Those of the messages that have a place.
+    """Those of the messages that have a position.
 
     An event of a type newer than we are has one too: it is passed over, and those behind it are not.
     """
@@ -60,48 +70,82 @@ def placed(messages: Iterable[Message]) -> list[Placed]:
 
 def _placed(message: Message) -> Placed | None:
     if isinstance(message, Recorded):
-        return Placed(message.source, message.position, message)
-    try:
-        claim = _read_claim(message.body)
-    except (msgspec.MsgspecError, ValueError, RecursionError):
-        return None
-    if not message.subject.startswith(f"shop.{claim.source}."):
-        return None
-    return Placed(claim.source, int(claim.sequence), message)
+        return Placed(message.source, message.position, message.event_id, message)
+    found = read_position(message.subject, message.body)
+    return Placed(*found, message) if found else None
 
 
-def arrange(
-    applied: dict[str, int], arrived: Iterable[Placed]
-) -> tuple[list[Placed], list[Placed]]:
-    """Those whose turn it is, in order, and those that are too early; moves `applied` along.
+class Arranged(NamedTuple):
+    """Received events, sorted out."""
 
-    What was applied before is in neither.
-    """
+    ready: list[Placed]
+    """Those whose turn it is, in order."""
+    early: list[Placed]
+    """Those that wait for another one."""
+    late: list[Placed]
+    """Those whose position is another one's, or their own from before."""
+
+
+def arrange(applied: dict[str, int], received: Iterable[Placed]) -> Arranged:
+    """Of several that claim one position, the first counts; moves `applied` along."""
     ready: list[Placed] = []
-    early: dict[tuple[str, int], Placed] = {}
-    for one in arrived:
+    early: dict[Place, Placed] = {}
+    late: list[Placed] = []
+    for one in received:
         source = one.source
-        if one.position <= applied.get(source, 0):
+        if one.position <= applied.get(source, 0) or one.place in early:
+            late.append(one)
             continue
-        early[source, one.position] = one
+        early[one.place] = one
         while following := early.pop((source, applied.get(source, 0) + 1), None):
             ready.append(following)
             applied[source] = following.position
-    return ready, list(early.values())
+    return Arranged(ready, list(early.values()), late)
 
 
-def take(connection: Connection, applied: dict[str, int], arrived: list[Placed]) -> list[Placed]:
-    """Those whose turn it is, with the held ones that they release; the others are held."""
-    ready, early = arrange(applied, arrived)
-    released = ready if _holds_any(connection) else []
-    while released:
-        sources = {one.source for one in released}
-        _forget_held(connection, applied, sources)
-        held = _held(connection, applied, sources)
-        released, early = arrange(applied, [*held, *early])
-        ready = ready + released
-    _hold(connection, early)
+def take(
+    connection: Connection, applied: dict[str, int], received: Sequence[Placed]
+) -> list[Placed]:
+    """Those whose turn it is, with the held ones that they release; moves `applied` along.
+
+    The others are held, unless they are what was applied at their position before.
+    """
+    if _reaches_held(connection, applied, received):
+        late = [one for one in received if one.position <= applied.get(one.source, 0)]
+        early = [one for one in received if one.position > applied.get(one.source, 0)]
+        _hold(connection, early)  # behind those received before, which come first
+        ready = _release(connection, applied, {one.source for one in early})
+    else:
+        ready, early, late = arrange(applied, received)
+        _hold(connection, early)
+    ids = applied_ids(connection, {one.place for one in late})
+    ids |= {one.place: one.event_id for one in ready}
+    _hold(connection, [one for one in late if ids.get(one.place) != one.event_id])
     return ready
+
+
+def applied_ids(connection: Connection, wanted: Iterable[Place]) -> dict[Place, str]:
+    """The events applied or passed over at these positions."""
+    positions: dict[str, list[int]] = {}
+    for source, position in wanted:
+        positions.setdefault(source, []).append(position)
+    found: dict[Place, str] = {}
+    for table in (EVENTS, PASSED_OVER):
+        for source, of_source in positions.items():
+            query = select(table.c.position, table.c.event_id).where(
+                table.c.source == source, table.c.position.in_(of_source)
+            )
+            for position, event_id in connection.execute(query):
+                found[source, position] = event_id
+    return found
+
+
+def pass_over(connection: Connection, events: Iterable[Placed]) -> None:
+    """Note which events were at these positions: the combined log does not contain them."""
+    rows = [
+        {"source": one.source, "position": one.position, "event_id": one.event_id} for one in events
+    ]
+    insert_missing(connection, PASSED_OVER, rows)
 
 
 def load(connection: Connection) -> dict[str, int]:
@@ -115,38 +159,70 @@ def save(connection: Connection, applied: dict[str, int]) -> None:
     upsert(connection, POSITIONS, rows)
 
 
-def holding(connection: Connection) -> list[str]:
-    """The sources of which events are held."""
-    return list(connection.execute(_HOLDING).scalars())
+def holds_any(connection: Connection) -> bool:
+    """Whether any event is held."""
+    return connection.execute(_HOLDS_ANY).first() is not None
 
 
 def missing(
     connection: Connection, applied: dict[str, int], sources: Iterable[str]
 ) -> dict[str, int]:
-    """The position that held events wait for, of those of `sources` that have any."""
-    if not _holds_any(connection):
+    """The position that held events wait for, of those of `sources` that have any within reach."""
+    if not holds_any(connection):
         return {}
     return {
         source: applied.get(source, 0) + 1
         for source in sources
-        if connection.execute(_HOLDS, {"held_of": source}).first()
+        if _holds(connection, source, applied.get(source, 0), applied.get(source, 0) + MAX_AHEAD)
     }
 
 
-def _holds_any(connection: Connection) -> bool:
-    return connection.execute(_HOLDS_ANY).first() is not None
+def _reaches_held(
+    connection: Connection, applied: dict[str, int], received: Iterable[Placed]
+) -> bool:
+    """Whether the turn of a held event may come with these, or one of these claims its position."""
+    if not holds_any(connection):
+        return False
+    last: dict[str, int] = {}
+    for one in received:
+        last[one.source] = max(one.position, last.get(one.source, 0))
+    return any(
+        _holds(connection, source, applied.get(source, 0), position + 1)
+        for source, position in last.items()
+    )
 
 
-def _held(connection: Connection, applied: dict[str, int], sources: set[str]) -> list[Placed]:
-    """The held events next in turn of these sources."""
-    found = []
+def _holds(connection: Connection, source: str, beyond: int, up_to: int) -> bool:
+    bounds = {"held_of": source, "beyond": beyond, "up_to": up_to}
+    return connection.execute(_HOLDS, bounds).first() is not None
+
+
+def _release(
+    connection: Connection, applied: dict[str, int], sources: Iterable[str]
+) -> list[Placed]:
+    """The held events of these sources whose turn it is; they are held no more."""
+    released: list[Placed] = []
     for source in sources:
-        query = _HELD.params(held_of=source, beyond=applied[source])
-        rows = read_rows(connection, HELD_EVENTS, query)
-        found += [
-            Placed(source, row["position"], _read(row["subject"], row["body"])) for row in rows
-        ]
-    return found
+        while True:
+            ready = arrange(applied, _held(connection, source, applied.get(source, 0))).ready
+            if not ready:
+                break
+            keys = [
+                {"held_of": one.source, "held_at": one.position, "released": one.event_id}
+                for one in ready
+            ]
+            execute_many(connection, _RELEASE, keys)
+            released += ready
+    return released
+
+
+def _held(connection: Connection, source: str, beyond: int) -> list[Placed]:
+    """The held events of this source that are next in turn; of one position, in the order of their arrival."""
+    rows = read_rows(connection, HELD_EVENTS, _HELD_BEYOND.params(held_of=source, beyond=beyond))
+    return [
+        Placed(source, row["position"], row["event_id"], _read(row["subject"], row["body"]))
+        for row in rows
+    ]
 
 
 def _read(subject: str, body: str) -> Message:
@@ -156,26 +232,19 @@ def _read(subject: str, body: str) -> Message:
         return Unreadable(subject=subject, body=body.encode(), error=str(error))
 
 
-def _hold(connection: Connection, early: Iterable[Placed]) -> None:
+def _hold(connection: Connection, events: Iterable[Placed]) -> None:
     rows = [
         {
             "source": one.source,
             "position": one.position,
+            "event_id": one.event_id,
             "subject": one.message.subject,
             "body": _body(one.message).decode(errors="backslashreplace"),
         }
-        for one in early
+        for one in events
     ]
     insert_missing(connection, HELD_EVENTS, rows)
 
 
 def _body(message: Message) -> bytes:
     return encode(message) if isinstance(message, Recorded) else message.body
-
-
-def _forget_held(connection: Connection, applied: dict[str, int], sources: Iterable[str]) -> None:
-    for source in sources:
-        connection.execute(_FORGET, {"held_of": source, "up_to": applied[source]})
-
-
-_read_claim = msgspec.json.Decoder(_Claim).decode

@@ -13,9 +13,11 @@ from typing import NamedTuple
 import structlog
 from sqlalchemy import Connection
 
-from read_api import history, places, store
+from read_api import divergence, history, places, store
+from read_api.divergence import Divergence
 from shared import clock, dead_letter, signing_key
 from shared.batch import Message
+from shared.contracts import PUBLISHERS
 from shared.contracts.recorded import Recorded
 from shared.database import INFRASTRUCTURE, Database, select_in
 from shared.dead_letter import DEAD_LETTER, DeadLetter, Status, Unreadable, given_up
@@ -28,13 +30,20 @@ Key = tuple[str, str]
 """A source, and an entity it speaks of: their events keep their order, and are parked together."""
 
 
+class Progress(NamedTuple):
+    """Where the rows stand, and what keeps them from being complete."""
+
+    positions: dict[str, int]
+    missing: dict[str, int]
+    divergences: list[Divergence]
+
+
 class Applied(NamedTuple):
     """What a committed batch has done."""
 
     events: list[Recorded]
     letters: list[DeadLetter]
-    positions: dict[str, int]
-    missing: dict[str, int]
+    progress: Progress
 
 
 class Projector:
@@ -49,17 +58,14 @@ class Projector:
         """The last position of each source that queries see."""
         self.missing: dict[str, int] = {}
         """The position, by source, of an event that later ones wait for."""
+        self.divergences: list[Divergence] = []
+        """Held events that are not waited for."""
         self.lags: dict[str, timedelta] = {}
         """How old the newest event of each source was when it was made visible; of those that came since the start."""
 
     async def resume(self) -> None:
         """Find out where the rows stand."""
-
-        def body(connection: Connection) -> tuple[dict[str, int], dict[str, int]]:
-            applied = places.load(connection)
-            return applied, places.missing(connection, applied, places.holding(connection))
-
-        self.positions, self.missing = await self._database.run(body)
+        self._note(await self._database.run(lambda each: _progress(each, places.load(each))))
         self._on_applied([])
 
     async def deliver(self, messages: Sequence[Message]) -> None:
@@ -69,19 +75,37 @@ class Projector:
         except RuleFailed as error:
             log.warning("batch.taken_apart", messages=len(messages), reason=str(error))
             applied = await self._commit(messages, one_by_one=True)
-        if applied.missing != self.missing:
-            log.warning("events.missing", **applied.missing)
-        self.positions, self.missing = applied.positions, applied.missing
+        self._note(applied.progress)
         now = clock.now()
         self.lags |= {event.source: now - event.recorded_at for event in applied.events}
         self._on_applied(applied.events)
         _log(applied)
 
+    async def forget(self, source: str, position: int, event_id: str) -> bool:
+        """Remove a held event; whether there was one. Raises what the database raises."""
+
+        def body(connection: Connection) -> tuple[bool, Progress]:
+            was_held = divergence.forget(connection, source, position, event_id)
+            return was_held, _progress(connection, places.load(connection))
+
+        was_held, progress = await self._database.run(body)
+        if was_held:
+            log.warning("event.forgotten", source=source, position=position, event_id=event_id)
+        self._note(progress)
+        return was_held
+
+    def _note(self, progress: Progress) -> None:
+        if progress.missing != self.missing:
+            log.warning("events.missing", **progress.missing)
+        for found in progress.divergences:
+            if found not in self.divergences:
+                log.error("event.diverged", **found._asdict())
+        self.positions, self.missing, self.divergences = progress
+
     async def _commit(self, messages: Sequence[Message], *, one_by_one: bool = False) -> Applied:
-        was_missing = list(self.missing)
         try:
             return await self._database.run(
-                partial(apply, messages=messages, was_missing=was_missing, one_by_one=one_by_one)
+                partial(apply, messages=messages, one_by_one=one_by_one)
             )
         except (RuleFailed, *INFRASTRUCTURE):
             raise
@@ -91,17 +115,13 @@ class Projector:
 
 
 def apply(
-    connection: Connection,
-    messages: Sequence[Message],
-    was_missing: Iterable[str] = (),
-    *,
-    one_by_one: bool = False,
+    connection: Connection, messages: Sequence[Message], *, one_by_one: bool = False
 ) -> Applied:
     """Do all of it in the caller's transaction; raises what a projection raises unless `one_by_one`."""
     applied = places.load(connection)
-    placed = places.placed(messages)
-    ready = [one.message for one in places.take(connection, applied, placed)]
-    events = [message for message in ready if isinstance(message, Recorded)]
+    ready = places.take(connection, applied, places.placed(messages))
+    places.pass_over(connection, [one for one in ready if isinstance(one.message, Unreadable)])
+    events = [one.message for one in ready if isinstance(one.message, Recorded)]
     parked = _parked(connection, events)
     if one_by_one:
         letters = _apply_each(connection, events, parked)
@@ -115,8 +135,15 @@ def apply(
     letters = _keep(connection, letters)
     signing_key.keep(connection, events)
     places.save(connection, applied)
-    sources = {one.source for one in placed}.union(was_missing)
-    return Applied(events, letters, applied, places.missing(connection, applied, sources))
+    return Applied(events, letters, _progress(connection, applied))
+
+
+def _progress(connection: Connection, applied: dict[str, int]) -> Progress:
+    return Progress(
+        positions=applied,
+        missing=places.missing(connection, applied, sorted(PUBLISHERS)),
+        divergences=divergence.find(connection, applied),
+    )
 
 
 def _apply_each(

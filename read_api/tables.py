@@ -1,6 +1,16 @@
-"""The read API's tables. No row depends on when or in what mixture of sources its events came."""
+"""The read API's tables. But for held events, no row depends on when or in what mixture of sources its events came."""
 
-from sqlalchemy import Boolean, Column, ForeignKey, Index, Integer, MetaData, Table, Text
+from sqlalchemy import (
+    Boolean,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+)
 
 from shared.database import Json, UtcTime
 
@@ -146,11 +156,23 @@ POSITIONS = Table(
     Column("applied", Integer, nullable=False),
 )
 
-HELD_EVENTS = Table(
-    "held_events",
+PASSED_OVER = Table(
+    "passed_over",
     TABLES,
     Column("source", Text, primary_key=True),
     Column("position", Integer, primary_key=True, autoincrement=False),
+    Column("event_id", Text, nullable=False),
+    comment="applied positions whose event is a dead letter, not a row of `events`",
+)
+
+HELD_EVENTS = Table(
+    "held_events",
+    TABLES,
+    Column("held_id", Integer, primary_key=True, comment="in the order of arrival"),
+    Column("source", Text, nullable=False),
+    Column("position", Integer, nullable=False),
+    Column("event_id", Text, nullable=False),
     Column("subject", Text, nullable=False),
     Column("body", Text, nullable=False),
+    UniqueConstraint("source", "position", "event_id"),
 )

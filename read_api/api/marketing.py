@@ -7,7 +7,7 @@ from typing import Annotated
 from litestar import Router, get
 from litestar.params import QueryParameter
 
-from read_api import days, marketing
+from read_api import days, divergence, marketing
 from read_api.api.fields import RESTRICTED, Cursor, PageSize, TimeZone
 from read_api.api.parts import Parts
 from read_api.dashboard import LOW_STOCK, Wanted, dashboard
@@ -74,6 +74,7 @@ def router(parts: Parts) -> Router:
             low_stock=low_stock,
             lags=projector.lags,
             missing=projector.missing,
+            diverges_at=divergence.first_positions(projector.divergences),
         )
         return await reads.run(partial(dashboard, wanted=wanted))
 

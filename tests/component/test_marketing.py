@@ -230,6 +230,7 @@ async def at_a_glance(shop: Projection, low_stock: int = 5) -> Dashboard:
         low_stock=low_stock,
         lags=shop.projector.lags,
         missing=shop.projector.missing,
+        diverges_at={},
     )
     return await shop.database.run(partial(dashboard, wanted=wanted))
 

@@ -8,6 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from read_api.divergence import Divergence
+from read_api.places import MAX_AHEAD
 from read_api.stream import everything_until_now, format_seen
 from shared.contracts import (
     OrderCancelled,
@@ -151,6 +153,159 @@ async def test_an_event_of_an_unknown_kind_is_passed_over(tmp_path: Path, first:
         assert await statuses(projection) == {"o1": "PENDING", "o2": "PENDING"}
         assert projection.projector.positions == {"order": 3}
         assert await projection.letters() == [(None, "UNDECODABLE")]
+
+
+def forged(event: Recorded) -> Recorded:
+    """Another event at the position of this one."""
+    return replace(event, event_id=f"forged-{event.position}", event=created("forged"))
+
+
+async def held(projection: Projection) -> list[tuple[int, str]]:
+    return [(row["position"], row["event_id"]) for row in (await projection.rows())["held_events"]]
+
+
+async def test_rival_of_applied_event_is_held_as_divergence(tmp_path: Path) -> None:
+    log = log_of("order", created("o1"), created("o2"), created("o3"))
+    rival = forged(log[1])
+    async with projecting(tmp_path / "read.db") as projection:
+        await projection.projector.deliver([*log[:2], rival])
+        await projection.projector.deliver([log[2], rival, log[1]])
+        assert await statuses(projection) == {"o1": "PENDING", "o2": "PENDING", "o3": "PENDING"}
+        assert await held(projection) == [(2, "forged-2")]
+        assert projection.projector.divergences == [
+            Divergence("order", 2, "forged-2", log[1].event_id)
+        ]
+    async with projecting(tmp_path / "read.db") as projection:
+        assert projection.projector.divergences
+        assert await projection.projector.forget("order", 2, "forged-2")
+        assert not await projection.projector.forget("order", 2, "forged-2")
+        assert projection.projector.divergences == []
+        assert await held(projection) == []
+
+
+async def test_true_event_behind_a_forged_one_is_held(tmp_path: Path) -> None:
+    log = log_of("order", created("o1"), created("o2"))
+    async with projecting(tmp_path / "read.db") as projection:
+        await projection.projector.deliver([forged(log[0]), *log])
+        assert await statuses(projection) == {"forged": "PENDING", "o2": "PENDING"}
+        assert projection.projector.divergences == [
+            Divergence("order", 1, log[0].event_id, "forged-1")
+        ]
+
+
+@pytest.mark.parametrize("is_one_batch", [True, False])
+async def test_first_of_two_held_rivals_is_applied(tmp_path: Path, *, is_one_batch: bool) -> None:
+    log = log_of("order", created("o1"), created("o2"), created("o3"))
+    messages = [log[2], forged(log[1]), log[1], log[0]]
+    batches = [messages] if is_one_batch else [[message] for message in messages]
+    async with projecting(tmp_path / "read.db") as projection:
+        for batch in batches:
+            await projection.projector.deliver(batch)
+        assert set(await statuses(projection)) == {"o1", "forged", "o3"}
+        assert await held(projection) == [(2, log[1].event_id)]
+        assert projection.projector.divergences == [
+            Divergence("order", 2, log[1].event_id, "forged-2")
+        ]
+
+
+async def test_event_held_longer_comes_before_its_rival(tmp_path: Path) -> None:
+    log = log_of("order", created("o1"), created("o2"))
+    async with projecting(tmp_path / "read.db") as projection:
+        await projection.projector.deliver(log[1:])
+        await projection.projector.deliver([log[0], forged(log[1])])
+        assert set(await statuses(projection)) == {"o1", "o2"}
+        assert await held(projection) == [(2, "forged-2")]
+
+
+async def test_forgotten_rival_lets_the_other_be_applied(tmp_path: Path) -> None:
+    log = log_of("order", created("o1"), created("o2"))
+    async with projecting(tmp_path / "read.db") as projection:
+        await projection.projector.deliver([forged(log[1]), log[1]])
+        assert await projection.projector.forget("order", 2, "forged-2")
+        await projection.projector.deliver(log[:1])
+        assert set(await statuses(projection)) == {"o1", "o2"}
+        assert (projection.projector.missing, projection.projector.divergences) == ({}, [])
+
+
+async def test_event_far_ahead_is_held_and_not_waited_for(tmp_path: Path) -> None:
+    log = log_of("order", created("o1"), created("o2"))
+    near, far = (replace(forged(log[0]), position=1 + MAX_AHEAD + more) for more in (0, 1))
+    async with projecting(tmp_path / "read.db") as projection:
+        await projection.projector.deliver([log[0], far])
+        assert projection.projector.missing == {}
+        assert projection.projector.divergences == [
+            Divergence("order", far.position, far.event_id, None)
+        ]
+        await projection.projector.deliver([replace(near, event_id="near")])
+        assert projection.projector.missing == {"order": 2}
+        assert await projection.projector.forget("order", near.position, "near")
+        assert projection.projector.missing == {}
+        await projection.projector.deliver(log[1:])
+        assert set(await statuses(projection)) == {"o1", "o2"}
+
+
+async def test_rival_of_an_event_passed_over_diverges(tmp_path: Path) -> None:
+    log = log_of("order", created("o1"), OrderConfirmed(order_id="o1"))
+    unknown = of_an_unknown_kind(log[1])
+    async with projecting(tmp_path / "read.db") as projection:
+        await projection.projector.deliver([log[0], unknown])
+        await projection.projector.deliver([unknown])
+        assert projection.projector.divergences == []
+        await projection.projector.deliver([forged(log[1])])
+        assert projection.projector.divergences == [
+            Divergence("order", 2, "forged-2", log[1].event_id)
+        ]
+
+
+async def test_parked_event_received_again_does_not_diverge(tmp_path: Path) -> None:
+    log = log_of("order", created("o1"), OrderConfirmed(order_id="bad"))
+    async with projecting(tmp_path / "read.db") as projection:
+        await projection.projector.deliver(log)
+        await projection.projector.deliver(log)
+        assert projection.projector.divergences == []
+
+
+async def test_restored_older_log_diverges(tmp_path: Path) -> None:
+    log = log_of("order", *(created(f"o{number}") for number in range(5)))
+    again = log_of("order", *(created(f"new{number}") for number in range(7)))
+    async with projecting(tmp_path / "read.db") as projection:
+        await projection.projector.deliver(log)
+        await projection.projector.deliver(again[2:])
+        assert [found.position for found in projection.projector.divergences] == [3, 4, 5]
+        assert [found.event_id for found in projection.projector.divergences] == [
+            event.event_id for event in again[2:5]
+        ]
+        assert projection.projector.positions == {"order": 7}
+
+
+@settings(max_examples=50)
+@given(st.data())
+async def test_forgeries_hide_no_event_unseen(data) -> None:
+    """Whatever arrives in whatever order, each true event is applied, or held and reported."""
+    log = log_of(
+        "order", *(created(f"o{number}") for number in range(data.draw(st.integers(1, 6))))
+    )
+    positions = st.integers(1, len(log) + 2) | st.just(MAX_AHEAD + 10)
+    forgeries = [
+        replace(log[0], position=position, event_id=f"forged-{number}", event=created(f"f{number}"))
+        for number, position in enumerate(data.draw(st.lists(positions, max_size=4)))
+    ]
+    batches = data.draw(deliveries({"order": [*log, *forgeries]}))
+    async with projecting() as projection:
+        for batch in batches:
+            await projection.projector.deliver(batch)
+        rows, projector = await projection.rows(), projection.projector
+    applied = {event["event_id"] for event in rows["events"]}
+    kept = {row["event_id"] for row in rows["held_events"]}
+    everything = {event.event_id for event in [*log, *forgeries]}
+    assert applied | kept == everything
+    assert not applied & kept
+    diverging = {found.event_id for found in projector.divergences}
+    waiting = kept - diverging
+    assert bool(waiting) == bool(projector.missing)
+    assert {event.event_id for event in log} <= applied | diverging
+    if not forgeries:
+        assert not kept
 
 
 async def test_the_same_rubbish_is_kept_once(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from functools import reduce
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,7 +19,7 @@ from shared.contracts import (
     OrderResumed,
     StockReserved,
 )
-from shared.contracts.recorded import Recorded, encode
+from shared.contracts.recorded import MAX_EVENT_BYTES, encode
 from shared.dead_letter import Unreadable
 from tests.support.history import recorded
 from tests.support.tale import Log, deliveries, logs_of, worlds
@@ -40,7 +41,7 @@ def view_of(batches: list[Log]) -> View:
     """What is shown after these batches have come."""
     view, applied, early = View(), {}, []
     for batch in batches:
-        ready, early = arrange(applied, [*early, *placed(batch)])
+        ready, early, _ = arrange(applied, [*early, *placed(batch)])
         view = reduce(evolve, [one.message for one in ready], view)
     assert early == []
     return view
@@ -119,49 +120,90 @@ def test_an_event_about_what_never_was_is_out_of_turn() -> None:
 
 
 def numbered(*positions: int) -> list[Placed]:
-    return [Placed("order", position, recorded(CONFIRMED)) for position in positions]
+    events = [recorded(CONFIRMED, position=position) for position in positions]
+    return placed(events)
 
 
 def test_an_event_beyond_a_gap_waits_until_the_gap_is_closed() -> None:
     applied = {"order": 4}
-    ready, early = arrange(applied, numbered(7, 6))
+    ready, early, _ = arrange(applied, numbered(7, 6))
     assert (ready, applied) == ([], {"order": 4})
-    ready, early = arrange(applied, [*early, *numbered(5)])
+    ready, early, _ = arrange(applied, [*early, *numbered(5)])
     assert [one.position for one in ready] == [5, 6, 7]
     assert (early, applied) == ([], {"order": 7})
 
 
 def test_sources_do_not_wait_for_each_other() -> None:
-    other = Placed("shipping", 1, recorded(CONFIRMED))
-    ready, early = arrange({}, [*numbered(2), other])
+    [other] = placed([recorded(CONFIRMED, source="shipping", position=1)])
+    ready, early, _ = arrange({}, [*numbered(2), other])
     assert ready == [other]
     assert [one.position for one in early] == [2]
 
 
-def in_source(source: str) -> Unreadable:
-    sent: Recorded = recorded(CONFIRMED, position=9)
-    body = encode(sent).replace(b"OrderConfirmed", b"OrderMislaid")
-    return Unreadable(subject=f"shop.{source}.o1.order_mislaid", body=body, error="unknown")
+def test_first_of_two_rivals_is_applied() -> None:
+    first, second = numbered(2, 2)
+    assert arrange({"order": 1}, [first, second]) == ([first], [], [second])
+    assert arrange({}, [first, second]) == ([], [first], [second])
 
 
-def test_an_event_of_a_kind_we_do_not_know_keeps_its_place() -> None:
-    [one] = placed([in_source("order")])
-    assert (one.source, one.position) == ("order", 9)
+def unreadable(at: str = "shop.order.o1.order_mislaid", /, **changes: Any) -> Unreadable:
+    """An event of a type that we do not know, with some of its envelope changed."""
+    envelope = msgspec.json.decode(encode(recorded(CONFIRMED, position=9)))
+    envelope |= {"type": "OrderMislaid", "dataschema": "urn:quadrille:event:OrderMislaid:1"}
+    envelope = {name: value for name, value in (envelope | changes).items() if value is not None}
+    return Unreadable(subject=at, body=msgspec.json.encode(envelope), error="unknown")
 
 
 @pytest.mark.parametrize(
     "message",
     [
-        in_source("shipping"),
-        Unreadable(subject="shop.order.o1.order_created", body=b"rubbish", error="no JSON"),
-        Unreadable(subject="shop.order.o1.order_created", body=b"[" * 5000, error="too deep"),
-        Unreadable(
-            subject="shop.order.o1.order_created",
-            body=b'{"source":"order","sequence":"99999999999999999999"}',
-            error="too large",
+        unreadable(),
+        unreadable(
+            "shop.order.o1.order_confirmed",
+            type="OrderConfirmed",
+            dataschema="urn:quadrille:event:OrderConfirmed:2",
         ),
+        unreadable(causationid="e1", colour="an extension"),
     ],
-    ids=["another's place", "rubbish", "too deep", "too large a number"],
+    ids=["unknown type", "later schema version", "extension attribute"],
 )
-def test_what_can_not_be_read_takes_nobodys_place(message: Unreadable) -> None:
+def test_event_of_newer_release_keeps_its_position(message: Unreadable) -> None:
+    [one] = placed([message])
+    assert (one.source, one.position) == ("order", 9)
+
+
+UNPLACED = {
+    "rubbish": Unreadable(subject="shop.order.o1.order_created", body=b"rubbish", error="no JSON"),
+    "too deep": Unreadable(subject="shop.order.o1.a", body=b"[" * 5000, error="too deep"),
+    "claim alone": Unreadable(
+        subject="shop.order.o1.order_mislaid",
+        body=b'{"source":"order","sequence":"000000000001"}',
+        error="incomplete",
+    ),
+    "position of 20 digits": unreadable(sequence="9" * 20),
+    "position 0": unreadable(sequence="0" * 12),
+    "subject of another service": unreadable("shop.shipping.o1.order_mislaid"),
+    "subject of another entity": unreadable("shop.order.o2.order_mislaid"),
+    "subject of another type": unreadable("shop.order.o1.order_found"),
+    "subject in two tokens": unreadable("shop.order.o1.x.order_mislaid", subject="o1.x"),
+    "source without a log": unreadable("shop.read.o1.order_mislaid", source="read"),
+    "type of another service": unreadable(
+        "shop.order.o1.stock_reserved",
+        type="StockReserved",
+        dataschema="urn:quadrille:event:StockReserved:9",
+    ),
+    "schema of another type": unreadable(dataschema="urn:quadrille:event:OrderFound:1"),
+    "schema without a version": unreadable(dataschema="urn:quadrille:event:OrderMislaid:"),
+    "another CloudEvents version": unreadable(specversion="2.0"),
+    "no id": unreadable(id=None),
+    "id unfit for a path": unreadable(id="a/b"),
+    "no time": unreadable(time=None),
+    "no correlation id": unreadable(correlationid=None),
+    "no data": unreadable(data=None),
+    "too long": unreadable(data={"reason": "x" * MAX_EVENT_BYTES}),
+}
+
+
+@pytest.mark.parametrize("message", UNPLACED.values(), ids=UNPLACED)
+def test_incomplete_or_inconsistent_envelope_has_no_position(message: Unreadable) -> None:
     assert placed([message]) == []
