@@ -87,6 +87,10 @@ SECTIONS: Mapping[str, Mapping[str, Place]] = {
     "For the admin": {
         "report": Place("quadrille.report", "report", "Show what the shop amounts to."),
         "stock": Place("quadrille.stock", "stock", "Add to the stock, or write off."),
+        "held": Place(
+            "quadrille.held", "held", "List events that the read API holds and does not apply."
+        ),
+        "forget": Place("quadrille.held", "forget", "Remove a held event."),
     },
 }
 COMMANDS = {name: place for places in SECTIONS.values() for name, place in places.items()}

@@ -136,6 +136,11 @@ def _show_troubles(dashboard: dict[str, Any]) -> None:
         for source in dashboard["sources"]
         if source["missing"]
     ]
+    troubles += [
+        f"{source['source']}'s log diverges at position {source['divergesAt']:,}: quadrille held"
+        for source in dashboard["sources"]
+        if source["divergesAt"]
+    ]
     if dashboard["deadLetters"]:
         troubles.append(f"{dashboard['deadLetters']:,} events were given up: quadrille check")
     for trouble in troubles:

@@ -10,6 +10,7 @@ import msgspec
 from shared.config import Settings, SettingsError, load
 
 TIMEOUT_SECONDS = 10
+NO_CONTENT = 204
 EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 AGENT = {"User-Agent": "quadrille"}
 
@@ -79,9 +80,11 @@ def named(service: str) -> str:
 
 
 def document(response: httpx.Response) -> Any:  # noqa: ANN401 - any JSON
-    """The JSON of an answer. Raises ShopError for a refusal, and for what is no answer of the shop's."""
+    """The JSON of an answer, None of one without content. Raises ShopError for a refusal, and for what is no answer of the shop's."""
     if response.is_error:
         raise refusal(response)
+    if response.status_code == NO_CONTENT:
+        return None
     try:
         return msgspec.json.decode(response.content)
     except msgspec.DecodeError as error:

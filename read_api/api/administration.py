@@ -3,11 +3,11 @@
 from functools import partial
 from typing import Annotated
 
-from litestar import Router, get
-from litestar.params import QueryParameter
+from litestar import Router, delete, get
+from litestar.params import FromPath, PathParameter, QueryParameter
 from litestar.response import ServerSentEvent
 
-from read_api import queries
+from read_api import divergence, queries
 from read_api.api.fields import (
     EVENT_STREAM,
     RESTRICTED,
@@ -19,17 +19,28 @@ from read_api.api.fields import (
     Words,
 )
 from read_api.api.parts import Parts
-from read_api.documents import CustomerPage, EventPage, ShipmentPage
+from read_api.divergence import HeldFilter
+from read_api.documents import CustomerPage, EventPage, HeldEventPage, ShipmentPage
 from read_api.queries import EventFilter
 from read_api.stream import everything_until_now, parse_seen
 from read_api.views import ShipmentStatus
 from shared.auth import TOKEN_IN_QUERY, admin_only
+from shared.problem import responses
+from shared.refused import Refused
 
 Status = Annotated[ShipmentStatus | None, QueryParameter(description="only those with this status")]
 Type = Annotated[str | None, QueryParameter(name="type", description="e.g. StockReserved")]
-Source = Annotated[str | None, QueryParameter(description="who said it, e.g. inventory")]
+Source = Annotated[str | None, QueryParameter(description="its publisher, e.g. inventory")]
 Key = Annotated[
     str | None, QueryParameter(description="the order, product or customer it is about")
+]
+LAST_POSITION = 10**18 - 1
+Position = Annotated[int, PathParameter(ge=1, le=LAST_POSITION)]
+OfPosition = Annotated[
+    int | None,
+    QueryParameter(
+        name="position", ge=1, le=LAST_POSITION, description="only those that claim this position"
+    ),
 ]
 
 
@@ -69,6 +80,32 @@ def router(parts: Parts) -> Router:
             partial(queries.list_events, wanted=wanted, cursor=cursor, limit=limit)
         )
 
+    @get("/events/held", responses=RESTRICTED, tags=["events"])
+    async def list_held_events(
+        source: Source = None,
+        position: OfPosition = None,
+        cursor: Cursor = None,
+        limit: PageSize = 50,
+    ) -> HeldEventPage:
+        """Events that were received and are not applied: they wait, or contradict what was applied."""
+        wanted = HeldFilter(source=source, position=position)
+        return await reads.run(
+            partial(divergence.list_held, wanted=wanted, cursor=cursor, limit=limit)
+        )
+
+    @delete(
+        "/events/held/{source:str}/{position:int}/{event_id:str}",
+        responses=RESTRICTED | responses(404),
+        tags=["events"],
+    )
+    async def forget_held_event(
+        source: FromPath[str], position: Position, event_id: FromPath[str]
+    ) -> None:
+        """Remove a held event. The applied ones stay as they are, and a gap stays a gap."""
+        if not await parts.projector.forget(source, position, event_id):
+            detail = f"no event {event_id} is held at position {position} of {source}"
+            raise Refused("unknown-held-event", detail, status=404)
+
     @get(
         "/events/stream",
         responses=EVENT_STREAM | RESTRICTED,
@@ -87,6 +124,13 @@ def router(parts: Parts) -> Router:
 
     return Router(
         "/",
-        route_handlers=[list_shipments, list_customers, list_events, stream_events],
+        route_handlers=[
+            list_shipments,
+            list_customers,
+            list_events,
+            list_held_events,
+            forget_held_event,
+            stream_events,
+        ],
         guards=[admin_only],
     )

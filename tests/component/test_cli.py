@@ -2,9 +2,10 @@
 
 import asyncio
 import re
+import sqlite3
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import msgspec
 import pytest
@@ -453,6 +454,34 @@ def test_a_report_is_for_the_admin_and_of_a_place_on_earth(jane, admin):
     code, _, err = admin.run("report", "--timezone", "Asia/Atlantis")
     assert code == 2
     assert "expected an IANA time zone, e.g. Asia/Tokyo" in err
+
+
+def _hold(fleet: Fleet, *event_ids: str) -> None:
+    """As if these had been received at a position where another event was applied."""
+    with closing(sqlite3.connect(fleet.data_dir / "read.db")) as connection, connection:
+        connection.executemany(
+            "INSERT INTO held_events (source, position, event_id, subject, body) "
+            "VALUES ('order', 1, ?, 'shop.order.o1.order_created', '{}')",
+            [(event_id,) for event_id in event_ids],
+        )
+
+
+def test_held_events_are_listed_and_forgotten(fleet, admin, jane):
+    assert admin.run("held") == (0, "No event is held.\n", "")
+    _hold(fleet, "rival-1", "rival-2")
+    code, out, _ = admin.run("held")
+    assert code == 0
+    assert re.search(r"^order +1 +DIVERGING +rival-1 +[0-9a-f-]{36}$", out, re.MULTILINE)
+    code, _, err = admin.run("forget", "order", "1")
+    several = "several events are held at position 1 of order: rival-1, rival-2"
+    assert (code, err) == (2, f"Error: {several}\n")
+    code, out, _ = admin.run("forget", "order", "1", "rival-2")
+    assert (code, out) == (0, "Removed event rival-2, held at position 1 of order.\n")
+    assert jane.run("forget", "order", "1") == (2, "", "Error: only an admin may do this\n")
+    code, out, _ = admin.run("forget", "order", "1", "--json")
+    assert (code, msgspec.json.decode(out)["eventId"]) == (0, "rival-1")
+    code, _, err = admin.run("forget", "order", "1")
+    assert (code, err) == (2, "Error: no event is held at position 1 of order: quadrille held\n")
 
 
 def test_a_cart_is_filled_changed_and_checked_out(jane):

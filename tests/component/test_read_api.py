@@ -189,6 +189,97 @@ async def test_rubbish_on_the_stream_stops_nothing(reader, shop, broker_url) -> 
     await client.close()
 
 
+async def publish_raw(broker_url: str, *messages: tuple[str, bytes]) -> None:
+    """Publish as somebody who is none of our services."""
+    client = await nats.connect(broker_url)
+    for subject, body in messages:
+        await client.publish(subject, body)
+    await client.flush()
+    await client.close()
+
+
+async def test_claim_without_an_event_takes_no_position(reader, shop, broker_url) -> None:
+    log = log_of("order", created("o1"), created("o2"), created("o3"))
+    await shop.publish(log[:1])
+    await reader.until("/orders/o1", lambda order: order.get("status") == "PENDING")
+    await publish_raw(
+        broker_url,
+        ("shop.order.o2.order_created", b'{"source":"order","sequence":"000000000002"}'),
+        ("shop.order.o2.order_created", b'{"source":"order","sequence":"000000000999"}'),
+    )
+    await shop.publish(log[1:])
+    await reader.until("/orders/o3", lambda order: order.get("status") == "PENDING")
+    assert (await reader.get("/orders/o2"))["status"] == "PENDING"
+    await reader.until_ready()
+
+
+def said(answer: Any, text: str) -> bool:
+    return any(text in reason for reason in answer.get("waitingFor", ()))
+
+
+async def until_said(reader: ReadApi, text: str) -> None:
+    await reader.until("/health/ready", lambda answer: said(answer, text))
+
+
+async def test_forged_position_is_reported_until_forgotten(reader, shop, broker_url) -> None:
+    log = log_of("order", *(created(f"o{number}") for number in range(1, 5)))
+    forged = replace(log[2], event_id="forged", event=created("evil"))
+    await shop.publish(log[:2])
+    await publish_raw(broker_url, (forged.subject, encode(forged)))
+    await shop.publish(log[2:])
+    await until_said(reader, "order's log diverges at position 3: event forged was applied")
+    assert (await reader.get("/orders/o4"))["status"] == "PENDING"
+    [source] = [
+        each for each in (await reader.get("/dashboard"))["sources"] if each["source"] == "order"
+    ]
+    assert source["divergesAt"] == 3
+    assert reader.stop() == 0
+    before = reader.rows()
+    reader.delete_database()
+    reader.start()
+    await until_said(reader, "order's log diverges at position 3: event forged was applied")
+    await until_told(reader, 4)
+    [event] = (await reader.get("/events/held"))["items"]
+    assert (event["eventId"], event["status"]) == (log[2].event_id, "DIVERGING")
+    assert event["appliedEventId"] == "forged"
+    path = f"/events/held/order/3/{log[2].event_id}"
+    assert (await reader.delete(path)).status_code == 204
+    again = await reader.delete(path)
+    assert (again.status_code, again.json()["type"]) == (
+        404,
+        "urn:quadrille:problem:unknown-held-event",
+    )
+    await reader.until_ready()
+    assert reader.stop() == 0
+    assert {**before, "held_events": []} == reader.rows()
+
+
+async def test_position_far_ahead_is_reported_until_forgotten(reader, shop, broker_url) -> None:
+    log = orders(12)
+    forged = replace(log[0], event_id="forged", position=900_000)
+    await publish_raw(broker_url, (forged.subject, encode(forged)))
+    await shop.publish(log)
+    await until_told(reader, 12)
+    await until_said(reader, "order's log diverges at position 900000: event forged is 899988")
+    [event] = (await reader.get("/events/held", source="order", position=900_000))["items"]
+    assert event["status"] == "FAR_AHEAD"
+    assert (await reader.delete("/events/held/order/900000/forged")).status_code == 204
+    await reader.until_ready()
+
+
+async def test_held_events_are_listed_in_pages(reader, shop) -> None:
+    log = orders(6)
+    await shop.publish(log[1:])
+    await reader.until("/events/held", lambda page: len(page["items"]) == 5)
+    first = await reader.get("/events/held", limit=3)
+    rest = await reader.get("/events/held", limit=3, cursor=first["nextCursor"])
+    found = [event["position"] for event in first["items"] + rest["items"]]
+    assert (found, rest["nextCursor"]) == ([2, 3, 4, 5, 6], None)
+    assert {event["status"] for event in first["items"]} == {"WAITING"}
+    assert (await reader.get("/events/held", source="shipping"))["items"] == []
+    assert (await reader.get("/events/held", position=7))["items"] == []
+
+
 async def test_a_stream_cut_at_any_moment_resumes_without_loss_or_repetition(reader, shop) -> None:
     logs = busy_shop()
     halves = [
@@ -353,6 +444,9 @@ async def test_events_of_one_batch_page_by_position(reader, shop) -> None:
         ("/orders?cursor=rubbish", 400, "invalid-request"),
         ("/events?cursor=W10", 400, "invalid-request"),
         ("/shipments?cursor=%C3%BC", 400, "invalid-request"),
+        ("/events/held?position=0", 400, "invalid-request"),
+        ("/events/held?position=1000000000000000000000", 400, "invalid-request"),
+        ("/events/held?cursor=W10", 400, "invalid-request"),
         ("/events/stream?lastEventId=order:-1", 400, "invalid-request"),
         ("/orders/o1/stream?lastEventId=order:99999999999999999999", 400, "invalid-request"),
     ],

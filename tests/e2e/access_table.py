@@ -97,6 +97,8 @@ read       GET     /marketing/daily                         -         401    403
 read       GET     /dashboard                               -         401    403     403   ok
 read       GET     /events                                  -         401    403     403   ok
 read       GET     /events/stream                           -         401    403     403   ok
+read       GET     /events/held                             -         401    403     403   ok
+read       DELETE  /events/held/{source}/{position}/{event_id}  -     401    403     403   404
 """
 
 CALLERS = ("nobody", "another", "owner", "admin")

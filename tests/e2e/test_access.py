@@ -61,6 +61,7 @@ class Scene(NamedTuple):
 THING = {"name": "Thing", "price": 100, "stock": 10}
 LINE = {"productId": "plenty", "quantity": 1}
 BEHAVIOUR = {"successRate": 1, "minDelaySeconds": 600, "maxDelaySeconds": 600}
+NOT_HELD = {"source": "order", "position": "1", "event_id": "none"}
 REPORT = {"shipmentId": "s1", "status": "failed"}
 
 
@@ -99,7 +100,7 @@ BODIES: dict[str, Callable[[Scene, Entry, str], Any]] = {
 
 def address(scene: Scene, entry: Entry) -> str:
     """The entry's path, with what it is about: there is nothing wrong with it but perhaps who asks."""
-    parts = {"name": "simulated", "notification_id": scene.notification}
+    parts = {"name": "simulated", "notification_id": scene.notification, **NOT_HELD}
     if "{product_id}" in entry.path:
         in_use = entry.path.startswith("/cart") or entry.method == "GET"
         parts["product_id"] = "plenty" if in_use else scene.new_product()
@@ -279,6 +280,7 @@ async def test_a_token_that_is_not_ours_is_refused_everywhere(scene: Scene, kind
                 order_id=scene.orders["guest"],
                 notification_id=scene.notification,
                 name="simulated",
+                **NOT_HELD,
             )
             with impostor.open(entry.method, entry.service, path) as response:
                 assert response.status_code == 401, str(entry)

@@ -120,6 +120,13 @@ class ReadApi:
         ) as client:
             return await client.get(path, params=query or None)
 
+    async def delete(self, path: str) -> httpx.Response:
+        """The answer to an admin's DELETE."""
+        async with httpx.AsyncClient(
+            base_url=self.url, headers=self.admin, timeout=READ_SECONDS
+        ) as client:
+            return await client.delete(path)
+
     def customer(self, user_id: str) -> dict[str, str]:
         """The headers of somebody who has signed in."""
         return self._issuer.headers(user_id)
