@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, Table, func, select
+from sqlalchemy import Connection, Table, select
 
 from quadrille.oracle.evidence import DeadLetter, inspect, read_dead_letters, snapshot
 from read_api.documents import EventView
@@ -29,13 +29,21 @@ from shared.database import read_rows
 READ = "read"
 
 
+class HeldEvent(NamedTuple):
+    """An event that was received and is not applied."""
+
+    source: str
+    position: int
+    event_id: str
+
+
 class Projection(msgspec.Struct, frozen=True, kw_only=True):
     """Everything the read API knows, at one moment."""
 
     applied: Mapping[str, int]
     """The last position of each source that its rows contain."""
-    held: int
-    """Events that came before their turn."""
+    held: tuple[HeldEvent, ...]
+    """Events that came before their turn, or claim the position of another."""
     dead_letters: tuple[DeadLetter, ...]
     events: Mapping[str, EventView]
     """Its copy of all logs, by `source position`."""
@@ -48,7 +56,7 @@ def read_projection(path: Path) -> Projection:
         inspect(connection, path)
         return Projection(
             applied={row["source"]: row["applied"] for row in read_rows(connection, POSITIONS)},
-            held=connection.execute(select(func.count()).select_from(HELD_EVENTS)).scalar_one(),
+            held=_held(connection),
             dead_letters=read_dead_letters(connection),
             events={place(event): event for event in event_views(read_rows(connection, EVENTS))},
             view=View(
@@ -65,6 +73,12 @@ def read_projection(path: Path) -> Projection:
 def place(event: EventView | Recorded) -> str:
     """Where it stands, and nothing else can stand."""
     return f"{event.source} {event.position}"
+
+
+def _held(connection: Connection) -> tuple[HeldEvent, ...]:
+    columns = [HELD_EVENTS.c[name] for name in HeldEvent._fields]
+    query = select(*columns).order_by(HELD_EVENTS.c.held_id)
+    return tuple(HeldEvent(*row) for row in connection.execute(query))
 
 
 def _entities(connection: Connection, table: Table, key: str, entity: type[Any]) -> dict[str, Any]:

@@ -138,6 +138,7 @@ class Shop:
             yield Notice(READ, f"{READ}.db", "does not exist; it will be built from the stream")
         else:
             yield from _given_up(READ, self.projection.dead_letters)
+            yield from self._diverging(self.projection)
         for ledger in self.ledgers:
             yield from _given_up(ledger.name, ledger.dead_letters)
             for task in ledger.tasks:
@@ -146,6 +147,21 @@ class Shop:
                     error = f", last error: {task.last_error}" if task.last_error else ""
                     what = f"its {task.kind} is {late:.0f} s overdue{error}"
                     yield Notice(ledger.name, task.key, what)
+
+    def _diverging(self, projection: Projection) -> Iterator[Notice]:
+        """The held events that claim an applied position, or are not in their service's log."""
+        for event in projection.held:
+            known = self.said.get(event.event_id)
+            is_own = known and (known.source, known.position) == (event.source, event.position)
+            if event.position <= projection.applied.get(event.source, 0):
+                what = "is held; another was applied at its position"
+            elif not is_own:
+                what = "is held"
+            else:
+                continue
+            which = "the log's own" if is_own else "not in the log"
+            place = f"{event.source} {event.position}"
+            yield Notice(READ, place, f"event {event.event_id} ({which}) {what}")
 
     def _is_forgotten(self, ledger: Ledger, recorded: Recorded) -> bool:
         """Whether it is something to hear, and too old to be in the inbox still."""

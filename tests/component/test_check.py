@@ -333,6 +333,39 @@ def test_dead_letters_and_overdue_tasks_are_worth_a_look_but_no_contradiction(da
     assert task.what.endswith("overdue, last error: nobody at home")
 
 
+HELD = "INSERT INTO held_events (source, position, event_id, subject, body) "
+
+
+def test_held_rival_of_applied_event_is_noted(data):
+    _injure(
+        data,
+        "read",
+        f"{HELD} VALUES ('order', 1, 'forged', 's', 'b')",
+        f"{HELD} VALUES ('order', 900000, 'distant', 's', 'b')",
+    )
+    report = inspect(data)
+    assert report.ok
+    assert [(notice.entity, notice.what) for notice in report.notices] == [
+        ("order 1", "event forged (not in the log) is held; another was applied at its position"),
+        ("order 900000", "event distant (not in the log) is held"),
+    ]
+
+
+def test_forged_event_applied_in_place_of_the_true_one_is_found(data):
+    own = "SELECT 'order', position, event_id, 's', 'b' FROM events"
+    _injure(
+        data,
+        "read",
+        f"{HELD} {own} WHERE source = 'order' AND position = 1",
+        "UPDATE events SET event_id = 'forged' WHERE source = 'order' AND position = 1",
+    )
+    report = inspect(data)
+    assert {finding.check for finding in report.findings} == {"copies"}
+    assert "event_id forged" in report.findings[0].found
+    [notice] = report.notices
+    assert "(the log's own) is held; another was applied at its position" in notice.what
+
+
 def test_what_an_inbox_may_have_forgotten_is_not_missed(data):
     _injure(data, "order", "DELETE FROM inbox")
     shop = read_shop(data)
