@@ -105,6 +105,7 @@ class Jobs:
         """Outcomes of stuck tasks, by task id: when one falls due again, its effect is not repeated."""
         self._news = asyncio.Event()
         self._wake_at: datetime | None = None
+        self._stopping = False
 
     @property
     def kinds(self) -> set[str]:
@@ -117,14 +118,21 @@ class Jobs:
             self._wake_at = due_at
             self._news.set()
 
+    def stop(self) -> None:
+        """Start nothing more; `run` ends when what is under way is recorded."""
+        self._stopping = True
+        self._news.set()
+
     async def run(self) -> None:
-        """Work for ever; what is under way when cancelled is cancelled too, and due again."""
+        """Work until stopped; what is under way when cancelled is cancelled too, and due again."""
         try:
-            while True:
+            while not self._stopping:
                 self._news.clear()
                 self._wake_at = None  # whatever is written while we look makes us look again
                 self._wake_at = await self._start_due()
                 await self._sleep()
+            if self._running:
+                await asyncio.wait(self._running.values())
         finally:
             for running in self._running.values():
                 running.cancel()
@@ -148,12 +156,14 @@ class Jobs:
         except INFRASTRUCTURE as error:
             log.warning("jobs.wait", reason=str(error))
             return now + timedelta(seconds=PAUSE_SECONDS)
+        if self._stopping:
+            return None
         for due in tasks:
             self._running[due.task_id] = asyncio.create_task(self._perform(due))
         return next_due
 
     async def _sleep(self) -> None:
-        seconds = LONGEST_SLEEP_SECONDS
+        seconds = 0 if self._stopping else LONGEST_SLEEP_SECONDS
         if self._wake_at:
             seconds = min(seconds, (self._wake_at - clock.now()).total_seconds())
         try:

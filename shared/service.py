@@ -38,6 +38,12 @@ from shared.web import Commands, build_app
 from shared.writer import Writer
 
 STOP_SECONDS = 3
+"""For requests that are being answered, and for the writer."""
+ANSWER_SECONDS = 2
+"""A command that is not carried out so long after the signal to stop is refused: 503, rather than no answer."""
+EFFECT_SECONDS = 5
+"""For mails and bookings on their way when the signal to stop comes; then they are cut off, and repeated later."""
+DRAIN_SECONDS = 1.5
 CANCEL_AGAIN_SECONDS = 0.2
 KEEP_ALIVE_SECONDS = 75
 """Longer than clients and load balancers keep an idle connection: they must be the ones to close it, or a request
@@ -74,10 +80,11 @@ class Background:
                 task.cancel()
             _, ending = await asyncio.wait(ending, timeout=CANCEL_AGAIN_SECONDS)
 
-    async def join(self, name: str) -> None:
-        """Wait until a loop that was told to stop has ended."""
-        if task := self._tasks.pop(name, None):
-            await asyncio.wait([task], timeout=STOP_SECONDS)
+    async def join(self, name: str, seconds: float) -> None:
+        """Wait until a loop that was told to stop has ended, so long at most; then end it."""
+        if task := self._tasks.get(name):
+            await asyncio.wait([task], timeout=max(seconds, 0))
+            await self.cancel(name)
 
 
 class Service:
@@ -119,6 +126,7 @@ class Service:
         self._background = Background()
         self._consumer: Consumer | None = None
         self._lock: FileLock | None = None
+        self._stopped_at: float | None = None
 
     def waiting_for(self) -> list[str]:
         """What keeps the service from its work, in words; empty when it is ready."""
@@ -144,6 +152,7 @@ class Service:
             keys=self.keys,
             waiting_for=self.waiting_for,
             on_startup=[self.start, *on_startup],
+            on_stopping=self.begin_stop,
             on_shutdown=self.stop,
         )
 
@@ -175,13 +184,24 @@ class Service:
         if kinds:  # a newer release wrote them; they stay in the table
             log.warning("tasks.unknown", kinds=sorted(kinds))
 
+    def begin_stop(self) -> None:
+        """Start no more tasks, and answer every caller soon: the process was asked to stop."""
+        if self._stopped_at is not None:
+            return
+        loop = asyncio.get_running_loop()
+        self._stopped_at = loop.time()
+        self.jobs.stop()
+        loop.call_later(ANSWER_SECONDS, self.writer.give_up_waiting)
+
     async def stop(self) -> None:
-        """Hear nothing more, finish what was taken, send what can be sent, close."""
-        await self._background.cancel("consumer", "jobs", "housekeeping")
-        await self.relay.drain(STOP_SECONDS)
+        """Take no more, finish what was taken, send what can be sent, close: within ten seconds."""
+        self.begin_stop()
+        await self._background.cancel("consumer", "housekeeping")
+        await self._background.join("jobs", self._seconds_left(EFFECT_SECONDS))
+        await self.relay.drain(DRAIN_SECONDS)
         await self._background.cancel("relay")
         self.writer.stop()
-        await self._background.join("writer")
+        await self._background.join("writer", STOP_SECONDS)
         await self._background.cancel("database", "reads")
         await self.broker.close()
         await self.database.close()
@@ -189,6 +209,10 @@ class Service:
         if self._lock:
             self._lock.release()
         log.info("service.stopped")
+
+    def _seconds_left(self, seconds: float) -> float:
+        """Of so many after the signal to stop."""
+        return seconds - (asyncio.get_running_loop().time() - (self._stopped_at or 0))
 
     async def _allow_relay(self) -> None:
         """Publish only if the log goes at least as far as what was published from it.

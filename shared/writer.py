@@ -7,6 +7,7 @@ import asyncio
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from threading import Lock
 from typing import Any, NamedTuple, TypeVar
 
 import structlog
@@ -102,6 +103,10 @@ class Writer:
         self._queue: deque[_Entry] = deque()
         self._arrived = asyncio.Event()
         self._stopping = False
+        self._has_given_up = False
+        self._in_hand: list[_Entry] = []
+        self._begun: Lock | None = None
+        """Acquired once for each transaction: when it begins, or when it is given up before."""
 
     async def execute(self, wish: Wish) -> Committed:
         """Carry out a command durably. Raises Refused, or StorageUnavailable."""
@@ -128,12 +133,28 @@ class Writer:
                 self._arrived.clear()
                 await self._arrived.wait()
                 continue
-            await self._settle(self._take())
+            self._in_hand = self._take()
+            await self._settle(self._in_hand)
+            self._in_hand = []
 
     def stop(self) -> None:
         """Finish what waits, then end `run`."""
         self._stopping = True
         self._arrived.set()
+
+    def give_up_waiting(self) -> None:
+        """Refuse whatever still waits, so that its callers are answered before the process ends.
+
+        That includes a transaction which waits for the database's lock: it writes nothing when it gets it. The
+        database is taken for unavailable then, and nothing more is tried.
+        """
+        waiting = list(self._queue)
+        self._queue.clear()
+        if self._begun and self._begun.acquire(blocking=False):
+            waiting += self._in_hand
+            self._has_given_up = True
+            self.stop()
+        _fail(waiting, StorageUnavailable("the service is stopping"))
 
     def _enqueue(self, entry: _Entry) -> None:
         if self._stopping:
@@ -154,7 +175,7 @@ class Writer:
         """Commit the entries together; if one of them makes that impossible, each alone."""
         try:
             committed = await self._commit(entries)
-        except UNAVAILABLE as error:
+        except (*UNAVAILABLE, StorageUnavailable) as error:
             log.warning("batch.rolled_back", entries=len(entries), error=_reason(error))
             _fail(entries, StorageUnavailable(_reason(error)))
         except Exception as error:  # noqa: BLE001 - a rule, or the driver for one odd value, raises anything
@@ -213,7 +234,13 @@ class Writer:
         asked = [entry for entry in entries if isinstance(entry, _Asked)]
         aside = [entry for entry in entries if isinstance(entry, _Aside)]
 
+        if self._has_given_up:
+            raise StorageUnavailable("the service is stopping")
+        begun = self._begun = Lock()
+
         def transaction(connection: Connection) -> tuple[Outcome | None, list[Any]]:
+            if not begun.acquire(blocking=False):
+                raise StorageUnavailable("the service is stopping")
             with rules():
                 results = [entry.work(connection) for entry in aside]
             if not messages and not asked:
@@ -226,7 +253,10 @@ class Writer:
                 crash_point("before_commit")
             return outcome, results
 
-        outcome, results = await self._database.run(transaction)
+        try:
+            outcome, results = await self._database.run(transaction)
+        finally:
+            self._begun = None
         heard = [entry for entry in entries if isinstance(entry, _Heard)]
         return _Commit(heard, asked, aside, outcome, results)
 

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from notifier_service import handlers, store
 from notifier_service.app import build
-from notifier_service.delivery import SmtpMailer, SmtpServer, read_sender, read_url
+from notifier_service.delivery import TIMEOUT_SECONDS, SmtpMailer, SmtpServer, read_sender, read_url
 from notifier_service.domain import KnownOrder, Mailroom, decide, evolve
 from notifier_service.domain.mails import Mail, Template
 from notifier_service.handlers import REACTIONS, mail_job, mails
@@ -90,6 +90,9 @@ class MailServer:
         """Answers to recipients of these addresses."""
         self.on_mail: Callable[[], Awaitable[None]] | None = None
         """Runs once, when the next mail has come and is not yet answered."""
+        self.may_answer = asyncio.Event()
+        """Until it is set, accepted mails and QUITs wait for their answers."""
+        self.may_answer.set()
 
     @property
     def url(self) -> str:
@@ -128,6 +131,10 @@ class MailServer:
             envelope.rcpt_tos.append(address)
         return answer
 
+    async def handle_QUIT(self, _server: SMTP, _session: Session, _envelope: Envelope) -> str:  # noqa: N802
+        await self.may_answer.wait()
+        return "221 Bye"
+
     async def handle_DATA(self, _server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
         verdict = self.verdicts.pop(0) if self.verdicts else "250 OK"
         if verdict.startswith("250"):
@@ -137,6 +144,7 @@ class MailServer:
         if on_mail := self.on_mail:
             self.on_mail = None
             await on_mail()
+        await self.may_answer.wait()
         return verdict
 
 
@@ -617,6 +625,31 @@ async def test_a_connection_that_was_closed_meanwhile_is_replaced(server: MailSe
         await eventually(lambda: not connection.is_connected)
         await mailer.deliver(MAIL, ORDER)
     assert (len(server.mails), server.sessions) == (2, 2)
+
+
+async def test_close_does_not_wait_for_a_mute_server(server: MailServer):
+    async with delivering(server) as mailer:
+        await asyncio.gather(*(mailer.deliver(MAIL, ORDER) for _ in range(50)))
+        server.may_answer.clear()
+        async with asyncio.timeout(TIMEOUT_SECONDS / 2):
+            await mailer.close()
+    server.may_answer.set()
+
+
+async def test_stop_waits_for_mails_on_their_way(shop_settings: Settings, server: MailServer):
+    settings = replace(shop_settings, smtp_url=server.url)
+    async with notifying(settings) as notifier:
+        server.may_answer.clear()
+        await notifier.hears(*(created(f"o{number}") for number in range(8)))
+        await eventually(lambda: len(server.mails) == 8)
+        asyncio.get_running_loop().call_later(0.5, server.may_answer.set)
+    async with notifying(settings) as notifier:
+        for number in range(8):
+            order_id = f"o{number}"
+            await eventually(
+                lambda order_id=order_id: _equal(notifier.outcomes(order_id), CONFIRMED)
+            )
+    assert len(server.mails) == 8
 
 
 async def test_many_mails_at_once_share_a_few_connections(server: MailServer):

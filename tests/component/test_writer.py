@@ -1,8 +1,11 @@
 import asyncio
 import sqlite3
+import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Connection
 
 from inventory_service.domain import (
     ChangeStock,
@@ -33,6 +36,7 @@ from shared.inbox import INBOX
 from shared.refused import Refused
 from shared.writer import StorageUnavailable
 from tests.support.chassis import INVENTORY, ORDER, SHIPPING, Chassis, pragma, writing
+from tests.support.eventually import eventually
 from tests.support.history import recorded
 
 
@@ -433,3 +437,36 @@ async def test_a_value_the_driver_refuses_concerns_its_caller_only(chassis: Chas
     assert isinstance(odd, StorageUnavailable)
     assert (other.position, heard) == (2, None)
     assert await stock_of(chassis, "p1") == (10, 1)
+
+
+async def test_command_given_up_is_not_carried_out(chassis: Chassis, tmp_path: Path):
+    with closing(sqlite3.connect(tmp_path / "inventory.db", isolation_level=None)) as locker:
+        locker.execute("BEGIN IMMEDIATE")
+        waiting = [asyncio.create_task(chassis.execute(create(f"p{each}"))) for each in range(3)]
+        await eventually(lambda: chassis.writer._begun)
+        waiting.append(asyncio.create_task(chassis.hear(recorded(ordered("o1", "p1", 1)))))
+        await asyncio.sleep(0)
+        chassis.writer.give_up_waiting()
+        async with asyncio.timeout(1):  # far less than the lock is waited for
+            outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+        assert {type(outcome) for outcome in outcomes} == {StorageUnavailable}
+    with pytest.raises(StorageUnavailable):
+        await chassis.execute(create("p4"))
+    await eventually(lambda: not chassis.writer._in_hand)
+    assert await nothing_has_happened(chassis)
+
+
+async def test_command_begun_is_not_given_up(chassis: Chassis):
+    has_begun, may_end = threading.Event(), threading.Event()
+
+    def work(_: Connection) -> str:
+        has_begun.set()
+        may_end.wait()
+        return "done"
+
+    working = asyncio.create_task(chassis.writer.aside(work))
+    await asyncio.to_thread(has_begun.wait)
+    chassis.writer.give_up_waiting()
+    may_end.set()
+    assert await working == "done"
+    await chassis.execute(create("p1"))

@@ -162,6 +162,23 @@ async def test_a_read_database_that_was_deleted_is_rebuilt_equal(shop: Fleet):
     await eventually(lambda: rows_of(shop.data_dir / "read.db") == before, 30)
 
 
+async def test_stop_with_a_locked_database_answers_503(shop: Fleet):
+    before = orders_in_all(shop)
+    with closing(sqlite3.connect(shop.data_dir / "order.db", isolation_level=None)) as locker:
+        locker.execute("BEGIN IMMEDIATE")
+        async with asyncio.TaskGroup() as tasks:
+            posts = [
+                tasks.create_task(asyncio.to_thread(shop.post_order, ("plenty", 1)))
+                for _ in range(3)
+            ]
+            await asyncio.sleep(0.5)  # a command that has not come needs no answer
+            await asyncio.to_thread(shop.terminate, "order")
+        assert {post.result().status_code for post in posts} == {503}
+    shop.start_service("order")
+    await shop.until_ready("order")
+    assert orders_in_all(shop) == before
+
+
 async def test_a_port_in_use_is_said_in_one_sentence(shop: Fleet, tmp_path: Path):
     with Fleet(tmp_path, order_port=shop.port("order")) as another:
         another.start_service("order")
@@ -187,6 +204,12 @@ def orders_of(shop: Fleet, customer: str) -> int:
     with closing(sqlite3.connect(shop.data_dir / "order.db")) as connection:
         query = "SELECT count(*) FROM orders WHERE user_id = ?"
         count: int = connection.execute(query, (customer,)).fetchone()[0]
+    return count
+
+
+def orders_in_all(shop: Fleet) -> int:
+    with closing(sqlite3.connect(shop.data_dir / "order.db")) as connection:
+        count: int = connection.execute("SELECT count(*) FROM orders").fetchone()[0]
     return count
 
 
