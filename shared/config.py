@@ -1,6 +1,7 @@
 """Every setting, read once from the environment; an unknown `QUADRILLE_*` name is refused."""
 
 import difflib
+import ipaddress
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -46,6 +47,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Of the broker that `quadrille up` starts."""
     mailbox_port: Port = 8025
     mailbox_smtp_port: Port = 1025
+
+    trusted_proxies: str = ""
+    """Addresses and networks, separated by commas, whose `X-Forwarded-For` and `-Proto` are believed; none by default."""
+    max_connections: Annotated[int, msgspec.Meta(ge=1)] = 512
+    """To one process; requests on more are answered 503. Event streams count."""
+    request_head_timeout_seconds: Deadline = 10
+    """From the connection, or a later request's first byte, to the end of the request's head."""
+    request_body_timeout_seconds: Deadline = 30
 
     currency: Annotated[str, msgspec.Meta(pattern=r"^[A-Z]{3}$(?!\n)")] = "JPY"
     locale: Literal["en", "ja"] = "en"
@@ -123,6 +132,11 @@ def load(environment: Mapping[str, str] | None = None) -> Settings:
     return settings
 
 
+def listed(setting: str) -> list[str]:
+    """The entries of a setting that is a list, separated by commas."""
+    return [entry.strip() for entry in setting.split(",") if entry.strip()]
+
+
 def inherited() -> dict[str, str]:
     """A copy of this process's environment, to be changed for a child."""
     return dict(os.environ)  # noqa: TID251 - the one reader
@@ -155,6 +169,15 @@ def _contradiction(settings: Settings) -> str | None:
         )
     if settings.nats_ca and not settings.nats_ca.is_file():
         return f"{PREFIX}NATS_CA: there is no file {settings.nats_ca}"
+    return _not_networks(settings.trusted_proxies)
+
+
+def _not_networks(trusted_proxies: str) -> str | None:
+    for entry in listed(trusted_proxies):
+        try:
+            ipaddress.ip_network(entry)
+        except ValueError as error:
+            return f"{PREFIX}TRUSTED_PROXIES: {error}"
     return None
 
 

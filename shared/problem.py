@@ -48,14 +48,19 @@ class BadRequest(Exception):  # noqa: N818 - the HTTP word for it
 
 def problem(status: int, slug: str, detail: str, **extra: object) -> Response[dict[str, object]]:
     """The response for one problem."""
-    body = {
+    body = document(status, slug, detail, **extra)
+    return Response(body, status_code=status, media_type=MEDIA_TYPE)
+
+
+def document(status: int, slug: str, detail: str, **extra: object) -> dict[str, object]:
+    """A problem's members."""
+    return {
         "type": TYPE_PREFIX + slug,
         "title": slug.replace("-", " ").capitalize(),
         "status": status,
         "detail": detail,
         **extra,
     }
-    return Response(body, status_code=status, media_type=MEDIA_TYPE)
 
 
 def responses(*statuses: int) -> dict[int, ResponseSpec]:

@@ -23,7 +23,7 @@ from sqlalchemy import MetaData
 from shared import crash, database_identity, event_log, telemetry
 from shared.auth import Keys
 from shared.broker import Broker
-from shared.config import Settings, SettingsError, load
+from shared.config import Settings, SettingsError, listed, load
 from shared.consumer import Consumer
 from shared.contracts import EMITTERS, SigningKeyPublished
 from shared.contracts.subjects import subject_of_every
@@ -31,6 +31,7 @@ from shared.database import CHASSIS, create_tables, database_url, open_for_readi
 from shared.decider import Decider, on
 from shared.fatal import FatalError
 from shared.housekeeping import Housekeeping
+from shared.http_protocol import bounded_http
 from shared.jobs import Job, Jobs
 from shared.relay import Relay
 from shared.task import all_kinds
@@ -249,7 +250,7 @@ def run(
         sys.exit(f"{name}: {error}")
     telemetry.configure(name, settings)
     try:
-        uvloop.run(_serve(build(settings), listening))
+        uvloop.run(_serve(build(settings), listening, settings))
     except SettingsError as error:
         sys.exit(f"{name}: {error}")
     sys.exit(0)
@@ -283,12 +284,17 @@ class _Server(uvicorn.Server):
             self._on_stopping()
 
 
-async def _serve(app: Litestar, listening: socket.socket) -> None:
+async def _serve(app: Litestar, listening: socket.socket, settings: Settings) -> None:
+    proxies = listed(settings.trusted_proxies)
     server = _Server(
         uvicorn.Config(
             app,
             lifespan="on",
-            log_level="warning",
+            http=bounded_http(settings),
+            ws="none",
+            proxy_headers=bool(proxies),
+            forwarded_allow_ips=proxies,  # not from uvicorn's own environment variable
+            log_level="error",  # its warnings are about requests, and whoever sends them chooses how many
             access_log=False,
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=STOP_SECONDS,

@@ -22,7 +22,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from shared import openapi
 from shared.auth import Keys, authentication
 from shared.batch import Wish
-from shared.config import Settings
+from shared.client_address import client_address
+from shared.config import Settings, listed
 from shared.fatal import FatalError
 from shared.idempotency import MOST_KEY_LENGTH, Claim, Reply
 from shared.problem import HANDLERS, BadRequest, FieldError, field_error
@@ -244,7 +245,7 @@ def _exit(sentence: str) -> NoReturn:
 
 
 def _cors(origins: str) -> CORSConfig | None:
-    allowed = [origin.strip() for origin in origins.split(",") if origin.strip()]
+    allowed = listed(origins)
     if not allowed:
         return None
     return CORSConfig(allow_origins=allowed, expose_headers=EXPOSED_HEADERS)
@@ -265,6 +266,6 @@ async def _claim(request: Request[Any, Any, Any], stands_for: bytes | None) -> C
         )
     content = hashlib.sha256(f"{request.method} {request.url.path}\n".encode())
     content.update(await request.body() if stands_for is None else stands_for)
-    address = request.client.host if request.client else ""
+    address = client_address(request)
     caller = request.user.user_id or f"guest at {address}"
     return Claim(caller=caller, key=key, fingerprint=content.hexdigest())

@@ -16,6 +16,7 @@ from order_service.domain import Desk
 from order_service.domain.customers import Customer, RegisterCustomer, UpdateCustomer
 from order_service.store import customers
 from shared.auth import signed_in_only
+from shared.client_address import client_address
 from shared.clock import new_id
 from shared.contracts import Role
 from shared.idempotency import Reply
@@ -125,7 +126,7 @@ def router(service: Service, accounts: Accounts) -> Router:
     )
     async def sign_in(request: Request[Any, Any, Any], data: JSONBody[SignIn]) -> Tokens:
         """Get an access token for a quarter of an hour, and a refresh token for the next."""
-        address = request.client.host if request.client else ""
+        address = client_address(request)
         return await accounts.sign_in(data.email.lower(), data.password, address)
 
     @post(

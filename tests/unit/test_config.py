@@ -70,6 +70,11 @@ def test_an_unknown_setting_that_is_near_to_none_is_refused():
         ("CURRENCY", "JPY\n"),
         ("LOCALE", "fr"),
         ("LOG_LEVEL", "loud"),
+        ("TRUSTED_PROXIES", "*"),
+        ("TRUSTED_PROXIES", "10.0.0.1,proxy.example"),
+        ("TRUSTED_PROXIES", "10.0.0.1/8"),
+        ("MAX_CONNECTIONS", "0"),
+        ("REQUEST_HEAD_TIMEOUT_SECONDS", "0"),
     ],
 )
 def test_an_impossible_value_names_its_setting(name: str, value: str):

@@ -1,0 +1,176 @@
+"""HTTP/1.1 with bounds: on a request's head, on the time its head and body take, and on connections.
+
+Uvicorn's own protocol on httptools bounds none of them: a head may grow until memory is used up, and a connection that
+sends nothing stays open. The body's size is bounded by the application.
+"""
+
+import asyncio
+from functools import partial
+from http import HTTPStatus
+from typing import Any, Literal, cast
+
+import msgspec
+from litestar.types import Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from shared.config import Settings
+from shared.problem import MEDIA_TYPE, document
+
+MAX_HEAD_BYTES = 64 * 1024
+SPARE_CONNECTIONS = 64
+"""Beyond the limit, connections are accepted for a 503; beyond these too, they are closed at once."""
+
+
+def bounded_http(settings: Settings) -> type[asyncio.Protocol]:
+    """The protocol with the settings' bounds, for `uvicorn.Config(http=...)`, which calls it as a class."""
+    return cast("type[asyncio.Protocol]", partial(_BoundedHttp, settings))
+
+
+class _BoundedHttp(HttpToolsProtocol):
+    def __init__(self, settings: Settings, *given: Any, **named: Any) -> None:  # noqa: ANN401 - uvicorn's own
+        super().__init__(*given, **named)
+        self._settings = settings
+        self._served_app = self.app
+        self._head_bytes = 0
+        """Of the present message's URL and headers, trailers included."""
+        self._unparsed_bytes = 0
+        """Received since the parser last completed anything: a header line without an end."""
+        self._deadline: asyncio.TimerHandle | None = None
+        self._stage: Literal["between", "head", "body"] = "between"
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if len(self.connections) > self._settings.max_connections + SPARE_CONNECTIONS:
+            transport.abort()
+            return
+        self._expect_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._expect_nothing()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self.transport.is_closing():
+            return
+        self._expect_head()
+        self._unparsed_bytes += len(data)
+        super().data_received(data)
+        if self._unparsed_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
+            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+
+    def on_message_begin(self) -> None:
+        self._stage = "head"
+        self._head_bytes = self._unparsed_bytes = 0
+        self._expect_head()
+        super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        self._count(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._count(len(name) + len(value))
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        self._stage = "body"
+        self._unparsed_bytes = 0
+        self._expect_within(self._settings.request_body_timeout_seconds)
+        limit = self._settings.max_connections
+        is_busy = len(self.connections) > limit or len(self.tasks) >= limit
+        self.app = _answer_overloaded if is_busy else self._served_app
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._unparsed_bytes = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._stage = "between"
+        self._unparsed_bytes = 0
+        self._expect_nothing()
+        super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn has one sentence for all
+        """Called where the parser stopped, by itself or because a callback raised."""
+        is_too_large = self._head_bytes > MAX_HEAD_BYTES
+        self._refuse(
+            HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE if is_too_large else HTTPStatus.BAD_REQUEST
+        )
+
+    def _count(self, size: int) -> None:
+        """Raises ValueError, which makes the parser stop."""
+        self._unparsed_bytes = 0
+        self._head_bytes += size + len(": \r\n")
+        if self._head_bytes > MAX_HEAD_BYTES:
+            raise ValueError
+
+    def _expect_head(self) -> None:
+        if self._deadline is None and self._stage != "body":
+            self._expect_within(self._settings.request_head_timeout_seconds)
+
+    def _expect_within(self, seconds: float) -> None:
+        self._expect_nothing()
+        self._deadline = self.loop.call_later(seconds, self._expire, seconds)
+
+    def _expect_nothing(self) -> None:
+        if self._deadline:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _expire(self, seconds: float) -> None:
+        if self.flow.read_paused:  # it is not the client who is late
+            self._expect_within(seconds)
+        elif self._stage == "between":
+            self.transport.close()
+        else:
+            self._refuse(HTTPStatus.REQUEST_TIMEOUT)
+
+    def _refuse(self, status: HTTPStatus) -> None:
+        """Answer, where no answer to this or an earlier request is under way, and close."""
+        self._expect_nothing()
+        cycle = cast("RequestResponseCycle | None", self.cycle)  # None before the first request
+        is_free = cycle is None or cycle.response_complete
+        is_of_this_message = self._stage == "body" and not self.cycle.response_started
+        if (is_free or is_of_this_message) and not self.pipeline:
+            self.transport.write(_response(status))
+        self.transport.close()
+
+
+_REASONS = {
+    HTTPStatus.BAD_REQUEST: "this is not HTTP/1.1",
+    HTTPStatus.REQUEST_TIMEOUT: "the request did not arrive in time",
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: (
+        f"URL and headers may have {MAX_HEAD_BYTES} bytes together"
+    ),
+    HTTPStatus.SERVICE_UNAVAILABLE: "too many requests at once; try again",
+}
+
+
+def _body(status: HTTPStatus) -> bytes:
+    slug = status.phrase.lower().replace(" ", "-")
+    return msgspec.json.encode(document(status, slug, _REASONS[status]))
+
+
+def _headers(body: bytes) -> list[tuple[bytes, bytes]]:
+    return [
+        (b"content-type", MEDIA_TYPE.encode()),
+        (b"content-length", str(len(body)).encode()),
+        (b"cache-control", b"no-store"),
+        (b"connection", b"close"),
+    ]
+
+
+def _response(status: HTTPStatus) -> bytes:
+    body = _body(status)
+    lines = [f"HTTP/1.1 {status.value} {status.phrase}".encode()]
+    lines += [name + b": " + value for name, value in _headers(body)]
+    return b"\r\n".join([*lines, b"", body])
+
+
+async def _answer_overloaded(_scope: Scope, _receive: Receive, send: Send) -> None:
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    body = _body(status)
+    headers = [*_headers(body), (b"retry-after", b"1")]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body, "more_body": False})

@@ -1,0 +1,51 @@
+"""A process that `shared.service.run` serves as it serves every service and the mailbox, with routes that show what arrived.
+
+python -m tests.support.echo_service
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+from litestar import Litestar, Request, get, post
+from litestar.datastructures import State
+from litestar.response import ServerSentEvent
+
+from shared.client_address import client_address
+from shared.config import Settings
+from shared.problem import HANDLERS
+from shared.service import run
+
+TICK_SECONDS = 0.1
+
+
+@get("/")
+async def show(request: Request[Any, Any, Any]) -> dict[str, str]:
+    return {"address": client_address(request), "scheme": request.url.scheme}
+
+
+@post("/", status_code=200)
+async def count(request: Request[Any, Any, Any]) -> dict[str, int]:
+    return {"bytes": len(await request.body())}
+
+
+@get("/stream")
+async def stream() -> ServerSentEvent:
+    async def ticks() -> AsyncIterator[str]:
+        while True:
+            yield "tick"
+            await asyncio.sleep(TICK_SECONDS)
+
+    return ServerSentEvent(ticks())
+
+
+def build(_: Settings) -> Litestar:
+    return Litestar(
+        route_handlers=[show, count, stream],
+        exception_handlers=HANDLERS,
+        state=State({"on_stopping": None}),
+    )
+
+
+if __name__ == "__main__":
+    run("echo", lambda settings: settings.order_port, build)
