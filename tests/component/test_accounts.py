@@ -17,7 +17,7 @@ import pytest_asyncio
 from msgspec.structs import replace
 
 from order_service.tokens import ACCESS_SECONDS
-from shared.auth import ISSUER
+from shared.auth import AUDIENCE, ISSUER
 from shared.clock import now
 from shared.config import Settings
 from tests.support.broker import NatsServer
@@ -47,6 +47,12 @@ async def shop(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Settin
 async def desk(shop: Settings) -> AsyncIterator[Desk]:
     async with open_desk(shop) as desk:
         yield desk
+
+
+@pytest.fixture
+def apart(shop: Settings, tmp_path: Path, broker_url: str) -> Settings:
+    """A shop whose order service has another database, and so another broker."""
+    return replace(shop, data_dir=tmp_path, nats_url=broker_url)
 
 
 @pytest.fixture
@@ -267,7 +273,8 @@ async def test_anyone_can_check_a_token_with_the_published_key(desk: Desk, email
     jwks = (await desk.ask("GET", "/.well-known/jwks.json")).json()
     header = jwt.get_unverified_header(token)
     (known,) = [key for key in jwks["keys"] if key["kid"] == header["kid"]]
-    claims = jwt.decode(token, jwt.PyJWK(known), algorithms=["EdDSA"], issuer=ISSUER)
+    key = jwt.PyJWK(known)
+    claims = jwt.decode(token, key, algorithms=["EdDSA"], issuer=ISSUER, audience=AUDIENCE)
     assert claims["role"] == "customer"
     assert 0 < claims["exp"] - now().timestamp() <= ACCESS_SECONDS
 
@@ -321,9 +328,9 @@ async def test_too_many_guesses_of_the_present_password_are_refused(desk: Desk, 
 
 
 async def test_the_first_admins_password_is_made_up_and_logged_once(
-    shop: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    apart: Settings, capsys: pytest.CaptureFixture[str]
 ):
-    own = replace(shop, data_dir=tmp_path, admin_password=None)
+    own = replace(apart, admin_password=None)
     async with open_desk(own) as desk:
         said = capsys.readouterr().out
         (password,) = re.findall(r"password=(\S+)", said)
@@ -336,22 +343,21 @@ async def test_the_first_admins_password_is_made_up_and_logged_once(
 
 
 async def test_a_password_given_for_the_first_admin_is_used_and_not_logged(
-    shop: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    apart: Settings, capsys: pytest.CaptureFixture[str]
 ):
-    own = replace(shop, data_dir=tmp_path, admin_email="Boss@Example.com")
+    own = replace(apart, admin_email="Boss@Example.com")
     async with open_desk(own) as desk:
         await desk.sign_in("boss@example.com", ADMIN_PASSWORD)
     assert ADMIN_PASSWORD not in capsys.readouterr().out
 
 
-async def test_a_restart_makes_no_other_admin_even_if_he_has_moved(shop: Settings, tmp_path: Path):
-    own = replace(shop, data_dir=tmp_path)
-    async with open_desk(own) as desk:
-        token = (await desk.sign_in(own.admin_email, ADMIN_PASSWORD))["accessToken"]
+async def test_a_restart_makes_no_other_admin_even_if_he_has_moved(apart: Settings, tmp_path: Path):
+    async with open_desk(apart) as desk:
+        token = (await desk.sign_in(apart.admin_email, ADMIN_PASSWORD))["accessToken"]
         change = {"email": "moved@example.com"}
         assert (await desk.ask("PUT", "/auth/me", change, token=token)).status_code == 200
-    async with open_desk(replace(own, admin_password="another one")) as desk:
-        problem_of(await desk.login(own.admin_email, "another one"), 401, "bad-credentials")
+    async with open_desk(replace(apart, admin_password="another one")) as desk:
+        problem_of(await desk.login(apart.admin_email, "another one"), 401, "bad-credentials")
         assert (await desk.ask("GET", "/auth/me", token=token)).status_code == 200
     with closing(sqlite3.connect(tmp_path / "order.db")) as connection:
         roles = connection.execute("SELECT role FROM customers").fetchall()
@@ -398,10 +404,10 @@ def fast_digests(email: str) -> set[str]:
 
 
 async def test_a_database_that_can_not_be_read_is_503_and_says_nothing_of_it(
-    shop: Settings, tmp_path: Path
+    apart: Settings, tmp_path: Path
 ):
-    async with open_desk(replace(shop, data_dir=tmp_path)) as desk:
-        token = (await desk.sign_in(shop.admin_email, ADMIN_PASSWORD))["accessToken"]
+    async with open_desk(apart) as desk:
+        token = (await desk.sign_in(apart.admin_email, ADMIN_PASSWORD))["accessToken"]
         with closing(sqlite3.connect(tmp_path / "order.db")) as connection:
             connection.execute("ALTER TABLE customers RENAME TO mislaid")
         for method, path, body in (
