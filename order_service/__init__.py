@@ -12,7 +12,7 @@ OWNS = (
     "refresh_tokens",
     "private_keys",
 )
-EMITS = (*contracts.ORDER, *contracts.CUSTOMER)
+EMITS = (*contracts.ORDER, *contracts.CUSTOMER, *contracts.IDENTITY)
 HEARS = (
     contracts.ProductCreated,
     contracts.ProductUpdated,

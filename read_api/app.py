@@ -13,7 +13,7 @@ from read_api.freshness import Freshness
 from read_api.projector import Projector
 from read_api.stream import Feed, Streams
 from read_api.tables import TABLES
-from shared import database_identity
+from shared import database_identity, signing_key
 from shared.auth import Keys
 from shared.broker import Broker
 from shared.config import Settings
@@ -41,6 +41,7 @@ class ReadService:
         self._feed = Feed()
         self._freshness = Freshness()
         self._projector = Projector(self._database, self._tell)
+        self._keys = Keys(self._reads)
         self._background = Background()
         self._consumer: Consumer | None = None
         self._lock: FileLock | None = None
@@ -58,7 +59,7 @@ class ReadService:
             "Quadrille: read API",
             [api.router(parts)],
             settings=self._settings,
-            keys=Keys(self._reads),
+            keys=self._keys,
             waiting_for=self.waiting_for,
             on_startup=[self.start],
             on_stopping=self._hurry,
@@ -103,6 +104,8 @@ class ReadService:
         log.info("service.stopped")
 
     def _tell(self, events: Sequence[Recorded]) -> None:
+        if signing_key.concerns(events):
+            self._keys.reload()
         self._feed.tell(events)
         self._freshness.tell(self._projector.positions)
 

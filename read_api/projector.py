@@ -133,7 +133,7 @@ def apply(
         dead_letter.unreadable(message) for message in messages if isinstance(message, Unreadable)
     ]
     letters = _keep(connection, letters)
-    signing_key.keep(connection, events)
+    signing_key.keep(connection, "read", events)
     places.save(connection, applied)
     return Applied(events, letters, _progress(connection, applied))
 

@@ -1,11 +1,15 @@
-"""Who calls: tokens signed by the order service with Ed25519, checked with its public key alone.
+"""Who calls: access tokens signed by the order service with Ed25519, checked with its public keys alone.
 
-The key travels as the event SigningKeyPublished, and each service keeps it in its own database.
+The keys travel as events, and each service keeps them in its own database (`shared/signing_key.py`).
 """
 
-from typing import Any
+import asyncio
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
 
 import jwt
+import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from jwt.utils import base64url_decode
 from litestar.connection import ASGIConnection
@@ -13,15 +17,19 @@ from litestar.exceptions import NotAuthorizedException, PermissionDeniedExceptio
 from litestar.handlers import BaseRouteHandler
 from litestar.middleware import AbstractAuthenticationMiddleware, AuthenticationResult
 from msgspec import Struct
+from sqlalchemy import Connection
 
-from shared import signing_key
-from shared.database import Database
+from shared import clock, signing_key
+from shared.database import INFRASTRUCTURE, Database
+from shared.key_trust import KnownKey, Trust
 
 ALGORITHM = "EdDSA"
 ISSUER = "quadrille"
 
 TOKEN_IN_QUERY = "accessToken"  # noqa: S105 - a name
 """Set in a route's `opt`, it lets browsers put the token there where they can set no header, as for event streams."""
+
+log = structlog.get_logger()
 
 
 class Caller(Struct, frozen=True, kw_only=True):
@@ -39,23 +47,63 @@ class Caller(Struct, frozen=True, kw_only=True):
 GUEST = Caller()
 
 
+class Access(Struct, frozen=True, kw_only=True):
+    """What a valid access token grants."""
+
+    caller: Caller
+    key_id: str
+    """The key that the token is signed with."""
+    expires_at: datetime
+    """When the token is no longer accepted."""
+
+    @property
+    def seconds_left(self) -> float:
+        """How long the token is still accepted; negative when it is not any more."""
+        return (self.expires_at - clock.now()).total_seconds()
+
+
+class _Loaded(NamedTuple):
+    """What the database holds of signing keys."""
+
+    trusted: Mapping[str, Ed25519PublicKey] = {}
+    untrusted: Sequence[str] = ()
+
+
 class Keys:
-    """The public keys that this service has heard of."""
+    """The signing keys that this service trusts, in memory.
+
+    The database is read again only after `reload`, never because a token names a key that is unknown.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._known: dict[str, Ed25519PublicKey] = {}
+        self._loaded = _Loaded()
+        self._loading = asyncio.Lock()
+        self._changes = 1
+        self._loaded_at_change = 0
+
+    def reload(self) -> None:
+        """Read the database again before the next check: its keys have changed."""
+        self._changes += 1
 
     async def find(self, key_id: str) -> Ed25519PublicKey | None:
-        """The key of that id; None if nobody has published it, or we have not heard yet."""
-        if key_id not in self._known:
-            encoded = await self._database.run(signing_key.known)
-            self._known = {name: public_key(key) for name, key in encoded.items()}
-        return self._known.get(key_id)
+        """The trusted key of that id."""
+        return (await self._current()).trusted.get(key_id)
 
-    async def caller(self, token: str) -> Caller:
-        """Whom the token names. Raises jwt.InvalidTokenError for one that is not ours, or over."""
-        key = await self.find(str(jwt.get_unverified_header(token).get("kid")))
+    async def warnings(self) -> list[str]:
+        """What an operator should know of keys that were published and are not trusted."""
+        try:
+            untrusted = (await self._current()).untrusted
+        except INFRASTRUCTURE:  # readiness has its own words for a database that cannot be read
+            return []
+        return [
+            f"signing key {key_id} is not trusted: nobody vouches for it" for key_id in untrusted
+        ]
+
+    async def verify(self, token: str) -> Access:
+        """What the token grants. Raises jwt.InvalidTokenError for one that is not accepted."""
+        key_id = str(jwt.get_unverified_header(token).get("kid"))
+        key = await self.find(key_id)
         if key is None:
             raise jwt.InvalidTokenError("signed with an unknown key")
         claims = jwt.decode(
@@ -65,16 +113,47 @@ class Keys:
             issuer=ISSUER,
             options={"require": ["exp", "sub", "iss"]},
         )
-        return Caller(user_id=claims["sub"], is_admin=claims.get("role") == "admin")
+        return Access(
+            caller=Caller(user_id=claims["sub"], is_admin=claims.get("role") == "admin"),
+            key_id=key_id,
+            expires_at=datetime.fromtimestamp(claims["exp"], UTC),
+        )
+
+    async def still_accept(self, access: Access) -> bool:
+        """Whether the token, valid once, has neither expired nor lost its key."""
+        return access.seconds_left > 0 and await self.find(access.key_id) is not None
+
+    async def _current(self) -> _Loaded:
+        async with self._loading:
+            if self._loaded_at_change != self._changes:
+                change = self._changes  # noted first: a change during the read needs another read
+                self._loaded = await self._database.run(_load)
+                self._loaded_at_change = change
+            return self._loaded
 
 
-def public_key(encoded: str) -> Ed25519PublicKey:
-    """The key in its 32 bytes, base64url."""
-    return Ed25519PublicKey.from_public_bytes(base64url_decode(encoded))
+def _load(connection: Connection) -> _Loaded:
+    trusted: dict[str, Ed25519PublicKey] = {}
+    untrusted: list[str] = []
+    for key in signing_key.load(connection).keys.values():
+        if key.trust is Trust.UNTRUSTED:
+            untrusted.append(key.key_id)
+        elif key.trust is Trust.TRUSTED and (readable := _readable(key)):
+            trusted[key.key_id] = readable
+    return _Loaded(trusted, sorted(set(untrusted)))
+
+
+def _readable(key: KnownKey) -> Ed25519PublicKey | None:
+    """The key itself; None for a row from before keys were validated, which must not stop the others."""
+    try:
+        return Ed25519PublicKey.from_public_bytes(base64url_decode(key.public_key))
+    except ValueError as error:
+        log.warning("signing_key.malformed", key_id=key.key_id, reason=str(error))
+        return None
 
 
 def authentication(keys: Keys) -> type[AbstractAuthenticationMiddleware]:
-    """The middleware that puts the Caller into `request.user`; a bad token is refused at once."""
+    """The middleware that puts the Caller into `request.user` and, of a token, its Access into `request.auth`."""
 
     class Authentication(AbstractAuthenticationMiddleware):
         async def authenticate_request(
@@ -85,10 +164,10 @@ def authentication(keys: Keys) -> type[AbstractAuthenticationMiddleware]:
             if token is None:
                 return AuthenticationResult(user=GUEST, auth=None)
             try:
-                caller = await keys.caller(token)
+                access = await keys.verify(token)
             except jwt.InvalidTokenError as error:
                 raise _unauthorized(f"the access token is refused: {error}") from error
-            return AuthenticationResult(user=caller, auth=token)
+            return AuthenticationResult(user=access.caller, auth=access)
 
     return Authentication
 

@@ -95,7 +95,7 @@ def carry_out(
     for also in work.besides:
         with rules():
             also(connection)
-    signing_key.keep(connection, [*heard, *work.events])
+    signing_key.keep(connection, source, heard, work.events)
     event_log.append(connection, work.events)
     inbox.remember(connection, [message.event_id for message in fresh], started_at)
     dead_letter.keep(connection, work.letters, started_at)

@@ -3,7 +3,7 @@
 Positions are contiguous from 1; versions are contiguous per entity, and their uniqueness is the optimistic lock.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import msgspec
 from sqlalchemy import (
@@ -55,6 +55,7 @@ _LAST_VERSIONS = (
     .where(is_one_of(EVENT_LOG.c.entity_id, "entities"))
     .group_by(EVENT_LOG.c.entity_id)
 )
+_RECORDED = select(EVENT_LOG.c.event_id).where(is_one_of(EVENT_LOG.c.event_id, "ids"))
 _UNSENT = (
     select(EVENT_LOG)
     .where(EVENT_LOG.c.stream_seq.is_(None))
@@ -103,6 +104,13 @@ def mark_sent(connection: Connection, sequences: Mapping[int, int]) -> None:
     """Note the stream sequence at which the broker acknowledged each position."""
     rows = [{"sent": position, "sequence": sequence} for position, sequence in sequences.items()]
     execute_many(connection, _MARK, rows)
+
+
+def recorded_among(connection: Connection, event_ids: Collection[str]) -> set[str]:
+    """Those of the ids that events of this log have."""
+    if not event_ids:
+        return set()
+    return set(connection.execute(_RECORDED, {"ids": list(event_ids)}).scalars())
 
 
 def read_all(connection: Connection, source: str) -> Iterable[Recorded]:

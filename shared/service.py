@@ -20,12 +20,14 @@ from litestar import Litestar
 from litestar.types import ControllerRouterHandler
 from sqlalchemy import MetaData
 
-from shared import crash, database_identity, event_log, telemetry
+from shared import crash, database_identity, event_log, signing_key, telemetry
 from shared.auth import Keys
+from shared.batch import Message
 from shared.broker import Broker
 from shared.config import Settings, SettingsError, listed, load
 from shared.consumer import Consumer
-from shared.contracts import EMITTERS, SigningKeyPublished
+from shared.contracts import EMITTERS, IDENTITY
+from shared.contracts.recorded import Recorded
 from shared.contracts.subjects import subject_of_every
 from shared.database import CHASSIS, create_tables, database_url, open_for_reading, open_for_writing
 from shared.decider import Decider, on
@@ -102,8 +104,10 @@ class Service:
         self.source = source
         self.settings = settings
         self._tables = tables
-        if EMITTERS[SigningKeyPublished] != source:
-            decider = decider._replace(reactions=(*decider.reactions, on(SigningKeyPublished)))
+        # The service that signs receives its own key events too, and so notices a forged one.
+        decider = decider._replace(
+            reactions=(*decider.reactions, *(on(event_type) for event_type in IDENTITY))
+        )
         self._subjects = [
             subject_of_every(EMITTERS[reaction.event_type], reaction.event_type)
             for reaction in decider.reactions
@@ -116,7 +120,7 @@ class Service:
             self.database,
             source,
             decider,
-            on_events=lambda _: self.relay.wake(),
+            on_events=self._on_recorded,
             on_tasks=lambda due_at: self.jobs.wake(due_at),  # noqa: PLW0108 - jobs comes later
         )
         self.relay = Relay(source, self.reads, self.broker, self.writer)
@@ -138,6 +142,16 @@ class Service:
             refusal = f" ({self.broker.refusal})" if self.broker.refusal else ""
             reasons.append(f"the broker to take its events{refusal}")
         return reasons
+
+    def _on_recorded(self, events: Sequence[Recorded]) -> None:
+        if signing_key.concerns(events):
+            self.keys.reload()
+        self.relay.wake()
+
+    async def _deliver(self, messages: Sequence[Message]) -> None:
+        await self.writer.hear(messages)
+        if signing_key.concerns(messages):
+            self.keys.reload()
 
     def app(
         self,
@@ -167,7 +181,7 @@ class Service:
             self.source,
             self._subjects,
             database_id,
-            self.writer.hear,
+            self._deliver,
             before_binding=self._allow_relay,
         )
         await self._warn_of_unknown_tasks()

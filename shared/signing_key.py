@@ -1,30 +1,100 @@
-"""The public keys heard of: what a service needs to check a token by itself."""
+"""The public keys that a service has received, which of them it trusts, and which were revoked."""
 
 from collections.abc import Sequence
 
-from sqlalchemy import Column, Connection, Table, Text
+import structlog
+from msgspec import convert
+from msgspec.structs import asdict
+from sqlalchemy import Boolean, Column, Connection, Table, Text
 
-from shared.contracts import SigningKeyPublished
+from shared import event_log
+from shared.contracts import IDENTITY
 from shared.contracts.recorded import Recorded
-from shared.database import CHASSIS, insert_missing, read_rows
+from shared.database import CHASSIS, read_rows, upsert
+from shared.key_trust import KeyRing, KnownKey, Revocation, distrust, learn, objection
 
 SIGNING_KEY = Table(
     "signing_key",
     CHASSIS,
     Column("key_id", Text, primary_key=True),
-    Column("public_key", Text, nullable=False, comment="Ed25519, base64url"),
+    Column("public_key", Text, primary_key=True, comment="Ed25519, base64url"),
+    Column("trust", Text, nullable=False, comment="TRUSTED, UNTRUSTED or REVOKED"),
+    Column("vouched_by", Text),
+    Column("signature", Text, comment="made with the key vouched_by"),
 )
 
+SIGNING_KEY_REVOCATION = Table(
+    "signing_key_revocation",
+    CHASSIS,
+    Column("key_id", Text, primary_key=True),
+    Column("revoked_by", Text, primary_key=True),
+    Column("signature", Text, nullable=False, comment="made with the key revoked_by"),
+    Column("is_proven", Boolean, nullable=False, comment="false while revoked_by is not trusted"),
+)
 
-def keep(connection: Connection, events: Sequence[Recorded]) -> None:
-    """Keep the keys among these events."""
-    published = [
-        recorded.event for recorded in events if isinstance(recorded.event, SigningKeyPublished)
+log = structlog.get_logger()
+
+
+def concerns(events: Sequence[object]) -> bool:
+    """Whether a signing key is among what these events are about."""
+    return any(isinstance(each, Recorded) and isinstance(each.event, IDENTITY) for each in events)
+
+
+def keep(
+    connection: Connection,
+    source: str,
+    received: Sequence[Recorded],
+    own: Sequence[Recorded] = (),
+) -> None:
+    """Learn of the keys among events that the service `source` has received, or records itself in this transaction.
+
+    An event received under the service's own name that is not in its log is forged.
+    """
+    news = [(each, each.event) for each in (*received, *own) if isinstance(each.event, IDENTITY)]
+    if not news:
+        return
+    returned = {each.event_id for each in received if each.source == source}
+    forged = returned - event_log.recorded_among(connection, returned)
+    ring = before = load(connection)
+    for recorded, event in news:
+        if recorded.event_id in forged:
+            ring = distrust(ring, event)
+            reason = "published under the name of this service, which has not recorded it"
+            _log_error("signing_key.forged", recorded, reason)
+        elif recorded.event_id not in returned:
+            ring = learn(ring, event)
+            if reason := objection(ring, event) or "":
+                _log_error("signing_key.refused", recorded, reason)
+    _save(connection, before, ring)
+
+
+def load(connection: Connection) -> KeyRing:
+    """Everything that is kept."""
+    keys = [convert(row, KnownKey) for row in read_rows(connection, SIGNING_KEY)]
+    rows = read_rows(connection, SIGNING_KEY_REVOCATION)
+    revocations = [convert(row, Revocation) for row in rows]
+    return KeyRing(
+        keys={(key.key_id, key.public_key): key for key in keys},
+        revocations={(each.key_id, each.revoked_by): each for each in revocations},
+    )
+
+
+def _log_error(what: str, recorded: Recorded, reason: str) -> None:
+    log.error(
+        what,
+        key_id=recorded.key,
+        event_type=recorded.event_type,
+        event_id=recorded.event_id,
+        reason=reason,
+    )
+
+
+def _save(connection: Connection, before: KeyRing, after: KeyRing) -> None:
+    keys = [asdict(key) for place, key in after.keys.items() if before.keys.get(place) != key]
+    upsert(connection, SIGNING_KEY, keys)
+    revocations = [
+        asdict(revocation)
+        for place, revocation in after.revocations.items()
+        if before.revocations.get(place) != revocation
     ]
-    rows = [{"key_id": key.key_id, "public_key": key.public_key} for key in published]
-    insert_missing(connection, SIGNING_KEY, rows)
-
-
-def known(connection: Connection) -> dict[str, str]:
-    """Every public key by its id."""
-    return {row["key_id"]: row["public_key"] for row in read_rows(connection, SIGNING_KEY)}
+    upsert(connection, SIGNING_KEY_REVOCATION, revocations)

@@ -106,6 +106,8 @@ class Ready(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
     status: str
     waiting_for: Sequence[str] = ()
+    warnings: Sequence[str] = ()
+    """What an operator should look at, though the service works."""
 
 
 class Commands:
@@ -197,14 +199,14 @@ def build_app(
         "/health/ready",
         tags=["health"],
         responses={503: ResponseSpec(Ready, description="Waits for something")},
-        sync_to_thread=False,
     )
-    def ready() -> Response[Ready]:
+    async def ready() -> Response[Ready]:
         """200 when the service does its work; 503 with what it waits for."""
-        reasons = waiting_for()
-        if reasons:
-            return Response(Ready(status="waiting", waiting_for=reasons), status_code=503)
-        return Response(Ready(status="ready"))
+        warnings = await keys.warnings()
+        if reasons := waiting_for():
+            waiting = Ready(status="waiting", waiting_for=reasons, warnings=warnings)
+            return Response(waiting, status_code=503)
+        return Response(Ready(status="ready", warnings=warnings))
 
     app = Litestar(
         route_handlers=[live, ready, *routes],

@@ -8,9 +8,9 @@ from shared.contracts.customer import (
     ItemAddedToCart,
     ItemRemovedFromCart,
     Role,
-    SigningKeyPublished,
 )
 from shared.contracts.event import Event, Id, Line, Money, Quantity, entity_id
+from shared.contracts.identity import SigningKeyPublished, SigningKeyRevoked
 from shared.contracts.inventory import (
     FailedItem,
     ProductCreated,
@@ -63,8 +63,8 @@ CUSTOMER = (
     ItemAddedToCart,
     ItemRemovedFromCart,
     CartCleared,
-    SigningKeyPublished,
 )
+IDENTITY = (SigningKeyPublished, SigningKeyRevoked)
 INVENTORY = (
     ProductCreated,
     ProductUpdated,
@@ -94,7 +94,7 @@ ANYONE = (EventDeadLettered, EventRedriven)
 
 EVENT_TYPES: dict[str, type[Event]] = {
     event_type.__name__: event_type
-    for event_type in (*ORDER, *CUSTOMER, *INVENTORY, *SHIPPING, *NOTIFIER, *ANYONE)
+    for event_type in (*ORDER, *CUSTOMER, *IDENTITY, *INVENTORY, *SHIPPING, *NOTIFIER, *ANYONE)
 }
 
 EMITTERS: dict[type[Event], str] = {
@@ -102,6 +102,7 @@ EMITTERS: dict[type[Event], str] = {
     for source, event_types in (
         ("order", ORDER),
         ("order", CUSTOMER),
+        ("order", IDENTITY),
         ("inventory", INVENTORY),
         ("shipping", SHIPPING),
         ("notifier", NOTIFIER),
@@ -118,6 +119,7 @@ __all__ = [
     "CUSTOMER",
     "EMITTERS",
     "EVENT_TYPES",
+    "IDENTITY",
     "INVENTORY",
     "NOTIFIER",
     "ORDER",
@@ -159,6 +161,7 @@ __all__ = [
     "ShipmentFailed",
     "ShipmentInitiated",
     "SigningKeyPublished",
+    "SigningKeyRevoked",
     "StockAdded",
     "StockAdjusted",
     "StockDeducted",

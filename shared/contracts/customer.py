@@ -1,8 +1,8 @@
-"""What the order service says of customers and their carts, and of the key it signs with."""
+"""Events about customers and their carts."""
 
 from typing import ClassVar, Literal
 
-from shared.contracts.event import Email, Event, Id, Locale, Money, Name, Quantity, Word
+from shared.contracts.event import Email, Event, Id, Locale, Money, Name, Quantity
 
 Role = Literal["customer", "admin"]
 
@@ -59,12 +59,3 @@ class CartCleared(Event, frozen=True, kw_only=True):
 
     user_id: Id
     order_id: Id | None = None
-
-
-class SigningKeyPublished(Event, frozen=True, kw_only=True):
-    """Tokens signed with this key are ours: an Ed25519 public key, base64url of its 32 bytes."""
-
-    KEY: ClassVar[str] = "key_id"
-
-    key_id: Id
-    public_key: Word

@@ -1,21 +1,47 @@
-"""Tokens as the order service signs them, for services that run without it."""
+"""Access tokens and key events as the order service makes them, for services that run without it."""
+
+from datetime import timedelta
+from typing import Any
 
 from order_service.domain.customers import Customer
 from order_service.tokens import Signer
-from shared.contracts import Role, SigningKeyPublished
+from shared.auth import AUDIENCE, ISSUER
+from shared.clock import now
+from shared.contracts import Role, SigningKeyPublished, SigningKeyRevoked
+from shared.key_trust import revocation_statement, voucher_statement
 from tests.support.history import START
 
 
 class Issuer:
-    """Signs with a key of its own, which a service must hear of before it believes the tokens."""
+    """Signs with a key of its own, which a service must trust before it accepts the tokens."""
 
     def __init__(self) -> None:
         self._signer = Signer.generate()
+        self.key_id = self._signer.key_id
 
     @property
     def published(self) -> SigningKeyPublished:
-        """What the service must hear."""
-        return SigningKeyPublished(key_id=self._signer.key_id, public_key=self._signer.public_key)
+        """Its key as the first of all."""
+        return SigningKeyPublished(key_id=self.key_id, public_key=self._signer.public_key)
+
+    def vouched_by(self, voucher: "Issuer") -> SigningKeyPublished:
+        """Its key as one that follows the voucher's."""
+        statement = voucher_statement(self.key_id, self._signer.public_key)
+        return SigningKeyPublished(
+            key_id=self.key_id,
+            public_key=self._signer.public_key,
+            vouched_by=voucher.key_id,
+            signature=voucher.sign(statement),
+        )
+
+    def revoke(self, key_id: str) -> SigningKeyRevoked:
+        """That a key is not to be trusted, signed by this one."""
+        signature = self.sign(revocation_statement(key_id))
+        return SigningKeyRevoked(key_id=key_id, revoked_by=self.key_id, signature=signature)
+
+    def sign(self, statement: bytes) -> str:
+        """The signature of any statement."""
+        return self._signer.sign(statement)
 
     def headers(self, user_id: str, role: Role = "customer") -> dict[str, str]:
         """Those of a request by somebody who has signed in."""
@@ -27,3 +53,19 @@ class Issuer:
             updated_at=START,
         )
         return {"Authorization": f"Bearer {self._signer.access_token(customer)}"}
+
+    def headers_with(self, **changes: Any) -> dict[str, str]:
+        """Those of an admin's request with a token of other claims; None leaves one out."""
+        issued_at = now()
+        claims = {
+            "iss": ISSUER,
+            "aud": AUDIENCE,
+            "sub": "root",
+            "role": "admin",
+            "iat": issued_at,
+            "exp": issued_at + timedelta(minutes=15),
+        } | changes
+        token = self._signer.token(
+            {name: each for name, each in claims.items() if each is not None}
+        )
+        return {"Authorization": f"Bearer {token}"}

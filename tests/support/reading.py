@@ -79,8 +79,8 @@ class ReadApi:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._process: subprocess.Popen[bytes] | None = None
-        self._issuer = Issuer()
-        self.admin = self._issuer.headers("admin", "admin")
+        self.issuer = Issuer()
+        self.admin = self.issuer.headers("admin", "admin")
         self.url = f"http://127.0.0.1:{settings.read_port}"
 
     def start(self) -> None:
@@ -129,7 +129,7 @@ class ReadApi:
 
     def customer(self, user_id: str) -> dict[str, str]:
         """The headers of somebody who has signed in."""
-        return self._issuer.headers(user_id)
+        return self.issuer.headers(user_id)
 
     async def until(self, path: str, check: Callable[[Any], Any], **query: Any) -> Any:
         """The document at `path` as soon as it passes the check."""
@@ -191,7 +191,7 @@ class ReadApi:
     def _trust(self, connection: Connection) -> None:
         database_identity.claim(connection, "read")
         CHASSIS.create_all(connection)
-        signing_key.keep(connection, [recorded(self._issuer.published)])
+        signing_key.keep(connection, "read", [recorded(self.issuer.published)])
 
     def delete_database(self) -> None:
         """As if it had never run."""

@@ -8,7 +8,7 @@ from msgspec import inspect
 
 from shared.contracts import Event
 
-IDS = st.text("abcXYZ019_-", min_size=1, max_size=64)
+ID_CHARACTERS = "abcXYZ019_-"
 CHARACTERS = st.characters(exclude_categories=["Cs"])
 
 
@@ -37,9 +37,9 @@ def _scalars(info: inspect.Type) -> st.SearchStrategy[Any]:
         case inspect.IntType(ge=least, le=most):
             return st.integers(least, most)
         case inspect.StrType(pattern=pattern, min_length=least, max_length=most):
-            return (
-                IDS if pattern else st.text(CHARACTERS, min_size=least or 0, max_size=min(most, 30))
-            )
+            if pattern:
+                return st.text(ID_CHARACTERS, min_size=least or 0, max_size=most)
+            return st.text(CHARACTERS, min_size=least or 0, max_size=min(most, 30))
         case inspect.LiteralType(values=values):
             return st.sampled_from(values)
         case inspect.BoolType():

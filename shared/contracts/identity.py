@@ -1,0 +1,39 @@
+"""Events about the keys that access tokens are signed with."""
+
+from typing import Annotated, ClassVar
+
+import msgspec
+
+from shared.contracts.event import Event, Id
+
+# Base64url without padding. The length is exact, so whatever fits decodes to 32 and 64 bytes.
+PublicKey = Annotated[
+    str, msgspec.Meta(min_length=43, max_length=43, pattern=r"^[A-Za-z0-9_-]+$(?!\n)")
+]
+Signature = Annotated[
+    str, msgspec.Meta(min_length=86, max_length=86, pattern=r"^[A-Za-z0-9_-]+$(?!\n)")
+]
+
+
+class SigningKeyPublished(Event, frozen=True, kw_only=True):
+    """An Ed25519 public key that access tokens are signed with.
+
+    `signature` is made with the key `vouched_by`; the first key of all has neither (`shared/key_trust.py`).
+    """
+
+    KEY: ClassVar[str] = "key_id"
+
+    key_id: Id
+    public_key: PublicKey
+    vouched_by: Id | None = None
+    signature: Signature | None = None
+
+
+class SigningKeyRevoked(Event, frozen=True, kw_only=True):
+    """The key is never trusted again; `signature` is made with the key `revoked_by`."""
+
+    KEY: ClassVar[str] = "key_id"
+
+    key_id: Id
+    revoked_by: Id
+    signature: Signature
