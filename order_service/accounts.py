@@ -16,10 +16,10 @@ from limits.strategies import MovingWindowRateLimiter
 from msgspec import Struct
 from sqlalchemy import Connection
 
-from order_service.domain import PublishKey
 from order_service.domain.customers import Customer, RegisterCustomer
+from order_service.signing_keys import SigningKeys
 from order_service.store import credentials, customers
-from order_service.tokens import ACCESS_SECONDS, Signer, new_refresh_token
+from order_service.tokens import ACCESS_SECONDS, new_refresh_token
 from shared import clock
 from shared.batch import Wish
 from shared.refused import Refused
@@ -43,34 +43,16 @@ class Tokens(Struct, frozen=True, kw_only=True, rename="camel"):
 class Accounts:
     """Everything that needs a secret."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, signing_keys: SigningKeys) -> None:
         self._service = service
+        self._signing_keys = signing_keys
         self._hasher = PasswordHasher()
         self._hashing = asyncio.Semaphore(HASHES_AT_ONCE)
         self._decoy = self._hasher.hash(secrets.token_urlsafe())
-        self._signer = Signer.generate()
         self._attempts = Attempts(service.settings.login_attempts)
 
-    @property
-    def public_keys(self) -> dict[str, list[dict[str, str]]]:
-        """The JWK set by which anyone can check our tokens."""
-        key = {
-            "kty": "OKP",
-            "crv": "Ed25519",
-            "use": "sig",
-            "alg": "EdDSA",
-            "kid": self._signer.key_id,
-            "x": self._signer.public_key,
-        }
-        return {"keys": [key]}
-
     async def prepare(self) -> None:
-        """At every start: have a signing key, and an admin."""
-        kept = await self._service.database.run(credentials.private_key)
-        if kept:
-            self._signer = Signer.from_pem(*kept)
-        else:
-            await self._publish_key()
+        """At every start: have an admin."""
         await self._ensure_admin()
 
     async def with_password(self, user_id: str, password: str) -> Callable[[Connection], None]:
@@ -146,7 +128,9 @@ class Accounts:
         token, kept = new_refresh_token(customer.user_id, family_id)
         credentials.add_refresh_token(connection, kept)
         credentials.forget_expired(connection, clock.now())
-        return Tokens(access_token=self._signer.access_token(customer), refresh_token=token)
+        return Tokens(
+            access_token=self._signing_keys.signer.access_token(customer), refresh_token=token
+        )
 
     def _rotate(self, refresh_token: str, connection: Connection) -> Tokens | None:
         used = credentials.use_refresh_token(connection, credentials.digest(refresh_token))
@@ -157,17 +141,6 @@ class Accounts:
             return None
         customer = customers.load(connection, [used.user_id])[used.user_id]
         return self._issue(customer, used.family_id, connection)
-
-    async def _publish_key(self) -> None:
-        signer = self._signer
-        command = PublishKey(key_id=signer.key_id, public_key=signer.public_key)
-        keep = partial(
-            credentials.add_private_key,
-            key_id=signer.key_id,
-            pem=signer.to_pem(),
-            now=clock.now(),
-        )
-        await self._service.writer.execute(Wish(command, also=keep))
 
     async def _ensure_admin(self) -> None:
         if await self._service.database.run(customers.has_admin):

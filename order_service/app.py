@@ -4,10 +4,11 @@ from litestar import Litestar
 
 from order_service.accounts import Accounts
 from order_service.api import accounts as accounts_api
-from order_service.api import carts, orders
+from order_service.api import carts, keys, orders
 from order_service.domain import decide, evolve
 from order_service.domain.orders import Status
 from order_service.handlers import JOBS, REACTIONS, deadlines
+from order_service.signing_keys import SigningKeys
 from order_service.store import TABLES, load, save
 from shared.config import Settings
 from shared.decider import Decider
@@ -25,15 +26,19 @@ def build(settings: Settings) -> Litestar:
         reactions=REACTIONS,
     )
     service = Service("order", settings, decider, TABLES, JOBS)
-    accounts = Accounts(service)
+    signing_keys = SigningKeys(service)
+    accounts = Accounts(service, signing_keys)
     routes = [
         orders.router(service),
         orders.router(service, "/api"),
         carts.router(service),
         accounts_api.router(service, accounts),
-        accounts_api.keys_route(accounts),
+        keys.router(service, signing_keys),
+        keys.jwks_route(signing_keys),
     ]
-    return service.app("Quadrille: orders", routes, on_startup=[accounts.prepare])
+    return service.app(
+        "Quadrille: orders", routes, on_startup=[signing_keys.prepare, accounts.prepare]
+    )
 
 
 def _deadlines_by_status(settings: Settings) -> dict[Status, float | None]:

@@ -2,6 +2,7 @@
 
 import secrets
 from datetime import timedelta
+from typing import Any
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -66,9 +67,17 @@ class Signer:
             "exp": issued_at + timedelta(seconds=ACCESS_SECONDS),
             "jti": new_id(),
         }
+        return self.token(claims)
+
+    def token(self, claims: dict[str, Any]) -> str:
+        """A JWT with these claims."""
         return jwt.encode(
             claims, self._private_key, algorithm=ALGORITHM, headers={"kid": self.key_id}
         )
+
+    def sign(self, statement: bytes) -> str:
+        """Its signature of a statement, base64url."""
+        return base64url_encode(self._private_key.sign(statement)).decode()
 
 
 def new_refresh_token(user_id: str, family_id: str) -> tuple[str, RefreshToken]:

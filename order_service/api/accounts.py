@@ -214,16 +214,5 @@ def router(service: Service, accounts: Accounts) -> Router:
     )
 
 
-def keys_route(accounts: Accounts) -> Any:  # noqa: ANN401 - Litestar's handler
-    """`/.well-known/jwks.json`."""
-
-    @get("/.well-known/jwks.json", tags=["accounts"], sync_to_thread=False)
-    def show_keys() -> dict[str, list[dict[str, str]]]:
-        """The public key that our access tokens are signed with."""
-        return accounts.public_keys
-
-    return show_keys
-
-
 def _shown(user_id: str, status: int) -> Callable[[Desk], Reply]:
     return lambda desk: reply(status, view(desk.customers[user_id]))

@@ -3,12 +3,12 @@
 from msgspec import Struct
 from msgspec.structs import replace
 
-from order_service.domain import carts, customers, orders, prices
+from order_service.domain import carts, customers, keys, orders, prices
 from order_service.domain.carts import Carts
 from order_service.domain.customers import Customers
 from order_service.domain.orders import Orders
 from order_service.domain.prices import Prices
-from shared.contracts import Event, SigningKeyPublished
+from shared.contracts import Event
 from shared.contracts.recorded import Recorded
 
 
@@ -21,14 +21,7 @@ class Desk(Struct, frozen=True, kw_only=True):
     customers: Customers = {}
 
 
-class PublishKey(Struct, frozen=True, kw_only=True):
-    """Let the others know the key that our tokens are signed with."""
-
-    key_id: str
-    public_key: str
-
-
-Command = orders.Command | carts.Command | customers.Command | PublishKey
+Command = orders.Command | carts.Command | customers.Command | keys.Command
 
 
 def decide(desk: Desk, command: Command) -> list[Event]:
@@ -39,7 +32,7 @@ def decide(desk: Desk, command: Command) -> list[Event]:
         return carts.decide(desk.carts, desk.orders, desk.prices, command)
     if isinstance(command, customers.Command):
         return customers.decide(desk.customers, command)
-    return [SigningKeyPublished(key_id=command.key_id, public_key=command.public_key)]
+    return keys.decide(command)
 
 
 def evolve(desk: Desk, recorded: Recorded) -> Desk:

@@ -8,12 +8,12 @@ from order_service.domain import Command, Desk
 from order_service.domain import carts as cart_rules
 from order_service.domain import customers as customer_rules
 from order_service.domain import orders as order_rules
-from order_service.store import carts, credentials, customers, orders, prices
+from order_service.store import carts, credentials, customers, orders, prices, signing_keys
 from order_service.store.tables import TABLES
 from shared.contracts import ProductCreated, ProductDeleted, ProductUpdated
 from shared.contracts.recorded import Recorded
 
-__all__ = ["TABLES", "credentials", "load", "read_all", "save"]
+__all__ = ["TABLES", "credentials", "load", "read_all", "save", "signing_keys"]
 
 
 def load(connection: Connection, commands: Sequence[Command], heard: Sequence[Recorded]) -> Desk:

@@ -1,16 +1,16 @@
 """What proves who somebody is: secrets, which never become events.
 
-Passwords are kept as Argon2id hashes, refresh tokens as SHA-256 digests; the private key signs our tokens.
+Passwords are kept as Argon2id hashes, refresh tokens as SHA-256 digests.
 """
 
 import hashlib
 from datetime import datetime
 
 from msgspec import Struct
-from sqlalchemy import Boolean, Column, Connection, Index, Table, Text, delete, select, update
+from sqlalchemy import Boolean, Column, Connection, Index, Table, Text, delete, update
 
 from order_service.store.tables import TABLES
-from shared.database import UtcTime, insert_all, read_rows, select_in, upsert
+from shared.database import UtcTime, insert_all, select_in, upsert
 
 CREDENTIALS = Table(
     "credentials",
@@ -30,14 +30,6 @@ REFRESH_TOKENS = Table(
 )
 Index("refresh_tokens_of_family", REFRESH_TOKENS.c.family_id)
 Index("refresh_tokens_of_user", REFRESH_TOKENS.c.user_id)
-
-PRIVATE_KEYS = Table(
-    "private_keys",
-    TABLES,
-    Column("key_id", Text, primary_key=True),
-    Column("private_key", Text, nullable=False, comment="Ed25519, PKCS 8 in PEM"),
-    Column("created_at", UtcTime, nullable=False),
-)
 
 
 class RefreshToken(Struct, frozen=True, kw_only=True):
@@ -96,19 +88,3 @@ def end_all_of(connection: Connection, user_id: str) -> None:
 def forget_expired(connection: Connection, now: datetime) -> None:
     """Drop the tokens that no one can use any more."""
     connection.execute(delete(REFRESH_TOKENS).where(REFRESH_TOKENS.c.expires_at < now))
-
-
-def private_key(connection: Connection) -> tuple[str, str] | None:
-    """The newest private key: its id and its PEM."""
-    query = select(PRIVATE_KEYS).order_by(PRIVATE_KEYS.c.created_at.desc()).limit(1)
-    rows = read_rows(connection, PRIVATE_KEYS, query)
-    return (rows[0]["key_id"], rows[0]["private_key"]) if rows else None
-
-
-def add_private_key(connection: Connection, key_id: str, pem: str, now: datetime) -> None:
-    """Sign with this one from now on."""
-    insert_all(
-        connection,
-        PRIVATE_KEYS,
-        [{"key_id": key_id, "private_key": pem, "created_at": now}],
-    )

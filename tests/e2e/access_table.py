@@ -23,6 +23,9 @@ order      POST    /auth/register                           -         ok     ok 
 order      POST    /auth/login                              -         ok     ok      ok    ok
 order      POST    /auth/refresh                            -         ok     ok      ok    ok
 order      POST    /auth/logout                             -         ok     ok      ok    ok
+order      GET     /auth/keys                               -         401    403     403   ok
+order      POST    /auth/keys                               -         401    403     403   ok
+order      DELETE  /auth/keys/{key_id}                      -         401    403     403   ok
 order      GET     /auth/me                                 own       401    ok      ok    ok
 order      PUT     /auth/me                                 own       401    ok      ok    ok
 order      PUT     /auth/password                           own       401    ok      ok    ok

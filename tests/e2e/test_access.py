@@ -12,6 +12,7 @@ import pytest
 import pytest_asyncio
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from shared.auth import LEEWAY_SECONDS, MAX_TOKEN_SECONDS
 from shared.clock import now
 from tests.e2e.access_table import CALLERS, Entry, entries
 from tests.support.eventually import eventually
@@ -50,6 +51,11 @@ class Scene(NamedTuple):
         product_id = f"p{uuid4().hex}"
         self.shop.post("inventory", "/products", {"productId": product_id, **THING})
         return product_id
+
+    def new_key(self) -> str:
+        """A signing key that is not in use yet."""
+        key_id: str = self.shop.post("order", "/auth/keys", {}).json()["keyId"]
+        return key_id
 
     def refresh_token(self) -> str:
         """One that is good, of the owner's."""
@@ -104,6 +110,8 @@ def address(scene: Scene, entry: Entry) -> str:
     if "{product_id}" in entry.path:
         in_use = entry.path.startswith("/cart") or entry.method == "GET"
         parts["product_id"] = "plenty" if in_use else scene.new_product()
+    if "{key_id}" in entry.path:
+        parts["key_id"] = scene.new_key()
     if "{order_id}" in entry.path:
         in_use = entry.method == "GET"
         parts["order_id"] = scene.orders[entry.whose] if in_use else scene.new_order(entry.whose)
@@ -232,9 +240,13 @@ def token_of(shop: Fleet, changes: Json, **how: Any) -> str:
 
 def private_key_of(shop: Fleet) -> tuple[str, str]:
     with contextlib.closing(sqlite3.connect(shop.data_dir / "order.db")) as connection:
-        query = "SELECT key_id, private_key FROM private_keys"
+        query = "SELECT key_id, private_key FROM private_keys ORDER BY created_at"
         key_id, pem = connection.execute(query).fetchone()
     return key_id, pem
+
+
+def seconds_from_now(seconds: float) -> int:
+    return int(now().timestamp() + seconds)
 
 
 def tampered(token: str) -> str:
@@ -244,7 +256,12 @@ def tampered(token: str) -> str:
 
 
 BAD_TOKENS: dict[str, Callable[[Fleet], str]] = {
-    "expired": lambda shop: token_of(shop, {"exp": int(now().timestamp()) - 1}),
+    "expired": lambda shop: token_of(shop, {"exp": seconds_from_now(-LEEWAY_SECONDS - 1)}),
+    "of the future": lambda shop: token_of(shop, {"iat": seconds_from_now(LEEWAY_SECONDS + 5)}),
+    "for too long": lambda shop: token_of(shop, {"exp": seconds_from_now(MAX_TOKEN_SECONDS + 60)}),
+    "without start": lambda shop: token_of(shop, {"iat": None}),
+    "for another audience": lambda shop: token_of(shop, {"aud": "elsewhere"}),
+    "for no audience": lambda shop: token_of(shop, {"aud": None}),
     "without end": lambda shop: token_of(shop, {"exp": None}),
     "of nobody": lambda shop: token_of(shop, {"sub": None}),
     "of another issuer": lambda shop: token_of(shop, {"iss": "elsewhere"}),
@@ -280,6 +297,7 @@ async def test_a_token_that_is_not_ours_is_refused_everywhere(scene: Scene, kind
                 order_id=scene.orders["guest"],
                 notification_id=scene.notification,
                 name="simulated",
+                key_id="some-key",
                 **NOT_HELD,
             )
             with impostor.open(entry.method, entry.service, path) as response:

@@ -98,6 +98,8 @@ async def assert_survived(shop: Fleet, service: str, point: str, passing: int) -
     customer = str(uuid4())
     on_hand, _ = shop.stock("plenty")
     shop.terminate(service)
+    if service == "order":
+        passing += 1  # it passes each point once at its start, when it publishes its signing key
     shop.start_service(service, crash_at=f"{point}:{passing}")
     await shop.until_ready(service)
     has_crashed = asyncio.Event()

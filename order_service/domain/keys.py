@@ -1,0 +1,38 @@
+"""The keys that access tokens are signed with, as the other services learn of them."""
+
+from msgspec import Struct
+
+from shared.contracts import Event, SigningKeyPublished, SigningKeyRevoked
+from shared.key_trust import KnownKey, Revocation
+
+
+class PublishKeys(Struct, frozen=True, kw_only=True):
+    """Make known these keys, each after the one that vouches for it, and then these revocations."""
+
+    keys: tuple[KnownKey, ...] = ()
+    revocations: tuple[Revocation, ...] = ()
+
+
+Command = PublishKeys
+
+
+def decide(command: Command) -> list[Event]:
+    """An event for each, even if it was published before: a receiver may have missed it."""
+    published = [
+        SigningKeyPublished(
+            key_id=key.key_id,
+            public_key=key.public_key,
+            vouched_by=key.vouched_by,
+            signature=key.signature,
+        )
+        for key in command.keys
+    ]
+    revoked = [
+        SigningKeyRevoked(
+            key_id=revocation.key_id,
+            revoked_by=revocation.revoked_by,
+            signature=revocation.signature,
+        )
+        for revocation in command.revocations
+    ]
+    return [*published, *revoked]

@@ -1,0 +1,269 @@
+"""The keys that access tokens are signed with: published, rotated and revoked.
+
+Every key but the first is vouched for by the key in use when it was made, so services that trust one key come to
+trust all. See docs/decisions/0003.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from enum import StrEnum
+from functools import partial
+from typing import NamedTuple
+
+from msgspec import Struct
+from sqlalchemy import Connection
+
+from order_service.domain.keys import PublishKeys
+from order_service.store import signing_keys as store
+from order_service.store.signing_keys import PrivateKey
+from order_service.tokens import Signer
+from shared import clock, signing_key
+from shared.batch import Wish
+from shared.key_trust import (
+    KeyRing,
+    KnownKey,
+    Revocation,
+    Trust,
+    revocation_statement,
+    voucher_statement,
+)
+from shared.refused import Refused
+from shared.service import Service
+
+OVERLAP_SECONDS = 10
+"""How long after its publication a new key starts to sign. Until then the other services receive it.
+
+Longer than the relay waits for the broker: by then it reports a backlog if the key was not sent.
+"""
+
+
+class KeyStatus(StrEnum):
+    """What a key is used for."""
+
+    CURRENT = "CURRENT"
+    NEXT = "NEXT"
+    """Published; it signs from `signsFrom` on."""
+    PREVIOUS = "PREVIOUS"
+    """It no longer signs; tokens signed with it are accepted until they expire."""
+    REVOKED = "REVOKED"
+    UNTRUSTED = "UNTRUSTED"
+    """Published by somebody else under the name of this service."""
+
+
+class KeyView(Struct, frozen=True, kw_only=True, rename="camel"):
+    """A key as the admin sees it; a foreign one has no times."""
+
+    key_id: str
+    public_key: str
+    status: KeyStatus
+    vouched_by: str | None = None
+    created_at: datetime | None = None
+    signs_from: datetime | None = None
+
+
+class OwnKey(NamedTuple):
+    """A key of this service."""
+
+    signer: Signer
+    known: KnownKey
+    created_at: datetime
+    signs_from: datetime
+
+    @property
+    def is_revoked(self) -> bool:
+        """Whether its tokens are refused."""
+        return self.known.trust is Trust.REVOKED
+
+
+class Rotation(NamedTuple):
+    """A new key, ready to be published."""
+
+    command: PublishKeys
+    store: partial[None]
+    view: KeyView
+
+
+class SigningKeys:
+    """The service's signing keys, in memory as the database has them."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._own: list[OwnKey] = []
+        self._ring = KeyRing()
+        self._current_id = ""
+        self._changing = asyncio.Lock()
+
+    @property
+    def signer(self) -> Signer:
+        """The key for the next token."""
+        return self._in_use().signer
+
+    @property
+    def jwks(self) -> dict[str, list[dict[str, str]]]:
+        """The JWK set by which anyone can check our tokens: all keys that are valid."""
+        return {"keys": [_jwk(own.signer) for own in self._own if not own.is_revoked]}
+
+    async def prepare(self) -> None:
+        """At every start: have a key, and publish all again for services that have missed an event."""
+        await self._reload()
+        if self._own:
+            await self._publish(
+                PublishKeys(
+                    keys=tuple(own.known for own in self._own),
+                    revocations=tuple(map(self._revocation, self._revoked_ids())),
+                )
+            )
+        else:
+            signer = Signer.generate()
+            first = KnownKey(
+                key_id=signer.key_id, public_key=signer.public_key, trust=Trust.TRUSTED
+            )
+            keep = partial(store.add, key=_row(signer, signs_from=clock.now()))
+            await self._publish(PublishKeys(keys=(first,)), keep)
+
+    async def show(self) -> list[KeyView]:
+        """All keys that were published under the service's name, its own first."""
+        await self._reload()
+        own = {own.signer.key_id: own for own in self._own}
+        foreign = [
+            KeyView(
+                key_id=key.key_id,
+                public_key=key.public_key,
+                status=KeyStatus.REVOKED if key.trust is Trust.REVOKED else KeyStatus.UNTRUSTED,
+                vouched_by=key.vouched_by,
+            )
+            for key in self._ring.keys.values()
+            if key.key_id not in own or key != own[key.key_id].known
+        ]
+        return [*map(self._view, self._own), *foreign]
+
+    @asynccontextmanager
+    async def rotation(self) -> AsyncIterator[Rotation]:
+        """A new key to be published while this lasts; no other key is changed meanwhile."""
+        async with self._changing:
+            signs_from = clock.now() + timedelta(seconds=OVERLAP_SECONDS)
+            signer, known = self._new_key()
+            row = _row(signer, signs_from)
+            view = self._view(OwnKey(signer, known, row.created_at, row.signs_from))
+            try:
+                yield Rotation(PublishKeys(keys=(known,)), partial(store.add, key=row), view)
+            finally:
+                await self._reload()
+
+    async def revoke(self, key_id: str) -> None:
+        """Have no service accept the key again; the current one is replaced at once. Raises Refused: `unknown-key`."""
+        async with self._changing:
+            await self._reload()
+            if not self._ring.has(key_id):
+                raise Refused("unknown-key", f"there is no signing key {key_id}", status=404)
+            if self._ring.is_revoked(key_id):
+                return
+            if key_id == self.signer.key_id:
+                await self._replace_current()
+            else:
+                await self._publish(PublishKeys(revocations=(self._revocation(key_id),)))
+
+    async def _replace_current(self) -> None:
+        """Revoke the current key, and sign with the next or a new one without delay.
+
+        The key is published before the revocation, so a service that refuses the old key knows the new one.
+        """
+        current = self._in_use().signer.key_id
+        now = clock.now()
+        keys: tuple[KnownKey, ...] = ()
+        pending = [own for own in self._own if own.signs_from > now and not own.is_revoked]
+        if pending:
+            successor = pending[-1].signer
+            keep = partial(store.sign_from, key_id=successor.key_id, moment=now)
+        else:
+            successor, known = self._new_key()
+            keys = (known,)
+            keep = partial(store.add, key=_row(successor, signs_from=now))
+        revocation = self._revocation(current, by=successor)
+        await self._publish(PublishKeys(keys=keys, revocations=(revocation,)), keep)
+
+    def _in_use(self) -> OwnKey:
+        """The newest key that may sign. While the broker takes no events, no key replaces the one before."""
+        now = clock.now()
+        usable = [own for own in self._own if own.signs_from <= now and not own.is_revoked]
+        if self._service.relay.backlog:
+            usable = [own for own in usable if own.signer.key_id == self._current_id] or usable
+        self._current_id = usable[-1].signer.key_id
+        return usable[-1]
+
+    def _new_key(self) -> tuple[Signer, KnownKey]:
+        signer, voucher = Signer.generate(), self.signer
+        return signer, KnownKey(
+            key_id=signer.key_id,
+            public_key=signer.public_key,
+            trust=Trust.TRUSTED,
+            vouched_by=voucher.key_id,
+            signature=voucher.sign(voucher_statement(signer.key_id, signer.public_key)),
+        )
+
+    def _revocation(self, key_id: str, by: Signer | None = None) -> Revocation:
+        """Signed with the current key, which a service that has missed older ones will trust."""
+        signer = by or self.signer
+        signature = signer.sign(revocation_statement(key_id))
+        return Revocation(key_id=key_id, revoked_by=signer.key_id, signature=signature)
+
+    def _revoked_ids(self) -> list[str]:
+        revocations = self._ring.revocations.values()
+        return sorted({each.key_id for each in revocations if each.is_proven})
+
+    async def _publish(self, command: PublishKeys, keep: partial[None] | None = None) -> None:
+        await self._service.writer.execute(Wish(command, also=keep))
+        await self._reload()
+
+    async def _reload(self) -> None:
+        rows, self._ring = await self._service.reads.run(_load)
+        keys = self._ring.keys
+        signers = [(row, Signer.from_pem(row.key_id, row.private_key)) for row in rows]
+        self._own = [
+            OwnKey(signer, keys[row.key_id, signer.public_key], row.created_at, row.signs_from)
+            for row, signer in signers
+        ]
+
+    def _view(self, own: OwnKey) -> KeyView:
+        return KeyView(
+            key_id=own.signer.key_id,
+            public_key=own.signer.public_key,
+            status=self._status(own),
+            vouched_by=own.known.vouched_by,
+            created_at=own.created_at,
+            signs_from=own.signs_from,
+        )
+
+    def _status(self, own: OwnKey) -> KeyStatus:
+        current = self._in_use()
+        if own.is_revoked:
+            return KeyStatus.REVOKED
+        if own.signer.key_id == current.signer.key_id:
+            return KeyStatus.CURRENT
+        return KeyStatus.NEXT if own.signs_from > current.signs_from else KeyStatus.PREVIOUS
+
+
+def _load(connection: Connection) -> tuple[list[PrivateKey], KeyRing]:
+    return store.read_all(connection), signing_key.load(connection)
+
+
+def _row(signer: Signer, signs_from: datetime) -> PrivateKey:
+    return PrivateKey(
+        key_id=signer.key_id,
+        private_key=signer.to_pem(),
+        created_at=clock.now(),
+        signs_from=signs_from,
+    )
+
+
+def _jwk(signer: Signer) -> dict[str, str]:
+    return {
+        "kty": "OKP",
+        "crv": "Ed25519",
+        "use": "sig",
+        "alg": "EdDSA",
+        "kid": signer.key_id,
+        "x": signer.public_key,
+    }

@@ -1,0 +1,444 @@
+"""Signing keys and access tokens, in each service and over a broker that lets anybody publish."""
+
+import shutil
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from datetime import timedelta
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import httpx
+import jwt
+import msgspec
+import nats
+import pytest
+from litestar import Litestar
+from msgspec.structs import replace
+from sqlalchemy import Engine, event, insert
+
+import inventory_service.app
+import notifier_service.app
+import read_api.app
+import shipping_service.app
+from order_service import signing_keys
+from shared.auth import LEEWAY_SECONDS, MAX_TOKEN_SECONDS
+from shared.broker import Broker
+from shared.clock import now
+from shared.config import Settings
+from shared.contracts import Event
+from shared.contracts.recorded import encode
+from shared.database import database_url, open_for_reading, open_for_writing
+from shared.inbox import INBOX
+from shared.signing_key import SIGNING_KEY
+from tests.support.access import Issuer
+from tests.support.broker import NatsServer
+from tests.support.chassis import publishing, rows_of, started
+from tests.support.desk import Desk, open_desk, problem_of
+from tests.support.eventually import eventually
+from tests.support.history import recorded
+
+Build = Callable[[Settings], Litestar]
+Headers = dict[str, str]
+
+ROUTES: dict[str, tuple[Build, str]] = {
+    "inventory": (inventory_service.app.build, "/reservations/o1"),
+    "shipping": (shipping_service.app.build, "/carriers/simulated"),
+    "notifier": (notifier_service.app.build, "/notifications"),
+    "read": (read_api.app.build, "/customers"),
+}
+"""How each service that only receives keys is made, and a route that only an admin may use."""
+
+ADMIN_PASSWORD = "open sesame"
+
+each_service = pytest.mark.parametrize("name", ROUTES)
+
+
+class Running:
+    """A service in this process, over HTTP."""
+
+    def __init__(self, http: httpx.AsyncClient, path: str) -> None:
+        self.http = http
+        self._path = path
+
+    async def status(self, headers: Headers) -> int:
+        return (await self.http.get(self._path, headers=headers)).status_code
+
+    async def accepts(self, headers: Headers) -> bool:
+        return await self.status(headers) in {200, 404}
+
+    async def refuses(self, headers: Headers) -> bool:
+        return await self.status(headers) == 401
+
+    async def warnings(self) -> list[str]:
+        answer = await self.http.get("/health/ready")
+        assert answer.status_code == 200, answer.text
+        found: list[str] = answer.json()["warnings"]
+        return found
+
+
+@asynccontextmanager
+async def running(name: str, settings: Settings) -> AsyncIterator[Running]:
+    build, path = ROUTES[name]
+    async with started(build(settings)) as app:
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url=f"http://{name}") as http:
+            yield Running(http, path)
+
+
+class Publisher:
+    """Publishes as the order service does, or as whoever claims to be it."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+        self._positions = count(1)
+
+    async def publish(self, *events: Event) -> None:
+        await self._broker.publish(
+            [recorded(event, position=next(self._positions)) for event in events]
+        )
+
+
+@pytest.fixture
+async def publisher(shop_settings: Settings) -> AsyncIterator[Publisher]:
+    async with publishing(shop_settings) as broker:
+        yield Publisher(broker)
+
+
+@each_service
+async def test_forged_key_grants_nothing(name: str, shop_settings: Settings, publisher: Publisher):
+    genuine, forger, following = Issuer(), Issuer(), Issuer()
+    async with running(name, shop_settings) as service:
+        await publisher.publish(
+            genuine.published,
+            forger.published,
+            forger.vouched_by(forger),
+            replace(forger.vouched_by(forger), vouched_by=genuine.key_id),
+            forger.revoke(genuine.key_id),
+            following.vouched_by(genuine),
+        )
+        await eventually(lambda: service.accepts(following.headers("root", "admin")))
+        assert await service.accepts(genuine.headers("root", "admin"))
+        assert await service.refuses(forger.headers("root", "admin"))
+        (warning,) = await service.warnings()
+        assert forger.key_id in warning
+        await publisher.publish(following.revoke(forger.key_id))
+        await eventually(lambda: _is_empty(service.warnings()))
+        assert await service.refuses(forger.headers("root", "admin"))
+
+
+@each_service
+async def test_revoked_key_is_refused_after_restart(
+    name: str, shop_settings: Settings, publisher: Publisher
+):
+    old, new = Issuer(), Issuer()
+    async with running(name, shop_settings) as service:
+        await publisher.publish(old.published, new.vouched_by(old))
+        await eventually(lambda: service.accepts(new.headers("root", "admin")))
+        assert await service.accepts(old.headers("root", "admin"))
+        await publisher.publish(new.revoke(old.key_id), old.published)
+        await eventually(lambda: service.refuses(old.headers("root", "admin")))
+        assert await service.accepts(new.headers("root", "admin"))
+    async with running(name, shop_settings) as service:
+        assert await service.refuses(old.headers("root", "admin"))
+        assert await service.accepts(new.headers("root", "admin"))
+
+
+async def _is_empty(found: Any) -> bool:
+    return await found == []
+
+
+async def test_key_that_arrives_before_its_voucher_is_trusted(
+    shop_settings: Settings, publisher: Publisher
+):
+    first, second, third = Issuer(), Issuer(), Issuer()
+    async with running("inventory", shop_settings) as service:
+        await publisher.publish(
+            third.vouched_by(second), second.revoke(first.key_id), first.published
+        )
+        await eventually(lambda: service.accepts(first.headers("root", "admin")))
+    async with running("inventory", shop_settings) as service:
+        await publisher.publish(second.vouched_by(first))
+        await eventually(lambda: service.accepts(third.headers("root", "admin")))
+        assert await service.refuses(first.headers("root", "admin"))
+
+
+@pytest.mark.parametrize("public_key", ["none", "", "A" * 44, "A" * 42 + "!", 7])
+async def test_malformed_key_is_a_dead_letter(
+    public_key: object, shop_settings: Settings, publisher: Publisher
+):
+    genuine, following = Issuer(), Issuer()
+    message = recorded(replace(genuine.published, key_id="bad"))
+    envelope = msgspec.json.decode(encode(message))
+    envelope["data"]["publicKey"] = public_key
+    async with running("inventory", shop_settings) as service:
+        await publisher.publish(genuine.published)
+        await publish_raw(shop_settings, message.subject, msgspec.json.encode(envelope))
+        await publisher.publish(following.vouched_by(genuine))
+        await eventually(lambda: service.accepts(following.headers("root", "admin")))
+        assert await service.accepts(genuine.headers("root", "admin"))
+        assert await service.warnings() == []
+
+
+async def publish_raw(settings: Settings, subject: str, body: bytes) -> None:
+    client = await nats.connect(settings.nats_url)
+    await client.publish(subject, body)
+    await client.flush()
+    await client.close()
+
+
+async def test_malformed_row_breaks_no_token(shop_settings: Settings, publisher: Publisher):
+    genuine = Issuer()
+    async with running("inventory", shop_settings) as service:
+        await publisher.publish(genuine.published)
+        await eventually(lambda: service.accepts(genuine.headers("root", "admin")))
+    database = open_for_writing(database_url("inventory", shop_settings))
+    row = {"key_id": "bad", "public_key": "none", "trust": "TRUSTED"}
+    await database.run(lambda connection: connection.execute(insert(SIGNING_KEY).values(row)))
+    await database.close()
+    async with running("inventory", shop_settings) as service:
+        assert await service.accepts(genuine.headers("root", "admin"))
+
+
+def in_seconds(seconds: float) -> Any:
+    return now() + timedelta(seconds=seconds)
+
+
+def skewed() -> list[dict[str, Any]]:
+    """Claims made by a clock that is a little ahead of the service's, or behind it."""
+    return [
+        {"iat": in_seconds(LEEWAY_SECONDS - 5)},
+        {"iat": in_seconds(-600), "exp": in_seconds(5 - LEEWAY_SECONDS)},
+    ]
+
+
+def wrong() -> list[dict[str, Any]]:
+    """Claims of no good token."""
+    return [
+        {"iat": in_seconds(LEEWAY_SECONDS + 60)},
+        {"iat": in_seconds(-600), "exp": in_seconds(-LEEWAY_SECONDS - 1)},
+        {"exp": in_seconds(MAX_TOKEN_SECONDS + 60)},
+        {"iat": None},
+        {"exp": None},
+        {"aud": None},
+        {"aud": "elsewhere"},
+        {"aud": ["quadrille", "elsewhere"]},
+        {"iss": "elsewhere"},
+        {"sub": None},
+        {"role": ["admin"]},
+    ]
+
+
+async def test_token_claims_are_checked_with_leeway(shop_settings: Settings, publisher: Publisher):
+    issuer = Issuer()
+    async with running("inventory", shop_settings) as service:
+        await publisher.publish(issuer.published)
+        await eventually(lambda: service.accepts(issuer.headers_with()))
+        for claims in skewed():
+            assert await service.accepts(issuer.headers_with(**claims)), claims
+        for claims in wrong():
+            assert await service.refuses(issuer.headers_with(**claims)), claims
+
+
+async def test_unknown_key_costs_no_database_read(shop_settings: Settings, publisher: Publisher):
+    genuine = Issuer()
+    async with running("inventory", shop_settings) as service:
+        await publisher.publish(genuine.published)
+        await eventually(lambda: service.accepts(genuine.headers("root", "admin")))
+        with reads_of("signing_key") as reads:
+            for _ in range(3):
+                assert await service.refuses(Issuer().headers("root", "admin"))
+        assert reads == []
+
+
+@contextmanager
+def reads_of(table: str) -> Iterator[list[str]]:
+    """The queries of the table that are made meanwhile."""
+    found: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if f"FROM {table}" in statement:
+            found.append(statement)
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        yield found
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+
+
+@pytest.fixture
+def order_settings(shop_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """The order service's, whose new keys sign after half a second."""
+    monkeypatch.setattr(signing_keys, "OVERLAP_SECONDS", 0.5)
+    return replace(shop_settings, admin_password=ADMIN_PASSWORD)
+
+
+async def sign_in(desk: Desk) -> str:
+    tokens = await desk.sign_in("admin@example.com", ADMIN_PASSWORD)
+    token: str = tokens["accessToken"]
+    return token
+
+
+def key_of(token: str) -> str:
+    key_id: str = jwt.get_unverified_header(token)["kid"]
+    return key_id
+
+
+async def statuses(desk: Desk, token: str) -> dict[str, str]:
+    answer = await desk.ask("GET", "/auth/keys", token=token)
+    assert answer.status_code == 200, answer.text
+    return {key["keyId"]: key["status"] for key in answer.json()["items"]}
+
+
+async def valid_keys(desk: Desk) -> set[str]:
+    found = (await desk.ask("GET", "/.well-known/jwks.json")).json()["keys"]
+    return {key["kid"] for key in found}
+
+
+async def test_rotation_keeps_old_tokens_and_changes_new(order_settings: Settings):
+    async with open_desk(order_settings) as desk:
+        old = await sign_in(desk)
+        rotated = await desk.ask("POST", "/auth/keys", token=old)
+        assert rotated.status_code == 201, rotated.text
+        new_key = rotated.json()["keyId"]
+        assert rotated.json()["status"] == "NEXT"
+        assert rotated.json()["vouchedBy"] == key_of(old)
+        assert await valid_keys(desk) == {key_of(old), new_key}
+        new = await eventually(lambda: signed_with(desk, new_key))
+        assert await statuses(desk, old) == {key_of(old): "PREVIOUS", new_key: "CURRENT"}
+        assert await statuses(desk, new) == {key_of(old): "PREVIOUS", new_key: "CURRENT"}
+
+
+async def signed_with(desk: Desk, key_id: str) -> str | None:
+    token = await sign_in(desk)
+    return token if key_of(token) == key_id else None
+
+
+async def test_repeated_rotation_request_makes_one_key(order_settings: Settings):
+    async with open_desk(order_settings) as desk:
+        token = await sign_in(desk)
+        first = await desk.ask("POST", "/auth/keys", token=token, key="rotate-once-please")
+        again = await desk.ask("POST", "/auth/keys", token=token, key="rotate-once-please")
+        assert first.json() == again.json()
+        assert len(await valid_keys(desk)) == 2
+
+
+async def test_new_key_waits_for_the_broker(order_settings: Settings, broker: NatsServer):
+    async with open_desk(order_settings) as desk:
+        old = await sign_in(desk)
+        broker.terminate()
+        rotated = (await desk.ask("POST", "/auth/keys", token=old)).json()
+        await eventually(lambda: has_backlog(desk))
+        await eventually(lambda: in_seconds(0).isoformat() > rotated["signsFrom"])
+        assert key_of(await sign_in(desk)) == key_of(old)
+        broker.restart()
+        await eventually(lambda: signed_with(desk, rotated["keyId"]), 20)
+
+
+async def has_backlog(desk: Desk) -> bool:
+    answer = (await desk.ask("GET", "/health/ready")).json()
+    return "the broker to take its events" in answer["waitingFor"]
+
+
+async def test_revoked_current_key_is_replaced_at_once(order_settings: Settings):
+    async with open_desk(order_settings) as desk:
+        old = await sign_in(desk)
+        answer = await desk.ask("DELETE", f"/auth/keys/{key_of(old)}", token=old)
+        assert answer.status_code == 200, answer.text
+        problem_of(await desk.ask("GET", "/auth/keys", token=old), 401, "unauthorized")
+        new = await sign_in(desk)
+        assert await statuses(desk, new) == {key_of(old): "REVOKED", key_of(new): "CURRENT"}
+        assert await valid_keys(desk) == {key_of(new)}
+        again = await desk.ask("DELETE", f"/auth/keys/{key_of(old)}", token=new)
+        assert again.json()["items"][0]["status"] == "REVOKED"
+    async with open_desk(order_settings) as desk:
+        assert await statuses(desk, await sign_in(desk)) == await statuses(desk, new)
+
+
+async def test_revoking_the_current_key_promotes_the_next(order_settings: Settings):
+    async with open_desk(order_settings) as desk:
+        old = await sign_in(desk)
+        following = (await desk.ask("POST", "/auth/keys", token=old)).json()["keyId"]
+        await desk.ask("DELETE", f"/auth/keys/{key_of(old)}", token=old)
+        assert key_of(await sign_in(desk)) == following
+        assert await valid_keys(desk) == {following}
+
+
+async def test_next_key_can_be_revoked_before_use(order_settings: Settings):
+    async with open_desk(order_settings) as desk:
+        token = await sign_in(desk)
+        following = (await desk.ask("POST", "/auth/keys", token=token)).json()["keyId"]
+        await desk.ask("DELETE", f"/auth/keys/{following}", token=token)
+        assert await statuses(desk, token) == {key_of(token): "CURRENT", following: "REVOKED"}
+
+
+async def test_revoking_an_unknown_key_is_refused(order_settings: Settings):
+    async with open_desk(order_settings) as desk:
+        answer = await desk.ask("DELETE", "/auth/keys/none", token=await sign_in(desk))
+        problem_of(answer, 404, "unknown-key")
+
+
+async def test_forged_key_of_the_order_service_is_an_alarm(
+    order_settings: Settings, publisher: Publisher
+):
+    forger = Issuer()
+    async with open_desk(order_settings) as desk:
+        token = await sign_in(desk)
+        await eventually(lambda: is_ready(desk))
+        await publisher.publish(forger.published)
+        (warning,) = await eventually(lambda: warnings(desk))
+        assert forger.key_id in warning
+        forged = forger.headers("root", "admin")["Authorization"].removeprefix("Bearer ")
+        problem_of(await desk.ask("GET", "/auth/keys", token=forged), 401, "unauthorized")
+        assert (await statuses(desk, token))[forger.key_id] == "UNTRUSTED"
+        await desk.ask("DELETE", f"/auth/keys/{forger.key_id}", token=token)
+        assert await warnings(desk) == []
+
+
+async def test_own_keys_are_no_alarm_when_they_return(order_settings: Settings, broker: NatsServer):
+    async with open_desk(order_settings) as desk:
+        token = await sign_in(desk)
+        await desk.ask("POST", "/auth/keys", token=token)
+        await desk.ask("DELETE", f"/auth/keys/{key_of(token)}", token=token)
+    async with open_desk(order_settings) as desk:
+        await eventually(lambda: has_received(order_settings, 5))
+        assert await warnings(desk) == []
+
+
+async def is_ready(desk: Desk) -> bool:
+    return (await desk.ask("GET", "/health/ready")).status_code == 200
+
+
+async def warnings(desk: Desk) -> list[str]:
+    found: list[str] = (await desk.ask("GET", "/health/ready")).json()["warnings"]
+    return found
+
+
+async def has_received(settings: Settings, number: int) -> bool:
+    """Whether the order service has received so many of its own key events."""
+    reads = open_for_reading(database_url("order", settings))
+    rows = await rows_of(reads, INBOX)
+    await reads.close()
+    return len(rows) >= number
+
+
+async def test_start_publishes_keys_that_the_stream_has_lost(
+    order_settings: Settings, broker: NatsServer, tmp_path: Path
+):
+    async with open_desk(order_settings) as desk:
+        old = await sign_in(desk)
+        await desk.ask("DELETE", f"/auth/keys/{key_of(old)}", token=old)
+        new = await sign_in(desk)
+    broker.terminate()
+    shutil.rmtree(tmp_path / "nats" / "store")
+    broker.restart()
+    async with running("inventory", order_settings) as inventory:
+        assert await inventory.refuses(bearer(new))
+        async with open_desk(order_settings):
+            await eventually(lambda: inventory.accepts(bearer(new)))
+            assert await inventory.refuses(bearer(old))
+
+
+def bearer(token: str) -> Headers:
+    return {"Authorization": f"Bearer {token}"}
