@@ -17,7 +17,7 @@ from jwt.utils import base64url_encode
 
 from order_service.domain.customers import Customer
 from order_service.store.credentials import RefreshToken, digest
-from shared.auth import ALGORITHM, ISSUER
+from shared.auth import ALGORITHM, AUDIENCE, ISSUER
 from shared.clock import new_id, now
 
 ACCESS_SECONDS = 15 * 60
@@ -61,6 +61,7 @@ class Signer:
         issued_at = now()
         claims = {
             "iss": ISSUER,
+            "aud": AUDIENCE,
             "sub": customer.user_id,
             "role": customer.role,
             "iat": issued_at,

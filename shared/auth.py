@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import jwt
+import msgspec
 import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from jwt.utils import base64url_decode
@@ -25,6 +26,11 @@ from shared.key_trust import KnownKey, Trust
 
 ALGORITHM = "EdDSA"
 ISSUER = "quadrille"
+AUDIENCE = "quadrille"
+LEEWAY_SECONDS = 30
+"""How far the clocks of two services may differ: for so long a token is accepted before `iat` and after `exp`."""
+MAX_TOKEN_SECONDS = 3600
+"""A token made to be valid for longer is refused, whoever signed it."""
 
 TOKEN_IN_QUERY = "accessToken"  # noqa: S105 - a name
 """Set in a route's `opt`, it lets browsers put the token there where they can set no header, as for event streams."""
@@ -60,6 +66,15 @@ class Access(Struct, frozen=True, kw_only=True):
     def seconds_left(self) -> float:
         """How long the token is still accepted; negative when it is not any more."""
         return (self.expires_at - clock.now()).total_seconds()
+
+
+class _Claims(Struct, frozen=True, kw_only=True):
+    """The claims that PyJWT does not check itself, or leaves as any JSON."""
+
+    sub: str
+    role: str | None = None
+    iat: float
+    exp: float
 
 
 class _Loaded(NamedTuple):
@@ -106,17 +121,25 @@ class Keys:
         key = await self.find(key_id)
         if key is None:
             raise jwt.InvalidTokenError("signed with an unknown key")
-        claims = jwt.decode(
+        payload = jwt.decode(
             token,
             key,
             algorithms=[ALGORITHM],
             issuer=ISSUER,
-            options={"require": ["exp", "sub", "iss"]},
+            audience=AUDIENCE,
+            leeway=LEEWAY_SECONDS,
+            options={"require": ["exp", "iat", "sub", "iss", "aud"], "strict_aud": True},
         )
+        try:
+            claims = msgspec.convert(payload, _Claims)
+        except msgspec.ValidationError as error:
+            raise jwt.InvalidTokenError(str(error)) from error
+        if claims.exp - claims.iat > MAX_TOKEN_SECONDS:
+            raise jwt.InvalidTokenError("it is valid for too long")
         return Access(
-            caller=Caller(user_id=claims["sub"], is_admin=claims.get("role") == "admin"),
+            caller=Caller(user_id=claims.sub, is_admin=claims.role == "admin"),
             key_id=key_id,
-            expires_at=datetime.fromtimestamp(claims["exp"], UTC),
+            expires_at=datetime.fromtimestamp(claims.exp + LEEWAY_SECONDS, UTC),
         )
 
     async def still_accept(self, access: Access) -> bool:
