@@ -51,7 +51,7 @@ class ReadService:
         parts = Parts(
             settings=self._settings,
             reads=self._reads,
-            streams=Streams(self._feed, self._reads),
+            streams=Streams(self._feed, self._reads, self._keys),
             projector=self._projector,
             freshness=self._freshness,
         )

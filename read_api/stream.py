@@ -20,6 +20,7 @@ from litestar.response import ServerSentEventMessage
 from read_api import history
 from read_api.access import Story
 from read_api.documents import EventView, event_view
+from shared.auth import Access, Keys
 from shared.contracts import EMITTERS
 from shared.contracts.recorded import Recorded
 from shared.database import INFRASTRUCTURE, Database
@@ -86,14 +87,17 @@ class Feed:
 class Streams:
     """Makes streams of what the feed tells and the database keeps."""
 
-    def __init__(self, feed: Feed, reads: Database) -> None:
+    def __init__(self, feed: Feed, reads: Database, keys: Keys) -> None:
         self._feed = feed
         self._reads = reads
+        self._keys = keys
 
     async def follow(
-        self, seen: Seen, story: Story | None
+        self, seen: Seen, story: Story | None, access: Access | None = None
     ) -> AsyncIterator[ServerSentEventMessage]:
         """Every event beyond `seen`, of one order's story if it is given, then what comes, until the service stops.
+
+        It ends also when the access token is no longer accepted; a guest has none.
 
         A client that gets no further event still learns where it stands, from the opening message's id.
         """
@@ -102,7 +106,9 @@ class Streams:
         )
         heartbeat_at = time.monotonic() + HEARTBEAT_SECONDS
         try:
-            async for event in self._events(seen, story):
+            async for event in self._events(seen, story, access):
+                if access and not await self._keys.still_accept(access):
+                    break
                 if event:
                     seen[event.source] = event.position
                     yield _message(event, seen)
@@ -114,8 +120,10 @@ class Streams:
         except INFRASTRUCTURE as error:
             log.warning("stream.cut", reason=str(error))
 
-    async def _events(self, seen: Seen, story: Story | None) -> AsyncIterator[EventView | None]:
-        """The events, one by one; None now and then while there are none."""
+    async def _events(
+        self, seen: Seen, story: Story | None, access: Access | None
+    ) -> AsyncIterator[EventView | None]:
+        """The events, one by one; None now and then while there are none, and when the token expires."""
         while not self._feed.is_closed:
             number = self._feed.end  # noted first: what is applied while we read is in the tail
             while (page := await self._page(seen, story)) and not self._feed.is_closed:
@@ -128,7 +136,10 @@ class Streams:
                     if _is_wanted(event, seen, story):
                         yield event
                 yield None
-                await self._feed.wait(number, HEARTBEAT_SECONDS / 3)
+                seconds = HEARTBEAT_SECONDS / 3
+                await self._feed.wait(
+                    number, min(seconds, access.seconds_left) if access else seconds
+                )
 
     async def _page(self, seen: Seen, story: Story | None) -> list[EventView]:
         return await self._reads.run(

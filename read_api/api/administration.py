@@ -1,9 +1,9 @@
 """What only admins see, over HTTP: shipments, customers, and the combined log."""
 
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
-from litestar import Router, delete, get
+from litestar import Request, Router, delete, get
 from litestar.params import FromPath, PathParameter, QueryParameter
 from litestar.response import ServerSentEvent
 
@@ -24,7 +24,7 @@ from read_api.documents import CustomerPage, EventPage, HeldEventPage, ShipmentP
 from read_api.queries import EventFilter
 from read_api.stream import everything_until_now, parse_seen
 from read_api.views import ShipmentStatus
-from shared.auth import TOKEN_IN_QUERY, admin_only
+from shared.auth import TOKEN_IN_QUERY, Access, Caller, admin_only
 from shared.problem import responses
 from shared.refused import Refused
 
@@ -113,14 +113,18 @@ def router(parts: Parts) -> Router:
         tags=["events"],
     )
     async def stream_events(
+        request: Request[Caller, Access | None, Any],
         last_event_id: LastEventId = None,
         resume: LastEventIdQuery = None,
         access_token: AccessToken = None,  # noqa: ARG001 - read before, by whoever finds out who calls
     ) -> ServerSentEvent:
-        """Events as they come; with an id, all that came behind it first."""
+        """Events as they come; with an id, all that came behind it first.
+
+        It ends when the access token expires: resume it with a new token and the last id.
+        """
         given = last_event_id or resume
         seen = parse_seen(given) if given else everything_until_now(parts.projector.positions)
-        return ServerSentEvent(parts.streams.follow(seen, None))
+        return ServerSentEvent(parts.streams.follow(seen, None, request.auth))
 
     return Router(
         "/",

@@ -27,10 +27,10 @@ from read_api.documents import OrderDetail, OrderPage, Timeline
 from read_api.queries import OrderFilter
 from read_api.stream import parse_seen
 from read_api.views import OrderStatus
-from shared.auth import TOKEN_IN_QUERY, Caller, signed_in_only
+from shared.auth import TOKEN_IN_QUERY, Access, Caller, signed_in_only
 from shared.refused import Refused
 
-AnyRequest = Request[Caller, Any, Any]
+AnyRequest = Request[Caller, Access | None, Any]
 
 Status = Annotated[OrderStatus | None, QueryParameter(description="only those with this status")]
 UserId = Annotated[
@@ -94,7 +94,10 @@ def router(parts: Parts) -> Router:
         resume: LastEventIdQuery = None,
         access_token: AccessToken = None,  # noqa: ARG001 - read before, by whoever finds out who calls
     ) -> ServerSentEvent:
-        """An order's events from its beginning, then as they come; one not heard of yet is waited for a while."""
+        """An order's events from its beginning, then as they come; an order not received yet is waited for a while.
+
+        It ends when the access token expires, if one was sent: resume it with a new token and the last id.
+        """
         seen = parse_seen(given) if (given := last_event_id or resume) else {}
 
         async def found() -> Story | None:
@@ -105,7 +108,7 @@ def router(parts: Parts) -> Router:
         story = await parts.freshness.until(found)
         if story is None:
             raise access.unknown_order(order_id)
-        return ServerSentEvent(parts.streams.follow(seen, story))
+        return ServerSentEvent(parts.streams.follow(seen, story, request.auth))
 
     async def find_story(caller: Caller, order_id: str) -> Story:
         """What the caller may see of the order; raises Refused."""

@@ -15,6 +15,7 @@ from read_api.projector import Projector
 from read_api.stream import Feed, Streams
 from read_api.tables import TABLES
 from shared import database_identity, signing_key
+from shared.auth import Keys
 from shared.config import Settings
 from shared.database import (
     CHASSIS,
@@ -67,7 +68,7 @@ async def projecting(path: Path | None = None, *, tail: int = 4096) -> AsyncIter
     await create_tables(database, CHASSIS, TABLES)
     await projector.resume()
     try:
-        yield Projection(projector, feed, Streams(feed, reads), database)
+        yield Projection(projector, feed, Streams(feed, reads, Keys(reads)), database)
     finally:
         await reads.close()
         await database.close()
