@@ -16,11 +16,12 @@ from nats.js import JetStreamContext
 
 from bench.processes import running_broker
 from bench.table import show, show_machine
-from shared.broker import PUBLISH_TIMEOUT_SECONDS, Broker
+from shared.broker import PUBLISH_TIMEOUT_SECONDS
 from shared.clock import new_id, now
 from shared.contracts import OrderCreated, OrderItem
 from shared.contracts.recorded import CONTENT_TYPE, Recorded, encode
 from shared.relay import MOST_AT_ONCE
+from tests.support.chassis import Publisher
 from tests.support.settings import settings_for
 
 EVENTS = 20 * MOST_AT_ONCE
@@ -35,7 +36,7 @@ async def main() -> None:
     """Measure, and print."""
     show_machine()
     with tempfile.TemporaryDirectory() as directory, running_broker(Path(directory)) as server:
-        broker = Broker("bench", settings_for(Path(directory), server.url))
+        broker = Publisher("bench", settings_for(Path(directory), server.url))
         await broker.connect()
         await broker.ensure_stream()
         client = await nats.connect(server.url)

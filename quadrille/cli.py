@@ -91,6 +91,11 @@ SECTIONS: Mapping[str, Mapping[str, Place]] = {
             "quadrille.held", "held", "List events that the read API holds and does not apply."
         ),
         "forget": Place("quadrille.held", "forget", "Remove a held event."),
+        "resend": Place(
+            "quadrille.resend",
+            "resend",
+            "Publish a service's events again, from one position of its log to another.",
+        ),
     },
 }
 COMMANDS = {name: place for places in SECTIONS.values() for name, place in places.items()}

@@ -6,10 +6,11 @@ The broker is a transport. Whatever it loses is still in the services' logs, and
 import asyncio
 import contextlib
 import ssl
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import TypeVar
 
 import msgspec
+import nats.errors
 import nats.js.errors
 import structlog
 from nats.aio.client import Client
@@ -25,8 +26,9 @@ from shared.broker_errors import (
     NotProvisioned,
 )
 from shared.config import Settings
-from shared.contracts.recorded import CONTENT_TYPE, Recorded, Undecodable, decode, encode
+from shared.contracts.recorded import CONTENT_TYPE, Undecodable, decode
 from shared.contracts.subjects import STREAM, everything_of
+from shared.event_log import Outgoing, Sent
 from shared.pull import Pull
 
 T = TypeVar("T")
@@ -39,6 +41,16 @@ PUBLISH_TIMEOUT_SECONDS = 5
 API_TIMEOUT_SECONDS = 5
 IN_USE_SECONDS = 3
 """A consumer to which something was delivered so recently belongs to a process that still runs."""
+
+HEADER_FRAME_BYTES = len("NATS/1.0\r\n\r\n")
+HEADER_LINE_BYTES = len(": \r\n")
+REFUSED_FOR_GOOD = (
+    nats.errors.MaxPayloadError,
+    nats.errors.BadSubjectError,
+    nats.errors.BadHeaderError,
+)
+TOO_LARGE = frozenset({10054, 10097})
+"""JetStream's codes for a message, and for headers, over the stream's limit: no retry helps."""
 
 log = structlog.get_logger()
 
@@ -271,43 +283,59 @@ class Broker:
             refused.cancel()
             self._calls.pop(subject, None)
 
-    async def publish(self, events: Sequence[Recorded]) -> dict[int, int]:
-        """Send the events in order; returns position → stream sequence of those acknowledged in time.
+    async def publish(self, events: Sequence[Outgoing]) -> Sent:
+        """Send the events in order; returns what became of those answered in time.
 
-        What is missing from the answer may be stored or not: send it again, under the same id.
+        What is missing from the answer may be stored or not: send it again, under the same message id.
         """
         if not self.is_connected:
-            return {}
+            return Sent({}, {})
         self._batches += 1
         batch = self._batch = _Batch(self._batches, len(events))
         try:
-            for number, recorded in enumerate(events):
-                await self._client.publish(
-                    recorded.subject,
-                    encode(recorded),
-                    reply=f"{self._inbox}.{batch.name}.{number}",
-                    headers={"Content-Type": CONTENT_TYPE, "Nats-Msg-Id": recorded.event_id},
-                )
+            for number, outgoing in enumerate(events):
+                headers = {"Content-Type": CONTENT_TYPE, "Nats-Msg-Id": outgoing.message_id}
+                try:
+                    self._raise_if_too_large(outgoing.body, headers)
+                    await self._client.publish(
+                        outgoing.subject,
+                        outgoing.body,
+                        reply=f"{self._inbox}.{batch.name}.{number}",
+                        headers=headers,
+                    )
+                except REFUSED_FOR_GOOD as error:
+                    batch.note(number, str(error))
             async with asyncio.timeout(PUBLISH_TIMEOUT_SECONDS):
                 await batch.complete.wait()
         except TROUBLE as error:
             log.warning("publish.interrupted", reason=self.refusal or self.explain(error))
         finally:
             self._batch = None
-        return {
-            events[number].position: sequence
-            for number, sequence in sorted(batch.sequences.items())
-            if sequence
-        }
+        answers = [
+            (events[number].position, batch.answers[number]) for number in sorted(batch.answers)
+        ]
+        return Sent(
+            {
+                position: answer
+                for position, answer in answers
+                if isinstance(answer, int) and answer
+            },
+            {position: answer for position, answer in answers if isinstance(answer, str)},
+        )
+
+    def _raise_if_too_large(self, body: bytes, headers: Mapping[str, str]) -> None:
+        """Raises MaxPayloadError. nats-py forgets the headers, and the server would close the connection."""
+        size = HEADER_FRAME_BYTES + len(body)
+        size += sum(len(name) + len(value) + HEADER_LINE_BYTES for name, value in headers.items())
+        if size > self._client.max_payload:
+            raise nats.errors.MaxPayloadError
 
     async def _take_ack(self, message: Msg) -> None:
         batch = self._batch
         name, number = map(int, message.subject.split(".")[-2:])
         if batch is None or batch.name != name:  # too late: that event goes again
             return
-        batch.sequences[number] = _sequence(message.data)
-        if len(batch.sequences) == batch.size:
-            batch.complete.set()
+        batch.note(number, _answer(message.data))
 
     def _jetstream(self) -> JetStreamContext:
         return self._client.jetstream(timeout=API_TIMEOUT_SECONDS)
@@ -360,8 +388,15 @@ class _Batch:
     def __init__(self, name: int, size: int) -> None:
         self.name = name
         self.size = size
-        self.sequences: dict[int, int] = {}
+        self.answers: dict[int, int | str] = {}
+        """Stream sequences, 0 where the broker could not store the event, and refusals for good in words."""
         self.complete = asyncio.Event()
+
+    def note(self, number: int, answer: int | str) -> None:
+        """One of them."""
+        self.answers[number] = answer
+        if len(self.answers) == self.size:
+            self.complete.set()
 
 
 def _is_in_use(consumer: api.ConsumerInfo) -> bool:
@@ -372,12 +407,14 @@ def _is_in_use(consumer: api.ConsumerInfo) -> bool:
     return active is not None and (clock.now() - active).total_seconds() < IN_USE_SECONDS
 
 
-def _sequence(body: bytes) -> int:
-    """The stream sequence of an acknowledgement; 0 when it is a refusal."""
+def _answer(body: bytes) -> int | str:
+    """The stream sequence of an acknowledgement; 0 for a refusal that may pass, and the reason of one for good."""
     try:
         ack = msgspec.json.decode(body, type=PubAck)
     except msgspec.MsgspecError:  # empty: nobody listens, the stream is missing
         return 0
+    if ack.error and ack.error.get("err_code") in TOO_LARGE:
+        return f"nats: {ack.error.get('description')}"
     if ack.error:
         log.warning("publish.refused", reason=ack.error)
     return ack.seq

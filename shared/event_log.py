@@ -4,6 +4,7 @@ Positions are contiguous from 1; versions are contiguous per entity, and their u
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import msgspec
 from sqlalchemy import (
@@ -21,7 +22,7 @@ from sqlalchemy import (
 )
 
 from shared.bulk import execute_many
-from shared.contracts.recorded import Recorded, decode_data
+from shared.contracts.recorded import Recorded, Stored, decode_data, encode_stored
 from shared.database import CHASSIS, UtcTime, insert_all
 from shared.one_of import is_one_of
 
@@ -40,13 +41,23 @@ EVENT_LOG = Table(
     Column("traceparent", Text),
     Column("recorded_at", UtcTime, nullable=False),
     Column("stream_seq", Integer, comment="NULL until the broker has acknowledged it"),
+    Column("resends", Integer, nullable=False, comment="how often it was to be sent again"),
+    Column("refusal", Text, comment="why the broker refuses it for good"),
     UniqueConstraint("entity_id", "version"),
 )
+_IS_UNSENT = EVENT_LOG.c.stream_seq.is_(None) & EVENT_LOG.c.refusal.is_(None)
+_IS_REFUSED = EVENT_LOG.c.refusal.is_not(None)
 Index(
     "event_log_unsent",
     EVENT_LOG.c.position,
-    sqlite_where=EVENT_LOG.c.stream_seq.is_(None),
-    postgresql_where=EVENT_LOG.c.stream_seq.is_(None),
+    sqlite_where=_IS_UNSENT,
+    postgresql_where=_IS_UNSENT,
+)
+Index(
+    "event_log_refused",
+    EVENT_LOG.c.position,
+    sqlite_where=_IS_REFUSED,
+    postgresql_where=_IS_REFUSED,
 )
 
 _LAST_POSITION = select(func.max(EVENT_LOG.c.position))
@@ -57,16 +68,48 @@ _LAST_VERSIONS = (
 )
 _RECORDED = select(EVENT_LOG.c.event_id).where(is_one_of(EVENT_LOG.c.event_id, "ids"))
 _UNSENT = (
-    select(EVENT_LOG)
-    .where(EVENT_LOG.c.stream_seq.is_(None))
-    .order_by(EVENT_LOG.c.position)
-    .limit(bindparam("most"))
+    select(EVENT_LOG).where(_IS_UNSENT).order_by(EVENT_LOG.c.position).limit(bindparam("most"))
 )
-_MARK = (
+_REFUSED = select(func.count()).select_from(EVENT_LOG).where(_IS_REFUSED)
+_MARK_SENT = (
     EVENT_LOG.update()
-    .where(EVENT_LOG.c.position == bindparam("sent"))
+    .where(EVENT_LOG.c.position == bindparam("sent"), EVENT_LOG.c.resends == bindparam("attempt"))
     .values(stream_seq=bindparam("sequence"))
 )
+_MARK_REFUSED = (
+    EVENT_LOG.update()
+    .where(EVENT_LOG.c.position == bindparam("sent"), EVENT_LOG.c.resends == bindparam("attempt"))
+    .values(refusal=bindparam("reason"))
+)
+_RESEND = (
+    EVENT_LOG.update()
+    .where(EVENT_LOG.c.position.between(bindparam("first"), bindparam("last")))
+    .values(stream_seq=None, refusal=None, resends=EVENT_LOG.c.resends + 1)
+)
+
+
+class Outgoing(NamedTuple):
+    """An event ready to be published."""
+
+    position: int
+    resends: int
+    event_id: str
+    subject: str
+    body: bytes
+
+    @property
+    def message_id(self) -> str:
+        """What the broker recognizes a repeated message by. A resent event must not pass for one."""
+        return f"{self.event_id}/{self.resends}" if self.resends else self.event_id
+
+
+class Sent(NamedTuple):
+    """What became of published events, by position; of one that is in neither it is not known."""
+
+    sequences: Mapping[int, int]
+    """Where in the stream the broker has stored it."""
+    refusals: Mapping[int, str]
+    """Why the broker will never take it."""
 
 
 def last_position(connection: Connection) -> int:
@@ -95,15 +138,34 @@ def append(connection: Connection, events: Sequence[Recorded]) -> None:
     insert_all(connection, EVENT_LOG, rows)
 
 
-def unsent(connection: Connection, source: str, most: int) -> list[Recorded]:
-    """The oldest events that the broker has not acknowledged, in order."""
-    return [read(row, source) for row in connection.execute(_UNSENT, {"most": most})]
+def unsent(connection: Connection, source: str, most: int) -> list[Outgoing]:
+    """The oldest events that the broker has neither acknowledged nor refused, in order."""
+    return [_outgoing(row, source) for row in connection.execute(_UNSENT, {"most": most})]
 
 
-def mark_sent(connection: Connection, sequences: Mapping[int, int]) -> None:
-    """Note the stream sequence at which the broker acknowledged each position."""
-    rows = [{"sent": position, "sequence": sequence} for position, sequence in sequences.items()]
-    execute_many(connection, _MARK, rows)
+def count_refused(connection: Connection) -> int:
+    """How many events the broker refuses for good."""
+    return connection.execute(_REFUSED).scalar_one()
+
+
+def mark(connection: Connection, published: Sequence[Outgoing], sent: Sent) -> None:
+    """Note what became of these events, except of those that are to be sent once more since."""
+    attempts = {outgoing.position: outgoing.resends for outgoing in published}
+    sequences = [
+        {"sent": position, "attempt": attempts[position], "sequence": sequence}
+        for position, sequence in sent.sequences.items()
+    ]
+    execute_many(connection, _MARK_SENT, sequences)
+    refusals = [
+        {"sent": position, "attempt": attempts[position], "reason": reason}
+        for position, reason in sent.refusals.items()
+    ]
+    execute_many(connection, _MARK_REFUSED, refusals)
+
+
+def resend(connection: Connection, first: int, last: int) -> None:
+    """Have the events of these positions published again."""
+    connection.execute(_RESEND, {"first": first, "last": last})
 
 
 def recorded_among(connection: Connection, event_ids: Collection[str]) -> set[str]:
@@ -133,6 +195,30 @@ def read(row: Row[tuple[object, ...]], source: str) -> Recorded:
     )
 
 
+def _outgoing(row: Row[tuple[object, ...]], source: str) -> Outgoing:
+    """Without decoding its data: a type of a newer release must not stop the older one after a rollback."""
+    stored = Stored(
+        event_id=row.event_id,
+        source=source,
+        position=row.position,
+        event_type=row.event_type,
+        schema_version=row.schema_version,
+        entity_id=row.entity_id,
+        data=row.data.encode(),
+        recorded_at=row.recorded_at,
+        correlation_id=row.correlation_id,
+        causation_id=row.causation_id,
+        traceparent=row.traceparent,
+    )
+    return Outgoing(
+        position=row.position,
+        resends=row.resends,
+        event_id=row.event_id,
+        subject=stored.subject,
+        body=encode_stored(stored),
+    )
+
+
 def _last_versions(connection: Connection, entities: set[str]) -> dict[str, int]:
     rows = connection.execute(_LAST_VERSIONS, {"entities": list(entities)})
     return {row.entity_id: row.last for row in rows}
@@ -152,4 +238,6 @@ def _row(recorded: Recorded, version: int) -> dict[str, object]:
         "traceparent": recorded.traceparent,
         "recorded_at": recorded.recorded_at,
         "stream_seq": None,
+        "resends": 0,
+        "refusal": None,
     }

@@ -1,15 +1,20 @@
-"""Event log → broker, in order. What is not acknowledged is sent again, for ever."""
+"""Event log → broker, in order. What is not acknowledged is sent again.
+
+An event that the broker will never take is set aside: the others do not wait for it.
+"""
 
 import asyncio
 import contextlib
 from functools import partial
 
 import structlog
+from sqlalchemy import Connection
 
 from shared import event_log
 from shared.broker import Broker
 from shared.crash import crash_point
 from shared.database import INFRASTRUCTURE, Database
+from shared.event_log import Outgoing
 from shared.writer import StorageUnavailable, Writer
 
 MOST_AT_ONCE = 256
@@ -32,6 +37,8 @@ class Relay:
         self._is_allowed = asyncio.Event()
         self.backlog = False
         """Whether events wait that the broker does not take."""
+        self.refused = 0
+        """How many events the broker refuses for good."""
 
     def allow(self) -> None:
         """Begin to publish: the log is known to be the one that was published from before."""
@@ -76,16 +83,20 @@ class Relay:
 
     async def _send_some(self) -> bool:
         """Send one batch; whether all of it is acknowledged and marked."""
-        events = await self._database.run(
-            partial(event_log.unsent, source=self._source, most=MOST_AT_ONCE)
-        )
+        events, self.refused = await self._database.run(self._look)
         if not events:
             return True
-        sequences = await self._broker.publish(events)
+        sent = await self._broker.publish(events)
         crash_point("after_publish")
-        if sequences:
-            await self._writer.aside(partial(event_log.mark_sent, sequences=sequences))
+        if sent.sequences or sent.refusals:
+            await self._writer.aside(partial(event_log.mark, published=events, sent=sent))
             crash_point("after_marking")
-        if len(events) == MOST_AT_ONCE:
+        for position, reason in sent.refusals.items():
+            log.error("event.refused", position=position, reason=reason)
+        if len(events) == MOST_AT_ONCE or sent.refusals:
             self._news.set()
-        return len(sequences) == len(events)
+        return len(sent.sequences) + len(sent.refusals) == len(events)
+
+    def _look(self, connection: Connection) -> tuple[list[Outgoing], int]:
+        unsent = event_log.unsent(connection, self._source, MOST_AT_ONCE)
+        return unsent, event_log.count_refused(connection)

@@ -20,7 +20,7 @@ from litestar import Litestar
 from litestar.types import ControllerRouterHandler
 from sqlalchemy import MetaData
 
-from shared import crash, database_identity, event_log, signing_key, telemetry
+from shared import crash, database_identity, event_log, resend, signing_key, telemetry
 from shared.auth import Keys
 from shared.batch import Message
 from shared.broker import Broker
@@ -48,6 +48,8 @@ EFFECT_SECONDS = 5
 """For mails and bookings on their way when the signal to stop comes; then they are cut off, and repeated later."""
 DRAIN_SECONDS = 1.5
 CANCEL_AGAIN_SECONDS = 0.2
+RESEND_AT_ONCE = 5000
+"""Events in one transaction: bounds how long commands wait for it."""
 KEEP_ALIVE_SECONDS = 75
 """Longer than clients and load balancers keep an idle connection: they must be the ones to close it, or a request
 sent in the moment that we close gets no answer."""
@@ -143,6 +145,20 @@ class Service:
             reasons.append(f"the broker to take its events{refusal}")
         return reasons
 
+    def warnings(self) -> list[str]:
+        """What an operator should look at, although the service does its work."""
+        if not self.relay.refused:
+            return []
+        what = f"the broker refuses {self.relay.refused} of its events for good"
+        return [f"{what}: quadrille check names them, quadrille resend sends them again"]
+
+    async def resend(self, first: int, last: int) -> None:
+        """Publish the events of these positions again, under message ids that the broker does not know."""
+        for start in range(first, last + 1, RESEND_AT_ONCE):
+            end = min(last, start + RESEND_AT_ONCE - 1)
+            await self.writer.aside(partial(event_log.resend, first=start, last=end))
+        self.relay.wake()
+
     def _on_recorded(self, events: Sequence[Recorded]) -> None:
         if signing_key.concerns(events):
             self.keys.reload()
@@ -162,10 +178,11 @@ class Service:
         """The HTTP application that starts and stops this service with itself."""
         return build_app(
             title,
-            routes,
+            [*routes, resend.router(self.reads, self.resend)],
             settings=self.settings,
             keys=self.keys,
             waiting_for=self.waiting_for,
+            warnings=self.warnings,
             on_startup=[self.start, *on_startup],
             on_stopping=self.begin_stop,
             on_shutdown=self.stop,

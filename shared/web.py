@@ -180,6 +180,7 @@ def build_app(
     settings: Settings,
     keys: Keys,
     waiting_for: Callable[[], list[str]],
+    warnings: Callable[[], list[str]] = list,
     on_startup: Sequence[Callable[[], Awaitable[None]]],
     on_shutdown: LifespanHook,
     on_stopping: Callable[[], None] | None = None,
@@ -202,11 +203,11 @@ def build_app(
     )
     async def ready() -> Response[Ready]:
         """200 when the service does its work; 503 with what it waits for."""
-        warnings = await keys.warnings()
+        notes = [*await keys.warnings(), *warnings()]
         if reasons := waiting_for():
-            waiting = Ready(status="waiting", waiting_for=reasons, warnings=warnings)
+            waiting = Ready(status="waiting", waiting_for=reasons, warnings=notes)
             return Response(waiting, status_code=503)
-        return Response(Ready(status="ready", warnings=warnings))
+        return Response(Ready(status="ready", warnings=notes))
 
     app = Litestar(
         route_handlers=[live, ready, *routes],

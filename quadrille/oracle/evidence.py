@@ -53,6 +53,8 @@ class Entry(NamedTuple):
     entity_id: str
     version: int
     is_sent: bool
+    refusal: str | None
+    """Why the broker refuses it for good."""
 
 
 class DeadLetter(NamedTuple):
@@ -182,7 +184,7 @@ def _log(connection: Connection, source: str, after: int = 0) -> Iterator[Entry]
         except (Undecodable, msgspec.MsgspecError) as error:
             message = f"event {row.position} ({row.event_type}) can not be decoded: {error}"
             raise ValueError(message) from error
-        yield Entry(recorded, row.entity_id, row.version, row.stream_seq is not None)
+        yield Entry(recorded, row.entity_id, row.version, row.stream_seq is not None, row.refusal)
 
 
 def _inbox(connection: Connection) -> dict[str, datetime]:

@@ -33,7 +33,7 @@ def words(shop: Shop) -> Iterator[Evidence]:
     """Every event is its own emitter's, about the entity it is filed under, and has an id of its own."""
     filed: set[str] = set()
     for ledger in shop.ledgers:
-        for recorded, entity_id, _, _ in ledger.log:
+        for recorded, entity_id, *_ in ledger.log:
             place = f"position {recorded.position}"
             emitter = EMITTERS.get(type(recorded.event), ledger.name)
             if emitter != ledger.name:

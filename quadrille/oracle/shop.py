@@ -117,7 +117,11 @@ class Shop:
     def on_its_way(self) -> Iterator[OnItsWay]:
         """What is unsent, unheard, or due later."""
         for ledger in self.ledgers:
-            unsent = [entry.recorded for entry in ledger.log if not entry.is_sent]
+            unsent = [
+                entry.recorded
+                for entry in ledger.log
+                if not entry.is_sent and entry.refusal is None
+            ]
             yield from _waiting(ledger.name, "to send", unsent)
             yield from _waiting(ledger.name, "to hear", list(self.unheard(ledger)))
             for kind in sorted({task.kind for task in ledger.tasks}):
@@ -141,6 +145,7 @@ class Shop:
             yield from self._diverging(self.projection)
         for ledger in self.ledgers:
             yield from _given_up(ledger.name, ledger.dead_letters)
+            yield from _refused(ledger)
             for task in ledger.tasks:
                 late = (self._now - task.due_at).total_seconds()
                 if late > OVERDUE_SECONDS:
@@ -207,6 +212,13 @@ def _waiting(service: str, what: str, events: Sequence[Recorded]) -> Iterator[On
     if events:
         oldest = min(event.recorded_at for event in events)
         yield OnItsWay(service, f"events {what}", len(events), oldest)
+
+
+def _refused(ledger: Ledger) -> Iterator[Notice]:
+    for recorded, _, _, _, refusal in ledger.log:
+        if refusal:
+            what = f"the broker refuses {recorded.event_type} of {recorded.key}: {refusal}"
+            yield Notice(ledger.name, f"event {recorded.position}", what)
 
 
 def _given_up(service: str, letters: Sequence[DeadLetter]) -> Iterator[Notice]:

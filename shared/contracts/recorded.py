@@ -86,22 +86,62 @@ class CloudEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     data: msgspec.Raw
 
 
+class Stored(msgspec.Struct, frozen=True, kw_only=True):
+    """An event as a row of the log holds it: its data may be of a type or version that this release cannot decode."""
+
+    event_id: str
+    source: str
+    position: int
+    event_type: str
+    schema_version: int
+    entity_id: str
+    data: bytes
+    recorded_at: datetime
+    correlation_id: str
+    causation_id: str | None = None
+    traceparent: str | None = None
+
+    @property
+    def subject(self) -> str:
+        """Where it travels."""
+        return subject_of(self.source, self.entity_id, self.event_type)
+
+
 def encode(recorded: Recorded) -> bytes:
     """The one line of JSON that travels."""
+    return encode_stored(
+        Stored(
+            event_id=recorded.event_id,
+            source=recorded.source,
+            position=recorded.position,
+            event_type=recorded.event_type,
+            schema_version=recorded.event.SCHEMA_VERSION,
+            entity_id=recorded.key,
+            data=msgspec.json.encode(recorded.event),
+            recorded_at=recorded.recorded_at,
+            correlation_id=recorded.correlation_id,
+            causation_id=recorded.causation_id,
+            traceparent=recorded.traceparent,
+        )
+    )
+
+
+def encode_stored(stored: Stored) -> bytes:
+    """The same line of JSON, without decoding the data."""
     return msgspec.json.encode(
         CloudEvent(
             specversion="1.0",
-            id=recorded.event_id,
-            source=recorded.source,
-            type=recorded.event_type,
-            subject=recorded.key,
-            time=recorded.recorded_at,
-            sequence=f"{recorded.position:012d}",
-            correlationid=recorded.correlation_id,
-            causationid=recorded.causation_id,
-            traceparent=recorded.traceparent,
-            dataschema=_schema(recorded.event_type, recorded.event.SCHEMA_VERSION),
-            data=msgspec.Raw(msgspec.json.encode(recorded.event)),
+            id=stored.event_id,
+            source=stored.source,
+            type=stored.event_type,
+            subject=stored.entity_id,
+            time=stored.recorded_at,
+            sequence=f"{stored.position:012d}",
+            correlationid=stored.correlation_id,
+            causationid=stored.causation_id,
+            traceparent=stored.traceparent,
+            dataschema=_schema(stored.event_type, stored.schema_version),
+            data=msgspec.Raw(stored.data),
         )
     )
 

@@ -87,6 +87,21 @@ def test_what_is_on_its_way_is_no_fault_but_is_shown(ran):
     assert report.orders["AWAITING_SHIPMENT"] == 1
 
 
+def test_an_event_the_broker_refuses_is_named(data):
+    _injure(
+        data,
+        "order",
+        "UPDATE event_log SET stream_seq = NULL, refusal = 'too large' WHERE position = 2",
+    )
+    report = inspect(data)
+    assert report.ok
+    (notice,) = [each for each in report.notices if each.entity == "event 2"]
+    assert notice.service == "order"
+    assert notice.what.startswith("the broker refuses ")
+    assert notice.what.endswith(": too large")
+    assert {each.what for each in report.on_its_way} == {"deadline tasks", "booking tasks"}
+
+
 INJURIES = {
     "a reserved count raised": (
         "inventory",
@@ -209,7 +224,7 @@ INJURIES = {
         """
         INSERT INTO event_log SELECT (SELECT max(position) + 1 FROM event_log), 'again', entity_id,
         version + 1, event_type, schema_version, data, causation_id, correlation_id, traceparent,
-        recorded_at, stream_seq FROM event_log WHERE event_type = 'StockDeducted'
+        recorded_at, stream_seq, resends, refusal FROM event_log WHERE event_type = 'StockDeducted'
         """,
         {"stock", "rows", "ends"},
     ),
@@ -218,7 +233,7 @@ INJURIES = {
         """
         INSERT INTO event_log SELECT (SELECT max(position) + 1 FROM event_log), 'again', entity_id,
         version + 1, 'OrderFailed', schema_version, json_insert(data, '$.reason', 'why'),
-        causation_id, correlation_id, traceparent, recorded_at, stream_seq
+        causation_id, correlation_id, traceparent, recorded_at, stream_seq, resends, refusal
         FROM event_log WHERE event_type = 'OrderCompleted'
         """,
         {"rows", "ends"},

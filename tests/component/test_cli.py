@@ -529,3 +529,25 @@ def _spoil_token(terminal: Terminal) -> None:
 def _expiry(session: str) -> str:
     found: str = re.findall(r'"expiresAt": "(.*?)"', session)[0]
     return found
+
+
+def test_the_admin_resends_events_of_a_service(admin):
+    assert admin.run("resend", "inventory", "1", "2") == (
+        0,
+        "inventory: publishing 2 events again, from 1 to 2\n",
+        "",
+    )
+    code, out, _ = admin.run("resend", "order", "1", "--json")
+    resending = msgspec.json.decode(out)
+    assert (code, resending["from"], resending["events"]) == (0, 1, resending["to"])
+
+
+def test_a_resend_beyond_the_end_of_the_log_is_refused(admin, guest):
+    code, _, err = admin.run("resend", "shipping", "1000000")
+    assert code == 2
+    assert err.startswith("Error: the event log ends at ")
+    code, _, err = admin.run("resend", "notifier", "2", "1")
+    assert (code, err) == (2, "Error: to: less than from\n")
+    code, _, err = guest.run("resend", "order", "1")
+    assert code == 2
+    assert "sign in" in err

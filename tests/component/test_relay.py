@@ -2,21 +2,25 @@ import asyncio
 from functools import partial
 from pathlib import Path
 
+import httpx
+import msgspec
 import pytest
 from nats.js import api
-from sqlalchemy import Connection, update
+from sqlalchemy import Connection, insert, select, update
 
 from inventory_service.domain import CreateProduct, Description
 from order_service.store.prices import LIST_PRICES
 from shared import broker as broker_module
+from shared import event_log
 from shared.batch import Wish
 from shared.broker import Broker
+from shared.clock import new_id
 from shared.config import Settings
 from shared.contracts import ProductCreated
 from shared.contracts.recorded import Recorded, decode, encode
 from shared.contracts.subjects import STREAM
 from shared.dead_letter import DEAD_LETTER
-from shared.event_log import EVENT_LOG
+from shared.event_log import EVENT_LOG, Outgoing, Sent
 from shared.inbox import INBOX
 from shared.relay import MOST_AT_ONCE
 from shared.service import Service
@@ -44,8 +48,9 @@ async def all_is_sent(service: Service) -> bool:
 async def on_the_stream(broker: Broker) -> list[Recorded]:
     """All that the stream holds, in its order."""
     stream = broker._jetstream()
-    last = (await stream.stream_info(STREAM)).state.last_seq
-    messages = [await stream.get_msg(STREAM, seq=number + 1) for number in range(last)]
+    state = (await stream.stream_info(STREAM)).state
+    numbers = range(max(state.first_seq, 1), state.last_seq + 1)
+    messages = [await stream.get_msg(STREAM, seq=number) for number in numbers]
     return [decode(message.subject, message.data) for message in messages]
 
 
@@ -164,3 +169,156 @@ async def test_a_late_acknowledgement_is_not_taken_for_another_events(
             first.position: 1,
             second.position: 2,
         }
+
+
+def create_long(number: int, length: int) -> CreateProduct:
+    described = Description(name="Long", description="x" * length, price=5000)
+    return CreateProduct(product_id=f"p{number}", description=described, stock=0)
+
+
+async def change_stream(broker: Broker, **changes: object) -> None:
+    stream = broker._jetstream()
+    config = (await stream.stream_info(STREAM)).config
+    await stream.update_stream(api.StreamConfig.evolve(config, **changes))
+
+
+async def refusals(service: Service) -> dict[int, str]:
+    rows = await rows_of(service.reads, EVENT_LOG)
+    return {row["position"]: row["refusal"] for row in rows if row["refusal"]}
+
+
+async def keys_on_the_stream(broker: Broker) -> list[str]:
+    return [event.key for event in await on_the_stream(broker)]
+
+
+async def test_an_event_the_stream_refuses_holds_up_no_other(shop_settings: Settings):
+    async with serving(shop_settings) as service:
+        await eventually(lambda: service.waiting_for() == [])
+        await change_stream(service.broker, max_msg_size=2000)
+        await execute(service, create(1))
+        await execute(service, create_long(2, 3000))
+        await execute(service, create(3))
+        await eventually(lambda: refusals(service))
+        assert await refusals(service) == {2: "nats: message size exceeds maximum allowed"}
+        await eventually(lambda: has_on_the_stream(service, "p1", "p3"))
+        ready = await readiness_of(service)
+        assert (ready.status_code, ready.json()["status"]) == (200, "ready")
+        (warning,) = ready.json()["warnings"]
+        assert warning.startswith("the broker refuses 1 of its events for good")
+        await change_stream(service.broker, max_msg_size=-1)
+        await service.resend(2, 2)
+        await eventually(lambda: has_on_the_stream(service, "p1", "p3", "p2"))
+        await eventually(lambda: all_is_sent(service))
+        await eventually(lambda: service.warnings() == [])
+
+
+async def readiness_of(service: Service) -> httpx.Response:
+    """What its HTTP application answers, without starting the service once more."""
+    app = service.app("Quadrille: test", [])
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
+        return await http.get("/health/ready")
+
+
+async def has_on_the_stream(service: Service, *keys: str) -> bool:
+    return await keys_on_the_stream(service.broker) == list(keys)
+
+
+async def test_an_event_the_server_refuses_holds_up_no_other(tmp_path: Path):
+    server = NatsServer(tmp_path / "nats", "max_payload: 2000\n")
+    server.start()
+    fits, only_without_headers, too_large = (
+        create_long(number, length) for number, length in enumerate((1450, 1560, 3000))
+    )
+    async with serving(settings_for(tmp_path, server.url)) as service:
+        await eventually(lambda: service.waiting_for() == [])
+        for command in (fits, only_without_headers, too_large, create(3)):
+            await execute(service, command)
+        await eventually(lambda: has_on_the_stream(service, "p0", "p3"))
+        bodies = {each.key: len(encode(each)) for each in await log_of(service.reads, "inventory")}
+        assert bodies["p0"] < bodies["p1"] < 2000 < bodies["p2"]
+        assert await refusals(service) == dict.fromkeys([2, 3], "nats: maximum payload exceeded")
+        assert not service.broker.reconnected.is_set()
+        assert service.waiting_for() == []
+    async with serving(settings_for(tmp_path, server.url)) as service:
+        await eventually(lambda: service.waiting_for() == [])
+        await eventually(lambda: service.relay.refused == 2)
+        await execute(service, create(4))
+        await eventually(lambda: has_on_the_stream(service, "p0", "p3", "p4"))
+    server.terminate()
+
+
+async def test_an_event_of_a_newer_release_is_sent_as_stored(tmp_path: Path, broker: NatsServer):
+    async with serving(settings_for(tmp_path, "nats://127.0.0.1:9")) as service:
+        await execute(service, create(1))
+        await service.writer.aside(_append_of_a_newer_release)
+        await execute(service, create(2))
+    async with serving(settings_for(tmp_path, broker.url)) as service:
+        await eventually(lambda: all_is_sent(service))
+        message = await service.broker._jetstream().get_msg(STREAM, seq=2)
+        assert message.subject == "shop.inventory.p9.product_gilded"
+        body = msgspec.json.decode(message.data)
+        assert body["data"] == {"productId": "p9", "carats": 24}
+        assert body["dataschema"] == "urn:quadrille:event:ProductGilded:3"
+        await execute(service, create(3))
+        await eventually(lambda: all_is_sent(service))
+
+
+def _append_of_a_newer_release(connection: Connection) -> None:
+    row = connection.execute(select(EVENT_LOG)).mappings().one()
+    newer = {
+        "position": 2,
+        "event_id": new_id(),
+        "entity_id": "p9",
+        "event_type": "ProductGilded",
+        "schema_version": 3,
+        "data": '{"productId":"p9","carats":24}',
+    }
+    connection.execute(insert(EVENT_LOG).values(**{**row, **newer}))
+
+
+async def test_a_deleted_stream_is_filled_again_by_a_resend(shop_settings: Settings):
+    async with serving(shop_settings) as service, serving(shop_settings, ORDER) as listener:
+        for number in range(3):
+            await execute(service, create(number))
+        await eventually(lambda: _has_heard(listener, 3))
+        await service.broker._jetstream().delete_stream(STREAM)
+        await eventually(lambda: service.waiting_for() + listener.waiting_for() != [])
+        await eventually(lambda: service.waiting_for() + listener.waiting_for() == [])
+        await service.resend(1, 3)
+        await eventually(lambda: has_on_the_stream(service, "p0", "p1", "p2"))
+        await execute(service, create(3))
+        await eventually(lambda: _has_heard(listener, 4))
+        assert len(await rows_of(listener.reads, LIST_PRICES)) == 4
+        assert await rows_of(listener.reads, DEAD_LETTER) == []
+
+
+async def test_a_resend_is_stored_within_the_duplicate_window(shop_settings: Settings):
+    async with serving(shop_settings) as service:
+        for number in range(3):
+            await execute(service, create(number))
+        await eventually(lambda: all_is_sent(service))
+        # Removes all messages but the last, and still recognizes their ids.
+        await change_stream(service.broker, max_msgs=1, discard=api.DiscardPolicy.OLD)
+        await change_stream(service.broker, max_msgs=-1, discard=api.DiscardPolicy.NEW)
+        await eventually(lambda: has_on_the_stream(service, "p2"))
+        for _ in range(2):
+            await service.resend(1, 2)
+            await eventually(lambda: all_is_sent(service))
+        await eventually(lambda: has_on_the_stream(service, "p2", "p0", "p1", "p0", "p1"))
+
+
+async def test_a_late_mark_does_not_cancel_a_resend(shop_settings: Settings):
+    async with serving(shop_settings) as service:
+        await execute(service, create(0))
+        await eventually(lambda: all_is_sent(service))
+        (row,) = await rows_of(service.reads, EVENT_LOG)
+
+        def resend_while_published(connection: Connection) -> int:
+            event_log.resend(connection, 1, 1)
+            outgoing = Outgoing(1, 0, row["event_id"], "", b"")
+            event_log.mark(connection, [outgoing], Sent({1: 7}, {}))
+            event_log.mark(connection, [outgoing], Sent({}, {1: "too large"}))
+            return len(event_log.unsent(connection, "inventory", 10))
+
+        assert await service.writer.aside(resend_while_published) == 1

@@ -76,6 +76,10 @@ notifier   GET     /health/ready                            -         ok     ok 
 notifier   GET     /notifications                           -         401    403     403   ok
 notifier   GET     /notifications                           customer  401    403     403   ok
 notifier   GET     /notifications/{notification_id}         customer  401    403     403   ok
+order      POST    /events/resend                           -         401    403     403   ok
+inventory  POST    /events/resend                           -         401    403     403   ok
+shipping   POST    /events/resend                           -         401    403     403   ok
+notifier   POST    /events/resend                           -         401    403     403   ok
 notifier   POST    /notifications/{notification_id}/resend  customer  401    403     403   ok
 
 read       GET     /health/live                             -         ok     ok      ok    ok

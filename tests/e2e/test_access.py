@@ -100,6 +100,7 @@ BODIES: dict[str, Callable[[Scene, Entry, str], Any]] = {
     "POST /products/{product_id}/stock": lambda *_: {"quantity": 1},
     "PUT /carriers/simulated": lambda *_: BEHAVIOUR,
     "POST /carriers/{name}/callbacks": lambda *_: REPORT,
+    "POST /events/resend": lambda *_: {"from": 1, "to": 1},
 }
 """What is sent where a body must be."""
 

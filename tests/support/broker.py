@@ -17,8 +17,9 @@ STOP_SECONDS = 10
 class NatsServer:
     """One server process over one store directory; store and port outlive the process."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, configuration: str = "") -> None:
         self._directory = directory
+        self._configuration = configuration
         self._process: subprocess.Popen[bytes] | None = None
         self.port = free_port()
 
@@ -74,10 +75,13 @@ class NatsServer:
     def _come_up(self) -> bool:
         """Whether it listens; False when it has given up, as for a port that is taken."""
         self._directory.mkdir(parents=True, exist_ok=True)
+        configuration = self._directory / "nats.conf"
+        configuration.write_text(self._configuration)
         with self._log_file.open("ab") as log:
             self._process = subprocess.Popen(
                 [
                     BINARY,
+                    *("--config", configuration),
                     *("--addr", "127.0.0.1", "--port", str(self.port)),
                     *("--jetstream", "--store_dir", self._directory / "store"),
                 ],

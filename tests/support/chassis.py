@@ -1,7 +1,7 @@
 """Parts of a real service for tests: its writer on a real SQLite file, or all of it with a broker."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -22,7 +22,7 @@ from shared import event_log
 from shared.batch import Wish
 from shared.broker import Broker
 from shared.config import Settings
-from shared.contracts.recorded import Recorded
+from shared.contracts.recorded import Recorded, encode
 from shared.database import (
     CHASSIS,
     Database,
@@ -32,6 +32,7 @@ from shared.database import (
     read_rows,
 )
 from shared.decider import Decider, nothing_due
+from shared.event_log import Outgoing
 from shared.jobs import Job
 from shared.service import Service
 from shared.writer import Committed, Writer
@@ -149,15 +150,26 @@ async def started(app: Litestar) -> AsyncIterator[Litestar]:
 
 
 @asynccontextmanager
-async def publishing(settings: Settings) -> AsyncIterator[Broker]:
+async def publishing(settings: Settings) -> AsyncIterator["Publisher"]:
     """Somebody else on the broker, who may speak for anyone."""
-    broker = Broker("test", settings)
+    broker = Publisher("test", settings)
     await broker.connect()
     await broker.ensure_stream()
     try:
         yield broker
     finally:
         await broker.close()
+
+
+class Publisher(Broker):
+    """Publishes events that no log of ours holds."""
+
+    async def publish(self, events: Sequence[Recorded]) -> dict[int, int]:
+        """Position → stream sequence of those acknowledged in time."""
+        outgoing = [
+            Outgoing(each.position, 0, each.event_id, each.subject, encode(each)) for each in events
+        ]
+        return dict((await super().publish(outgoing)).sequences)
 
 
 async def rows_of(database: Database, table: Table) -> list[dict[str, Any]]:

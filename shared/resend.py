@@ -1,0 +1,59 @@
+"""An admin's request to publish events again, which the broker has lost or refused."""
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated
+
+import msgspec
+from litestar import Router, post
+from litestar.params import JSONBody
+
+from shared import event_log
+from shared.auth import admin_only
+from shared.database import Database
+from shared.openapi import WITHOUT_KEY
+from shared.problem import BadRequest, FieldError, responses
+from shared.refused import Refused
+from shared.web import Body
+
+Position = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
+FIELDS = {"first": "from", "last": "to"}
+
+
+class Range(msgspec.Struct, frozen=True, kw_only=True, rename=FIELDS, forbid_unknown_fields=True):
+    """Positions in the service's event log; without `to`, up to its end."""
+
+    first: Position
+    last: Position | None = None
+
+
+class Resending(msgspec.Struct, frozen=True, kw_only=True, rename=FIELDS):
+    """What will be published again."""
+
+    first: int
+    last: int
+    events: int
+
+
+def router(reads: Database, resend: Callable[[int, int], Awaitable[None]]) -> Router:
+    """The route under `/events`."""
+
+    @post(
+        "/resend",
+        dto=Body[Range],
+        status_code=202,
+        guards=[admin_only],
+        opt=WITHOUT_KEY,
+        responses=responses(400, 401, 403, 413, 422, 503),
+    )
+    async def resend_events(data: JSONBody[Range]) -> Resending:
+        """Publish events again, as after a loss of the stream. Services that have handled them ignore them."""
+        end = await reads.run(event_log.last_position)
+        if data.last is not None and data.last < data.first:
+            raise BadRequest(FieldError(field="to", message="less than from"))
+        if max(data.first, data.last or 0) > end:
+            raise Refused("unknown-position", f"the event log ends at {end}", status=422)
+        last = data.last or end
+        await resend(data.first, last)
+        return Resending(first=data.first, last=last, events=last - data.first + 1)
+
+    return Router("/events", route_handlers=[resend_events], tags=["events"])
