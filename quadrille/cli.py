@@ -87,6 +87,7 @@ SECTIONS: Mapping[str, Mapping[str, Place]] = {
     "For the admin": {
         "report": Place("quadrille.report", "report", "Show what the shop amounts to."),
         "stock": Place("quadrille.stock", "stock", "Add to the stock, or write off."),
+        "keys": Place("quadrille.keys", "keys", "List, rotate or revoke signing keys."),
         "held": Place(
             "quadrille.held", "held", "List events that the read API holds and does not apply."
         ),

@@ -88,6 +88,7 @@ async def _follow(
 ) -> None:
     """An order's stream begins with its first event; the shop's with the next, behind the newest ones."""
     shown: set[str] = set()
+    is_resumed = False
     path = f"/orders/{segment(order_id)}/stream" if order_id else "/events/stream"
     async with aclosing(client.follow("read", path)) as messages:
         async for message in messages:
@@ -95,7 +96,8 @@ async def _follow(
                 document = msgspec.json.decode(message.data)
                 if wanted.matches(document) and document["eventId"] not in shown:
                     show(document)
-            elif not order_id and not shown:
+            elif not order_id and not is_resumed:
+                is_resumed = True  # every later opening message is of a stream that goes on
                 before = await asyncio.to_thread(_newest, client, wanted, limit)
                 shown = {document["eventId"] for document in before}
                 for document in before:
