@@ -2,22 +2,28 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
+from shared.auth import LEEWAY_SECONDS
 from shared.broker import Broker
+from shared.clock import now
 from shared.config import Settings
 from shared.contracts import (
     CartCleared,
     CustomerRegistered,
     EventDeadLettered,
+    OrderCancelled,
     OrderCreated,
     OrderItem,
     ProductCreated,
 )
+from tests.support.access import Issuer
 from tests.support.chassis import publishing
+from tests.support.history import recorded
 from tests.support.reading import ReadApi, read_api
 from tests.support.tale import Log, log_of
 
@@ -138,6 +144,39 @@ async def test_a_stream_waits_for_an_order_placed_a_moment_ago(
         assert await shop.publish(history())
         [message] = await opening
     assert message["event"] == "OrderCreated"
+
+
+@pytest.mark.parametrize("path", ["/events/stream", "/orders/of-guest/stream"])
+async def test_stream_ends_when_its_token_expires(path: str, reader: ReadApi, shop: Broker) -> None:
+    *log, last = history()
+    assert await shop.publish(log)
+    assert (await reader.ask("/orders", after="order:5")).status_code == 200
+    nearly_over = reader.issuer.headers_with(
+        iat=now() - timedelta(minutes=15), exp=now() - timedelta(seconds=LEEWAY_SECONDS - 2)
+    )
+    async with (
+        asyncio.timeout(30),
+        reader.stream("/orders/of-guest/stream", by=NOBODY) as guests,
+        reader.stream(path, by=nearly_over) as messages,
+    ):
+        assert [message async for message in messages]
+        assert await reader.status_of_stream(path, nearly_over) == 401
+        await anext(guests)
+        assert (await anext(guests))["event"] == "OrderCreated"
+        cancelled = OrderCancelled(order_id="of-guest", reason="CUSTOMER")
+        assert await shop.publish([last, recorded(cancelled, position=7)])
+        assert (await anext(guests))["event"] == "OrderCancelled"
+
+
+async def test_stream_ends_when_its_key_is_revoked(reader: ReadApi, shop: Broker) -> None:
+    successor = Issuer()
+    async with asyncio.timeout(30), reader.stream("/events/stream") as messages:
+        await anext(messages)
+        assert await shop.publish([recorded(successor.vouched_by(reader.issuer), position=1)])
+        assert (await anext(messages))["event"] == "SigningKeyPublished"
+        revocation = successor.revoke(reader.issuer.key_id)
+        assert await shop.publish([recorded(revocation, position=2)])
+        assert [message async for message in messages] == []
 
 
 async def test_only_admins_see_the_shop_as_a_whole(reader: ReadApi) -> None:
