@@ -27,6 +27,9 @@ from shared.rules import RuleFailed, rules
 MOST_AT_ONCE = 512
 """Messages and commands in one transaction: bounds the time that the first of them waits."""
 
+MAX_WAITING = 4 * MOST_AT_ONCE
+"""A command that finds so many others waiting is refused at once: its caller would hardly wait for its turn."""
+
 MOST_LINES_PER_BATCH = 5
 
 UNAVAILABLE = (
@@ -110,6 +113,8 @@ class Writer:
 
     async def execute(self, wish: Wish) -> Committed:
         """Carry out a command durably. Raises Refused, or StorageUnavailable."""
+        if wish.finishes is None and len(self._queue) >= MAX_WAITING:
+            raise StorageUnavailable(f"{MAX_WAITING} commands wait already")
         asked = _Asked(wish, _future())
         self._enqueue(asked)
         return await asked.done
@@ -134,7 +139,8 @@ class Writer:
                 await self._arrived.wait()
                 continue
             self._in_hand = self._take()
-            await self._settle(self._in_hand)
+            if self._in_hand:
+                await self._settle(self._in_hand)
             self._in_hand = []
 
     def stop(self) -> None:
@@ -148,13 +154,17 @@ class Writer:
         That includes a transaction which waits for the database's lock: it writes nothing when it gets it. The
         database is taken for unavailable then, and nothing more is tried.
         """
-        waiting = list(self._queue)
-        self._queue.clear()
+        error = StorageUnavailable("the service is stopping")
+        self._refuse_waiting(error)
         if self._begun and self._begun.acquire(blocking=False):
-            waiting += self._in_hand
+            _fail(self._in_hand, error)
             self._has_given_up = True
             self.stop()
-        _fail(waiting, StorageUnavailable("the service is stopping"))
+
+    def _refuse_waiting(self, error: StorageUnavailable) -> None:
+        waiting = list(self._queue)
+        self._queue.clear()
+        _fail(waiting, error)
 
     def _enqueue(self, entry: _Entry) -> None:
         if self._stopping:
@@ -167,6 +177,8 @@ class Writer:
         size = 0
         while self._queue and size < MOST_AT_ONCE:
             entry = self._queue.popleft()
+            if entry.done.cancelled():  # nobody waits for it
+                continue
             size += len(entry.messages) if isinstance(entry, _Heard) else 1
             taken.append(entry)
         return taken
@@ -255,6 +267,12 @@ class Writer:
 
         try:
             outcome, results = await self._database.run(transaction)
+        except UNAVAILABLE as error:
+            if (
+                not begun.locked()
+            ):  # all who wait would wait in vain for as long, one batch after the other
+                self._refuse_waiting(StorageUnavailable(_reason(error)))
+            raise
         finally:
             self._begun = None
         heard = [entry for entry in entries if isinstance(entry, _Heard)]

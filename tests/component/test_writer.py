@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection
+from structlog.testing import capture_logs
 
 from inventory_service.domain import (
     ChangeStock,
@@ -34,7 +35,7 @@ from shared.event_log import EVENT_LOG
 from shared.idempotency import Claim, Reply
 from shared.inbox import INBOX
 from shared.refused import Refused
-from shared.writer import StorageUnavailable
+from shared.writer import MAX_WAITING, StorageUnavailable
 from tests.support.chassis import INVENTORY, ORDER, SHIPPING, Chassis, pragma, writing
 from tests.support.eventually import eventually
 from tests.support.history import recorded
@@ -206,8 +207,8 @@ async def test_a_caller_who_goes_away_stops_nobody(chassis: Chassis):
     for caller in impatient:
         caller.cancel()
     await chassis.execute(create("p2"))
-    assert len(await chassis.rows(PRODUCTS)) == 2
-    assert len(await chassis.rows(INBOX)) == 2
+    assert [row["product_id"] for row in await chassis.rows(PRODUCTS)] == ["p2"]
+    assert await chassis.rows(INBOX) == []
 
 
 async def test_no_caller_is_told_that_a_durable_change_has_not_happened(tmp_path: Path):
@@ -470,3 +471,43 @@ async def test_command_begun_is_not_given_up(chassis: Chassis):
     may_end.set()
     assert await working == "done"
     await chassis.execute(create("p1"))
+
+
+async def test_a_caller_who_leaves_during_the_commit_stops_nobody(chassis: Chassis):
+    has_begun, may_end = threading.Event(), threading.Event()
+
+    def hold(_: Connection) -> None:
+        has_begun.set()
+        may_end.wait()
+
+    holding = asyncio.create_task(chassis.writer.aside(hold))
+    leaving = asyncio.create_task(chassis.execute(create("p1")))
+    await asyncio.to_thread(has_begun.wait)
+    leaving.cancel()
+    may_end.set()
+    await holding
+    assert len(await chassis.rows(PRODUCTS)) == 1
+
+
+async def test_commands_beyond_the_queue_are_refused_at_once(chassis: Chassis):
+    waiting = [asyncio.create_task(chassis.execute(create(f"p{n}"))) for n in range(MAX_WAITING)]
+    await asyncio.sleep(0)
+    with pytest.raises(StorageUnavailable, match="commands wait already"):
+        await chassis.execute(create("late"))
+    assert len(await asyncio.gather(*waiting)) == MAX_WAITING
+    await chassis.execute(create("later"))
+
+
+async def test_a_failed_begin_answers_all_who_wait(chassis: Chassis, tmp_path: Path):
+    await chassis.writer.aside(pragma("busy_timeout=50"))
+    other = sqlite3.connect(tmp_path / "inventory.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with capture_logs() as logs:
+        outcomes = await asyncio.gather(
+            *(chassis.execute(create(f"p{number}")) for number in range(MAX_WAITING)),
+            chassis.hear(recorded(ordered("o1", "p1", 1))),
+            return_exceptions=True,
+        )
+    other.close()
+    assert {type(outcome) for outcome in outcomes} == {StorageUnavailable}
+    assert [entry["event"] for entry in logs] == ["batch.rolled_back"]
