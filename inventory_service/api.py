@@ -26,13 +26,14 @@ from shared.auth import admin_only
 from shared.clock import new_id
 from shared.contracts import Id, Line, Money
 from shared.idempotency import Reply
+from shared.plain_text import LINE, TEXT, WEB_ADDRESS
 from shared.problem import responses
 from shared.refused import Refused
 from shared.service import Service
 from shared.web import Body, reply
 
 PageSize = Annotated[int, QueryParameter(ge=1, le=200)]
-Name = Annotated[str, Meta(min_length=1, max_length=200)]
+Name = Annotated[str, Meta(min_length=1, max_length=200, pattern=LINE)]
 
 
 class ProductDescription(
@@ -41,10 +42,10 @@ class ProductDescription(
     """What a product is; `price` in the currency's minor unit."""
 
     name: Name
-    description: Annotated[str, Meta(max_length=4000)] = ""
+    description: Annotated[str, Meta(max_length=4000, pattern=TEXT)] = ""
     price: Money
-    category: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
-    image_url: Annotated[str, Meta(max_length=2000)] | None = None
+    category: Annotated[str, Meta(min_length=1, max_length=64, pattern=LINE)] | None = None
+    image_url: Annotated[str, Meta(max_length=2000, pattern=WEB_ADDRESS)] | None = None
 
 
 class NewProduct(ProductDescription, frozen=True, kw_only=True):
@@ -60,7 +61,7 @@ class StockChange(
     """So many more; a negative quantity writes off, never below what orders hold."""
 
     quantity: Annotated[int, Meta(ge=-1_000_000, le=1_000_000)]
-    reason: Annotated[str, Meta(max_length=500)] | None = None
+    reason: Annotated[str, Meta(max_length=500, pattern=LINE)] | None = None
 
 
 class ProductView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

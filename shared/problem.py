@@ -11,6 +11,7 @@ from litestar.exceptions import HTTPException, ValidationException
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import ParameterKwarg
 
+from shared import plain_text
 from shared.database import INFRASTRUCTURE
 from shared.refused import Refused
 from shared.writer import StorageUnavailable
@@ -105,6 +106,8 @@ _WORDS = {
 
 
 def _in_words(message: str) -> str:
+    for pattern, meaning in plain_text.IN_WORDS.items():
+        message = message.replace(f"matching regex {pattern!r}", meaning)
     for technical, plain in _WORDS.items():
         message = message.replace(technical, plain)
     return message

@@ -14,6 +14,7 @@ from msgspec import Meta
 from shared.auth import admin_only
 from shared.contracts import Id, Line
 from shared.idempotency import Reply
+from shared.plain_text import LINE
 from shared.problem import BadRequest, FieldError, responses
 from shared.refused import Refused
 from shared.service import Service
@@ -46,8 +47,8 @@ class CarrierReport(
 
     shipment_id: Id
     status: Literal["delivered", "failed"]
-    tracking_number: Annotated[str, Meta(min_length=1, max_length=100)] | None = None
-    reason: Annotated[str, Meta(max_length=500)] | None = None
+    tracking_number: Annotated[str, Meta(min_length=1, max_length=100, pattern=LINE)] | None = None
+    reason: Annotated[str, Meta(max_length=500, pattern=LINE)] | None = None
 
 
 def view(shipment: Shipment) -> ShipmentView:

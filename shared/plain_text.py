@@ -1,0 +1,26 @@
+"""What people may write where others read it: no control characters, and no format characters that hide or turn text.
+
+The zero-width joiner and non-joiner stay: names in Persian, Hindi and other languages need them.
+"""
+
+CONTROLS = r"\x00-\x1f\x7f-\x9f"
+FORMATS = r"\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+
+LINE = rf"^[^{CONTROLS}{FORMATS}]*$(?!\n)"
+"""One line of text."""
+
+LINE_WITHOUT_LINK = rf"^(?!.*://)[^{CONTROLS}{FORMATS}]*$(?!\n)"
+"""The same where it may be mailed to somebody else: mail programs make links of URLs."""
+
+TEXT = rf"^(?:[^{CONTROLS}{FORMATS}]|[\t\n\r])*$(?!\n)"
+"""Several lines."""
+
+WEB_ADDRESS = rf"^https?://[^\s{CONTROLS}{FORMATS}]+$(?!\n)"
+
+IN_WORDS = {
+    LINE: "without control or hidden format characters",
+    LINE_WITHOUT_LINK: "without control or hidden format characters, and without ://",
+    TEXT: "without control or hidden format characters, other than line breaks and tabs",
+    WEB_ADDRESS: "that starts with https:// or http://",
+}
+"""What to tell a caller instead of the pattern."""
