@@ -15,6 +15,7 @@ from shipping_service.carriers import Accepted, Booking, CarrierUnavailable, Dec
 
 TIMEOUT_SECONDS = 10
 """For a whole request and its answer."""
+MIN_SECRET_LENGTH = 16
 TRY_LATER = frozenset({408, 425, 429})
 NO_URL = "QUADRILLE_CARRIER_URL: expected http://host[:port][/path], or https:// alike"
 
@@ -39,6 +40,10 @@ class RemoteCarrier:
         if not settings.carrier_url or not settings.carrier_secret:
             raise SettingsError(
                 "QUADRILLE_CARRIER=http needs QUADRILLE_CARRIER_URL and QUADRILLE_CARRIER_SECRET"
+            )
+        if len(settings.carrier_secret) < MIN_SECRET_LENGTH:
+            raise SettingsError(
+                f"QUADRILLE_CARRIER_SECRET: expected at least {MIN_SECRET_LENGTH} characters"
             )
         self._url = read_url(settings.carrier_url)
         self._secret = settings.carrier_secret.encode()

@@ -32,7 +32,7 @@ from tests.support.eventually import eventually
 from tests.support.history import recorded
 from tests.support.little_carrier import LittleCarrier
 
-SECRET = "between us"
+SECRET = "known to the two of us"
 ADDRESS = {"city": "Tokyo"}
 LINES = (Line(product_id="prod001", quantity=2),)
 SERVICE = next(service for service in DECIDING if service.name == "shipping")
@@ -506,6 +506,7 @@ async def test_a_booking_not_made_when_the_process_ended_is_made_by_the_next(
     [
         {"carrier_url": None},
         {"carrier_secret": None},
+        {"carrier_secret": "x" * 15},
         {"carrier_url": "carrier.example.com/bookings"},
         {"carrier_url": "ftp://carrier.example.com"},
         {"carrier_url": "http://"},
@@ -516,7 +517,7 @@ async def test_a_booking_not_made_when_the_process_ended_is_made_by_the_next(
 async def test_a_carrier_that_can_never_be_reached_is_said_at_the_start(
     http_settings: Settings, changes: dict[str, str | None]
 ):
-    with pytest.raises(SettingsError, match="QUADRILLE_CARRIER_URL"):
+    with pytest.raises(SettingsError, match=r"QUADRILLE_CARRIER_(URL|SECRET)"):
         build(replace(http_settings, **changes))
 
 
