@@ -7,7 +7,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Column, ColumnElement, Dialect, Text, TypeDecorator, bindparam
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Dialect,
+    TableValuedAlias,
+    Text,
+    TypeDecorator,
+    bindparam,
+)
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -18,6 +26,13 @@ from sqlalchemy.types import TypeEngine
 def is_one_of(column: Column[str], name: str) -> ColumnElement[bool]:
     """Whether the column is one of the strings given under `name` when the statement is run."""
     return _IsOneOf(column, bindparam(name, type_=_Texts()))
+
+
+def each_of(name: str) -> TableValuedAlias:
+    """The strings given under `name`, as the rows of a table with the column `value`."""
+    return _EachOf(bindparam(name, type_=_Texts())).table_valued(
+        Column("value", Text), name="value"
+    )
 
 
 class _Texts(TypeDecorator[Sequence[str]]):
@@ -50,3 +65,17 @@ def _in_json(element: _IsOneOf, compiler: SQLCompiler, **_: object) -> str:
 def _in_array(element: _IsOneOf, compiler: SQLCompiler, **_: object) -> str:
     column, texts = map(compiler.process, element.clauses)
     return f"({column} = ANY({texts}))"
+
+
+class _EachOf(FunctionElement[str]):
+    inherit_cache = True
+
+
+@compiles(_EachOf, "sqlite")
+def _each_in_json(element: _EachOf, compiler: SQLCompiler, **_: object) -> str:
+    return f"json_each({compiler.process(element.clauses)})"
+
+
+@compiles(_EachOf, "postgresql")
+def _each_in_array(element: _EachOf, compiler: SQLCompiler, **_: object) -> str:
+    return f"unnest({compiler.process(element.clauses)})"
