@@ -287,6 +287,7 @@ def _prepare_sqlite(connection: DBAPIConnection, _record: ConnectionPoolEntry) -
         "synchronous=FULL",
         "foreign_keys=ON",
         "busy_timeout=5000",
+        "journal_size_limit=67108864",  # the WAL shrinks again after a large transaction
     ):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()

@@ -1,37 +1,59 @@
-"""Forgets what has served its time: answers under idempotency keys, and ids heard long ago."""
+"""Deletes what has expired, in slices, so that no command waits for long behind a sweep."""
 
 import asyncio
+from collections.abc import Sequence
 from datetime import timedelta
+from functools import partial
+from typing import Any, NamedTuple
 
 import structlog
-from sqlalchemy import Connection
+from sqlalchemy import Column, Connection, delete, select
 
-from shared import clock, idempotency, inbox
+from shared import clock
 from shared.writer import StorageUnavailable, Writer
 
 EVERY_SECONDS = 3600
+SLICE_ROWS = 2000
+PAUSE_SECONDS = 0.1
+"""Between two slices, for those who wait."""
 
 log = structlog.get_logger()
+
+
+class Expiry(NamedTuple):
+    """Rows whose moment in `column`, which has an index, was longer ago than `after` may go."""
+
+    column: Column[Any]
+    after: timedelta
 
 
 class Housekeeping:
     """Sweeps once an hour."""
 
-    def __init__(self, writer: Writer, inbox_days: int) -> None:
+    def __init__(self, writer: Writer, expiries: Sequence[Expiry]) -> None:
         self._writer = writer
-        self._inbox_days = inbox_days
+        self._expiries = expiries
 
     async def run(self) -> None:
-        """Sweep for ever."""
+        """Sweep at the start, and then every hour."""
         while True:
             try:
-                await self._writer.aside(self._sweep)
+                for expiry in self._expiries:
+                    await self._sweep(expiry)
             except StorageUnavailable as error:
                 log.warning("housekeeping.skipped", reason=str(error))
             await asyncio.sleep(EVERY_SECONDS)
 
-    def _sweep(self, connection: Connection) -> None:
-        now = clock.now()
-        idempotency.forget_before(connection, now - timedelta(hours=idempotency.KEPT_HOURS))
-        if self._inbox_days:
-            inbox.forget_before(connection, now - timedelta(days=self._inbox_days))
+    async def _sweep(self, expiry: Expiry) -> None:
+        deleted = SLICE_ROWS
+        while deleted == SLICE_ROWS:
+            deleted = await self._writer.aside(partial(delete_slice, expiry=expiry))
+            await asyncio.sleep(PAUSE_SECONDS)
+
+
+def delete_slice(connection: Connection, expiry: Expiry) -> int:
+    """Delete some of the expired rows, `SLICE_ROWS` at most; returns how many."""
+    column, before = expiry.column, clock.now() - expiry.after
+    (key,) = column.table.primary_key
+    some = select(key).where(column < before).limit(SLICE_ROWS)
+    return connection.execute(delete(column.table).where(key.in_(some))).rowcount

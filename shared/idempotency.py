@@ -12,7 +12,6 @@ from sqlalchemy import (
     LargeBinary,
     Table,
     Text,
-    delete,
     select,
 )
 
@@ -95,8 +94,3 @@ def keep(connection: Connection, answers: Sequence[tuple[Claim, Reply]], at: dat
         for claim, reply in answers
     ]
     insert_all(connection, IDEMPOTENCY_KEY, rows)
-
-
-def forget_before(connection: Connection, moment: datetime) -> None:
-    """Drop the answers kept before `moment`."""
-    connection.execute(delete(IDEMPOTENCY_KEY).where(IDEMPOTENCY_KEY.c.kept_at < moment))

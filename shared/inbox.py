@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import Column, Connection, Index, Table, Text, delete, select
+from sqlalchemy import Column, Connection, Index, Table, Text, select
 
 from shared.database import CHASSIS, UtcTime, insert_all
 from shared.one_of import is_one_of
@@ -30,8 +30,3 @@ def remember(connection: Connection, event_ids: Sequence[str], at: datetime) -> 
     """From now on these were heard."""
     rows = [{"event_id": event_id, "heard_at": at} for event_id in event_ids]
     insert_all(connection, INBOX, rows)
-
-
-def forget_before(connection: Connection, moment: datetime) -> None:
-    """Drop the ids heard before `moment`: older than anything that can still be re-sent."""
-    connection.execute(delete(INBOX).where(INBOX.c.heard_at < moment))

@@ -9,6 +9,7 @@ import signal
 import socket
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from datetime import timedelta
 from functools import partial
 from typing import Any, NoReturn
 
@@ -32,8 +33,10 @@ from shared.contracts.subjects import subject_of_every
 from shared.database import CHASSIS, create_tables, database_url, open_for_reading, open_for_writing
 from shared.decider import Decider, on
 from shared.fatal import FatalError
-from shared.housekeeping import Housekeeping
+from shared.housekeeping import Expiry, Housekeeping
 from shared.http_protocol import bounded_http
+from shared.idempotency import IDEMPOTENCY_KEY, KEPT_HOURS
+from shared.inbox import INBOX
 from shared.jobs import Job, Jobs
 from shared.relay import Relay
 from shared.task import all_kinds
@@ -102,6 +105,8 @@ class Service:
         decider: Decider[Any, Any],
         tables: MetaData,
         jobs: tuple[Job, ...] = (),
+        *,
+        expiries: tuple[Expiry, ...] = (),
     ) -> None:
         self.source = source
         self.settings = settings
@@ -129,7 +134,9 @@ class Service:
         self.jobs = Jobs(self.reads, self.writer, jobs)
         self.commands = Commands(source, self.writer)
         self.keys = Keys(self.reads)
-        self._housekeeping = Housekeeping(self.writer, settings.inbox_days)
+        self._housekeeping = Housekeeping(
+            self.writer, [*expiries, *chassis_expiries(settings.inbox_days)]
+        )
         self._background = Background()
         self._consumer: Consumer | None = None
         self._lock: FileLock | None = None
@@ -263,6 +270,13 @@ class Service:
                     "the latest database, or delete the stream SHOP to start from this one"
                 )
         self.relay.allow()
+
+
+def chassis_expiries(inbox_days: int) -> Iterator[Expiry]:
+    """Of the tables that every service has."""
+    yield Expiry(IDEMPOTENCY_KEY.c.kept_at, timedelta(hours=KEPT_HOURS))
+    if inbox_days:
+        yield Expiry(INBOX.c.heard_at, timedelta(days=inbox_days))
 
 
 def run(

@@ -1,12 +1,11 @@
 import asyncio
+from datetime import timedelta
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from inventory_service.store import RESERVATIONS
-from shared import inbox
-from shared.clock import now
 from shared.config import Settings
 from shared.contracts import (
     EventDeadLettered,
@@ -19,6 +18,8 @@ from shared.contracts.recorded import Recorded, encode
 from shared.contracts.subjects import STREAM
 from shared.dead_letter import DEAD_LETTER, Unreadable
 from shared.event_log import EVENT_LOG
+from shared.housekeeping import Expiry, delete_slice
+from shared.inbox import INBOX
 from shared.service import Service
 from tests.support.chassis import (
     Chassis,
@@ -30,6 +31,8 @@ from tests.support.chassis import (
 )
 from tests.support.eventually import eventually
 from tests.support.history import recorded
+
+EVERY_ID = Expiry(INBOX.c.heard_at, timedelta())
 
 
 def ordered(order_id: str) -> Recorded:
@@ -114,7 +117,7 @@ async def test_a_parked_event_heard_again_after_its_id_was_forgotten_holds_nobod
 ):
     bad, waiting = poison("o1"), ordered("o1")
     await chassis.hear(bad, waiting)
-    await chassis.writer.aside(lambda connection: inbox.forget_before(connection, now()))
+    await chassis.writer.aside(lambda connection: delete_slice(connection, EVERY_ID))
     await chassis.hear(bad, waiting, ordered("o2"))
     assert await reserved_for(chassis) == {"o2"}
     assert len(await chassis.rows(DEAD_LETTER)) == 2
