@@ -1,0 +1,129 @@
+"""Argon2id hashes, made on two threads behind a bounded queue: hashing is slow on purpose, and anyone may ask for it."""
+
+import asyncio
+import hashlib
+import secrets
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
+
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+from argon2.low_level import hash_secret_raw
+
+from shared.refused import Refused
+
+HASHES_AT_ONCE = 2
+"""64 MiB each."""
+
+MAX_WAITING = 16
+"""Of each kind: the last of them waits for about a second."""
+
+RETRY_SECONDS = 2
+
+T = TypeVar("T")
+
+
+class Passwords:
+    """Hashes and checks passwords. Each method raises Refused (503) when too many wait already."""
+
+    def __init__(self) -> None:
+        # One lane each: more would take the processors from the event loop, which answers everybody else.
+        self._hasher = PasswordHasher(parallelism=1)
+        self._queue = _Queue()
+        self._decoy = self._hasher.hash(secrets.token_urlsafe())
+
+    async def hash(self, password: str) -> str:
+        """A salted hash to keep."""
+        return await self._queue.registrations(partial(self._hasher.hash, password))
+
+    async def matches(self, known_hash: str | None, password: str) -> bool:
+        """Whether it is the password; with no hash to compare, the answer takes as long and is False."""
+        verify = partial(self._verify, known_hash or self._decoy, password)
+        return await self._queue.sign_ins(verify) and known_hash is not None
+
+    async def replace(self, password: str) -> str:
+        """A hash for somebody who has proved who they are; they need not wait for registrations."""
+        return await self._queue.sign_ins(partial(self._hasher.hash, password))
+
+    async def fingerprint(self, password: str, salt: str) -> str:
+        """The same for the same password and salt, and as slow to guess as a hash."""
+        digest = partial(
+            hash_secret_raw,
+            password.encode(),
+            hashlib.sha256(salt.encode()).digest(),
+            self._hasher.time_cost,
+            self._hasher.memory_cost,
+            self._hasher.parallelism,
+            self._hasher.hash_len,
+            self._hasher.type,
+        )
+        return (await self._queue.registrations(digest)).hex()
+
+    def _verify(self, known_hash: str, password: str) -> bool:
+        try:
+            return self._hasher.verify(known_hash, password)
+        except (VerificationError, InvalidHashError):
+            return False
+
+
+class _Job(NamedTuple):
+    work: Callable[[], Any]
+    done: asyncio.Future[Any]
+
+
+class _Queue:
+    """Runs jobs on threads, sign-ins first; one that nobody waits for any more is dropped."""
+
+    def __init__(self) -> None:
+        self._sign_ins: deque[_Job] = deque()
+        self._registrations: deque[_Job] = deque()
+        self._running = 0
+
+    async def sign_ins(self, work: Callable[[], T]) -> T:
+        """Run it before all registrations."""
+        return await self._submit(self._sign_ins, work)
+
+    async def registrations(self, work: Callable[[], T]) -> T:
+        """Run it when no sign-in waits."""
+        return await self._submit(self._registrations, work)
+
+    def _submit(self, lane: deque[_Job], work: Callable[[], T]) -> asyncio.Future[T]:
+        for job in [job for job in lane if job.done.cancelled()]:
+            lane.remove(job)
+        if len(lane) >= MAX_WAITING:
+            raise Refused(
+                "busy",
+                "too many passwords wait to be checked; try again",
+                status=503,
+                headers={"Retry-After": str(RETRY_SECONDS)},
+            )
+        job = _Job(work, asyncio.get_running_loop().create_future())
+        lane.append(job)
+        self._start_waiting()
+        return job.done
+
+    def _start_waiting(self) -> None:
+        while self._running < HASHES_AT_ONCE and (job := self._next()):
+            self._running += 1
+            thread = asyncio.ensure_future(asyncio.to_thread(job.work))
+            thread.add_done_callback(partial(self._finish, job))
+
+    def _next(self) -> _Job | None:
+        for lane in (self._sign_ins, self._registrations):
+            while lane:
+                job = lane.popleft()
+                if not job.done.cancelled():
+                    return job
+        return None
+
+    def _finish(self, job: _Job, thread: asyncio.Future[Any]) -> None:
+        self._running -= 1
+        self._start_waiting()
+        if job.done.cancelled():
+            return
+        if error := thread.exception():
+            job.done.set_exception(error)
+        else:
+            job.done.set_result(thread.result())
