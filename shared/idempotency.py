@@ -20,19 +20,22 @@ from shared.one_of import is_one_of
 
 KEPT_HOURS = 24
 MOST_KEY_LENGTH = 255
+MIN_GUEST_KEY_LENGTH = 16
+"""All guests share one namespace, wherever they are: what keeps their requests apart is that keys cannot be guessed."""
+GUESTS = "guest"
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
     """A caller's key for one request, whose content `fingerprint` stands for."""
 
-    caller: str
-    key: str
+    name: str
+    """The caller and the key, on a line each: two callers may use the same key."""
     fingerprint: str
 
     @property
-    def name(self) -> str:
-        """One key per caller: two callers may use the same word."""
-        return f"{self.caller}\n{self.key}"
+    def key(self) -> str:
+        """As the caller sent it."""
+        return self.name.partition("\n")[2]
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,6 +81,11 @@ def kept(connection: Connection, claims: Sequence[Claim]) -> dict[str, Kept]:
         )
         for row in rows
     }
+
+
+def is_kept(connection: Connection, name: str) -> bool:
+    """Whether there is an answer under this name."""
+    return connection.execute(_KEPT, {"names": [name]}).first() is not None
 
 
 def keep(connection: Connection, answers: Sequence[tuple[Claim, Reply]], at: datetime) -> None:

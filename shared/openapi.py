@@ -22,7 +22,7 @@ from litestar.typing import FieldDefinition
 
 from shared import VERSION
 from shared.auth import admin_only, signed_in_only
-from shared.idempotency import KEPT_HOURS, MOST_KEY_LENGTH
+from shared.idempotency import KEPT_HOURS, MIN_GUEST_KEY_LENGTH, MOST_KEY_LENGTH
 from shared.problem import responses
 
 WITHOUT_KEY = {"takes_key": False}
@@ -39,7 +39,8 @@ _KEY = Parameter(
     name="Idempotency-Key",
     param_in="header",
     required=False,
-    description=f"the same key and body get the same answer again, for {KEPT_HOURS} hours",
+    description=f"the same key and body get the same answer again, for {KEPT_HOURS} hours; "
+    f"without a token it needs at least {MIN_GUEST_KEY_LENGTH} characters that nobody can guess, such as a UUID",
     schema=Schema(type=OpenAPIType.STRING, min_length=1, max_length=MOST_KEY_LENGTH),
 )
 

@@ -1,9 +1,10 @@
 """What every HTTP API of the shop shares: strict bodies, limits, health, and commands with a durable answer."""
 
+import asyncio
 import hashlib
 import os
 import sys
-from collections.abc import Awaitable, Callable, Generator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 from typing import Any, NoReturn, TypeVar
 
 import msgspec
@@ -22,10 +23,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from shared import openapi
 from shared.auth import Keys, authentication
 from shared.batch import Wish
-from shared.client_address import client_address
 from shared.config import Settings, listed
 from shared.fatal import FatalError
-from shared.idempotency import MOST_KEY_LENGTH, Claim, Reply
+from shared.idempotency import GUESTS, MIN_GUEST_KEY_LENGTH, MOST_KEY_LENGTH, Claim, Reply
 from shared.problem import HANDLERS, BadRequest, FieldError, field_error
 from shared.refused import Refused
 from shared.writer import Committed, Writer
@@ -168,6 +168,25 @@ class Commands:
         )
 
 
+async def while_connected(request: Request[Any, Any, Any], work: Coroutine[Any, Any, T]) -> T:
+    """The result of `work`, which is cancelled when the client hangs up before. Call it with the body read."""
+    working = asyncio.create_task(work)
+    leaving = asyncio.create_task(_disconnected(request))
+    try:
+        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise Refused("client-gone", "the client has hung up", status=408)
+        return working.result()
+    finally:
+        working.cancel()
+        leaving.cancel()
+
+
+async def _disconnected(request: Request[Any, Any, Any]) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
 def reply(status: int, content: object, *, location: str | None = None) -> Reply:
     """The answer to a command, ready to be kept under its key."""
     return Reply(status=status, body=msgspec.json.encode(content), location=location)
@@ -259,16 +278,24 @@ async def _add_security_headers(message: Message, _: Scope) -> None:
         message["headers"] = [*message.get("headers", []), *SECURITY_HEADERS]
 
 
-async def _claim(request: Request[Any, Any, Any], stands_for: bytes | None) -> Claim | None:
+def claim_name(request: Request[Any, Any, Any]) -> str | None:
+    """Under which an answer to this request is kept; None without an `Idempotency-Key`. Raises BadRequest."""
     key = request.headers.get("idempotency-key")
     if key is None:
         return None
-    if not 1 <= len(key) <= MOST_KEY_LENGTH or not key.isprintable():
-        raise BadRequest(
-            FieldError(field="Idempotency-Key", message="expected 1 to 255 printable characters")
-        )
+    least = MIN_GUEST_KEY_LENGTH if request.user.is_guest else 1
+    if not least <= len(key) <= MOST_KEY_LENGTH or not key.isprintable():
+        wrong = f"expected {least} to {MOST_KEY_LENGTH} printable characters"
+        if request.user.is_guest:
+            wrong += " that nobody can guess, such as a UUID, since you are not signed in"
+        raise BadRequest(FieldError(field="Idempotency-Key", message=wrong))
+    return f"{request.user.user_id or GUESTS}\n{key}"
+
+
+async def _claim(request: Request[Any, Any, Any], stands_for: bytes | None) -> Claim | None:
+    name = claim_name(request)
+    if name is None:
+        return None
     content = hashlib.sha256(f"{request.method} {request.url.path}\n".encode())
     content.update(await request.body() if stands_for is None else stands_for)
-    address = client_address(request)
-    caller = request.user.user_id or f"guest at {address}"
-    return Claim(caller=caller, key=key, fingerprint=content.hexdigest())
+    return Claim(name=name, fingerprint=content.hexdigest())

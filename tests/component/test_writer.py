@@ -301,7 +301,7 @@ async def test_what_one_batch_decides_the_rest_of_it_sees(chassis: Chassis):
 
 
 def claimed(key: str, command: object, content: str = "one") -> Wish:
-    claim = Claim(caller="somebody", key=key, fingerprint=content)
+    claim = Claim(name=f"somebody\n{key}", fingerprint=content)
     return Wish(command, lambda _: Reply(status=201, body=b"made", location="/it"), claim)
 
 
