@@ -16,6 +16,7 @@ from shared.auth import admin_only
 from shared.clock import new_id
 from shared.idempotency import Reply
 from shared.problem import responses
+from shared.rate_limits import Limit
 from shared.service import Service
 from shared.web import reply
 
@@ -82,13 +83,18 @@ def router(service: Service) -> Router:
         status_code=202,
         responses={
             202: ResponseSpec(NotificationView, description="Will be sent as a mail of its own"),
-            **responses(400, 401, 403, 404, 409, 413, 422, 503),
+            **responses(400, 401, 403, 404, 409, 413, 422, 429, 503),
         },
     )
     async def resend_notification(
         request: Request[Any, Any, Any], notification_id: FromPath[str]
     ) -> Response[bytes]:
         """Send a mail again, to where the order's mails go by now; answers the new notification."""
+        known = await service.reads.run(
+            partial(store.load_notifications, notification_ids=[notification_id])
+        )
+        if notification_id in known:
+            service.limits.take((Limit.RESENDS_PER_ORDER, known[notification_id].order_id))
         new = new_id()
         command = Resend(notification_id=new, resend_of=notification_id)
         return await service.commands.carry_out(request, command, _shown(new))

@@ -9,7 +9,7 @@ OWNS = (
     "carts",
     "customers",
     "credentials",
-    "refresh_tokens",
+    "sessions",
     "private_keys",
 )
 EMITS = (*contracts.ORDER, *contracts.CUSTOMER, *contracts.IDENTITY)

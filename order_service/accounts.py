@@ -1,32 +1,29 @@
-"""Signing up, in and out; the first admin; and who tries too often."""
+"""Signing up, in and out, and the first admin."""
 
-import asyncio
-import hashlib
 import secrets
 from collections.abc import Callable
 from functools import partial
 
+import msgspec
 import structlog
-from argon2 import PasswordHasher
-from argon2.exceptions import InvalidHashError, VerificationError
-from argon2.low_level import hash_secret_raw
-from limits import parse
-from limits.storage import MemoryStorage
-from limits.strategies import MovingWindowRateLimiter
 from msgspec import Struct
 from sqlalchemy import Connection
 
+from order_service import refresh_tokens
+from order_service.attempts import Attempts
+from order_service.domain import emails
 from order_service.domain.customers import Customer, RegisterCustomer
+from order_service.domain.passwords import weakness
+from order_service.passwords import Passwords
 from order_service.signing_keys import SigningKeys
-from order_service.store import credentials, customers
-from order_service.tokens import ACCESS_SECONDS, new_refresh_token
+from order_service.store import credentials, customers, sessions
+from order_service.tokens import ACCESS_SECONDS
 from shared import clock
 from shared.batch import Wish
+from shared.problem import BadRequest, FieldError
+from shared.rate_limits import Limit
 from shared.refused import Refused
 from shared.service import Service
-
-HASHES_AT_ONCE = 2
-"""Argon2id is meant to be slow and hungry: 64 MiB each."""
 
 log = structlog.get_logger()
 
@@ -46,10 +43,8 @@ class Accounts:
     def __init__(self, service: Service, signing_keys: SigningKeys) -> None:
         self._service = service
         self._signing_keys = signing_keys
-        self._hasher = PasswordHasher()
-        self._hashing = asyncio.Semaphore(HASHES_AT_ONCE)
-        self._decoy = self._hasher.hash(secrets.token_urlsafe())
-        self._attempts = Attempts(service.settings.login_attempts)
+        self.passwords = Passwords()
+        self._attempts = Attempts(service.limits)
 
     async def prepare(self) -> None:
         """At every start: have an admin."""
@@ -60,93 +55,131 @@ class Accounts:
         return partial(
             credentials.set_password,
             user_id=user_id,
-            password_hash=await self._hash(password),
+            password_hash=await self.passwords.hash(password),
         )
 
-    async def veil(self, password: str, salt: str) -> str:
-        """The same each time for the same password, and as slow to guess as what we keep of it."""
-        async with self._hashing:
-            veiled = await asyncio.to_thread(
-                hash_secret_raw,
-                password.encode(),
-                hashlib.sha256(salt.encode()).digest(),
-                self._hasher.time_cost,
-                self._hasher.memory_cost,
-                self._hasher.parallelism,
-                self._hasher.hash_len,
-                self._hasher.type,
-            )
-        return veiled.hex()
+    async def is_taken(self, email: str) -> bool:
+        """Whether somebody is registered with this address: then no password needs to be hashed."""
+        customer, _ = await self._service.reads.run(partial(_find, email=email))
+        return customer is not None
 
     async def sign_in(self, email: str, password: str, address: str) -> Tokens:
-        """Begin a new family of tokens. Raises Refused: `bad-credentials`, `too-many-attempts`."""
-        self._attempts.count(email, address)
-        customer, known_hash = await self._service.reads.run(partial(_find, email=email))
-        # An unknown address takes as long as a wrong password: nobody learns who has an account.
-        if not await self._matches(known_hash or self._decoy, password) or customer is None:
-            raise Refused("bad-credentials", "e-mail or password is wrong", status=401)
-        self._attempts.forgive(email)
-        return await self._service.writer.aside(partial(self._issue, customer, clock.new_id()))
-
-    async def refresh(self, refresh_token: str) -> Tokens:
-        """The next pair of the family. A token used twice was stolen from somebody: the family ends.
-
-        Raises Refused: `bad-refresh-token`.
-        """
-        tokens = await self._service.writer.aside(partial(self._rotate, refresh_token))
+        """Begin a session. Raises Refused: `bad-credentials`, `too-many-attempts`, `busy`."""
+        limits = self._service.limits
+        limits.check((Limit.SIGN_INS_PER_ACCOUNT, email))
+        attempt = self._attempts.begin(email, address)
+        try:
+            customer, known_hash = await self._service.reads.run(partial(_find, email=email))
+            # An unknown address takes as long as a wrong password: nobody learns who has an account.
+            is_right = await self.passwords.matches(known_hash, password)
+        except Exception:
+            self._attempts.withdraw(attempt)
+            raise
+        if not is_right or customer is None or known_hash is None:
+            raise _bad_credentials()
+        self._attempts.succeed(email, address, attempt)
+        limits.take((Limit.SIGN_INS_PER_ACCOUNT, email))
+        tokens = await self._service.writer.aside(partial(self._begin, customer, known_hash))
         if tokens is None:
+            raise _bad_credentials()
+        return tokens
+
+    async def refresh(self, refresh_token: str, address: str) -> Tokens:
+        """The next pair of the session. A token used before was perhaps stolen: the session ends.
+
+        Raises Refused: `bad-refresh-token`, `too-many-requests`.
+        """
+        self._service.limits.take(
+            (Limit.REFRESHES_PER_ADDRESS, address),
+            (Limit.REFRESHES_PER_SESSION, refresh_tokens.session_id_of(refresh_token)),
+        )
+        found = await self._service.writer.aside(partial(self._exchange, refresh_token))
+        if found is None:
             raise Refused(
                 "bad-refresh-token", "unknown, expired, or used before: sign in again", status=401
             )
+        customer, tokens = found
+        self._attempts.note_owner(customer.email, address)
         return tokens
 
-    async def sign_out(self, refresh_token: str) -> None:
-        """End the token's family; an unknown one has ended already."""
+    async def sign_out(self, refresh_token: str, address: str) -> None:
+        """End the token's session; an unknown one has ended already. Raises Refused."""
+        self._service.limits.take((Limit.REFRESHES_PER_ADDRESS, address))
+        session_id = refresh_tokens.session_id_of(refresh_token)
+        await self._service.writer.aside(partial(sessions.end, session_id=session_id))
 
-        def end(connection: Connection) -> None:
-            used = credentials.use_refresh_token(connection, credentials.digest(refresh_token))
-            if used:
-                credentials.end_family(connection, used.family_id)
+    async def change_password(self, user_id: str, current: str, new: str, address: str) -> None:
+        """Check the present password, set the new one, and end every session.
 
-        await self._service.writer.aside(end)
+        Raises Refused: `bad-credentials`, `too-many-attempts`, `busy`; BadRequest.
+        """
+        attempt = self._attempts.begin(user_id, address)
+        try:
+            customer, known_hash = await self._service.reads.run(partial(_load, user_id=user_id))
+            is_right = await self.passwords.matches(known_hash, current)
+        except Exception:
+            self._attempts.withdraw(attempt)
+            raise
+        if not is_right or customer is None or known_hash is None:
+            raise _wrong_password()
+        self._attempts.succeed(user_id, address, attempt)
+        if wrong := weakness(new, customer.email):
+            raise BadRequest(FieldError(field="newPassword", message=wrong))
+        new_hash = await self.passwords.replace(new)
 
-    async def change_password(self, user_id: str, current: str, new: str) -> None:
-        """Prove the old, set the new, and end every sign-in. Raises Refused: `bad-credentials`."""
-        self._attempts.count(user_id, user_id)
-        known = await self._service.reads.run(partial(credentials.password_hash, user_id=user_id))
-        if not await self._matches(known or self._decoy, current):
-            raise Refused("bad-credentials", "the present password is wrong", status=403)
-        new_hash = await self._hash(new)
-
-        def change(connection: Connection) -> None:
+        def change(connection: Connection) -> bool:
+            if credentials.password_hash(connection, user_id) != known_hash:
+                return False
             credentials.set_password(connection, user_id, new_hash)
-            credentials.end_all_of(connection, user_id)
+            sessions.end_all_of(connection, user_id)
+            return True
 
-        await self._service.writer.aside(change)
+        if not await self._service.writer.aside(change):
+            raise _wrong_password()
 
-    def _issue(self, customer: Customer, family_id: str, connection: Connection) -> Tokens:
-        token, kept = new_refresh_token(customer.user_id, family_id)
-        credentials.add_refresh_token(connection, kept)
-        credentials.forget_expired(connection, clock.now())
-        return Tokens(
-            access_token=self._signing_keys.signer.access_token(customer), refresh_token=token
-        )
-
-    def _rotate(self, refresh_token: str, connection: Connection) -> Tokens | None:
-        used = credentials.use_refresh_token(connection, credentials.digest(refresh_token))
-        if used is None:
+    def _begin(
+        self, customer: Customer, verified_hash: str, connection: Connection
+    ) -> Tokens | None:
+        """Tokens of a new session, unless the password was changed while it was checked."""
+        if credentials.password_hash(connection, customer.user_id) != verified_hash:
             return None
-        if used.is_used or used.expires_at < clock.now():
-            credentials.end_family(connection, used.family_id)
+        token, session = refresh_tokens.new_session(customer.user_id)
+        sessions.save(connection, session)
+        return self._tokens(customer, token)
+
+    def _exchange(
+        self, refresh_token: str, connection: Connection
+    ) -> tuple[Customer, Tokens] | None:
+        session = sessions.find(connection, refresh_tokens.session_id_of(refresh_token))
+        if session is None:
             return None
-        customer = customers.load(connection, [used.user_id])[used.user_id]
-        return self._issue(customer, used.family_id, connection)
+        customer = customers.load(connection, [session.user_id]).get(session.user_id)
+        if customer is None or refresh_tokens.is_expired(session):
+            sessions.end(connection, session.session_id)
+            return None
+        if refresh_tokens.is_good(session, refresh_token):
+            successor = refresh_tokens.next_token(session)
+            tokens = self._tokens(customer, successor)
+            answer = msgspec.json.encode(tokens)
+            sessions.save(
+                connection,
+                refresh_tokens.exchanged(session, refresh_token, successor, answer),
+            )
+            return customer, tokens
+        if again := refresh_tokens.answer_again(session, refresh_token):
+            return customer, msgspec.json.decode(again, type=Tokens)
+        sessions.end(connection, session.session_id)
+        return None
+
+    def _tokens(self, customer: Customer, refresh_token: str) -> Tokens:
+        signer = self._signing_keys.signer
+        return Tokens(access_token=signer.access_token(customer), refresh_token=refresh_token)
 
     async def _ensure_admin(self) -> None:
         if await self._service.database.run(customers.has_admin):
             return
         settings = self._service.settings
-        email = settings.admin_email.lower()
+        email = emails.canonical(settings.admin_email)
         password = settings.admin_password or secrets.token_urlsafe(12)
         if settings.admin_password is None:
             # Before it holds, for nobody must be locked out by a crash; and so high that no log level hides it.
@@ -156,50 +189,24 @@ class Accounts:
         also = await self.with_password(user_id, password)
         await self._service.writer.execute(Wish(command, also=also))
 
-    async def _hash(self, password: str) -> str:
-        async with self._hashing:
-            return await asyncio.to_thread(self._hasher.hash, password)
-
-    async def _matches(self, known_hash: str, password: str) -> bool:
-        async with self._hashing:
-            try:
-                return await asyncio.to_thread(self._hasher.verify, known_hash, password)
-            except (VerificationError, InvalidHashError):
-                return False
-
-
-class Attempts:
-    """Counts sign-ins per account and per address, over a window that moves; a restart forgets."""
-
-    def __init__(self, most: int) -> None:
-        self._limiter = MovingWindowRateLimiter(MemoryStorage())
-        self._per_account = parse(f"{most} per 5 minutes")
-        self._per_address = parse(f"{10 * most} per 5 minutes")
-
-    def count(self, account: str, address: str) -> None:
-        """One more. Raises Refused: `too-many-attempts`."""
-        for limit, kind, who in (
-            (self._per_address, "address", address),
-            (self._per_account, "account", account),
-        ):
-            if not self._limiter.hit(limit, kind, who):
-                reset_at = self._limiter.get_window_stats(limit, kind, who).reset_time
-                seconds = max(1, round(reset_at - clock.now().timestamp()))
-                raise Refused(
-                    "too-many-attempts",
-                    f"too many sign-ins of this {kind}; try again in {seconds} s",
-                    status=429,
-                    headers={"Retry-After": str(seconds)},
-                )
-
-    def forgive(self, account: str) -> None:
-        """He knew the password: the account starts afresh."""
-        self._limiter.clear(self._per_account, "account", account)
-
 
 def _find(connection: Connection, email: str) -> tuple[Customer | None, str | None]:
-    """The customer of this address, and the hash of his password."""
+    """The customer of this address, and the hash of their password."""
     found = customers.load(connection, [], [email])
     for customer in found.values():
         return customer, credentials.password_hash(connection, customer.user_id)
     return None, None
+
+
+def _load(connection: Connection, user_id: str) -> tuple[Customer | None, str | None]:
+    """The customer of this id, and the hash of their password."""
+    customer = customers.load(connection, [user_id]).get(user_id)
+    return customer, credentials.password_hash(connection, user_id)
+
+
+def _bad_credentials() -> Refused:
+    return Refused("bad-credentials", "e-mail or password is wrong", status=401)
+
+
+def _wrong_password() -> Refused:
+    return Refused("bad-credentials", "the present password is wrong", status=403)

@@ -6,17 +6,20 @@ from order_service.accounts import Accounts
 from order_service.api import accounts as accounts_api
 from order_service.api import carts, keys, orders
 from order_service.domain import decide, evolve
+from order_service.domain.emails import canonical
 from order_service.domain.orders import Status
+from order_service.domain.passwords import weakness
 from order_service.handlers import JOBS, REACTIONS, deadlines
 from order_service.signing_keys import SigningKeys
-from order_service.store import TABLES, load, save
-from shared.config import Settings
+from order_service.store import EXPIRIES, TABLES, load, save
+from shared.config import Settings, SettingsError
 from shared.decider import Decider
 from shared.service import Service
 
 
 def build(settings: Settings) -> Litestar:
     """The application; nothing runs yet."""
+    _check_admin(settings)
     decider = Decider(
         load=load,
         decide=decide,
@@ -25,7 +28,7 @@ def build(settings: Settings) -> Litestar:
         follow_up=deadlines(settings.deadline_seconds, _deadlines_by_status(settings)),
         reactions=REACTIONS,
     )
-    service = Service("order", settings, decider, TABLES, JOBS)
+    service = Service("order", settings, decider, TABLES, JOBS, expiries=EXPIRIES)
     signing_keys = SigningKeys(service)
     accounts = Accounts(service, signing_keys)
     routes = [
@@ -39,6 +42,16 @@ def build(settings: Settings) -> Litestar:
     return service.app(
         "Quadrille: orders", routes, on_startup=[signing_keys.prepare, accounts.prepare]
     )
+
+
+def _check_admin(settings: Settings) -> None:
+    """Raises SettingsError for an address or a password that no customer could register with."""
+    try:
+        email = canonical(settings.admin_email)
+    except ValueError as error:
+        raise SettingsError(f"QUADRILLE_ADMIN_EMAIL: {error}") from error
+    if settings.admin_password and (wrong := weakness(settings.admin_password, email)):
+        raise SettingsError(f"QUADRILLE_ADMIN_PASSWORD: {wrong}")
 
 
 def _deadlines_by_status(settings: Settings) -> dict[Status, float | None]:

@@ -1,6 +1,5 @@
-"""The tokens a sign-in gives: a short-lived access token that anyone can check, and a refresh token that only we can."""
+"""Access tokens: short-lived, and checked by anyone with the public key."""
 
-import secrets
 from datetime import timedelta
 from typing import Any
 
@@ -16,12 +15,10 @@ from cryptography.hazmat.primitives.serialization import (
 from jwt.utils import base64url_encode
 
 from order_service.domain.customers import Customer
-from order_service.store.credentials import RefreshToken, digest
 from shared.auth import ALGORITHM, AUDIENCE, ISSUER
 from shared.clock import new_id, now
 
 ACCESS_SECONDS = 15 * 60
-REFRESH_DAYS = 30
 
 
 class Signer:
@@ -79,14 +76,3 @@ class Signer:
     def sign(self, statement: bytes) -> str:
         """Its signature of a statement, base64url."""
         return base64url_encode(self._private_key.sign(statement)).decode()
-
-
-def new_refresh_token(user_id: str, family_id: str) -> tuple[str, RefreshToken]:
-    """A token for the customer, and what to keep of it."""
-    token = secrets.token_urlsafe(32)
-    return token, RefreshToken(
-        digest=digest(token),
-        family_id=family_id,
-        user_id=user_id,
-        expires_at=now() + timedelta(days=REFRESH_DAYS),
-    )

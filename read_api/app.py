@@ -21,6 +21,7 @@ from shared.consumer import Consumer
 from shared.contracts.recorded import Recorded
 from shared.contracts.subjects import EVERYTHING
 from shared.database import CHASSIS, create_tables, database_url, open_for_reading, open_for_writing
+from shared.rate_limits import Limiter
 from shared.service import Background
 from shared.web import build_app
 
@@ -54,6 +55,7 @@ class ReadService:
             streams=Streams(self._feed, self._reads, self._keys),
             projector=self._projector,
             freshness=self._freshness,
+            limits=Limiter(self._settings.rate_limits),
         )
         return build_app(
             "Quadrille: read API",

@@ -9,6 +9,8 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from shared import rate_limits
+
 PREFIX = "QUADRILLE_"
 FILE = "_file"
 SECRETS = ("nats_url", "database_url", "smtp_url", "carrier_secret", "admin_password")
@@ -84,8 +86,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     allow_guests: bool = True
     cors_origins: str = ""
     """Origins, separated by commas, whose pages may call the APIs; none by default."""
-    login_attempts: Annotated[int, msgspec.Meta(ge=1)] = 10
-    """Per account in five minutes; ten times as many per address."""
+    rate_limits: str = ""
+    """Changes to the table in `shared/rate_limits.py`, or `off` for no limits at all."""
 
     deadline_seconds: Deadline = 900
     """An order without progress for so long is cancelled as EXPIRED; the next three, by state."""
@@ -169,6 +171,10 @@ def _contradiction(settings: Settings) -> str | None:
         )
     if settings.nats_ca and not settings.nats_ca.is_file():
         return f"{PREFIX}NATS_CA: there is no file {settings.nats_ca}"
+    try:
+        rate_limits.parse(settings.rate_limits)
+    except ValueError as error:
+        return f"{PREFIX}RATE_LIMITS: {error}"
     return _not_networks(settings.trusted_proxies)
 
 

@@ -38,6 +38,7 @@ from shared.http_protocol import bounded_http
 from shared.idempotency import IDEMPOTENCY_KEY, KEPT_HOURS
 from shared.inbox import INBOX
 from shared.jobs import Job, Jobs
+from shared.rate_limits import Limiter
 from shared.relay import Relay
 from shared.task import all_kinds
 from shared.web import Commands, build_app
@@ -133,6 +134,7 @@ class Service:
         self.relay = Relay(source, self.reads, self.broker, self.writer)
         self.jobs = Jobs(self.reads, self.writer, jobs)
         self.commands = Commands(source, self.writer)
+        self.limits = Limiter(settings.rate_limits)
         self.keys = Keys(self.reads)
         self._housekeeping = Housekeeping(
             self.writer, [*expiries, *chassis_expiries(settings.inbox_days)]

@@ -2,31 +2,41 @@
 
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import msgspec
 from litestar import Request, Response, Router, get, post, put
+from litestar.exceptions import NotAuthorizedException
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import JSONBody
 from msgspec import Meta
 
 from order_service.accounts import Accounts, Tokens
-from order_service.api.fields import Email
-from order_service.domain import Desk
-from order_service.domain.customers import Customer, RegisterCustomer, UpdateCustomer
+from order_service.api.fields import Email, canonical_email
+from order_service.domain import Desk, emails
+from order_service.domain.customers import (
+    Customer,
+    RegisterCustomer,
+    UpdateCustomer,
+    email_taken,
+)
+from order_service.domain.passwords import weakness
 from order_service.store import customers
 from shared.auth import signed_in_only
 from shared.client_address import client_address
 from shared.clock import new_id
 from shared.contracts import Role
-from shared.idempotency import Reply
+from shared.idempotency import Reply, is_kept
 from shared.openapi import WITHOUT_KEY
-from shared.problem import responses
+from shared.plain_text import LINE_WITHOUT_LINK
+from shared.problem import BadRequest, FieldError, responses
+from shared.rate_limits import Limit
 from shared.service import Service
-from shared.web import Body, reply
+from shared.web import Body, claim_name, reply, while_connected
 
 Password = Annotated[str, Meta(min_length=8, max_length=256)]
-Name = Annotated[str, Meta(min_length=1, max_length=200)]
+Name = Annotated[str, Meta(min_length=1, max_length=200, pattern=LINE_WITHOUT_LINK)]
 Token = Annotated[str, Meta(min_length=1, max_length=500)]
 Locale = Literal["en", "ja"]
 
@@ -99,22 +109,23 @@ def router(service: Service, accounts: Accounts) -> Router:
     @post(
         "/register",
         dto=Body[NewCustomer],
-        responses={201: ResponseSpec(CustomerView), **responses(400, 409, 413, 422, 503)},
+        responses={201: ResponseSpec(CustomerView), **responses(400, 409, 413, 422, 429, 503)},
     )
     async def register(
         request: Request[Any, Any, Any], data: JSONBody[NewCustomer]
     ) -> Response[bytes]:
         """Sign up; sign in afterwards."""
-        user_id = new_id()
-        command = RegisterCustomer(
-            user_id=user_id, email=data.email.lower(), name=data.name, locale=data.locale
-        )
+        user_id, email = new_id(), canonical_email(data.email)
+        _refuse_weak("password", data.password, email)
+        service.limits.take((Limit.REGISTRATIONS_PER_ADDRESS, client_address(request)))
+        await _refuse_taken(request, service, accounts, email)
+        also = await while_connected(request, accounts.with_password(user_id, data.password))
         return await service.commands.carry_out(
             request,
-            command,
+            RegisterCustomer(user_id=user_id, email=email, name=data.name, locale=data.locale),
             _shown(user_id, 201),
-            also=await accounts.with_password(user_id, data.password),
-            stands_for=await stands_for(request, data),
+            also=also,
+            stands_for=await _stands_for(request, accounts, data),
         )
 
     @post(
@@ -127,51 +138,57 @@ def router(service: Service, accounts: Accounts) -> Router:
     async def sign_in(request: Request[Any, Any, Any], data: JSONBody[SignIn]) -> Tokens:
         """Get an access token for a quarter of an hour, and a refresh token for the next."""
         address = client_address(request)
-        return await accounts.sign_in(data.email.lower(), data.password, address)
+        signing_in = accounts.sign_in(_account(data.email), data.password, address)
+        return await while_connected(request, signing_in)
 
     @post(
         "/refresh",
         dto=Body[Refresh],
         status_code=200,
         opt=WITHOUT_KEY,
-        responses=responses(400, 401, 413, 503),
+        responses=responses(400, 401, 413, 429, 503),
     )
-    async def refresh(data: JSONBody[Refresh]) -> Tokens:
-        """Trade a refresh token for the next pair; using one twice ends all that came of its sign-in."""
-        return await accounts.refresh(data.refresh_token)
+    async def refresh(request: Request[Any, Any, Any], data: JSONBody[Refresh]) -> Tokens:
+        """Exchange a refresh token for the next pair. It answers the same pair again for 20 s, then reuse ends the session."""
+        return await accounts.refresh(data.refresh_token, client_address(request))
 
     @post(
         "/logout",
         dto=Body[Refresh],
         status_code=204,
         opt=WITHOUT_KEY,
-        responses=responses(400, 413, 503),
+        responses=responses(400, 413, 429, 503),
     )
-    async def sign_out(data: JSONBody[Refresh]) -> None:
-        """End this sign-in; the access token runs out by itself."""
-        await accounts.sign_out(data.refresh_token)
+    async def sign_out(request: Request[Any, Any, Any], data: JSONBody[Refresh]) -> None:
+        """End this session; the access token expires by itself."""
+        await accounts.sign_out(data.refresh_token, client_address(request))
 
     @get("/me", guards=[signed_in_only], responses=responses(401))
     async def show_me(request: Request[Any, Any, Any]) -> CustomerView:
         """The signed-in customer."""
         user_id = request.user.user_id
         found = await service.reads.run(lambda connection: customers.load(connection, [user_id]))
+        if user_id not in found:
+            raise NotAuthorizedException(
+                "there is no such account: sign in again", headers={"WWW-Authenticate": "Bearer"}
+            )
         return view(found[user_id])
 
     @put(
         "/me",
         dto=Body[CustomerChange],
         guards=[signed_in_only],
-        responses={200: ResponseSpec(CustomerView), **responses(400, 401, 409, 413, 503)},
+        responses={200: ResponseSpec(CustomerView), **responses(400, 401, 409, 413, 429, 503)},
     )
     async def change_me(
         request: Request[Any, Any, Any], data: JSONBody[CustomerChange]
     ) -> Response[bytes]:
         """Change address, name or language."""
         user_id = request.user.user_id
+        service.limits.take((Limit.CHANGES_PER_CUSTOMER, user_id))
         command = UpdateCustomer(
             user_id=user_id,
-            email=data.email.lower() if data.email else None,
+            email=canonical_email(data.email) if data.email else None,
             name=data.name,
             locale=data.locale,
         )
@@ -188,16 +205,13 @@ def router(service: Service, accounts: Accounts) -> Router:
         request: Request[Any, Any, Any], data: JSONBody[PasswordChange]
     ) -> None:
         """Set a new password; every sign-in ends with it."""
-        await accounts.change_password(
-            request.user.user_id, data.current_password, data.new_password
+        change = accounts.change_password(
+            request.user.user_id,
+            data.current_password,
+            data.new_password,
+            client_address(request),
         )
-
-    async def stands_for(request: Request[Any, Any, Any], data: NewCustomer) -> bytes | None:
-        """What an `Idempotency-Key` was used for, from which nobody can guess the password."""
-        if "idempotency-key" not in request.headers:
-            return None
-        veiled = await accounts.veil(data.password, salt=data.email.lower())
-        return msgspec.json.encode(msgspec.structs.replace(data, password=veiled))
+        await while_connected(request, change)
 
     return Router(
         "/auth",
@@ -212,6 +226,41 @@ def router(service: Service, accounts: Accounts) -> Router:
         ],
         tags=["accounts"],
     )
+
+
+async def _stands_for(
+    request: Request[Any, Any, Any], accounts: Accounts, data: NewCustomer
+) -> bytes | None:
+    """What an `Idempotency-Key` was used for, from which nobody can guess the password."""
+    if "idempotency-key" not in request.headers:
+        return None
+    fingerprint = await while_connected(
+        request, accounts.passwords.fingerprint(data.password, salt=data.email.lower())
+    )
+    return msgspec.json.encode(msgspec.structs.replace(data, password=fingerprint))
+
+
+async def _refuse_taken(
+    request: Request[Any, Any, Any], service: Service, accounts: Accounts, email: str
+) -> None:
+    """A taken address costs no hash, unless the answer may be kept under the request's key."""
+    if await accounts.is_taken(email):
+        name = claim_name(request)
+        if name is None or not await service.reads.run(partial(is_kept, name=name)):
+            raise email_taken(email)
+
+
+def _refuse_weak(field: str, password: str, email: str) -> None:
+    if wrong := weakness(password, email):
+        raise BadRequest(FieldError(field=field, message=wrong))
+
+
+def _account(email: str) -> str:
+    """What is looked up at a sign-in; an address that cannot be one belongs to nobody."""
+    try:
+        return emails.canonical(email)
+    except ValueError:
+        return email.lower()
 
 
 def _shown(user_id: str, status: int) -> Callable[[Desk], Reply]:

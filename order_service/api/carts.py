@@ -10,7 +10,7 @@ from litestar.params import FromPath, JSONBody
 from sqlalchemy import Connection
 
 from order_service.api.fields import Address
-from order_service.api.orders import OrderView, shown
+from order_service.api.orders import OrderView, count_order, shown
 from order_service.domain import Desk
 from order_service.domain.carts import (
     AddToCart,
@@ -27,6 +27,7 @@ from shared.clock import new_id
 from shared.contracts import Id, Quantity
 from shared.idempotency import Reply
 from shared.problem import responses
+from shared.rate_limits import Limit
 from shared.service import Service
 from shared.web import Body, reply
 
@@ -84,6 +85,12 @@ def router(service: Service) -> Router:
             200, view(desk.carts.get(user_id) or Cart(user_id=user_id), desk.prices, currency)
         )
 
+    def changing(request: Request[Any, Any, Any]) -> str:
+        """Whose cart it is; the change is counted."""
+        user_id: str = request.user.user_id
+        service.limits.take((Limit.CHANGES_PER_CUSTOMER, user_id))
+        return user_id
+
     @get("/", guards=[signed_in_only], responses=responses(401))
     async def show_cart(request: Request[Any, Any, Any]) -> CartView:
         """What is in it."""
@@ -100,13 +107,13 @@ def router(service: Service) -> Router:
         dto=Body[CartItem],
         status_code=200,
         guards=[signed_in_only],
-        responses=answers | responses(400, 401, 409, 413, 422, 503),
+        responses=answers | responses(400, 401, 409, 413, 422, 429, 503),
     )
     async def add_item(
         request: Request[Any, Any, Any], data: JSONBody[CartItem]
     ) -> Response[bytes]:
         """Add this many, at the present price."""
-        user_id = request.user.user_id
+        user_id = changing(request)
         command = AddToCart(user_id=user_id, product_id=data.product_id, quantity=data.quantity)
         return await service.commands.carry_out(request, command, shown_cart(user_id))
 
@@ -114,13 +121,13 @@ def router(service: Service) -> Router:
         "/items/{product_id:str}",
         dto=Body[CartQuantity],
         guards=[signed_in_only],
-        responses=answers | responses(400, 401, 404, 409, 413, 422, 503),
+        responses=answers | responses(400, 401, 404, 409, 413, 422, 429, 503),
     )
     async def change_item(
         request: Request[Any, Any, Any], product_id: FromPath[str], data: JSONBody[CartQuantity]
     ) -> Response[bytes]:
         """Set the quantity, at the present price."""
-        user_id = request.user.user_id
+        user_id = changing(request)
         command = ChangeInCart(user_id=user_id, product_id=product_id, quantity=data.quantity)
         return await service.commands.carry_out(request, command, shown_cart(user_id))
 
@@ -128,20 +135,22 @@ def router(service: Service) -> Router:
         "/items/{product_id:str}",
         status_code=200,
         guards=[signed_in_only],
-        responses=answers | responses(401, 404, 503),
+        responses=answers | responses(401, 404, 429, 503),
     )
     async def remove_item(
         request: Request[Any, Any, Any], product_id: FromPath[str]
     ) -> Response[bytes]:
         """Remove this product."""
-        user_id = request.user.user_id
+        user_id = changing(request)
         command = RemoveFromCart(user_id=user_id, product_id=product_id)
         return await service.commands.carry_out(request, command, shown_cart(user_id))
 
-    @delete("/", status_code=200, guards=[signed_in_only], responses=answers | responses(401, 503))
+    @delete(
+        "/", status_code=200, guards=[signed_in_only], responses=answers | responses(401, 429, 503)
+    )
     async def clear_cart(request: Request[Any, Any, Any]) -> Response[bytes]:
         """Empty the cart."""
-        user_id = request.user.user_id
+        user_id = changing(request)
         command = ClearCart(user_id=user_id)
         return await service.commands.carry_out(request, command, shown_cart(user_id))
 
@@ -151,13 +160,14 @@ def router(service: Service) -> Router:
         guards=[signed_in_only],
         responses={
             201: ResponseSpec(OrderView, description="Ordered, and the cart is empty"),
-            **responses(400, 401, 409, 413, 422, 503),
+            **responses(400, 401, 409, 413, 422, 429, 503),
         },
     )
     async def checkout(
         request: Request[Any, Any, Any], data: JSONBody[CheckOutBody | None] = None
     ) -> Response[bytes]:
         """Order what is in it and empty it, or neither; a price that changed meanwhile is a 409."""
+        count_order(service.limits, request)
         order_id = new_id()
         command = CheckOut(
             user_id=request.user.user_id,

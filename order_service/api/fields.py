@@ -5,11 +5,21 @@ from typing import Annotated
 from litestar.params import QueryParameter
 from msgspec import Meta
 
-_WORD = r'[^\s\x00-\x1f\x7f"(),:;<>@\[\\\]]+'
-"""What needs no quotes in a mail's header, in any script."""
+from order_service.domain import emails
+from shared.plain_text import LINE, LINE_WITHOUT_LINK
+from shared.problem import BadRequest, FieldError
 
-Email = Annotated[str, Meta(max_length=254, pattern=rf"^{_WORD}@{_WORD}$(?!\n)")]
-AddressPart = Annotated[str, Meta(max_length=64)]
-AddressLine = Annotated[str, Meta(max_length=200)]
+Email = Annotated[str, Meta(max_length=emails.MAX_LENGTH, pattern=emails.PATTERN)]
+Reason = Annotated[str, Meta(max_length=500, pattern=LINE)]
+AddressPart = Annotated[str, Meta(max_length=64, pattern=LINE_WITHOUT_LINK)]
+AddressLine = Annotated[str, Meta(max_length=100, pattern=LINE_WITHOUT_LINK)]
 Address = Annotated[dict[AddressPart, AddressLine], Meta(max_length=20)]
 PageSize = Annotated[int, QueryParameter(ge=1, le=200)]
+
+
+def canonical_email(email: str) -> str:
+    """The address in its one spelling. Raises BadRequest."""
+    try:
+        return emails.canonical(email)
+    except ValueError as error:
+        raise BadRequest(FieldError(field="email", message=str(error))) from error

@@ -12,17 +12,20 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from msgspec import Meta
 
-from order_service.api.fields import Address, Email, PageSize
+from order_service.api.fields import Address, Email, PageSize, Reason, canonical_email
 from order_service.domain import Desk
 from order_service.domain.carts import CheckOut
+from order_service.domain.emails import mailbox
 from order_service.domain.orders import Order, PlaceOrder, RequestCancellation, Status
 from order_service.domain.prices import WantedItem
 from order_service.store import orders as store
 from shared.auth import Caller, signed_in_only
+from shared.client_address import client_address
 from shared.clock import new_id
 from shared.contracts import FailedItem, Id, Money, OrderItem, Quantity
 from shared.idempotency import Reply
 from shared.problem import BadRequest, FieldError, responses
+from shared.rate_limits import Limit, Limiter
 from shared.refused import Refused
 from shared.service import Service
 from shared.web import Body, reply
@@ -57,7 +60,7 @@ class Cancellation(
 ):
     """Why, in the customer's words."""
 
-    reason: Annotated[str, Meta(max_length=500)] | None = None
+    reason: Reason | None = None
 
 
 class OrderView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -101,7 +104,7 @@ def router(service: Service, path: str = "/") -> Router:
         dto=Body[NewOrder],
         responses={
             201: ResponseSpec(OrderView, description="Accepted; its stock is asked for"),
-            **responses(400, 401, 403, 409, 413, 422, 503),
+            **responses(400, 401, 403, 409, 413, 422, 429, 503),
         },
     )
     async def place_order(
@@ -109,6 +112,8 @@ def router(service: Service, path: str = "/") -> Router:
     ) -> Response[bytes]:
         """Place an order. Answers the whole order, PENDING; the events do the rest."""
         buyer = _buyer(request.user, data.user_id, allow_guests=settings.allow_guests)
+        recipient = canonical_email(data.email) if data.email else None
+        count_order(service.limits, request, recipient)
         order_id = new_id()
         command = _order(data, buyer, order_id, request.user, settings.currency)
         created = shown(order_id, 201, location=f"/orders/{order_id}")
@@ -185,6 +190,23 @@ def may_see(caller: Caller, order: Order) -> bool:
 def shown(order_id: str, status: int, location: str | None = None) -> Callable[[Desk], Reply]:
     """Answers a command with the order as it is right after it."""
     return lambda desk: reply(status, view(desk.orders[order_id]), location=location)
+
+
+def count_order(
+    limits: Limiter, request: Request[Any, Any, Any], recipient: str | None = None
+) -> None:
+    """Count an order by who places it, and where its mails go if it names another recipient. Raises Refused."""
+    caller: Caller = request.user
+    if caller.is_admin:
+        return
+    uses = [
+        (Limit.ORDERS_PER_CUSTOMER, caller.user_id)
+        if caller.user_id
+        else (Limit.GUEST_ORDERS_PER_ADDRESS, client_address(request))
+    ]
+    if recipient:
+        uses.append((Limit.ORDERS_PER_RECIPIENT, mailbox(recipient)))
+    limits.take(*uses)
 
 
 def _buyer(caller: Caller, wanted: str | None, *, allow_guests: bool) -> str:

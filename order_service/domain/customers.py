@@ -12,7 +12,7 @@ from shared.refused import Refused
 
 
 class Customer(Struct, frozen=True, kw_only=True):
-    """Somebody who signed up; `email` is in lower case."""
+    """Somebody who signed up; `email` is in its one spelling (see `emails`)."""
 
     user_id: str
     email: str
@@ -55,7 +55,7 @@ def decide(customers: Customers, command: Command) -> list[Event]:
         other.email == command.email and other.user_id != command.user_id
         for other in customers.values()
     ):
-        raise Refused("email-taken", f"{command.email} is registered already")
+        raise email_taken(command.email)
     known = customers.get(command.user_id)
     match command:
         case RegisterCustomer():
@@ -64,6 +64,11 @@ def decide(customers: Customers, command: Command) -> list[Event]:
             if known is None:
                 raise Refused("unknown-customer", "there is no such customer", status=404)
             return _updated(known, command)
+
+
+def email_taken(email: str) -> Refused:
+    """Somebody else has this address."""
+    return Refused("email-taken", f"{email} is registered already")
 
 
 def _registered(command: RegisterCustomer) -> CustomerRegistered:

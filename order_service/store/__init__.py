@@ -1,6 +1,7 @@
 """The order service's tables, and what a batch reads and writes of them."""
 
 from collections.abc import Iterable, Sequence
+from datetime import timedelta
 
 from sqlalchemy import Connection
 
@@ -8,12 +9,32 @@ from order_service.domain import Command, Desk
 from order_service.domain import carts as cart_rules
 from order_service.domain import customers as customer_rules
 from order_service.domain import orders as order_rules
-from order_service.store import carts, credentials, customers, orders, prices, signing_keys
+from order_service.store import (
+    carts,
+    credentials,
+    customers,
+    orders,
+    prices,
+    sessions,
+    signing_keys,
+)
 from order_service.store.tables import TABLES
 from shared.contracts import ProductCreated, ProductDeleted, ProductUpdated
 from shared.contracts.recorded import Recorded
+from shared.housekeeping import Expiry
 
-__all__ = ["TABLES", "credentials", "load", "read_all", "save", "signing_keys"]
+__all__ = [
+    "EXPIRIES",
+    "TABLES",
+    "credentials",
+    "load",
+    "read_all",
+    "save",
+    "sessions",
+    "signing_keys",
+]
+
+EXPIRIES = (Expiry(sessions.SESSIONS.c.expires_at, timedelta()),)
 
 
 def load(connection: Connection, commands: Sequence[Command], heard: Sequence[Recorded]) -> Desk:

@@ -18,6 +18,7 @@ from read_api.api.fields import (
     PageSize,
     Words,
 )
+from read_api.api.limits import limiting_streams
 from read_api.api.parts import Parts
 from read_api.divergence import HeldFilter
 from read_api.documents import CustomerPage, EventPage, HeldEventPage, ShipmentPage
@@ -108,7 +109,8 @@ def router(parts: Parts) -> Router:
 
     @get(
         "/events/stream",
-        responses=EVENT_STREAM | RESTRICTED,
+        responses=EVENT_STREAM | RESTRICTED | responses(429),
+        middleware=[limiting_streams(parts.limits)],
         opt={TOKEN_IN_QUERY: True},
         tags=["events"],
     )

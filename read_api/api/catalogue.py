@@ -1,9 +1,9 @@
 """Products and their stock over HTTP."""
 
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
-from litestar import Router, get
+from litestar import Request, Router, get
 from litestar.params import FromPath, QueryParameter
 
 from read_api import queries
@@ -15,10 +15,12 @@ from read_api.api.fields import (
     PageSize,
     Words,
 )
+from read_api.api.limits import count_search
 from read_api.api.parts import Parts
 from read_api.documents import ProductPage, ProductView, StockPage
 from read_api.queries import ProductFilter
 from shared.auth import admin_only
+from shared.problem import responses
 
 Category = Annotated[str | None, QueryParameter(description="only this category")]
 
@@ -27,14 +29,16 @@ def router(parts: Parts) -> Router:
     """`/products` for everyone, `/inventory` for admins."""
     reads = parts.reads
 
-    @get("/products", responses=PUBLIC)
+    @get("/products", responses=PUBLIC | responses(429))
     async def list_products(
+        request: Request[Any, Any, Any],
         words: Words = "",
         category: Category = None,
         cursor: Cursor = None,
         limit: PageSize = 50,
     ) -> ProductPage:
         """The catalogue with its stock, or what is found of it in names, descriptions, categories and ids."""
+        count_search(parts.limits, request, words)
         wanted = ProductFilter(words=words, category=category)
         return await reads.run(
             partial(queries.list_products, wanted=wanted, cursor=cursor, limit=limit)

@@ -22,12 +22,14 @@ from read_api.api.fields import (
     LastEventIdQuery,
     PageSize,
 )
+from read_api.api.limits import limiting_streams
 from read_api.api.parts import Parts
 from read_api.documents import OrderDetail, OrderPage, Timeline
 from read_api.queries import OrderFilter
 from read_api.stream import parse_seen
 from read_api.views import OrderStatus
 from shared.auth import TOKEN_IN_QUERY, Access, Caller, signed_in_only
+from shared.problem import responses
 from shared.refused import Refused
 
 AnyRequest = Request[Caller, Access | None, Any]
@@ -84,7 +86,8 @@ def router(parts: Parts) -> Router:
 
     @get(
         "/{order_id:str}/stream",
-        responses=EVENT_STREAM | PUBLIC_OR_NOTHING,
+        responses=EVENT_STREAM | PUBLIC_OR_NOTHING | responses(429),
+        middleware=[limiting_streams(parts.limits)],
         opt={TOKEN_IN_QUERY: True},
     )
     async def stream_order(

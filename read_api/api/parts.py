@@ -7,6 +7,7 @@ from read_api.projector import Projector
 from read_api.stream import Streams
 from shared.config import Settings
 from shared.database import Database
+from shared.rate_limits import Limiter
 
 
 class Parts(NamedTuple):
@@ -17,3 +18,4 @@ class Parts(NamedTuple):
     streams: Streams
     projector: Projector
     freshness: Freshness
+    limits: Limiter

@@ -7,6 +7,7 @@ import re
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from order_service.tokens import ACCESS_SECONDS
 from shared.auth import AUDIENCE, ISSUER
 from shared.clock import now
 from shared.config import Settings
+from shared.rate_limits import DAY
 from tests.support.broker import NatsServer
 from tests.support.desk import PASSWORD, Desk, open_desk, problem_of
 from tests.support.eventually import eventually
@@ -28,6 +30,13 @@ from tests.support.settings import settings_for
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 ADMIN_PASSWORD = "open sesame"
+RATE_LIMITS = (
+    "registrations_per_address=off,"
+    "sign_in_failures_per_account_and_address=3/day,"
+    "sign_in_failures_per_address=20/day,"
+    "sign_in_failures_per_account=6/day,"
+    "refreshes_per_session=10/day"
+)
 
 _numbers = itertools.count(1)
 
@@ -38,7 +47,11 @@ async def shop(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Settin
     broker = NatsServer(directory / "nats")
     broker.start()
     yield settings_for(
-        directory, broker.url, admin_password=ADMIN_PASSWORD, login_attempts=5, log_format="json"
+        directory,
+        broker.url,
+        admin_password=ADMIN_PASSWORD,
+        rate_limits=RATE_LIMITS,
+        log_format="json",
     )
     broker.terminate()
 
@@ -59,6 +72,26 @@ def apart(shop: Settings, tmp_path: Path, broker_url: str) -> Settings:
 def email() -> str:
     """Nobody's yet."""
     return f"customer{next(_numbers)}@example.com"
+
+
+def key_of(email: str) -> str:
+    """A guest's Idempotency-Key."""
+    return f"a long key of {email}"
+
+
+def end_grace(database: Path) -> None:
+    """As if every refresh had been a minute ago."""
+    with closing(sqlite3.connect(database)) as connection:
+        moment = (now() - timedelta(minutes=1)).isoformat().replace("+00:00", "Z")
+        connection.execute("UPDATE sessions SET used_at = ?", (moment,))
+        connection.commit()
+
+
+def sessions_of(shop: Settings, email: str) -> int:
+    with closing(sqlite3.connect(shop.data_dir / "order.db")) as connection:
+        query = "SELECT count(*) FROM sessions JOIN customers USING (user_id) WHERE email = ?"
+        number: int = connection.execute(query, (email,)).fetchone()[0]
+    return number
 
 
 def dump_of(database: Path) -> str:
@@ -133,8 +166,8 @@ async def test_nobody_makes_himself_an_admin(desk: Desk, email: str):
 
 async def test_a_key_registers_once(desk: Desk, email: str):
     body = {"email": email, "password": PASSWORD}
-    first = await desk.ask("POST", "/auth/register", body, key=email)
-    again = await desk.ask("POST", "/auth/register", body, key=email)
+    first = await desk.ask("POST", "/auth/register", body, key=key_of(email))
+    again = await desk.ask("POST", "/auth/register", body, key=key_of(email))
     assert (first.status_code, again.status_code) == (201, 201)
     assert again.content == first.content
     assert again.headers["Idempotent-Replayed"] == "true"
@@ -142,8 +175,10 @@ async def test_a_key_registers_once(desk: Desk, email: str):
 
 async def test_a_key_with_another_password_is_refused(desk: Desk, email: str):
     body = {"email": email, "password": PASSWORD}
-    await desk.ask("POST", "/auth/register", body, key=email)
-    other = await desk.ask("POST", "/auth/register", body | {"password": "other one"}, key=email)
+    await desk.ask("POST", "/auth/register", body, key=key_of(email))
+    other = await desk.ask(
+        "POST", "/auth/register", body | {"password": "other one"}, key=key_of(email)
+    )
     problem_of(other, 422, "idempotency-key-reused")
 
 
@@ -165,7 +200,7 @@ async def test_wrong_password_and_unknown_address_are_told_alike(desk: Desk, ema
 async def test_a_sign_in_heeds_no_key_for_tokens_are_not_kept(desk: Desk, email: str):
     await desk.register(email)
     body = {"email": email, "password": PASSWORD}
-    one, two = [await desk.ask("POST", "/auth/login", body, key=email) for _ in range(2)]
+    one, two = [await desk.ask("POST", "/auth/login", body, key=key_of(email)) for _ in range(2)]
     assert one.json()["refreshToken"] != two.json()["refreshToken"]
     assert "Idempotent-Replayed" not in two.headers
 
@@ -180,20 +215,87 @@ async def test_a_refresh_token_is_traded_for_the_next_pair(desk: Desk, email: st
     assert (await desk.ask("GET", "/auth/me", token=tokens["accessToken"])).status_code == 200
 
 
-async def test_a_refresh_token_used_twice_ends_its_family_and_no_other(desk: Desk, email: str):
-    first, elsewhere = await desk.newcomer(email), await desk.sign_in(email)
-    newer = (await desk.refresh(first["refreshToken"])).json()
-    problem_of(await desk.refresh(first["refreshToken"]), 401, "bad-refresh-token")
+async def test_concurrent_refreshes_answer_the_same_pair(desk: Desk, email: str):
+    tokens = await desk.newcomer(email)
+    answers = await asyncio.gather(*(desk.refresh(tokens["refreshToken"]) for _ in range(3)))
+    assert [each.status_code for each in answers] == [200, 200, 200]
+    assert len({each.content for each in answers}) == 1
+    assert (await desk.refresh(answers[0].json()["refreshToken"])).status_code == 200
+
+
+async def test_refresh_within_grace_outlives_a_restart(apart: Settings):
+    async with open_desk(apart) as desk:
+        tokens = await desk.sign_in(apart.admin_email, ADMIN_PASSWORD)
+        first = await desk.refresh(tokens["refreshToken"])
+    async with open_desk(apart) as desk:
+        assert (await desk.refresh(tokens["refreshToken"])).content == first.content
+
+
+async def test_refresh_token_reused_later_ends_session(desk: Desk, shop: Settings, email: str):
+    tokens, elsewhere = await desk.newcomer(email), await desk.sign_in(email)
+    newer = (await desk.refresh(tokens["refreshToken"])).json()
+    end_grace(shop.data_dir / "order.db")
+    problem_of(await desk.refresh(tokens["refreshToken"]), 401, "bad-refresh-token")
     problem_of(await desk.refresh(newer["refreshToken"]), 401, "bad-refresh-token")
     assert (await desk.refresh(elsewhere["refreshToken"])).status_code == 200
 
 
-async def test_of_two_refreshes_at_once_one_wins_and_the_family_ends(desk: Desk, email: str):
+async def test_older_refresh_token_ends_session_at_once(desk: Desk, email: str):
+    oldest = await desk.newcomer(email)
+    older = (await desk.refresh(oldest["refreshToken"])).json()
+    newer = (await desk.refresh(older["refreshToken"])).json()
+    problem_of(await desk.refresh(oldest["refreshToken"]), 401, "bad-refresh-token")
+    problem_of(await desk.refresh(newer["refreshToken"]), 401, "bad-refresh-token")
+
+
+async def test_refreshes_keep_one_row_per_session(desk: Desk, shop: Settings, email: str):
     tokens = await desk.newcomer(email)
-    answers = await asyncio.gather(*(desk.refresh(tokens["refreshToken"]) for _ in range(2)))
-    assert sorted(each.status_code for each in answers) == [200, 401]
-    (winner,) = [each.json() for each in answers if each.status_code == 200]
-    problem_of(await desk.refresh(winner["refreshToken"]), 401, "bad-refresh-token")
+    for _ in range(5):
+        tokens = (await desk.refresh(tokens["refreshToken"])).json()
+    assert sessions_of(shop, email) == 1
+
+
+async def test_sessions_of_a_customer_are_bounded(
+    desk: Desk, shop: Settings, email: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("order_service.store.sessions.MAX_PER_CUSTOMER", 2)
+    first = await desk.newcomer(email)
+    later = [await desk.sign_in(email) for _ in range(2)]
+    assert sessions_of(shop, email) == 2
+    problem_of(await desk.refresh(first["refreshToken"]), 401, "bad-refresh-token")
+    for tokens in later:
+        assert (await desk.refresh(tokens["refreshToken"])).status_code == 200
+
+
+async def test_refreshes_of_one_session_are_limited(desk: Desk, email: str):
+    tokens = await desk.newcomer(email)
+    answers = [await desk.refresh(tokens["refreshToken"]) for _ in range(11)]
+    refused = problem_of(answers[-1], 429, "too-many-requests")
+    assert refused["limit"] == "refreshes_per_session"
+    assert 0 < int(answers[-1].headers["Retry-After"]) <= DAY
+    elsewhere = await desk.sign_in(email)
+    assert (await desk.refresh(elsewhere["refreshToken"])).status_code == 200
+
+
+async def test_expired_session_is_refused_and_swept(desk: Desk, shop: Settings, email: str):
+    tokens = await desk.newcomer(email)
+    with closing(sqlite3.connect(shop.data_dir / "order.db")) as connection:
+        connection.execute("UPDATE sessions SET expires_at = '2020-01-01T00:00:00.000000Z'")
+        connection.commit()
+    problem_of(await desk.refresh(tokens["refreshToken"]), 401, "bad-refresh-token")
+    assert sessions_of(shop, email) == 0
+
+
+async def test_unknown_customer_of_good_token_is_unauthorized(
+    desk: Desk, shop: Settings, email: str
+):
+    tokens = await desk.newcomer(email)
+    with closing(sqlite3.connect(shop.data_dir / "order.db")) as connection:
+        connection.execute("DELETE FROM customers WHERE email = ?", (email,))
+        connection.commit()
+    me = await desk.ask("GET", "/auth/me", token=tokens["accessToken"])
+    problem_of(me, 401, "unauthorized")
+    problem_of(await desk.refresh(tokens["refreshToken"]), 401, "bad-refresh-token")
 
 
 @pytest.mark.parametrize("token", ["x", "\x00", "é" * 500])
@@ -284,20 +386,56 @@ async def test_the_private_key_stays_private(desk: Desk):
     assert all("d" not in key for key in jwks["keys"])
 
 
-async def test_too_many_attempts_at_an_account_are_refused_from_any_address(desk: Desk, email: str):
+async def test_wrong_passwords_elsewhere_do_not_lock_out(desk: Desk, email: str):
     await desk.register(email)
-    for number in range(5):
-        wrong = await desk.login(email, "wrong", address=f"198.51.100.{number}")
+    for _ in range(3):
+        wrong = await desk.login(email, "wrong", address="198.51.100.1")
         problem_of(wrong, 401, "bad-credentials")
     for spelling in (email, email.upper()):
-        refused = await desk.login(spelling, address="198.51.100.99")
+        refused = await desk.login(spelling, address="198.51.100.1")
         problem_of(refused, 429, "too-many-attempts")
-        assert 0 < int(refused.headers["Retry-After"]) <= 300
+        assert 0 < int(refused.headers["Retry-After"]) <= DAY
+    assert (await desk.login(email, address="198.51.100.99")).status_code == 200
+
+
+async def test_owner_signs_in_while_account_is_attacked(desk: Desk, email: str):
+    await desk.register(email)
+    assert (await desk.login(email, address="198.51.100.200")).status_code == 200
+    for number in range(6):
+        await desk.login(email, "wrong", address=f"203.0.113.{number}")
+    elsewhere = await desk.login(email, address="203.0.113.99")
+    problem_of(elsewhere, 429, "too-many-attempts")
+    assert (await desk.login(email, address="198.51.100.200")).status_code == 200
+
+
+async def test_refresh_makes_an_address_known(desk: Desk, email: str):
+    tokens = await desk.newcomer(email)
+    body = {"refreshToken": tokens["refreshToken"]}
+    await desk.ask("POST", "/auth/refresh", body, address="198.51.100.201")
+    for number in range(6):
+        await desk.login(email, "wrong", address=f"203.0.113.{100 + number}")
+    assert (await desk.login(email, address="198.51.100.201")).status_code == 200
+
+
+async def test_successful_sign_ins_do_not_count_as_failures(desk: Desk, email: str):
+    await desk.register(email)
+    for _ in range(4):
+        await desk.sign_in(email)
+
+
+async def test_addresses_in_one_ipv6_network_are_one(desk: Desk, email: str):
+    await desk.register(email)
+    for number in range(3):
+        wrong = await desk.login(email, "wrong", address=f"2001:db8:1:2::{number}")
+        problem_of(wrong, 401, "bad-credentials")
+    refused = await desk.login(email, address="2001:db8:1:2:ffff::1")
+    problem_of(refused, 429, "too-many-attempts")
+    assert (await desk.login(email, address="2001:db8:1:3::1")).status_code == 200
 
 
 async def test_too_many_attempts_at_an_account_do_not_hold_up_another(desk: Desk, email: str):
     await desk.register(email)
-    for _ in range(6):
+    for _ in range(4):
         await desk.login(f"no{email}", "wrong", address="198.51.100.7")
     assert (await desk.login(email, address="198.51.100.7")).status_code == 200
 
@@ -305,26 +443,26 @@ async def test_too_many_attempts_at_an_account_do_not_hold_up_another(desk: Desk
 async def test_one_who_knows_his_password_starts_afresh(desk: Desk, email: str):
     await desk.register(email)
     for _ in range(2):
-        for _ in range(4):
-            await desk.login(email, "wrong", address="198.51.100.8")
+        for _ in range(2):
+            await desk.login(email, "wrong")
         await desk.sign_in(email)
 
 
 async def test_too_many_attempts_from_an_address_are_refused_for_any_account(desk: Desk):
-    for number in range(50):
-        wrong = await desk.login(f"nobody{number}@example.com", "x", address="203.0.113.1")
+    for number in range(20):
+        wrong = await desk.login(f"nobody{number}@example.com", "x", address="203.0.113.201")
         problem_of(wrong, 401, "bad-credentials")
-    refused = await desk.login("nobody51@example.com", "x", address="203.0.113.1")
+    refused = await desk.login("nobody21@example.com", "x", address="203.0.113.201")
     problem_of(refused, 429, "too-many-attempts")
-    elsewhere = await desk.login("nobody51@example.com", "x", address="203.0.113.2")
+    elsewhere = await desk.login("nobody21@example.com", "x", address="203.0.113.202")
     problem_of(elsewhere, 401, "bad-credentials")
 
 
 async def test_too_many_guesses_of_the_present_password_are_refused(desk: Desk, email: str):
     token = (await desk.newcomer(email))["accessToken"]
     body = {"currentPassword": "a guess", "newPassword": "battery staple"}
-    answers = [await desk.ask("PUT", "/auth/password", body, token=token) for _ in range(6)]
-    assert [each.status_code for each in answers] == [403] * 5 + [429]
+    answers = [await desk.ask("PUT", "/auth/password", body, token=token) for _ in range(4)]
+    assert [each.status_code for each in answers] == [403] * 3 + [429]
 
 
 async def test_the_first_admins_password_is_made_up_and_logged_once(
@@ -368,7 +506,7 @@ async def test_no_secret_is_logged_or_kept(
     desk: Desk, shop: Settings, email: str, capsys: pytest.CaptureFixture[str]
 ):
     body = {"email": email, "password": "hunter2 hunter2"}
-    await desk.ask("POST", "/auth/register", body, key=f"key of {email}")
+    await desk.ask("POST", "/auth/register", body, key=key_of(email))
     tokens = await desk.sign_in(email, body["password"])
     await desk.login(email, "hunter3 hunter3")
     newer = (await desk.refresh(tokens["refreshToken"])).json()
@@ -376,7 +514,7 @@ async def test_no_secret_is_logged_or_kept(
     await desk.ask("PUT", "/auth/password", change, token=tokens["accessToken"], key="change")
     captured = capsys.readouterr()
     seen = dump_of(shop.data_dir / "order.db") + captured.out + captured.err
-    assert f"key of {email}" in seen
+    assert key_of(email) in seen
     secrets = [
         *(f"hunter{number}" for number in (2, 3, 4)),
         *(each[name] for each in (tokens, newer) for name in ("accessToken", "refreshToken")),
@@ -388,11 +526,11 @@ async def test_a_password_can_not_be_guessed_fast_from_a_key(
     desk: Desk, shop: Settings, email: str
 ):
     body = {"email": email, "password": PASSWORD}
-    veiled = await desk.ask("POST", "/auth/register", body, key=f"one {email}")
+    veiled = await desk.ask("POST", "/auth/register", body, key=key_of(email))
     assert veiled.status_code == 201
     with closing(sqlite3.connect(shop.data_dir / "order.db")) as connection:
         query = "SELECT fingerprint FROM idempotency_key WHERE name LIKE ?"
-        ((kept,),) = connection.execute(query, (f"%one {email}",)).fetchall()
+        ((kept,),) = connection.execute(query, (f"%{key_of(email)}",)).fetchall()
     assert kept not in fast_digests(email)
 
 

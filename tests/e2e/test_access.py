@@ -130,7 +130,7 @@ async def shop(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Fleet]
     """A shop whose carriers take their time, so that an order stays open."""
     slow = {"carrier_min_seconds": 600, "carrier_max_seconds": 600}
     directory = tmp_path_factory.mktemp("shop")
-    with Fleet(directory, login_attempts=10_000, **slow) as fleet:
+    with Fleet(directory, **slow) as fleet:
         await fleet.start()
         await fleet.stock_up(plenty=100_000)
         yield fleet

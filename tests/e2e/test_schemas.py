@@ -54,7 +54,7 @@ quick = settings(
 async def shop(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Fleet]:
     """A shop that may be left in any state."""
     directory = tmp_path_factory.mktemp("shop")
-    with Fleet(directory, carrier_success_rate=1, login_attempts=10_000) as fleet:
+    with Fleet(directory, carrier_success_rate=1) as fleet:
         await fleet.start()
         await fleet.stock_up(plenty=100_000)
         yield fleet

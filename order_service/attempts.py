@@ -1,0 +1,50 @@
+"""Who tries too many passwords: failures count, by account and address together, so that nobody locks out the owner.
+
+The limit for a whole account is far higher, and does not apply at an address at which the account's owner has been.
+"""
+
+from collections import OrderedDict
+
+from shared.rate_limits import MAX_KEYS, Limit, Limiter, Use
+
+
+class Attempts:
+    """Counts each attempt as a failure until it has succeeded, so that many at once are not one."""
+
+    def __init__(self, limits: Limiter) -> None:
+        self._limits = limits
+        self._owned: OrderedDict[int, None] = OrderedDict()
+
+    def begin(self, account: str, address: str) -> list[Use]:
+        """Count one; returns what was counted. Raises Refused."""
+        uses = [
+            (Limit.SIGN_IN_FAILURES_PER_ADDRESS, address),
+            (Limit.SIGN_IN_FAILURES_PER_ACCOUNT_AND_ADDRESS, _pair(account, address)),
+        ]
+        if hash(_pair(account, address)) not in self._owned:
+            uses.append((Limit.SIGN_IN_FAILURES_PER_ACCOUNT, account))
+        self._limits.take(*uses)
+        return uses
+
+    def withdraw(self, uses: list[Use]) -> None:
+        """It was no attempt: the password has not been checked."""
+        self._limits.give_back(*uses)
+
+    def succeed(self, account: str, address: str, uses: list[Use]) -> None:
+        """The password was right."""
+        self._limits.give_back(*uses)
+        pair = _pair(account, address)
+        self._limits.forget((Limit.SIGN_IN_FAILURES_PER_ACCOUNT_AND_ADDRESS, pair))
+        self.note_owner(account, address)
+
+    def note_owner(self, account: str, address: str) -> None:
+        """The account's owner is at this address."""
+        owned = hash(_pair(account, address))
+        self._owned[owned] = None
+        self._owned.move_to_end(owned)
+        if len(self._owned) > MAX_KEYS:
+            self._owned.popitem(last=False)
+
+
+def _pair(account: str, address: str) -> str:
+    return f"{account}\n{address}"

@@ -1,0 +1,29 @@
+"""What one address may ask for: searches in a while, and streams at a time."""
+
+from typing import Any
+
+from litestar import Request
+from litestar.types import ASGIApp, Middleware, Receive, Scope, Send
+
+from shared.client_address import client_address
+from shared.rate_limits import Limit, Limiter
+
+
+def count_search(limits: Limiter, request: Request[Any, Any, Any], words: str) -> None:
+    """Count it if it looks for words. Raises Refused."""
+    if words.strip():
+        limits.take((Limit.SEARCHES_PER_ADDRESS, client_address(request)))
+
+
+def limiting_streams(limits: Limiter) -> Middleware:
+    """Refuses a stream beyond those that its address may have open."""
+
+    def middleware(app: ASGIApp) -> ASGIApp:
+        async def respond(scope: Scope, receive: Receive, send: Send) -> None:
+            address = client_address(Request(scope))
+            with limits.slot(Limit.STREAMS_PER_ADDRESS, address):
+                await app(scope, receive, send)
+
+        return respond
+
+    return middleware

@@ -1,0 +1,76 @@
+"""What has expired is deleted in slices; what has not stays."""
+
+import asyncio
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection, event
+
+from order_service.store import EXPIRIES, TABLES
+from shared.clock import now
+from shared.database import CHASSIS
+from shared.housekeeping import SLICE_ROWS, Expiry, Housekeeping, delete_slice
+from shared.inbox import INBOX, remember
+from shared.service import chassis_expiries
+from tests.support.chassis import Chassis, writing
+from tests.support.eventually import eventually
+
+WEEK = Expiry(INBOX.c.heard_at, timedelta(days=7))
+
+
+async def fill(chassis: Chassis, *, old: int, new: int) -> None:
+    def write(connection: Connection) -> None:
+        remember(connection, [f"old{n}" for n in range(old)], now() - timedelta(days=8))
+        remember(connection, [f"new{n}" for n in range(new)], now() - timedelta(days=6))
+
+    await chassis.writer.aside(write)
+
+
+async def test_expired_rows_are_deleted_and_others_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("shared.housekeeping.PAUSE_SECONDS", 0)
+    async with writing(tmp_path / "inventory.db") as chassis:
+        await fill(chassis, old=2 * SLICE_ROWS + 1, new=3)
+        running = asyncio.create_task(Housekeeping(chassis.writer, [WEEK]).run())
+
+        async def is_swept() -> bool:
+            kept = {row["event_id"] for row in await chassis.rows(INBOX)}
+            return kept == {"new0", "new1", "new2"}
+
+        await eventually(is_swept)
+        running.cancel()
+
+
+async def test_transaction_deletes_one_slice_at_most(tmp_path: Path):
+    async with writing(tmp_path / "inventory.db") as chassis:
+        await fill(chassis, old=SLICE_ROWS + 1, new=1)
+        deleted = [
+            await chassis.writer.aside(lambda connection: delete_slice(connection, WEEK))
+            for _ in range(3)
+        ]
+        assert deleted == [SLICE_ROWS, 1, 0]
+
+
+async def test_every_expiry_is_found_by_an_index(tmp_path: Path):
+    def plans(connection: Connection) -> list[str]:
+        TABLES.create_all(connection)
+        CHASSIS.create_all(connection)
+        found: list[str] = []
+
+        def explain(_connection, _cursor, statement, parameters, _context, _many) -> None:
+            if statement.startswith("DELETE"):
+                cursor = connection.connection.cursor()
+                cursor.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)
+                found.extend(row[3] for row in cursor.fetchall())
+
+        event.listen(connection, "before_cursor_execute", explain)
+        for expiry in (*EXPIRIES, *chassis_expiries(1)):
+            delete_slice(connection, expiry)
+        return found
+
+    async with writing(tmp_path / "inventory.db") as chassis:
+        found = await chassis.writer.aside(plans)
+    assert found
+    assert [plan for plan in found if plan.startswith("SCAN")] == []

@@ -1,0 +1,131 @@
+"""What a caller may cost: orders, registrations and cart changes, over HTTP at the order service."""
+
+import itertools
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+import pytest_asyncio
+
+from shared.config import Settings
+from tests.support.desk import PASSWORD, Desk, open_desk, problem_of
+from tests.support.ports import free_port
+from tests.support.settings import settings_for
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+ADMIN_PASSWORD = "open sesame"
+RATE_LIMITS = (
+    "registrations_per_address=2/day,guest_orders_per_address=3/day,orders_per_recipient=2/day,"
+    "orders_per_customer=3/day,changes_per_customer=3/day"
+)
+ITEMS = [{"productId": "none", "quantity": 1}]
+
+_numbers = itertools.count(1)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    return settings_for(
+        tmp_path_factory.mktemp("limits"),
+        f"nats://127.0.0.1:{free_port()}",
+        admin_password=ADMIN_PASSWORD,
+        rate_limits=RATE_LIMITS,
+    )
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def desk(settings: Settings) -> AsyncIterator[Desk]:
+    async with open_desk(settings) as desk:
+        yield desk
+
+
+@pytest.fixture
+def address() -> str:
+    """Where nobody has been."""
+    return f"198.51.100.{next(_numbers)}"
+
+
+@pytest.fixture
+def email() -> str:
+    return f"customer{next(_numbers)}@example.com"
+
+
+async def order(desk: Desk, address: str, token: str | None = None, **fields: str) -> int:
+    """The status of an order's answer; 422 is an order that counted, of a product that is not there."""
+    body = {"items": ITEMS, **fields}
+    answer = await desk.ask("POST", "/orders", body, token=token, address=address)
+    if answer.status_code == 429:
+        assert_limited(answer)
+    return answer.status_code
+
+
+def assert_limited(answer: httpx.Response) -> None:
+    problem_of(answer, 429, "too-many-requests")
+    assert int(answer.headers["Retry-After"]) > 0
+
+
+async def test_registrations_of_one_address_are_limited(desk: Desk, address: str):
+    answers = [
+        await desk.ask(
+            "POST",
+            "/auth/register",
+            {"email": f"{number}@{address}.example", "password": PASSWORD},
+            address=address,
+        )
+        for number in range(3)
+    ]
+    assert [answer.status_code for answer in answers] == [201, 201, 429]
+    assert_limited(answers[-1])
+
+
+async def test_guest_orders_of_one_address_are_limited(desk: Desk, address: str):
+    assert [await order(desk, address) for _ in range(4)] == [422, 422, 422, 429]
+    assert await order(desk, "203.0.113.1") == 422
+
+
+async def test_orders_to_one_recipient_are_limited(desk: Desk, email: str):
+    spellings = [email, email.upper(), email.replace("@", "+news@")]
+    statuses = [
+        await order(desk, f"203.0.113.{10 + number}", email=spelling)
+        for number, spelling in enumerate(spellings)
+    ]
+    assert statuses == [422, 422, 429]
+
+
+async def test_orders_of_one_customer_are_limited(desk: Desk, address: str, email: str):
+    await desk.ask(
+        "POST", "/auth/register", {"email": email, "password": PASSWORD}, address=address
+    )
+    token = (await desk.sign_in(email))["accessToken"]
+    statuses = [await order(desk, f"203.0.113.{20 + number}", token) for number in range(4)]
+    assert statuses == [422, 422, 422, 429]
+    checkout = await desk.ask("POST", "/cart/checkout", {}, token=token)
+    assert_limited(checkout)
+
+
+async def test_orders_of_an_admin_are_not_limited(
+    desk: Desk, settings: Settings, address: str, email: str
+):
+    token = (await desk.sign_in(settings.admin_email, ADMIN_PASSWORD))["accessToken"]
+    statuses = [await order(desk, address, token, email=email) for _ in range(5)]
+    assert statuses == [422] * 5
+
+
+async def test_changes_of_one_customer_are_limited(desk: Desk, address: str, email: str):
+    await desk.ask(
+        "POST", "/auth/register", {"email": email, "password": PASSWORD}, address=address
+    )
+    token = (await desk.sign_in(email))["accessToken"]
+    assert (await desk.ask("DELETE", "/cart", token=token)).status_code == 200
+    for name in ("Aiko", "Ben"):
+        await desk.ask("PUT", "/auth/me", {"name": name}, token=token)
+    assert_limited(await desk.ask("PUT", "/auth/me", {"name": "Carol"}, token=token))
+    assert_limited(await desk.ask("DELETE", "/cart", token=token))
+
+
+async def test_invalid_requests_are_not_counted(desk: Desk, address: str):
+    for _ in range(5):
+        answer = await desk.ask("POST", "/orders", {"items": "none"}, address=address)
+        problem_of(answer, 400, "invalid-request")
+    assert await order(desk, address) == 422

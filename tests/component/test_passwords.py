@@ -1,0 +1,185 @@
+"""Hashing: bounded, sign-ins first, nothing for those who have gone, and no stale answers."""
+
+import asyncio
+import itertools
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from argon2 import PasswordHasher
+
+from order_service.app import build
+from order_service.passwords import HASHES_AT_ONCE, Passwords
+from shared.refused import Refused
+from tests.support.chassis import started
+from tests.support.desk import PASSWORD, Desk, problem_of
+from tests.support.ports import free_port
+from tests.support.settings import settings_for
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+OTHER_PASSWORD = "battery staple"
+MAX_WAITING = 4
+"""Instead of more: hashing takes its time."""
+ROOM = HASHES_AT_ONCE + MAX_WAITING
+
+_numbers = itertools.count(1)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def app(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Any]:
+    directory = tmp_path_factory.mktemp("passwords")
+    settings = settings_for(directory, f"nats://127.0.0.1:{free_port()}", admin_password=PASSWORD)
+    async with started(build(settings)) as app:
+        yield app
+
+
+@pytest.fixture(autouse=True)
+def _few_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("order_service.passwords.MAX_WAITING", MAX_WAITING)
+
+
+@pytest.fixture
+def desk(app: Any) -> Desk:
+    return Desk(app)
+
+
+@pytest.fixture
+def email() -> str:
+    return f"customer{next(_numbers)}@example.com"
+
+
+async def test_waiting_registrations_are_bounded(desk: Desk, email: str):
+    answers = await asyncio.gather(
+        *(desk.register(f"{number}.{email}") for number in range(ROOM + 2))
+    )
+    refused = [answer for answer in answers if answer.status_code != 201]
+    assert refused
+    for answer in refused:
+        problem_of(answer, 503, "busy")
+        assert int(answer.headers["Retry-After"]) > 0
+
+
+async def test_taken_address_costs_no_hash(desk: Desk, email: str):
+    await desk.register(email)
+    answers = await asyncio.gather(*(desk.register(email) for _ in range(2 * ROOM)))
+    assert {answer.status_code for answer in answers} == {409}
+
+
+async def test_sign_in_overtakes_waiting_registrations():
+    passwords, finished = Passwords(), []
+    known = await passwords.hash(PASSWORD)
+
+    async def register(number: int) -> None:
+        await passwords.hash(f"{PASSWORD} {number}")
+        finished.append(number)
+
+    registrations = [asyncio.create_task(register(number)) for number in range(ROOM)]
+    await asyncio.sleep(0)
+    assert await passwords.matches(known, PASSWORD)
+    assert len(finished) < ROOM - 1
+    await asyncio.gather(*registrations)
+
+
+async def test_hashes_nobody_waits_for_are_dropped():
+    passwords = Passwords()
+    for _ in range(3):
+        gone = [asyncio.create_task(passwords.hash(PASSWORD)) for _ in range(MAX_WAITING)]
+        await asyncio.sleep(0)
+        for task in gone:
+            task.cancel()
+        await asyncio.gather(*gone, return_exceptions=True)
+    assert await passwords.hash(PASSWORD)
+
+
+async def test_sign_ins_are_refused_beyond_their_bound():
+    passwords = Passwords()
+    known = await passwords.hash(PASSWORD)
+    answers = await asyncio.gather(
+        *(passwords.matches(known, PASSWORD) for _ in range(ROOM + 1)), return_exceptions=True
+    )
+    assert answers[:ROOM] == [True] * ROOM
+    assert isinstance(answers[ROOM], Refused)
+
+
+async def test_registration_of_caller_who_left_is_dropped(app: Any, desk: Desk, email: str):
+    body = json.dumps({"email": email, "password": PASSWORD}).encode()
+    received = iter(
+        [{"type": "http.request", "body": body, "more_body": False}, {"type": "http.disconnect"}]
+    )
+
+    async def receive() -> dict[str, Any]:
+        return next(received)
+
+    async def send(_: object) -> None:
+        pass
+
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": "POST",
+        "scheme": "http",
+        "path": "/auth/register",
+        "raw_path": b"/auth/register",
+        "query_string": b"",
+        "root_path": "",
+        "headers": [(b"content-length", str(len(body)).encode())],
+        "client": ("192.0.2.1", 40_000),
+        "server": ("order", 80),
+    }
+    await app(scope, receive, send)
+    problem_of(await desk.login(email), 401, "bad-credentials")
+    assert (await desk.register(email)).status_code == 201
+
+
+async def test_sign_in_with_replaced_password_is_refused(
+    desk: Desk, email: str, monkeypatch: pytest.MonkeyPatch
+):
+    token = (await desk.newcomer(email))["accessToken"]
+    change_during_next_check(desk, token, monkeypatch)
+    problem_of(await desk.login(email), 401, "bad-credentials")
+    await desk.sign_in(email, OTHER_PASSWORD)
+
+
+async def test_change_of_replaced_password_is_refused(
+    desk: Desk, email: str, monkeypatch: pytest.MonkeyPatch
+):
+    token = (await desk.newcomer(email))["accessToken"]
+    change_during_next_check(desk, token, monkeypatch)
+    body = {"currentPassword": PASSWORD, "newPassword": "a third password"}
+    refused = await desk.ask("PUT", "/auth/password", body, token=token)
+    problem_of(refused, 403, "bad-credentials")
+    await desk.sign_in(email, OTHER_PASSWORD)
+
+
+def change_during_next_check(desk: Desk, token: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let somebody change the password over HTTP after the next check has found it right."""
+    loop, verify = asyncio.get_running_loop(), PasswordHasher.verify
+
+    def verify_slowly(hasher: PasswordHasher, known_hash: str, password: str) -> bool:
+        monkeypatch.undo()
+        is_right = verify(hasher, known_hash, password)
+        body = {"currentPassword": PASSWORD, "newPassword": OTHER_PASSWORD}
+        change = desk.ask("PUT", "/auth/password", body, token=token)
+        assert asyncio.run_coroutine_threadsafe(change, loop).result(30).status_code == 204
+        return is_right
+
+    monkeypatch.setattr(PasswordHasher, "verify", verify_slowly)
+
+
+@pytest.mark.parametrize("password", ["password", "        ", "\x00" * 8, "12345678"])
+async def test_weak_password_is_refused(desk: Desk, email: str, password: str):
+    problem = problem_of(await desk.register(email, password), 400, "invalid-request")
+    assert problem["errors"][0]["field"] == "password"
+    token = (await desk.newcomer(email))["accessToken"]
+    body = {"currentPassword": PASSWORD, "newPassword": password}
+    changed = await desk.ask("PUT", "/auth/password", body, token=token)
+    problem = problem_of(changed, 400, "invalid-request")
+    assert problem["errors"][0]["field"] == "newPassword"
+
+
+async def test_own_address_is_no_password(desk: Desk, email: str):
+    problem_of(await desk.register(email, email.upper()), 400, "invalid-request")
