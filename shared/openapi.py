@@ -7,7 +7,6 @@ from litestar import Litestar
 from litestar._openapi.schema_generation.plugins.struct import StructSchemaPlugin
 from litestar.handlers import HTTPRouteHandler
 from litestar.openapi.config import OpenAPIConfig
-from litestar.openapi.plugins import SwaggerRenderPlugin
 from litestar.openapi.spec import (
     Components,
     OpenAPIType,
@@ -20,10 +19,11 @@ from litestar.openapi.spec import (
 from litestar.routes import HTTPRoute
 from litestar.typing import FieldDefinition
 
-from shared import VERSION
+from shared import VERSION, swagger
 from shared.auth import admin_only, signed_in_only
 from shared.idempotency import KEPT_HOURS, MIN_GUEST_KEY_LENGTH, MOST_KEY_LENGTH
 from shared.problem import responses
+from shared.swagger import LocalSwagger
 
 WITHOUT_KEY = {"takes_key": False}
 """The `opt` of a POST that heeds no `Idempotency-Key`."""
@@ -67,12 +67,13 @@ class StrictStructs(StructSchemaPlugin):
 
 
 def config(title: str) -> OpenAPIConfig:
-    """How the service's document is made."""
+    """How a process's document is made, and its page at `/schema`."""
     return OpenAPIConfig(
         title=title,
         version=VERSION,
         use_handler_docstrings=True,
-        render_plugins=[SwaggerRenderPlugin()],
+        render_plugins=[LocalSwagger()],
+        openapi_router=swagger.router(),
         components=Components(security_schemes={"bearer": _TOKEN}),
     )
 
