@@ -103,9 +103,10 @@ class Consumer:
             log.warning("consumer.misconfigured", problems=problems)
         self._problems = problems
 
-    def _wait_for(self, reason: str) -> None:
+    def _wait_for(self, reason: str, *, detail: str | None = None) -> None:
+        """Anyone may read the reason at `/health/ready`; the detail is for the log."""
         if reason != self._trouble:
-            log.warning("consumer.waits", reason=reason)
+            log.warning("consumer.waits", reason=detail or reason)
         self._trouble = reason
 
     async def _handle(self, messages: list[Msg]) -> None:
@@ -115,7 +116,7 @@ class Consumer:
                 await self._deliver(read)
                 break
             except (*INFRASTRUCTURE, StorageUnavailable) as error:
-                self._wait_for(f"the database: {error}")
+                self._wait_for("its database to accept events", detail=str(error))
                 await self._back_off()
         self._trouble = None
         crash_point("after_handling")

@@ -125,7 +125,11 @@ def _on_bad_request(_: Request[Any, Any, Any], error: BadRequest) -> Response[di
 
 def _on_storage(_: Request[Any, Any, Any], __: Exception) -> Response[dict[str, object]]:
     """What went wrong is for the log alone: it may name what others have written."""
-    response = problem(503, "storage-unavailable", "nothing has happened; try again")
+    response = problem(
+        503,
+        "storage-unavailable",
+        "the database is unavailable; the request was not applied, retry it",
+    )
     response.headers["Retry-After"] = "1"
     return response
 
@@ -133,7 +137,7 @@ def _on_storage(_: Request[Any, Any, Any], __: Exception) -> Response[dict[str, 
 def _on_unreadable(
     request: Request[Any, Any, Any], error: Exception
 ) -> Response[dict[str, object]]:
-    log.warning("request.unanswered", path=request.url.path, reason=str(error))
+    log.warning("request.unanswered", **_route(request), reason=str(error))
     return _on_storage(request, error)
 
 
@@ -144,6 +148,8 @@ def _on_http(request: Request[Any, Any, Any], error: HTTPException) -> Response[
         )
         bad = BadRequest(*found)
         return problem(400, "invalid-request", str(bad), errors=found)
+    if error.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return _on_bug(request, error)
     slug = HTTPStatus(error.status_code).phrase.lower().replace(" ", "-")
     response = problem(error.status_code, slug, error.detail)
     response.headers.update(error.headers or {})
@@ -168,8 +174,13 @@ def _sent_as(request: Request[Any, Any, Any], name: str) -> str:
 
 
 def _on_bug(request: Request[Any, Any, Any], error: Exception) -> Response[dict[str, object]]:
-    log.error("request.failed", path=request.url.path, exc_info=error)
-    return problem(500, "internal-error", "this is our fault; the log knows more")
+    log.error("request.failed", **_route(request), exc_info=error)
+    return problem(500, "internal-error", "internal error; see the server log")
+
+
+def _route(request: Request[Any, Any, Any]) -> dict[str, str]:
+    """For the log: not the path itself, for the id of a guest's order in it is a secret."""
+    return {"method": request.method, "route": request.scope.get("path_template", "")}
 
 
 HANDLERS: dict[int | type[Exception], Any] = {

@@ -2,9 +2,14 @@ from typing import Annotated, Literal
 
 import msgspec
 import pytest
+from litestar import Litestar, get
+from litestar.exceptions import InternalServerException
+from litestar.params import FromPath
+from litestar.testing import TestClient
+from structlog.testing import capture_logs
 
 from shared.contracts import Id, Money, Quantity
-from shared.problem import field_error
+from shared.problem import HANDLERS, field_error
 
 
 class Item(msgspec.Struct, rename="camel", forbid_unknown_fields=True, kw_only=True):
@@ -86,3 +91,19 @@ def test_a_wrong_field_is_named_and_told_in_plain_words(
         msgspec.json.decode(body, type=schema)
     found = field_error(caught.value)
     assert f"{found.field}: {found.message}" == expected
+
+
+def test_server_error_is_masked_and_logged_without_ids():
+    @get("/orders/{order_id:str}", sync_to_thread=False)
+    def fail(order_id: FromPath[str]) -> None:
+        raise InternalServerException(f"{order_id}: SELECT secret")
+
+    with (
+        capture_logs() as logs,
+        TestClient(Litestar([fail], exception_handlers=HANDLERS)) as client,
+    ):
+        answer = client.get("/orders/0190-secret")
+    assert answer.status_code == 500
+    assert "secret" not in answer.text
+    [entry] = logs
+    assert (entry["event"], entry["route"]) == ("request.failed", "/orders/{order_id}")
