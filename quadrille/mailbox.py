@@ -1,6 +1,7 @@
 """The development mailbox: takes every mail by SMTP, keeps it as a file, and shows it at a URL.
 
-Mails are strangers: their HTML is shown in a sandbox that runs no script and loads nothing.
+It asks for no password, so it listens on the loopback only. HTML of mails is shown in a sandbox that runs no script
+and loads nothing.
 """
 
 import asyncio
@@ -17,13 +18,11 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 from jinja2 import Environment, PackageLoader
 from litestar import Litestar, MediaType, Response, Router, get
 from litestar.datastructures import State
-from litestar.openapi import OpenAPIConfig
-from litestar.openapi.plugins import SwaggerRenderPlugin
 from litestar.params import Parameter
 
 from quadrille.mail_files import Mail, MailFiles, Summary
-from shared import VERSION
-from shared.config import Settings
+from shared import openapi
+from shared.config import Settings, loopback_host
 from shared.problem import HANDLERS, responses
 from shared.refused import Refused
 from shared.service import run
@@ -42,11 +41,6 @@ MAIL_POLICY = (
     "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
 )
-CAREFUL = {
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-store",
-}
 
 log = structlog.get_logger()
 
@@ -110,7 +104,7 @@ def pages(mails: MailFiles) -> Router:
 
     def page(template: str, **values: object) -> Response[str]:
         content = jinja.get_template(template).render(**values)
-        headers = {**CAREFUL, "Content-Security-Policy": PAGE_POLICY}
+        headers = {"Content-Security-Policy": PAGE_POLICY}
         return Response(content, media_type=MediaType.HTML, headers=headers)
 
     @get("/", include_in_schema=False, sync_to_thread=True)
@@ -134,13 +128,13 @@ def pages(mails: MailFiles) -> Router:
     @get("/mails/{mail_id:str}/html", include_in_schema=False, sync_to_thread=True)
     def show_html(mail_id: str) -> Response[str]:
         html = _found(mails.read(mail_id)).html or ""
-        headers = {**CAREFUL, "Content-Security-Policy": MAIL_POLICY}
+        headers = {"Content-Security-Policy": MAIL_POLICY, "X-Frame-Options": "SAMEORIGIN"}
         return Response(html, media_type=MediaType.HTML, headers=headers)
 
     @get("/mailbox.css", include_in_schema=False, sync_to_thread=True)
     def style() -> Response[str]:
         content = jinja.get_template("mailbox.css").render()
-        return Response(content, media_type=MediaType.CSS, headers=CAREFUL)
+        return Response(content, media_type=MediaType.CSS)
 
     return Router("/", route_handlers=[show_mails, show_mail, show_html, style])
 
@@ -164,7 +158,7 @@ def api(mails: MailFiles) -> Router:
     def read_raw(mail_id: str) -> Response[bytes]:
         """The mail as it was kept: the envelope's two headers, then what was sent."""
         content = _found(mails.raw(mail_id))
-        return Response(content, media_type="text/plain; charset=utf-8", headers=CAREFUL)
+        return Response(content, media_type="text/plain; charset=utf-8")
 
     return Router("/api/mails", route_handlers=[list_mails, read_mail, read_raw], tags=["mails"])
 
@@ -192,21 +186,16 @@ def build(settings: Settings) -> Litestar:
     """The application; exits with one sentence when the SMTP port can not be used."""
     logging.getLogger("mail.log").setLevel(logging.WARNING)  # aiosmtpd tells every line it hears
     mails = MailFiles(settings.data_dir / "mailbox")
-    address = (settings.host, settings.mailbox_smtp_port)
+    address = (loopback_host(settings), settings.mailbox_smtp_port)
     try:
-        listening = create_server(address, family=AF_INET6 if ":" in settings.host else AF_INET)
+        listening = create_server(address, family=AF_INET6 if ":" in address[0] else AF_INET)
     except OSError as error:
         sys.exit(f"mailbox: port {address[1]} on {address[0]} can not be used: {error.strerror}")
     smtp = SmtpServer(listening, Postman(mails))
     return Litestar(
         route_handlers=[health(smtp), pages(mails), api(mails)],
         exception_handlers=HANDLERS,
-        openapi_config=OpenAPIConfig(
-            title="Quadrille: development mailbox",
-            version=VERSION,
-            use_handler_docstrings=True,
-            render_plugins=[SwaggerRenderPlugin()],
-        ),
+        openapi_config=openapi.config("Quadrille: development mailbox"),
         on_startup=[smtp.start],
         on_shutdown=[smtp.stop],
         state=State({"on_stopping": None}),
@@ -220,4 +209,4 @@ def _found(thing: T | None) -> T:
 
 
 if __name__ == "__main__":
-    run("mailbox", lambda settings: settings.mailbox_port, build)
+    run("mailbox", lambda settings: settings.mailbox_port, build, host_of=loopback_host)

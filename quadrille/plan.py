@@ -8,7 +8,7 @@ import httpx
 
 from quadrille.preflight import LOOPBACK, CannotStart, Port
 from quadrille.shop import EVERY_ADDRESS
-from shared.config import PREFIX, Settings, SettingsError, load
+from shared.config import PREFIX, Settings, SettingsError, load, loopback_host
 
 
 class Part(NamedTuple):
@@ -57,13 +57,15 @@ class Plan(NamedTuple):
     def address(self, name: str) -> str:
         """Where this machine reaches a part: `http://127.0.0.1:8080`."""
         (part,) = (part for part in self.parts if part.name == name)
-        host = EVERY_ADDRESS.get(self.settings.host, self.settings.host)
-        number = self._port(part.setting).number
-        return str(httpx.URL(scheme="http", host=host, port=number))
+        port = self._port(part.setting)
+        host = EVERY_ADDRESS.get(port.host, port.host)
+        return str(httpx.URL(scheme="http", host=host, port=port.number))
 
     def _port(self, setting: str) -> Port:
-        number = getattr(self.settings, setting)
-        return Port(f"{PREFIX}{setting.upper()}", self.settings.host, number)
+        settings = self.settings
+        is_local = setting in {"mailbox_port", "mailbox_smtp_port"}
+        host = loopback_host(settings) if is_local else settings.host
+        return Port(f"{PREFIX}{setting.upper()}", host, getattr(settings, setting))
 
 
 def plan(environment: Mapping[str, str]) -> Plan:
@@ -80,12 +82,13 @@ def plan(environment: Mapping[str, str]) -> Plan:
             f"{PREFIX}DATABASE_URL would give all services one database: "
             "unset it, or start each service by itself"
         )
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    host = loopback_host(settings)
+    mail_host = f"[{host}]" if ":" in host else host
     is_new = not (settings.data_dir / "order.db").exists() and not settings.admin_password
     new_password = secrets.token_urlsafe(12) if is_new else None
     consistent = {
         f"{PREFIX}NATS_URL": f"nats://{LOOPBACK}:{settings.nats_port}",
-        f"{PREFIX}SMTP_URL": f"smtp://{host}:{settings.mailbox_smtp_port}",
+        f"{PREFIX}SMTP_URL": f"smtp://{mail_host}:{settings.mailbox_smtp_port}",
         **environment,
         f"{PREFIX}DATA_DIR": str(settings.data_dir.absolute()),
         "PYTHONUNBUFFERED": "1",

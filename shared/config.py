@@ -50,6 +50,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     mailbox_port: Port = 8025
     mailbox_smtp_port: Port = 1025
 
+    allowed_hosts: str = ""
+    """Names, separated by commas, that requests may be addressed to besides localhost and IP addresses. Without any,
+    a service on a loopback address accepts no other name, and one on another address accepts all."""
     trusted_proxies: str = ""
     """Addresses and networks, separated by commas, whose `X-Forwarded-For` and `-Proto` are believed; none by default."""
     max_connections: Annotated[int, msgspec.Meta(ge=1)] = 512
@@ -132,6 +135,15 @@ def load(environment: Mapping[str, str] | None = None) -> Settings:
     if contradiction := _contradiction(settings):
         raise SettingsError(contradiction)
     return settings
+
+
+def loopback_host(settings: Settings) -> str:
+    """Where what must not be reached from other machines listens: on the host, if that is on the loopback."""
+    try:
+        is_loopback = ipaddress.ip_address(settings.host).is_loopback
+    except ValueError:
+        is_loopback = settings.host == "localhost"
+    return settings.host if is_loopback else "127.0.0.1"
 
 
 def listed(setting: str) -> list[str]:

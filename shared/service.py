@@ -11,6 +11,7 @@ import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import timedelta
 from functools import partial
+from operator import attrgetter
 from typing import Any, NoReturn
 
 import structlog
@@ -34,6 +35,7 @@ from shared.database import CHASSIS, create_tables, database_url, open_for_readi
 from shared.decider import Decider, on
 from shared.fatal import FatalError
 from shared.housekeeping import Expiry, Housekeeping
+from shared.http_policy import HttpPolicy
 from shared.http_protocol import bounded_http
 from shared.idempotency import IDEMPOTENCY_KEY, KEPT_HOURS
 from shared.inbox import INBOX
@@ -282,7 +284,10 @@ def chassis_expiries(inbox_days: int) -> Iterator[Expiry]:
 
 
 def run(
-    name: str, port_of: Callable[[Settings], int], build: Callable[[Settings], Litestar]
+    name: str,
+    port_of: Callable[[Settings], int],
+    build: Callable[[Settings], Litestar],
+    host_of: Callable[[Settings], str] = attrgetter("host"),
 ) -> NoReturn:
     """Run a service until SIGTERM or SIGINT; exit 0 after a clean end, 1 with one sentence otherwise."""
     _take_no_arguments(name)
@@ -292,7 +297,7 @@ def run(
         crash.arm(settings.crash_at)
         os.umask(0o077)  # whoever else is on this machine has no business in the databases
         settings.data_dir.mkdir(parents=True, exist_ok=True)
-        listening = _listen(settings.host, port_of(settings))
+        listening = _listen(host_of(settings), port_of(settings))
     except (SettingsError, ValueError, OSError) as error:
         sys.exit(f"{name}: {error}")
     telemetry.configure(name, settings)
@@ -333,9 +338,10 @@ class _Server(uvicorn.Server):
 
 async def _serve(app: Litestar, listening: socket.socket, settings: Settings) -> None:
     proxies = listed(settings.trusted_proxies)
+    policy = HttpPolicy.of(settings, listening.getsockname()[0])
     server = _Server(
         uvicorn.Config(
-            app,
+            policy.protect(app),
             lifespan="on",
             http=bounded_http(settings),
             ws="none",

@@ -15,7 +15,7 @@ from litestar.dto import AbstractDTO
 from litestar.dto.data_structures import DTOFieldDefinition
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import Reference, Schema
-from litestar.types import ControllerRouterHandler, LifespanHook, Message, Scope
+from litestar.types import ControllerRouterHandler, LifespanHook
 from litestar.typing import FieldDefinition
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
@@ -32,11 +32,6 @@ from shared.writer import Committed, Writer
 
 MOST_BODY_BYTES = 1024 * 1024
 
-SECURITY_HEADERS = (
-    (b"x-content-type-options", b"nosniff"),
-    (b"x-frame-options", b"DENY"),
-    (b"referrer-policy", b"no-referrer"),
-)
 EXPOSED_HEADERS = ["Consistency-Token", "Idempotent-Replayed", "Location", "Retry-After"]
 """What a page of another origin may read of an answer."""
 
@@ -232,7 +227,6 @@ def build_app(
         route_handlers=[live, ready, *routes],
         exception_handlers=HANDLERS,
         middleware=[authentication(keys)],
-        before_send=[_add_security_headers],
         cors_config=_cors(settings.cors_origins),
         request_max_body_size=MOST_BODY_BYTES,
         openapi_config=openapi.config(title),
@@ -271,11 +265,6 @@ def _cors(origins: str) -> CORSConfig | None:
     if not allowed:
         return None
     return CORSConfig(allow_origins=allowed, expose_headers=EXPOSED_HEADERS)
-
-
-async def _add_security_headers(message: Message, _: Scope) -> None:
-    if message["type"] == "http.response.start":
-        message["headers"] = [*message.get("headers", []), *SECURITY_HEADERS]
 
 
 def claim_name(request: Request[Any, Any, Any]) -> str | None:

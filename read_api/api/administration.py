@@ -10,6 +10,7 @@ from litestar.response import ServerSentEvent
 from read_api import divergence, queries
 from read_api.api.fields import (
     EVENT_STREAM,
+    NOT_STORED,
     RESTRICTED,
     AccessToken,
     Cursor,
@@ -126,7 +127,7 @@ def router(parts: Parts) -> Router:
         """
         given = last_event_id or resume
         seen = parse_seen(given) if given else everything_until_now(parts.projector.positions)
-        return ServerSentEvent(parts.streams.follow(seen, None, request.auth))
+        return ServerSentEvent(parts.streams.follow(seen, None, request.auth), headers=NOT_STORED)
 
     return Router(
         "/",

@@ -9,6 +9,9 @@ from read_api.search import MOST_CHARACTERS
 from shared.auth import TOKEN_IN_QUERY
 from shared.problem import responses
 
+NOT_STORED = {"Cache-Control": "no-store"}
+"""Of event streams: Litestar would let caches keep them."""
+
 Cursor = Annotated[
     str | None,
     QueryParameter(description="`nextCursor` of the page before; the first page without it"),

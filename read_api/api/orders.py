@@ -14,6 +14,7 @@ from read_api import access, queries
 from read_api.access import Story
 from read_api.api.fields import (
     EVENT_STREAM,
+    NOT_STORED,
     PUBLIC_OR_NOTHING,
     RESTRICTED,
     AccessToken,
@@ -111,7 +112,7 @@ def router(parts: Parts) -> Router:
         story = await parts.freshness.until(found)
         if story is None:
             raise access.unknown_order(order_id)
-        return ServerSentEvent(parts.streams.follow(seen, story, request.auth))
+        return ServerSentEvent(parts.streams.follow(seen, story, request.auth), headers=NOT_STORED)
 
     async def find_story(caller: Caller, order_id: str) -> Story:
         """What the caller may see of the order; raises Refused."""

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from email.message import EmailMessage
+from ipaddress import ip_address
 from pathlib import Path
 
 import httpx
@@ -27,6 +28,7 @@ class Mailbox:
     def __init__(self, settings: Settings) -> None:
         self.directory = settings.data_dir / "mailbox"
         self.smtp_port = settings.mailbox_smtp_port
+        self.http_port = settings.mailbox_port
         self.http = httpx.Client(
             base_url=f"http://127.0.0.1:{settings.mailbox_port}", trust_env=False
         )
@@ -192,6 +194,38 @@ def test_a_mail_that_no_standard_covers_is_kept_and_shown(mailbox: Mailbox, cont
         assert mailbox.http.get(f"/mails/{listed['mailId']}?show={shown}").is_success
     assert mailbox.http.get(f"/mails/{listed['mailId']}/html").is_success
     assert mailbox.http.get("/").is_success
+
+
+def test_mailbox_refuses_host_names_of_strangers(mailbox: Mailbox) -> None:
+    for path in ("/", "/api/mails", "/schema"):
+        assert mailbox.http.get(path, headers={"Host": "evil.example"}).status_code == 421
+        own = mailbox.http.get(path, headers={"Host": f"localhost:{mailbox.http_port}"})
+        assert own.is_success
+        assert own.headers["Cache-Control"] == "no-store"
+        assert own.headers["X-Content-Type-Options"] == "nosniff"
+        assert "default-src 'none'" in own.headers["Content-Security-Policy"]
+
+
+async def test_mailbox_listens_on_loopback_only(tmp_path: Path) -> None:
+    settings = settings_for(tmp_path / "data", "nats://127.0.0.1:1", host="0.0.0.0")
+    box = Mailbox(settings)
+    try:
+        await eventually(box.is_ready, within_seconds=READY_SECONDS)
+        assert listening_addresses(box.http_port) == {"127.0.0.1"}
+        assert listening_addresses(box.smtp_port) == {"127.0.0.1"}
+    finally:
+        box.end()
+        box.http.close()
+
+
+def listening_addresses(port: int) -> set[str]:
+    """Where something listens on the port, as the kernel has it."""
+    found = set()
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        address, number = line.split()[1].split(":")
+        if line.split()[3] == "0A" and int(number, 16) == port:
+            found.add(str(ip_address(int(address, 16).to_bytes(4, sys.byteorder))))
+    return found
 
 
 async def test_mails_outlive_the_process(mailbox: Mailbox) -> None:

@@ -1,6 +1,7 @@
 """What all five services answer alike: health, OpenAPI, and problems in plain words."""
 
 import asyncio
+import re
 from http.client import HTTPConnection
 from typing import Any
 
@@ -120,3 +121,51 @@ async def test_a_body_over_one_mebibyte_is_refused(shop: Fleet, service: str, pa
 async def test_a_wrong_query_parameter_is_named(shop: Fleet):
     problem = problem_of(shop.get("read", "/orders", limit="many"), 400)
     assert problem["errors"][0]["field"] == "limit"
+
+
+@every_service
+def test_foreign_origin_is_refused(shop: Fleet, service: str):
+    refused = httpx.post(f"{shop.url(service)}/", headers={"Origin": "https://evil.example"})
+    problem_of(refused, 403)
+
+
+@every_service
+def test_foreign_host_name_is_refused(shop: Fleet, service: str):
+    refused = httpx.get(f"{shop.url(service)}/health/live", headers={"Host": "evil.example"})
+    problem_of(refused, 421)
+
+
+@every_service
+def test_options_of_every_route_is_answered(shop: Fleet, service: str):
+    for path in shop.show(service, "/schema/openapi.json")["paths"]:
+        answer = httpx.options(shop.url(service) + re.sub(r"{.*?}", "1", path))
+        assert answer.status_code == 204, path
+        assert "OPTIONS" in answer.headers["Allow"]
+
+
+@every_service
+def test_document_page_loads_only_own_files(shop: Fleet, service: str):
+    page = shop.get(service, "/schema")
+    assert page.headers["Content-Type"].startswith("text/html")
+    assert "script-src 'self';" in page.headers["Content-Security-Policy"]
+    assert "<script>" not in page.text
+    loaded = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+    assert len(loaded) == 4
+    for path in loaded:
+        assert path.startswith("/schema/files/")
+        assert shop.get(service, path).is_success
+
+
+def test_answers_are_not_to_be_stored(shop: Fleet):
+    placed = shop.order(("plenty", 1))
+    for service, path in (
+        ("order", f"/orders/{placed['orderId']}"),
+        ("read", f"/orders/{placed['orderId']}/timeline"),
+        ("read", "/nowhere"),
+    ):
+        assert shop.get(service, path).headers["Cache-Control"] == "no-store"
+
+
+@every_service
+def test_head_over_limit_is_refused(shop: Fleet, service: str):
+    problem_of(httpx.get(shop.url(service), headers={"a": "b" * 70_000}), 431)

@@ -1,0 +1,145 @@
+"""What holds for every request before any route: the Host it may name, the Origin that may change anything, and the
+headers of every answer.
+
+A browser sends requests for pages of any origin. A foreign page may send simple POSTs; with DNS rebinding, where a
+name of the attacker's resolves to this machine, it may also read. Then Host and Origin are both that name.
+"""
+
+from ipaddress import ip_address
+from typing import NamedTuple, Self
+from urllib.parse import urlsplit
+
+import msgspec
+from litestar.config.cors import CORSConfig
+from litestar.enums import ScopeType
+from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
+
+from shared.config import Settings, listed
+from shared.problem import MEDIA_TYPE, document
+
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+DEFAULT_PORTS = {"http": 80, "https": 443}
+MAX_SHOWN = 100
+NOBODY = ("", None)
+
+DEFAULT_HEADERS = {
+    b"x-content-type-options": b"nosniff",
+    b"x-frame-options": b"DENY",
+    b"referrer-policy": b"no-referrer",
+    b"content-security-policy": b"default-src 'none'; frame-ancestors 'none'",
+    b"cache-control": b"no-store",
+}
+"""Of every answer whose route sets no other value."""
+
+
+class HttpPolicy(NamedTuple):
+    """Which names requests may be addressed to, and which origins may change anything."""
+
+    allowed_hosts: frozenset[str] | None
+    """Besides localhost and IP addresses; None: any name."""
+    cors: CORSConfig
+
+    @classmethod
+    def of(cls, settings: Settings, address: str) -> Self:
+        """The policy of a process that listens on `address`.
+
+        On a loopback address only names of the loopback and those in QUADRILLE_ALLOWED_HOSTS are accepted;
+        elsewhere any name, unless that setting names some.
+        """
+        named = {name.lower() for name in listed(settings.allowed_hosts)}
+        is_limited = named or ip_address(address).is_loopback
+        hosts = frozenset({*named, settings.host.lower()}) if is_limited else None
+        return cls(hosts, CORSConfig(allow_origins=listed(settings.cors_origins)))
+
+    def protect(self, app: ASGIApp) -> ASGIApp:
+        """The application behind this policy."""
+
+        async def protected(scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["type"] != ScopeType.HTTP:
+                await app(scope, receive, send)
+                return
+
+            async def send_with_headers(message: Message) -> None:
+                if message["type"] == "http.response.start":
+                    given = list(message["headers"])
+                    names = {name.lower() for name, _ in given}
+                    missing = [pair for pair in DEFAULT_HEADERS.items() if pair[0] not in names]
+                    message["headers"] = [*given, *missing]
+                await send(message)
+
+            refusal = self._refusal(scope)
+            if refusal:
+                await _send_problem(send_with_headers, *refusal)
+            else:
+                await app(scope, receive, send_with_headers)
+
+        return protected
+
+    def _refusal(self, scope: HTTPScope) -> tuple[int, str, str] | None:
+        """Status, slug and detail of a request that may not go on."""
+        hosts = _values(scope, b"host")
+        for host in hosts:
+            if not self._is_allowed_host(host):
+                detail = f"no service has the name {_shown(host)}: see QUADRILLE_ALLOWED_HOSTS"
+                return 421, "misdirected-request", detail
+        for origin in _values(scope, b"origin") if scope["method"] not in SAFE_METHODS else []:
+            if not (self.cors.is_origin_allowed(origin) or _is_own(origin, hosts)):
+                detail = f"pages of {_shown(origin)} may not do this: see QUADRILLE_CORS_ORIGINS"
+                return 403, "foreign-origin", detail
+        return None
+
+    def _is_allowed_host(self, host: str) -> bool:
+        """An IP address always is: no DNS entry makes a browser send one as Host."""
+        if self.allowed_hosts is None:
+            return True
+        name, _ = _authority(host, None)
+        return (
+            name in self.allowed_hosts
+            or name == "localhost"
+            or name.endswith(".localhost")
+            or _is_address(name)
+        )
+
+
+def _is_own(origin: str, hosts: list[str]) -> bool:
+    """Whether the origin's host and port are those that the request was sent to."""
+    scheme, _, authority = origin.partition("://")
+    default_port = DEFAULT_PORTS.get(scheme)
+    own = _authority(authority, default_port)
+    return own != NOBODY and own in [_authority(host, default_port) for host in hosts]
+
+
+def _authority(text: str, default_port: int | None) -> tuple[str, int | None]:
+    """Host and port as a URL has them; NOBODY where they are malformed."""
+    try:
+        parts = urlsplit(f"//{text}")
+        port = parts.port
+    except ValueError:
+        return NOBODY
+    return parts.hostname or "", port or default_port
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _values(scope: HTTPScope, header: bytes) -> list[str]:
+    return [value.decode("latin-1") for name, value in scope["headers"] if name == header]
+
+
+def _shown(text: str) -> str:
+    return ascii(text[:MAX_SHOWN])
+
+
+async def _send_problem(send: Send, status: int, slug: str, detail: str) -> None:
+    body = msgspec.json.encode(document(status, slug, detail))
+    headers = [
+        (b"content-type", MEDIA_TYPE.encode()),
+        (b"content-length", str(len(body)).encode()),
+    ]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body, "more_body": False})

@@ -1,0 +1,135 @@
+"""Which Host a request may name, and which Origin may change anything."""
+
+from typing import Any
+
+import httpx
+import pytest
+
+from shared.config import Settings
+from shared.http_policy import HttpPolicy
+
+EVIL = "https://evil.example"
+
+
+async def app(_scope: Any, _receive: Any, send: Any) -> None:
+    headers = [(b"X-Frame-Options", b"SAMEORIGIN")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": b"done", "more_body": False})
+
+
+async def answer(
+    named: str | None = "localhost:8080",
+    origin: str | None = None,
+    method: str = "POST",
+    address: str = "127.0.0.1",
+    **changes: Any,
+) -> httpx.Response:
+    protected: Any = HttpPolicy.of(Settings(**changes), address).protect(app)
+    headers = {name: value for name, value in (("Host", named), ("Origin", origin)) if value}
+    transport = httpx.ASGITransport(protected)
+    async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+        request = client.build_request(method, "/", headers=headers)
+        if named is None:
+            del request.headers["Host"]
+        return await client.send(request)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "localhost",
+        "LOCALHOST:1",
+        "shop.localhost:8080",
+        "127.0.0.1:8080",
+        "[::1]:8080",
+        "192.168.1.5:8080",
+        None,
+    ],
+)
+async def test_name_of_this_machine_is_accepted(host: str | None):
+    assert (await answer(host)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:8080", "localhost.evil.example", "a b", "[::1", "x:y"]
+)
+@pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS"])
+async def test_other_name_is_refused_on_loopback(host: str, method: str):
+    refused = await answer(host, origin=f"http://{host}", method=method)
+    assert refused.status_code == 421
+    assert refused.headers["Content-Type"] == "application/problem+json"
+    assert refused.json()["type"] == "urn:quadrille:problem:misdirected-request"
+
+
+async def test_allowed_names_are_accepted():
+    allowed = {"allowed_hosts": "shop.example, Order"}
+    assert (await answer("shop.example", **allowed)).status_code == 200
+    assert (await answer("order:8080", **allowed)).status_code == 200
+    assert (await answer("evil.example", **allowed)).status_code == 421
+
+
+async def test_any_name_is_accepted_off_loopback():
+    assert (await answer("shop.lan", address="0.0.0.0")).status_code == 200
+
+
+async def test_allowed_names_bind_off_loopback_too():
+    everywhere = {"address": "::", "allowed_hosts": "shop.example"}
+    assert (await answer("localhost", **everywhere)).status_code == 200
+    assert (await answer("evil.example", **everywhere)).status_code == 421
+
+
+async def test_configured_host_name_is_accepted():
+    assert (await answer("myhost:8080", address="127.0.1.1", host="myhost")).status_code == 200
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
+@pytest.mark.parametrize(
+    "origin",
+    [
+        EVIL,
+        "null",
+        "http://localhost",
+        "http://localhost:8081",
+        "http://localhost:8080.evil.example",
+        "http://[",
+    ],
+)
+async def test_foreign_origin_changes_nothing(method: str, origin: str):
+    refused = await answer(origin=origin, method=method)
+    assert refused.status_code == 403
+    assert refused.json()["type"] == "urn:quadrille:problem:foreign-origin"
+
+
+@pytest.mark.parametrize(
+    ("host", "origin"),
+    [
+        ("localhost:8080", None),
+        ("localhost:8080", "http://localhost:8080"),
+        ("[::1]:8080", "http://[::1]:8080"),
+        ("localhost", "http://localhost:80"),
+        ("localhost:443", "https://localhost"),
+    ],
+)
+async def test_own_origin_may_change_things(host: str, origin: str | None):
+    assert (await answer(host, origin)).status_code == 200
+
+
+async def test_listed_origin_may_change_things():
+    listed = "https://shop.example, https://other.example"
+    assert (await answer(origin="https://other.example", cors_origins=listed)).status_code == 200
+    assert (await answer(origin=EVIL, cors_origins=listed)).status_code == 403
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
+async def test_foreign_origin_may_ask(method: str):
+    assert (await answer(origin=EVIL, method=method)).status_code == 200
+
+
+@pytest.mark.parametrize("origin", [None, EVIL])
+async def test_answers_carry_security_headers(origin: str | None):
+    headers = (await answer(origin=origin)).headers
+    assert headers["Cache-Control"] == "no-store"
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Content-Security-Policy"].startswith("default-src 'none'")
+    frames = [value for name, value in headers.multi_items() if name == "x-frame-options"]
+    assert frames == (["DENY"] if origin else ["SAMEORIGIN"])
