@@ -90,7 +90,7 @@ def deadlines(
     return follow_up
 
 
-JOBS = (Job(DEADLINE, expire_order),)
+JOBS = (Job(DEADLINE, expire_order, is_deadline=True),)
 
 REACTIONS = (
     on(ProductCreated),

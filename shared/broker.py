@@ -201,6 +201,18 @@ class Broker:
             differences.append(f"its consumer is paused for another {present.pause_remaining}")
         return differences
 
+    async def progress(self, durable: str) -> tuple[int, int]:
+        """How many events the durable has still to acknowledge, and the sequence up to which it has."""
+        call = self._jetstream().consumer_info(STREAM, durable)
+        present = await self._permitted(f"CONSUMER.INFO.{STREAM}.{durable}", call)
+        acknowledged = present.ack_floor.stream_seq if present.ack_floor else 0
+        return (present.num_pending or 0) + (present.num_ack_pending or 0), acknowledged
+
+    async def last_sequence(self) -> int:
+        """That of the stream's newest event."""
+        call = self._jetstream().stream_info(STREAM)
+        return (await self._permitted(f"STREAM.INFO.{STREAM}", call)).state.last_seq
+
     async def last_published(self, source: str) -> tuple[int, str] | None:
         """Position and id of the newest event of `source` in the stream; None where it has none."""
         try:

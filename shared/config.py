@@ -98,6 +98,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     deadline_awaiting_shipment_seconds: Deadline | None = None
     deadline_cancelling_seconds: Deadline | None = None
     """After so long without an answer the cancellation is asked for again."""
+    deadline_grace_seconds: Seconds = 60
+    """Deadlines wait for so long after a start or an outage of the broker: others have to catch up first."""
 
     stream_max_age_seconds: Seconds = 0
     """How long the broker keeps events; 0 is for ever. The read API rebuilds from what is kept."""

@@ -53,6 +53,7 @@ class Consumer:
         self._trouble: str | None = "its consumer"
         self._problems: list[str] = []
         self._check_at = 0.0
+        self._bound_at: float | None = None
 
     @property
     def waiting_for(self) -> str | None:
@@ -61,17 +62,25 @@ class Consumer:
             return self._broker.explain()
         return self._trouble or "; ".join(self._problems) or None
 
+    @property
+    def bound_since(self) -> float | None:
+        """Since when, on the loop's clock, this connection serves its durable; None while it does not."""
+        is_interrupted = self._broker.reconnected.is_set() or not self._broker.is_connected
+        return None if is_interrupted else self._bound_at
+
     async def run(self) -> None:
         """Consume for ever; connects to the broker first. Raises ConnectionLostError."""
         await self._broker.connect()
         while True:
             self._broker.reconnected.clear()
+            self._bound_at = None
             try:
                 self._note(await self._broker.ensure_stream())
                 if self._before_binding:
                     await self._before_binding()
                 pull = await self._broker.bind(self._durable, self._subjects, self._database_id)
                 self._trouble = None
+                self._bound_at = asyncio.get_running_loop().time()
                 await self._consume(pull)
             except TROUBLE as error:
                 self._broker.raise_if_lost()

@@ -75,6 +75,8 @@ class Job(NamedTuple):
     give_up: Callable[[Task, str], Any] | None = None
     """The command that reports the last failure; without it the task is tried for ever."""
     retry: Retry = Retry()
+    is_deadline: bool = False
+    """Only time makes it due: it waits until all is handled that was published before."""
 
 
 class _Done(NamedTuple):
@@ -94,9 +96,17 @@ class _Postponed(NamedTuple):
 class Jobs:
     """Runs tasks as they fall due, many at a time; a failure moves the task to a later time."""
 
-    def __init__(self, database: Database, writer: Writer, jobs: Sequence[Job]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        writer: Writer,
+        jobs: Sequence[Job],
+        until: Callable[[], Awaitable[datetime | None]] | None = None,
+    ) -> None:
+        """`until` is asked when tasks are due: up to which moment they may be carried out, if any."""
         self._database = database
         self._writer = writer
+        self._until = until
         self._jobs = {job.kind: job for job in jobs}
         self._running: dict[str, asyncio.Task[None]] = {}
         self._unrecorded: set[str] = set()
@@ -106,6 +116,8 @@ class Jobs:
         self._news = asyncio.Event()
         self._wake_at: datetime | None = None
         self._stopping = False
+        self.held_back_since: datetime | None = None
+        """Since when tasks are due that may not be carried out yet."""
 
     @property
     def kinds(self) -> set[str]:
@@ -156,11 +168,23 @@ class Jobs:
         except INFRASTRUCTURE as error:
             log.warning("jobs.wait", reason=str(error))
             return now + timedelta(seconds=PAUSE_SECONDS)
+        ready = await self._allowed(tasks)
         if self._stopping:
             return None
-        for due in tasks:
+        for due in ready:
             self._running[due.task_id] = asyncio.create_task(self._perform(due))
+        if len(ready) < len(tasks):
+            self.held_back_since = self.held_back_since or now
+            return now + timedelta(seconds=PAUSE_SECONDS)
+        self.held_back_since = None
         return next_due
+
+    async def _allowed(self, tasks: list[Task]) -> list[Task]:
+        """Those of the due tasks that may be carried out now."""
+        if not self._until or not tasks:
+            return tasks
+        until = await self._until()
+        return [due for due in tasks if until and due.due_at <= until]
 
     async def _sleep(self) -> None:
         seconds = 0 if self._stopping else LONGEST_SLEEP_SECONDS

@@ -39,6 +39,8 @@ class Relay:
         """Whether events wait that the broker does not take."""
         self.refused = 0
         """How many events the broker refuses for good."""
+        self.clear_since: float | None = None
+        """Since when, on the loop's clock, the broker takes all events; None until it has taken all that waited."""
 
     def allow(self) -> None:
         """Begin to publish: the log is known to be the one that was published from before."""
@@ -69,6 +71,7 @@ class Relay:
                 if not self._news.is_set():
                     self._idle.set()
                 continue
+            self.clear_since = None
             await asyncio.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
             self._news.set()
@@ -85,6 +88,7 @@ class Relay:
         """Send one batch; whether all of it is acknowledged and marked."""
         events, self.refused = await self._database.run(self._look)
         if not events:
+            self._note_clear()
             return True
         sent = await self._broker.publish(events)
         crash_point("after_publish")
@@ -93,10 +97,17 @@ class Relay:
             crash_point("after_marking")
         for position, reason in sent.refusals.items():
             log.error("event.refused", position=position, reason=reason)
+        is_all_settled = len(sent.sequences) + len(sent.refusals) == len(events)
         if len(events) == MOST_AT_ONCE or sent.refusals:
             self._news.set()
-        return len(sent.sequences) + len(sent.refusals) == len(events)
+        elif is_all_settled:
+            self._note_clear()
+        return is_all_settled
 
     def _look(self, connection: Connection) -> tuple[list[Outgoing], int]:
         unsent = event_log.unsent(connection, self._source, MOST_AT_ONCE)
         return unsent, event_log.count_refused(connection)
+
+    def _note_clear(self) -> None:
+        """What waited when the batch was read is sent."""
+        self.clear_since = self.clear_since or asyncio.get_running_loop().time()

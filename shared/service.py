@@ -9,7 +9,7 @@ import signal
 import socket
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from operator import attrgetter
 from typing import Any, NoReturn
@@ -22,10 +22,11 @@ from litestar import Litestar
 from litestar.types import ControllerRouterHandler
 from sqlalchemy import MetaData
 
-from shared import crash, database_identity, event_log, resend, signing_key, telemetry
+from shared import clock, crash, database_identity, event_log, resend, signing_key, telemetry
 from shared.auth import Keys
 from shared.batch import Message
 from shared.broker import Broker
+from shared.catch_up import CatchUp
 from shared.config import Settings, SettingsError, listed, load
 from shared.consumer import Consumer
 from shared.contracts import EMITTERS, IDENTITY
@@ -53,6 +54,8 @@ ANSWER_SECONDS = 2
 EFFECT_SECONDS = 5
 """For mails and bookings on their way when the signal to stop comes; then they are cut off, and repeated later."""
 DRAIN_SECONDS = 1.5
+LATE_SECONDS = 30
+"""A service whose overdue deadlines wait so much longer than the grace is not ready."""
 CANCEL_AGAIN_SECONDS = 0.2
 RESEND_AT_ONCE = 5000
 """Events in one transaction: bounds how long commands wait for it."""
@@ -131,10 +134,12 @@ class Service:
             source,
             decider,
             on_events=self._on_recorded,
-            on_tasks=lambda due_at: self.jobs.wake(due_at),  # noqa: PLW0108 - jobs comes later
+            on_tasks=self._wake_jobs,
         )
         self.relay = Relay(source, self.reads, self.broker, self.writer)
-        self.jobs = Jobs(self.reads, self.writer, jobs)
+        deadlines = [job for job in jobs if job.is_deadline]
+        self.jobs = Jobs(self.reads, self.writer, [job for job in jobs if not job.is_deadline])
+        self.deadlines = Jobs(self.reads, self.writer, deadlines, self._handled_until)
         self.commands = Commands(source, self.writer)
         self.limits = Limiter(settings.rate_limits)
         self.keys = Keys(self.reads)
@@ -143,6 +148,7 @@ class Service:
         )
         self._background = Background()
         self._consumer: Consumer | None = None
+        self._catch_up: CatchUp | None = None
         self._lock: FileLock | None = None
         self._stopped_at: float | None = None
 
@@ -154,6 +160,8 @@ class Service:
         if self.relay.backlog:
             refusal = f" ({self.broker.refusal})" if self.broker.refusal else ""
             reasons.append(f"the broker to take its events{refusal}")
+        if self._catch_up and self._are_deadlines_late():
+            reasons.append(f"{self._catch_up.waiting_for}, before its overdue deadlines")
         return reasons
 
     def warnings(self) -> list[str]:
@@ -179,6 +187,18 @@ class Service:
         await self.writer.hear(messages)
         if signing_key.concerns(messages):
             self.keys.reload()
+
+    def _are_deadlines_late(self) -> bool:
+        since = self.deadlines.held_back_since
+        usual = self.settings.deadline_grace_seconds + LATE_SECONDS
+        return since is not None and (clock.now() - since).total_seconds() > usual
+
+    async def _handled_until(self) -> datetime | None:
+        return await self._catch_up.handled_until() if self._catch_up else None
+
+    def _wake_jobs(self, due_at: datetime) -> None:
+        self.jobs.wake(due_at)
+        self.deadlines.wake(due_at)
 
     def app(
         self,
@@ -212,6 +232,13 @@ class Service:
             self._deliver,
             before_binding=self._allow_relay,
         )
+        self._catch_up = CatchUp(
+            self.broker,
+            self.relay,
+            self._consumer,
+            self.source,
+            self.settings.deadline_grace_seconds,
+        )
         await self._warn_of_unknown_tasks()
         self._background.start("database", self.database.watch)
         self._background.start("reads", self.reads.watch)
@@ -219,11 +246,12 @@ class Service:
         self._background.start("relay", self.relay.run)
         self._background.start("consumer", self._consumer.run)
         self._background.start("jobs", self.jobs.run)
+        self._background.start("deadlines", self.deadlines.run)
         self._background.start("housekeeping", self._housekeeping.run)
         log.info("service.started", database=str(self.database.url))
 
     async def _warn_of_unknown_tasks(self) -> None:
-        kinds = set(await self.reads.run(all_kinds)) - self.jobs.kinds
+        kinds = set(await self.reads.run(all_kinds)) - self.jobs.kinds - self.deadlines.kinds
         if kinds:  # a newer release wrote them; they stay in the table
             log.warning("tasks.unknown", kinds=sorted(kinds))
 
@@ -234,12 +262,13 @@ class Service:
         loop = asyncio.get_running_loop()
         self._stopped_at = loop.time()
         self.jobs.stop()
+        self.deadlines.stop()
         loop.call_later(ANSWER_SECONDS, self.writer.give_up_waiting)
 
     async def stop(self) -> None:
         """Take no more, finish what was taken, send what can be sent, close: within ten seconds."""
         self.begin_stop()
-        await self._background.cancel("consumer", "housekeeping")
+        await self._background.cancel("consumer", "deadlines", "housekeeping")
         await self._background.join("jobs", self._seconds_left(EFFECT_SECONDS))
         await self.relay.drain(DRAIN_SECONDS)
         await self._background.cancel("relay")

@@ -21,13 +21,14 @@ PORTS = (
 
 
 def settings_for(data_dir: Path, nats_url: str, **changes: Any) -> Settings:
-    """Carriers without delay, no limits, and every port a free one."""
+    """Carriers without delay, deadlines without grace, no limits, and every port a free one."""
     settings = Settings(
         data_dir=data_dir,
         nats_url=nats_url,
         carrier_min_seconds=0,
         carrier_max_seconds=0,
         rate_limits="off",
+        deadline_grace_seconds=0,
         **{name: free_port() for name in PORTS},
     )
     return replace(settings, **changes)

@@ -1,0 +1,179 @@
+"""Deadlines are carried out only when the service could have known of progress, and then they are."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+import shared.service
+from order_service.domain.orders import PlaceOrder, WantedItem
+from order_service.handlers import JOBS, deadlines
+from order_service.store.orders import ORDERS
+from shared import clock
+from shared.batch import Wish
+from shared.broker import Broker
+from shared.config import Settings
+from shared.contracts import Line, ProductCreated, ProductUpdated, ShipmentCompleted, StockReserved
+from shared.contracts.recorded import Recorded
+from shared.service import Service
+from shared.task import TASK
+from tests.support.broker import NatsServer
+from tests.support.chassis import ORDER, log_of, publishing, rows_of, serving
+from tests.support.eventually import eventually
+from tests.support.history import recorded
+
+SOON = ORDER._replace(decider=ORDER.decider._replace(follow_up=deadlines(0.3)))
+ORDER_IDS = [f"o{number}" for number in range(10)]
+LONG_GRACE_SECONDS = 60
+PRODUCT = ProductCreated(product_id="p1", name="Keyboard", description="", price=5)
+
+
+async def sell(service: Service) -> None:
+    await service.writer.hear([recorded(PRODUCT)])
+
+
+async def place_orders(service: Service, *order_ids: str) -> None:
+    items = (WantedItem(product_id="p1", quantity=1),)
+    for order_id in order_ids:
+        placed = PlaceOrder(order_id=order_id, user_id="guest", items=items, currency="JPY")
+        await service.writer.execute(Wish(placed))
+
+
+def progress_of(order_ids: Sequence[str]) -> list[Recorded]:
+    """What inventory and shipping publish of these orders."""
+    lines = (Line(product_id="p1", quantity=1),)
+    reserved = [StockReserved(order_id=order_id, items=lines) for order_id in order_ids]
+    completed = [
+        ShipmentCompleted(shipment_id=f"s-{order_id}", order_id=order_id, tracking_number="T1")
+        for order_id in order_ids
+    ]
+    return [recorded(event) for event in (*reserved, *completed)]
+
+
+async def send(broker: Broker, events: list[Recorded]) -> None:
+    while events:
+        taken = await broker.publish(events)
+        events = [event for event in events if event.position not in taken]
+        await asyncio.sleep(0.05 if events else 0)
+
+
+async def are_overdue(service: Service) -> bool:
+    rows = await rows_of(service.reads, TASK)
+    return bool(rows) and all(row["due_at"] < clock.now() for row in rows)
+
+
+async def have_completed(service: Service) -> bool:
+    rows = await rows_of(service.reads, ORDERS)
+    return {row["status"] for row in rows} == {"COMPLETED"}
+
+
+async def requests(service: Service) -> int:
+    """How many cancellations were requested."""
+    log = await log_of(service.reads, "order")
+    return [event.event_type for event in log].count("OrderCancellationRequested")
+
+
+async def test_broker_outage_expires_no_order(shop_settings: Settings, broker: NatsServer):
+    settings = replace(shop_settings, deadline_grace_seconds=LONG_GRACE_SECONDS)
+    async with publishing(settings) as others, serving(settings, SOON, JOBS) as service:
+        await sell(service)
+        await eventually(lambda: service.waiting_for() == [])
+        broker.kill()
+        await place_orders(service, *ORDER_IDS)
+        await eventually(lambda: are_overdue(service))
+        await asyncio.sleep(1.5)  # long enough for a look at the overdue ones
+        assert await requests(service) == 0
+        broker.restart()
+        await eventually(lambda: service.waiting_for() == [])
+        await asyncio.sleep(1.5)  # the others need their time as well
+        await send(others, progress_of(ORDER_IDS))
+        await eventually(lambda: have_completed(service))
+        assert await requests(service) == 0
+
+
+async def test_own_outage_expires_no_order(shop_settings: Settings):
+    async with serving(shop_settings, SOON) as service:
+        await sell(service)
+        await place_orders(service, *ORDER_IDS)
+    async with publishing(shop_settings) as others:
+        await send(others, progress_of(ORDER_IDS))
+    await asyncio.sleep(0.3)  # past the deadline
+    async with serving(shop_settings, SOON, JOBS) as service:
+        await eventually(lambda: have_completed(service))
+        assert await requests(service) == 0
+
+
+async def test_deadline_without_progress_is_kept_after_outage(
+    shop_settings: Settings, broker: NatsServer
+):
+    settings = replace(shop_settings, deadline_grace_seconds=0.3)
+    async with serving(settings, SOON, JOBS) as service:
+        await sell(service)
+        await eventually(lambda: service.waiting_for() == [])
+        broker.kill()
+        await place_orders(service, "o1")
+        await eventually(lambda: are_overdue(service))
+        broker.restart()
+        await eventually(lambda: requests(service))
+
+
+class Slow(Service):
+    """A service that handles events slowly, or not at all while `may_handle` is clear."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__("order", settings, SOON.decider, SOON.tables, JOBS)
+        self.may_handle = asyncio.Event()
+        self._hear = self.writer.hear
+        self.writer.hear = self._hear_slowly  # type: ignore[method-assign]
+
+    async def _hear_slowly(self, messages: Sequence[Any]) -> None:
+        await self.may_handle.wait()
+        await asyncio.sleep(0.2)
+        await self._hear(messages)
+
+
+@asynccontextmanager
+async def serving_slowly(settings: Settings) -> AsyncIterator[Slow]:
+    service = Slow(settings)
+    service.may_handle.set()
+    await service.start()
+    try:
+        yield service
+    finally:
+        await service.stop()
+
+
+async def test_constant_load_does_not_disable_deadlines(shop_settings: Settings):
+    async def load(broker: Broker) -> None:
+        while True:
+            update = ProductUpdated(product_id="p1", name="Keyboard", description="", price=5)
+            await broker.publish([recorded(update)])
+            await asyncio.sleep(0.02)
+
+    async with publishing(shop_settings) as others, serving_slowly(shop_settings) as service:
+        await sell(service)
+        loading = asyncio.create_task(load(others))
+        await place_orders(service, "o1")
+        await eventually(lambda: requests(service))
+        loading.cancel()
+
+
+async def test_service_that_stays_behind_is_not_ready(
+    shop_settings: Settings, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(shared.service, "LATE_SECONDS", 0.5)
+    async with publishing(shop_settings) as others, serving_slowly(shop_settings) as service:
+        await sell(service)
+        service.may_handle.clear()
+        await send(others, progress_of(["o1"]))
+        await place_orders(service, "o1")
+        behind = "2 events that are not handled yet, before its overdue deadlines"
+        await eventually(lambda: service.waiting_for() == [behind])
+        assert await requests(service) == 0
+        service.may_handle.set()
+        await eventually(lambda: have_completed(service))
+        await eventually(lambda: service.waiting_for() == [])
+        assert await requests(service) == 0
