@@ -152,6 +152,10 @@ async def test_a_weak_or_endless_password_is_refused(desk: Desk, email: str, pas
         "Aiko <a@example.com>",
         "a@example.com,eve@example.com",
         "x" * 250 + "@example.com",
+        "a\u200b@example.com",
+        "a@example.com.",
+        "a@exam\x85ple.com",
+        "a@-example.com",
     ],
 )
 async def test_what_is_no_address_is_refused(desk: Desk, address: str):
@@ -180,6 +184,51 @@ async def test_a_key_with_another_password_is_refused(desk: Desk, email: str):
         "POST", "/auth/register", body | {"password": "other one"}, key=key_of(email)
     )
     problem_of(other, 422, "idempotency-key-reused")
+
+
+async def test_guest_key_replays_at_any_address(desk: Desk, email: str):
+    body = {"email": email, "password": PASSWORD}
+    answers = [
+        await desk.ask("POST", "/auth/register", body, key=key_of(email), address=address)
+        for address in ("192.0.2.7", "2001:db8::7")
+    ]
+    assert [answer.status_code for answer in answers] == [201, 201]
+    assert answers[1].headers["Idempotent-Replayed"] == "true"
+
+
+async def test_short_key_of_guest_is_refused(desk: Desk, email: str):
+    body = {"email": email, "password": PASSWORD}
+    refused = await desk.ask("POST", "/auth/register", body, key="x" * 15)
+    problem = problem_of(refused, 400, "invalid-request")
+    assert problem["errors"][0]["field"] == "Idempotency-Key"
+    assert "16 to 255" in problem["errors"][0]["message"]
+    token = (await desk.newcomer(email))["accessToken"]
+    checkout = await desk.ask("POST", "/cart/checkout", {}, token=token, key="x")
+    assert checkout.status_code == 422
+
+
+async def test_address_in_another_spelling_is_taken(desk: Desk, email: str):
+    await desk.register(email)
+    wide = email.replace("c", "\uff43").replace(".", "\u3002")
+    problem_of(await desk.register(wide), 409, "email-taken")
+    token = (await desk.newcomer(f"other.{email}"))["accessToken"]
+    changed = await desk.ask("PUT", "/auth/me", {"email": wide}, token=token)
+    problem_of(changed, 409, "email-taken")
+    assert (await desk.login(wide)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "name", ["\x1b]0;owned\x07", "\x9b31m", "nam\u202ee", "http://evil.example", "a\nb"]
+)
+async def test_name_with_hidden_characters_is_refused(desk: Desk, email: str, name: str):
+    problem = problem_of(await desk.register(email, name=name), 400, "invalid-request")
+    assert problem["errors"][0]["field"] == "name"
+    assert "control or hidden" in problem["errors"][0]["message"]
+
+
+async def test_name_may_need_a_joiner(desk: Desk, email: str):
+    name = "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647"
+    assert (await desk.register(email, name=name)).json()["name"] == name
 
 
 async def test_a_sign_in_gives_two_tokens(desk: Desk, email: str):

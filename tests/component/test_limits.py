@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -9,7 +10,9 @@ import pytest_asyncio
 
 from shared.config import Settings
 from tests.support.desk import PASSWORD, Desk, open_desk, problem_of
+from tests.support.eventually import eventually
 from tests.support.ports import free_port
+from tests.support.process import service_process
 from tests.support.settings import settings_for
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -124,8 +127,45 @@ async def test_changes_of_one_customer_are_limited(desk: Desk, address: str, ema
     assert_limited(await desk.ask("DELETE", "/cart", token=token))
 
 
+@pytest.mark.parametrize(
+    "line", ["http://evil.example/login", "x" * 101, "Main\x1b[2K Street", "\u202eMain Street"]
+)
+async def test_shipping_address_is_plain_and_short(desk: Desk, address: str, line: str):
+    body = {"items": ITEMS, "shippingAddress": {"street": line}}
+    answer = await desk.ask("POST", "/orders", body, address=address)
+    problem = problem_of(answer, 400, "invalid-request")
+    assert problem["errors"][0]["field"].startswith("shippingAddress")
+
+
+async def test_cancellation_reason_is_plain(desk: Desk):
+    answer = await desk.ask("POST", "/orders/none/cancel", {"reason": "\x1b[2K"})
+    problem = problem_of(answer, 400, "invalid-request")
+    assert problem["errors"][0]["field"] == "reason"
+
+
 async def test_invalid_requests_are_not_counted(desk: Desk, address: str):
     for _ in range(5):
         answer = await desk.ask("POST", "/orders", {"items": "none"}, address=address)
         problem_of(answer, 400, "invalid-request")
     assert await order(desk, address) == 422
+
+
+@pytest.mark.parametrize(("trusted", "statuses"), [("", [422, 429]), ("127.0.0.1", [422, 422])])
+async def test_only_a_trusted_proxy_names_the_client(
+    tmp_path: Path, trusted: str, statuses: list[int]
+):
+    own = settings_for(
+        tmp_path,
+        f"nats://127.0.0.1:{free_port()}",
+        rate_limits="guest_orders_per_address=1/day",
+        trusted_proxies=trusted,
+    )
+    url = f"http://127.0.0.1:{own.order_port}/orders"
+    with service_process("order", own) as process:
+        await eventually(lambda: process.waiting_for() is not None)
+        async with httpx.AsyncClient() as client:
+            answers = [
+                await client.post(url, json={"items": ITEMS}, headers={"X-Forwarded-For": address})
+                for address in ("203.0.113.1", "203.0.113.2")
+            ]
+    assert [answer.status_code for answer in answers] == statuses

@@ -756,3 +756,13 @@ async def _settled(notifier: Notifier, entry: dict) -> dict | None:
 async def _all_of(notifier: Notifier, count: int) -> dict | None:
     page = (await notifier.get("/notifications")).json()
     return page if len(page["items"]) == count else None
+
+
+async def test_repeated_mails_of_one_order_are_limited(shop_settings: Settings, server: MailServer):
+    limited = replace(shop_settings, smtp_url="null:", rate_limits="resends_per_order=1/day")
+    async with notifying(limited) as notifier:
+        await notifier.hears(created("o1"), created("o2"))
+        await eventually(lambda: _equal(notifier.outcomes("o2"), CONFIRMED))
+        [first], [other] = await notifier.log("o1"), await notifier.log("o2")
+        answers = [await notifier.resend(entry) for entry in (first, first, other)]
+    assert [answer.status_code for answer in answers] == [202, 429, 202]

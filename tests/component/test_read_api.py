@@ -467,3 +467,23 @@ def read_only(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReadApi]:
     settings = settings_for(tmp_path_factory.mktemp("read"), "nats://127.0.0.1:1")
     with read_api(settings) as process:
         yield process
+
+
+async def test_searches_and_open_streams_are_limited(shop_settings: Settings):
+    limits = "searches_per_address=2/day,streams_per_address=1"
+    with read_api(replace(shop_settings, rate_limits=limits)) as reader:
+        await reader.until_ready()
+        searches = [await reader.ask("/products", q="keyboard") for _ in range(3)]
+        assert [answer.status_code for answer in searches] == [200, 200, 429]
+        assert int(searches[-1].headers["Retry-After"]) > 0
+        assert (await reader.ask("/products")).status_code == 200
+
+        async with reader.stream("/events/stream"):
+            second = await reader.ask("/events/stream")
+            assert second.status_code == 429
+            assert second.headers["Content-Type"] == "application/problem+json"
+
+        async def is_free() -> bool:
+            return await reader.status_of_stream("/events/stream", reader.admin) == 200
+
+        await eventually(is_free)

@@ -113,6 +113,16 @@ async def test_a_wrong_field_is_named(shop: Fleet, body: object, field: str, mes
     assert message in problem["errors"][0]["message"]
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("name", "\x1b[2K"), ("category", "\u202egadgets"), ("imageUrl", "javascript:alert(1)")],
+)
+async def test_product_field_that_could_do_harm_is_refused(shop: Fleet, field: str, value: str):
+    product = {"name": "Lamp", "price": 1, field: value}
+    problem = problem_of(shop.post("inventory", "/products", product), 400)
+    assert [error["field"] for error in problem["errors"]] == [field]
+
+
 @pytest.mark.parametrize(("service", "path"), POSTS.items())
 async def test_a_body_over_one_mebibyte_is_refused(shop: Fleet, service: str, path: str):
     problem_of(shop.post_raw(service, path, b" " * (MIB + 1)), 413)
