@@ -109,7 +109,7 @@ class ReadService:
         if signing_key.concerns(events):
             self._keys.reload()
         self._feed.tell(events)
-        self._freshness.tell(self._projector.positions)
+        self._freshness.tell(self._projector.positions, (event.key for event in events))
 
     def _hurry(self) -> None:
         """Nobody is to wait for what will not come any more."""

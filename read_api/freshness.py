@@ -1,22 +1,22 @@
-"""Consistency tokens: a query waits until what its caller has done, or seen done, is among the rows it reads."""
+"""Requests that wait until the rows contain what their caller has done, or seen done, and who is admitted to wait.
+
+A commit wakes only those whose wait it may end: it costs nothing for the others, however many wait.
+"""
 
 import asyncio
-import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from litestar import Request
 from litestar.params import HeaderParameter, ParameterKwarg, QueryParameter
 
-from shared.contracts import EMITTERS
-from shared.problem import BadRequest, FieldError
+from read_api.positions import MAX_LENGTH, Positions, parse_positions
 from shared.refused import Refused
 
 PATIENCE_SECONDS = 5.0
-
-_SOURCES = "|".join(sorted(set(EMITTERS.values())))
-_PLACE = f"(?:{_SOURCES}):[0-9]{{1,18}}"
-_TOKEN = re.compile(f"{_PLACE}(?:,{_PLACE})*")
+MAX_WAITING = 1000
+"""Requests that wait at a time; further ones are refused."""
 
 HEADER = "Consistency-Token"
 QUERY = "after"
@@ -24,12 +24,17 @@ _MEANING = "the token of a command's answer, e.g. order:12 or order:12,inventory
 
 PARAMETERS: dict[str, ParameterKwarg] = {
     "consistency_token": HeaderParameter(
-        name=HEADER, annotation=str | None, default=None, description=_MEANING
+        name=HEADER,
+        annotation=str | None,
+        default=None,
+        max_length=MAX_LENGTH,
+        description=_MEANING,
     ),
     "after": QueryParameter(
         name=QUERY,
         annotation=str | None,
         default=None,
+        max_length=MAX_LENGTH,
         description="the same, where no header can be set",
     ),
 }
@@ -37,89 +42,123 @@ PARAMETERS: dict[str, ParameterKwarg] = {
 
 T = TypeVar("T")
 
-Places = Mapping[str, int]
-"""A position in the log of each source."""
+
+class Waiter:
+    """A request that waits: for positions, or for any event about an order."""
+
+    def __init__(self, positions: Positions | None = None, order_id: str | None = None) -> None:
+        self._positions = positions
+        self._order_id = order_id
+        self.woken = asyncio.Event()
+
+    def tell(self, applied: Positions, changed: frozenset[str]) -> None:
+        """Wake it if this ends its wait."""
+        if self._order_id in changed or (
+            self._positions is not None and _contains(applied, self._positions)
+        ):
+            self.woken.set()
 
 
 class Freshness:
-    """How far the rows have come; whoever needs more of them waits here for the next commit."""
+    """How far the rows have come, and the requests that need more of them."""
 
-    def __init__(self, patience_seconds: float = PATIENCE_SECONDS) -> None:
+    def __init__(
+        self, patience_seconds: float = PATIENCE_SECONDS, max_waiting: int = MAX_WAITING
+    ) -> None:
         self._patience_seconds = patience_seconds
-        self._applied: Places = {}
-        self._news = asyncio.Event()
+        self._max_waiting = max_waiting
+        self._applied: Positions = {}
+        self._commits = 0
+        self._waiters: set[Waiter] = set()
         self._is_closed = False
 
-    def tell(self, applied: Places) -> None:
-        """The rows contain all this now."""
+    def tell(self, applied: Positions, changed: Iterable[str] = ()) -> None:
+        """The rows contain all this now; `changed` are the entities of the newest events."""
         self._applied = applied
-        self._wake()
+        self._commits += 1
+        entities = frozenset(changed)
+        for waiter in self._waiters:
+            waiter.tell(applied, entities)
 
     def close(self) -> None:
         """Nothing more will come: nobody is to wait any longer."""
         self._is_closed = True
-        self._wake()
+        for waiter in self._waiters:
+            waiter.woken.set()
 
-    async def wait(self, wanted: Places) -> None:
+    async def wait(self, wanted: Positions) -> None:
         """Until the rows contain all of `wanted`; raises Refused when they do not in time."""
-
-        async def contained() -> bool:
-            return all(self._applied.get(source, 0) >= at for source, at in wanted.items())
-
-        if not await self.until(contained):
+        if _contains(self._applied, wanted):
+            return
+        with self._admitted(Waiter(positions=wanted)) as waiter:
+            await self._woken(waiter, self._deadline())
+        if not _contains(self._applied, wanted):
             raise Refused(
                 "projection-behind",
-                "what you ask to see has not arrived here yet; ask again",
+                "the read model has not caught up with this token yet; retry",
                 status=503,
                 headers={"Retry-After": "1"},
             )
 
-    async def until(self, look: Callable[[], Awaitable[T]]) -> T:
-        """What `look` finds as soon as that is something: at once, after a later commit, or not in time."""
-        deadline = asyncio.get_running_loop().time() + self._patience_seconds
-        while True:
-            news = self._news  # noted first: what is committed while `look` looks is news
-            found = await look()
-            if found or self._is_closed or not await _comes(news, deadline):
-                return found
+    async def until_found(self, order_id: str, look: Callable[[], Awaitable[T]]) -> T:
+        """What `look` finds: at once, after a later event about the order, or not in time. Raises Refused."""
+        commits = self._commits
+        found = await look()
+        if found or self._is_closed:
+            return found
+        deadline = self._deadline()
+        with self._admitted(Waiter(order_id=order_id)) as waiter:
+            if self._commits != commits:  # one came while `look` looked
+                waiter.woken.set()
+            while not found and await self._woken(waiter, deadline):
+                waiter.woken.clear()
+                found = await look()
+        return found
 
-    def _wake(self) -> None:
-        news, self._news = self._news, asyncio.Event()
-        news.set()
+    @contextmanager
+    def _admitted(self, waiter: Waiter) -> Iterator[Waiter]:
+        if len(self._waiters) >= self._max_waiting:
+            raise Refused(
+                "too-many-waiting",
+                "too many requests wait for events at present; retry",
+                status=503,
+                headers={"Retry-After": "1"},
+            )
+        self._waiters.add(waiter)
+        try:
+            yield waiter
+        finally:
+            self._waiters.discard(waiter)
+
+    def _deadline(self) -> float:
+        return asyncio.get_running_loop().time() + self._patience_seconds
+
+    async def _woken(self, waiter: Waiter, deadline: float) -> bool:
+        """Whether it is woken in time."""
+        if self._is_closed:
+            return False
+        try:
+            async with asyncio.timeout_at(deadline):
+                await waiter.woken.wait()
+        except TimeoutError:
+            return False
+        return True
 
 
 def holding_back(freshness: Freshness) -> Callable[[Request[Any, Any, Any]], Awaitable[None]]:
     """Holds each query back as its token asks; raises BadRequest, Refused.
 
-    A function and no method: Litestar copies what a router is made with, and whom a method belongs to.
+    A plain function: Litestar deep-copies router arguments, including a bound method's instance.
     """
 
     async def hold_back(request: Request[Any, Any, Any]) -> None:
         if (token := request.headers.get(HEADER)) is not None:
-            await freshness.wait(parse(token, HEADER))
+            await freshness.wait(parse_positions(token, HEADER))
         if (token := request.query_params.get(QUERY)) is not None:
-            await freshness.wait(parse(token, QUERY))
+            await freshness.wait(parse_positions(token, QUERY))
 
     return hold_back
 
 
-async def _comes(news: asyncio.Event, deadline: float) -> bool:
-    """Whether there is news in time."""
-    try:
-        async with asyncio.timeout_at(deadline):
-            await news.wait()
-    except TimeoutError:
-        return False
-    return True
-
-
-def parse(token: str, field: str) -> Places:
-    """What a token says; of a source named twice, the later position. Raises BadRequest."""
-    if not _TOKEN.fullmatch(token):
-        wrong = "expected a consistency token, e.g. order:12,inventory:30"
-        raise BadRequest(FieldError(field=field, message=wrong))
-    places: dict[str, int] = {}
-    for place in token.split(","):
-        source, _, position = place.partition(":")
-        places[source] = max(int(position), places.get(source, 0))
-    return places
+def _contains(applied: Positions, wanted: Positions) -> bool:
+    return all(applied.get(source, 0) >= position for source, position in wanted.items())

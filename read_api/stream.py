@@ -6,7 +6,6 @@ costs no more than a fast one, and none misses an event between the two.
 """
 
 import asyncio
-import re
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
@@ -20,19 +19,17 @@ from litestar.response import ServerSentEventMessage
 from read_api import history
 from read_api.access import Story
 from read_api.documents import EventView, event_view
+from read_api.positions import format_positions
 from shared.auth import Access, Keys
-from shared.contracts import EMITTERS
+from shared.contracts import PUBLISHERS
 from shared.contracts.recorded import Recorded
 from shared.database import INFRASTRUCTURE, Database
-from shared.problem import BadRequest, FieldError
 
 TAIL = 4096
 """Events kept in memory."""
 PAGE = 256
 HEARTBEAT_SECONDS = 15.0
 RETRY_MILLISECONDS = 1000
-
-_ID = re.compile(r"[a-z_]+:[0-9]{1,18}(,[a-z_]+:[0-9]{1,18})*")
 
 log = structlog.get_logger()
 
@@ -102,7 +99,7 @@ class Streams:
         A client that gets no further event still learns where it stands, from the opening message's id.
         """
         yield ServerSentEventMessage(
-            data=None, id=format_seen(seen) or None, retry=RETRY_MILLISECONDS
+            data=None, id=format_positions(seen) or None, retry=RETRY_MILLISECONDS
         )
         heartbeat_at = time.monotonic() + HEARTBEAT_SECONDS
         try:
@@ -147,23 +144,9 @@ class Streams:
         )
 
 
-def parse_seen(last_event_id: str) -> Seen:
-    """What a message's id says; raises BadRequest."""
-    if not _ID.fullmatch(last_event_id):
-        wrong = "expected an id of ours, e.g. order:12,inventory:30"
-        raise BadRequest(FieldError(field="Last-Event-ID", message=wrong))
-    parts = (part.split(":") for part in last_event_id.split(","))
-    return {source: int(position) for source, position in parts}
-
-
-def format_seen(seen: Seen) -> str:
-    """The id that says so."""
-    return ",".join(f"{source}:{position}" for source, position in seen.items())
-
-
 def everything_until_now(positions: Seen) -> Seen:
     """Where a stream starts that asks only for what is new."""
-    return {**dict.fromkeys(sorted(set(EMITTERS.values())), 0), **positions}
+    return {**dict.fromkeys(sorted(PUBLISHERS), 0), **positions}
 
 
 def _is_wanted(event: EventView, seen: Seen, story: Story | None) -> bool:
@@ -174,5 +157,5 @@ def _is_wanted(event: EventView, seen: Seen, story: Story | None) -> bool:
 
 def _message(event: EventView, seen: Seen) -> ServerSentEventMessage:
     return ServerSentEventMessage(
-        id=format_seen(seen), event=event.type, data=msgspec.json.encode(event)
+        id=format_positions(seen), event=event.type, data=msgspec.json.encode(event)
     )

@@ -23,8 +23,9 @@ from read_api.api.limits import limiting_streams
 from read_api.api.parts import Parts
 from read_api.divergence import HeldFilter
 from read_api.documents import CustomerPage, EventPage, HeldEventPage, ShipmentPage
+from read_api.positions import parse_positions
 from read_api.queries import EventFilter
-from read_api.stream import everything_until_now, parse_seen
+from read_api.stream import everything_until_now
 from read_api.views import ShipmentStatus
 from shared.auth import TOKEN_IN_QUERY, Access, Caller, admin_only
 from shared.problem import responses
@@ -126,7 +127,11 @@ def router(parts: Parts) -> Router:
         It ends when the access token expires: resume it with a new token and the last id.
         """
         given = last_event_id or resume
-        seen = parse_seen(given) if given else everything_until_now(parts.projector.positions)
+        seen = (
+            parse_positions(given, "Last-Event-ID")
+            if given
+            else everything_until_now(parts.projector.positions)
+        )
         return ServerSentEvent(parts.streams.follow(seen, None, request.auth), headers=NOT_STORED)
 
     return Router(

@@ -5,6 +5,7 @@ from typing import Annotated
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import HeaderParameter, QueryParameter
 
+from read_api.positions import MAX_LENGTH
 from read_api.search import MOST_CHARACTERS
 from shared.auth import TOKEN_IN_QUERY
 from shared.problem import responses
@@ -33,11 +34,19 @@ TimeZone = Annotated[
 ]
 LastEventId = Annotated[
     str | None,
-    HeaderParameter(name="Last-Event-ID", description="resume after the message with this id"),
+    HeaderParameter(
+        name="Last-Event-ID",
+        max_length=MAX_LENGTH,
+        description="resume after the message with this id",
+    ),
 ]
 LastEventIdQuery = Annotated[
     str | None,
-    QueryParameter(name="lastEventId", description="the same, where no header can be set"),
+    QueryParameter(
+        name="lastEventId",
+        max_length=MAX_LENGTH,
+        description="the same, where no header can be set",
+    ),
 ]
 AccessToken = Annotated[
     str | None,

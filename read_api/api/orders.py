@@ -26,8 +26,8 @@ from read_api.api.fields import (
 from read_api.api.limits import limiting_streams
 from read_api.api.parts import Parts
 from read_api.documents import OrderDetail, OrderPage, Timeline
+from read_api.positions import parse_positions
 from read_api.queries import OrderFilter
-from read_api.stream import parse_seen
 from read_api.views import OrderStatus
 from shared.auth import TOKEN_IN_QUERY, Access, Caller, signed_in_only
 from shared.problem import responses
@@ -102,14 +102,14 @@ def router(parts: Parts) -> Router:
 
         It ends when the access token expires, if one was sent: resume it with a new token and the last id.
         """
-        seen = parse_seen(given) if (given := last_event_id or resume) else {}
+        seen = parse_positions(given, "Last-Event-ID") if (given := last_event_id or resume) else {}
 
         async def found() -> Story | None:
             with suppress(Refused):
                 return await find_story(request.user, order_id)
             return None
 
-        story = await parts.freshness.until(found)
+        story = await parts.freshness.until_found(order_id, found)
         if story is None:
             raise access.unknown_order(order_id)
         return ServerSentEvent(parts.streams.follow(seen, story, request.auth), headers=NOT_STORED)

@@ -10,7 +10,8 @@ from msgspec.structs import replace
 
 from read_api.divergence import Divergence
 from read_api.places import MAX_AHEAD
-from read_api.stream import everything_until_now, format_seen
+from read_api.positions import format_positions
+from read_api.stream import everything_until_now
 from shared.contracts import (
     OrderCancelled,
     OrderCompleted,
@@ -367,7 +368,7 @@ async def test_closing_the_feed_ends_every_stream(tmp_path: Path) -> None:
 
 
 def test_a_stream_of_what_is_new_can_be_resumed_before_anything_has_come() -> None:
-    assert format_seen(everything_until_now({"order": 7})).split(",") == [
+    assert format_positions(everything_until_now({"order": 7})).split(",") == [
         "inventory:0",
         "notifier:0",
         "order:7",

@@ -4,22 +4,37 @@ import asyncio
 
 import pytest
 
-from read_api.freshness import Freshness, parse
+from read_api.freshness import Freshness
+from read_api.positions import MAX_LENGTH, format_positions, parse_positions
+from shared.contracts import PUBLISHERS
 from shared.problem import BadRequest
 from shared.refused import Refused
 
+SEVERAL_LOOPS = 5
+
+
+async def let_others_run() -> None:
+    for _ in range(SEVERAL_LOOPS):
+        await asyncio.sleep(0)
+
 
 @pytest.mark.parametrize(
-    ("token", "places"),
+    ("token", "positions"),
     [
         ("order:12", {"order": 12}),
         ("order:12,inventory:30", {"order": 12, "inventory": 30}),
-        ("order:12,order:7", {"order": 12}),
         ("notifier:0", {"notifier": 0}),
     ],
 )
-def test_a_token_names_a_position_of_each_source(token: str, places: dict[str, int]) -> None:
-    assert parse(token, "after") == places
+def test_a_token_names_a_position_of_each_source(token: str, positions: dict[str, int]) -> None:
+    assert parse_positions(token, "after") == positions
+
+
+def test_longest_positions_fit_into_the_bound() -> None:
+    positions = dict.fromkeys(PUBLISHERS, 10**18 - 1)
+    text = format_positions(positions)
+    assert len(text) <= MAX_LENGTH
+    assert parse_positions(text, "after") == positions
 
 
 @pytest.mark.parametrize(
@@ -34,17 +49,20 @@ def test_a_token_names_a_position_of_each_source(token: str, places: dict[str, i
         "order: 1",
         "order:\u0661",
         "nobody:1",
+        "read:1",
         "order:9999999999999999999",
         "order:1;inventory:2",
+        "order:1,order:2",
+        ",".join(["order:1"] * 10_000),
     ],
 )
 def test_what_is_no_token_is_named(token: str) -> None:
     with pytest.raises(BadRequest, match="after"):
-        parse(token, "after")
+        parse_positions(token, "after")
 
 
 async def test_what_is_there_is_not_waited_for() -> None:
-    freshness = Freshness(patience_seconds=0)
+    freshness = Freshness(patience_seconds=0, max_waiting=0)
     freshness.tell({"order": 5})
     await freshness.wait({"order": 5})
 
@@ -54,8 +72,7 @@ async def test_a_wait_ends_with_the_last_of_what_it_is_for() -> None:
     waiting = asyncio.create_task(freshness.wait({"order": 5, "inventory": 2}))
     for applied in ({"order": 4}, {"order": 6}, {"order": 6, "inventory": 1}):
         freshness.tell(applied)
-        for _ in range(5):
-            await asyncio.sleep(0)
+        await let_others_run()
         assert not waiting.done()
     freshness.tell({"order": 6, "inventory": 2})
     await waiting
@@ -68,6 +85,41 @@ async def test_what_does_not_come_in_time_is_to_be_asked_for_again() -> None:
     assert refused.value.headers == {"Retry-After": "1"}
 
 
+class Order:
+    """An order that may come to exist; counts how often it was looked for."""
+
+    def __init__(self) -> None:
+        self.is_there = False
+        self.looks = 0
+
+    async def look(self) -> bool:
+        self.looks += 1
+        return self.is_there
+
+
+async def test_waiter_looks_again_only_for_events_of_its_order() -> None:
+    freshness, order = Freshness(patience_seconds=60), Order()
+    waiting = asyncio.create_task(freshness.until_found("o1", order.look))
+    await let_others_run()
+    for position in range(10):
+        freshness.tell({"order": position}, ["o2", "o3"])
+        await let_others_run()
+    assert order.looks == 1
+    freshness.tell({"order": 11}, ["o1"])
+    await let_others_run()
+    assert (order.looks, waiting.done()) == (2, False)
+    order.is_there = True
+    freshness.tell({"order": 12}, ["o2", "o1"])
+    assert await waiting
+    assert order.looks == 3
+
+
+async def test_order_that_never_comes_is_looked_for_once() -> None:
+    order = Order()
+    assert not await Freshness(patience_seconds=0.01).until_found("o1", order.look)
+    assert order.looks == 1
+
+
 async def test_what_is_committed_while_one_looks_is_seen() -> None:
     freshness = Freshness(patience_seconds=60)
     looks = 0
@@ -76,16 +128,37 @@ async def test_what_is_committed_while_one_looks_is_seen() -> None:
         nonlocal looks
         looks += 1
         if looks == 1:
-            freshness.tell({"order": 1})
+            freshness.tell({"order": 1}, ["o1"])
         return looks > 1
 
-    assert await freshness.until(look)
+    assert await freshness.until_found("o1", look)
+
+
+async def test_too_many_waiters_are_refused_until_one_leaves() -> None:
+    freshness, order = Freshness(patience_seconds=60, max_waiting=2), Order()
+    first = asyncio.create_task(freshness.wait({"order": 1}))
+    second = asyncio.create_task(freshness.until_found("o1", order.look))
+    await let_others_run()
+    for wait in (freshness.wait({"order": 1}), freshness.until_found("o2", order.look)):
+        with pytest.raises(Refused) as refused:
+            await wait
+        assert (refused.value.status, refused.value.problem) == (503, "too-many-waiting")
+        assert refused.value.headers == {"Retry-After": "1"}
+    second.cancel()
+    await asyncio.wait([second])
+    third = asyncio.create_task(freshness.wait({"order": 1}))
+    await let_others_run()
+    freshness.tell({"order": 1})
+    await asyncio.gather(first, third)
 
 
 async def test_nobody_waits_for_a_service_that_ends() -> None:
-    freshness = Freshness(patience_seconds=60)
+    freshness, order = Freshness(patience_seconds=60), Order()
     waiting = asyncio.create_task(freshness.wait({"order": 1}))
-    await asyncio.sleep(0)
+    looking = asyncio.create_task(freshness.until_found("o1", order.look))
+    await let_others_run()
     freshness.close()
     with pytest.raises(Refused):
         await waiting
+    assert not await looking
+    assert not await freshness.until_found("o1", order.look)

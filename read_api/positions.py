@@ -1,0 +1,35 @@
+"""A position in the log of each source as text: `order:12,inventory:30`, in consistency tokens and message ids."""
+
+import re
+from collections.abc import Mapping
+
+from shared.contracts import PUBLISHERS
+from shared.problem import BadRequest, FieldError
+
+MAX_LENGTH = 128
+"""Of the text; every source once, with the largest position, is shorter."""
+
+Positions = Mapping[str, int]
+"""A position in the log of each source."""
+
+_POSITION = f"(?:{'|'.join(sorted(PUBLISHERS))}):[0-9]{{1,18}}"
+_POSITIONS = re.compile(f"{_POSITION}(?:,{_POSITION})*")
+
+
+def parse_positions(text: str, field: str) -> dict[str, int]:
+    """The positions in `text`, each of a source of ours, none named twice. Raises BadRequest."""
+    pairs = [pair.split(":") for pair in text.split(",")] if _is_well_formed(text) else []
+    positions = {source: int(position) for source, position in pairs}
+    if not pairs or len(positions) < len(pairs):
+        wrong = "expected positions, each source once, e.g. order:12,inventory:30"
+        raise BadRequest(FieldError(field=field, message=wrong))
+    return positions
+
+
+def format_positions(positions: Positions) -> str:
+    """The text that `parse_positions` reads."""
+    return ",".join(f"{source}:{position}" for source, position in positions.items())
+
+
+def _is_well_formed(text: str) -> bool:
+    return len(text) <= MAX_LENGTH and _POSITIONS.fullmatch(text) is not None
