@@ -29,7 +29,7 @@ from read_api.documents import (
     stock_view,
 )
 from read_api.paging import bounded, from_cursor, older, to_cursor
-from read_api.search import matches
+from read_api.search import bounded_time, distinct_words, matches
 from read_api.tables import CUSTOMERS, EVENT_ORDER, EVENTS, ORDERS, PRODUCTS, SHIPMENTS
 from read_api.timeline import timeline
 from read_api.views import Customer, OrderStatus, Product, Shipment, ShipmentStatus
@@ -118,8 +118,9 @@ def list_customers(
     connection: Connection, words: str, cursor: str | None, limit: int
 ) -> CustomerPage:
     """Who has signed up, newest first, with every word somewhere in id, address or name."""
-    query = select(CUSTOMERS).where(*(_is_called(word) for word in words.split()))
-    rows, next_cursor = _newest(connection, query, CUSTOMERS, "user_id", cursor, limit)
+    query = select(CUSTOMERS).where(*(_is_called(word) for word in distinct_words(words)))
+    with bounded_time(connection):
+        rows, next_cursor = _newest(connection, query, CUSTOMERS, "user_id", cursor, limit)
     found = msgspec.convert(rows, list[Customer])
     return CustomerPage(
         items=[shown(customer, CustomerView) for customer in found], next_cursor=next_cursor
@@ -129,13 +130,14 @@ def list_customers(
 def list_products(
     connection: Connection, wanted: ProductFilter, cursor: str | None, limit: int
 ) -> ProductPage:
-    """The catalogue by product id."""
+    """The catalogue by product id. Raises BadRequest for a search that is too expensive."""
     query = (
         select(PRODUCTS)
         .where(PRODUCTS.c.is_deleted.is_(False), *_equal(PRODUCTS, category=wanted.category))
         .where(*matches(wanted.words, connection.dialect.name))
     )
-    found, next_cursor = _products(connection, query, cursor, limit)
+    with bounded_time(connection):
+        found, next_cursor = _products(connection, query, cursor, limit)
     return ProductPage(items=[product_view(product) for product in found], next_cursor=next_cursor)
 
 

@@ -6,7 +6,7 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import HeaderParameter, QueryParameter
 
 from read_api.positions import MAX_LENGTH
-from read_api.search import MOST_CHARACTERS
+from read_api.search import INDEXED_FROM, MAX_SHORT_WORDS, MOST_CHARACTERS
 from shared.auth import TOKEN_IN_QUERY
 from shared.problem import responses
 
@@ -23,7 +23,8 @@ Words = Annotated[
     QueryParameter(
         name="q",
         max_length=MOST_CHARACTERS,
-        description="words or parts of words; all must occur",
+        description="words or parts of words; all must occur; at most "
+        f"{MAX_SHORT_WORDS} of products may be shorter than {INDEXED_FROM} characters",
     ),
 ]
 TimeZone = Annotated[

@@ -451,6 +451,7 @@ async def test_events_of_one_batch_page_by_position(reader, shop) -> None:
         ("/events/stream?lastEventId=nobody:1", 400, "invalid-request"),
         ("/events/stream?lastEventId=order:1,order:2", 400, "invalid-request"),
         (f"/events/stream?lastEventId={'order:1,' * 99}order:1", 400, "invalid-request"),
+        ("/products?q=e+t+a+o+i", 400, "invalid-request"),
         ("/products?after=order:1,order:1", 400, "invalid-request"),
         (f"/products?after={'order:1,' * 99}order:1", 400, "invalid-request"),
         ("/orders/o1/stream?lastEventId=order:99999999999999999999", 400, "invalid-request"),

@@ -1,6 +1,7 @@
 """Finding products in a real database: any words, in any script, of any length, after any change."""
 
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -8,13 +9,15 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 from sqlalchemy.dialects import postgresql
+from sqlalchemy.exc import OperationalError
 
 from read_api.queries import ProductFilter, list_products
-from read_api.search import matches
+from read_api.search import bounded_time, matches
 from read_api.tables import PRODUCTS
 from shared.contracts import ProductCreated, ProductDeleted, ProductUpdated, StockAdded
+from shared.problem import BadRequest
 from tests.support.reading import Projection, projecting
 from tests.support.tale import log_of
 
@@ -112,7 +115,51 @@ async def test_what_means_something_to_the_index_means_nothing_here(
 @settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.text(max_size=200))
 async def test_any_text_may_be_looked_for(catalogue: Projection, words: str) -> None:
-    await find(catalogue, words)
+    with suppress(BadRequest):  # too many short words
+        await find(catalogue, words)
+
+
+async def test_too_many_short_words_are_refused(catalogue: Projection) -> None:
+    assert await find(catalogue, "e r g o mouse") == ["p3"]
+    assert await find(catalogue, "o " * 90 + "mouse") == ["p3"]
+    assert await find(catalogue, "ergonomic mouse the left hand for") == ["p3"]
+    with pytest.raises(BadRequest, match="q: at most 4 different words of fewer than 3 characters"):
+        await find(catalogue, "e r g o n mouse")
+
+
+ENDLESS = """
+WITH RECURSIVE numbers (number) AS (SELECT 1 UNION ALL SELECT number + 1 FROM numbers)
+SELECT count(*) FROM numbers WHERE number < 0
+"""
+
+
+async def test_search_that_takes_too_long_is_ended(catalogue: Projection) -> None:
+    def search(connection: Connection) -> None:
+        with bounded_time(connection, seconds=0.05):
+            connection.exec_driver_sql(ENDLESS)
+
+    with pytest.raises(BadRequest, match="q: this search takes too long"):
+        await catalogue.database.run(search)
+    assert await find(catalogue, "mouse") == ["p3"]
+
+
+async def test_other_query_is_not_bounded_by_a_search(catalogue: Projection) -> None:
+    def query(connection: Connection) -> int:
+        with bounded_time(connection, seconds=0):
+            pass
+        counted = ENDLESS.replace("FROM numbers)", "FROM numbers LIMIT 100000)")
+        return connection.exec_driver_sql(counted).scalar_one()
+
+    assert await catalogue.database.run(query) == 0
+
+
+async def test_other_error_in_a_search_is_raised(catalogue: Projection) -> None:
+    def search(connection: Connection) -> None:
+        with bounded_time(connection):
+            connection.exec_driver_sql("SELECT nothing FROM nowhere")
+
+    with pytest.raises(OperationalError, match="nowhere"):
+        await catalogue.database.run(search)
 
 
 async def test_a_product_described_anew_is_found_by_its_new_words_only(
