@@ -1,14 +1,16 @@
 """The parameters and answers that several routes share."""
 
+from datetime import datetime
 from typing import Annotated
 
+import msgspec
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import HeaderParameter, QueryParameter
 
 from read_api.positions import MAX_LENGTH
 from read_api.search import INDEXED_FROM, MAX_SHORT_WORDS, MOST_CHARACTERS
 from shared.auth import TOKEN_IN_QUERY
-from shared.problem import responses
+from shared.problem import BadRequest, FieldError, responses
 
 NOT_STORED = {"Cache-Control": "no-store"}
 """Of event streams: Litestar would let caches keep them."""
@@ -69,3 +71,15 @@ PUBLIC = responses(400, 401, 503)
 """A token is refused when it is not good, even where none is needed."""
 PUBLIC_OR_NOTHING = responses(400, 401, 404, 503)
 RESTRICTED = responses(400, 401, 403, 503)
+
+
+def moment(text: str | None, field: str) -> datetime | None:
+    """The time in a query parameter. Raises BadRequest.
+
+    Litestar would also read a number, as seconds since 1970.
+    """
+    try:
+        return msgspec.convert(text, datetime | None)
+    except msgspec.ValidationError as error:
+        wrong = "expected a time, e.g. 2026-11-20T09:00:00Z"
+        raise BadRequest(FieldError(field=field, message=wrong)) from error

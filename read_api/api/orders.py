@@ -1,7 +1,6 @@
 """Orders over HTTP, each with its story."""
 
 from contextlib import suppress
-from datetime import datetime
 from functools import partial
 from typing import Annotated, Any
 
@@ -22,6 +21,7 @@ from read_api.api.fields import (
     LastEventId,
     LastEventIdQuery,
     PageSize,
+    moment,
 )
 from read_api.api.limits import limiting_streams
 from read_api.api.parts import Parts
@@ -41,9 +41,12 @@ UserId = Annotated[
     QueryParameter(name="userId", description="only this customer's; an admin may name anyone"),
 ]
 Since = Annotated[
-    datetime | None, QueryParameter(name="from", description="created at this time or later")
+    str | None,
+    QueryParameter(name="from", format="date-time", description="created at this time or later"),
 ]
-Until = Annotated[datetime | None, QueryParameter(name="to", description="created before")]
+Until = Annotated[
+    str | None, QueryParameter(name="to", format="date-time", description="created before")
+]
 
 
 def router(parts: Parts) -> Router:
@@ -66,7 +69,12 @@ def router(parts: Parts) -> Router:
             raise PermissionDeniedException("userId: these are somebody else's orders")
         query = partial(
             queries.list_orders,
-            wanted=OrderFilter(status=status, user_id=user_id, since=since, until=until),
+            wanted=OrderFilter(
+                status=status,
+                user_id=user_id,
+                since=moment(since, "from"),
+                until=moment(until, "to"),
+            ),
             visible=access.own_orders(caller),
             cursor=cursor,
             limit=limit,
