@@ -193,8 +193,7 @@ async def publish_raw(broker_url: str, *messages: tuple[str, bytes]) -> None:
     """Publish as somebody who is none of our services."""
     client = await nats.connect(broker_url)
     for subject, body in messages:
-        await client.publish(subject, body)
-    await client.flush()
+        await client.jetstream().publish(subject, body)  # stored before what is published next
     await client.close()
 
 
