@@ -172,10 +172,15 @@ class Service:
         return [f"{what}: quadrille check names them, quadrille resend sends them again"]
 
     async def resend(self, first: int, last: int) -> None:
-        """Publish the events of these positions again, under message ids that the broker does not know."""
+        """Publish the events of these positions again, under message ids that the broker does not know.
+
+        The newest event follows them, to be the stream's last of this service: `_allow_relay` compares it.
+        """
         for start in range(first, last + 1, RESEND_AT_ONCE):
             end = min(last, start + RESEND_AT_ONCE - 1)
             await self.writer.aside(partial(event_log.resend, first=start, last=end))
+        newest = await self.reads.run(event_log.last_position)
+        await self.writer.aside(partial(event_log.resend, first=max(newest, last + 1), last=newest))
         self.relay.wake()
 
     def _on_recorded(self, events: Sequence[Recorded]) -> None:
