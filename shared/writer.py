@@ -268,9 +268,7 @@ class Writer:
         try:
             outcome, results = await self._database.run(transaction)
         except UNAVAILABLE as error:
-            if (
-                not begun.locked()
-            ):  # all who wait would wait in vain for as long, one batch after the other
+            if not begun.locked():  # the others would wait in vain too, one batch after the other
                 self._refuse_waiting(StorageUnavailable(_reason(error)))
             raise
         finally:

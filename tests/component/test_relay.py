@@ -1,4 +1,5 @@
 import asyncio
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -224,13 +225,23 @@ async def has_on_the_stream(service: Service, *keys: str) -> bool:
     return await keys_on_the_stream(service.broker) == list(keys)
 
 
-async def test_an_event_the_server_refuses_holds_up_no_other(tmp_path: Path):
+@pytest.fixture
+def narrow_broker(tmp_path: Path) -> Iterator[NatsServer]:
+    """It takes messages of 2,000 bytes, headers included."""
     server = NatsServer(tmp_path / "nats", "max_payload: 2000\n")
     server.start()
+    yield server
+    server.terminate()
+
+
+async def test_an_event_the_server_refuses_holds_up_no_other(
+    tmp_path: Path, narrow_broker: NatsServer
+):
+    settings = settings_for(tmp_path, narrow_broker.url)
     fits, only_without_headers, too_large = (
         create_long(number, length) for number, length in enumerate((1450, 1560, 3000))
     )
-    async with serving(settings_for(tmp_path, server.url)) as service:
+    async with serving(settings) as service:
         await eventually(lambda: service.waiting_for() == [])
         for command in (fits, only_without_headers, too_large, create(3)):
             await execute(service, command)
@@ -240,12 +251,11 @@ async def test_an_event_the_server_refuses_holds_up_no_other(tmp_path: Path):
         assert await refusals(service) == dict.fromkeys([2, 3], "nats: maximum payload exceeded")
         assert not service.broker.reconnected.is_set()
         assert service.waiting_for() == []
-    async with serving(settings_for(tmp_path, server.url)) as service:
+    async with serving(settings) as service:
         await eventually(lambda: service.waiting_for() == [])
         await eventually(lambda: service.relay.refused == 2)
         await execute(service, create(4))
         await eventually(lambda: has_on_the_stream(service, "p0", "p3", "p4"))
-    server.terminate()
 
 
 async def test_an_event_of_a_newer_release_is_sent_as_stored(tmp_path: Path, broker: NatsServer):
