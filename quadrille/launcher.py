@@ -7,8 +7,10 @@ from contextlib import ExitStack
 
 import click
 
-from quadrille import preflight
+from quadrille import nats_config, preflight
 from quadrille.broker import EmbeddedBroker
+from quadrille.nats_config import Server
+from quadrille.nats_users import PROVISIONER, VIEWER
 from quadrille.plan import Plan
 from quadrille.steward import BROKER, PROBE_SECONDS, Steward
 from quadrille.supervisor import KILL_SECONDS, Logs, Supervisor
@@ -32,17 +34,16 @@ def _run(plan: Plan, logs: Logs, closing: ExitStack) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: supervisor.terminate())
     _announce(plan)
-    broker = None
-    if plan.has_broker:
-        store = plan.settings.data_dir / "nats"
-        broker = EmbeddedBroker(plan.settings.nats_port, store, logs.open(BROKER))
-        closing.callback(broker.stop)
-        broker.wait_until_listening()
+    broker, urls = _start_broker(plan, logs, closing) if plan.has_broker else (None, {})
     if supervisor.is_ending:
         return
+    if broker:
+        environment = plan.environment_for("nats_url", nats_url=urls[PROVISIONER])
+        supervisor.add(PROVISIONER, [sys.executable, "-m", "quadrille", "provision"], environment)
     for part in plan.parts:
-        supervisor.add(part.name, [sys.executable, "-m", part.module], plan.environment)
-    steward = Steward(plan, supervisor, broker)
+        environment = plan.environment_for(*part.secrets, nats_url=urls.get(part.name))
+        supervisor.add(part.name, [sys.executable, "-m", part.module], environment)
+    steward = Steward(plan, supervisor, broker, urls.get(VIEWER))
     beside = threading.Thread(target=steward.run, daemon=True)
     supervisor.on_forked = beside.start
     supervisor.loop()
@@ -50,6 +51,21 @@ def _run(plan: Plan, logs: Logs, closing: ExitStack) -> None:
     if steward.trouble:
         raise steward.trouble
     _judge(supervisor, logs)
+
+
+def _start_broker(
+    plan: Plan, logs: Logs, closing: ExitStack
+) -> tuple[EmbeddedBroker, dict[str, str]]:
+    """The broker as it listens, and the URL of each of its users. Raises CannotStart."""
+    data_dir, port = plan.settings.data_dir.absolute(), plan.settings.nats_port
+    address = f"{preflight.LOOPBACK}:{port}"
+    users = data_dir / "nats-users"
+    urls = nats_config.write(users, Server(address, str(data_dir / "nats"), address))
+    environment = plan.environment_for()
+    broker = EmbeddedBroker(port, users / nats_config.CONFIG, logs.open(BROKER), environment)
+    closing.callback(broker.stop)
+    broker.wait_until_listening()
+    return broker, urls
 
 
 def _announce(plan: Plan) -> None:

@@ -8,7 +8,7 @@ import httpx
 
 from quadrille.preflight import LOOPBACK, CannotStart, Port
 from quadrille.shop import EVERY_ADDRESS
-from shared.config import PREFIX, Settings, SettingsError, load, loopback_host
+from shared.config import FILE, PREFIX, SECRETS, Settings, SettingsError, load, loopback_host
 
 
 class Part(NamedTuple):
@@ -20,16 +20,36 @@ class Part(NamedTuple):
     title: str
     page: str
     shows: str
+    secrets: tuple[str, ...] = ()
+    """The settings of `SECRETS` that it needs: no other process gets them."""
 
 
 SERVICES = (
-    Part("read", "read_api", "read_port", "Shop", "/schema", "all there is to see"),
-    Part("order", "order_service", "order_port", "Orders", "/schema", "place orders"),
     Part(
-        "inventory", "inventory_service", "inventory_port", "Inventory", "/schema", "fill shelves"
+        "read",
+        *("read_api", "read_port", "Shop", "/schema", "all there is to see"),
+        secrets=("nats_url",),
     ),
-    Part("shipping", "shipping_service", "shipping_port", "Shipping", "/schema", "shipments"),
-    Part("notifier", "notifier_service", "notifier_port", "Notifier", "/schema", "mails sent"),
+    Part(
+        "order",
+        *("order_service", "order_port", "Orders", "/schema", "place orders"),
+        secrets=("nats_url", "admin_password"),
+    ),
+    Part(
+        "inventory",
+        *("inventory_service", "inventory_port", "Inventory", "/schema", "fill shelves"),
+        secrets=("nats_url",),
+    ),
+    Part(
+        "shipping",
+        *("shipping_service", "shipping_port", "Shipping", "/schema", "shipments"),
+        secrets=("nats_url", "carrier_secret"),
+    ),
+    Part(
+        "notifier",
+        *("notifier_service", "notifier_port", "Notifier", "/schema", "mails sent"),
+        secrets=("nats_url", "smtp_url"),
+    ),
 )
 MAILBOX = Part("mailbox", "quadrille.mailbox", "mailbox_port", "Mailbox", "", "mails received")
 
@@ -43,6 +63,16 @@ class Plan(NamedTuple):
     has_broker: bool
     new_password: str | None
     """The admin's, made up for a shop that never ran: to be shown once."""
+
+    def environment_for(self, *secrets: str, nats_url: str | None = None) -> dict[str, str]:
+        """A child's environment: of the secret settings only these, and of the broker's users only its own."""
+        withheld = {f"{PREFIX}{name.upper()}" for name in SECRETS if name not in secrets}
+        child = {
+            name: value
+            for name, value in self.environment.items()
+            if name.removesuffix(FILE.upper()) not in withheld
+        }
+        return child | ({f"{PREFIX}NATS_URL": nats_url} if nats_url else {})
 
     @property
     def ports(self) -> list[Port]:
@@ -86,20 +116,28 @@ def plan(environment: Mapping[str, str]) -> Plan:
     mail_host = f"[{host}]" if ":" in host else host
     is_new = not (settings.data_dir / "order.db").exists() and not settings.admin_password
     new_password = secrets.token_urlsafe(12) if is_new else None
+    has_broker = not _is_given("nats_url", environment)
+    has_mailbox = not _is_given("smtp_url", environment)
     consistent = {
-        f"{PREFIX}NATS_URL": f"nats://{LOOPBACK}:{settings.nats_port}",
-        f"{PREFIX}SMTP_URL": f"smtp://{mail_host}:{settings.mailbox_smtp_port}",
         **environment,
         f"{PREFIX}DATA_DIR": str(settings.data_dir.absolute()),
         "PYTHONUNBUFFERED": "1",
     }
+    if has_broker:
+        consistent[f"{PREFIX}NATS_URL"] = f"nats://{LOOPBACK}:{settings.nats_port}"
+    if has_mailbox:
+        consistent[f"{PREFIX}SMTP_URL"] = f"smtp://{mail_host}:{settings.mailbox_smtp_port}"
     if new_password:
         consistent[f"{PREFIX}ADMIN_PASSWORD"] = new_password
-    has_mailbox = f"{PREFIX}SMTP_URL" not in environment
     return Plan(
         settings=load(consistent),
         environment=consistent,
         parts=(*SERVICES, MAILBOX) if has_mailbox else SERVICES,
-        has_broker=f"{PREFIX}NATS_URL" not in environment,
+        has_broker=has_broker,
         new_password=new_password,
     )
+
+
+def _is_given(setting: str, environment: Mapping[str, str]) -> bool:
+    name = f"{PREFIX}{setting.upper()}"
+    return name in environment or name + FILE.upper() in environment

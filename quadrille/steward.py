@@ -13,6 +13,7 @@ from quadrille.broker import EmbeddedBroker
 from quadrille.plan import Plan
 from quadrille.supervisor import Supervisor
 from quadrille.terminal import console, say, table
+from shared.broker_errors import address_of
 
 POLL_SECONDS = 0.05
 WATCH_SECONDS = 0.2
@@ -38,8 +39,15 @@ class Ready(msgspec.Struct, rename="camel"):
 class Steward:
     """Lives in a thread of its own; what goes wrong there ends the shop and is kept in `trouble`."""
 
-    def __init__(self, plan: Plan, supervisor: Supervisor, broker: EmbeddedBroker | None) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        supervisor: Supervisor,
+        broker: EmbeddedBroker | None,
+        viewer_url: str | None,
+    ) -> None:
         self._plan = plan
+        self._viewer_url = viewer_url
         self._supervisor = supervisor
         self._broker = broker
         self._token: str | None = None
@@ -67,7 +75,7 @@ class Steward:
         self._until(self._not_ready)
         self._until(self._not_stocked, at_most=STOCKING_SECONDS)
         self._until(self._not_on_sale, at_most=ON_SALE_SECONDS)
-        greet(self._plan)
+        greet(self._plan, self._viewer_url)
         if self._not_on_sale():
             say(f"The sample catalogue is not on sale: {self._refusal or 'it was deleted'}.\n")
 
@@ -142,15 +150,15 @@ def waiting_for(address: str) -> list[str]:
     return list(ready.waiting_for)
 
 
-def greet(plan: Plan) -> None:
-    """The short table of addresses, and an order to paste."""
+def greet(plan: Plan, viewer_url: str | None) -> None:
+    """The short table of addresses, an order to paste, and what the nats command line needs."""
     shown = table("", "", "")
     shown.show_header = False
     for part in plan.parts:
         shown.add_row(
             Text(part.title, style="bold"), plan.address(part.name) + part.page, part.shows
         )
-    shown.add_row("Broker", plan.settings.nats_url, "the events: stream SHOP")
+    shown.add_row("Broker", address_of(plan.settings.nats_url), "the events: stream SHOP")
     shown.add_row("Data", str(plan.settings.data_dir), "databases, mails, logs")
     say("")
     console().print(shown)
@@ -159,4 +167,7 @@ def greet(plan: Plan) -> None:
         f"curl -sS -w '\\n' {plan.address('order')}/orders "
         f"-H 'Content-Type: application/json' -d '{ORDER}'"
     )
+    if viewer_url:
+        say("\nLook at the events with the nats CLI, as a user who may only look:\n", style="dim")
+        say(f"export NATS_URL={viewer_url}")
     say("\nWarnings appear below, the rest is in the logs. Ctrl-C stops it all.\n", style="dim")

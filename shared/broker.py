@@ -130,6 +130,8 @@ class Broker:
             return self._trouble
         if isinstance(error, (NotPermitted, NotProvisioned, ConsumerInUse)):
             return str(error)
+        if isinstance(error, TimeoutError) and self.refusal:
+            return self.refusal
         if error is None or isinstance(error, TimeoutError):
             return (
                 f"the broker at {broker_errors.address_of(self._settings.nats_url)} does not answer"
@@ -320,7 +322,7 @@ class Broker:
             async with asyncio.timeout(PUBLISH_TIMEOUT_SECONDS):
                 await batch.complete.wait()
         except TROUBLE as error:
-            log.warning("publish.interrupted", reason=self.refusal or self.explain(error))
+            log.warning("publish.interrupted", reason=self.explain(error))
         finally:
             self._batch = None
         answers = [

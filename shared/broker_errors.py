@@ -18,6 +18,8 @@ TROUBLE = (nats.errors.Error, nats.js.errors.Error, OSError, TimeoutError)
 _PERMISSIONS = re.compile(r'permissions violation for (publish|subscription) to "([^"]*)"')
 _AUTHORIZATION = "authorization violation"
 _ENTITY = re.compile(r"\b(shop\.[a-z]+)\.[^.]+\.")
+_INBOX = re.compile(r"\b(_inbox_[a-z]+)\..*")
+_DOING = {"publish": "publish", "subscription": "subscribe"}
 
 
 class NotPermitted(nats.errors.Error):
@@ -49,9 +51,9 @@ def user_of(url: str) -> str | None:
 
 
 def refused_subject(error: Exception) -> str | None:
-    """The subject that this user may not publish to, in lower case as nats-py has it; None for other errors."""
+    """The subject that this user may not use, in lower case as nats-py has it; None for other errors."""
     found = _PERMISSIONS.search(str(error).lower())
-    return found[2] if found and found[1] == "publish" else None
+    return found[2] if found else None
 
 
 def text_of(error: Exception) -> str:
@@ -66,8 +68,8 @@ def described(error: Exception, url: str) -> str:
     """The error of a connection to this broker, in one sentence."""
     text = text_of(error)
     if found := _PERMISSIONS.search(text.lower()):
-        subject = _ENTITY.sub(r"\1.*.", found[2])
-        return f"the broker does not permit {_who(url)} the {found[1]} to {subject}"
+        subject = _INBOX.sub(r"\1.>", _ENTITY.sub(r"\1.*.", found[2]))
+        return f"the broker does not permit {_who(url)} to {_DOING[found[1]]} to {subject}"
     if _AUTHORIZATION in text.lower():
         return f"the broker at {address_of(url)} refuses {_who(url)} (wrong user or password)"
     return f"no broker at {address_of(url)} ({_reason(error, text)})"

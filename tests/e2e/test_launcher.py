@@ -140,6 +140,7 @@ async def test_its_curl_line_orders_its_mailbox_shows_and_all_is_kept(
     )
     assert re.search(r"admin@example.com, password \S{16}", running.output)
 
+    assert_secrets_are_withheld(running)
     assert running.children()
     assert running.end(signal.SIGINT) == 0
     assert running.children() == set()
@@ -154,6 +155,38 @@ async def test_its_curl_line_orders_its_mailbox_shows_and_all_is_kept(
     assert stock["available"] == 8
     assert again.end(signal.SIGTERM) == 0
     assert again.children() == set()
+
+
+SECRETS_OF = {
+    "order_service": {"NATS_URL", "ADMIN_PASSWORD"},
+    "inventory_service": {"NATS_URL"},
+    "shipping_service": {"NATS_URL"},
+    "notifier_service": {"NATS_URL", "SMTP_URL"},
+    "read_api": {"NATS_URL"},
+    "quadrille provision": {"NATS_URL"},
+    "quadrille.mailbox": set(),
+    "nats-server": set(),
+}
+USER_OF = {"quadrille provision": "provisioner", "read_api": "read"}
+
+
+def assert_secrets_are_withheld(launched: Launched) -> None:
+    """Each process has the secrets that it needs, and of the broker's users only its own."""
+    for name, secrets in SECRETS_OF.items():
+        environ = environment_at(pid_of(launched, name))
+        given = {f"QUADRILLE_{secret}" for secret in set.union(*SECRETS_OF.values())} & {*environ}
+        assert given == {f"QUADRILLE_{secret}" for secret in secrets}, name
+        if url := environ.get("QUADRILLE_NATS_URL"):
+            user = USER_OF.get(name, name.removesuffix("_service"))
+            assert url.startswith(f"nats://{user}:")
+    users = launched.settings.data_dir / "nats-users"
+    assert {file.stat().st_mode & 0o777 for file in users.iterdir()} == {0o600}
+    assert f"export NATS_URL={(users / 'viewer.url').read_text()}" in launched.output
+
+
+def environment_at(pid: int) -> dict[str, str]:
+    environ = Path(f"/proc/{pid}/environ").read_bytes().decode()
+    return dict(line.partition("=")[::2] for line in environ.split("\0") if line)
 
 
 def subjects(launched: Launched) -> list[str]:
@@ -256,12 +289,16 @@ def test_a_setting_that_can_not_be_is_said(
 async def test_a_broker_that_is_given_is_used(
     tmp_path: Path, settings: Settings, broker: NatsServer
 ) -> None:
-    launched = up(tmp_path, settings, QUADRILLE_NATS_URL=broker.url)
+    url = broker.url.replace("//", "//someone:password@")
+    launched = up(tmp_path, settings, QUADRILLE_NATS_URL=url)
     try:
         await launched.is_open()
         assert launched.curl()["status"] == "PENDING"
         assert not (settings.data_dir / "logs" / "nats-server.log").exists()
         assert broker.url in launched.output
+        assert "someone" not in launched.output
+        assert "export NATS_URL" not in launched.output
         assert launched.end() == 0
     finally:
         launched.process.kill()
+        launched.process.wait()

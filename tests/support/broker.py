@@ -7,6 +7,8 @@ import sysconfig
 import time
 from pathlib import Path
 
+from quadrille import nats_config
+from quadrille.nats_config import Server
 from tests.support.ports import free_port
 
 BINARY = Path(sysconfig.get_path("scripts")) / "nats-server"
@@ -15,18 +17,29 @@ STOP_SECONDS = 10
 
 
 class NatsServer:
-    """One server process over one store directory; store and port outlive the process."""
+    """One server process over one store directory; store and port outlive the process.
 
-    def __init__(self, directory: Path, configuration: str = "") -> None:
+    With users it refuses everybody else, as the broker of `quadrille up` does.
+    """
+
+    def __init__(
+        self, directory: Path, configuration: str = "", *, has_users: bool = False
+    ) -> None:
         self._directory = directory
         self._configuration = configuration
+        self._has_users = has_users
         self._process: subprocess.Popen[bytes] | None = None
         self.port = free_port()
+        self._urls = self._write_users() if has_users else {}
 
     @property
     def url(self) -> str:
         """Where clients connect."""
         return f"nats://127.0.0.1:{self.port}"
+
+    def url_of(self, user: str) -> str:
+        """With which one of its users connects."""
+        return self._urls[user]
 
     @property
     def pid(self) -> int:
@@ -69,25 +82,19 @@ class NatsServer:
         self._process.send_signal(signal.SIGCONT)
 
     @property
+    def _store(self) -> Path:
+        return self._directory / "store"
+
+    @property
     def _log_file(self) -> Path:
         return self._directory / "nats-server.log"
 
     def _come_up(self) -> bool:
         """Whether it listens; False when it has given up, as for a port that is taken."""
         self._directory.mkdir(parents=True, exist_ok=True)
-        configuration = self._directory / "nats.conf"
-        configuration.write_text(self._configuration)
+        options = self._guarded() if self._has_users else self._open()
         with self._log_file.open("ab") as log:
-            self._process = subprocess.Popen(
-                [
-                    BINARY,
-                    *("--config", configuration),
-                    *("--addr", "127.0.0.1", "--port", str(self.port)),
-                    *("--jetstream", "--store_dir", self._directory / "store"),
-                ],
-                stdout=log,
-                stderr=log,
-            )
+            self._process = subprocess.Popen([BINARY, *options], stdout=log, stderr=log)
         deadline = time.monotonic() + START_SECONDS
         while self._process.poll() is None:
             if self._listens():
@@ -96,6 +103,24 @@ class NatsServer:
             time.sleep(0.005)
         self._process = None
         return False
+
+    def _open(self) -> list[str | Path]:
+        file = self._directory / "nats.conf"
+        file.write_text(self._configuration)
+        listening = ["--addr", "127.0.0.1", "--port", str(self.port)]
+        return ["--config", file, *listening, "--jetstream", "--store_dir", self._store]
+
+    def _guarded(self) -> list[str | Path]:
+        self._urls = self._write_users()
+        file = self._directory / "users" / nats_config.CONFIG
+        with file.open("a") as configuration:
+            configuration.write(self._configuration)
+        return ["--config", file]
+
+    def _write_users(self) -> dict[str, str]:
+        address = f"127.0.0.1:{self.port}"
+        server = Server(address, str(self._store), address)
+        return nats_config.write(self._directory / "users", server)
 
     def _listens(self) -> bool:
         with socket.socket() as probe:

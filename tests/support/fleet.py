@@ -17,6 +17,7 @@ from uuid import uuid4
 
 import httpx
 
+from quadrille.nats_users import PROVISIONER
 from quadrille.oracle import ask
 from quadrille.oracle.evidence import DECIDING
 from quadrille.oracle.shop import Shop, read_shop
@@ -54,7 +55,7 @@ class Fleet:
     """Broker, mail sink and services on free ports over one directory, which outlives their processes."""
 
     def __init__(self, directory: Path, **changes: Any) -> None:
-        self.broker = NatsServer(directory / "nats")
+        self.broker = NatsServer(directory / "nats", has_users=True)
         self.mail = MailSink()
         self._logs = directory / "logs"
         self._settings = settings_for(
@@ -65,6 +66,7 @@ class Fleet:
             **changes,
         )
         self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._beside: list[subprocess.Popen[bytes]] = []
         self._chapter: dict[str, int] = {}
         self._http = httpx.Client(timeout=ANSWER_SECONDS)
         self._admin: dict[str, str] = {}
@@ -76,11 +78,13 @@ class Fleet:
 
     def __exit__(self, *_: object) -> None:
         """End everything, whatever state it is in."""
-        for process in self._running.values():
+        processes = [*self._running.values(), *self._beside]
+        for process in processes:
             process.kill()
-        for process in self._running.values():
+        for process in processes:
             process.wait()
         self._running.clear()
+        self._beside.clear()
         self.broker.terminate()
         self.mail.stop()
         self._http.close()
@@ -105,13 +109,19 @@ class Fleet:
     def start_service(self, name: str, **environment: str) -> None:
         """Start one, with settings of its own such as `crash_at="after_commit:3"`."""
         assert name not in self._running, f"{name} runs already"
-        self._logs.mkdir(parents=True, exist_ok=True)
         own = {f"QUADRILLE_{setting.upper()}": value for setting, value in environment.items()}
+        if not self._beside:
+            self._beside.append(self._spawn(PROVISIONER, ["quadrille", "provision"], {}))
+        self._running[name] = self._spawn(name, [SERVICES[name]], own)
+
+    def _spawn(self, name: str, module: list[str], own: dict[str, str]) -> subprocess.Popen[bytes]:
+        self._logs.mkdir(parents=True, exist_ok=True)
+        user = {"QUADRILLE_NATS_URL": self.broker.url_of(name)}
         with self._log_file(name).open("ab") as log:
-            self._running[name] = subprocess.Popen(
-                [sys.executable, "-m", SERVICES[name]],
+            return subprocess.Popen(
+                [sys.executable, "-m", *module],
                 cwd=ROOT,
-                env=self._environment() | own,
+                env=self._environment() | user | own,
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
