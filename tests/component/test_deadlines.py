@@ -12,6 +12,7 @@ import shared.service
 from order_service.domain.orders import PlaceOrder, WantedItem
 from order_service.handlers import JOBS, deadlines
 from order_service.store.orders import ORDERS
+from order_service.store.prices import LIST_PRICES
 from shared import clock
 from shared.batch import Wish
 from shared.broker import Broker
@@ -92,6 +93,23 @@ async def test_broker_outage_expires_no_order(shop_settings: Settings, broker: N
         await send(others, progress_of(ORDER_IDS))
         await eventually(lambda: have_completed(service))
         assert await requests(service) == 0
+
+
+async def test_full_stream_expires_no_order(shop_settings: Settings):
+    settings = replace(shop_settings, stream_max_bytes=5000)
+    async with publishing(settings) as others, serving(settings, SOON, JOBS) as service:
+        await eventually(lambda: service.waiting_for() == [])
+        while await others.publish([recorded(PRODUCT)]):
+            pass
+        await eventually(lambda: is_for_sale(service))
+        await place_orders(service, "o1")
+        await eventually(lambda: are_overdue(service))
+        await asyncio.sleep(1.5)  # long enough for a look at the overdue one
+        assert await requests(service) == 0
+
+
+async def is_for_sale(service: Service) -> bool:
+    return bool(await rows_of(service.reads, LIST_PRICES))
 
 
 async def test_own_outage_expires_no_order(shop_settings: Settings):
