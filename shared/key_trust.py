@@ -218,9 +218,6 @@ def _verifies(signer: KnownKey, signature: str | None, statement: bytes) -> bool
     try:
         public_key = Ed25519PublicKey.from_public_bytes(base64url_decode(signer.public_key))
         public_key.verify(base64url_decode(signature or ""), statement)
-    except (
-        InvalidSignature,
-        ValueError,
-    ):  # a row from before keys were validated may hold anything
+    except (InvalidSignature, ValueError):  # ValueError: a row with a malformed key
         return False
     return True

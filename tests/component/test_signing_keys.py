@@ -1,8 +1,9 @@
 """Signing keys and access tokens, in each service and over a broker that lets anybody publish."""
 
 import shutil
+import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager
 from datetime import timedelta
 from itertools import count
 from pathlib import Path
@@ -22,6 +23,7 @@ import notifier_service.app
 import read_api.app
 import shipping_service.app
 from order_service import signing_keys
+from order_service.tokens import Signer
 from shared.auth import LEEWAY_SECONDS, MAX_TOKEN_SECONDS
 from shared.broker import Broker
 from shared.clock import now
@@ -269,9 +271,16 @@ def reads_of(table: str) -> Iterator[list[str]]:
 
 @pytest.fixture
 def order_settings(shop_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """The order service's, whose new keys sign after half a second."""
-    monkeypatch.setattr(signing_keys, "OVERLAP_SECONDS", 0.5)
+    """The order service's, whose new keys sign much later."""
+    monkeypatch.setattr(signing_keys, "OVERLAP_SECONDS", 3600)
     return replace(shop_settings, admin_password=ADMIN_PASSWORD)
+
+
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch, order_settings: Settings) -> Settings:
+    """The same, but new keys sign after half a second."""
+    monkeypatch.setattr(signing_keys, "OVERLAP_SECONDS", 0.5)
+    return order_settings
 
 
 async def sign_in(desk: Desk) -> str:
@@ -296,8 +305,16 @@ async def valid_keys(desk: Desk) -> set[str]:
     return {key["kid"] for key in found}
 
 
-async def test_rotation_keeps_old_tokens_and_changes_new(order_settings: Settings):
+async def test_new_key_does_not_sign_at_once(order_settings: Settings):
     async with open_desk(order_settings) as desk:
+        old = await sign_in(desk)
+        new_key = (await desk.ask("POST", "/auth/keys", token=old)).json()["keyId"]
+        assert key_of(await sign_in(desk)) == key_of(old)
+        assert await statuses(desk, old) == {key_of(old): "CURRENT", new_key: "NEXT"}
+
+
+async def test_rotation_keeps_old_tokens_and_changes_new(soon: Settings):
+    async with open_desk(soon) as desk:
         old = await sign_in(desk)
         rotated = await desk.ask("POST", "/auth/keys", token=old)
         assert rotated.status_code == 201, rotated.text
@@ -324,8 +341,8 @@ async def test_repeated_rotation_request_makes_one_key(order_settings: Settings)
         assert len(await valid_keys(desk)) == 2
 
 
-async def test_new_key_waits_for_the_broker(order_settings: Settings, broker: NatsServer):
-    async with open_desk(order_settings) as desk:
+async def test_new_key_waits_for_the_broker(soon: Settings, broker: NatsServer):
+    async with open_desk(soon) as desk:
         old = await sign_in(desk)
         broker.terminate()
         rotated = (await desk.ask("POST", "/auth/keys", token=old)).json()
@@ -380,7 +397,7 @@ async def test_revoking_an_unknown_key_is_refused(order_settings: Settings):
 
 
 async def test_forged_key_of_the_order_service_is_an_alarm(
-    order_settings: Settings, publisher: Publisher
+    order_settings: Settings, publisher: Publisher, capsys: pytest.CaptureFixture[str]
 ):
     forger = Issuer()
     async with open_desk(order_settings) as desk:
@@ -389,6 +406,7 @@ async def test_forged_key_of_the_order_service_is_an_alarm(
         await publisher.publish(forger.published)
         (warning,) = await eventually(lambda: warnings(desk))
         assert forger.key_id in warning
+        assert "signing_key.forged" in capsys.readouterr().out
         forged = forger.headers("root", "admin")["Authorization"].removeprefix("Bearer ")
         problem_of(await desk.ask("GET", "/auth/keys", token=forged), 401, "unauthorized")
         assert (await statuses(desk, token))[forger.key_id] == "UNTRUSTED"
@@ -396,7 +414,31 @@ async def test_forged_key_of_the_order_service_is_an_alarm(
         assert await warnings(desk) == []
 
 
-async def test_own_keys_are_no_alarm_when_they_return(order_settings: Settings, broker: NatsServer):
+async def test_key_vouched_for_with_a_leaked_key_is_forged(
+    order_settings: Settings, publisher: Publisher
+):
+    forger = Issuer()
+    async with open_desk(order_settings) as desk:
+        token = await sign_in(desk)
+        await eventually(lambda: is_ready(desk))
+        await publisher.publish(forger.vouched_by(leaked(order_settings)))
+        await eventually(lambda: warnings(desk))
+        forged = forger.headers("root", "admin")["Authorization"].removeprefix("Bearer ")
+        problem_of(await desk.ask("GET", "/auth/keys", token=forged), 401, "unauthorized")
+        await desk.ask("POST", "/auth/keys", token=token)
+        assert (await statuses(desk, token))[forger.key_id] == "UNTRUSTED"
+
+
+def leaked(settings: Settings) -> Issuer:
+    """Whoever has read the private key in the order service's database."""
+    with closing(sqlite3.connect(settings.data_dir / "order.db")) as connection:
+        query = "SELECT key_id, private_key FROM private_keys"
+        return Issuer(Signer.from_pem(*connection.execute(query).fetchone()))
+
+
+async def test_own_keys_are_no_alarm_when_they_return(
+    order_settings: Settings, capsys: pytest.CaptureFixture[str]
+):
     async with open_desk(order_settings) as desk:
         token = await sign_in(desk)
         await desk.ask("POST", "/auth/keys", token=token)
@@ -404,6 +446,7 @@ async def test_own_keys_are_no_alarm_when_they_return(order_settings: Settings, 
     async with open_desk(order_settings) as desk:
         await eventually(lambda: has_received(order_settings, 5))
         assert await warnings(desk) == []
+    assert "signing_key." not in capsys.readouterr().out
 
 
 async def is_ready(desk: Desk) -> bool:

@@ -15,8 +15,8 @@ from tests.support.history import START
 class Issuer:
     """Signs with a key of its own, which a service must trust before it accepts the tokens."""
 
-    def __init__(self) -> None:
-        self._signer = Signer.generate()
+    def __init__(self, signer: Signer | None = None) -> None:
+        self._signer = signer or Signer.generate()
         self.key_id = self._signer.key_id
 
     @property

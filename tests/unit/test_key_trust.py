@@ -18,6 +18,7 @@ from shared.key_trust import (
     distrust,
     learn,
     objection,
+    voucher_statement,
 )
 from tests.support.access import Issuer
 
@@ -74,6 +75,18 @@ def test_another_key_of_a_trusted_id_is_not_trusted():
     ring = ring_of(FIRST.published, claim)
     assert ring.trusted(FIRST.key_id).public_key == FIRST.published.public_key
     assert objection(ring, claim) == "a trusted key has the same id"
+
+
+def test_second_key_of_an_id_is_not_vouched_for():
+    statement = voucher_statement(FIRST.key_id, FORGER.published.public_key)
+    claim = replace(
+        FORGER.published,
+        key_id=FIRST.key_id,
+        vouched_by=SECOND.key_id,
+        signature=SECOND.sign(statement),
+    )
+    ring = ring_of(FIRST.published, SECOND.vouched_by(FIRST), claim)
+    assert len([key for key in ring.keys.values() if key.trust is Trust.TRUSTED]) == 2
 
 
 def test_key_that_vouches_for_itself_is_not_trusted():
