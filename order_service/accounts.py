@@ -23,7 +23,11 @@ from shared.batch import Wish
 from shared.problem import BadRequest, FieldError
 from shared.rate_limits import Limit
 from shared.refused import Refused
+from shared.secret_file import write_secret
 from shared.service import Service
+
+PASSWORD_FILE = "admin-password"  # noqa: S105 - a name
+"""In the data directory: the first admin's password where none was given; to be deleted after the first sign-in."""
 
 log = structlog.get_logger()
 
@@ -182,8 +186,9 @@ class Accounts:
         email = emails.canonical(settings.admin_email)
         password = settings.admin_password or secrets.token_urlsafe(12)
         if settings.admin_password is None:
-            # Before it holds, for nobody must be locked out by a crash; and so high that no log level hides it.
-            log.critical("admin.created", email=email, password=password, shown="only now")
+            path = settings.data_dir / PASSWORD_FILE
+            write_secret(path, password)  # before the commit, so that a crash cannot lose it
+            log.critical("admin.created", email=email, password_file=str(path))
         user_id = clock.new_id()
         command = RegisterCustomer(user_id=user_id, email=email, name="Admin", role="admin")
         also = await self.with_password(user_id, password)
