@@ -1,5 +1,6 @@
 """The shop on one machine: broker, services and mailbox, started and ended together."""
 
+import os
 import signal
 import sys
 import threading
@@ -22,6 +23,7 @@ def up(plan: Plan) -> None:
     Raises CannotStart before any service runs, ClickException when a part ended by itself.
     """
     data_dir = plan.settings.data_dir
+    os.umask(0o077)  # nobody else on this machine may read databases, logs, mails, or the stream
     with ExitStack() as closing:
         closing.enter_context(preflight.open_data_dir(data_dir, "nats", "logs", "mailbox"))
         preflight.check_ports(plan.ports)

@@ -36,8 +36,10 @@ def open_data_dir(directory: Path, *parts: str) -> IO[str]:
     Raises CannotStart when it can not be written, or another `up` has it.
     """
     try:
-        for part in ("", *parts):
-            (directory / part).mkdir(parents=True, exist_ok=True)
+        directory.mkdir(parents=True, exist_ok=True)
+        for part in parts:
+            (directory / part).mkdir(exist_ok=True)
+            (directory / part).chmod(0o700)  # it may be from a release that left it open
         lock = (directory / "up.lock").open("a+")
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)

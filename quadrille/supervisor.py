@@ -1,14 +1,13 @@
-"""honcho's Manager as the shop needs it: children never outlive it, and their talk is kept, not shouted."""
+"""honcho's Manager as the shop needs it: children never outlive it, and their output goes to log files."""
 
 import ctypes
 import re
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import click
 import honcho.manager
@@ -16,9 +15,13 @@ from honcho.manager import SYSTEM_PRINTER_NAME, Manager
 from honcho.printer import Message
 from honcho.process import Popen, Process
 
+from shared.printable import printable
+
 KILL_SECONDS = 12
 """Longer than any service takes to end; one that has not by then is killed."""
 PR_SET_PDEATHSIG = 1
+MAX_LOG_BYTES = 16 * 1024 * 1024
+"""Of one file; each process has two."""
 
 HAS_LEVEL = re.compile(r'\[(?:debug|info|warning|error|critical) *\]|"level":"')
 IS_URGENT = re.compile(r'\[(?:warning|error|critical) *\]|"level":"(?:warning|error|critical)"')
@@ -35,41 +38,50 @@ def end_with_parent(how: signal.Signals = signal.SIGTERM) -> None:
 
 
 class Logs:
-    """A file for each child with all that it says; on the terminal, what asks for attention."""
+    """A file for each child with all that it prints; on the terminal, what asks for attention."""
 
     width = 0
-    """honcho's wish; our files need no columns."""
+    """honcho expects it; files need no columns."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, max_bytes: int = MAX_LOG_BYTES) -> None:
         self._directory = directory
-        self._files = ExitStack()
-        self._file_of: dict[str, Any] = {}
+        self._max_bytes = max_bytes
+        self._file_of: dict[str, IO[bytes]] = {}
         self._is_urgent: dict[str, bool] = {}
         self.is_silent = False
         """While all are ending, that one misses another is no news."""
 
     def open(self, name: str) -> Path:
-        """The file for what `name` will say; what it said in its last life is kept beside it."""
+        """A new file for what `name` prints; the last one is kept beside it, and older ones are not."""
         path = self.path(name)
         if path.exists():
             path.replace(path.with_suffix(".log.1"))
-        self._file_of[name] = self._files.enter_context(path.open("wb", buffering=0))
+        if name in self._file_of:
+            self._file_of[name].close()
+        self._file_of[name] = path.open("wb", buffering=0)
         return path
+
+    def close(self) -> None:
+        """After the last line."""
+        for file in self._file_of.values():
+            file.close()
 
     def path(self, name: str) -> Path:
         """Where it is kept."""
         return self._directory / f"{name}.log"
 
     def write(self, message: Message) -> None:
-        """Keep a line, and show it when it is, or belongs to, a warning or an error."""
+        """Keep a line, in a new file when this one is full; show it if it belongs to a warning or an error."""
         if message.name == SYSTEM_PRINTER_NAME:
             return
+        if self._file_of[message.name].tell() + len(message.data) > self._max_bytes:
+            self.open(message.name)
         self._file_of[message.name].write(message.data)
         line = message.data.decode(errors="replace").rstrip("\n")
         if HAS_LEVEL.search(line):
             self._is_urgent[message.name] = bool(IS_URGENT.search(line))
         if self._is_urgent.get(message.name, True) and not self.is_silent:
-            click.echo(f"{message.name} | {line}")
+            click.echo(f"{message.name} | {printable(line)}")
 
 
 class Supervisor(Manager):  # type: ignore[misc]  # honcho has no types

@@ -141,6 +141,9 @@ async def test_its_curl_line_orders_its_mailbox_shows_and_all_is_kept(
     assert re.search(r"admin@example.com, password \S{16}", running.output)
 
     assert_secrets_are_withheld(running)
+    assert open_to_others(running.settings.data_dir) == []
+    assert order_id not in "".join(log.read_text() for log in logs(running.settings))
+
     assert running.children()
     assert running.end(signal.SIGINT) == 0
     assert running.children() == set()
@@ -187,6 +190,15 @@ def assert_secrets_are_withheld(launched: Launched) -> None:
 def environment_at(pid: int) -> dict[str, str]:
     environ = Path(f"/proc/{pid}/environ").read_bytes().decode()
     return dict(line.partition("=")[::2] for line in environ.split("\0") if line)
+
+
+def logs(settings: Settings) -> list[Path]:
+    return list((settings.data_dir / "logs").glob("*.log"))
+
+
+def open_to_others(directory: Path) -> list[Path]:
+    """What anybody but the owner may do anything with."""
+    return [path for path in (directory, *directory.rglob("*")) if path.stat().st_mode & 0o077]
 
 
 def subjects(launched: Launched) -> list[str]:
