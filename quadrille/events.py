@@ -11,7 +11,7 @@ import msgspec
 from quadrille.client import Client, run
 from quadrille.shop import segment, settings
 from quadrille.story import EventDocument, logged, told
-from quadrille.terminal import console, say, say_json
+from quadrille.terminal import say, say_json, show_line
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,7 +105,7 @@ async def _follow(
 
 
 def _log(document: dict[str, Any]) -> None:
-    console().print(logged(msgspec.convert(document, EventDocument)), soft_wrap=True)
+    show_line(logged(msgspec.convert(document, EventDocument)))
 
 
 def _story() -> Show:
@@ -116,6 +116,6 @@ def _story() -> Show:
         event = msgspec.convert(document, EventDocument)
         start.append(event) if not start else None
         late = "  (late)" if document.get("late") else ""
-        console().print(told(event, start[0].recorded_at).append(late, "dim"), soft_wrap=True)
+        show_line(told(event, start[0].recorded_at).append(late, "dim"))
 
     return show

@@ -8,6 +8,7 @@ import httpx
 import msgspec
 
 from shared.config import Settings, SettingsError, load
+from shared.printable import printable
 
 TIMEOUT_SECONDS = 10
 NO_CONTENT = 204
@@ -19,6 +20,10 @@ class ShopError(click.ClickException):
     """The shop can not be asked, or refuses; exit code 2."""
 
     exit_code = 2
+
+    def format_message(self) -> str:
+        """What a service answered may be part of it."""
+        return printable(super().format_message(), keep="\n")
 
 
 class Unreachable(ShopError):  # noqa: N818 - a state, perhaps a passing one

@@ -1,16 +1,24 @@
-"""What commands print: aligned, in colour only for eyes, and never wrapped in the middle of an id."""
+"""What commands print: aligned, in colour only on a terminal, and never wrapped in the middle of an id.
+
+Names, reasons and errors are other people's texts: what a terminal would obey is shown as an escape.
+"""
 
 import sys
+from collections.abc import Iterator
 from datetime import datetime
 from functools import cache
+from typing import Any
 
 import click
 import msgspec
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.table import Table
+from rich.text import Text
 
 from notifier_service.money import money
 from shared import clock
+from shared.printable import printable, printable_json
 
 PIPED_WIDTH = 200
 WIDE = 100
@@ -31,10 +39,21 @@ STATUS_COLOURS = {
 }
 
 
+class _Printable(Console):
+    """Every text passes here as segments, before a table measures and pads them."""
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterator[Segment]:
+        for segment in super().render(renderable, options):
+            text = printable(segment.text, keep="\n")
+            yield segment if segment.control else segment._replace(text=text)
+
+
 @cache
 def console() -> Console:
     """Standard output; what is piped is not cut to a terminal's width."""
-    return Console(
+    return _Printable(
         width=None if sys.stdout.isatty() else PIPED_WIDTH,
         highlight=False,
         emoji=False,
@@ -54,13 +73,34 @@ def say(text: str, style: str | None = None) -> None:
 
 def say_json(document: object) -> None:
     """A document on a line of its own."""
-    click.echo(msgspec.json.encode(document).decode())
+    echo_json(msgspec.json.encode(document).decode())
+
+
+def echo_json(document: str) -> None:
+    """A document as it was received, on a line of its own."""
+    click.echo(printable_json(document))
+
+
+def show_line(text: Text) -> None:
+    """One line, even where a name in it has several; the terminal may fold it, we do not."""
+    console().print(Text(" ").join(text.split("\n")), soft_wrap=True)
+
+
+class _Table(Table):
+    def add_row(self, *cells: RenderableType | None, **named: Any) -> None:  # noqa: ANN401 - Rich's own
+        """Each cell on one line, so that no text can look like another row."""
+        lines = [_on_one_line(cell) if isinstance(cell, str) else cell for cell in cells]
+        super().add_row(*lines, **named)
+
+
+def _on_one_line(text: str) -> str:
+    return printable(text.replace("\n", " "))
 
 
 def table(*columns: str) -> Table:
     """A borderless table whose first column is shown whole."""
     gap = 2 if is_wide() else 1
-    shown = Table(box=None, padding=(0, gap, 0, 0), pad_edge=False, header_style="dim")
+    shown = _Table(box=None, padding=(0, gap, 0, 0), pad_edge=False, header_style="dim")
     for column in columns:
         shown.add_column(column, no_wrap=True, overflow="ellipsis")
     return shown
@@ -80,4 +120,15 @@ def age(moment: datetime) -> str:
     return f"{seconds:.0f} s"
 
 
-__all__ = ["age", "console", "is_wide", "money", "say", "say_json", "status_style", "table"]
+__all__ = [
+    "age",
+    "console",
+    "echo_json",
+    "is_wide",
+    "money",
+    "say",
+    "say_json",
+    "show_line",
+    "status_style",
+    "table",
+]

@@ -7,14 +7,13 @@ from contextlib import aclosing
 from datetime import datetime
 from typing import Any, NoReturn
 
-import click
 import msgspec
 
 from quadrille.bill import show_order
 from quadrille.client import Client, Message, run
 from quadrille.shop import ShopError, segment
 from quadrille.story import EventDocument, told
-from quadrille.terminal import console, say, say_json, status_style
+from quadrille.terminal import echo_json, say, say_json, show_line, status_style
 from shared.config import Settings
 
 ENDED_OTHERWISE = 1
@@ -153,9 +152,9 @@ async def _told(
         if message.data:
             event = msgspec.json.decode(message.data, type=EventDocument)
             if as_json:
-                click.echo(message.data)
+                echo_json(message.data)
             else:
-                console().print(told(event, start), soft_wrap=True)
+                show_line(told(event, start))
             yield event
 
 

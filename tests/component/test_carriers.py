@@ -41,10 +41,6 @@ CANCEL = OrderCancellationRequested(order_id="o1", reason="CUSTOMER")
 Json = dict[str, Any]
 
 
-ISSUER = Issuer()
-"""One for all runs on a database, which pins its key."""
-
-
 class Shipping:
     """The whole service at work, heard and asked as by others."""
 
@@ -55,7 +51,7 @@ class Shipping:
         self._http = http
         self._say = say
         self.told = told
-        self.issuer = ISSUER
+        self.issuer = Issuer()
 
     async def sign_in(self) -> None:
         """Make the issuer's tokens good."""

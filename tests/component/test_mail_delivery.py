@@ -163,10 +163,6 @@ async def delivering(server: MailServer, user: str = "") -> AsyncIterator[SmtpMa
         await mailer.close()
 
 
-ISSUER = Issuer()
-"""One for all runs on a database, which pins its key."""
-
-
 class Notifier:
     """The whole service at work, heard and asked as by others."""
 
@@ -175,7 +171,7 @@ class Notifier:
         self._http = http
         self._say = say
         self._told: dict[str, Recorded] = {}
-        self.issuer = ISSUER
+        self.issuer = Issuer()
 
     async def hears(self, *events: Event | Recorded) -> list[Recorded]:
         told = [event if isinstance(event, Recorded) else recorded(event) for event in events]

@@ -1,6 +1,8 @@
 """The read API as a process, on a real broker: what it shows, what it survives, and its live streams."""
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -15,6 +17,7 @@ from shared.contracts import (
     OrderConfirmed,
     OrderCreated,
     OrderItem,
+    ProductCreated,
     ShipmentInitiated,
     StockReserved,
 )
@@ -23,7 +26,7 @@ from tests.support.chassis import publishing
 from tests.support.eventually import eventually
 from tests.support.history import START
 from tests.support.reading import PATIENCE_SECONDS, ReadApi, places, read_api
-from tests.support.settings import settings_for
+from tests.support.settings import environment_of, settings_for
 from tests.support.tale import Log, log_of, logs_of
 from tests.support.world import World
 
@@ -414,6 +417,22 @@ async def test_the_log_is_found_by_kind_source_and_key(reader, shop) -> None:
     assert {(event["source"], event["key"]) for event in page["items"]} == {("shipping", "o1")}
     shipments = await reader.get("/shipments", status="FAILED")
     assert {shipment["status"] for shipment in shipments["items"]} == {"FAILED"}
+
+
+async def test_hostile_product_name_reaches_no_terminal(reader, shop) -> None:
+    name = "\x1b]0;OWNED\x07lamp \x9b31m \u202egnp"
+    made = ProductCreated(product_id="p1", name=name, description="", price=1)
+    await tell(shop, log_of("inventory", made))
+    await reader.until("/products", lambda page: page["items"])
+    for option in ([], ["--json"]):
+        command = [sys.executable, "-m", "quadrille", "products", *option]
+        environment = environment_of(reader._settings)
+        ran = await asyncio.to_thread(
+            subprocess.run, command, env=environment, capture_output=True, text=True, check=True
+        )
+        assert "lamp" in ran.stdout
+        assert "\\u202e" in ran.stdout
+        assert not set(ran.stdout) & set("\x1b\x07\x9b\u202e")
 
 
 async def test_events_of_one_batch_page_by_position(reader, shop) -> None:
