@@ -12,6 +12,7 @@ from httpx import ASGITransport, AsyncClient, Response
 from msgspec.structs import replace
 
 from quadrille.oracle.evidence import DECIDING, read_ledger
+from shared import service as service_module
 from shared.config import Settings, SettingsError
 from shared.contracts import (
     Event,
@@ -445,8 +446,9 @@ async def test_a_booking_confirmed_after_the_cancellation_is_withdrawn(
 
 
 async def test_a_booking_under_way_when_the_process_died_is_withdrawn_when_it_arrives(
-    http_settings: Settings, carrier: LittleCarrier
+    http_settings: Settings, carrier: LittleCarrier, monkeypatch: pytest.MonkeyPatch
 ):
+    monkeypatch.setattr(service_module, "EFFECT_SECONDS", 0)
     carrier.open.clear()
     async with shipping(http_settings) as before:
         await before.ships()

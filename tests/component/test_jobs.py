@@ -13,6 +13,7 @@ from order_service.domain.orders import PlaceOrder, RequestCancellation, WantedI
 from order_service.handlers import JOBS as ORDER_JOBS
 from order_service.handlers import deadlines, expire_order
 from shared import clock, jobs
+from shared import service as service_module
 from shared.batch import Wish
 from shared.config import Settings
 from shared.contracts import (
@@ -139,8 +140,9 @@ async def _tried_once(service: Service) -> dict[str, Any] | None:
 
 
 async def test_a_task_that_was_under_way_at_the_end_is_done_after_a_restart(
-    shop_settings: Settings,
+    shop_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ):
+    monkeypatch.setattr(service_module, "EFFECT_SECONDS", 0)
     started = asyncio.Event()
 
     async def endless(_due: Task) -> None:
@@ -336,13 +338,14 @@ async def test_overtaken_task_does_nothing(shop_settings: Settings):
         await eventually(lambda: len(runs) == 1)
         await service.writer.hear([reserved("o1")])
         await eventually(lambda: len(runs) == 2)
-        (overtaken, first), (present, _) = runs
+        (overtaken, first), (present, second) = runs
         assert overtaken.task_id != present.task_id
         first.set()
         await eventually(lambda: len(service.jobs._running) == 1)
         (row,) = await rows_of(service.reads, TASK)
         assert row["task_id"] == present.task_id
         assert await said(service) == ["OrderCreated", "OrderConfirmed"]
+        second.set()
 
 
 async def test_progress_in_the_same_batch_overtakes_a_task(shop_settings: Settings):
