@@ -8,7 +8,7 @@ PYTEST := $(BIN)/pytest -n 4 --dist loadscope
 TESTS := tests/unit tests/component tests/e2e
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up check test test-containers chaos bench lock clean
+.PHONY: help setup up users check test test-containers chaos bench lock clean
 
 help:  ## Say what there is
 	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name does; do \
@@ -28,6 +28,9 @@ $(INSTALLED): requirements.lock
 # In a terminal it gets a process group of its own, so that Ctrl-C is for the shop and not for make.
 up: setup  ## Start the whole shop here; Ctrl-C stops it
 	@if [ -t 0 ]; then set -m; $(BIN)/quadrille up; else exec $(BIN)/quadrille up; fi
+
+users: setup  ## Make the broker's users for compose.yaml, in deploy/nats
+	$(BIN)/quadrille nats-config deploy/nats --for-compose
 
 check: setup  ## Format, lint, types, and who may import whom
 	$(BIN)/ruff format --check .

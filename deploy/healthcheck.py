@@ -1,4 +1,7 @@
-"""Says whether the service that this container runs is ready; what is no service is always healthy."""
+"""Says whether the service that this container runs is alive; what is no service is always healthy.
+
+A service that waits for the broker is alive: it takes orders, and restarting it would help nobody.
+"""
 
 # ruff: noqa: INP001 - a script of the image, in no package
 
@@ -12,7 +15,7 @@ PATIENCE_SECONDS = 4
 
 
 def main() -> None:
-    """Exit 0 when `/health/ready` answers 200, else 1 with its words."""
+    """Exit 0 when `/health/live` answers 200, else 1 with its words."""
     settings = load()
     port = port_of(Path("/proc/1/cmdline").read_text().split("\0"), settings)
     if port is None:
@@ -38,9 +41,9 @@ def port_of(command: list[str], settings: Settings) -> int | None:
 
 
 def ask(port: int) -> tuple[int, str]:
-    """The status and the words of `/health/ready`. Raises OSError."""
+    """The status and the words of `/health/live`. Raises OSError."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_SECONDS)
-    connection.request("GET", "/health/ready")
+    connection.request("GET", "/health/live")
     answer = connection.getresponse()
     return answer.status, answer.read().decode()
 

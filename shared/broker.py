@@ -68,7 +68,7 @@ class Broker:
     def __init__(self, name: str, settings: Settings) -> None:
         self._name = name
         self._settings = settings
-        self._client = Client()
+        self._client = _Client()
         self._inbox = ""
         self._batches = 0
         self._batch: _Batch | None = None
@@ -394,6 +394,16 @@ class Broker:
             self._batch.complete.set()
         if self._pull:
             self._pull.interrupt()
+
+
+class _Client(Client):
+    """nats-py, but it sends no password in the clear to where TLS was asked for."""
+
+    def _connect_command(self) -> bytes:
+        server = self._current_server
+        if server and server.uri.scheme == "tls" and not self._server_info.get("tls_required"):
+            raise nats.errors.Error("it offers no TLS")
+        return super()._connect_command()
 
 
 class _Batch:

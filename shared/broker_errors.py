@@ -89,7 +89,7 @@ def _reason(error: Exception, text: str) -> str:
         return "no answer"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
-    return text.lower()
+    return text
 
 
 class Repeated:

@@ -465,12 +465,6 @@ async def test_refresh_makes_an_address_known(desk: Desk, email: str):
     assert (await desk.login(email, address="198.51.100.201")).status_code == 200
 
 
-async def test_successful_sign_ins_do_not_count_as_failures(desk: Desk, email: str):
-    await desk.register(email)
-    for _ in range(4):
-        await desk.sign_in(email)
-
-
 async def test_addresses_in_one_ipv6_network_are_one(desk: Desk, email: str):
     await desk.register(email)
     for number in range(3):

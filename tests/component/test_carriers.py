@@ -42,6 +42,10 @@ CANCEL = OrderCancellationRequested(order_id="o1", reason="CUSTOMER")
 Json = dict[str, Any]
 
 
+ISSUER = Issuer()
+"""One for all runs on a database, which pins its key."""
+
+
 class Shipping:
     """The whole service at work, heard and asked as by others."""
 
@@ -52,7 +56,7 @@ class Shipping:
         self._http = http
         self._say = say
         self.told = told
-        self.issuer = Issuer()
+        self.issuer = ISSUER
 
     async def sign_in(self) -> None:
         """Make the issuer's tokens good."""

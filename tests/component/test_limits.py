@@ -20,7 +20,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 ADMIN_PASSWORD = "open sesame"
 RATE_LIMITS = (
     "registrations_per_address=2/day,guest_orders_per_address=3/day,orders_per_recipient=2/day,"
-    "orders_per_customer=3/day,changes_per_customer=3/day"
+    "orders_per_customer=3/day,changes_per_customer=3/day,"
+    "sign_in_failures_per_address=3/day,sign_ins_per_account=5/day"
 )
 ITEMS = [{"productId": "none", "quantity": 1}]
 
@@ -113,6 +114,14 @@ async def test_orders_of_an_admin_are_not_limited(
     token = (await desk.sign_in(settings.admin_email, ADMIN_PASSWORD))["accessToken"]
     statuses = [await order(desk, address, token, email=email) for _ in range(5)]
     assert statuses == [422] * 5
+
+
+async def test_successful_sign_ins_do_not_count_as_failures(desk: Desk, address: str, email: str):
+    body = {"email": email, "password": PASSWORD}
+    await desk.ask("POST", "/auth/register", body, address=address)
+    answers = [await desk.login(email, address=address) for _ in range(6)]
+    assert [answer.status_code for answer in answers] == [200] * 5 + [429]
+    assert answers[-1].json()["limit"] == "sign_ins_per_account"
 
 
 async def test_changes_of_one_customer_are_limited(desk: Desk, address: str, email: str):

@@ -163,6 +163,10 @@ async def delivering(server: MailServer, user: str = "") -> AsyncIterator[SmtpMa
         await mailer.close()
 
 
+ISSUER = Issuer()
+"""One for all runs on a database, which pins its key."""
+
+
 class Notifier:
     """The whole service at work, heard and asked as by others."""
 
@@ -171,7 +175,7 @@ class Notifier:
         self._http = http
         self._say = say
         self._told: dict[str, Recorded] = {}
-        self.issuer = Issuer()
+        self.issuer = ISSUER
 
     async def hears(self, *events: Event | Recorded) -> list[Recorded]:
         told = [event if isinstance(event, Recorded) else recorded(event) for event in events]

@@ -12,7 +12,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from quadrille import nats_config, provision
-from quadrille.nats_config import Server
+from quadrille.nats_config import Server, Tls
 from quadrille.nats_users import PROVISIONER, PUBLISHERS, SERVICES, USERS, VIEWER
 from shared import broker
 from shared.broker import Broker
@@ -27,6 +27,7 @@ from tests.support.eventually import eventually
 from tests.support.history import recorded
 from tests.support.raw_nats import RefusedError, raw_client
 from tests.support.settings import settings_for
+from tests.support.tls import make_certificates
 
 EVERYBODY = {user.name for user in USERS}
 ACK = "1.1.1.1.1"
@@ -333,3 +334,27 @@ def test_passwords_are_kept_and_secret(tmp_path: Path):
     assert stat.S_IMODE((tmp_path / "users").stat().st_mode) == 0o700
     for file in (tmp_path / "users").iterdir():
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+async def test_broker_with_tls_is_trusted_by_authority(tmp_path: Path):
+    files = make_certificates(tmp_path)
+    tls = Tls(str(files.certificate), str(files.key))
+    server = NatsServer(tmp_path / "nats", has_users=True, tls=tls)
+    server.start()
+    try:
+        provisioner = settings_for(tmp_path, server.url_of(PROVISIONER), nats_ca=files.authority)
+        await provision.keep(provisioner, once=True)
+        url = server.url_of("inventory")
+        assert url.startswith("tls://inventory:")
+        async with serving(settings_for(tmp_path, url, nats_ca=files.authority)) as service:
+            await eventually(lambda: is_ready(service))
+        async with serving(settings_for(tmp_path, url)) as service:
+            await eventually(lambda: "certificate verify failed" in said(service))
+    finally:
+        server.terminate()
+
+
+async def test_broker_without_tls_is_refused_by_tls_url(guarded: NatsServer, tmp_path: Path):
+    url = guarded.url_of("inventory").replace("nats://", "tls://")
+    async with serving(settings_for(tmp_path, url)) as service:
+        await eventually(lambda: "it offers no TLS" in said(service))

@@ -2,21 +2,25 @@
 
 from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Self
 
 import httpx
 import yaml
+from click.testing import CliRunner
 from docker.models.containers import Container
 from docker.types import Mount
 from testcontainers.core.container import DockerContainer
 from testcontainers.core.network import Network
 from testcontainers.core.wait_strategies import HealthcheckWaitStrategy
 
+from quadrille.cli import main
 from tests.support.eventually import eventually
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())
 OTHERS = ("nats", "mailpit")
+PROVISIONER = "provision"
 SERVICES = ("order", "inventory", "shipping", "notifier", "read")
 GRACE_SECONDS = int(COMPOSE["x-hardening"]["stop_grace_period"].removesuffix("s"))
 SECOND = 1_000_000_000
@@ -35,7 +39,6 @@ class ContainerShop:
     def __init__(self, image: str, **settings: str) -> None:
         self._image = image
         self._environment = {
-            "QUADRILLE_NATS_URL": "nats://nats:4222",
             "QUADRILLE_SMTP_URL": "smtp://mailpit:1025",
             "QUADRILLE_CARRIER_MIN_SECONDS": "0",
             "QUADRILLE_CARRIER_MAX_SECONDS": "0",
@@ -44,15 +47,21 @@ class ContainerShop:
         self._containers: dict[str, DockerContainer] = {}
         self._http = httpx.Client(timeout=ANSWER_SECONDS)
         self._exit = ExitStack()
+        self._users = Path()
 
     def __enter__(self) -> Self:
         try:
+            self._users = Path(self._exit.enter_context(TemporaryDirectory())) / "nats"
+            CliRunner().invoke(
+                main, ["nats-config", str(self._users), "--for-compose"], catch_exceptions=False
+            )
             network = self._exit.enter_context(Network())
             for names in (OTHERS, SERVICES):
                 for name in names:
                     self._start(name, network)
                 for name in names:
                     HealthcheckWaitStrategy().wait_until_ready(self._containers[name])
+            self._start(PROVISIONER, network)
         except BaseException:
             self.__exit__()
             raise
@@ -78,9 +87,13 @@ class ContainerShop:
         """Put a product into the catalogue, and wait until it can be ordered."""
         product = {"productId": product_id, "name": product_id, "price": 1000, "stock": quantity}
         self._sign_in()
-        await eventually(lambda: self.post("inventory", "/products", product).status_code == 201)
+        await eventually(
+            lambda: self.post("inventory", "/products", product).status_code == 201, ORDER_SECONDS
+        )
         asked = {"items": [{"productId": product_id, "quantity": 1, "price": 1}]}
-        await eventually(lambda: self.post("order", "/orders", asked).json().get("price") == 1000)
+        await eventually(
+            lambda: self.post("order", "/orders", asked).json().get("price") == 1000, ORDER_SECONDS
+        )
 
     def _sign_in(self) -> None:
         account = {"email": "admin@example.com", "password": ADMIN_PASSWORD}
@@ -139,12 +152,15 @@ class ContainerShop:
 
     def _start(self, name: str, network: Network) -> None:
         service = COMPOSE["services"][name]
-        ours = name in SERVICES
+        ours = name not in OTHERS
+        environment = (
+            self._environment | _secret_of(service) if ours else service.get("environment")
+        )
         container = DockerContainer(
             self._image if ours else service["image"],
             command=service.get("command"),
-            env=self._environment if ours else service.get("environment"),
-            ports=[_port(mapping) for mapping in service["ports"]],
+            env=environment,
+            ports=[_port(mapping) for mapping in service.get("ports", [])],
             network=network,
             network_aliases=[name],
             init=service["init"],
@@ -159,6 +175,9 @@ class ContainerShop:
                 "start_period": START_SECONDS * SECOND,
             },
         )
+        for secret in service.get("secrets", []):
+            file = self._users / Path(COMPOSE["secrets"][secret]["file"]).name
+            container.with_volume_mapping(file, f"/run/secrets/{secret}", "ro")
         for path in service["tmpfs"]:
             container.with_tmpfs_mount(path)
         self._containers[name] = self._exit.enter_context(container)
@@ -167,6 +186,11 @@ class ContainerShop:
         container = self._containers[name]
         port = container.get_exposed_port(_port(COMPOSE["services"][name]["ports"][0]))
         return f"http://{container.get_container_host_ip()}:{port}{path}"
+
+
+def _secret_of(service: Json) -> dict[str, str]:
+    setting = "QUADRILLE_NATS_URL_FILE"
+    return {setting: service["environment"][setting]}
 
 
 def _port(mapping: str) -> int:

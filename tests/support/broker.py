@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from quadrille import nats_config
-from quadrille.nats_config import Server
+from quadrille.nats_config import Server, Tls
 from tests.support.ports import free_port
 
 BINARY = Path(sysconfig.get_path("scripts")) / "nats-server"
@@ -23,11 +23,17 @@ class NatsServer:
     """
 
     def __init__(
-        self, directory: Path, configuration: str = "", *, has_users: bool = False
+        self,
+        directory: Path,
+        configuration: str = "",
+        *,
+        has_users: bool = False,
+        tls: Tls | None = None,
     ) -> None:
         self._directory = directory
         self._configuration = configuration
         self._has_users = has_users
+        self._tls = tls
         self._process: subprocess.Popen[bytes] | None = None
         self.port = free_port()
         self._urls = self._write_users() if has_users else {}
@@ -119,7 +125,7 @@ class NatsServer:
 
     def _write_users(self) -> dict[str, str]:
         address = f"127.0.0.1:{self.port}"
-        server = Server(address, str(self._store), address)
+        server = Server(address, str(self._store), address, tls=self._tls)
         return nats_config.write(self._directory / "users", server)
 
     def _listens(self) -> bool:

@@ -1,28 +1,91 @@
-"""What compose.yaml repeats of the settings is what they are."""
+"""What compose.yaml repeats of the settings and the broker's users is what they are."""
 
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from click.testing import CliRunner
 
-from shared.config import PREFIX, Settings
+from quadrille.cli import main
+from quadrille.nats_users import PROVISIONER, SERVICES, USERS, VIEWER
+from shared.config import FILE, PREFIX, SECRETS, Settings
 
-COMPOSE = Path(__file__).parents[2] / "compose.yaml"
+ROOT = Path(__file__).parents[2]
 PORTS = {name for name in Settings.__struct_fields__ if name.endswith("_port")}
 NOT_PUBLISHED = {"mailbox_smtp_port"}
 SET_BY_THE_IMAGE = {"data_dir", "host"}
 OF_ONE_PROCESS = {"database_url", "crash_at"}
+SECRETS_OF = {
+    "order": {"nats_url_file", "admin_password"},
+    "inventory": {"nats_url_file"},
+    "shipping": {"nats_url_file", "carrier_secret"},
+    "notifier": {"nats_url_file", "smtp_url"},
+    "read": {"nats_url_file"},
+    "provision": {"nats_url_file"},
+    "catalogue": {"admin_password"},
+    "nats": set(),
+    "mailpit": set(),
+}
 
 
 @pytest.fixture(scope="module")
 def compose() -> dict[str, Any]:
-    return yaml.safe_load(COMPOSE.read_text())
+    return yaml.safe_load((ROOT / "compose.yaml").read_text())
+
+
+@pytest.fixture(scope="module")
+def deploy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The files that `make users` writes."""
+    directory = tmp_path_factory.mktemp("deploy") / "nats"
+    done = CliRunner().invoke(main, ["nats-config", str(directory), "--for-compose"])
+    assert done.exit_code == 0, done.output
+    return directory
+
+
+def settings_of(service: dict[str, Any]) -> set[str]:
+    names = service.get("environment") or {}
+    return {name.removeprefix(PREFIX).lower() for name in names if name.startswith(PREFIX)}
 
 
 def test_every_setting_of_the_shop_reaches_its_services(compose: dict[str, Any]):
     passed = {name.removeprefix(PREFIX).lower() for name in compose["x-settings"]}
-    assert passed == {*Settings.__struct_fields__} - PORTS - SET_BY_THE_IMAGE - OF_ONE_PROCESS
+    passed |= {name for names in SECRETS_OF.values() for name in names}
+    given = {name.removesuffix(FILE) for name in passed}
+    assert given == {*Settings.__struct_fields__} - PORTS - SET_BY_THE_IMAGE - OF_ONE_PROCESS
+
+
+def test_secrets_reach_only_who_needs_them(compose: dict[str, Any]):
+    secrets = {*SECRETS, *(name + FILE for name in SECRETS)}
+    given = {name: settings_of(service) & secrets for name, service in compose["services"].items()}
+    assert given == SECRETS_OF
+
+
+def test_each_service_is_a_user_of_its_own(compose: dict[str, Any]):
+    users = {name: name for name in SERVICES} | {"provision": PROVISIONER}
+    for name, user in users.items():
+        service = compose["services"][name]
+        assert service["secrets"] == [f"{user}_url"]
+        assert service["environment"]["QUADRILLE_NATS_URL_FILE"] == f"/run/secrets/{user}_url"
+
+
+def test_secret_files_are_those_that_are_written(compose: dict[str, Any], deploy: Path):
+    named = {Path(secret["file"]).name for secret in compose["secrets"].values()}
+    assert {file.name for file in deploy.iterdir()} == named | {f"{VIEWER}.url"}
+    assert deploy.stat().st_mode & 0o777 == 0o700
+    for secret in compose["secrets"].values():
+        assert Path(secret["file"]).parent == Path("deploy/nats")
+    for user in USERS:
+        where = "127.0.0.1" if user.name == VIEWER else "nats"
+        url = (deploy / f"{user.name}.url").read_text()
+        assert url.startswith(f"nats://{user.name}:")
+        assert url.endswith(f"@{where}:4222\n")
+
+
+def test_written_files_are_never_committed():
+    ignored = (ROOT / ".gitignore").read_text().splitlines()
+    assert {".env", "deploy/nats/"} <= {*ignored}
+    assert "deploy/nats/" in (ROOT / ".dockerignore").read_text().splitlines()
 
 
 def test_ports_are_published_on_the_loopback_at_their_usual_numbers(compose: dict[str, Any]):

@@ -1,0 +1,50 @@
+"""The event log at the size of a busy customer's history."""
+
+from pathlib import Path
+
+from sqlalchemy import Connection
+
+from shared import event_log
+from shared.contracts import CartCleared
+from shared.event_log import EVENT_LOG
+from tests.support.chassis import ORDER, writing
+from tests.support.history import recorded
+
+VERSIONS = 5000
+
+
+def append_steps(connection: Connection, position: int, entity_id: str) -> int:
+    """How many steps of SQLite's machine it takes to append one event of the entity."""
+    steps = 0
+
+    def count() -> None:
+        nonlocal steps
+        steps += 1
+
+    driver = connection.connection.driver_connection
+    assert driver is not None
+    event = recorded(CartCleared(user_id=entity_id), position=position)
+    driver.set_progress_handler(count, 1)
+    event_log.append(connection, [event])
+    driver.set_progress_handler(None, 0)
+    return steps
+
+
+async def test_append_costs_the_same_after_long_history(tmp_path: Path):
+    def compare(connection: Connection) -> tuple[int, int]:
+        owners = [*["busy"] * VERSIONS, "new"]
+        history = [
+            recorded(CartCleared(user_id=owner), position=position)
+            for position, owner in enumerate(owners, 1)
+        ]
+        event_log.append(connection, history)
+        return (
+            append_steps(connection, VERSIONS + 2, "new"),
+            append_steps(connection, VERSIONS + 3, "busy"),
+        )
+
+    async with writing(tmp_path / "order.db", ORDER) as chassis:
+        short, long = await chassis.writer.aside(compare)
+        versions = {row["entity_id"]: row["version"] for row in await chassis.rows(EVENT_LOG)}
+    assert versions == {"busy": VERSIONS + 1, "new": 2}
+    assert long < 2 * short
