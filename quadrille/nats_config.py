@@ -12,6 +12,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from quadrille.nats_users import USERS, VIEWER, NatsUser
+from quadrille.supervisor import MAX_LOG_BYTES
 
 MAX_PAYLOAD = 262_144
 """Four times what an event's body may be."""
@@ -63,6 +64,9 @@ def configuration(server: Server, passwords: Mapping[str, str]) -> str:
         "server_name": "quadrille",
         "listen": server.listen,
         "max_payload": MAX_PAYLOAD,
+        # Where it logs to a file: as much as other processes may.
+        "logfile_size_limit": MAX_LOG_BYTES,
+        "logfile_max_num": 2,
         # Power may fail: an acknowledged event is on the disk.
         "jetstream": {"store_dir": server.store, "sync_interval": "always"},
         "authorization": {"users": [_user(user, passwords[user.name]) for user in USERS]},
