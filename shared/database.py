@@ -2,13 +2,16 @@
 
 import asyncio
 import sqlite3
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import cache, lru_cache
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import msgspec
+import structlog
 from sqlalchemy import (
     URL,
     Connection,
@@ -39,7 +42,15 @@ from shared.one_of import is_one_of
 
 T = TypeVar("T")
 
+log = structlog.get_logger()
+
 READING_THREADS = 4
+BUSY_MILLISECONDS = 5000
+WAL_LIMIT_BYTES = 16 * 1024 * 1024
+"""From this size on the writer empties the write-ahead log; without overlapping readers SQLite keeps it at 4 MiB."""
+COMMITS_BETWEEN_CHECKS = 64
+CHECKPOINT_WAIT_MILLISECONDS = 1000
+"""For readers, while no transaction is written."""
 NO_SQLITE_FILE = (
     "QUADRILLE_DATABASE_URL: expected sqlite:///<file>; other databases are not supported yet"
 )
@@ -104,9 +115,13 @@ class Database:
     Nothing else can be awaited while it holds the lock, and the event loop never waits for the disk.
     """
 
-    def __init__(self, engine: Engine, threads: int) -> None:
+    def __init__(self, engine: Engine, threads: int, *, is_writer: bool = False) -> None:
         structs.prepare()
         self._engine = engine
+        self._commits = 0
+        self._is_writer = is_writer
+        self._may_read = _may_read(engine.url)
+        self._wal_limit_bytes = WAL_LIMIT_BYTES
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="database")
         self._damage: DatabaseDamaged | None = None
         self._is_damaged = asyncio.Event()
@@ -146,8 +161,52 @@ class Database:
         self._engine.dispose()
 
     def _transact(self, work: Callable[[Connection], T]) -> T:
+        if not self._is_writer:
+            self._may_read.wait()
         with self._engine.begin() as connection:
-            return work(connection)
+            result = work(connection)
+        self._commits += 1
+        if self._is_writer and self._commits % COMMITS_BETWEEN_CHECKS == 0:
+            self._limit_wal()
+        return result
+
+    def _limit_wal(self) -> None:
+        """Empty a large write-ahead log: SQLite itself does not while some reader always uses it.
+
+        New readers of this process wait meanwhile. If one of the present takes too long, the log may grow to twice its
+        size before the next attempt, so that a long query does not stop the others again and again.
+        """
+        wal = Path(f"{self.url.database}-wal")
+        size = wal.stat().st_size if wal.exists() else 0
+        if size > self._wal_limit_bytes:
+            is_empty = self._checkpoint()
+            self._wal_limit_bytes = WAL_LIMIT_BYTES if is_empty else 2 * size
+
+    def _checkpoint(self) -> bool:
+        connection = self._engine.raw_connection()
+        cursor = connection.cursor()
+        self._may_read.clear()
+        try:
+            cursor.execute(f"PRAGMA busy_timeout={CHECKPOINT_WAIT_MILLISECONDS}")
+            cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            row = cursor.fetchone()
+            is_busy = row is None or bool(row[0])
+        except sqlite3.OperationalError as error:  # the commit stands
+            log.warning("checkpoint.failed", reason=str(error))
+            is_busy = True
+        finally:
+            self._may_read.set()
+            cursor.execute(f"PRAGMA busy_timeout={BUSY_MILLISECONDS}")
+            connection.close()
+        return not is_busy
+
+
+@cache
+def _may_read(_: URL) -> threading.Event:
+    """One for each database, shared by its writer and its readers."""
+    may_read = threading.Event()
+    may_read.set()
+    return may_read
 
 
 def _is_damage(error: DatabaseError) -> bool:
@@ -176,7 +235,7 @@ def open_for_writing(url: str) -> Database:
 
     SQLite runs in WAL mode with an fsync at every commit.
     """
-    return Database(_engine(url, "BEGIN IMMEDIATE"), threads=1)
+    return Database(_engine(url, "BEGIN IMMEDIATE"), threads=1, is_writer=True)
 
 
 def open_for_reading(url: str) -> Database:
@@ -286,7 +345,7 @@ def _prepare_sqlite(connection: DBAPIConnection, _record: ConnectionPoolEntry) -
         "journal_mode=WAL",
         "synchronous=FULL",
         "foreign_keys=ON",
-        "busy_timeout=5000",
+        f"busy_timeout={BUSY_MILLISECONDS}",
         "journal_size_limit=67108864",  # the WAL shrinks again after a large transaction
     ):
         cursor.execute(f"PRAGMA {pragma}")
