@@ -95,11 +95,17 @@ SECTIONS: Mapping[str, Mapping[str, Place]] = {
     "For the admin": {
         "report": Place("quadrille.report", "report", "Show what the shop amounts to."),
         "stock": Place("quadrille.stock", "stock", "Add to the stock, or write off."),
-        "keys": Place("quadrille.keys", "keys", "List, rotate or revoke signing keys."),
+        "keys": Place(
+            "quadrille.keys",
+            "keys",
+            "List, rotate or revoke the keys that access tokens are signed with.",
+        ),
         "held": Place(
             "quadrille.held", "held", "List events that the read API holds and does not apply."
         ),
-        "forget": Place("quadrille.held", "forget", "Remove a held event."),
+        "forget": Place(
+            "quadrille.held", "forget", "Remove a held event, so that the read API is ready again."
+        ),
         "resend": Place(
             "quadrille.resend",
             "resend",
