@@ -31,4 +31,6 @@ def router() -> Router:
     """Where Litestar puts the document and the page, and the page's files."""
     files = create_static_files_router("/files", directories=[FILES])
     headers = {"Content-Security-Policy": PAGE_POLICY}
-    return Router("/schema", route_handlers=[files], response_headers=headers)
+    return Router(
+        "/schema", route_handlers=[files], response_headers=headers, include_in_schema=False
+    )
