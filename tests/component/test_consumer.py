@@ -167,7 +167,7 @@ async def test_a_locked_database_is_waited_for_and_no_event_skipped(
         other = sqlite3.connect(shop_settings.data_dir / "inventory.db", isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
         await send(elsewhere, ordered(1), ordered(2))
-        await eventually(lambda: "the database" in " ".join(service.waiting_for()))
+        await eventually(lambda: "its database" in " ".join(service.waiting_for()))
         other.execute("ROLLBACK")
         other.close()
         await eventually(lambda: are_reserved(service, 1, 2))
@@ -183,7 +183,7 @@ async def test_an_event_that_is_not_durable_when_the_service_stops_comes_again(
         await service.writer.aside(_be_impatient)
         other.execute("BEGIN IMMEDIATE")
         await send(elsewhere, ordered(1))
-        await eventually(lambda: "the database" in " ".join(service.waiting_for()))
+        await eventually(lambda: "its database" in " ".join(service.waiting_for()))
     other.close()
     async with serving(shop_settings) as service:
         await eventually(lambda: are_reserved(service, 1))
