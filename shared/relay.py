@@ -42,6 +42,11 @@ class Relay:
         self.clear_since: float | None = None
         """Since when, on the loop's clock, the broker takes all events; None until it has taken all that waited."""
 
+    @property
+    def is_allowed(self) -> bool:
+        """Whether it may publish."""
+        return self._is_allowed.is_set()
+
     def allow(self) -> None:
         """Begin to publish: the log is known to be the one that was published from before."""
         self._is_allowed.set()
