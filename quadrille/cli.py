@@ -106,6 +106,11 @@ SECTIONS: Mapping[str, Mapping[str, Place]] = {
         "forget": Place(
             "quadrille.held", "forget", "Remove a held event, so that the read API is ready again."
         ),
+        "reset-password": Place(
+            "quadrille.reset_password",
+            "reset_password",
+            "Give an account a new password and end all its sessions.",
+        ),
         "resend": Place(
             "quadrille.resend",
             "resend",

@@ -1,0 +1,63 @@
+"""`quadrille reset-password`: a new password for somebody who has lost theirs, written to the database file."""
+
+import asyncio
+import secrets
+from functools import partial
+
+import click
+from sqlalchemy import Connection
+
+from order_service.domain.emails import canonical
+from order_service.passwords import Passwords
+from order_service.store import credentials, customers, sessions
+from quadrille.shop import settings
+from quadrille.terminal import say
+from shared import database_identity
+from shared.config import Settings
+from shared.database import database_url, open_for_writing
+from shared.fatal import FatalError
+
+PASSWORD_BYTES = 12
+
+
+@click.command("reset-password")
+@click.argument("email")
+def reset_password(email: str) -> None:
+    """Give an account a new password and end all its sessions.
+
+    Works on the order service's database file, for whoever may write there: stop the service first. It is the
+    way back for an admin who has lost the password.
+    """
+    try:
+        password = asyncio.run(_reset(settings(), canonical(email)))
+    except (FatalError, ValueError) as error:
+        raise click.ClickException(str(error)) from error
+    say(f"The new password of {email} is {password} (shown only now); all sessions have ended")
+
+
+async def _reset(settings: Settings, email: str) -> str:
+    """Returns the new password. Raises ClickException for an unknown account, FatalError."""
+    database = open_for_writing(database_url("order", settings))
+    file = database.url.database
+    if not (settings.database_url or (settings.data_dir / "order.db").exists()):
+        raise click.ClickException(f"{file} does not exist: set QUADRILLE_DATA_DIR")
+    password = secrets.token_urlsafe(PASSWORD_BYTES)
+    with database_identity.lock(database.url):
+        try:
+            await database.run(partial(database_identity.claim, service="order"))
+            password_hash = await Passwords().replace(password)
+            is_known = await database.run(partial(_write, email=email, password_hash=password_hash))
+        finally:
+            await database.close()
+    if not is_known:
+        raise click.ClickException(f"no account has the address {email}")
+    return password
+
+
+def _write(connection: Connection, email: str, password_hash: str) -> bool:
+    """Whether there is such an account."""
+    for user_id in customers.load(connection, [], [email]):
+        credentials.set_password(connection, user_id, password_hash)
+        sessions.end_all_of(connection, user_id)
+        return True
+    return False

@@ -1,0 +1,65 @@
+"""`quadrille reset-password` on the file of a real order service."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from quadrille.cli import main
+from shared.config import Settings
+from tests.support.desk import PASSWORD, open_desk
+from tests.support.settings import environment_of
+
+EMAIL = "jane@example.com"
+
+
+async def run(settings: Settings, *arguments: str) -> Result:
+    """The command, in a thread of its own: it has an event loop of its own."""
+    environment = environment_of(settings)
+    return await asyncio.to_thread(
+        CliRunner().invoke, main, ["reset-password", *arguments], env=environment
+    )
+
+
+async def test_reset_password_replaces_it_and_ends_sessions(shop_settings: Settings):
+    async with open_desk(shop_settings) as desk:
+        await desk.register(EMAIL)
+        tokens = await desk.sign_in(EMAIL)
+    result = await run(shop_settings, EMAIL.upper())
+    assert result.exit_code == 0, result.output
+    password = result.output.split(" is ")[1].split()[0]
+    async with open_desk(shop_settings) as desk:
+        assert (await desk.login(EMAIL, PASSWORD)).status_code == 401
+        assert (await desk.refresh(tokens["refreshToken"])).status_code == 401
+        assert (await desk.login(EMAIL, password)).status_code == 200
+
+
+async def test_reset_password_of_running_service_is_refused(shop_settings: Settings):
+    async with open_desk(shop_settings):
+        result = await run(shop_settings, EMAIL)
+    assert result.exit_code == 1
+    assert "another process uses" in result.output
+
+
+@pytest.mark.parametrize(
+    ("email", "sentence"),
+    [("nobody@example.com", "no account has the address"), ("nobody", "not an e-mail address")],
+)
+async def test_reset_password_of_unknown_account_is_refused(
+    shop_settings: Settings, email: str, sentence: str
+):
+    async with open_desk(shop_settings):
+        pass
+    result = await run(shop_settings, email)
+    assert result.exit_code == 1
+    assert sentence in result.output
+
+
+async def test_reset_password_without_database_creates_none(
+    shop_settings: Settings, tmp_path: Path
+):
+    result = await run(shop_settings, EMAIL)
+    assert result.exit_code == 1
+    assert "does not exist" in result.output
+    assert not list(tmp_path.glob("order.db*"))  # noqa: ASYNC240
