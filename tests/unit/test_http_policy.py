@@ -100,6 +100,10 @@ async def test_foreign_origin_changes_nothing(method: str, origin: str):
     assert refused.json()["type"] == "urn:quadrille:problem:foreign-origin"
 
 
+async def test_malformed_host_and_origin_are_not_alike():
+    assert (await answer("[", "null", address="0.0.0.0")).status_code == 403
+
+
 @pytest.mark.parametrize(
     ("host", "origin"),
     [
