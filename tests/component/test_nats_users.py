@@ -20,9 +20,10 @@ from shared.contracts import OrderCreated
 from shared.contracts.order import OrderItem
 from shared.contracts.recorded import Recorded, Undecodable, decode, encode
 from shared.contracts.subjects import STREAM
+from shared.inbox import INBOX
 from shared.service import Service
 from tests.support.broker import NatsServer
-from tests.support.chassis import ORDER, Publisher, serving
+from tests.support.chassis import ORDER, Publisher, rows_of, serving
 from tests.support.eventually import eventually
 from tests.support.history import recorded
 from tests.support.raw_nats import RefusedError, raw_client
@@ -231,16 +232,21 @@ async def test_service_waits_for_provisioned_stream(guarded: NatsServer, tmp_pat
                 await eventually(lambda: is_ready(service))
     warnings = [line["event"] for line in logs if line["log_level"] == "warning"]
     assert sorted(warnings) == ["broker.error", "consumer.waits"]
+    assert guarded.log.count("STREAM.CREATE") == 1
 
 
 async def test_wiped_store_gets_its_stream_back(guarded: NatsServer, tmp_path: Path):
     settings = settings_for(tmp_path, guarded.url_of("inventory"))
+    order = Publisher("order", settings_for(tmp_path, guarded.url_of("order")))
+    await order.connect()
     async with provisioned(guarded, tmp_path), serving(settings) as service:
         await eventually(lambda: is_ready(service))
         guarded.kill()
         shutil.rmtree(tmp_path / "nats" / "store")
         guarded.restart()
-        await eventually(lambda: not service.broker.reconnected.is_set() and is_ready(service), 20)
+        await eventually(lambda: order.publish([ordered(1)]), 20)
+        await eventually(lambda: rows_of(service.reads, INBOX), 20)
+    await order.close()
 
 
 async def test_wrong_password_is_said(guarded: NatsServer, tmp_path: Path):
