@@ -78,7 +78,7 @@ def post(path: str, content: object, token: str = "") -> bytes:
 
 
 def _head(method: str, path: str, token: str) -> bytes:
-    head = f"{method} {path} HTTP/1.1\r\nHost: bench\r\n"
+    head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\n"
     return (head + f"Authorization: Bearer {token}\r\n" if token else head).encode()
 
 

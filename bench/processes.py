@@ -10,6 +10,9 @@ from pathlib import Path
 from secrets import token_urlsafe
 from urllib.request import urlopen
 
+from msgspec.structs import replace
+
+from quadrille.nats_users import PROVISIONER
 from shared.config import Settings
 from tests.support.broker import NatsServer
 from tests.support.settings import environment_of, settings_for
@@ -30,26 +33,31 @@ Pids = dict[str, int]
 @contextmanager
 def running_shop(directory: Path) -> Iterator[tuple[Settings, Pids]]:
     """The shop with an immediate carrier that never fails and mails only recorded; logs go to files."""
-    with ExitStack() as life, running_broker(directory / "nats") as broker:
+    with ExitStack() as life, running_broker(directory / "nats", has_users=True) as broker:
         settings = settings_for(
             directory,
             broker.url,
             carrier_success_rate=1.0,
             smtp_url="null:",
             admin_password=token_urlsafe(12),
+            rate_limits="off",
         )
         pids = {"nats-server": broker.pid, "load generator": os.getpid()}
+        provisioner = replace(settings, nats_url=broker.url_of(PROVISIONER))
+        life.enter_context(_running("quadrille", provisioner, "provision"))
         for service in SERVICES:
-            pids[service] = life.enter_context(_running(service, settings))
+            user = service.removesuffix("_service").removesuffix("_api")
+            own = replace(settings, nats_url=broker.url_of(user))
+            pids[service] = life.enter_context(_running(service, own))
         for service, port in SERVICES.items():
             _wait_until_ready(settings, service, getattr(settings, port))
         yield settings, pids
 
 
 @contextmanager
-def running_broker(directory: Path) -> Iterator[NatsServer]:
-    """A nats-server on a free port."""
-    broker = NatsServer(directory)
+def running_broker(directory: Path, *, has_users: bool = False) -> Iterator[NatsServer]:
+    """A nats-server on a free port; with users it is configured as that of `quadrille up`."""
+    broker = NatsServer(directory, has_users=has_users)
     broker.start()
     try:
         yield broker
@@ -70,10 +78,10 @@ def resident_mebibytes(pid: int) -> float:
 
 
 @contextmanager
-def _running(service: str, settings: Settings) -> Iterator[int]:
+def _running(service: str, settings: Settings, *arguments: str) -> Iterator[int]:
     with _log_of(service, settings).open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", service],
+            [sys.executable, "-m", service, *arguments],
             env={**os.environ, **environment_of(settings)},  # noqa: TID251 - handed on
             stdout=log,
             stderr=log,
