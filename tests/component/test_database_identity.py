@@ -3,22 +3,26 @@
 import shutil
 import sqlite3
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 
+from shared import database_identity
 from shared.broker import Broker
 from shared.config import Settings, SettingsError
 from shared.contracts import OrderCreated, OrderItem
 from shared.contracts.subjects import STREAM
-from shared.database import database_url
+from shared.database import CHASSIS, create_tables, database_url, open_for_writing
 from tests.support.broker import NatsServer
 from tests.support.chassis import publishing
 from tests.support.eventually import eventually
 from tests.support.history import recorded
 from tests.support.ports import free_port
 from tests.support.process import service_process
+
+START_SECONDS = 30
 
 
 @pytest.fixture
@@ -34,10 +38,18 @@ def order_created(order_id: str) -> OrderCreated:
     )
 
 
+async def make_database(settings: Settings, service: str) -> None:
+    """As the service makes it at its first start."""
+    database = open_for_writing(database_url(service, settings))
+    await database.run(partial(database_identity.claim, service=service))
+    await create_tables(database, CHASSIS)
+    await database.close()
+
+
 async def run_inventory(settings: Settings, publisher: Broker, order_id: str) -> None:
     """Let inventory answer one order, publish the answer, and stop."""
     with service_process("inventory", settings) as process:
-        await eventually(process.is_ready)
+        await eventually(process.is_ready, START_SECONDS)
         published = await publisher.last_published("inventory")
         assert await publisher.publish([recorded(order_created(order_id))])
 
@@ -51,7 +63,7 @@ async def run_inventory(settings: Settings, publisher: Broker, order_id: str) ->
 async def test_second_process_on_a_database_is_refused(shop_settings: Settings):
     second = replace(shop_settings, inventory_port=free_port())
     with service_process("inventory", shop_settings) as first:
-        await eventually(first.is_ready)
+        await eventually(first.is_ready, START_SECONDS)
         with service_process("inventory", second) as refused:
             code, output = refused.ended()
         assert code == 1
@@ -61,9 +73,7 @@ async def test_second_process_on_a_database_is_refused(shop_settings: Settings):
 
 
 async def test_database_of_another_service_is_refused(shop_settings: Settings):
-    with service_process("inventory", shop_settings) as owner:
-        await eventually(owner.is_ready)
-        owner.stop()
+    await make_database(shop_settings, "inventory")
     file = shop_settings.data_dir / "inventory.db"
     with service_process(
         "order", replace(shop_settings, database_url=f"sqlite:///{file}")
@@ -85,9 +95,7 @@ async def test_database_of_another_service_is_refused(shop_settings: Settings):
 async def test_database_of_another_format_is_refused(
     shop_settings: Settings, change: str, sentence: str
 ):
-    with service_process("shipping", shop_settings) as process:
-        await eventually(process.is_ready)
-        process.stop()
+    await make_database(shop_settings, "shipping")
     with sqlite3.connect(shop_settings.data_dir / "shipping.db") as connection:
         connection.execute(change)
     connection.close()
@@ -155,14 +163,16 @@ async def test_two_databases_of_one_service_never_share_a_durable(
 ):
     settings_of_second = replace(shop_settings, data_dir=tmp_path / "second", read_port=free_port())
     with service_process("read", shop_settings) as first:
-        await eventually(first.is_ready)
+        await eventually(first.is_ready, START_SECONDS)
         created = await _created_at(publisher)
         with service_process("read", settings_of_second) as second:
-            await eventually(lambda: "another process consumes" in str(second.waiting_for()))
+            await eventually(
+                lambda: "another process consumes" in str(second.waiting_for()), START_SECONDS
+            )
             assert first.is_ready()
             assert await _created_at(publisher) == created
             first.stop()
-            await eventually(second.is_ready, within_seconds=20)
+            await eventually(second.is_ready, START_SECONDS)
 
 
 async def _created_at(publisher: Broker) -> object:
