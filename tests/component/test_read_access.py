@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from msgspec.structs import replace
 
 from shared.auth import LEEWAY_SECONDS
@@ -22,9 +23,11 @@ from shared.contracts import (
     ProductCreated,
 )
 from tests.support.access import Issuer
+from tests.support.broker import NatsServer
 from tests.support.chassis import publishing
 from tests.support.history import recorded
 from tests.support.reading import ReadApi, read_api
+from tests.support.settings import settings_for
 from tests.support.tale import Log, log_of
 
 NOBODY: dict[str, str] = {}
@@ -47,6 +50,18 @@ async def reader(shop_settings: Settings) -> AsyncIterator[ReadApi]:
     with read_api(shop_settings) as process:
         await process.until_ready()
         yield process
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def idle_reader(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ReadApi]:
+    """For questions that need no events."""
+    directory = tmp_path_factory.mktemp("idle")
+    broker = NatsServer(directory / "nats")
+    broker.start()
+    with read_api(settings_for(directory, broker.url)) as process:
+        await process.until_ready()
+        yield process
+    broker.terminate()
 
 
 @pytest.fixture
@@ -275,7 +290,8 @@ async def test_a_token_of_what_does_not_come_is_answered_in_time(reader: ReadApi
         ("/dashboard?lowStock=-1", "lowStock"),
     ],
 )
-async def test_what_makes_no_sense_is_named(reader: ReadApi, path: str, field: str) -> None:
-    answer = await reader.ask(path)
+@pytest.mark.asyncio(loop_scope="module")
+async def test_what_makes_no_sense_is_named(idle_reader: ReadApi, path: str, field: str) -> None:
+    answer = await idle_reader.ask(path)
     assert answer.status_code == 400, answer.text
     assert [error["field"] for error in answer.json()["errors"]] == [field]
