@@ -58,10 +58,12 @@ async def idle_reader(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator
     directory = tmp_path_factory.mktemp("idle")
     broker = NatsServer(directory / "nats")
     broker.start()
-    with read_api(settings_for(directory, broker.url)) as process:
-        await process.until_ready()
-        yield process
-    broker.terminate()
+    try:
+        with read_api(settings_for(directory, broker.url)) as process:
+            await process.until_ready()
+            yield process
+    finally:
+        broker.terminate()
 
 
 @pytest.fixture
