@@ -77,7 +77,7 @@ class _BoundedHttp(HttpToolsProtocol):
         self._unparsed_bytes = 0
         self._expect_within(self._settings.request_body_timeout_seconds)
         limit = self._settings.max_connections
-        is_busy = len(self.connections) > limit or len(self.tasks) >= limit
+        is_busy = len(self.connections) > limit
         self.app = _answer_overloaded if is_busy else self._served_app
         super().on_headers_complete()
 

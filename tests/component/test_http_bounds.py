@@ -7,6 +7,7 @@ from http.client import HTTPConnection
 from itertools import repeat
 from pathlib import Path
 
+import httpx
 import pytest
 import pytest_asyncio
 
@@ -166,3 +167,9 @@ async def test_requests_over_connection_limit_get_503(tmp_path: Path) -> None:
         for connection in held:
             connection.close()
         await eventually(lambda: mailbox.ask(path="/health/live").is_success)
+        async with httpx.AsyncClient(
+            base_url=f"http://127.0.0.1:{settings.mailbox_port}",
+            limits=httpx.Limits(max_connections=2),
+        ) as client:
+            answers = await asyncio.gather(*(client.get("/health/live") for _ in range(200)))
+        assert {answer.status_code for answer in answers} == {200}, "the limit itself is allowed"
