@@ -91,6 +91,8 @@ async def saturate(settings: Settings, pids: Pids, orders: int, connections: int
         cpu = {name: cpu_seconds(pid) for name, pid in pids.items()}
         start = time.perf_counter()
         await asyncio.gather(*(_buy(buyer, share) for buyer in buyers))
+        for buyer in buyers:
+            buyer.close()
         posted = time.perf_counter() - start
         visible = await _reached(database, COMPLETED, goal) - start
         settled = await _reached(database, SETTLED, goal) - start
