@@ -36,6 +36,8 @@ ORDER = post(
 )
 WARM_UP_ORDERS = 1000
 PATIENCE_SECONDS = 120
+CONNECT_SECONDS = 1
+"""Before an order is sent; a service closes connections that say nothing for ten seconds."""
 LOOK_EVERY_SECONDS = 0.05
 
 COMPLETED = "SELECT count(*) FROM orders WHERE status = 'COMPLETED'"
@@ -153,6 +155,7 @@ async def _buy(buyer: Connection, orders: int) -> None:
 
 async def _buy_at(settings: Settings, moment: float) -> tuple[str, float, float]:
     """The order's id, when it was to be sent, and when it was answered."""
+    await asyncio.sleep(moment - CONNECT_SECONDS - time.perf_counter())
     buyer = await connect(settings.order_port)
     await asyncio.sleep(moment - time.perf_counter())
     answer = await buyer.ask(ORDER, b"201")
