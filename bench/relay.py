@@ -17,9 +17,9 @@ from nats.js import JetStreamContext
 from bench.processes import running_broker
 from bench.table import show, show_machine
 from shared.broker import PUBLISH_TIMEOUT_SECONDS
-from shared.clock import new_id, now
+from shared.chassis.messages.clock import new_id, now
+from shared.chassis.messages.recorded_event import CONTENT_TYPE, Recorded, encode
 from shared.contracts import OrderCreated, OrderItem
-from shared.contracts.recorded import CONTENT_TYPE, Recorded, encode
 from shared.relay import MOST_AT_ONCE
 from tests.support.chassis import Publisher
 from tests.support.settings import settings_for

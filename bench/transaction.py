@@ -20,11 +20,11 @@ from order_service.domain.orders import PlaceOrder, WantedItem
 from order_service.handlers import REACTIONS, deadlines
 from order_service.store import TABLES, load, save
 from shared.batch import Wish, carry_out
-from shared.clock import new_id, now
+from shared.chassis.messages.clock import new_id, now
+from shared.chassis.messages.decider import Decider
+from shared.chassis.messages.recorded_event import Recorded
 from shared.contracts import ProductCreated
-from shared.contracts.recorded import Recorded
 from shared.database import CHASSIS, _prepare_sqlite, create_tables, open_for_writing
-from shared.decider import Decider
 
 BATCHES = {1: 400, 10: 200, 50: 100}
 """How often each size is run."""

@@ -23,12 +23,12 @@ from inventory_service.domain import (
     UpdateProduct,
 )
 from shared.auth import admin_only
-from shared.clock import new_id
+from shared.chassis.messages.clock import new_id
+from shared.chassis.messages.plain_text import LINE, TEXT, WEB_ADDRESS
+from shared.chassis.messages.rejection import Refused
 from shared.contracts import Id, Line, Money
 from shared.idempotency import Reply
-from shared.plain_text import LINE, TEXT, WEB_ADDRESS
 from shared.problem import responses
-from shared.refused import Refused
 from shared.service import Service
 from shared.web import Body, reply
 

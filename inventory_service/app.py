@@ -6,8 +6,8 @@ from inventory_service import api
 from inventory_service.domain import decide, evolve
 from inventory_service.handlers import REACTIONS
 from inventory_service.store import TABLES, load, save
+from shared.chassis.messages.decider import Decider, nothing_due
 from shared.config import Settings
-from shared.decider import Decider, nothing_due
 from shared.service import Service
 
 

@@ -12,6 +12,8 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
+from shared.chassis.messages.recorded_event import Recorded
+from shared.chassis.messages.rejection import Refused
 from shared.contracts import (
     Event,
     FailedItem,
@@ -30,8 +32,6 @@ from shared.contracts import (
     StockReservationFailed,
     StockReserved,
 )
-from shared.contracts.recorded import Recorded
-from shared.refused import Refused
 
 
 class Status(StrEnum):

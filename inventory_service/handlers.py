@@ -1,6 +1,7 @@
 """What the inventory does on hearing the others."""
 
 from inventory_service.domain import DeductStock, ReleaseStock, ReserveStock
+from shared.chassis.messages.decider import on
 from shared.contracts import (
     Line,
     OrderCancelled,
@@ -11,7 +12,6 @@ from shared.contracts import (
     ShipmentCompleted,
     ShipmentFailed,
 )
-from shared.decider import on
 
 
 def reserve_stock(created: OrderCreated) -> ReserveStock:

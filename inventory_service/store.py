@@ -27,8 +27,8 @@ from inventory_service.domain import (
     ReserveStock,
     Stock,
 )
+from shared.chassis.messages.recorded_event import Recorded
 from shared.contracts import Line, OrderCancelled, OrderFailed, ShipmentCancelled, ShipmentFailed
-from shared.contracts.recorded import Recorded
 from shared.database import (
     Rows,
     UtcTime,

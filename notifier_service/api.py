@@ -13,7 +13,7 @@ from litestar.params import FromPath, QueryParameter
 from notifier_service import store
 from notifier_service.domain import Mailroom, Notification, Resend, Status, unknown
 from shared.auth import admin_only
-from shared.clock import new_id
+from shared.chassis.messages.clock import new_id
 from shared.idempotency import Reply
 from shared.problem import responses
 from shared.rate_limits import Limit

@@ -10,9 +10,9 @@ from notifier_service.domain import decide, evolve
 from notifier_service.handlers import REACTIONS, mail_job, mails
 from notifier_service.order_reader import OrderReader
 from notifier_service.store import TABLES, load, save
+from shared.chassis.messages.decider import Decider
 from shared.config import Settings
 from shared.database import database_url, open_for_reading
-from shared.decider import Decider
 from shared.service import Service
 
 

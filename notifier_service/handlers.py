@@ -17,7 +17,10 @@ from notifier_service.domain import (
 from notifier_service.domain.mails import OWING, Mail, mail_owed
 from notifier_service.mail import Unsendable
 from notifier_service.order_reader import OrderReader
-from shared import clock
+from shared.chassis.messages import clock
+from shared.chassis.messages.decider import on, on_record
+from shared.chassis.messages.foreign_text import cleaned
+from shared.chassis.messages.recorded_event import Recorded
 from shared.contracts import (
     CustomerRegistered,
     CustomerUpdated,
@@ -31,9 +34,6 @@ from shared.contracts import (
     OrderFailed,
     ShipmentInitiated,
 )
-from shared.contracts.recorded import Recorded
-from shared.decider import on, on_record
-from shared.foreign_text import cleaned
 from shared.jobs import Job, Retry
 from shared.task import Change, Drop, Schedule, Task
 

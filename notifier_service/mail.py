@@ -15,7 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from notifier_service.domain import KnownOrder
 from notifier_service.domain.mails import Mail
 from notifier_service.money import money
-from shared import clock
+from shared.chassis.messages import clock
 
 LOCALES = ("en", "ja")
 MOST_ADDRESS_LENGTH = 254

@@ -15,8 +15,8 @@ from notifier_service.domain import (
     Resend,
 )
 from notifier_service.domain.mails import Mail
+from shared.chassis.messages.recorded_event import Recorded
 from shared.contracts import CustomerRegistered, CustomerUpdated, OrderCreated
-from shared.contracts.recorded import Recorded
 from shared.database import (
     Json,
     Rows,

@@ -18,11 +18,11 @@ from order_service.passwords import Passwords
 from order_service.signing_keys import SigningKeys
 from order_service.store import credentials, customers, sessions
 from order_service.tokens import ACCESS_SECONDS
-from shared import clock
 from shared.batch import Wish
+from shared.chassis.messages import clock
+from shared.chassis.messages.rejection import Refused
 from shared.problem import BadRequest, FieldError
 from shared.rate_limits import Limit
-from shared.refused import Refused
 from shared.secret_file import write_secret
 from shared.service import Service
 

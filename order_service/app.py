@@ -12,8 +12,8 @@ from order_service.domain.passwords import weakness
 from order_service.handlers import JOBS, REACTIONS, deadlines
 from order_service.signing_keys import SigningKeys
 from order_service.store import EXPIRIES, TABLES, load, save
+from shared.chassis.messages.decider import Decider
 from shared.config import Settings, SettingsError
-from shared.decider import Decider
 from shared.service import Service
 
 

@@ -14,6 +14,8 @@ from order_service.domain.orders import (
     Status,
     is_final,
 )
+from shared.chassis.messages.decider import on
+from shared.chassis.messages.recorded_event import Recorded
 from shared.contracts import (
     ORDER,
     ProductCreated,
@@ -26,8 +28,6 @@ from shared.contracts import (
     StockReservationFailed,
     StockReserved,
 )
-from shared.contracts.recorded import Recorded
-from shared.decider import on
 from shared.jobs import Job
 from shared.task import Change, Drop, Schedule, Task
 

@@ -12,7 +12,7 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 from argon2.low_level import hash_secret_raw
 
-from shared.refused import Refused
+from shared.chassis.messages.rejection import Refused
 
 HASHES_AT_ONCE = 2
 """64 MiB each."""

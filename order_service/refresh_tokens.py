@@ -13,7 +13,7 @@ from cryptography.fernet import Fernet
 from msgspec.structs import replace
 
 from order_service.store.sessions import Session
-from shared.clock import now
+from shared.chassis.messages.clock import now
 
 REFRESH_DAYS = 30
 GRACE = timedelta(seconds=20)

@@ -19,8 +19,10 @@ from order_service.domain.keys import PublishKeys
 from order_service.store import signing_keys as store
 from order_service.store.signing_keys import PrivateKey
 from order_service.tokens import Signer
-from shared import clock, signing_key
+from shared import signing_key
 from shared.batch import Wish
+from shared.chassis.messages import clock
+from shared.chassis.messages.rejection import Refused
 from shared.key_trust import (
     KeyRing,
     KnownKey,
@@ -29,7 +31,6 @@ from shared.key_trust import (
     revocation_statement,
     voucher_statement,
 )
-from shared.refused import Refused
 from shared.service import Service
 
 OVERLAP_SECONDS = 10

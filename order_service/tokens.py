@@ -16,7 +16,7 @@ from jwt.utils import base64url_encode
 
 from order_service.domain.customers import Customer
 from shared.auth import ALGORITHM, AUDIENCE, ISSUER
-from shared.clock import new_id, now
+from shared.chassis.messages.clock import new_id, now
 
 ACCESS_SECONDS = 15 * 60
 

@@ -14,7 +14,7 @@ from quadrille.oracle.finding import Finding
 from quadrille.oracle.shop import Notice, OnItsWay, UnreadableShop, read_shop
 from quadrille.shop import settings
 from quadrille.terminal import age, console, say, say_json
-from shared import clock
+from shared.chassis.messages import clock
 
 MOST_SHOWN = 10
 """Findings of one check; all of them are in `--json`."""

@@ -13,7 +13,7 @@ from uuid import UUID
 
 import msgspec
 
-from shared.clock import new_id
+from shared.chassis.messages.clock import new_id
 
 MAIL_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 BROKEN = (MessageError, LookupError, ValueError, TypeError, AttributeError)

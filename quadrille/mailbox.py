@@ -22,9 +22,9 @@ from litestar.params import Parameter
 
 from quadrille.mail_files import Mail, MailFiles, Summary
 from shared import openapi
+from shared.chassis.messages.rejection import Refused
 from shared.config import Settings, loopback_host
 from shared.problem import HANDLERS, responses
-from shared.refused import Refused
 from shared.service import run
 from shared.web import Ready
 

@@ -6,8 +6,8 @@ The server's configuration and the tests are made of this table.
 from typing import NamedTuple
 
 from shared.broker import inbox_prefix
+from shared.chassis.messages.subjects import STREAM, everything_of
 from shared.contracts import EMITTERS
-from shared.contracts.subjects import STREAM, everything_of
 
 PUBLISHERS = tuple(sorted(set(EMITTERS.values())))
 SERVICES = (*PUBLISHERS, "read")

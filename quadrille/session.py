@@ -8,7 +8,7 @@ import click
 
 from quadrille.session_file import SessionFile, SignIn
 from quadrille.shop import Shop, ShopError, document, refusal
-from shared import clock
+from shared.chassis.messages import clock
 
 UNAUTHORIZED = 401
 RENEWED_BEFORE = timedelta(seconds=30)

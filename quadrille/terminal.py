@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from notifier_service.money import money
-from shared import clock
+from shared.chassis.messages import clock
 from shared.printable import printable, printable_json
 
 PIPED_WIDTH = 200

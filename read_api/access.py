@@ -6,8 +6,8 @@ from sqlalchemy import ColumnElement, Connection, and_, select, true
 
 from read_api.tables import EVENTS, ORDERS
 from shared.auth import Caller
+from shared.chassis.messages.rejection import Refused
 from shared.contracts import ANYONE
-from shared.refused import Refused
 
 OPERATORS_ONLY = frozenset(kind.__name__ for kind in ANYONE)
 """Events that quote what could not be handled, whoever's it is."""

@@ -16,10 +16,10 @@ from read_api.tables import TABLES
 from shared import database_identity, signing_key
 from shared.auth import Keys
 from shared.broker import Broker
+from shared.chassis.messages.recorded_event import Recorded
+from shared.chassis.messages.subjects import EVERYTHING
 from shared.config import Settings
 from shared.consumer import Consumer
-from shared.contracts.recorded import Recorded
-from shared.contracts.subjects import EVERYTHING
 from shared.database import CHASSIS, create_tables, database_url, open_for_reading, open_for_writing
 from shared.rate_limits import Limiter
 from shared.service import Background

@@ -5,7 +5,7 @@ from functools import cache
 from typing import NamedTuple
 from zoneinfo import ZoneInfo, available_timezones
 
-from shared import clock
+from shared.chassis.messages import clock
 from shared.problem import BadRequest, FieldError
 
 MOST_DAYS = 366

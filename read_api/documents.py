@@ -16,8 +16,8 @@ from read_api.views import (
     ReservationStatus,
     ShipmentStatus,
 )
+from shared.chassis.messages.recorded_event import Recorded
 from shared.contracts import FailedItem, Line, OrderItem, Role
-from shared.contracts.recorded import Recorded
 
 T = TypeVar("T")
 

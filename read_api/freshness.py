@@ -12,7 +12,7 @@ from litestar import Request
 from litestar.params import HeaderParameter, ParameterKwarg, QueryParameter
 
 from read_api.positions import MAX_LENGTH, Positions, parse_positions
-from shared.refused import Refused
+from shared.chassis.messages.rejection import Refused
 
 PATIENCE_SECONDS = 5.0
 MAX_WAITING = 1000

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Select, bindparam, select
 from read_api.access import Story
 from read_api.documents import EventView
 from read_api.tables import EVENTS, POSITIONS
-from shared.contracts.recorded import Recorded
+from shared.chassis.messages.recorded_event import Recorded
 from shared.database import Rows, insert_missing, read_rows
 
 _BEYOND = (

@@ -12,7 +12,13 @@ from sqlalchemy import Connection, bindparam, delete, select
 from read_api.tables import EVENTS, HELD_EVENTS, PASSED_OVER, POSITIONS
 from shared.batch import Message
 from shared.bulk import execute_many
-from shared.contracts.recorded import Recorded, Undecodable, decode, encode, read_position
+from shared.chassis.messages.recorded_event import (
+    Recorded,
+    Undecodable,
+    decode,
+    encode,
+    read_position,
+)
 from shared.database import insert_missing, read_rows, upsert
 from shared.dead_letter import Unreadable
 

@@ -15,10 +15,11 @@ from sqlalchemy import Connection
 
 from read_api import divergence, history, places, store
 from read_api.divergence import Divergence
-from shared import clock, dead_letter, signing_key
+from shared import dead_letter, signing_key
 from shared.batch import Message
+from shared.chassis.messages import clock
+from shared.chassis.messages.recorded_event import Recorded
 from shared.contracts import PUBLISHERS
-from shared.contracts.recorded import Recorded
 from shared.database import INFRASTRUCTURE, Database, select_in
 from shared.dead_letter import DEAD_LETTER, DeadLetter, Status, Unreadable, given_up
 from shared.rules import RuleFailed

@@ -33,8 +33,8 @@ from read_api.search import bounded_time, distinct_words, matches
 from read_api.tables import CUSTOMERS, EVENT_ORDER, EVENTS, ORDERS, PRODUCTS, SHIPMENTS
 from read_api.timeline import timeline
 from read_api.views import Customer, OrderStatus, Product, Shipment, ShipmentStatus
+from shared.chassis.messages.rejection import Refused
 from shared.database import Rows, read_rows
-from shared.refused import Refused
 
 
 class EventCursor(NamedTuple):

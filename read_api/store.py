@@ -20,6 +20,7 @@ from read_api.tables import (
     SHIPMENTS,
 )
 from read_api.views import Customer, Notification, Order, Product, Reservation, Shipment, View
+from shared.chassis.messages.recorded_event import Recorded
 from shared.contracts import (
     NOTIFIER,
     ORDER,
@@ -39,7 +40,6 @@ from shared.contracts import (
     StockReservationFailed,
     StockReserved,
 )
-from shared.contracts.recorded import Recorded
 from shared.database import Rows, changed, select_in, upsert
 from shared.rules import rules
 

@@ -21,8 +21,8 @@ from read_api.access import Story
 from read_api.documents import EventView, event_view
 from read_api.positions import format_positions
 from shared.auth import Access, Keys
+from shared.chassis.messages.recorded_event import Recorded
 from shared.contracts import PUBLISHERS
-from shared.contracts.recorded import Recorded
 from shared.database import INFRASTRUCTURE, Database
 
 TAIL = 4096

@@ -20,7 +20,8 @@ from litestar.middleware import AbstractAuthenticationMiddleware, Authentication
 from msgspec import Struct
 from sqlalchemy import Connection
 
-from shared import clock, signing_key
+from shared import signing_key
+from shared.chassis.messages import clock
 from shared.database import INFRASTRUCTURE, Database
 from shared.key_trust import KnownKey, Trust
 

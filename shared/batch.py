@@ -8,13 +8,14 @@ from typing import Any, NamedTuple
 import msgspec
 from sqlalchemy import Connection
 
-from shared import clock, dead_letter, event_log, idempotency, inbox, signing_key, task
+from shared import dead_letter, event_log, idempotency, inbox, signing_key, task
+from shared.chassis.messages import clock
+from shared.chassis.messages.decider import Decider
+from shared.chassis.messages.recorded_event import EventTooLarge, Recorded, check
+from shared.chassis.messages.rejection import Refused
 from shared.contracts import Event, EventDeadLettered, entity_id
-from shared.contracts.recorded import EventTooLarge, Recorded, check
 from shared.dead_letter import DeadLetter, Status, Unreadable
-from shared.decider import Decider
 from shared.idempotency import Claim, Kept, Reply
-from shared.refused import Refused
 from shared.rules import rules
 from shared.task import Change, Task
 from shared.telemetry import child_of

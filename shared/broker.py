@@ -17,7 +17,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext, api
 
-from shared import broker_errors, clock, stream
+from shared import broker_errors, stream
 from shared.broker_errors import (
     TROUBLE,
     ConnectionLostError,
@@ -25,9 +25,10 @@ from shared.broker_errors import (
     NotPermitted,
     NotProvisioned,
 )
+from shared.chassis.messages import clock
+from shared.chassis.messages.recorded_event import CONTENT_TYPE, Undecodable, decode
+from shared.chassis.messages.subjects import STREAM, everything_of
 from shared.config import Settings
-from shared.contracts.recorded import CONTENT_TYPE, Undecodable, decode
-from shared.contracts.subjects import STREAM, everything_of
 from shared.event_log import Outgoing, Sent
 from shared.pull import Pull
 

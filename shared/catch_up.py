@@ -7,9 +7,9 @@ import asyncio
 from datetime import datetime
 from typing import NamedTuple
 
-from shared import clock
 from shared.broker import Broker
 from shared.broker_errors import TROUBLE
+from shared.chassis.messages import clock
 from shared.consumer import Consumer
 from shared.relay import Relay
 

@@ -10,7 +10,7 @@ from nats.aio.msg import Msg
 from shared.batch import Message
 from shared.broker import Broker
 from shared.broker_errors import TROUBLE
-from shared.contracts.recorded import Undecodable, decode
+from shared.chassis.messages.recorded_event import Undecodable, decode
 from shared.crash import crash_point
 from shared.database import INFRASTRUCTURE
 from shared.dead_letter import Unreadable

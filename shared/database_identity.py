@@ -3,7 +3,7 @@
 from filelock import FileLock, Timeout
 from sqlalchemy import URL, Column, Connection, Integer, Table, Text, inspect, select
 
-from shared.clock import new_id
+from shared.chassis.messages.clock import new_id
 from shared.database import CHASSIS, insert_all
 from shared.fatal import FatalError
 

@@ -11,8 +11,8 @@ from enum import StrEnum
 import msgspec
 from sqlalchemy import Column, Connection, Index, Integer, Table, Text, select
 
+from shared.chassis.messages.recorded_event import Recorded, encode
 from shared.contracts.event import MAX_ERROR_LENGTH
-from shared.contracts.recorded import Recorded, encode
 from shared.database import CHASSIS, UtcTime, insert_missing
 from shared.one_of import is_one_of
 

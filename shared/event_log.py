@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 
 from shared.bulk import execute_many
-from shared.contracts.recorded import Recorded, Stored, decode_data, encode_stored
+from shared.chassis.messages.recorded_event import Recorded, Stored, decode_data, encode_stored
 from shared.database import CHASSIS, UtcTime, insert_all
 from shared.one_of import each_of, is_one_of
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import structlog
 from sqlalchemy import Column, Connection, delete, select
 
-from shared import clock
+from shared.chassis.messages import clock
 from shared.writer import StorageUnavailable, Writer
 
 EVERY_SECONDS = 3600

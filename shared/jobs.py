@@ -16,11 +16,12 @@ import structlog
 from sqlalchemy import Connection
 from sqlalchemy.exc import DataError, IntegrityError, ProgrammingError, SQLAlchemyError
 
-from shared import clock, task
+from shared import task
 from shared.batch import Wish
+from shared.chassis.messages import clock
+from shared.chassis.messages.foreign_text import cleaned
+from shared.chassis.messages.rejection import Refused
 from shared.database import INFRASTRUCTURE, Database
-from shared.foreign_text import cleaned
-from shared.refused import Refused
 from shared.task import Task
 from shared.writer import StorageUnavailable, Writer
 

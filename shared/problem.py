@@ -11,9 +11,9 @@ from litestar.exceptions import HTTPException, ValidationException
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import ParameterKwarg
 
-from shared import plain_text
+from shared.chassis.messages import plain_text
+from shared.chassis.messages.rejection import Refused
 from shared.database import INFRASTRUCTURE
-from shared.refused import Refused
 from shared.writer import StorageUnavailable
 
 MEDIA_TYPE = "application/problem+json"

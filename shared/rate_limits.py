@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from enum import Enum, unique
 from typing import NamedTuple
 
-from shared.refused import Refused
+from shared.chassis.messages.rejection import Refused
 
 MAX_KEYS = 10_000
 """Remembered for each limit; the one used longest ago makes room, so that many addresses cannot fill the memory."""

@@ -9,10 +9,10 @@ from litestar.params import JSONBody
 
 from shared import event_log
 from shared.auth import admin_only
+from shared.chassis.messages.rejection import Refused
 from shared.database import Database
 from shared.openapi import WITHOUT_KEY
 from shared.problem import BadRequest, FieldError, responses
-from shared.refused import Refused
 from shared.web import Body
 
 Position = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]

@@ -22,18 +22,19 @@ from litestar import Litestar
 from litestar.types import ControllerRouterHandler
 from sqlalchemy import MetaData
 
-from shared import clock, crash, database_identity, event_log, resend, signing_key, telemetry
+from shared import crash, database_identity, event_log, resend, signing_key, telemetry
 from shared.auth import Keys
 from shared.batch import Message
 from shared.broker import Broker
 from shared.catch_up import CatchUp
+from shared.chassis.messages import clock
+from shared.chassis.messages.decider import Decider, on
+from shared.chassis.messages.recorded_event import Recorded
+from shared.chassis.messages.subjects import subject_of_every
 from shared.config import Settings, SettingsError, listed, load
 from shared.consumer import Consumer
 from shared.contracts import EMITTERS, IDENTITY
-from shared.contracts.recorded import Recorded
-from shared.contracts.subjects import subject_of_every
 from shared.database import CHASSIS, create_tables, database_url, open_for_reading, open_for_writing
-from shared.decider import Decider, on
 from shared.fatal import FatalError
 from shared.housekeeping import Expiry, Housekeeping
 from shared.http_policy import HttpPolicy

@@ -8,8 +8,8 @@ from msgspec.structs import asdict
 from sqlalchemy import Boolean, Column, Connection, Table, Text
 
 from shared import event_log
+from shared.chassis.messages.recorded_event import Recorded
 from shared.contracts import IDENTITY
-from shared.contracts.recorded import Recorded
 from shared.database import CHASSIS, read_rows, upsert
 from shared.key_trust import KeyRing, KnownKey, Revocation, distrust, learn, objection
 

@@ -2,8 +2,8 @@
 
 from nats.js import api
 
+from shared.chassis.messages.subjects import EVERYTHING, STREAM
 from shared.config import DUPLICATE_WINDOW_SECONDS, Settings
-from shared.contracts.subjects import EVERYTHING, STREAM
 
 LIMITS = ("max_age", "max_bytes")
 UNCHANGEABLE = ("storage",)

@@ -12,8 +12,8 @@ import msgspec
 from sqlalchemy import Column, Connection, Index, Integer, Table, Text, bindparam, func, select
 
 from shared.bulk import execute_many
-from shared.clock import new_id
-from shared.contracts.recorded import Recorded
+from shared.chassis.messages.clock import new_id
+from shared.chassis.messages.recorded_event import Recorded
 from shared.database import CHASSIS, Json, Rows, UtcTime, upsert
 from shared.one_of import is_one_of
 

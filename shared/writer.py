@@ -16,12 +16,12 @@ from sqlalchemy.exc import InterfaceError, InternalError, OperationalError, SQLA
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from shared.batch import Message, Outcome, Wish, carry_out
-from shared.contracts.recorded import Recorded
+from shared.chassis.messages.decider import Decider
+from shared.chassis.messages.recorded_event import Recorded
+from shared.chassis.messages.rejection import Refused
 from shared.crash import crash_point
 from shared.database import Database, DatabaseDamaged
-from shared.decider import Decider
 from shared.idempotency import Reply
-from shared.refused import Refused
 from shared.rules import RuleFailed, rules
 
 MOST_AT_ONCE = 512

@@ -12,11 +12,11 @@ from litestar.params import FromPath, HeaderParameter, JSONBody
 from msgspec import Meta
 
 from shared.auth import admin_only
+from shared.chassis.messages.plain_text import LINE
+from shared.chassis.messages.rejection import Refused
 from shared.contracts import Id, Line
 from shared.idempotency import Reply
-from shared.plain_text import LINE
 from shared.problem import BadRequest, FieldError, responses
-from shared.refused import Refused
 from shared.service import Service
 from shared.web import Body, read_body, reply
 from shipping_service import store

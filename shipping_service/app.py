@@ -2,8 +2,8 @@
 
 from litestar import Litestar
 
+from shared.chassis.messages.decider import Decider
 from shared.config import Settings
-from shared.decider import Decider
 from shared.service import Service
 from shipping_service import api
 from shipping_service.carriers import Carrier

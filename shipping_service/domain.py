@@ -11,6 +11,7 @@ from enum import StrEnum
 from msgspec import Struct
 from msgspec.structs import replace
 
+from shared.chassis.messages.recorded_event import Recorded
 from shared.contracts import (
     Event,
     Line,
@@ -23,7 +24,6 @@ from shared.contracts import (
     ShipmentInitiated,
     StockReserved,
 )
-from shared.contracts.recorded import Recorded
 
 
 class Status(StrEnum):

@@ -4,8 +4,10 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
-from shared import clock
-from shared.clock import new_id
+from shared.chassis.messages import clock
+from shared.chassis.messages.clock import new_id
+from shared.chassis.messages.decider import on
+from shared.chassis.messages.recorded_event import Recorded
 from shared.contracts import (
     OrderCancellationRequested,
     OrderCreated,
@@ -14,8 +16,6 @@ from shared.contracts import (
     ShipmentInitiated,
     StockReserved,
 )
-from shared.contracts.recorded import Recorded
-from shared.decider import on
 from shared.jobs import Job, Retry
 from shared.task import Change, Drop, Schedule, Task
 from shipping_service.carriers import Accepted, Booking, Carrier, Declined, Delivered

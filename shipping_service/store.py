@@ -17,8 +17,8 @@ from sqlalchemy import (
     Text,
 )
 
+from shared.chassis.messages.recorded_event import Recorded
 from shared.contracts import Line
-from shared.contracts.recorded import Recorded
 from shared.database import Json, Rows, UtcTime, changed, insert_all, read_rows, select_in, upsert
 from shipping_service.domain import AwaitedOrder, Command, Dock, Shipment
 

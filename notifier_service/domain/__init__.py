@@ -11,6 +11,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from notifier_service.domain.mails import Mail, again, mail_owed
+from shared.chassis.messages.recorded_event import Recorded
+from shared.chassis.messages.rejection import Refused
 from shared.contracts import (
     CustomerRegistered,
     CustomerUpdated,
@@ -27,8 +29,6 @@ from shared.contracts import (
     ShipmentInitiated,
 )
 from shared.contracts.event import MAX_ERROR_LENGTH
-from shared.contracts.recorded import Recorded
-from shared.refused import Refused
 
 
 class Status(StrEnum):

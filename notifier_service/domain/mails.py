@@ -7,6 +7,7 @@ from uuid import NAMESPACE_URL, uuid5
 from msgspec import Struct
 from msgspec.structs import replace
 
+from shared.chassis.messages.recorded_event import Recorded
 from shared.contracts import (
     FailedItem,
     OrderCancelled,
@@ -15,7 +16,6 @@ from shared.contracts import (
     OrderFailed,
     ShipmentInitiated,
 )
-from shared.contracts.recorded import Recorded
 
 OWING = (OrderCreated, ShipmentInitiated, OrderCompleted, OrderCancelled, OrderFailed)
 

@@ -23,7 +23,7 @@ from order_service.domain.carts import (
 from order_service.domain.prices import Prices
 from order_service.store import carts, prices
 from shared.auth import signed_in_only
-from shared.clock import new_id
+from shared.chassis.messages.clock import new_id
 from shared.contracts import Id, Quantity
 from shared.idempotency import Reply
 from shared.problem import responses

@@ -6,7 +6,7 @@ from litestar.params import QueryParameter
 from msgspec import Meta
 
 from order_service.domain import emails
-from shared.plain_text import LINE, LINE_WITHOUT_LINK
+from shared.chassis.messages.plain_text import LINE, LINE_WITHOUT_LINK
 from shared.problem import BadRequest, FieldError
 
 Email = Annotated[str, Meta(max_length=emails.MAX_LENGTH, pattern=emails.PATTERN)]

@@ -20,13 +20,13 @@ from order_service.domain.orders import Order, PlaceOrder, RequestCancellation, 
 from order_service.domain.prices import WantedItem
 from order_service.store import orders as store
 from shared.auth import Caller, signed_in_only
+from shared.chassis.messages.clock import new_id
+from shared.chassis.messages.rejection import Refused
 from shared.client_address import client_address
-from shared.clock import new_id
 from shared.contracts import FailedItem, Id, Money, OrderItem, Quantity
 from shared.idempotency import Reply
 from shared.problem import BadRequest, FieldError, responses
 from shared.rate_limits import Limit, Limiter
-from shared.refused import Refused
 from shared.service import Service
 from shared.web import Body, reply
 

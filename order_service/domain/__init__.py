@@ -8,8 +8,8 @@ from order_service.domain.carts import Carts
 from order_service.domain.customers import Customers
 from order_service.domain.orders import Orders
 from order_service.domain.prices import Prices
+from shared.chassis.messages.recorded_event import Recorded
 from shared.contracts import Event
-from shared.contracts.recorded import Recorded
 
 
 class Desk(Struct, frozen=True, kw_only=True):

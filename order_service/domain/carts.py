@@ -8,9 +8,9 @@ from msgspec.structs import replace
 from order_service.domain.orders import Orders, PlaceOrder
 from order_service.domain.orders import decide as decide_order
 from order_service.domain.prices import Prices, WantedItem, priced
+from shared.chassis.messages.recorded_event import Recorded
+from shared.chassis.messages.rejection import Refused
 from shared.contracts import CartCleared, Event, ItemAddedToCart, ItemRemovedFromCart
-from shared.contracts.recorded import Recorded
-from shared.refused import Refused
 
 MOST_LINES = 100
 MOST_OF_ONE = 1_000_000

@@ -6,9 +6,9 @@ from datetime import datetime
 from msgspec import Struct
 from msgspec.structs import replace
 
+from shared.chassis.messages.recorded_event import Recorded
+from shared.chassis.messages.rejection import Refused
 from shared.contracts import CustomerRegistered, CustomerUpdated, Event, Role
-from shared.contracts.recorded import Recorded
-from shared.refused import Refused
 
 
 class Customer(Struct, frozen=True, kw_only=True):

@@ -5,7 +5,7 @@ import unicodedata
 
 import idna
 
-from shared.plain_text import CONTROLS, FORMATS
+from shared.chassis.messages.plain_text import CONTROLS, FORMATS
 
 _WORD = rf'[^\s{CONTROLS}{FORMATS}\u200c\u200d"(),:;<>@\[\\\]]+'
 """What needs no quotes in a mail's header, in any script."""

@@ -12,6 +12,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from order_service.domain.prices import Prices, WantedItem, priced
+from shared.chassis.messages.recorded_event import Recorded
+from shared.chassis.messages.rejection import Refused
 from shared.contracts import (
     Event,
     FailedItem,
@@ -24,8 +26,6 @@ from shared.contracts import (
     OrderItem,
     OrderResumed,
 )
-from shared.contracts.recorded import Recorded
-from shared.refused import Refused
 
 
 class Status(StrEnum):

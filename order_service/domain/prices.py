@@ -4,9 +4,9 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
+from shared.chassis.messages.recorded_event import Recorded
+from shared.chassis.messages.rejection import Refused
 from shared.contracts import OrderItem, ProductCreated, ProductDeleted, ProductUpdated
-from shared.contracts.recorded import Recorded
-from shared.refused import Refused
 
 
 class ListPrice(Struct, frozen=True, kw_only=True):

@@ -19,8 +19,8 @@ from order_service.store import (
     signing_keys,
 )
 from order_service.store.tables import TABLES
+from shared.chassis.messages.recorded_event import Recorded
 from shared.contracts import ProductCreated, ProductDeleted, ProductUpdated
-from shared.contracts.recorded import Recorded
 from shared.housekeeping import Expiry
 
 __all__ = [

@@ -25,8 +25,8 @@ import order_service.store
 import shipping_service.domain
 import shipping_service.store
 from shared import event_log
+from shared.chassis.messages.recorded_event import Recorded, Undecodable
 from shared.contracts import Event
-from shared.contracts.recorded import Recorded, Undecodable
 from shared.dead_letter import DEAD_LETTER
 from shared.event_log import EVENT_LOG
 from shared.inbox import INBOX

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 
-from shared.contracts.recorded import Recorded
+from shared.chassis.messages.recorded_event import Recorded
 
 State: TypeAlias = Any
 """Each service has its own: a frozen struct of mappings and sets."""

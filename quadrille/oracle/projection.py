@@ -23,7 +23,7 @@ from read_api.tables import (
     SHIPMENTS,
 )
 from read_api.views import Customer, Notification, Product, Reservation, Shipment, View
-from shared.contracts.recorded import Recorded
+from shared.chassis.messages.recorded_event import Recorded
 from shared.database import read_rows
 
 READ = "read"

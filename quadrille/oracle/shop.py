@@ -16,8 +16,8 @@ from quadrille.oracle.evidence import (
     with_tail,
 )
 from quadrille.oracle.projection import READ, Projection, read_projection
-from shared import clock
-from shared.contracts.recorded import Recorded
+from shared.chassis.messages import clock
+from shared.chassis.messages.recorded_event import Recorded
 
 OVERDUE_SECONDS = 60
 SAGA = ("order", "inventory", "shipping")

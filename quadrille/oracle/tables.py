@@ -10,7 +10,7 @@ from quadrille.oracle.evidence import Ledger
 from quadrille.oracle.finding import Evidence
 from quadrille.oracle.fold import Difference, FoldError, differences, fold
 from quadrille.oracle.shop import Shop
-from shared.contracts.recorded import Recorded
+from shared.chassis.messages.recorded_event import Recorded
 
 
 def rows(shop: Shop) -> Iterator[Evidence]:

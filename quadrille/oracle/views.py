@@ -12,7 +12,7 @@ from quadrille.oracle.tables import evidence_of
 from read_api.documents import EventView, event_view
 from read_api.projections import evolve
 from read_api.views import View
-from shared.contracts.recorded import Recorded
+from shared.chassis.messages.recorded_event import Recorded
 
 
 def views(shop: Shop) -> Iterator[Evidence]:

@@ -30,8 +30,8 @@ from read_api.positions import parse_positions
 from read_api.queries import OrderFilter
 from read_api.views import OrderStatus
 from shared.auth import TOKEN_IN_QUERY, Access, Caller, signed_in_only
+from shared.chassis.messages.rejection import Refused
 from shared.problem import responses
-from shared.refused import Refused
 
 AnyRequest = Request[Caller, Access | None, Any]
 

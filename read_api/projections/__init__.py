@@ -9,6 +9,7 @@ from read_api.projections import customers, notifications, orders, shipments, st
 from read_api.projections.known import OutOfTurn, known
 from read_api.projections.stock import with_product
 from read_api.views import Customer, Notification, Order, Reservation, Shipment, View
+from shared.chassis.messages.recorded_event import Recorded
 from shared.contracts import (
     CustomerRegistered,
     CustomerUpdated,
@@ -37,7 +38,6 @@ from shared.contracts import (
     StockReservationFailed,
     StockReserved,
 )
-from shared.contracts.recorded import Recorded
 
 __all__ = ["OutOfTurn", "evolve"]
 

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from order_service.tokens import ACCESS_SECONDS
 from shared.auth import AUDIENCE, ISSUER
-from shared.clock import now
+from shared.chassis.messages.clock import now
 from shared.config import Settings
 from shared.rate_limits import DAY
 from tests.support.broker import NatsServer

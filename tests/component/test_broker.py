@@ -14,8 +14,8 @@ from structlog.testing import capture_logs
 
 from shared import consumer
 from shared.broker import Broker
+from shared.chassis.messages.subjects import STREAM
 from shared.config import Settings
-from shared.contracts.subjects import STREAM
 from shared.service import Service
 from tests.support.broker import NatsServer
 from tests.support.chassis import publishing, serving

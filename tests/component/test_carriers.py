@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from quadrille.oracle.evidence import DECIDING, read_ledger
 from shared import service as service_module
+from shared.chassis.messages.recorded_event import Recorded
 from shared.config import Settings, SettingsError
 from shared.contracts import (
     Event,
@@ -22,7 +23,6 @@ from shared.contracts import (
     OrderItem,
     StockReserved,
 )
-from shared.contracts.recorded import Recorded
 from shipping_service import handlers
 from shipping_service.app import build
 from shipping_service.carriers import Booking, remote

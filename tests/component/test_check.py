@@ -18,7 +18,7 @@ from quadrille.oracle.evidence import DECIDING
 from quadrille.oracle.fold import differences, fold
 from quadrille.oracle.shop import Shop, read_shop
 from quadrille.oracle.tables import history
-from shared import clock
+from shared.chassis.messages import clock
 from tests.support.eventually import eventually
 from tests.support.fleet import Fleet
 

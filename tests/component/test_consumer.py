@@ -9,10 +9,10 @@ from inventory_service.domain import CreateProduct, Description
 from inventory_service.store import PRODUCTS, RESERVATIONS
 from shared.batch import Wish
 from shared.broker import Broker
+from shared.chassis.messages.recorded_event import Recorded
+from shared.chassis.messages.subjects import STREAM
 from shared.config import Settings
 from shared.contracts import OrderCreated, OrderItem
-from shared.contracts.recorded import Recorded
-from shared.contracts.subjects import STREAM
 from shared.inbox import INBOX
 from shared.service import Service
 from tests.support.broker import NatsServer

@@ -14,9 +14,9 @@ from inventory_service.domain import CreateProduct, Description
 from inventory_service.store import PRODUCTS, RESERVATIONS
 from read_api.tables import ORDERS
 from shared.batch import Wish
+from shared.chassis.messages.recorded_event import Recorded
 from shared.config import Settings
 from shared.contracts import OrderCreated, OrderItem
-from shared.contracts.recorded import Recorded
 from shared.database import DatabaseDamaged
 from shared.dead_letter import DEAD_LETTER
 from shared.inbox import INBOX

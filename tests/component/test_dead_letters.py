@@ -6,6 +6,8 @@ import msgspec
 import pytest
 
 from inventory_service.store import RESERVATIONS
+from shared.chassis.messages.recorded_event import Recorded, encode
+from shared.chassis.messages.subjects import STREAM
 from shared.config import Settings
 from shared.contracts import (
     EventDeadLettered,
@@ -14,8 +16,6 @@ from shared.contracts import (
     ShipmentCancelled,
     ShipmentCompleted,
 )
-from shared.contracts.recorded import Recorded, encode
-from shared.contracts.subjects import STREAM
 from shared.dead_letter import DEAD_LETTER, Unreadable
 from shared.event_log import EVENT_LOG
 from shared.housekeeping import Expiry, delete_slice

@@ -13,12 +13,12 @@ from order_service.domain.orders import PlaceOrder, WantedItem
 from order_service.handlers import JOBS, deadlines
 from order_service.store.orders import ORDERS
 from order_service.store.prices import LIST_PRICES
-from shared import clock
 from shared.batch import Wish
 from shared.broker import Broker
+from shared.chassis.messages import clock
+from shared.chassis.messages.recorded_event import Recorded
 from shared.config import Settings
 from shared.contracts import Line, ProductCreated, ProductUpdated, ShipmentCompleted, StockReserved
-from shared.contracts.recorded import Recorded
 from shared.service import Service
 from shared.task import TASK
 from tests.support.broker import NatsServer

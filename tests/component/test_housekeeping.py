@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Connection, event
 
 from order_service.store import EXPIRIES, TABLES
-from shared.clock import now
+from shared.chassis.messages.clock import now
 from shared.database import CHASSIS
 from shared.housekeeping import SLICE_ROWS, Expiry, Housekeeping, delete_slice
 from shared.inbox import INBOX, remember

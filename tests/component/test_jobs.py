@@ -12,9 +12,11 @@ import pytest
 from order_service.domain.orders import PlaceOrder, RequestCancellation, WantedItem
 from order_service.handlers import JOBS as ORDER_JOBS
 from order_service.handlers import deadlines, expire_order
-from shared import clock, jobs
+from shared import jobs
 from shared import service as service_module
 from shared.batch import Wish
+from shared.chassis.messages import clock
+from shared.chassis.messages.recorded_event import Recorded
 from shared.config import Settings
 from shared.contracts import (
     Line,
@@ -23,7 +25,6 @@ from shared.contracts import (
     ProductCreated,
     StockReserved,
 )
-from shared.contracts.recorded import Recorded
 from shared.jobs import MOST_AT_ONCE, Job, Retry
 from shared.service import Service
 from shared.task import TASK, Task

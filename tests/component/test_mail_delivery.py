@@ -25,6 +25,8 @@ from notifier_service.handlers import REACTIONS, mail_job, mails
 from notifier_service.mail import Composer, Unsendable
 from notifier_service.order_reader import OrderReader
 from shared import event_log, task
+from shared.chassis.messages.decider import Decider
+from shared.chassis.messages.recorded_event import Recorded
 from shared.config import Settings
 from shared.contracts import (
     CustomerRegistered,
@@ -36,9 +38,7 @@ from shared.contracts import (
     OrderItem,
     ShipmentInitiated,
 )
-from shared.contracts.recorded import Recorded
 from shared.database import database_url, open_for_reading, read_rows
-from shared.decider import Decider
 from shared.service import Service
 from shared.writer import StorageUnavailable
 from tests.support.access import Issuer

@@ -16,10 +16,10 @@ from quadrille.nats_config import Server, Tls
 from quadrille.nats_users import PROVISIONER, PUBLISHERS, SERVICES, USERS, VIEWER
 from shared import broker
 from shared.broker import Broker
+from shared.chassis.messages.recorded_event import Recorded, Undecodable, decode, encode
+from shared.chassis.messages.subjects import STREAM
 from shared.contracts import OrderCreated
 from shared.contracts.order import OrderItem
-from shared.contracts.recorded import Recorded, Undecodable, decode, encode
-from shared.contracts.subjects import STREAM
 from shared.inbox import INBOX
 from shared.service import Service
 from tests.support.broker import NatsServer

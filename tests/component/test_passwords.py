@@ -12,7 +12,7 @@ from argon2 import PasswordHasher
 
 from order_service.app import build
 from order_service.passwords import HASHES_AT_ONCE, Passwords
-from shared.refused import Refused
+from shared.chassis.messages.rejection import Refused
 from tests.support.chassis import started
 from tests.support.desk import PASSWORD, Desk, problem_of
 from tests.support.ports import free_port

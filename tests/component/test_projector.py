@@ -12,6 +12,7 @@ from read_api.divergence import Divergence
 from read_api.places import MAX_AHEAD
 from read_api.positions import format_positions
 from read_api.stream import everything_until_now
+from shared.chassis.messages.recorded_event import Recorded, encode
 from shared.contracts import (
     OrderCancelled,
     OrderCompleted,
@@ -20,7 +21,6 @@ from shared.contracts import (
     ShipmentCompleted,
     ShipmentInitiated,
 )
-from shared.contracts.recorded import Recorded, encode
 from shared.dead_letter import Unreadable
 from shared.writer import StorageUnavailable
 from tests.support.reading import Projection, Rows, projecting

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from shared.auth import LEEWAY_SECONDS
 from shared.broker import Broker
-from shared.clock import now
+from shared.chassis.messages.clock import now
 from shared.config import Settings
 from shared.contracts import (
     CartCleared,

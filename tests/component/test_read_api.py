@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from read_api.tables import HELD_EVENTS
 from shared.broker import Broker
+from shared.chassis.messages.recorded_event import Recorded, encode
 from shared.config import Settings
 from shared.contracts import (
     OrderConfirmed,
@@ -21,7 +22,6 @@ from shared.contracts import (
     ShipmentInitiated,
     StockReserved,
 )
-from shared.contracts.recorded import Recorded, encode
 from tests.support.chassis import publishing
 from tests.support.eventually import eventually
 from tests.support.history import START

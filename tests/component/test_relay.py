@@ -15,11 +15,11 @@ from shared import broker as broker_module
 from shared import event_log
 from shared.batch import Wish
 from shared.broker import Broker
-from shared.clock import new_id
+from shared.chassis.messages.clock import new_id
+from shared.chassis.messages.recorded_event import Recorded, decode, encode
+from shared.chassis.messages.subjects import STREAM
 from shared.config import Settings
 from shared.contracts import ProductCreated
-from shared.contracts.recorded import Recorded, decode, encode
-from shared.contracts.subjects import STREAM
 from shared.dead_letter import DEAD_LETTER
 from shared.event_log import EVENT_LOG, Outgoing, Sent
 from shared.inbox import INBOX

@@ -26,10 +26,10 @@ from order_service import signing_keys
 from order_service.tokens import Signer
 from shared.auth import LEEWAY_SECONDS, MAX_TOKEN_SECONDS
 from shared.broker import Broker
-from shared.clock import now
+from shared.chassis.messages.clock import now
+from shared.chassis.messages.recorded_event import encode
 from shared.config import Settings
 from shared.contracts import Event
-from shared.contracts.recorded import encode
 from shared.database import database_url, open_for_reading, open_for_writing
 from shared.inbox import INBOX
 from shared.signing_key import SIGNING_KEY

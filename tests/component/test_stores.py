@@ -13,7 +13,7 @@ from sqlalchemy.pool import StaticPool
 
 from shared import event_log
 from shared.batch import Wish, carry_out
-from shared.contracts.recorded import Recorded
+from shared.chassis.messages.recorded_event import Recorded
 from shared.database import CHASSIS
 from tests.support.chassis import INVENTORY, ORDER, SHIPPING, Trade
 from tests.support.world import Member, World

@@ -19,6 +19,8 @@ from inventory_service.store import PRODUCTS, RESERVATIONS
 from order_service.domain.orders import PlaceOrder
 from order_service.domain.prices import WantedItem
 from shared.batch import Wish
+from shared.chassis.messages.recorded_event import Recorded
+from shared.chassis.messages.rejection import Refused
 from shared.contracts import (
     Line,
     OrderCancellationRequested,
@@ -28,13 +30,11 @@ from shared.contracts import (
     ShipmentCompleted,
     ShipmentFailed,
 )
-from shared.contracts.recorded import Recorded
 from shared.database import CHASSIS, create_tables
 from shared.dead_letter import DEAD_LETTER
 from shared.event_log import EVENT_LOG
 from shared.idempotency import Claim, Reply
 from shared.inbox import INBOX
-from shared.refused import Refused
 from shared.writer import MAX_WAITING, StorageUnavailable
 from tests.support.chassis import INVENTORY, ORDER, SHIPPING, Chassis, pragma, writing
 from tests.support.eventually import eventually

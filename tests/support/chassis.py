@@ -21,8 +21,9 @@ import shipping_service.store
 from shared import event_log
 from shared.batch import Wish
 from shared.broker import TROUBLE, Broker
+from shared.chassis.messages.decider import Decider, nothing_due
+from shared.chassis.messages.recorded_event import Recorded, encode
 from shared.config import Settings
-from shared.contracts.recorded import Recorded, encode
 from shared.database import (
     CHASSIS,
     Database,
@@ -31,7 +32,6 @@ from shared.database import (
     open_for_writing,
     read_rows,
 )
-from shared.decider import Decider, nothing_due
 from shared.event_log import Outgoing
 from shared.jobs import Job
 from shared.service import Service

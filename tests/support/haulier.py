@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine
 from datetime import timedelta
 from typing import Any
 
-from shared import clock
+from shared.chassis.messages import clock
 from shared.task import Task
 from shipping_service.carriers import Accepted, Booking
 from shipping_service.handlers import BOOKING, WITHDRAWAL, NotThereYet, carrier_jobs

@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import TypeVar
 
-from shared.clock import new_id
+from shared.chassis.messages.clock import new_id
+from shared.chassis.messages.recorded_event import Recorded
 from shared.contracts import EMITTERS, Event, entity_id
-from shared.contracts.recorded import Recorded
 
 START = datetime(2026, 11, 20, 9, tzinfo=UTC)
 

@@ -9,9 +9,9 @@ from msgspec.structs import replace
 from inventory_service.domain import ChangeStock, DeleteProduct, Description, UpdateProduct
 from order_service.domain.carts import AddToCart, CheckOut
 from order_service.domain.customers import RegisterCustomer, UpdateCustomer
+from shared.chassis.messages.recorded_event import Recorded
+from shared.chassis.messages.rejection import Refused
 from shared.contracts import Event, NotificationFailed, NotificationSent, NotificationSkipped
-from shared.contracts.recorded import Recorded
-from shared.refused import Refused
 from tests.support.history import recorded
 from tests.support.world import PRICE, World
 

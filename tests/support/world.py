@@ -19,13 +19,13 @@ from inventory_service.domain import ChangeStock, CreateProduct, Description, St
 from order_service.domain import Desk
 from order_service.domain.orders import PlaceOrder, RequestCancellation
 from order_service.domain.prices import WantedItem
-from shared import clock
 from shared.batch import Wish, _Work
+from shared.chassis.messages import clock
+from shared.chassis.messages.decider import Decider, nothing_due
+from shared.chassis.messages.recorded_event import Recorded, decode, encode
+from shared.chassis.messages.rejection import Refused
 from shared.config import Settings
 from shared.contracts import EMITTERS
-from shared.contracts.recorded import Recorded, decode, encode
-from shared.decider import Decider, nothing_due
-from shared.refused import Refused
 from shared.task import Change, Schedule
 from shipping_service.carriers.simulated import SimulatedCarrier
 from shipping_service.domain import CompleteShipment, DispatchShipment, Dock, FailShipment

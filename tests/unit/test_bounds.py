@@ -12,8 +12,7 @@ import inventory_service.api as inventory
 import shipping_service.api as shipping
 from order_service.api import accounts, orders
 from shared import contracts
-from shared.contracts import EVENT_TYPES, Event, OrderCreated
-from shared.contracts.recorded import (
+from shared.chassis.messages.recorded_event import (
     MAX_EVENT_BYTES,
     CloudEvent,
     Recorded,
@@ -21,6 +20,7 @@ from shared.contracts.recorded import (
     decode,
     encode,
 )
+from shared.contracts import EVENT_TYPES, Event, OrderCreated
 from shipping_service.carriers import remote
 from tests.support.history import recorded
 

@@ -17,6 +17,7 @@ from order_service.domain.carts import (
     ClearCart,
     RemoveFromCart,
 )
+from shared.chassis.messages.rejection import Refused
 from shared.contracts import (
     CartCleared,
     Event,
@@ -28,7 +29,6 @@ from shared.contracts import (
     ProductDeleted,
     ProductUpdated,
 )
-from shared.refused import Refused
 from tests.support.history import fold
 
 KEYBOARD = ProductCreated(product_id="prod001", name="Super Keyboard", description="", price=5000)

@@ -16,6 +16,7 @@ from hypothesis.stateful import (
 
 from inventory_service.domain import Status as Held
 from order_service.domain.orders import Status, is_final
+from shared.chassis.messages.recorded_event import Recorded
 from shared.contracts import (
     Event,
     OrderCancellationRequested,
@@ -29,7 +30,6 @@ from shared.contracts import (
     StockAdded,
     StockDeducted,
 )
-from shared.contracts.recorded import Recorded
 from shipping_service.domain import Status as Shipped
 from shipping_service.handlers import UNAVAILABLE, WITHDRAWAL
 from tests.support.haulier import Haulier

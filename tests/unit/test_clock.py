@@ -3,7 +3,7 @@
 from itertools import pairwise
 from uuid import RFC_4122, UUID
 
-from shared import clock
+from shared.chassis.messages import clock
 
 MANY = 20_000
 FIXED_BITS = {*range(76, 80), 62, 63}

@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.chassis.messages.recorded_event import Undecodable, decode, decode_data, encode
+from shared.chassis.messages.subjects import event_token, subject_of, subject_of_every
+from shared.chassis.messages.upcasters import UPCASTERS, upcast
 from shared.contracts import EMITTERS, EVENT_TYPES, Event, OrderConfirmed, StockReserved
 from shared.contracts.event import entity_id
-from shared.contracts.recorded import Undecodable, decode, decode_data, encode
-from shared.contracts.subjects import event_token, subject_of, subject_of_every
-from shared.contracts.upcasters import UPCASTERS, upcast
 from tests.support.history import recorded
 from tests.support.strategies import events
 

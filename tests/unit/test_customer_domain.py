@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from order_service.domain import Command, Desk, decide, evolve
 from order_service.domain.customers import RegisterCustomer, UpdateCustomer
+from shared.chassis.messages.rejection import Refused
 from shared.contracts import CustomerRegistered, CustomerUpdated, Event
-from shared.refused import Refused
 from tests.support.history import fold
 
 AIKO = CustomerRegistered(user_id="aiko", email="aiko@example.com", name="Aiko", locale="ja")

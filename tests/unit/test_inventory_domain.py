@@ -19,6 +19,7 @@ from inventory_service.domain import (
     evolve,
     merged,
 )
+from shared.chassis.messages.rejection import Refused
 from shared.contracts import (
     Event,
     FailedItem,
@@ -35,7 +36,6 @@ from shared.contracts import (
     StockReservationFailed,
     StockReserved,
 )
-from shared.refused import Refused
 from tests.support.history import fold
 
 DESCRIBED = Description(name="Super Keyboard", description="Clicks", price=5000)

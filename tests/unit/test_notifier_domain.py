@@ -20,6 +20,8 @@ from notifier_service.domain import (
 )
 from notifier_service.domain.mails import OWING, Template, mail_owed
 from notifier_service.handlers import FOR_A_DAY, MAIL, mails
+from shared.chassis.messages.recorded_event import Recorded
+from shared.chassis.messages.rejection import Refused
 from shared.contracts import (
     CustomerRegistered,
     CustomerUpdated,
@@ -37,8 +39,6 @@ from shared.contracts import (
     OrderItem,
     ShipmentInitiated,
 )
-from shared.contracts.recorded import Recorded
-from shared.refused import Refused
 from shared.task import Drop, Schedule
 from tests.support.history import fold, recorded
 

@@ -17,6 +17,7 @@ from order_service.domain.orders import (
 )
 from order_service.domain.prices import WantedItem
 from order_service.handlers import deadlines
+from shared.chassis.messages.rejection import Refused
 from shared.contracts import (
     Event,
     FailedItem,
@@ -32,7 +33,6 @@ from shared.contracts import (
     ProductDeleted,
     ProductUpdated,
 )
-from shared.refused import Refused
 from shared.task import Drop, Schedule
 from tests.support.history import fold, recorded
 

@@ -3,7 +3,7 @@ import unicodedata
 
 import pytest
 
-from shared.plain_text import LINE, LINE_WITHOUT_LINK, TEXT, WEB_ADDRESS
+from shared.chassis.messages.plain_text import LINE, LINE_WITHOUT_LINK, TEXT, WEB_ADDRESS
 
 
 def test_no_line_holds_control_characters():

@@ -5,6 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from order_service.domain.prices import ListPrice, Prices, WantedItem, evolve, priced
+from shared.chassis.messages.recorded_event import Recorded
+from shared.chassis.messages.rejection import Refused
 from shared.contracts import (
     Event,
     OrderCreated,
@@ -13,8 +15,6 @@ from shared.contracts import (
     ProductDeleted,
     ProductUpdated,
 )
-from shared.contracts.recorded import Recorded
-from shared.refused import Refused
 from tests.support.history import recorded
 
 CREATED = ProductCreated(product_id="p", name="Thing", description="", price=100)

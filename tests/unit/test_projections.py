@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from read_api.places import Placed, arrange, placed
 from read_api.projections import OutOfTurn, evolve
 from read_api.views import NotificationStatus, OrderStatus, ReservationStatus, View
+from shared.chassis.messages.recorded_event import MAX_EVENT_BYTES, encode
 from shared.contracts import (
     OrderCancellationRequested,
     OrderConfirmed,
@@ -19,7 +20,6 @@ from shared.contracts import (
     OrderResumed,
     StockReserved,
 )
-from shared.contracts.recorded import MAX_EVENT_BYTES, encode
 from shared.dead_letter import Unreadable
 from tests.support.history import recorded
 from tests.support.tale import Log, deliveries, logs_of, worlds

@@ -15,12 +15,12 @@ from order_service.api import accounts, orders
 from order_service.domain import Desk
 from order_service.domain.customers import RegisterCustomer
 from order_service.domain.prices import ListPrice
-from shared import clock
 from shared.auth import GUEST
 from shared.batch import Wish, _Work
-from shared.contracts.recorded import MAX_EVENT_BYTES, decode, encode
-from shared.decider import Decider, nothing_due
-from shared.refused import Refused
+from shared.chassis.messages import clock
+from shared.chassis.messages.decider import Decider, nothing_due
+from shared.chassis.messages.recorded_event import MAX_EVENT_BYTES, decode, encode
+from shared.chassis.messages.rejection import Refused
 from tests.support.strategies import ID_CHARACTERS
 
 LETTERS = ["a", '"', "é", "住", "𝄞", "\x01"]

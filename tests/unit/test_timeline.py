@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from read_api.documents import Entry, event_view
 from read_api.timeline import timeline
+from shared.chassis.messages.recorded_event import Recorded
 from shared.contracts import (
     EventDeadLettered,
     Line,
@@ -22,7 +23,6 @@ from shared.contracts import (
     StockDeducted,
     StockReserved,
 )
-from shared.contracts.recorded import Recorded
 from tests.support.history import recorded
 from tests.support.tale import caused, logs_of, worlds
 from tests.support.world import World

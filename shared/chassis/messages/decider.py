@@ -5,8 +5,8 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from sqlalchemy import Connection
 
+from shared.chassis.messages.recorded_event import Recorded
 from shared.contracts import Event
-from shared.contracts.recorded import Recorded
 from shared.task import Change
 
 State = TypeVar("State")

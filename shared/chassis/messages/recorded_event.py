@@ -7,10 +7,10 @@ from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
+from shared.chassis.messages.subjects import subject_of
+from shared.chassis.messages.upcasters import upcast
 from shared.contracts import EMITTERS, EVENT_TYPES, PUBLISHERS
 from shared.contracts.event import Event, EventId, Id, Word, entity_id
-from shared.contracts.subjects import subject_of
-from shared.contracts.upcasters import upcast
 
 CONTENT_TYPE = "application/cloudevents+json"
 MAX_EVENT_BYTES = 64 * 1024
