@@ -1,6 +1,6 @@
 """The order service's batch as one transaction: whole on one thread, or awaited statement by statement.
 
-Whole on one thread is `shared.database`; the other is the asyncio engine of SQLAlchemy on aiosqlite, where the
+Whole on one thread is `shared.chassis.storage.database`; the other is the asyncio engine of SQLAlchemy on aiosqlite, where the
 same plain function runs in a greenlet (`run_sync`) and every cursor call crosses to aiosqlite's thread and back.
 """
 
@@ -23,8 +23,13 @@ from shared.batch import Wish, carry_out
 from shared.chassis.messages.clock import new_id, now
 from shared.chassis.messages.decider import Decider
 from shared.chassis.messages.recorded_event import Recorded
+from shared.chassis.storage.database import (
+    CHASSIS,
+    _prepare_sqlite,
+    create_tables,
+    open_for_writing,
+)
 from shared.contracts import ProductCreated
-from shared.database import CHASSIS, _prepare_sqlite, create_tables, open_for_writing
 
 BATCHES = {1: 400, 10: 200, 50: 100}
 """How often each size is run."""

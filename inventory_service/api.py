@@ -26,8 +26,8 @@ from shared.auth import admin_only
 from shared.chassis.messages.clock import new_id
 from shared.chassis.messages.plain_text import LINE, TEXT, WEB_ADDRESS
 from shared.chassis.messages.rejection import Refused
+from shared.chassis.storage.idempotency import Reply
 from shared.contracts import Id, Line, Money
-from shared.idempotency import Reply
 from shared.problem import responses
 from shared.service import Service
 from shared.web import Body, reply

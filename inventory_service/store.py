@@ -28,8 +28,7 @@ from inventory_service.domain import (
     Stock,
 )
 from shared.chassis.messages.recorded_event import Recorded
-from shared.contracts import Line, OrderCancelled, OrderFailed, ShipmentCancelled, ShipmentFailed
-from shared.database import (
+from shared.chassis.storage.database import (
     Rows,
     UtcTime,
     changed,
@@ -39,6 +38,7 @@ from shared.database import (
     select_in,
     upsert,
 )
+from shared.contracts import Line, OrderCancelled, OrderFailed, ShipmentCancelled, ShipmentFailed
 
 TABLES = MetaData()
 

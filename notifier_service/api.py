@@ -14,7 +14,7 @@ from notifier_service import store
 from notifier_service.domain import Mailroom, Notification, Resend, Status, unknown
 from shared.auth import admin_only
 from shared.chassis.messages.clock import new_id
-from shared.idempotency import Reply
+from shared.chassis.storage.idempotency import Reply
 from shared.problem import responses
 from shared.rate_limits import Limit
 from shared.service import Service

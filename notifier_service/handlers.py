@@ -21,6 +21,7 @@ from shared.chassis.messages import clock
 from shared.chassis.messages.decider import on, on_record
 from shared.chassis.messages.foreign_text import cleaned
 from shared.chassis.messages.recorded_event import Recorded
+from shared.chassis.storage.task_queue import Change, Drop, Schedule, Task
 from shared.contracts import (
     CustomerRegistered,
     CustomerUpdated,
@@ -35,7 +36,6 @@ from shared.contracts import (
     ShipmentInitiated,
 )
 from shared.jobs import Job, Retry
-from shared.task import Change, Drop, Schedule, Task
 
 MAIL = "mail"
 FOR_A_DAY = Retry(within_seconds=24 * 3600, first_seconds=1, longest_seconds=900)

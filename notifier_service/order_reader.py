@@ -5,7 +5,7 @@ from functools import partial
 
 from notifier_service import store
 from notifier_service.domain import KnownOrder, Mailroom, NotHeardYet, addressed
-from shared.database import Database
+from shared.chassis.storage.database import Database
 
 Asked = tuple[str, asyncio.Future[KnownOrder]]
 

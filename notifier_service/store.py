@@ -16,8 +16,7 @@ from notifier_service.domain import (
 )
 from notifier_service.domain.mails import Mail
 from shared.chassis.messages.recorded_event import Recorded
-from shared.contracts import CustomerRegistered, CustomerUpdated, OrderCreated
-from shared.database import (
+from shared.chassis.storage.database import (
     Json,
     Rows,
     UtcTime,
@@ -26,6 +25,7 @@ from shared.database import (
     select_in,
     upsert,
 )
+from shared.contracts import CustomerRegistered, CustomerUpdated, OrderCreated
 
 TABLES = MetaData()
 

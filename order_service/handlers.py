@@ -16,6 +16,7 @@ from order_service.domain.orders import (
 )
 from shared.chassis.messages.decider import on
 from shared.chassis.messages.recorded_event import Recorded
+from shared.chassis.storage.task_queue import Change, Drop, Schedule, Task
 from shared.contracts import (
     ORDER,
     ProductCreated,
@@ -29,7 +30,6 @@ from shared.contracts import (
     StockReserved,
 )
 from shared.jobs import Job
-from shared.task import Change, Drop, Schedule, Task
 
 DEADLINE = "deadline"
 

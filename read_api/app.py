@@ -13,14 +13,21 @@ from read_api.freshness import Freshness
 from read_api.projector import Projector
 from read_api.stream import Feed, Streams
 from read_api.tables import TABLES
-from shared import database_identity, signing_key
+from shared import signing_key
 from shared.auth import Keys
 from shared.broker import Broker
 from shared.chassis.messages.recorded_event import Recorded
 from shared.chassis.messages.subjects import EVERYTHING
+from shared.chassis.storage import database_identity
+from shared.chassis.storage.database import (
+    CHASSIS,
+    create_tables,
+    database_url,
+    open_for_reading,
+    open_for_writing,
+)
 from shared.config import Settings
 from shared.consumer import Consumer
-from shared.database import CHASSIS, create_tables, database_url, open_for_reading, open_for_writing
 from shared.rate_limits import Limiter
 from shared.service import Background
 from shared.web import build_app

@@ -13,9 +13,9 @@ from read_api.documents import StockView, stock_view
 from read_api.figures import Dashboard, SourceState
 from read_api.queries import OrderFilter
 from read_api.tables import EVENTS, POSITIONS, PRODUCTS
+from shared.chassis.storage.database import read_rows
+from shared.chassis.storage.dead_letters import DEAD_LETTER
 from shared.contracts import PUBLISHERS, EventDeadLettered, EventRedriven
-from shared.database import read_rows
-from shared.dead_letter import DEAD_LETTER
 
 MOST_SHOWN = 10
 LOW_STOCK = 5

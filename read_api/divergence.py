@@ -17,8 +17,8 @@ from read_api.documents import HeldEventPage, HeldEventView, HeldStatus
 from read_api.paging import from_cursor, to_cursor
 from read_api.places import MAX_AHEAD
 from read_api.tables import HELD_EVENTS
+from shared.chassis.storage.database import Rows, read_rows
 from shared.contracts import PUBLISHERS
-from shared.database import Rows, read_rows
 
 MAX_REPORTED = 100
 """Divergences of one source that are logged and looked at; all of them are held, and listed on request."""

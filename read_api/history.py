@@ -10,7 +10,7 @@ from read_api.access import Story
 from read_api.documents import EventView
 from read_api.tables import EVENTS, POSITIONS
 from shared.chassis.messages.recorded_event import Recorded
-from shared.database import Rows, insert_missing, read_rows
+from shared.chassis.storage.database import Rows, insert_missing, read_rows
 
 _BEYOND = (
     select(EVENTS)

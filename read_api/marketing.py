@@ -38,7 +38,7 @@ from read_api.figures import (
 from read_api.paging import from_cursor, to_cursor
 from read_api.tables import CUSTOMERS, ORDER_ITEMS, ORDERS, PRODUCTS
 from read_api.views import OrderStatus
-from shared.database import UtcTime
+from shared.chassis.storage.database import UtcTime
 
 Amount = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 CANCELLED = (OrderStatus.CANCELLED, OrderStatus.CANCELLED_NO_STOCK, OrderStatus.EXPIRED)

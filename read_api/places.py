@@ -11,7 +11,6 @@ from sqlalchemy import Connection, bindparam, delete, select
 
 from read_api.tables import EVENTS, HELD_EVENTS, PASSED_OVER, POSITIONS
 from shared.batch import Message
-from shared.bulk import execute_many
 from shared.chassis.messages.recorded_event import (
     Recorded,
     Undecodable,
@@ -19,8 +18,9 @@ from shared.chassis.messages.recorded_event import (
     encode,
     read_position,
 )
-from shared.database import insert_missing, read_rows, upsert
-from shared.dead_letter import Unreadable
+from shared.chassis.storage.bulk import execute_many
+from shared.chassis.storage.database import insert_missing, read_rows, upsert
+from shared.chassis.storage.dead_letters import Unreadable
 
 MAX_AT_ONCE = 512
 MAX_AHEAD = 100_000

@@ -15,13 +15,20 @@ from sqlalchemy import Connection
 
 from read_api import divergence, history, places, store
 from read_api.divergence import Divergence
-from shared import dead_letter, signing_key
+from shared import signing_key
 from shared.batch import Message
 from shared.chassis.messages import clock
 from shared.chassis.messages.recorded_event import Recorded
+from shared.chassis.storage import dead_letters
+from shared.chassis.storage.database import INFRASTRUCTURE, Database, select_in
+from shared.chassis.storage.dead_letters import (
+    DEAD_LETTER,
+    DeadLetter,
+    Status,
+    Unreadable,
+    given_up,
+)
 from shared.contracts import PUBLISHERS
-from shared.database import INFRASTRUCTURE, Database, select_in
-from shared.dead_letter import DEAD_LETTER, DeadLetter, Status, Unreadable, given_up
 from shared.rules import RuleFailed
 from shared.writer import StorageUnavailable
 
@@ -131,7 +138,7 @@ def apply(
         store.project(connection, [event for event in events if _key(event) not in parked])
         letters = [_waiting(event) for event in events if _key(event) in parked]
     letters += [
-        dead_letter.unreadable(message) for message in messages if isinstance(message, Unreadable)
+        dead_letters.unreadable(message) for message in messages if isinstance(message, Unreadable)
     ]
     letters = _keep(connection, letters)
     signing_key.keep(connection, "read", events)
@@ -185,7 +192,7 @@ def _keep(connection: Connection, letters: Iterable[DeadLetter]) -> list[DeadLet
     known = select_in(connection, DEAD_LETTER, "event_id", list(once))
     for row in known:
         del once[row["event_id"]]
-    dead_letter.keep(connection, list(once.values()), clock.now())
+    dead_letters.keep(connection, list(once.values()), clock.now())
     return list(once.values())
 
 

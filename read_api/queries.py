@@ -34,7 +34,7 @@ from read_api.tables import CUSTOMERS, EVENT_ORDER, EVENTS, ORDERS, PRODUCTS, SH
 from read_api.timeline import timeline
 from read_api.views import Customer, OrderStatus, Product, Shipment, ShipmentStatus
 from shared.chassis.messages.rejection import Refused
-from shared.database import Rows, read_rows
+from shared.chassis.storage.database import Rows, read_rows
 
 
 class EventCursor(NamedTuple):

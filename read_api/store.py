@@ -21,6 +21,7 @@ from read_api.tables import (
 )
 from read_api.views import Customer, Notification, Order, Product, Reservation, Shipment, View
 from shared.chassis.messages.recorded_event import Recorded
+from shared.chassis.storage.database import Rows, changed, select_in, upsert
 from shared.contracts import (
     NOTIFIER,
     ORDER,
@@ -40,7 +41,6 @@ from shared.contracts import (
     StockReservationFailed,
     StockReserved,
 )
-from shared.database import Rows, changed, select_in, upsert
 from shared.rules import rules
 
 ACCOUNTS = (CustomerRegistered, CustomerUpdated)

@@ -22,8 +22,8 @@ from read_api.documents import EventView, event_view
 from read_api.positions import format_positions
 from shared.auth import Access, Keys
 from shared.chassis.messages.recorded_event import Recorded
+from shared.chassis.storage.database import INFRASTRUCTURE, Database
 from shared.contracts import PUBLISHERS
-from shared.database import INFRASTRUCTURE, Database
 
 TAIL = 4096
 """Events kept in memory."""

@@ -12,7 +12,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-from shared.database import Json, UtcTime
+from shared.chassis.storage.database import Json, UtcTime
 
 TABLES = MetaData()
 

@@ -22,7 +22,7 @@ from sqlalchemy import Connection
 
 from shared import signing_key
 from shared.chassis.messages import clock
-from shared.database import INFRASTRUCTURE, Database
+from shared.chassis.storage.database import INFRASTRUCTURE, Database
 from shared.key_trust import KnownKey, Trust
 
 ALGORITHM = "EdDSA"

@@ -8,16 +8,17 @@ from typing import Any, NamedTuple
 import msgspec
 from sqlalchemy import Connection
 
-from shared import dead_letter, event_log, idempotency, inbox, signing_key, task
+from shared import signing_key
 from shared.chassis.messages import clock
 from shared.chassis.messages.decider import Decider
 from shared.chassis.messages.recorded_event import EventTooLarge, Recorded, check
 from shared.chassis.messages.rejection import Refused
+from shared.chassis.storage import dead_letters, event_log, idempotency, inbox, task_queue
+from shared.chassis.storage.dead_letters import DeadLetter, Status, Unreadable
+from shared.chassis.storage.idempotency import Claim, Kept, Reply
+from shared.chassis.storage.task_queue import Change, Task
 from shared.contracts import Event, EventDeadLettered, entity_id
-from shared.dead_letter import DeadLetter, Status, Unreadable
-from shared.idempotency import Claim, Kept, Reply
 from shared.rules import rules
-from shared.task import Change, Task
 from shared.telemetry import child_of
 
 Message = Recorded | Unreadable
@@ -65,7 +66,7 @@ def carry_out(
     started_at = clock.now()
     fresh = _not_heard_before(connection, messages)
     heard = [message for message in fresh if isinstance(message, Recorded)]
-    parked = dead_letter.parked_keys(connection, list({event.key for event in heard}))
+    parked = dead_letters.parked_keys(connection, list({event.key for event in heard}))
     kept = idempotency.kept(connection, [wish.claim for wish in wishes if wish.claim])
     reactions = {reaction.event_type: reaction for reaction in decider.reactions}
     to_decide = [event for event in heard if event.key not in parked and poison is None]
@@ -80,14 +81,14 @@ def carry_out(
     )
     work = _Work(source, decider, before, event_log.last_position(connection), started_at)
     finished = [wish.finishes.task_id for wish in wishes if wish.finishes]
-    work.present_tasks = task.present(connection, finished)
+    work.present_tasks = task_queue.present(connection, finished)
     for message in fresh:
         if isinstance(message, Unreadable):
-            work.give_up(dead_letter.unreadable(message), cause=None)
+            work.give_up(dead_letters.unreadable(message), cause=None)
         elif poison is not None:
-            work.give_up(dead_letter.given_up(message, Status.PARKED, poison), message)
+            work.give_up(dead_letters.given_up(message, Status.PARKED, poison), message)
         elif message.key in parked:
-            work.letters.append(dead_letter.given_up(message, Status.WAITING, "its key is parked"))
+            work.letters.append(dead_letters.given_up(message, Status.WAITING, "its key is parked"))
         else:
             work.hear(message, commands.get(message.event_id))
     answers = [work.grant(wish, kept) for wish in wishes]
@@ -99,9 +100,9 @@ def carry_out(
     signing_key.keep(connection, source, heard, work.events)
     event_log.append(connection, work.events)
     inbox.remember(connection, [message.event_id for message in fresh], started_at)
-    dead_letter.keep(connection, work.letters, started_at)
-    task.finish(connection, finished)
-    earliest_task = task.apply(connection, work.changes, started_at)
+    dead_letters.keep(connection, work.letters, started_at)
+    task_queue.finish(connection, finished)
+    earliest_task = task_queue.apply(connection, work.changes, started_at)
     idempotency.keep(connection, work.replies, started_at)
     return Outcome(work.events, answers, work.position, earliest_task)
 

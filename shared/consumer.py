@@ -11,9 +11,9 @@ from shared.batch import Message
 from shared.broker import Broker
 from shared.broker_errors import TROUBLE
 from shared.chassis.messages.recorded_event import Undecodable, decode
+from shared.chassis.storage.database import INFRASTRUCTURE
+from shared.chassis.storage.dead_letters import Unreadable
 from shared.crash import crash_point
-from shared.database import INFRASTRUCTURE
-from shared.dead_letter import Unreadable
 from shared.pull import Pull
 from shared.writer import StorageUnavailable
 

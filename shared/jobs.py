@@ -16,13 +16,13 @@ import structlog
 from sqlalchemy import Connection
 from sqlalchemy.exc import DataError, IntegrityError, ProgrammingError, SQLAlchemyError
 
-from shared import task
 from shared.batch import Wish
 from shared.chassis.messages import clock
 from shared.chassis.messages.foreign_text import cleaned
 from shared.chassis.messages.rejection import Refused
-from shared.database import INFRASTRUCTURE, Database
-from shared.task import Task
+from shared.chassis.storage import task_queue
+from shared.chassis.storage.database import INFRASTRUCTURE, Database
+from shared.chassis.storage.task_queue import Task
 from shared.writer import StorageUnavailable, Writer
 
 MOST_AT_ONCE = 64
@@ -160,9 +160,9 @@ class Jobs:
             return None  # the end of any of them wakes us
 
         def look(connection: Connection) -> tuple[list[Task], datetime | None]:
-            tasks = task.due(connection, now, kinds, busy, room)
+            tasks = task_queue.due(connection, now, kinds, busy, room)
             taken = [*busy, *(due.task_id for due in tasks)]
-            return tasks, task.next_due(connection, kinds, taken)
+            return tasks, task_queue.next_due(connection, kinds, taken)
 
         try:
             tasks, next_due = await self._database.run(look)
@@ -249,12 +249,12 @@ class Jobs:
             reason=later.error,
             is_stuck=later.is_stuck,
         )
-        work = partial(task.postpone, task_id=due.task_id, **later._asdict())
+        work = partial(task_queue.postpone, task_id=due.task_id, **later._asdict())
         await self._record(due, lambda: self._writer.aside(work), lambda _error, _failures: True)
 
     async def _write(self, due: Task, command: object) -> None:
         if command is None:
-            await self._writer.aside(partial(task.finish, task_ids=[due.task_id]))
+            await self._writer.aside(partial(task_queue.finish, task_ids=[due.task_id]))
         else:
             await self._writer.execute(Wish(command, finishes=due))
 

@@ -21,7 +21,7 @@ from litestar.typing import FieldDefinition
 
 from shared import VERSION, swagger
 from shared.auth import admin_only, signed_in_only
-from shared.idempotency import KEPT_HOURS, MIN_GUEST_KEY_LENGTH, MOST_KEY_LENGTH
+from shared.chassis.storage.idempotency import KEPT_HOURS, MIN_GUEST_KEY_LENGTH, MOST_KEY_LENGTH
 from shared.problem import responses
 from shared.swagger import LocalSwagger
 

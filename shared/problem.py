@@ -13,7 +13,7 @@ from litestar.params import ParameterKwarg
 
 from shared.chassis.messages import plain_text
 from shared.chassis.messages.rejection import Refused
-from shared.database import INFRASTRUCTURE
+from shared.chassis.storage.database import INFRASTRUCTURE
 from shared.writer import StorageUnavailable
 
 MEDIA_TYPE = "application/problem+json"

@@ -10,11 +10,11 @@ from functools import partial
 import structlog
 from sqlalchemy import Connection
 
-from shared import event_log
 from shared.broker import Broker
+from shared.chassis.storage import event_log
+from shared.chassis.storage.database import INFRASTRUCTURE, Database
+from shared.chassis.storage.event_log import Outgoing
 from shared.crash import crash_point
-from shared.database import INFRASTRUCTURE, Database
-from shared.event_log import Outgoing
 from shared.writer import StorageUnavailable, Writer
 
 MOST_AT_ONCE = 256

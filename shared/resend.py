@@ -7,10 +7,10 @@ import msgspec
 from litestar import Router, post
 from litestar.params import JSONBody
 
-from shared import event_log
 from shared.auth import admin_only
 from shared.chassis.messages.rejection import Refused
-from shared.database import Database
+from shared.chassis.storage import event_log
+from shared.chassis.storage.database import Database
 from shared.openapi import WITHOUT_KEY
 from shared.problem import BadRequest, FieldError, responses
 from shared.web import Body

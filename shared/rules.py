@@ -7,7 +7,7 @@ database, its driver or the machine raises says nothing about the message, which
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from shared.database import INFRASTRUCTURE
+from shared.chassis.storage.database import INFRASTRUCTURE
 
 
 class RuleFailed(Exception):  # noqa: N818 - says what is the case

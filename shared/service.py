@@ -22,7 +22,7 @@ from litestar import Litestar
 from litestar.types import ControllerRouterHandler
 from sqlalchemy import MetaData
 
-from shared import crash, database_identity, event_log, resend, signing_key, telemetry
+from shared import crash, resend, signing_key, telemetry
 from shared.auth import Keys
 from shared.batch import Message
 from shared.broker import Broker
@@ -31,20 +31,27 @@ from shared.chassis.messages import clock
 from shared.chassis.messages.decider import Decider, on
 from shared.chassis.messages.recorded_event import Recorded
 from shared.chassis.messages.subjects import subject_of_every
+from shared.chassis.storage import database_identity, event_log
+from shared.chassis.storage.database import (
+    CHASSIS,
+    create_tables,
+    database_url,
+    open_for_reading,
+    open_for_writing,
+)
+from shared.chassis.storage.idempotency import IDEMPOTENCY_KEY, KEPT_HOURS
+from shared.chassis.storage.inbox import INBOX
+from shared.chassis.storage.task_queue import all_kinds
 from shared.config import Settings, SettingsError, listed, load
 from shared.consumer import Consumer
 from shared.contracts import EMITTERS, IDENTITY
-from shared.database import CHASSIS, create_tables, database_url, open_for_reading, open_for_writing
 from shared.fatal import FatalError
 from shared.housekeeping import Expiry, Housekeeping
 from shared.http_policy import HttpPolicy
 from shared.http_protocol import bounded_http
-from shared.idempotency import IDEMPOTENCY_KEY, KEPT_HOURS
-from shared.inbox import INBOX
 from shared.jobs import Job, Jobs
 from shared.rate_limits import Limiter
 from shared.relay import Relay
-from shared.task import all_kinds
 from shared.web import Commands, build_app
 from shared.writer import Writer
 

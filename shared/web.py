@@ -24,9 +24,15 @@ from shared import openapi
 from shared.auth import Keys, authentication
 from shared.batch import Wish
 from shared.chassis.messages.rejection import Refused
+from shared.chassis.storage.idempotency import (
+    GUESTS,
+    MIN_GUEST_KEY_LENGTH,
+    MOST_KEY_LENGTH,
+    Claim,
+    Reply,
+)
 from shared.config import Settings, listed
 from shared.fatal import FatalError
-from shared.idempotency import GUESTS, MIN_GUEST_KEY_LENGTH, MOST_KEY_LENGTH, Claim, Reply
 from shared.problem import HANDLERS, BadRequest, FieldError, field_error
 from shared.writer import Committed, Writer
 

@@ -19,9 +19,9 @@ from shared.batch import Message, Outcome, Wish, carry_out
 from shared.chassis.messages.decider import Decider
 from shared.chassis.messages.recorded_event import Recorded
 from shared.chassis.messages.rejection import Refused
+from shared.chassis.storage.database import Database, DatabaseDamaged
+from shared.chassis.storage.idempotency import Reply
 from shared.crash import crash_point
-from shared.database import Database, DatabaseDamaged
-from shared.idempotency import Reply
 from shared.rules import RuleFailed, rules
 
 MOST_AT_ONCE = 512

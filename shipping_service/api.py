@@ -14,8 +14,8 @@ from msgspec import Meta
 from shared.auth import admin_only
 from shared.chassis.messages.plain_text import LINE
 from shared.chassis.messages.rejection import Refused
+from shared.chassis.storage.idempotency import Reply
 from shared.contracts import Id, Line
-from shared.idempotency import Reply
 from shared.problem import BadRequest, FieldError, responses
 from shared.service import Service
 from shared.web import Body, read_body, reply

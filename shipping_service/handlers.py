@@ -8,6 +8,7 @@ from shared.chassis.messages import clock
 from shared.chassis.messages.clock import new_id
 from shared.chassis.messages.decider import on
 from shared.chassis.messages.recorded_event import Recorded
+from shared.chassis.storage.task_queue import Change, Drop, Schedule, Task
 from shared.contracts import (
     OrderCancellationRequested,
     OrderCreated,
@@ -17,7 +18,6 @@ from shared.contracts import (
     StockReserved,
 )
 from shared.jobs import Job, Retry
-from shared.task import Change, Drop, Schedule, Task
 from shipping_service.carriers import Accepted, Booking, Carrier, Declined, Delivered
 from shipping_service.domain import (
     CancelShipment,

@@ -18,8 +18,17 @@ from sqlalchemy import (
 )
 
 from shared.chassis.messages.recorded_event import Recorded
+from shared.chassis.storage.database import (
+    Json,
+    Rows,
+    UtcTime,
+    changed,
+    insert_all,
+    read_rows,
+    select_in,
+    upsert,
+)
 from shared.contracts import Line
-from shared.database import Json, Rows, UtcTime, changed, insert_all, read_rows, select_in, upsert
 from shipping_service.domain import AwaitedOrder, Command, Dock, Shipment
 
 TABLES = MetaData()

@@ -26,9 +26,9 @@ from order_service.store import customers
 from shared.auth import signed_in_only
 from shared.chassis.messages.clock import new_id
 from shared.chassis.messages.plain_text import LINE_WITHOUT_LINK
+from shared.chassis.storage.idempotency import Reply, is_kept
 from shared.client_address import client_address
 from shared.contracts import Role
-from shared.idempotency import Reply, is_kept
 from shared.openapi import WITHOUT_KEY
 from shared.problem import BadRequest, FieldError, responses
 from shared.rate_limits import Limit

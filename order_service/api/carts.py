@@ -24,8 +24,8 @@ from order_service.domain.prices import Prices
 from order_service.store import carts, prices
 from shared.auth import signed_in_only
 from shared.chassis.messages.clock import new_id
+from shared.chassis.storage.idempotency import Reply
 from shared.contracts import Id, Quantity
-from shared.idempotency import Reply
 from shared.problem import responses
 from shared.rate_limits import Limit
 from shared.service import Service

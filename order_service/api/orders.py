@@ -22,9 +22,9 @@ from order_service.store import orders as store
 from shared.auth import Caller, signed_in_only
 from shared.chassis.messages.clock import new_id
 from shared.chassis.messages.rejection import Refused
+from shared.chassis.storage.idempotency import Reply
 from shared.client_address import client_address
 from shared.contracts import FailedItem, Id, Money, OrderItem, Quantity
-from shared.idempotency import Reply
 from shared.problem import BadRequest, FieldError, responses
 from shared.rate_limits import Limit, Limiter
 from shared.service import Service

@@ -9,7 +9,7 @@ from sqlalchemy import Column, Connection, Integer, Table, Text, bindparam
 
 from order_service.domain.carts import Cart, CartLine, Carts
 from order_service.store.tables import TABLES
-from shared.database import Rows, changed, insert_all, read_rows, select_in
+from shared.chassis.storage.database import Rows, changed, insert_all, read_rows, select_in
 
 CARTS = Table(
     "carts",

@@ -3,7 +3,7 @@
 from sqlalchemy import Column, Connection, Table, Text
 
 from order_service.store.tables import TABLES
-from shared.database import select_in, upsert
+from shared.chassis.storage.database import select_in, upsert
 
 CREDENTIALS = Table(
     "credentials",

@@ -7,7 +7,7 @@ from sqlalchemy import Column, Connection, Table, Text, select
 
 from order_service.domain.customers import Customer, Customers
 from order_service.store.tables import TABLES
-from shared.database import Rows, UtcTime, changed, read_rows, select_in, upsert
+from shared.chassis.storage.database import Rows, UtcTime, changed, read_rows, select_in, upsert
 
 CUSTOMERS = Table(
     "customers",

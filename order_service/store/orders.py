@@ -20,8 +20,17 @@ from sqlalchemy import (
 
 from order_service.domain.orders import Order, Orders
 from order_service.store.tables import TABLES
+from shared.chassis.storage.database import (
+    Json,
+    Rows,
+    UtcTime,
+    changed,
+    insert_all,
+    read_rows,
+    select_in,
+    upsert,
+)
 from shared.contracts import OrderItem
-from shared.database import Json, Rows, UtcTime, changed, insert_all, read_rows, select_in, upsert
 
 ORDERS = Table(
     "orders",

@@ -7,7 +7,7 @@ from sqlalchemy import Boolean, Column, Connection, Integer, Table, Text
 
 from order_service.domain.prices import ListPrice, Prices
 from order_service.store.tables import TABLES
-from shared.database import changed, read_rows, select_in, upsert
+from shared.chassis.storage.database import changed, read_rows, select_in, upsert
 
 LIST_PRICES = Table(
     "list_prices",

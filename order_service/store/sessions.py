@@ -7,7 +7,7 @@ from msgspec.structs import asdict
 from sqlalchemy import Column, Connection, Index, LargeBinary, Table, Text, delete, select
 
 from order_service.store.tables import TABLES
-from shared.database import UtcTime, select_in, upsert
+from shared.chassis.storage.database import UtcTime, select_in, upsert
 
 MAX_PER_CUSTOMER = 100
 """A sign-in beyond these ends the session that would have expired first."""

@@ -6,7 +6,7 @@ from msgspec import Struct
 from sqlalchemy import Column, Connection, Table, Text, select, update
 
 from order_service.store.tables import TABLES
-from shared.database import Rows, UtcTime, insert_all, read_rows
+from shared.chassis.storage.database import Rows, UtcTime, insert_all, read_rows
 
 PRIVATE_KEYS = Table(
     "private_keys",

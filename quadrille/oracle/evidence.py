@@ -24,13 +24,13 @@ import order_service.domain
 import order_service.store
 import shipping_service.domain
 import shipping_service.store
-from shared import event_log
 from shared.chassis.messages.recorded_event import Recorded, Undecodable
+from shared.chassis.storage import event_log
+from shared.chassis.storage.dead_letters import DEAD_LETTER
+from shared.chassis.storage.event_log import EVENT_LOG
+from shared.chassis.storage.inbox import INBOX
+from shared.chassis.storage.task_queue import TASK
 from shared.contracts import Event
-from shared.dead_letter import DEAD_LETTER
-from shared.event_log import EVENT_LOG
-from shared.inbox import INBOX
-from shared.task import TASK
 
 BUSY_SECONDS = 5
 

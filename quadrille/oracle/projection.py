@@ -24,7 +24,7 @@ from read_api.tables import (
 )
 from read_api.views import Customer, Notification, Product, Reservation, Shipment, View
 from shared.chassis.messages.recorded_event import Recorded
-from shared.database import read_rows
+from shared.chassis.storage.database import read_rows
 
 READ = "read"
 

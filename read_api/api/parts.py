@@ -5,8 +5,8 @@ from typing import NamedTuple
 from read_api.freshness import Freshness
 from read_api.projector import Projector
 from read_api.stream import Streams
+from shared.chassis.storage.database import Database
 from shared.config import Settings
-from shared.database import Database
 from shared.rate_limits import Limiter
 
 

@@ -20,8 +20,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import IntegrityError
 
-from shared.bulk import execute_many
-from shared.database import Json, UtcTime
+from shared.chassis.storage.bulk import execute_many
+from shared.chassis.storage.database import Json, UtcTime
 
 NOTES = Table(
     "notes",

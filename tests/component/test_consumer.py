@@ -11,9 +11,9 @@ from shared.batch import Wish
 from shared.broker import Broker
 from shared.chassis.messages.recorded_event import Recorded
 from shared.chassis.messages.subjects import STREAM
+from shared.chassis.storage.inbox import INBOX
 from shared.config import Settings
 from shared.contracts import OrderCreated, OrderItem
-from shared.inbox import INBOX
 from shared.service import Service
 from tests.support.broker import NatsServer
 from tests.support.chassis import log_of, publishing, rows_of, serving

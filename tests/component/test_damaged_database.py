@@ -15,11 +15,11 @@ from inventory_service.store import PRODUCTS, RESERVATIONS
 from read_api.tables import ORDERS
 from shared.batch import Wish
 from shared.chassis.messages.recorded_event import Recorded
+from shared.chassis.storage.database import DatabaseDamaged
+from shared.chassis.storage.dead_letters import DEAD_LETTER
+from shared.chassis.storage.inbox import INBOX
 from shared.config import Settings
 from shared.contracts import OrderCreated, OrderItem
-from shared.database import DatabaseDamaged
-from shared.dead_letter import DEAD_LETTER
-from shared.inbox import INBOX
 from shared.writer import StorageUnavailable
 from tests.support.chassis import publishing, rows_of, serving, writing
 from tests.support.damage import damage

@@ -8,6 +8,9 @@ import pytest
 from inventory_service.store import RESERVATIONS
 from shared.chassis.messages.recorded_event import Recorded, encode
 from shared.chassis.messages.subjects import STREAM
+from shared.chassis.storage.dead_letters import DEAD_LETTER, Unreadable
+from shared.chassis.storage.event_log import EVENT_LOG
+from shared.chassis.storage.inbox import INBOX
 from shared.config import Settings
 from shared.contracts import (
     EventDeadLettered,
@@ -16,10 +19,7 @@ from shared.contracts import (
     ShipmentCancelled,
     ShipmentCompleted,
 )
-from shared.dead_letter import DEAD_LETTER, Unreadable
-from shared.event_log import EVENT_LOG
 from shared.housekeeping import Expiry, delete_slice
-from shared.inbox import INBOX
 from shared.service import Service
 from tests.support.chassis import (
     Chassis,

@@ -17,10 +17,10 @@ from shared.batch import Wish
 from shared.broker import Broker
 from shared.chassis.messages import clock
 from shared.chassis.messages.recorded_event import Recorded
+from shared.chassis.storage.task_queue import TASK
 from shared.config import Settings
 from shared.contracts import Line, ProductCreated, ProductUpdated, ShipmentCompleted, StockReserved
 from shared.service import Service
-from shared.task import TASK
 from tests.support.broker import NatsServer
 from tests.support.chassis import ORDER, log_of, publishing, rows_of, serving
 from tests.support.eventually import eventually

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from sqlalchemy import Connection
 
-from shared import event_log
+from shared.chassis.storage import event_log
+from shared.chassis.storage.event_log import EVENT_LOG
 from shared.contracts import CartCleared
-from shared.event_log import EVENT_LOG
 from tests.support.chassis import ORDER, writing
 from tests.support.history import recorded
 

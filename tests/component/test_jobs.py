@@ -17,6 +17,7 @@ from shared import service as service_module
 from shared.batch import Wish
 from shared.chassis.messages import clock
 from shared.chassis.messages.recorded_event import Recorded
+from shared.chassis.storage.task_queue import TASK, Task
 from shared.config import Settings
 from shared.contracts import (
     Line,
@@ -27,7 +28,6 @@ from shared.contracts import (
 )
 from shared.jobs import MOST_AT_ONCE, Job, Retry
 from shared.service import Service
-from shared.task import TASK, Task
 from shipping_service.carriers import Booking
 from shipping_service.domain import CompleteShipment, FailShipment
 from shipping_service.handlers import BOOKING

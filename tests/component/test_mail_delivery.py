@@ -24,9 +24,10 @@ from notifier_service.domain.mails import Mail, Template
 from notifier_service.handlers import REACTIONS, mail_job, mails
 from notifier_service.mail import Composer, Unsendable
 from notifier_service.order_reader import OrderReader
-from shared import event_log, task
 from shared.chassis.messages.decider import Decider
 from shared.chassis.messages.recorded_event import Recorded
+from shared.chassis.storage import event_log, task_queue
+from shared.chassis.storage.database import database_url, open_for_reading, read_rows
 from shared.config import Settings
 from shared.contracts import (
     CustomerRegistered,
@@ -38,7 +39,6 @@ from shared.contracts import (
     OrderItem,
     ShipmentInitiated,
 )
-from shared.database import database_url, open_for_reading, read_rows
 from shared.service import Service
 from shared.writer import StorageUnavailable
 from tests.support.access import Issuer
@@ -205,7 +205,7 @@ class Notifier:
 
     async def tasks(self) -> list[dict]:
         reads = open_for_reading(database_url("notifier", self._settings))
-        rows = await reads.run(lambda connection: read_rows(connection, task.TASK))
+        rows = await reads.run(lambda connection: read_rows(connection, task_queue.TASK))
         await reads.close()
         return rows
 

@@ -18,9 +18,9 @@ from shared import broker
 from shared.broker import Broker
 from shared.chassis.messages.recorded_event import Recorded, Undecodable, decode, encode
 from shared.chassis.messages.subjects import STREAM
+from shared.chassis.storage.inbox import INBOX
 from shared.contracts import OrderCreated
 from shared.contracts.order import OrderItem
-from shared.inbox import INBOX
 from shared.service import Service
 from tests.support.broker import NatsServer
 from tests.support.chassis import ORDER, Publisher, rows_of, serving

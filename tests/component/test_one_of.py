@@ -7,8 +7,8 @@ from sqlalchemy import Connection, create_engine, select
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.postgresql import psycopg
 
-from shared.inbox import INBOX
-from shared.one_of import is_one_of
+from shared.chassis.storage.inbox import INBOX
+from shared.chassis.storage.sql import is_one_of
 
 HEARD = select(INBOX.c.event_id).where(is_one_of(INBOX.c.event_id, "ids"))
 UNHEARD = select(INBOX.c.event_id).where(~is_one_of(INBOX.c.event_id, "ids"))

@@ -13,6 +13,7 @@ from read_api.places import MAX_AHEAD
 from read_api.positions import format_positions
 from read_api.stream import everything_until_now
 from shared.chassis.messages.recorded_event import Recorded, encode
+from shared.chassis.storage.dead_letters import Unreadable
 from shared.contracts import (
     OrderCancelled,
     OrderCompleted,
@@ -21,7 +22,6 @@ from shared.contracts import (
     ShipmentCompleted,
     ShipmentInitiated,
 )
-from shared.dead_letter import Unreadable
 from shared.writer import StorageUnavailable
 from tests.support.reading import Projection, Rows, projecting
 from tests.support.tale import Log, deliveries, log_of, logs_of, worlds

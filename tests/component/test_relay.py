@@ -12,17 +12,17 @@ from sqlalchemy import Connection, insert, select, update
 from inventory_service.domain import CreateProduct, Description
 from order_service.store.prices import LIST_PRICES
 from shared import broker as broker_module
-from shared import event_log
 from shared.batch import Wish
 from shared.broker import Broker
 from shared.chassis.messages.clock import new_id
 from shared.chassis.messages.recorded_event import Recorded, decode, encode
 from shared.chassis.messages.subjects import STREAM
+from shared.chassis.storage import event_log
+from shared.chassis.storage.dead_letters import DEAD_LETTER
+from shared.chassis.storage.event_log import EVENT_LOG, Outgoing, Sent
+from shared.chassis.storage.inbox import INBOX
 from shared.config import Settings
 from shared.contracts import ProductCreated
-from shared.dead_letter import DEAD_LETTER
-from shared.event_log import EVENT_LOG, Outgoing, Sent
-from shared.inbox import INBOX
 from shared.relay import MOST_AT_ONCE
 from shared.service import Service
 from tests.support.broker import NatsServer

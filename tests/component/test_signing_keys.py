@@ -28,10 +28,10 @@ from shared.auth import LEEWAY_SECONDS, MAX_TOKEN_SECONDS
 from shared.broker import Broker
 from shared.chassis.messages.clock import now
 from shared.chassis.messages.recorded_event import encode
+from shared.chassis.storage.database import database_url, open_for_reading, open_for_writing
+from shared.chassis.storage.inbox import INBOX
 from shared.config import Settings
 from shared.contracts import Event
-from shared.database import database_url, open_for_reading, open_for_writing
-from shared.inbox import INBOX
 from shared.signing_key import SIGNING_KEY
 from tests.support.access import Issuer
 from tests.support.broker import NatsServer

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, create_engine
 from sqlalchemy.pool import StaticPool
 
-from shared import event_log
 from shared.batch import Wish, carry_out
 from shared.chassis.messages.recorded_event import Recorded
-from shared.database import CHASSIS
+from shared.chassis.storage import event_log
+from shared.chassis.storage.database import CHASSIS
 from tests.support.chassis import INVENTORY, ORDER, SHIPPING, Trade
 from tests.support.world import Member, World
 

@@ -7,8 +7,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection
 
-from shared import database as module
-from shared.database import COMMITS_BETWEEN_CHECKS, Database, open_for_reading, open_for_writing
+from shared.chassis.storage import database as module
+from shared.chassis.storage.database import (
+    COMMITS_BETWEEN_CHECKS,
+    Database,
+    open_for_reading,
+    open_for_writing,
+)
 
 LIMIT_BYTES = 256 * 1024
 COMMIT_BYTES = 8 * 1024

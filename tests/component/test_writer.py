@@ -21,6 +21,11 @@ from order_service.domain.prices import WantedItem
 from shared.batch import Wish
 from shared.chassis.messages.recorded_event import Recorded
 from shared.chassis.messages.rejection import Refused
+from shared.chassis.storage.database import CHASSIS, create_tables
+from shared.chassis.storage.dead_letters import DEAD_LETTER
+from shared.chassis.storage.event_log import EVENT_LOG
+from shared.chassis.storage.idempotency import Claim, Reply
+from shared.chassis.storage.inbox import INBOX
 from shared.contracts import (
     Line,
     OrderCancellationRequested,
@@ -30,11 +35,6 @@ from shared.contracts import (
     ShipmentCompleted,
     ShipmentFailed,
 )
-from shared.database import CHASSIS, create_tables
-from shared.dead_letter import DEAD_LETTER
-from shared.event_log import EVENT_LOG
-from shared.idempotency import Claim, Reply
-from shared.inbox import INBOX
 from shared.writer import MAX_WAITING, StorageUnavailable
 from tests.support.chassis import INVENTORY, ORDER, SHIPPING, Chassis, pragma, writing
 from tests.support.eventually import eventually

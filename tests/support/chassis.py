@@ -18,13 +18,12 @@ import order_service.store
 import shipping_service.domain
 import shipping_service.handlers
 import shipping_service.store
-from shared import event_log
 from shared.batch import Wish
 from shared.broker import TROUBLE, Broker
 from shared.chassis.messages.decider import Decider, nothing_due
 from shared.chassis.messages.recorded_event import Recorded, encode
-from shared.config import Settings
-from shared.database import (
+from shared.chassis.storage import event_log
+from shared.chassis.storage.database import (
     CHASSIS,
     Database,
     create_tables,
@@ -32,7 +31,8 @@ from shared.database import (
     open_for_writing,
     read_rows,
 )
-from shared.event_log import Outgoing
+from shared.chassis.storage.event_log import Outgoing
+from shared.config import Settings
 from shared.jobs import Job
 from shared.service import Service
 from shared.writer import Committed, Writer

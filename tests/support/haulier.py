@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 from shared.chassis.messages import clock
-from shared.task import Task
+from shared.chassis.storage.task_queue import Task
 from shipping_service.carriers import Accepted, Booking
 from shipping_service.handlers import BOOKING, WITHDRAWAL, NotThereYet, carrier_jobs
 from tests.support.world import Due, World

@@ -14,10 +14,10 @@ from sqlalchemy import Connection
 from read_api.projector import Projector
 from read_api.stream import Feed, Streams
 from read_api.tables import TABLES
-from shared import database_identity, signing_key
+from shared import signing_key
 from shared.auth import Keys
-from shared.config import Settings
-from shared.database import (
+from shared.chassis.storage import database_identity
+from shared.chassis.storage.database import (
     CHASSIS,
     Database,
     create_tables,
@@ -26,7 +26,8 @@ from shared.database import (
     open_for_writing,
     read_rows,
 )
-from shared.dead_letter import DEAD_LETTER
+from shared.chassis.storage.dead_letters import DEAD_LETTER
+from shared.config import Settings
 from tests.support.access import Issuer
 from tests.support.eventually import eventually
 from tests.support.history import recorded

@@ -22,6 +22,7 @@ from notifier_service.domain.mails import OWING, Template, mail_owed
 from notifier_service.handlers import FOR_A_DAY, MAIL, mails
 from shared.chassis.messages.recorded_event import Recorded
 from shared.chassis.messages.rejection import Refused
+from shared.chassis.storage.task_queue import Drop, Schedule
 from shared.contracts import (
     CustomerRegistered,
     CustomerUpdated,
@@ -39,7 +40,6 @@ from shared.contracts import (
     OrderItem,
     ShipmentInitiated,
 )
-from shared.task import Drop, Schedule
 from tests.support.history import fold, recorded
 
 CREATED = OrderCreated(

@@ -18,6 +18,7 @@ from order_service.domain.orders import (
 from order_service.domain.prices import WantedItem
 from order_service.handlers import deadlines
 from shared.chassis.messages.rejection import Refused
+from shared.chassis.storage.task_queue import Drop, Schedule
 from shared.contracts import (
     Event,
     FailedItem,
@@ -33,7 +34,6 @@ from shared.contracts import (
     ProductDeleted,
     ProductUpdated,
 )
-from shared.task import Drop, Schedule
 from tests.support.history import fold, recorded
 
 CREATED = OrderCreated(

@@ -12,6 +12,7 @@ from read_api.places import Placed, arrange, placed
 from read_api.projections import OutOfTurn, evolve
 from read_api.views import NotificationStatus, OrderStatus, ReservationStatus, View
 from shared.chassis.messages.recorded_event import MAX_EVENT_BYTES, encode
+from shared.chassis.storage.dead_letters import Unreadable
 from shared.contracts import (
     OrderCancellationRequested,
     OrderConfirmed,
@@ -20,7 +21,6 @@ from shared.contracts import (
     OrderResumed,
     StockReserved,
 )
-from shared.dead_letter import Unreadable
 from tests.support.history import recorded
 from tests.support.tale import Log, deliveries, logs_of, worlds
 from tests.support.world import World

@@ -2,8 +2,8 @@ from datetime import timedelta
 
 import pytest
 
+from shared.chassis.storage.task_queue import Task
 from shared.jobs import Retry
-from shared.task import Task
 from tests.support.history import START
 
 

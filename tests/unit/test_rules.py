@@ -1,7 +1,7 @@
 import pytest
 from sqlalchemy.exc import DatabaseError
 
-from shared.database import DatabaseDamaged
+from shared.chassis.storage.database import DatabaseDamaged
 from shared.rules import RuleFailed, rules
 
 

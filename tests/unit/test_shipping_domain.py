@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.chassis.storage.task_queue import Drop, Schedule
 from shared.config import Settings
 from shared.contracts import (
     Event,
@@ -17,7 +18,6 @@ from shared.contracts import (
     ShipmentInitiated,
     StockReserved,
 )
-from shared.task import Drop, Schedule
 from shipping_service.carriers import Booking, CarrierUnavailable, Declined, Delivered
 from shipping_service.carriers.simulated import SimulatedCarrier
 from shipping_service.domain import (

@@ -6,8 +6,8 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from sqlalchemy import Connection
 
 from shared.chassis.messages.recorded_event import Recorded
+from shared.chassis.storage.task_queue import Change
 from shared.contracts import Event
-from shared.task import Change
 
 State = TypeVar("State")
 Command = TypeVar("Command")

@@ -21,10 +21,10 @@ from sqlalchemy import (
     select,
 )
 
-from shared.bulk import execute_many
 from shared.chassis.messages.recorded_event import Recorded, Stored, decode_data, encode_stored
-from shared.database import CHASSIS, UtcTime, insert_all
-from shared.one_of import each_of, is_one_of
+from shared.chassis.storage.bulk import execute_many
+from shared.chassis.storage.database import CHASSIS, UtcTime, insert_all
+from shared.chassis.storage.sql import each_of, is_one_of
 
 EVENT_LOG = Table(
     "event_log",

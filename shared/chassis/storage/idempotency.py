@@ -15,8 +15,8 @@ from sqlalchemy import (
     select,
 )
 
-from shared.database import CHASSIS, UtcTime, insert_all
-from shared.one_of import is_one_of
+from shared.chassis.storage.database import CHASSIS, UtcTime, insert_all
+from shared.chassis.storage.sql import is_one_of
 
 KEPT_HOURS = 24
 MOST_KEY_LENGTH = 255

@@ -35,10 +35,10 @@ from sqlalchemy.exc import ArgumentError, DatabaseError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from shared import structs
-from shared.bulk import execute_many
+from shared.chassis.storage.bulk import execute_many
+from shared.chassis.storage.sql import is_one_of
 from shared.config import Settings, SettingsError
 from shared.fatal import FatalError
-from shared.one_of import is_one_of
 
 T = TypeVar("T")
 

@@ -12,9 +12,9 @@ import msgspec
 from sqlalchemy import Column, Connection, Index, Integer, Table, Text, select
 
 from shared.chassis.messages.recorded_event import Recorded, encode
+from shared.chassis.storage.database import CHASSIS, UtcTime, insert_missing
+from shared.chassis.storage.sql import is_one_of
 from shared.contracts.event import MAX_ERROR_LENGTH
-from shared.database import CHASSIS, UtcTime, insert_missing
-from shared.one_of import is_one_of
 
 
 class Status(StrEnum):

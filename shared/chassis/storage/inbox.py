@@ -5,8 +5,8 @@ from datetime import datetime
 
 from sqlalchemy import Column, Connection, Index, Table, Text, select
 
-from shared.database import CHASSIS, UtcTime, insert_all
-from shared.one_of import is_one_of
+from shared.chassis.storage.database import CHASSIS, UtcTime, insert_all
+from shared.chassis.storage.sql import is_one_of
 
 INBOX = Table(
     "inbox",

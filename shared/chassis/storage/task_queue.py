@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 import msgspec
 from sqlalchemy import Column, Connection, Index, Integer, Table, Text, bindparam, func, select
 
-from shared.bulk import execute_many
 from shared.chassis.messages.clock import new_id
 from shared.chassis.messages.recorded_event import Recorded
-from shared.database import CHASSIS, Json, Rows, UtcTime, upsert
-from shared.one_of import is_one_of
+from shared.chassis.storage.bulk import execute_many
+from shared.chassis.storage.database import CHASSIS, Json, Rows, UtcTime, upsert
+from shared.chassis.storage.sql import is_one_of
 
 
 class Schedule(msgspec.Struct, frozen=True, kw_only=True):

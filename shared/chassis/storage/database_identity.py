@@ -4,7 +4,7 @@ from filelock import FileLock, Timeout
 from sqlalchemy import URL, Column, Connection, Integer, Table, Text, inspect, select
 
 from shared.chassis.messages.clock import new_id
-from shared.database import CHASSIS, insert_all
+from shared.chassis.storage.database import CHASSIS, insert_all
 from shared.fatal import FatalError
 
 FORMAT = 1
