@@ -19,7 +19,7 @@ from order_service.domain import decide, evolve
 from order_service.domain.orders import PlaceOrder, WantedItem
 from order_service.handlers import REACTIONS, deadlines
 from order_service.store import TABLES, load, save
-from shared.batch import Wish, carry_out
+from shared.chassis.engine.unit_of_work import Wish, carry_out
 from shared.chassis.messages.clock import new_id, now
 from shared.chassis.messages.decider import Decider
 from shared.chassis.messages.recorded_event import Recorded

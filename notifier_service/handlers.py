@@ -17,6 +17,7 @@ from notifier_service.domain import (
 from notifier_service.domain.mails import OWING, Mail, mail_owed
 from notifier_service.mail import Unsendable
 from notifier_service.order_reader import OrderReader
+from shared.chassis.engine.task_runner import Job, Retry
 from shared.chassis.messages import clock
 from shared.chassis.messages.decider import on, on_record
 from shared.chassis.messages.foreign_text import cleaned
@@ -35,7 +36,6 @@ from shared.contracts import (
     OrderFailed,
     ShipmentInitiated,
 )
-from shared.jobs import Job, Retry
 
 MAIL = "mail"
 FOR_A_DAY = Retry(within_seconds=24 * 3600, first_seconds=1, longest_seconds=900)

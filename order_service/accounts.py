@@ -18,7 +18,7 @@ from order_service.passwords import Passwords
 from order_service.signing_keys import SigningKeys
 from order_service.store import credentials, customers, sessions
 from order_service.tokens import ACCESS_SECONDS
-from shared.batch import Wish
+from shared.chassis.engine.unit_of_work import Wish
 from shared.chassis.messages import clock
 from shared.chassis.messages.rejection import Refused
 from shared.problem import BadRequest, FieldError

@@ -14,6 +14,7 @@ from order_service.domain.orders import (
     Status,
     is_final,
 )
+from shared.chassis.engine.task_runner import Job
 from shared.chassis.messages.decider import on
 from shared.chassis.messages.recorded_event import Recorded
 from shared.chassis.storage.task_queue import Change, Drop, Schedule, Task
@@ -29,7 +30,6 @@ from shared.contracts import (
     StockReservationFailed,
     StockReserved,
 )
-from shared.jobs import Job
 
 DEADLINE = "deadline"
 

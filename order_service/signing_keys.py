@@ -20,7 +20,7 @@ from order_service.store import signing_keys as store
 from order_service.store.signing_keys import PrivateKey
 from order_service.tokens import Signer
 from shared import signing_key
-from shared.batch import Wish
+from shared.chassis.engine.unit_of_work import Wish
 from shared.chassis.messages import clock
 from shared.chassis.messages.rejection import Refused
 from shared.key_trust import (

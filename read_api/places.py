@@ -10,7 +10,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection, bindparam, delete, select
 
 from read_api.tables import EVENTS, HELD_EVENTS, PASSED_OVER, POSITIONS
-from shared.batch import Message
+from shared.chassis.engine.unit_of_work import Message
 from shared.chassis.messages.recorded_event import (
     Recorded,
     Undecodable,

@@ -16,7 +16,9 @@ from sqlalchemy import Connection
 from read_api import divergence, history, places, store
 from read_api.divergence import Divergence
 from shared import signing_key
-from shared.batch import Message
+from shared.chassis.engine.rules import RuleFailed
+from shared.chassis.engine.unit_of_work import Message
+from shared.chassis.engine.writer import StorageUnavailable
 from shared.chassis.messages import clock
 from shared.chassis.messages.recorded_event import Recorded
 from shared.chassis.storage import dead_letters
@@ -29,8 +31,6 @@ from shared.chassis.storage.dead_letters import (
     given_up,
 )
 from shared.contracts import PUBLISHERS
-from shared.rules import RuleFailed
-from shared.writer import StorageUnavailable
 
 log = structlog.get_logger()
 

@@ -20,6 +20,7 @@ from read_api.tables import (
     SHIPMENTS,
 )
 from read_api.views import Customer, Notification, Order, Product, Reservation, Shipment, View
+from shared.chassis.engine.rules import rules
 from shared.chassis.messages.recorded_event import Recorded
 from shared.chassis.storage.database import Rows, changed, select_in, upsert
 from shared.contracts import (
@@ -41,7 +42,6 @@ from shared.contracts import (
     StockReservationFailed,
     StockReserved,
 )
-from shared.rules import rules
 
 ACCOUNTS = (CustomerRegistered, CustomerUpdated)
 CATALOGUE = (ProductCreated, ProductUpdated, ProductDeleted, StockAdded, StockAdjusted)

@@ -11,10 +11,10 @@ from litestar.exceptions import HTTPException, ValidationException
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import ParameterKwarg
 
+from shared.chassis.engine.writer import StorageUnavailable
 from shared.chassis.messages import plain_text
 from shared.chassis.messages.rejection import Refused
 from shared.chassis.storage.database import INFRASTRUCTURE
-from shared.writer import StorageUnavailable
 
 MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:quadrille:problem:"

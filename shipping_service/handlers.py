@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
+from shared.chassis.engine.task_runner import Job, Retry
 from shared.chassis.messages import clock
 from shared.chassis.messages.clock import new_id
 from shared.chassis.messages.decider import on
@@ -17,7 +18,6 @@ from shared.contracts import (
     ShipmentInitiated,
     StockReserved,
 )
-from shared.jobs import Job, Retry
 from shipping_service.carriers import Accepted, Booking, Carrier, Declined, Delivered
 from shipping_service.domain import (
     CancelShipment,

@@ -19,9 +19,9 @@ from order_service.store import (
     signing_keys,
 )
 from order_service.store.tables import TABLES
+from shared.chassis.engine.retention import Expiry
 from shared.chassis.messages.recorded_event import Recorded
 from shared.contracts import ProductCreated, ProductDeleted, ProductUpdated
-from shared.housekeeping import Expiry
 
 __all__ = [
     "EXPIRIES",

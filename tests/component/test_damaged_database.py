@@ -13,14 +13,14 @@ import pytest
 from inventory_service.domain import CreateProduct, Description
 from inventory_service.store import PRODUCTS, RESERVATIONS
 from read_api.tables import ORDERS
-from shared.batch import Wish
+from shared.chassis.engine.unit_of_work import Wish
+from shared.chassis.engine.writer import StorageUnavailable
 from shared.chassis.messages.recorded_event import Recorded
 from shared.chassis.storage.database import DatabaseDamaged
 from shared.chassis.storage.dead_letters import DEAD_LETTER
 from shared.chassis.storage.inbox import INBOX
 from shared.config import Settings
 from shared.contracts import OrderCreated, OrderItem
-from shared.writer import StorageUnavailable
 from tests.support.chassis import publishing, rows_of, serving, writing
 from tests.support.damage import damage
 from tests.support.eventually import eventually

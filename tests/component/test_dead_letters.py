@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from inventory_service.store import RESERVATIONS
+from shared.chassis.engine.retention import Expiry, delete_slice
 from shared.chassis.messages.recorded_event import Recorded, encode
 from shared.chassis.messages.subjects import STREAM
 from shared.chassis.storage.dead_letters import DEAD_LETTER, Unreadable
@@ -19,7 +20,6 @@ from shared.contracts import (
     ShipmentCancelled,
     ShipmentCompleted,
 )
-from shared.housekeeping import Expiry, delete_slice
 from shared.service import Service
 from tests.support.chassis import (
     Chassis,

@@ -8,10 +8,10 @@ import pytest
 from sqlalchemy import Connection, event
 
 from order_service.store import EXPIRIES, TABLES
+from shared.chassis.engine.retention import SLICE_ROWS, Expiry, Housekeeping, delete_slice
 from shared.chassis.messages.clock import now
 from shared.chassis.storage.database import CHASSIS
 from shared.chassis.storage.inbox import INBOX, remember
-from shared.housekeeping import SLICE_ROWS, Expiry, Housekeeping, delete_slice
 from shared.service import chassis_expiries
 from tests.support.chassis import Chassis, writing
 from tests.support.eventually import eventually
@@ -30,7 +30,7 @@ async def fill(chassis: Chassis, *, old: int, new: int) -> None:
 async def test_expired_rows_are_deleted_and_others_stay(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("shared.housekeeping.PAUSE_SECONDS", 0)
+    monkeypatch.setattr("shared.chassis.engine.retention.PAUSE_SECONDS", 0)
     async with writing(tmp_path / "inventory.db") as chassis:
         await fill(chassis, old=2 * SLICE_ROWS + 1, new=3)
         running = asyncio.create_task(Housekeeping(chassis.writer, [WEEK]).run())

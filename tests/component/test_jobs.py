@@ -12,9 +12,10 @@ import pytest
 from order_service.domain.orders import PlaceOrder, RequestCancellation, WantedItem
 from order_service.handlers import JOBS as ORDER_JOBS
 from order_service.handlers import deadlines, expire_order
-from shared import jobs
 from shared import service as service_module
-from shared.batch import Wish
+from shared.chassis.engine import task_runner
+from shared.chassis.engine.task_runner import MOST_AT_ONCE, Job, Retry
+from shared.chassis.engine.unit_of_work import Wish
 from shared.chassis.messages import clock
 from shared.chassis.messages.recorded_event import Recorded
 from shared.chassis.storage.task_queue import TASK, Task
@@ -26,7 +27,6 @@ from shared.contracts import (
     ProductCreated,
     StockReserved,
 )
-from shared.jobs import MOST_AT_ONCE, Job, Retry
 from shared.service import Service
 from shipping_service.carriers import Booking
 from shipping_service.domain import CompleteShipment, FailShipment
@@ -129,7 +129,7 @@ async def test_a_task_that_fails_keeps_its_last_reason(shop_settings: Settings):
         raise ConnectionError("nobody answers")
 
     jobs = (Job(BOOKING, hopeless, retry=Retry(first_seconds=1000)),)
-    async with serving(shop_settings, SHIPPING, jobs) as service:
+    async with serving(shop_settings, SHIPPING, task_runner) as service:
         await begin_shipments(service, "o1")
         row = await eventually(lambda: _tried_once(service))
         assert row["last_error"] == "ConnectionError: nobody answers"
@@ -165,7 +165,7 @@ async def test_a_failing_task_holds_up_no_other(shop_settings: Settings):
         return await deliver(due)
 
     jobs = (Job(BOOKING, choosy, retry=Retry(first_seconds=1000)),)
-    async with serving(shop_settings, SHIPPING, jobs) as service:
+    async with serving(shop_settings, SHIPPING, task_runner) as service:
         await begin_shipments(service, "o1", "o2", "o3")
         await eventually(lambda: _are_left(service, "o1"))
 
@@ -243,7 +243,7 @@ async def test_unrecorded_failure_is_no_new_attempt(
         raise ConnectionError("Bo\udcee" * 1000)
 
     jobs = (Job(BOOKING, fail_and_lock, retry=Retry(first_seconds=1000)),)
-    async with serving(shop_settings, SHIPPING, jobs) as service:
+    async with serving(shop_settings, SHIPPING, task_runner) as service:
         await service.writer.aside(pragma("busy_timeout=20"))
         await begin_shipments(service, "o1")
         await eventually(lambda: service.jobs._unrecorded)
@@ -258,7 +258,7 @@ async def test_unrecorded_failure_is_no_new_attempt(
 async def test_stuck_outcome_does_not_repeat_its_effect(
     shop_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(jobs, "STUCK", Retry(first_seconds=0.02, longest_seconds=0.1))
+    monkeypatch.setattr(task_runner, "STUCK", Retry(first_seconds=0.02, longest_seconds=0.1))
     tried: list[str] = []
 
     async def misreport(due: Task) -> CompleteShipment:

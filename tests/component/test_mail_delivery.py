@@ -24,6 +24,7 @@ from notifier_service.domain.mails import Mail, Template
 from notifier_service.handlers import REACTIONS, mail_job, mails
 from notifier_service.mail import Composer, Unsendable
 from notifier_service.order_reader import OrderReader
+from shared.chassis.engine.writer import StorageUnavailable
 from shared.chassis.messages.decider import Decider
 from shared.chassis.messages.recorded_event import Recorded
 from shared.chassis.storage import event_log, task_queue
@@ -40,7 +41,6 @@ from shared.contracts import (
     ShipmentInitiated,
 )
 from shared.service import Service
-from shared.writer import StorageUnavailable
 from tests.support.access import Issuer
 from tests.support.chassis import Trade, log_of, pragma, publishing, serving, started
 from tests.support.eventually import eventually

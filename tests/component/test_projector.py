@@ -12,6 +12,7 @@ from read_api.divergence import Divergence
 from read_api.places import MAX_AHEAD
 from read_api.positions import format_positions
 from read_api.stream import everything_until_now
+from shared.chassis.engine.writer import StorageUnavailable
 from shared.chassis.messages.recorded_event import Recorded, encode
 from shared.chassis.storage.dead_letters import Unreadable
 from shared.contracts import (
@@ -22,7 +23,6 @@ from shared.contracts import (
     ShipmentCompleted,
     ShipmentInitiated,
 )
-from shared.writer import StorageUnavailable
 from tests.support.reading import Projection, Rows, projecting
 from tests.support.tale import Log, deliveries, log_of, logs_of, worlds
 from tests.support.world import World

@@ -12,8 +12,8 @@ from sqlalchemy import Connection, insert, select, update
 from inventory_service.domain import CreateProduct, Description
 from order_service.store.prices import LIST_PRICES
 from shared import broker as broker_module
-from shared.batch import Wish
 from shared.broker import Broker
+from shared.chassis.engine.unit_of_work import Wish
 from shared.chassis.messages.clock import new_id
 from shared.chassis.messages.recorded_event import Recorded, decode, encode
 from shared.chassis.messages.subjects import STREAM

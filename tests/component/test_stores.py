@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, create_engine
 from sqlalchemy.pool import StaticPool
 
-from shared.batch import Wish, carry_out
+from shared.chassis.engine.unit_of_work import Wish, carry_out
 from shared.chassis.messages.recorded_event import Recorded
 from shared.chassis.storage import event_log
 from shared.chassis.storage.database import CHASSIS

@@ -18,7 +18,8 @@ from inventory_service.domain import (
 from inventory_service.store import PRODUCTS, RESERVATIONS
 from order_service.domain.orders import PlaceOrder
 from order_service.domain.prices import WantedItem
-from shared.batch import Wish
+from shared.chassis.engine.unit_of_work import Wish
+from shared.chassis.engine.writer import MAX_WAITING, StorageUnavailable
 from shared.chassis.messages.recorded_event import Recorded
 from shared.chassis.messages.rejection import Refused
 from shared.chassis.storage.database import CHASSIS, create_tables
@@ -35,7 +36,6 @@ from shared.contracts import (
     ShipmentCompleted,
     ShipmentFailed,
 )
-from shared.writer import MAX_WAITING, StorageUnavailable
 from tests.support.chassis import INVENTORY, ORDER, SHIPPING, Chassis, pragma, writing
 from tests.support.eventually import eventually
 from tests.support.history import recorded

@@ -18,8 +18,10 @@ import order_service.store
 import shipping_service.domain
 import shipping_service.handlers
 import shipping_service.store
-from shared.batch import Wish
 from shared.broker import TROUBLE, Broker
+from shared.chassis.engine.task_runner import Job
+from shared.chassis.engine.unit_of_work import Wish
+from shared.chassis.engine.writer import Committed, Writer
 from shared.chassis.messages.decider import Decider, nothing_due
 from shared.chassis.messages.recorded_event import Recorded, encode
 from shared.chassis.storage import event_log
@@ -33,9 +35,7 @@ from shared.chassis.storage.database import (
 )
 from shared.chassis.storage.event_log import Outgoing
 from shared.config import Settings
-from shared.jobs import Job
 from shared.service import Service
-from shared.writer import Committed, Writer
 from shipping_service.carriers.simulated import SimulatedCarrier
 from tests.support.eventually import eventually
 

@@ -19,7 +19,7 @@ from inventory_service.domain import ChangeStock, CreateProduct, Description, St
 from order_service.domain import Desk
 from order_service.domain.orders import PlaceOrder, RequestCancellation
 from order_service.domain.prices import WantedItem
-from shared.batch import Wish, _Work
+from shared.chassis.engine.unit_of_work import Wish, _Work
 from shared.chassis.messages import clock
 from shared.chassis.messages.decider import Decider, nothing_due
 from shared.chassis.messages.recorded_event import Recorded, decode, encode

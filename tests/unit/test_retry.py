@@ -2,8 +2,8 @@ from datetime import timedelta
 
 import pytest
 
+from shared.chassis.engine.task_runner import Retry
 from shared.chassis.storage.task_queue import Task
-from shared.jobs import Retry
 from tests.support.history import START
 
 

@@ -1,8 +1,8 @@
 import pytest
 from sqlalchemy.exc import DatabaseError
 
+from shared.chassis.engine.rules import RuleFailed, rules
 from shared.chassis.storage.database import DatabaseDamaged
-from shared.rules import RuleFailed, rules
 
 
 def test_an_error_of_a_rule_is_its_own_fault():

@@ -15,14 +15,14 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import InterfaceError, InternalError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from shared.batch import Message, Outcome, Wish, carry_out
+from shared.chassis.engine.rules import RuleFailed, rules
+from shared.chassis.engine.unit_of_work import Message, Outcome, Wish, carry_out
 from shared.chassis.messages.decider import Decider
 from shared.chassis.messages.recorded_event import Recorded
 from shared.chassis.messages.rejection import Refused
 from shared.chassis.storage.database import Database, DatabaseDamaged
 from shared.chassis.storage.idempotency import Reply
 from shared.crash import crash_point
-from shared.rules import RuleFailed, rules
 
 MOST_AT_ONCE = 512
 """Messages and commands in one transaction: bounds the time that the first of them waits."""

@@ -16,14 +16,14 @@ import structlog
 from sqlalchemy import Connection
 from sqlalchemy.exc import DataError, IntegrityError, ProgrammingError, SQLAlchemyError
 
-from shared.batch import Wish
+from shared.chassis.engine.unit_of_work import Wish
+from shared.chassis.engine.writer import StorageUnavailable, Writer
 from shared.chassis.messages import clock
 from shared.chassis.messages.foreign_text import cleaned
 from shared.chassis.messages.rejection import Refused
 from shared.chassis.storage import task_queue
 from shared.chassis.storage.database import INFRASTRUCTURE, Database
 from shared.chassis.storage.task_queue import Task
-from shared.writer import StorageUnavailable, Writer
 
 MOST_AT_ONCE = 64
 LONGEST_SLEEP_SECONDS = 60.0

@@ -9,6 +9,7 @@ import msgspec
 from sqlalchemy import Connection
 
 from shared import signing_key
+from shared.chassis.engine.rules import rules
 from shared.chassis.messages import clock
 from shared.chassis.messages.decider import Decider
 from shared.chassis.messages.recorded_event import EventTooLarge, Recorded, check
@@ -18,7 +19,6 @@ from shared.chassis.storage.dead_letters import DeadLetter, Status, Unreadable
 from shared.chassis.storage.idempotency import Claim, Kept, Reply
 from shared.chassis.storage.task_queue import Change, Task
 from shared.contracts import Event, EventDeadLettered, entity_id
-from shared.rules import rules
 from shared.telemetry import child_of
 
 Message = Recorded | Unreadable

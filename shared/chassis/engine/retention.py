@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import structlog
 from sqlalchemy import Column, Connection, delete, select
 
+from shared.chassis.engine.writer import StorageUnavailable, Writer
 from shared.chassis.messages import clock
-from shared.writer import StorageUnavailable, Writer
 
 EVERY_SECONDS = 3600
 SLICE_ROWS = 2000
