@@ -16,7 +16,7 @@ from nats.js import api
 
 from bench.processes import running_broker
 from bench.table import show, show_machine
-from shared.pull import MOST_AT_ONCE, Pull
+from shared.chassis.jetstream.pull_consumer import MOST_AT_ONCE, Pull
 
 STREAM = "BENCH"
 MESSAGES = 10_000

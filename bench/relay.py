@@ -16,11 +16,11 @@ from nats.js import JetStreamContext
 
 from bench.processes import running_broker
 from bench.table import show, show_machine
-from shared.broker import PUBLISH_TIMEOUT_SECONDS
+from shared.chassis.jetstream.connection import PUBLISH_TIMEOUT_SECONDS
+from shared.chassis.jetstream.relay import MOST_AT_ONCE
 from shared.chassis.messages.clock import new_id, now
 from shared.chassis.messages.recorded_event import CONTENT_TYPE, Recorded, encode
 from shared.contracts import OrderCreated, OrderItem
-from shared.relay import MOST_AT_ONCE
 from tests.support.chassis import Publisher
 from tests.support.settings import settings_for
 

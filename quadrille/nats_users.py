@@ -5,7 +5,7 @@ The server's configuration and the tests are made of this table.
 
 from typing import NamedTuple
 
-from shared.broker import inbox_prefix
+from shared.chassis.jetstream.connection import inbox_prefix
 from shared.chassis.messages.subjects import STREAM, everything_of
 from shared.contracts import EMITTERS
 

@@ -9,8 +9,8 @@ import structlog
 
 from quadrille.nats_users import PROVISIONER
 from shared import telemetry
-from shared.broker import Broker
-from shared.broker_errors import TROUBLE
+from shared.chassis.jetstream.connection import Broker
+from shared.chassis.jetstream.errors import TROUBLE
 from shared.config import Settings, SettingsError, load
 from shared.fatal import FatalError
 

@@ -13,7 +13,7 @@ from quadrille.broker import EmbeddedBroker
 from quadrille.plan import Plan
 from quadrille.supervisor import Supervisor
 from quadrille.terminal import console, say, table
-from shared.broker_errors import address_of
+from shared.chassis.jetstream.errors import address_of
 
 POLL_SECONDS = 0.05
 WATCH_SECONDS = 0.2

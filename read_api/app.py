@@ -15,7 +15,8 @@ from read_api.stream import Feed, Streams
 from read_api.tables import TABLES
 from shared import signing_key
 from shared.auth import Keys
-from shared.broker import Broker
+from shared.chassis.jetstream.connection import Broker
+from shared.chassis.jetstream.consumer import Consumer
 from shared.chassis.messages.recorded_event import Recorded
 from shared.chassis.messages.subjects import EVERYTHING
 from shared.chassis.storage import database_identity
@@ -27,7 +28,6 @@ from shared.chassis.storage.database import (
     open_for_writing,
 )
 from shared.config import Settings
-from shared.consumer import Consumer
 from shared.rate_limits import Limiter
 from shared.service import Background
 from shared.web import build_app

@@ -24,12 +24,14 @@ from sqlalchemy import MetaData
 
 from shared import crash, resend, signing_key, telemetry
 from shared.auth import Keys
-from shared.broker import Broker
-from shared.catch_up import CatchUp
 from shared.chassis.engine.retention import Expiry, Housekeeping
 from shared.chassis.engine.task_runner import Job, Jobs
 from shared.chassis.engine.unit_of_work import Message
 from shared.chassis.engine.writer import Writer
+from shared.chassis.jetstream.catch_up import CatchUp
+from shared.chassis.jetstream.connection import Broker
+from shared.chassis.jetstream.consumer import Consumer
+from shared.chassis.jetstream.relay import Relay
 from shared.chassis.messages import clock
 from shared.chassis.messages.decider import Decider, on
 from shared.chassis.messages.recorded_event import Recorded
@@ -46,13 +48,11 @@ from shared.chassis.storage.idempotency import IDEMPOTENCY_KEY, KEPT_HOURS
 from shared.chassis.storage.inbox import INBOX
 from shared.chassis.storage.task_queue import all_kinds
 from shared.config import Settings, SettingsError, listed, load
-from shared.consumer import Consumer
 from shared.contracts import EMITTERS, IDENTITY
 from shared.fatal import FatalError
 from shared.http_policy import HttpPolicy
 from shared.http_protocol import bounded_http
 from shared.rate_limits import Limiter
-from shared.relay import Relay
 from shared.web import Commands, build_app
 
 STOP_SECONDS = 3

@@ -12,8 +12,8 @@ from msgspec.structs import replace
 from nats.js import api
 from structlog.testing import capture_logs
 
-from shared import consumer
-from shared.broker import Broker
+from shared.chassis.jetstream import consumer
+from shared.chassis.jetstream.connection import Broker
 from shared.chassis.messages.subjects import STREAM
 from shared.config import Settings
 from shared.service import Service

@@ -7,8 +7,8 @@ from sqlalchemy import Connection
 
 from inventory_service.domain import CreateProduct, Description
 from inventory_service.store import PRODUCTS, RESERVATIONS
-from shared.broker import Broker
 from shared.chassis.engine.unit_of_work import Wish
+from shared.chassis.jetstream.connection import Broker
 from shared.chassis.messages.recorded_event import Recorded
 from shared.chassis.messages.subjects import STREAM
 from shared.chassis.storage.inbox import INBOX

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from shared.broker import Broker
+from shared.chassis.jetstream.connection import Broker
 from shared.chassis.messages.subjects import STREAM
 from shared.chassis.storage import database_identity
 from shared.chassis.storage.database import CHASSIS, create_tables, database_url, open_for_writing

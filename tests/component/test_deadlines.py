@@ -13,8 +13,8 @@ from order_service.domain.orders import PlaceOrder, WantedItem
 from order_service.handlers import JOBS, deadlines
 from order_service.store.orders import ORDERS
 from order_service.store.prices import LIST_PRICES
-from shared.broker import Broker
 from shared.chassis.engine.unit_of_work import Wish
+from shared.chassis.jetstream.connection import Broker
 from shared.chassis.messages import clock
 from shared.chassis.messages.recorded_event import Recorded
 from shared.chassis.storage.task_queue import TASK

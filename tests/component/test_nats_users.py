@@ -14,8 +14,8 @@ from structlog.testing import capture_logs
 from quadrille import nats_config, provision
 from quadrille.nats_config import Server, Tls
 from quadrille.nats_users import PROVISIONER, PUBLISHERS, SERVICES, USERS, VIEWER
-from shared import broker
-from shared.broker import Broker
+from shared.chassis.jetstream import connection
+from shared.chassis.jetstream.connection import Broker
 from shared.chassis.messages.recorded_event import Recorded, Undecodable, decode, encode
 from shared.chassis.messages.subjects import STREAM
 from shared.chassis.storage.inbox import INBOX
@@ -203,7 +203,7 @@ async def test_answers_cannot_forge_events(guarded: NatsServer, tmp_path: Path):
 
 
 async def stored_below(broker: Broker, prefix: str) -> list[tuple[str, bytes]]:
-    stream = broker._jetstream()
+    stream = connection._jetstream()
     last = (await stream.stream_info(STREAM)).state.last_seq
     messages = [await stream.get_msg(STREAM, seq=number + 1) for number in range(last)]
     return [
@@ -259,7 +259,7 @@ async def test_wrong_password_is_said(guarded: NatsServer, tmp_path: Path):
 async def test_missing_permission_is_said(
     guarded: NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(broker, "API_TIMEOUT_SECONDS", 0.5)
+    monkeypatch.setattr(connection, "API_TIMEOUT_SECONDS", 0.5)
     async with provisioned(guarded, tmp_path):
         settings = settings_for(tmp_path, guarded.url_of("inventory"))
         async with serving(settings, ORDER) as service:

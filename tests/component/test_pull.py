@@ -9,7 +9,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js import api
 
-from shared.pull import MOST_AT_ONCE, Pull
+from shared.chassis.jetstream.pull_consumer import MOST_AT_ONCE, Pull
 from tests.support.broker import NatsServer
 
 STREAM = "SHOP"

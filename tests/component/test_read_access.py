@@ -10,7 +10,7 @@ import pytest_asyncio
 from msgspec.structs import replace
 
 from shared.auth import LEEWAY_SECONDS
-from shared.broker import Broker
+from shared.chassis.jetstream.connection import Broker
 from shared.chassis.messages.clock import now
 from shared.config import Settings
 from shared.contracts import (

@@ -11,7 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from read_api.tables import HELD_EVENTS
-from shared.broker import Broker
+from shared.chassis.jetstream.connection import Broker
 from shared.chassis.messages.recorded_event import Recorded, encode
 from shared.config import Settings
 from shared.contracts import (

@@ -11,9 +11,10 @@ from sqlalchemy import Connection, insert, select, update
 
 from inventory_service.domain import CreateProduct, Description
 from order_service.store.prices import LIST_PRICES
-from shared import broker as broker_module
-from shared.broker import Broker
 from shared.chassis.engine.unit_of_work import Wish
+from shared.chassis.jetstream import connection as broker_module
+from shared.chassis.jetstream.connection import Broker
+from shared.chassis.jetstream.relay import MOST_AT_ONCE
 from shared.chassis.messages.clock import new_id
 from shared.chassis.messages.recorded_event import Recorded, decode, encode
 from shared.chassis.messages.subjects import STREAM
@@ -23,7 +24,6 @@ from shared.chassis.storage.event_log import EVENT_LOG, Outgoing, Sent
 from shared.chassis.storage.inbox import INBOX
 from shared.config import Settings
 from shared.contracts import ProductCreated
-from shared.relay import MOST_AT_ONCE
 from shared.service import Service
 from tests.support.broker import NatsServer
 from tests.support.chassis import ORDER, log_of, publishing, rows_of, serving

@@ -25,7 +25,7 @@ import shipping_service.app
 from order_service import signing_keys
 from order_service.tokens import Signer
 from shared.auth import LEEWAY_SECONDS, MAX_TOKEN_SECONDS
-from shared.broker import Broker
+from shared.chassis.jetstream.connection import Broker
 from shared.chassis.messages.clock import now
 from shared.chassis.messages.recorded_event import encode
 from shared.chassis.storage.database import database_url, open_for_reading, open_for_writing

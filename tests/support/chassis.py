@@ -18,10 +18,10 @@ import order_service.store
 import shipping_service.domain
 import shipping_service.handlers
 import shipping_service.store
-from shared.broker import TROUBLE, Broker
 from shared.chassis.engine.task_runner import Job
 from shared.chassis.engine.unit_of_work import Wish
 from shared.chassis.engine.writer import Committed, Writer
+from shared.chassis.jetstream.connection import TROUBLE, Broker
 from shared.chassis.messages.decider import Decider, nothing_due
 from shared.chassis.messages.recorded_event import Recorded, encode
 from shared.chassis.storage import event_log

@@ -17,20 +17,20 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext, api
 
-from shared import broker_errors, stream
-from shared.broker_errors import (
+from shared.chassis.jetstream import errors, stream
+from shared.chassis.jetstream.errors import (
     TROUBLE,
     ConnectionLostError,
     ConsumerInUse,
     NotPermitted,
     NotProvisioned,
 )
+from shared.chassis.jetstream.pull_consumer import Pull
 from shared.chassis.messages import clock
 from shared.chassis.messages.recorded_event import CONTENT_TYPE, Undecodable, decode
 from shared.chassis.messages.subjects import STREAM, everything_of
 from shared.chassis.storage.event_log import Outgoing, Sent
 from shared.config import Settings
-from shared.pull import Pull
 
 T = TypeVar("T")
 
@@ -80,7 +80,7 @@ class Broker:
         """Until the broker says that this user may not create or change the stream."""
         self._calls: dict[str, asyncio.Future[None]] = {}
         """By the subject that the broker may refuse, in lower case: the calls that wait for an answer."""
-        self._repeated = broker_errors.Repeated()
+        self._repeated = errors.Repeated()
         self._trouble = "the broker"
         self.refusal: str | None = None
         """What the broker did not permit last on this connection, for people."""
@@ -122,7 +122,7 @@ class Broker:
         """Raises ConnectionLostError when nats-py has closed the connection for good, not asked to by us."""
         if (self._was_closed or self._client.is_closed) and not self._is_closing:
             error = self._client.last_error
-            reason = broker_errors.text_of(error) if error else "no reason given"
+            reason = errors.text_of(error) if error else "no reason given"
             raise ConnectionLostError(f"the broker closed the connection for good: {reason}")
 
     def explain(self, error: Exception | None = None) -> str:
@@ -134,10 +134,8 @@ class Broker:
         if isinstance(error, TimeoutError) and self.refusal:
             return self.refusal
         if error is None or isinstance(error, TimeoutError):
-            return (
-                f"the broker at {broker_errors.address_of(self._settings.nats_url)} does not answer"
-            )
-        return f"the broker: {broker_errors.text_of(error)}"
+            return f"the broker at {errors.address_of(self._settings.nats_url)} does not answer"
+        return f"the broker: {errors.text_of(error)}"
 
     async def ensure_stream(
         self, *, provisions: bool = False, with_limits: bool = True
@@ -366,8 +364,8 @@ class Broker:
             )
 
     async def _note_error(self, error: Exception) -> None:
-        reason = broker_errors.described(error, self._settings.nats_url)
-        if subject := broker_errors.refused_subject(error):
+        reason = errors.described(error, self._settings.nats_url)
+        if subject := errors.refused_subject(error):
             self.refusal = reason
             waiting = self._calls.get(subject)
             if waiting and not waiting.done():

@@ -7,11 +7,11 @@ import asyncio
 from datetime import datetime
 from typing import NamedTuple
 
-from shared.broker import Broker
-from shared.broker_errors import TROUBLE
+from shared.chassis.jetstream.connection import Broker
+from shared.chassis.jetstream.consumer import Consumer
+from shared.chassis.jetstream.errors import TROUBLE
+from shared.chassis.jetstream.relay import Relay
 from shared.chassis.messages import clock
-from shared.consumer import Consumer
-from shared.relay import Relay
 
 
 class _Mark(NamedTuple):

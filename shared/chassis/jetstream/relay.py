@@ -10,8 +10,8 @@ from functools import partial
 import structlog
 from sqlalchemy import Connection
 
-from shared.broker import Broker
 from shared.chassis.engine.writer import StorageUnavailable, Writer
+from shared.chassis.jetstream.connection import Broker
 from shared.chassis.storage import event_log
 from shared.chassis.storage.database import INFRASTRUCTURE, Database
 from shared.chassis.storage.event_log import Outgoing
