@@ -12,13 +12,13 @@ from litestar.params import FromPath, QueryParameter
 
 from notifier_service import store
 from notifier_service.domain import Mailroom, Notification, Resend, Status, unknown
-from shared.auth import admin_only
+from shared.chassis.http.app import reply
+from shared.chassis.http.auth import admin_only
+from shared.chassis.http.problems import responses
+from shared.chassis.http.rate_limits import Limit
 from shared.chassis.messages.clock import new_id
 from shared.chassis.storage.idempotency import Reply
-from shared.problem import responses
-from shared.rate_limits import Limit
 from shared.service import Service
-from shared.web import reply
 
 PageSize = Annotated[int, QueryParameter(ge=1, le=200)]
 Cursor = Annotated[int | None, QueryParameter(ge=1, le=2**63 - 1)]

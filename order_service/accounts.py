@@ -19,10 +19,10 @@ from order_service.signing_keys import SigningKeys
 from order_service.store import credentials, customers, sessions
 from order_service.tokens import ACCESS_SECONDS
 from shared.chassis.engine.unit_of_work import Wish
+from shared.chassis.http.problems import BadRequest, FieldError
+from shared.chassis.http.rate_limits import Limit
 from shared.chassis.messages import clock
 from shared.chassis.messages.rejection import Refused
-from shared.problem import BadRequest, FieldError
-from shared.rate_limits import Limit
 from shared.secret_file import write_secret
 from shared.service import Service
 

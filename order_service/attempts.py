@@ -5,7 +5,7 @@ The limit for a whole account is far higher, and does not apply at an address at
 
 from collections import OrderedDict
 
-from shared.rate_limits import MAX_KEYS, Limit, Limiter, Use
+from shared.chassis.http.rate_limits import MAX_KEYS, Limit, Limiter, Use
 
 
 class Attempts:

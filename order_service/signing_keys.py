@@ -19,11 +19,9 @@ from order_service.domain.keys import PublishKeys
 from order_service.store import signing_keys as store
 from order_service.store.signing_keys import PrivateKey
 from order_service.tokens import Signer
-from shared import signing_key
 from shared.chassis.engine.unit_of_work import Wish
-from shared.chassis.messages import clock
-from shared.chassis.messages.rejection import Refused
-from shared.key_trust import (
+from shared.chassis.http import signing_keys
+from shared.chassis.http.key_trust import (
     KeyRing,
     KnownKey,
     Revocation,
@@ -31,6 +29,8 @@ from shared.key_trust import (
     revocation_statement,
     voucher_statement,
 )
+from shared.chassis.messages import clock
+from shared.chassis.messages.rejection import Refused
 from shared.service import Service
 
 OVERLAP_SECONDS = 10
@@ -247,7 +247,7 @@ class SigningKeys:
 
 
 def _load(connection: Connection) -> tuple[list[PrivateKey], KeyRing]:
-    return store.read_all(connection), signing_key.load(connection)
+    return store.read_all(connection), signing_keys.load(connection)
 
 
 def _row(signer: Signer, signs_from: datetime) -> PrivateKey:

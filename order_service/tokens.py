@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import (
 from jwt.utils import base64url_encode
 
 from order_service.domain.customers import Customer
-from shared.auth import ALGORITHM, AUDIENCE, ISSUER
+from shared.chassis.http.auth import ALGORITHM, AUDIENCE, ISSUER
 from shared.chassis.messages.clock import new_id, now
 
 ACCESS_SECONDS = 15 * 60

@@ -21,12 +21,12 @@ from litestar.datastructures import State
 from litestar.params import Parameter
 
 from quadrille.mail_files import Mail, MailFiles, Summary
-from shared import openapi
+from shared.chassis.http import openapi
+from shared.chassis.http.app import Ready
+from shared.chassis.http.problems import HANDLERS, responses
 from shared.chassis.messages.rejection import Refused
 from shared.config import Settings, loopback_host
-from shared.problem import HANDLERS, responses
 from shared.service import run
-from shared.web import Ready
 
 PageSize = Annotated[int, Parameter(ge=1, le=500)]
 T = TypeVar("T")

@@ -5,7 +5,7 @@ from typing import NamedTuple
 from sqlalchemy import ColumnElement, Connection, and_, select, true
 
 from read_api.tables import EVENTS, ORDERS
-from shared.auth import Caller
+from shared.chassis.http.auth import Caller
 from shared.chassis.messages.rejection import Refused
 from shared.contracts import ANYONE
 

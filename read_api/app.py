@@ -13,8 +13,10 @@ from read_api.freshness import Freshness
 from read_api.projector import Projector
 from read_api.stream import Feed, Streams
 from read_api.tables import TABLES
-from shared import signing_key
-from shared.auth import Keys
+from shared.chassis.http import signing_keys
+from shared.chassis.http.app import build_app
+from shared.chassis.http.auth import Keys
+from shared.chassis.http.rate_limits import Limiter
 from shared.chassis.jetstream.connection import Broker
 from shared.chassis.jetstream.consumer import Consumer
 from shared.chassis.messages.recorded_event import Recorded
@@ -28,9 +30,7 @@ from shared.chassis.storage.database import (
     open_for_writing,
 )
 from shared.config import Settings
-from shared.rate_limits import Limiter
 from shared.service import Background
-from shared.web import build_app
 
 NAME = "read"
 
@@ -113,7 +113,7 @@ class ReadService:
         log.info("service.stopped")
 
     def _tell(self, events: Sequence[Recorded]) -> None:
-        if signing_key.concerns(events):
+        if signing_keys.concerns(events):
             self._keys.reload()
         self._feed.tell(events)
         self._freshness.tell(self._projector.positions, (event.key for event in events))

@@ -5,8 +5,8 @@ from functools import cache
 from typing import NamedTuple
 from zoneinfo import ZoneInfo, available_timezones
 
+from shared.chassis.http.problems import BadRequest, FieldError
 from shared.chassis.messages import clock
-from shared.problem import BadRequest, FieldError
 
 MOST_DAYS = 366
 USUAL_DAYS = 30

@@ -14,9 +14,9 @@ from sqlalchemy import Connection, bindparam, delete, select
 
 from read_api import places
 from read_api.documents import HeldEventPage, HeldEventView, HeldStatus
-from read_api.paging import from_cursor, to_cursor
 from read_api.places import MAX_AHEAD
 from read_api.tables import HELD_EVENTS
+from shared.chassis.http.pagination import from_cursor, to_cursor
 from shared.chassis.storage.database import Rows, read_rows
 from shared.contracts import PUBLISHERS
 

@@ -35,9 +35,9 @@ from read_api.figures import (
     ProductFigures,
     ProductFiguresPage,
 )
-from read_api.paging import from_cursor, to_cursor
 from read_api.tables import CUSTOMERS, ORDER_ITEMS, ORDERS, PRODUCTS
 from read_api.views import OrderStatus
+from shared.chassis.http.pagination import from_cursor, to_cursor
 from shared.chassis.storage.database import UtcTime
 
 Amount = Annotated[int, Meta(ge=0, le=2**63 - 1)]

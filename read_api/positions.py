@@ -3,8 +3,8 @@
 import re
 from collections.abc import Mapping
 
+from shared.chassis.http.problems import BadRequest, FieldError
 from shared.contracts import PUBLISHERS
-from shared.problem import BadRequest, FieldError
 
 MAX_LENGTH = 128
 """Of the text; every source once, with the largest position, is shorter."""

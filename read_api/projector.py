@@ -15,10 +15,10 @@ from sqlalchemy import Connection
 
 from read_api import divergence, history, places, store
 from read_api.divergence import Divergence
-from shared import signing_key
 from shared.chassis.engine.rules import RuleFailed
 from shared.chassis.engine.unit_of_work import Message
 from shared.chassis.engine.writer import StorageUnavailable
+from shared.chassis.http import signing_keys
 from shared.chassis.messages import clock
 from shared.chassis.messages.recorded_event import Recorded
 from shared.chassis.storage import dead_letters
@@ -141,7 +141,7 @@ def apply(
         dead_letters.unreadable(message) for message in messages if isinstance(message, Unreadable)
     ]
     letters = _keep(connection, letters)
-    signing_key.keep(connection, "read", events)
+    signing_keys.keep(connection, "read", events)
     places.save(connection, applied)
     return Applied(events, letters, _progress(connection, applied))
 

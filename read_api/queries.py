@@ -28,11 +28,11 @@ from read_api.documents import (
     shown,
     stock_view,
 )
-from read_api.paging import bounded, from_cursor, older, to_cursor
 from read_api.search import bounded_time, distinct_words, matches
 from read_api.tables import CUSTOMERS, EVENT_ORDER, EVENTS, ORDERS, PRODUCTS, SHIPMENTS
 from read_api.timeline import timeline
 from read_api.views import Customer, OrderStatus, Product, Shipment, ShipmentStatus
+from shared.chassis.http.pagination import bounded, from_cursor, older, to_cursor
 from shared.chassis.messages.rejection import Refused
 from shared.chassis.storage.database import Rows, read_rows
 

@@ -27,7 +27,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.schema import ExecutableDDLElement
 
 from read_api.tables import PRODUCTS
-from shared.problem import BadRequest, FieldError
+from shared.chassis.http.problems import BadRequest, FieldError
 
 MOST_CHARACTERS = 200
 INDEXED_FROM = 3

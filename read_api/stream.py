@@ -20,7 +20,7 @@ from read_api import history
 from read_api.access import Story
 from read_api.documents import EventView, event_view
 from read_api.positions import format_positions
-from shared.auth import Access, Keys
+from shared.chassis.http.auth import Access, Keys
 from shared.chassis.messages.recorded_event import Recorded
 from shared.chassis.storage.database import INFRASTRUCTURE, Database
 from shared.contracts import PUBLISHERS

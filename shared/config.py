@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from shared import rate_limits
+from shared.chassis.http import rate_limits
 
 PREFIX = "QUADRILLE_"
 FILE = "_file"
@@ -90,7 +90,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     cors_origins: str = ""
     """Origins, separated by commas, whose pages may call the APIs; none by default."""
     rate_limits: str = ""
-    """Changes to the table in `shared/rate_limits.py`, or `off` for no limits at all."""
+    """Changes to the table in `shared/chassis/http/rate_limits.py`, or `off` for no limits at all."""
 
     deadline_seconds: Deadline = 900
     """An order without progress for so long is cancelled as EXPIRED; the next three, by state."""

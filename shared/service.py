@@ -22,12 +22,17 @@ from litestar import Litestar
 from litestar.types import ControllerRouterHandler
 from sqlalchemy import MetaData
 
-from shared import crash, resend, signing_key, telemetry
-from shared.auth import Keys
+from shared import crash, telemetry
 from shared.chassis.engine.retention import Expiry, Housekeeping
 from shared.chassis.engine.task_runner import Job, Jobs
 from shared.chassis.engine.unit_of_work import Message
 from shared.chassis.engine.writer import Writer
+from shared.chassis.http import resend, signing_keys
+from shared.chassis.http.app import Commands, build_app
+from shared.chassis.http.auth import Keys
+from shared.chassis.http.policy import HttpPolicy
+from shared.chassis.http.protocol import bounded_http
+from shared.chassis.http.rate_limits import Limiter
 from shared.chassis.jetstream.catch_up import CatchUp
 from shared.chassis.jetstream.connection import Broker
 from shared.chassis.jetstream.consumer import Consumer
@@ -50,10 +55,6 @@ from shared.chassis.storage.task_queue import all_kinds
 from shared.config import Settings, SettingsError, listed, load
 from shared.contracts import EMITTERS, IDENTITY
 from shared.fatal import FatalError
-from shared.http_policy import HttpPolicy
-from shared.http_protocol import bounded_http
-from shared.rate_limits import Limiter
-from shared.web import Commands, build_app
 
 STOP_SECONDS = 3
 """For requests that are being answered, and for the writer."""
@@ -192,13 +193,13 @@ class Service:
         self.relay.wake()
 
     def _on_recorded(self, events: Sequence[Recorded]) -> None:
-        if signing_key.concerns(events):
+        if signing_keys.concerns(events):
             self.keys.reload()
         self.relay.wake()
 
     async def _deliver(self, messages: Sequence[Message]) -> None:
         await self.writer.hear(messages)
-        if signing_key.concerns(messages):
+        if signing_keys.concerns(messages):
             self.keys.reload()
 
     def _are_deadlines_late(self) -> bool:

@@ -11,14 +11,14 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, HeaderParameter, JSONBody
 from msgspec import Meta
 
-from shared.auth import admin_only
+from shared.chassis.http.app import Body, read_body, reply
+from shared.chassis.http.auth import admin_only
+from shared.chassis.http.problems import BadRequest, FieldError, responses
 from shared.chassis.messages.plain_text import LINE
 from shared.chassis.messages.rejection import Refused
 from shared.chassis.storage.idempotency import Reply
 from shared.contracts import Id, Line
-from shared.problem import BadRequest, FieldError, responses
 from shared.service import Service
-from shared.web import Body, read_body, reply
 from shipping_service import store
 from shipping_service.carriers import Carrier
 from shipping_service.carriers.simulated import SimulatedCarrier, Simulation

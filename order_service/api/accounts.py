@@ -23,17 +23,17 @@ from order_service.domain.customers import (
 )
 from order_service.domain.passwords import weakness
 from order_service.store import customers
-from shared.auth import signed_in_only
+from shared.chassis.http.app import Body, claim_name, reply, while_connected
+from shared.chassis.http.auth import signed_in_only
+from shared.chassis.http.client_address import client_address
+from shared.chassis.http.openapi import WITHOUT_KEY
+from shared.chassis.http.problems import BadRequest, FieldError, responses
+from shared.chassis.http.rate_limits import Limit
 from shared.chassis.messages.clock import new_id
 from shared.chassis.messages.plain_text import LINE_WITHOUT_LINK
 from shared.chassis.storage.idempotency import Reply, is_kept
-from shared.client_address import client_address
 from shared.contracts import Role
-from shared.openapi import WITHOUT_KEY
-from shared.problem import BadRequest, FieldError, responses
-from shared.rate_limits import Limit
 from shared.service import Service
-from shared.web import Body, claim_name, reply, while_connected
 
 Password = Annotated[str, Meta(min_length=8, max_length=256)]
 Name = Annotated[str, Meta(min_length=1, max_length=200, pattern=LINE_WITHOUT_LINK)]

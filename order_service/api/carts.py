@@ -22,14 +22,14 @@ from order_service.domain.carts import (
 )
 from order_service.domain.prices import Prices
 from order_service.store import carts, prices
-from shared.auth import signed_in_only
+from shared.chassis.http.app import Body, reply
+from shared.chassis.http.auth import signed_in_only
+from shared.chassis.http.problems import responses
+from shared.chassis.http.rate_limits import Limit
 from shared.chassis.messages.clock import new_id
 from shared.chassis.storage.idempotency import Reply
 from shared.contracts import Id, Quantity
-from shared.problem import responses
-from shared.rate_limits import Limit
 from shared.service import Service
-from shared.web import Body, reply
 
 
 class CartItem(

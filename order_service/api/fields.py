@@ -6,8 +6,8 @@ from litestar.params import QueryParameter
 from msgspec import Meta
 
 from order_service.domain import emails
+from shared.chassis.http.problems import BadRequest, FieldError
 from shared.chassis.messages.plain_text import LINE, LINE_WITHOUT_LINK
-from shared.problem import BadRequest, FieldError
 
 Email = Annotated[str, Meta(max_length=emails.MAX_LENGTH, pattern=emails.PATTERN)]
 Reason = Annotated[str, Meta(max_length=500, pattern=LINE)]

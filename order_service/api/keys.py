@@ -9,10 +9,10 @@ from litestar.params import FromPath
 from msgspec import Struct
 
 from order_service.signing_keys import KeyView, SigningKeys
-from shared.auth import admin_only
-from shared.problem import responses
+from shared.chassis.http.app import reply
+from shared.chassis.http.auth import admin_only
+from shared.chassis.http.problems import responses
 from shared.service import Service
-from shared.web import reply
 
 
 class KeyList(Struct, frozen=True, kw_only=True):

@@ -19,16 +19,16 @@ from order_service.domain.emails import mailbox
 from order_service.domain.orders import Order, PlaceOrder, RequestCancellation, Status
 from order_service.domain.prices import WantedItem
 from order_service.store import orders as store
-from shared.auth import Caller, signed_in_only
+from shared.chassis.http.app import Body, reply
+from shared.chassis.http.auth import Caller, signed_in_only
+from shared.chassis.http.client_address import client_address
+from shared.chassis.http.problems import BadRequest, FieldError, responses
+from shared.chassis.http.rate_limits import Limit, Limiter
 from shared.chassis.messages.clock import new_id
 from shared.chassis.messages.rejection import Refused
 from shared.chassis.storage.idempotency import Reply
-from shared.client_address import client_address
 from shared.contracts import FailedItem, Id, Money, OrderItem, Quantity
-from shared.problem import BadRequest, FieldError, responses
-from shared.rate_limits import Limit, Limiter
 from shared.service import Service
-from shared.web import Body, reply
 
 GUEST = "guest"
 

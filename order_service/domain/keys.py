@@ -2,8 +2,8 @@
 
 from msgspec import Struct
 
+from shared.chassis.http.key_trust import KnownKey, Revocation
 from shared.contracts import Event, SigningKeyPublished, SigningKeyRevoked
-from shared.key_trust import KnownKey, Revocation
 
 
 class PublishKeys(Struct, frozen=True, kw_only=True):

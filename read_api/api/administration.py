@@ -27,9 +27,9 @@ from read_api.positions import parse_positions
 from read_api.queries import EventFilter
 from read_api.stream import everything_until_now
 from read_api.views import ShipmentStatus
-from shared.auth import TOKEN_IN_QUERY, Access, Caller, admin_only
+from shared.chassis.http.auth import TOKEN_IN_QUERY, Access, Caller, admin_only
+from shared.chassis.http.problems import responses
 from shared.chassis.messages.rejection import Refused
-from shared.problem import responses
 
 Status = Annotated[ShipmentStatus | None, QueryParameter(description="only those with this status")]
 Type = Annotated[str | None, QueryParameter(name="type", description="e.g. StockReserved")]

@@ -19,8 +19,8 @@ from read_api.api.limits import count_search
 from read_api.api.parts import Parts
 from read_api.documents import ProductPage, ProductView, StockPage
 from read_api.queries import ProductFilter
-from shared.auth import admin_only
-from shared.problem import responses
+from shared.chassis.http.auth import admin_only
+from shared.chassis.http.problems import responses
 
 Category = Annotated[str | None, QueryParameter(description="only this category")]
 

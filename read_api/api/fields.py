@@ -9,8 +9,8 @@ from litestar.params import HeaderParameter, QueryParameter
 
 from read_api.positions import MAX_LENGTH
 from read_api.search import INDEXED_FROM, MAX_SHORT_WORDS, MOST_CHARACTERS
-from shared.auth import TOKEN_IN_QUERY
-from shared.problem import BadRequest, FieldError, responses
+from shared.chassis.http.auth import TOKEN_IN_QUERY
+from shared.chassis.http.problems import BadRequest, FieldError, responses
 
 NOT_STORED = {"Cache-Control": "no-store"}
 """Of event streams: Litestar would let caches keep them."""

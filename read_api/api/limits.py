@@ -5,8 +5,8 @@ from typing import Any
 from litestar import Request
 from litestar.types import ASGIApp, Middleware, Receive, Scope, Send
 
-from shared.client_address import client_address
-from shared.rate_limits import Limit, Limiter
+from shared.chassis.http.client_address import client_address
+from shared.chassis.http.rate_limits import Limit, Limiter
 
 
 def count_search(limits: Limiter, request: Request[Any, Any, Any], words: str) -> None:

@@ -12,7 +12,7 @@ from read_api.api.fields import RESTRICTED, Cursor, PageSize, TimeZone
 from read_api.api.parts import Parts
 from read_api.dashboard import LOW_STOCK, Wanted, dashboard
 from read_api.figures import CustomerFiguresPage, Daily, Dashboard, Overview, ProductFiguresPage
-from shared.auth import admin_only
+from shared.chassis.http.auth import admin_only
 
 From = Annotated[
     date | None, QueryParameter(name="from", description="the first day, e.g. 2026-11-01")

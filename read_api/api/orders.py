@@ -29,9 +29,9 @@ from read_api.documents import OrderDetail, OrderPage, Timeline
 from read_api.positions import parse_positions
 from read_api.queries import OrderFilter
 from read_api.views import OrderStatus
-from shared.auth import TOKEN_IN_QUERY, Access, Caller, signed_in_only
+from shared.chassis.http.auth import TOKEN_IN_QUERY, Access, Caller, signed_in_only
+from shared.chassis.http.problems import responses
 from shared.chassis.messages.rejection import Refused
-from shared.problem import responses
 
 AnyRequest = Request[Caller, Access | None, Any]
 

@@ -5,9 +5,9 @@ from typing import NamedTuple
 from read_api.freshness import Freshness
 from read_api.projector import Projector
 from read_api.stream import Streams
+from shared.chassis.http.rate_limits import Limiter
 from shared.chassis.storage.database import Database
 from shared.config import Settings
-from shared.rate_limits import Limiter
 
 
 class Parts(NamedTuple):

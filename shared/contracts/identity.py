@@ -18,7 +18,7 @@ Signature = Annotated[
 class SigningKeyPublished(Event, frozen=True, kw_only=True):
     """An Ed25519 public key that access tokens are signed with.
 
-    `signature` is made with the key `vouched_by`; the first key of all has neither (`shared/key_trust.py`).
+    `signature` is made with the key `vouched_by`; the first key of all has neither (`shared/chassis/http/key_trust.py`).
     """
 
     KEY: ClassVar[str] = "key_id"

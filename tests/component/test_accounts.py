@@ -17,10 +17,10 @@ import pytest_asyncio
 from msgspec.structs import replace
 
 from order_service.tokens import ACCESS_SECONDS
-from shared.auth import AUDIENCE, ISSUER
+from shared.chassis.http.auth import AUDIENCE, ISSUER
+from shared.chassis.http.rate_limits import DAY
 from shared.chassis.messages.clock import now
 from shared.config import Settings
-from shared.rate_limits import DAY
 from tests.support.broker import NatsServer
 from tests.support.desk import PASSWORD, Desk, open_desk, problem_of
 from tests.support.eventually import eventually

@@ -11,7 +11,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from shared.http_protocol import MAX_HEAD_BYTES
+from shared.chassis.http.protocol import MAX_HEAD_BYTES
 from tests.support.eventually import eventually
 from tests.support.raw_http import HOST, READ_SECONDS, Server, read_to_end, serving, until_listening
 from tests.support.settings import settings_for

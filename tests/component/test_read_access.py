@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 from msgspec.structs import replace
 
-from shared.auth import LEEWAY_SECONDS
+from shared.chassis.http.auth import LEEWAY_SECONDS
 from shared.chassis.jetstream.connection import Broker
 from shared.chassis.messages.clock import now
 from shared.config import Settings

@@ -16,8 +16,8 @@ from sqlalchemy.exc import OperationalError
 from read_api.queries import ProductFilter, list_products
 from read_api.search import bounded_time, matches
 from read_api.tables import PRODUCTS
+from shared.chassis.http.problems import BadRequest
 from shared.contracts import ProductCreated, ProductDeleted, ProductUpdated, StockAdded
-from shared.problem import BadRequest
 from tests.support.reading import Projection, projecting
 from tests.support.tale import log_of
 

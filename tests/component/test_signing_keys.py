@@ -24,7 +24,8 @@ import read_api.app
 import shipping_service.app
 from order_service import signing_keys
 from order_service.tokens import Signer
-from shared.auth import LEEWAY_SECONDS, MAX_TOKEN_SECONDS
+from shared.chassis.http.auth import LEEWAY_SECONDS, MAX_TOKEN_SECONDS
+from shared.chassis.http.signing_keys import SIGNING_KEY
 from shared.chassis.jetstream.connection import Broker
 from shared.chassis.messages.clock import now
 from shared.chassis.messages.recorded_event import encode
@@ -32,7 +33,6 @@ from shared.chassis.storage.database import database_url, open_for_reading, open
 from shared.chassis.storage.inbox import INBOX
 from shared.config import Settings
 from shared.contracts import Event
-from shared.signing_key import SIGNING_KEY
 from tests.support.access import Issuer
 from tests.support.broker import NatsServer
 from tests.support.chassis import publishing, rows_of, started

@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from shared.auth import LEEWAY_SECONDS, MAX_TOKEN_SECONDS
+from shared.chassis.http.auth import LEEWAY_SECONDS, MAX_TOKEN_SECONDS
 from shared.chassis.messages.clock import now
 from tests.e2e.access_table import CALLERS, Entry, entries
 from tests.support.eventually import eventually

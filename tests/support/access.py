@@ -5,10 +5,10 @@ from typing import Any
 
 from order_service.domain.customers import Customer
 from order_service.tokens import Signer
-from shared.auth import AUDIENCE, ISSUER
+from shared.chassis.http.auth import AUDIENCE, ISSUER
+from shared.chassis.http.key_trust import revocation_statement, voucher_statement
 from shared.chassis.messages.clock import now
 from shared.contracts import Role, SigningKeyPublished, SigningKeyRevoked
-from shared.key_trust import revocation_statement, voucher_statement
 from tests.support.history import START
 
 

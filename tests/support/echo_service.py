@@ -11,9 +11,9 @@ from litestar import Litestar, Request, get, post
 from litestar.datastructures import State
 from litestar.response import ServerSentEvent
 
-from shared.client_address import client_address
+from shared.chassis.http.client_address import client_address
+from shared.chassis.http.problems import HANDLERS
 from shared.config import Settings
-from shared.problem import HANDLERS
 from shared.service import run
 
 TICK_SECONDS = 0.1

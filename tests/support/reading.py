@@ -14,8 +14,8 @@ from sqlalchemy import Connection
 from read_api.projector import Projector
 from read_api.stream import Feed, Streams
 from read_api.tables import TABLES
-from shared import signing_key
-from shared.auth import Keys
+from shared.chassis.http import signing_keys
+from shared.chassis.http.auth import Keys
 from shared.chassis.storage import database_identity
 from shared.chassis.storage.database import (
     CHASSIS,
@@ -193,7 +193,7 @@ class ReadApi:
     def _trust(self, connection: Connection) -> None:
         database_identity.claim(connection, "read")
         CHASSIS.create_all(connection)
-        signing_key.keep(connection, "read", [recorded(self.issuer.published)])
+        signing_keys.keep(connection, "read", [recorded(self.issuer.published)])
 
     def delete_database(self) -> None:
         """As if it had never run."""

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from read_api.days import MOST_DAYS, days, local_day, time_zone, today
-from shared.problem import BadRequest
+from shared.chassis.http.problems import BadRequest
 
 PLACES = ("Asia/Tokyo", "America/New_York", "Asia/Kolkata", "Australia/Lord_Howe", "Pacific/Apia")
 

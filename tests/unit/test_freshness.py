@@ -6,9 +6,9 @@ import pytest
 
 from read_api.freshness import Freshness
 from read_api.positions import MAX_LENGTH, format_positions, parse_positions
+from shared.chassis.http.problems import BadRequest
 from shared.chassis.messages.rejection import Refused
 from shared.contracts import PUBLISHERS
-from shared.problem import BadRequest
 
 SEVERAL_LOOPS = 5
 

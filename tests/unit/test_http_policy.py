@@ -5,8 +5,8 @@ from typing import Any
 import httpx
 import pytest
 
+from shared.chassis.http.policy import HttpPolicy
 from shared.config import Settings
-from shared.http_policy import HttpPolicy
 
 EVIL = "https://evil.example"
 

@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from shared.contracts import SigningKeyPublished
-from shared.key_trust import (
+from shared.chassis.http.key_trust import (
     MAX_UNPROVEN,
     KeyEvent,
     KeyRing,
@@ -20,6 +19,7 @@ from shared.key_trust import (
     objection,
     voucher_statement,
 )
+from shared.contracts import SigningKeyPublished
 from tests.support.access import Issuer
 
 FIRST, SECOND, THIRD, FORGER = Issuer(), Issuer(), Issuer(), Issuer()

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from read_api.paging import EARLIEST, LATEST, bounded, from_cursor, to_cursor
-from shared.problem import BadRequest
+from shared.chassis.http.pagination import EARLIEST, LATEST, bounded, from_cursor, to_cursor
+from shared.chassis.http.problems import BadRequest
 
 
 @given(st.text())

@@ -8,8 +8,8 @@ from litestar.params import FromPath
 from litestar.testing import TestClient
 from structlog.testing import capture_logs
 
+from shared.chassis.http.problems import HANDLERS, field_error
 from shared.contracts import Id, Money, Quantity
-from shared.problem import HANDLERS, field_error
 
 
 class Item(msgspec.Struct, rename="camel", forbid_unknown_fields=True, kw_only=True):

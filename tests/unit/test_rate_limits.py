@@ -1,7 +1,16 @@
 import pytest
 
+from shared.chassis.http.rate_limits import (
+    AT_ONCE,
+    DAY,
+    HOUR,
+    MAX_KEYS,
+    Limit,
+    Limiter,
+    Rate,
+    parse,
+)
 from shared.chassis.messages.rejection import Refused
-from shared.rate_limits import AT_ONCE, DAY, HOUR, MAX_KEYS, Limit, Limiter, Rate, parse
 
 REGISTRATIONS, STREAMS = Limit.REGISTRATIONS_PER_ADDRESS, Limit.STREAMS_PER_ADDRESS
 TWO_A_DAY = "registrations_per_address=2/day"

@@ -15,8 +15,8 @@ from order_service.api import accounts, orders
 from order_service.domain import Desk
 from order_service.domain.customers import RegisterCustomer
 from order_service.domain.prices import ListPrice
-from shared.auth import GUEST
 from shared.chassis.engine.unit_of_work import Wish, _Work
+from shared.chassis.http.auth import GUEST
 from shared.chassis.messages import clock
 from shared.chassis.messages.decider import Decider, nothing_due
 from shared.chassis.messages.recorded_event import MAX_EVENT_BYTES, decode, encode

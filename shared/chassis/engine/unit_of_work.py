@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import msgspec
 from sqlalchemy import Connection
 
-from shared import signing_key
 from shared.chassis.engine.rules import rules
+from shared.chassis.http import signing_keys
 from shared.chassis.messages import clock
 from shared.chassis.messages.decider import Decider
 from shared.chassis.messages.recorded_event import EventTooLarge, Recorded, check
@@ -97,7 +97,7 @@ def carry_out(
     for also in work.besides:
         with rules():
             also(connection)
-    signing_key.keep(connection, source, heard, work.events)
+    signing_keys.keep(connection, source, heard, work.events)
     event_log.append(connection, work.events)
     inbox.remember(connection, [message.event_id for message in fresh], started_at)
     dead_letters.keep(connection, work.letters, started_at)

@@ -7,11 +7,11 @@ from msgspec import convert
 from msgspec.structs import asdict
 from sqlalchemy import Boolean, Column, Connection, Table, Text
 
+from shared.chassis.http.key_trust import KeyRing, KnownKey, Revocation, distrust, learn, objection
 from shared.chassis.messages.recorded_event import Recorded
 from shared.chassis.storage import event_log
 from shared.chassis.storage.database import CHASSIS, read_rows, upsert
 from shared.contracts import IDENTITY
-from shared.key_trust import KeyRing, KnownKey, Revocation, distrust, learn, objection
 
 SIGNING_KEY = Table(
     "signing_key",

@@ -20,10 +20,11 @@ from litestar.typing import FieldDefinition
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
-from shared import openapi
-from shared.auth import Keys, authentication
 from shared.chassis.engine.unit_of_work import Wish
 from shared.chassis.engine.writer import Committed, Writer
+from shared.chassis.http import openapi
+from shared.chassis.http.auth import Keys, authentication
+from shared.chassis.http.problems import HANDLERS, BadRequest, FieldError, field_error
 from shared.chassis.messages.rejection import Refused
 from shared.chassis.storage.idempotency import (
     GUESTS,
@@ -34,7 +35,6 @@ from shared.chassis.storage.idempotency import (
 )
 from shared.config import Settings, listed
 from shared.fatal import FatalError
-from shared.problem import HANDLERS, BadRequest, FieldError, field_error
 
 MOST_BODY_BYTES = 1024 * 1024
 

@@ -8,7 +8,7 @@ from typing import TypeVar
 import msgspec
 from sqlalchemy import Column, ColumnElement, and_, or_
 
-from shared.problem import BadRequest, FieldError
+from shared.chassis.http.problems import BadRequest, FieldError
 
 T = TypeVar("T")
 

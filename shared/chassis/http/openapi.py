@@ -19,11 +19,12 @@ from litestar.openapi.spec import (
 from litestar.routes import HTTPRoute
 from litestar.typing import FieldDefinition
 
-from shared import VERSION, swagger
-from shared.auth import admin_only, signed_in_only
+from shared import VERSION
+from shared.chassis.http import swagger
+from shared.chassis.http.auth import admin_only, signed_in_only
+from shared.chassis.http.problems import responses
+from shared.chassis.http.swagger import LocalSwagger
 from shared.chassis.storage.idempotency import KEPT_HOURS, MIN_GUEST_KEY_LENGTH, MOST_KEY_LENGTH
-from shared.problem import responses
-from shared.swagger import LocalSwagger
 
 WITHOUT_KEY = {"takes_key": False}
 """The `opt` of a POST that heeds no `Idempotency-Key`."""

@@ -7,13 +7,13 @@ import msgspec
 from litestar import Router, post
 from litestar.params import JSONBody
 
-from shared.auth import admin_only
+from shared.chassis.http.app import Body
+from shared.chassis.http.auth import admin_only
+from shared.chassis.http.openapi import WITHOUT_KEY
+from shared.chassis.http.problems import BadRequest, FieldError, responses
 from shared.chassis.messages.rejection import Refused
 from shared.chassis.storage import event_log
 from shared.chassis.storage.database import Database
-from shared.openapi import WITHOUT_KEY
-from shared.problem import BadRequest, FieldError, responses
-from shared.web import Body
 
 Position = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
 FIELDS = {"first": "from", "last": "to"}

@@ -13,8 +13,8 @@ import msgspec
 from litestar.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from shared.chassis.http.problems import MEDIA_TYPE, document
 from shared.config import Settings
-from shared.problem import MEDIA_TYPE, document
 
 MAX_HEAD_BYTES = 64 * 1024
 SPARE_CONNECTIONS = 64

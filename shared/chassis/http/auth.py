@@ -1,6 +1,6 @@
 """Who calls: access tokens signed by the order service with Ed25519, checked with its public keys alone.
 
-The keys travel as events, and each service keeps them in its own database (`shared/signing_key.py`).
+The keys travel as events, and each service keeps them in its own database (`shared/chassis/http/signing_keys.py`).
 """
 
 import asyncio
@@ -20,10 +20,10 @@ from litestar.middleware import AbstractAuthenticationMiddleware, Authentication
 from msgspec import Struct
 from sqlalchemy import Connection
 
-from shared import signing_key
+from shared.chassis.http import signing_keys
+from shared.chassis.http.key_trust import KnownKey, Trust
 from shared.chassis.messages import clock
 from shared.chassis.storage.database import INFRASTRUCTURE, Database
-from shared.key_trust import KnownKey, Trust
 
 ALGORITHM = "EdDSA"
 ISSUER = "quadrille"
@@ -159,7 +159,7 @@ class Keys:
 def _load(connection: Connection) -> _Loaded:
     trusted: dict[str, Ed25519PublicKey] = {}
     untrusted: list[str] = []
-    for key in signing_key.load(connection).keys.values():
+    for key in signing_keys.load(connection).keys.values():
         if key.trust is Trust.UNTRUSTED:
             untrusted.append(key.key_id)
         elif key.trust is Trust.TRUSTED and (readable := _readable(key)):
