@@ -13,7 +13,7 @@ from urllib.request import urlopen
 from msgspec.structs import replace
 
 from quadrille.nats_users import PROVISIONER
-from shared.config import Settings
+from shared.settings import Settings
 from tests.support.broker import NatsServer
 from tests.support.settings import environment_of, settings_for
 

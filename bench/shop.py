@@ -21,7 +21,7 @@ import uvloop
 from bench.load import Connection, Unexpected, connect, get, listen, post
 from bench.processes import Pids, cpu_seconds, resident_mebibytes, running_shop
 from bench.table import percentile, show, show_disk, show_machine
-from shared.config import Settings
+from shared.settings import Settings
 
 PRODUCT = {
     "productId": "bench",

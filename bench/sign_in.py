@@ -10,7 +10,7 @@ import uvloop
 from bench.load import Unexpected, connect, get, post
 from bench.processes import running_shop
 from bench.table import show, show_machine
-from shared.config import Settings
+from shared.settings import Settings
 
 REGISTRATIONS = 60
 HEAD_START_SECONDS = 0.2

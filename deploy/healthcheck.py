@@ -9,7 +9,7 @@ import http.client
 import sys
 from pathlib import Path
 
-from shared.config import Settings, load
+from shared.settings import Settings, load
 
 PATIENCE_SECONDS = 4
 

@@ -28,9 +28,9 @@ from shared.chassis.http.problems import responses
 from shared.chassis.messages.clock import new_id
 from shared.chassis.messages.plain_text import LINE, TEXT, WEB_ADDRESS
 from shared.chassis.messages.rejection import Refused
+from shared.chassis.runtime.service import Service
 from shared.chassis.storage.idempotency import Reply
 from shared.contracts import Id, Line, Money
-from shared.service import Service
 
 PageSize = Annotated[int, QueryParameter(ge=1, le=200)]
 Name = Annotated[str, Meta(min_length=1, max_length=200, pattern=LINE)]

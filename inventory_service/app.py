@@ -7,8 +7,8 @@ from inventory_service.domain import decide, evolve
 from inventory_service.handlers import REACTIONS
 from inventory_service.store import TABLES, load, save
 from shared.chassis.messages.decider import Decider, nothing_due
-from shared.config import Settings
-from shared.service import Service
+from shared.chassis.runtime.service import Service
+from shared.settings import Settings
 
 
 def build(settings: Settings) -> Litestar:

@@ -17,8 +17,8 @@ from shared.chassis.http.auth import admin_only
 from shared.chassis.http.problems import responses
 from shared.chassis.http.rate_limits import Limit
 from shared.chassis.messages.clock import new_id
+from shared.chassis.runtime.service import Service
 from shared.chassis.storage.idempotency import Reply
-from shared.service import Service
 
 PageSize = Annotated[int, QueryParameter(ge=1, le=200)]
 Cursor = Annotated[int | None, QueryParameter(ge=1, le=2**63 - 1)]

@@ -11,9 +11,9 @@ from notifier_service.handlers import REACTIONS, mail_job, mails
 from notifier_service.order_reader import OrderReader
 from notifier_service.store import TABLES, load, save
 from shared.chassis.messages.decider import Decider
+from shared.chassis.runtime.service import Service
 from shared.chassis.storage.database import database_url, open_for_reading
-from shared.config import Settings
-from shared.service import Service
+from shared.settings import Settings
 
 
 def build(settings: Settings) -> Litestar:

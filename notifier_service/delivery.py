@@ -16,8 +16,8 @@ from msgspec import Struct
 from notifier_service.domain import KnownOrder
 from notifier_service.domain.mails import Mail
 from notifier_service.mail import Composer, Unsendable
-from shared.config import Settings, SettingsError
-from shared.crash import crash_point
+from shared.chassis.failpoints import crash_point
+from shared.settings import Settings, SettingsError
 
 MOST_CONNECTIONS = 8
 TIMEOUT_SECONDS = 10.0

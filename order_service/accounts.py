@@ -23,8 +23,8 @@ from shared.chassis.http.problems import BadRequest, FieldError
 from shared.chassis.http.rate_limits import Limit
 from shared.chassis.messages import clock
 from shared.chassis.messages.rejection import Refused
-from shared.secret_file import write_secret
-from shared.service import Service
+from shared.chassis.runtime.service import Service
+from shared.chassis.secret_file import write_secret
 
 PASSWORD_FILE = "admin-password"  # noqa: S105 - a name
 """In the data directory: the first admin's password where none was given; to be deleted after the first sign-in."""

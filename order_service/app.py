@@ -13,8 +13,8 @@ from order_service.handlers import JOBS, REACTIONS, deadlines
 from order_service.signing_keys import SigningKeys
 from order_service.store import EXPIRIES, TABLES, load, save
 from shared.chassis.messages.decider import Decider
-from shared.config import Settings, SettingsError
-from shared.service import Service
+from shared.chassis.runtime.service import Service
+from shared.settings import Settings, SettingsError
 
 
 def build(settings: Settings) -> Litestar:

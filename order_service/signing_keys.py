@@ -31,7 +31,7 @@ from shared.chassis.http.key_trust import (
 )
 from shared.chassis.messages import clock
 from shared.chassis.messages.rejection import Refused
-from shared.service import Service
+from shared.chassis.runtime.service import Service
 
 OVERLAP_SECONDS = 10
 """How long after its publication a new key starts to sign. Until then the other services receive it.

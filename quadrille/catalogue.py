@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import click
 import httpx
 
-from shared.config import SettingsError, load
+from shared.settings import SettingsError, load
 
 ATTEMPT_SECONDS = 5
 PAUSE_SECONDS = 1

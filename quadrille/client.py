@@ -21,7 +21,7 @@ from quadrille.shop import (
     named,
     refusal,
 )
-from shared.config import Settings
+from shared.settings import Settings
 
 SILENCE_SECONDS = 60
 """A stream that says nothing for so long, not even that it is alive, is asked for again."""

@@ -25,8 +25,8 @@ from shared.chassis.http import openapi
 from shared.chassis.http.app import Ready
 from shared.chassis.http.problems import HANDLERS, responses
 from shared.chassis.messages.rejection import Refused
-from shared.config import Settings, loopback_host
-from shared.service import run
+from shared.chassis.runtime.service import run
+from shared.settings import Settings, loopback_host
 
 PageSize = Annotated[int, Parameter(ge=1, le=500)]
 T = TypeVar("T")

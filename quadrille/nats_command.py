@@ -7,7 +7,7 @@ import click
 from quadrille import nats_config
 from quadrille.nats_config import OWNER_ONLY, Server, Tls
 from quadrille.nats_users import VIEWER
-from shared.config import SettingsError, load
+from shared.settings import SettingsError, load
 
 FOR_CONTAINERS = 0o444
 """A container's user is another one than the files' owner; their directory keeps everybody else out."""

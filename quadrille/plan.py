@@ -8,7 +8,7 @@ import httpx
 
 from quadrille.preflight import LOOPBACK, CannotStart, Port
 from quadrille.shop import EVERY_ADDRESS
-from shared.config import FILE, PREFIX, SECRETS, Settings, SettingsError, load, loopback_host
+from shared.settings import FILE, PREFIX, SECRETS, Settings, SettingsError, load, loopback_host
 
 
 class Part(NamedTuple):

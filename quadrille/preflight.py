@@ -11,7 +11,7 @@ from typing import IO, NamedTuple
 
 import click
 
-from shared.config import PREFIX
+from shared.settings import PREFIX
 
 LOOPBACK = "127.0.0.1"
 LISTENING = "0A"

@@ -8,11 +8,11 @@ import click
 import structlog
 
 from quadrille.nats_users import PROVISIONER
-from shared import telemetry
+from shared.chassis.errors import FatalError
 from shared.chassis.jetstream.connection import Broker
 from shared.chassis.jetstream.errors import TROUBLE
-from shared.config import Settings, SettingsError, load
-from shared.fatal import FatalError
+from shared.chassis.runtime import logging
+from shared.settings import Settings, SettingsError, load
 
 LOOK_SECONDS = 2
 
@@ -30,7 +30,7 @@ def provision(once: bool) -> None:
     """
     try:
         settings = load()
-        telemetry.configure(PROVISIONER, settings)
+        logging.configure(PROVISIONER, settings)
         asyncio.run(_run(settings, once=once))
     except (SettingsError, FatalError) as error:
         raise click.ClickException(str(error)) from error

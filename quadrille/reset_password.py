@@ -12,10 +12,10 @@ from order_service.passwords import Passwords
 from order_service.store import credentials, customers, sessions
 from quadrille.shop import settings
 from quadrille.terminal import say
+from shared.chassis.errors import FatalError
 from shared.chassis.storage import database_identity
 from shared.chassis.storage.database import database_url, open_for_writing
-from shared.config import Settings
-from shared.fatal import FatalError
+from shared.settings import Settings
 
 PASSWORD_BYTES = 12
 

@@ -7,8 +7,8 @@ import click
 import httpx
 import msgspec
 
-from shared.config import Settings, SettingsError, load
-from shared.printable import printable
+from shared.chassis.printable import printable
+from shared.settings import Settings, SettingsError, load
 
 TIMEOUT_SECONDS = 10
 NO_CONTENT = 204

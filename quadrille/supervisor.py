@@ -15,7 +15,7 @@ from honcho.manager import SYSTEM_PRINTER_NAME, Manager
 from honcho.printer import Message
 from honcho.process import Popen, Process
 
-from shared.printable import printable
+from shared.chassis.printable import printable
 
 KILL_SECONDS = 12
 """Longer than any service takes to end; one that has not by then is killed."""

@@ -18,7 +18,7 @@ from rich.text import Text
 
 from notifier_service.money import money
 from shared.chassis.messages import clock
-from shared.printable import printable, printable_json
+from shared.chassis.printable import printable, printable_json
 
 PIPED_WIDTH = 200
 WIDE = 100

@@ -3,7 +3,7 @@
 import click
 
 from quadrille import launcher, plan
-from shared.config import inherited
+from shared.settings import inherited
 
 
 @click.command()

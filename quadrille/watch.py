@@ -14,7 +14,7 @@ from quadrille.client import Client, Message, run
 from quadrille.shop import ShopError, segment
 from quadrille.story import EventDocument, told
 from quadrille.terminal import echo_json, say, say_json, show_line, status_style
-from shared.config import Settings
+from shared.settings import Settings
 
 ENDED_OTHERWISE = 1
 LOST = 3

@@ -21,6 +21,7 @@ from shared.chassis.jetstream.connection import Broker
 from shared.chassis.jetstream.consumer import Consumer
 from shared.chassis.messages.recorded_event import Recorded
 from shared.chassis.messages.subjects import EVERYTHING
+from shared.chassis.runtime.service import Background
 from shared.chassis.storage import database_identity
 from shared.chassis.storage.database import (
     CHASSIS,
@@ -29,8 +30,7 @@ from shared.chassis.storage.database import (
     open_for_reading,
     open_for_writing,
 )
-from shared.config import Settings
-from shared.service import Background
+from shared.settings import Settings
 
 NAME = "read"
 

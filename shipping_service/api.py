@@ -16,9 +16,9 @@ from shared.chassis.http.auth import admin_only
 from shared.chassis.http.problems import BadRequest, FieldError, responses
 from shared.chassis.messages.plain_text import LINE
 from shared.chassis.messages.rejection import Refused
+from shared.chassis.runtime.service import Service
 from shared.chassis.storage.idempotency import Reply
 from shared.contracts import Id, Line
-from shared.service import Service
 from shipping_service import store
 from shipping_service.carriers import Carrier
 from shipping_service.carriers.simulated import SimulatedCarrier, Simulation

@@ -3,8 +3,8 @@
 from litestar import Litestar
 
 from shared.chassis.messages.decider import Decider
-from shared.config import Settings
-from shared.service import Service
+from shared.chassis.runtime.service import Service
+from shared.settings import Settings
 from shipping_service import api
 from shipping_service.carriers import Carrier
 from shipping_service.carriers.remote import RemoteCarrier

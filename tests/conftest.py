@@ -8,7 +8,7 @@ import pytest
 import structlog
 from hypothesis import HealthCheck, settings
 
-from shared.config import Settings
+from shared.settings import Settings
 from tests.support.broker import NatsServer
 from tests.support.settings import settings_for
 

@@ -31,9 +31,9 @@ from shared.chassis.http.problems import BadRequest, FieldError, responses
 from shared.chassis.http.rate_limits import Limit
 from shared.chassis.messages.clock import new_id
 from shared.chassis.messages.plain_text import LINE_WITHOUT_LINK
+from shared.chassis.runtime.service import Service
 from shared.chassis.storage.idempotency import Reply, is_kept
 from shared.contracts import Role
-from shared.service import Service
 
 Password = Annotated[str, Meta(min_length=8, max_length=256)]
 Name = Annotated[str, Meta(min_length=1, max_length=200, pattern=LINE_WITHOUT_LINK)]

@@ -27,9 +27,9 @@ from shared.chassis.http.auth import signed_in_only
 from shared.chassis.http.problems import responses
 from shared.chassis.http.rate_limits import Limit
 from shared.chassis.messages.clock import new_id
+from shared.chassis.runtime.service import Service
 from shared.chassis.storage.idempotency import Reply
 from shared.contracts import Id, Quantity
-from shared.service import Service
 
 
 class CartItem(

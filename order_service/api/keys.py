@@ -12,7 +12,7 @@ from order_service.signing_keys import KeyView, SigningKeys
 from shared.chassis.http.app import reply
 from shared.chassis.http.auth import admin_only
 from shared.chassis.http.problems import responses
-from shared.service import Service
+from shared.chassis.runtime.service import Service
 
 
 class KeyList(Struct, frozen=True, kw_only=True):

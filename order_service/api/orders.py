@@ -26,9 +26,9 @@ from shared.chassis.http.problems import BadRequest, FieldError, responses
 from shared.chassis.http.rate_limits import Limit, Limiter
 from shared.chassis.messages.clock import new_id
 from shared.chassis.messages.rejection import Refused
+from shared.chassis.runtime.service import Service
 from shared.chassis.storage.idempotency import Reply
 from shared.contracts import FailedItem, Id, Money, OrderItem, Quantity
-from shared.service import Service
 
 GUEST = "guest"
 

@@ -7,7 +7,7 @@ from read_api.projector import Projector
 from read_api.stream import Streams
 from shared.chassis.http.rate_limits import Limiter
 from shared.chassis.storage.database import Database
-from shared.config import Settings
+from shared.settings import Settings
 
 
 class Parts(NamedTuple):

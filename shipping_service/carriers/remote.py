@@ -10,7 +10,7 @@ import msgspec
 from httpx import codes
 from msgspec import Struct
 
-from shared.config import Settings, SettingsError
+from shared.settings import Settings, SettingsError
 from shipping_service.carriers import Accepted, Booking, CarrierUnavailable, Declined
 
 TIMEOUT_SECONDS = 10

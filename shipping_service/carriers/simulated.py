@@ -5,7 +5,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from shared.config import Settings
+from shared.settings import Settings
 from shipping_service.carriers import Booking, CarrierUnavailable, Declined, Delivered
 
 Seconds = Annotated[float, Meta(ge=0, le=86_400)]

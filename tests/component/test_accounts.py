@@ -20,7 +20,7 @@ from order_service.tokens import ACCESS_SECONDS
 from shared.chassis.http.auth import AUDIENCE, ISSUER
 from shared.chassis.http.rate_limits import DAY
 from shared.chassis.messages.clock import now
-from shared.config import Settings
+from shared.settings import Settings
 from tests.support.broker import NatsServer
 from tests.support.desk import PASSWORD, Desk, open_desk, problem_of
 from tests.support.eventually import eventually

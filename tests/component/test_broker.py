@@ -15,8 +15,8 @@ from structlog.testing import capture_logs
 from shared.chassis.jetstream import consumer
 from shared.chassis.jetstream.connection import Broker
 from shared.chassis.messages.subjects import STREAM
-from shared.config import Settings
-from shared.service import Service
+from shared.chassis.runtime.service import Service
+from shared.settings import Settings
 from tests.support.broker import NatsServer
 from tests.support.chassis import publishing, serving
 from tests.support.eventually import eventually

@@ -12,9 +12,8 @@ from httpx import ASGITransport, AsyncClient, Response
 from msgspec.structs import replace
 
 from quadrille.oracle.evidence import DECIDING, read_ledger
-from shared import service as service_module
 from shared.chassis.messages.recorded_event import Recorded
-from shared.config import Settings, SettingsError
+from shared.chassis.runtime import service as service_module
 from shared.contracts import (
     Event,
     Line,
@@ -23,6 +22,7 @@ from shared.contracts import (
     OrderItem,
     StockReserved,
 )
+from shared.settings import Settings, SettingsError
 from shipping_service import handlers
 from shipping_service.app import build
 from shipping_service.carriers import Booking, remote

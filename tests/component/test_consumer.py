@@ -11,10 +11,10 @@ from shared.chassis.engine.unit_of_work import Wish
 from shared.chassis.jetstream.connection import Broker
 from shared.chassis.messages.recorded_event import Recorded
 from shared.chassis.messages.subjects import STREAM
+from shared.chassis.runtime.service import Service
 from shared.chassis.storage.inbox import INBOX
-from shared.config import Settings
 from shared.contracts import OrderCreated, OrderItem
-from shared.service import Service
+from shared.settings import Settings
 from tests.support.broker import NatsServer
 from tests.support.chassis import log_of, publishing, rows_of, serving
 from tests.support.eventually import eventually

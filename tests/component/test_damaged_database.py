@@ -19,8 +19,8 @@ from shared.chassis.messages.recorded_event import Recorded
 from shared.chassis.storage.database import DatabaseDamaged
 from shared.chassis.storage.dead_letters import DEAD_LETTER
 from shared.chassis.storage.inbox import INBOX
-from shared.config import Settings
 from shared.contracts import OrderCreated, OrderItem
+from shared.settings import Settings
 from tests.support.chassis import publishing, rows_of, serving, writing
 from tests.support.damage import damage
 from tests.support.eventually import eventually

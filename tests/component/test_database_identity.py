@@ -13,8 +13,8 @@ from shared.chassis.jetstream.connection import Broker
 from shared.chassis.messages.subjects import STREAM
 from shared.chassis.storage import database_identity
 from shared.chassis.storage.database import CHASSIS, create_tables, database_url, open_for_writing
-from shared.config import Settings, SettingsError
 from shared.contracts import OrderCreated, OrderItem
+from shared.settings import Settings, SettingsError
 from tests.support.broker import NatsServer
 from tests.support.chassis import publishing
 from tests.support.eventually import eventually

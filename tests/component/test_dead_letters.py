@@ -9,10 +9,10 @@ from inventory_service.store import RESERVATIONS
 from shared.chassis.engine.retention import Expiry, delete_slice
 from shared.chassis.messages.recorded_event import Recorded, encode
 from shared.chassis.messages.subjects import STREAM
+from shared.chassis.runtime.service import Service
 from shared.chassis.storage.dead_letters import DEAD_LETTER, Unreadable
 from shared.chassis.storage.event_log import EVENT_LOG
 from shared.chassis.storage.inbox import INBOX
-from shared.config import Settings
 from shared.contracts import (
     EventDeadLettered,
     OrderCreated,
@@ -20,7 +20,7 @@ from shared.contracts import (
     ShipmentCancelled,
     ShipmentCompleted,
 )
-from shared.service import Service
+from shared.settings import Settings
 from tests.support.chassis import (
     Chassis,
     log_of,

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-import shared.service
+import shared.chassis.runtime.service
 from order_service.domain.orders import PlaceOrder, WantedItem
 from order_service.handlers import JOBS, deadlines
 from order_service.store.orders import ORDERS
@@ -17,10 +17,10 @@ from shared.chassis.engine.unit_of_work import Wish
 from shared.chassis.jetstream.connection import Broker
 from shared.chassis.messages import clock
 from shared.chassis.messages.recorded_event import Recorded
+from shared.chassis.runtime.service import Service
 from shared.chassis.storage.task_queue import TASK
-from shared.config import Settings
 from shared.contracts import Line, ProductCreated, ProductUpdated, ShipmentCompleted, StockReserved
-from shared.service import Service
+from shared.settings import Settings
 from tests.support.broker import NatsServer
 from tests.support.chassis import ORDER, log_of, publishing, rows_of, serving
 from tests.support.eventually import eventually

@@ -10,9 +10,9 @@ from sqlalchemy import Connection, event
 from order_service.store import EXPIRIES, TABLES
 from shared.chassis.engine.retention import SLICE_ROWS, Expiry, Housekeeping, delete_slice
 from shared.chassis.messages.clock import now
+from shared.chassis.runtime.service import chassis_expiries
 from shared.chassis.storage.database import CHASSIS
 from shared.chassis.storage.inbox import INBOX, remember
-from shared.service import chassis_expiries
 from tests.support.chassis import Chassis, writing
 from tests.support.eventually import eventually
 

@@ -12,14 +12,14 @@ import pytest
 from order_service.domain.orders import PlaceOrder, RequestCancellation, WantedItem
 from order_service.handlers import JOBS as ORDER_JOBS
 from order_service.handlers import deadlines, expire_order
-from shared import service as service_module
 from shared.chassis.engine import task_runner
 from shared.chassis.engine.task_runner import MOST_AT_ONCE, Job, Retry
 from shared.chassis.engine.unit_of_work import Wish
 from shared.chassis.messages import clock
 from shared.chassis.messages.recorded_event import Recorded
+from shared.chassis.runtime import service as service_module
+from shared.chassis.runtime.service import Service
 from shared.chassis.storage.task_queue import TASK, Task
-from shared.config import Settings
 from shared.contracts import (
     Line,
     OrderCreated,
@@ -27,7 +27,7 @@ from shared.contracts import (
     ProductCreated,
     StockReserved,
 )
-from shared.service import Service
+from shared.settings import Settings
 from shipping_service.carriers import Booking
 from shipping_service.domain import CompleteShipment, FailShipment
 from shipping_service.handlers import BOOKING

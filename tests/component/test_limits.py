@@ -8,7 +8,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from shared.config import Settings
+from shared.settings import Settings
 from tests.support.desk import PASSWORD, Desk, open_desk, problem_of
 from tests.support.eventually import eventually
 from tests.support.ports import free_port

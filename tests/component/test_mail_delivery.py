@@ -27,9 +27,9 @@ from notifier_service.order_reader import OrderReader
 from shared.chassis.engine.writer import StorageUnavailable
 from shared.chassis.messages.decider import Decider
 from shared.chassis.messages.recorded_event import Recorded
+from shared.chassis.runtime.service import Service
 from shared.chassis.storage import event_log, task_queue
 from shared.chassis.storage.database import database_url, open_for_reading, read_rows
-from shared.config import Settings
 from shared.contracts import (
     CustomerRegistered,
     CustomerUpdated,
@@ -40,7 +40,7 @@ from shared.contracts import (
     OrderItem,
     ShipmentInitiated,
 )
-from shared.service import Service
+from shared.settings import Settings
 from tests.support.access import Issuer
 from tests.support.chassis import Trade, log_of, pragma, publishing, serving, started
 from tests.support.eventually import eventually

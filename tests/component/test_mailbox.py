@@ -14,7 +14,7 @@ import pytest
 import pytest_asyncio
 
 from quadrille.mail_files import MailFiles
-from shared.config import Settings
+from shared.settings import Settings
 from tests.support.eventually import eventually
 from tests.support.settings import environment_of, settings_for
 

@@ -18,10 +18,10 @@ from shared.chassis.jetstream import connection
 from shared.chassis.jetstream.connection import Broker
 from shared.chassis.messages.recorded_event import Recorded, Undecodable, decode, encode
 from shared.chassis.messages.subjects import STREAM
+from shared.chassis.runtime.service import Service
 from shared.chassis.storage.inbox import INBOX
 from shared.contracts import OrderCreated
 from shared.contracts.order import OrderItem
-from shared.service import Service
 from tests.support.broker import NatsServer
 from tests.support.chassis import ORDER, Publisher, rows_of, serving
 from tests.support.eventually import eventually

@@ -12,7 +12,6 @@ from msgspec.structs import replace
 from shared.chassis.http.auth import LEEWAY_SECONDS
 from shared.chassis.jetstream.connection import Broker
 from shared.chassis.messages.clock import now
-from shared.config import Settings
 from shared.contracts import (
     CartCleared,
     CustomerRegistered,
@@ -22,6 +21,7 @@ from shared.contracts import (
     OrderItem,
     ProductCreated,
 )
+from shared.settings import Settings
 from tests.support.access import Issuer
 from tests.support.broker import NatsServer
 from tests.support.chassis import publishing

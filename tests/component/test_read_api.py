@@ -13,7 +13,6 @@ from msgspec.structs import replace
 from read_api.tables import HELD_EVENTS
 from shared.chassis.jetstream.connection import Broker
 from shared.chassis.messages.recorded_event import Recorded, encode
-from shared.config import Settings
 from shared.contracts import (
     OrderConfirmed,
     OrderCreated,
@@ -22,6 +21,7 @@ from shared.contracts import (
     ShipmentInitiated,
     StockReserved,
 )
+from shared.settings import Settings
 from tests.support.chassis import publishing
 from tests.support.eventually import eventually
 from tests.support.history import START

@@ -18,13 +18,13 @@ from shared.chassis.jetstream.relay import MOST_AT_ONCE
 from shared.chassis.messages.clock import new_id
 from shared.chassis.messages.recorded_event import Recorded, decode, encode
 from shared.chassis.messages.subjects import STREAM
+from shared.chassis.runtime.service import Service
 from shared.chassis.storage import event_log
 from shared.chassis.storage.dead_letters import DEAD_LETTER
 from shared.chassis.storage.event_log import EVENT_LOG, Outgoing, Sent
 from shared.chassis.storage.inbox import INBOX
-from shared.config import Settings
 from shared.contracts import ProductCreated
-from shared.service import Service
+from shared.settings import Settings
 from tests.support.broker import NatsServer
 from tests.support.chassis import ORDER, log_of, publishing, rows_of, serving
 from tests.support.eventually import eventually

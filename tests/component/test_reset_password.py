@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from quadrille.cli import main
-from shared.config import Settings
+from shared.settings import Settings
 from tests.support.desk import PASSWORD, open_desk
 from tests.support.settings import environment_of
 

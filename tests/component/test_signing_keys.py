@@ -31,8 +31,8 @@ from shared.chassis.messages.clock import now
 from shared.chassis.messages.recorded_event import encode
 from shared.chassis.storage.database import database_url, open_for_reading, open_for_writing
 from shared.chassis.storage.inbox import INBOX
-from shared.config import Settings
 from shared.contracts import Event
+from shared.settings import Settings
 from tests.support.access import Issuer
 from tests.support.broker import NatsServer
 from tests.support.chassis import publishing, rows_of, started

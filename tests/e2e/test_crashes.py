@@ -13,7 +13,7 @@ from uuid import uuid4
 import pytest
 import pytest_asyncio
 
-from shared.crash import EXIT_CODE
+from shared.chassis.failpoints import EXIT_CODE
 from tests.support.eventually import eventually
 from tests.support.fleet import Fleet, Json
 

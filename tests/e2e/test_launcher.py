@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from shared.config import Settings
+from shared.settings import Settings
 from tests.support.broker import NatsServer
 from tests.support.eventually import eventually
 from tests.support.settings import environment_of, settings_for

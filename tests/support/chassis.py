@@ -24,6 +24,7 @@ from shared.chassis.engine.writer import Committed, Writer
 from shared.chassis.jetstream.connection import TROUBLE, Broker
 from shared.chassis.messages.decider import Decider, nothing_due
 from shared.chassis.messages.recorded_event import Recorded, encode
+from shared.chassis.runtime.service import Service
 from shared.chassis.storage import event_log
 from shared.chassis.storage.database import (
     CHASSIS,
@@ -34,8 +35,7 @@ from shared.chassis.storage.database import (
     read_rows,
 )
 from shared.chassis.storage.event_log import Outgoing
-from shared.config import Settings
-from shared.service import Service
+from shared.settings import Settings
 from shipping_service.carriers.simulated import SimulatedCarrier
 from tests.support.eventually import eventually
 

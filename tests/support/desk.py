@@ -8,7 +8,7 @@ import httpx
 from litestar import Litestar
 
 from order_service.app import build
-from shared.config import Settings
+from shared.settings import Settings
 from tests.support.chassis import started
 
 Json = dict[str, Any]

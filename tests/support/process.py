@@ -8,7 +8,7 @@ from pathlib import Path
 
 import httpx
 
-from shared.config import Settings
+from shared.settings import Settings
 from tests.support.settings import environment_of
 
 ROOT = Path(__file__).parents[2]

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import httpx
 
-from shared.config import Settings
+from shared.settings import Settings
 from tests.support.eventually import eventually
 from tests.support.settings import environment_of
 

@@ -27,7 +27,7 @@ from shared.chassis.storage.database import (
     read_rows,
 )
 from shared.chassis.storage.dead_letters import DEAD_LETTER
-from shared.config import Settings
+from shared.settings import Settings
 from tests.support.access import Issuer
 from tests.support.eventually import eventually
 from tests.support.history import recorded

@@ -5,7 +5,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from shared.config import Settings
+from shared.settings import Settings
 from tests.support.ports import free_port
 
 PORTS = (

@@ -25,8 +25,8 @@ from shared.chassis.messages.decider import Decider, nothing_due
 from shared.chassis.messages.recorded_event import Recorded, decode, encode
 from shared.chassis.messages.rejection import Refused
 from shared.chassis.storage.task_queue import Change, Schedule
-from shared.config import Settings
 from shared.contracts import EMITTERS
+from shared.settings import Settings
 from shipping_service.carriers.simulated import SimulatedCarrier
 from shipping_service.domain import CompleteShipment, DispatchShipment, Dock, FailShipment
 

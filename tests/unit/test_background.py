@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 
-from shared.service import Background
+from shared.chassis.runtime.service import Background
 
 
 async def test_a_loop_that_loses_its_cancellation_is_cancelled_again():

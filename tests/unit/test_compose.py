@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from quadrille.cli import main
 from quadrille.nats_users import PROVISIONER, SERVICES, USERS, VIEWER
-from shared.config import FILE, PREFIX, SECRETS, Settings
+from shared.settings import FILE, PREFIX, SECRETS, Settings
 
 ROOT = Path(__file__).parents[2]
 PORTS = {name for name in Settings.__struct_fields__ if name.endswith("_port")}

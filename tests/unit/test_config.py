@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.config import Settings, SettingsError, load
+from shared.settings import Settings, SettingsError, load
 from tests.support.settings import environment_of, settings_for
 
 

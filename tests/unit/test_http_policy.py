@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from shared.chassis.http.policy import HttpPolicy
-from shared.config import Settings
+from shared.settings import Settings
 
 EVIL = "https://evil.example"
 

@@ -12,8 +12,8 @@ from notifier_service.delivery import SmtpServer, read_sender, read_url
 from notifier_service.domain import KnownOrder, masked
 from notifier_service.domain.mails import Mail, Template
 from notifier_service.mail import LOCALES, Composer, Unsendable, recipient
-from shared.config import SettingsError
 from shared.contracts import FailedItem, OrderItem
+from shared.settings import SettingsError
 
 COMPOSER = Composer(read_sender("Quadrille <shop@quadrille.example>"), "en")
 ORDER = KnownOrder(

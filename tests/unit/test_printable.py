@@ -9,7 +9,7 @@ import pytest
 from quadrille import terminal
 from quadrille.story import EventDocument, logged
 from shared.chassis.messages.clock import now
-from shared.printable import printable, printable_json
+from shared.chassis.printable import printable, printable_json
 
 HOSTILE = "\x1b]0;OWNED\x07 \x1b[31mRED\x9b2K \u202eltr \u2028 \U000e0041\nnext line 日本\u3000語 é"
 SHOWN = "\\x1b]0;OWNED\\x07 \\x1b[31mRED\\x9b2K \\u202eltr \\u2028 \\U000e0041"

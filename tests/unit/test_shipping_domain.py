@@ -4,7 +4,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.chassis.storage.task_queue import Drop, Schedule
-from shared.config import Settings
 from shared.contracts import (
     Event,
     Line,
@@ -18,6 +17,7 @@ from shared.contracts import (
     ShipmentInitiated,
     StockReserved,
 )
+from shared.settings import Settings
 from shipping_service.carriers import Booking, CarrierUnavailable, Declined, Delivered
 from shipping_service.carriers.simulated import SimulatedCarrier
 from shipping_service.domain import (

@@ -17,12 +17,12 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from shared.chassis.engine.rules import RuleFailed, rules
 from shared.chassis.engine.unit_of_work import Message, Outcome, Wish, carry_out
+from shared.chassis.failpoints import crash_point
 from shared.chassis.messages.decider import Decider
 from shared.chassis.messages.recorded_event import Recorded
 from shared.chassis.messages.rejection import Refused
 from shared.chassis.storage.database import Database, DatabaseDamaged
 from shared.chassis.storage.idempotency import Reply
-from shared.crash import crash_point
 
 MOST_AT_ONCE = 512
 """Messages and commands in one transaction: bounds the time that the first of them waits."""

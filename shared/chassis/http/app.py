@@ -22,6 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from shared.chassis.engine.unit_of_work import Wish
 from shared.chassis.engine.writer import Committed, Writer
+from shared.chassis.errors import FatalError
 from shared.chassis.http import openapi
 from shared.chassis.http.auth import Keys, authentication
 from shared.chassis.http.problems import HANDLERS, BadRequest, FieldError, field_error
@@ -33,8 +34,7 @@ from shared.chassis.storage.idempotency import (
     Claim,
     Reply,
 )
-from shared.config import Settings, listed
-from shared.fatal import FatalError
+from shared.settings import Settings, listed
 
 MOST_BODY_BYTES = 1024 * 1024
 

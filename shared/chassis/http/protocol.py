@@ -14,7 +14,7 @@ from litestar.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from shared.chassis.http.problems import MEDIA_TYPE, document
-from shared.config import Settings
+from shared.settings import Settings
 
 MAX_HEAD_BYTES = 64 * 1024
 SPARE_CONNECTIONS = 64

@@ -30,7 +30,7 @@ from shared.chassis.messages import clock
 from shared.chassis.messages.recorded_event import CONTENT_TYPE, Undecodable, decode
 from shared.chassis.messages.subjects import STREAM, everything_of
 from shared.chassis.storage.event_log import Outgoing, Sent
-from shared.config import Settings
+from shared.settings import Settings
 
 T = TypeVar("T")
 

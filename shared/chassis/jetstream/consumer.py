@@ -9,13 +9,13 @@ from nats.aio.msg import Msg
 
 from shared.chassis.engine.unit_of_work import Message
 from shared.chassis.engine.writer import StorageUnavailable
+from shared.chassis.failpoints import crash_point
 from shared.chassis.jetstream.connection import Broker
 from shared.chassis.jetstream.errors import TROUBLE
 from shared.chassis.jetstream.pull_consumer import Pull
 from shared.chassis.messages.recorded_event import Undecodable, decode
 from shared.chassis.storage.database import INFRASTRUCTURE
 from shared.chassis.storage.dead_letters import Unreadable
-from shared.crash import crash_point
 
 FETCH_SECONDS = 5
 CHECK_SECONDS = 5

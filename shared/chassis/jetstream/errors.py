@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 import nats.errors
 import nats.js.errors
 
-from shared.fatal import FatalError
+from shared.chassis.errors import FatalError
 
 DEFAULT_PORT = 4222
 QUIET_SECONDS = 30

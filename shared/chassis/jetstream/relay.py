@@ -11,11 +11,11 @@ import structlog
 from sqlalchemy import Connection
 
 from shared.chassis.engine.writer import StorageUnavailable, Writer
+from shared.chassis.failpoints import crash_point
 from shared.chassis.jetstream.connection import Broker
 from shared.chassis.storage import event_log
 from shared.chassis.storage.database import INFRASTRUCTURE, Database
 from shared.chassis.storage.event_log import Outgoing
-from shared.crash import crash_point
 
 MOST_AT_ONCE = 256
 FIRST_PAUSE_SECONDS = 0.1

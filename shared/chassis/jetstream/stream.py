@@ -3,7 +3,7 @@
 from nats.js import api
 
 from shared.chassis.messages.subjects import EVERYTHING, STREAM
-from shared.config import DUPLICATE_WINDOW_SECONDS, Settings
+from shared.settings import DUPLICATE_WINDOW_SECONDS, Settings
 
 LIMITS = ("max_age", "max_bytes")
 UNCHANGEABLE = ("storage",)

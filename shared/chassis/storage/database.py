@@ -34,11 +34,11 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError, DatabaseError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from shared import structs
+from shared.chassis.errors import FatalError
+from shared.chassis.runtime import msgspec_warmup
 from shared.chassis.storage.bulk import execute_many
 from shared.chassis.storage.sql import is_one_of
-from shared.config import Settings, SettingsError
-from shared.fatal import FatalError
+from shared.settings import Settings, SettingsError
 
 T = TypeVar("T")
 
@@ -116,7 +116,7 @@ class Database:
     """
 
     def __init__(self, engine: Engine, threads: int, *, is_writer: bool = False) -> None:
-        structs.prepare()
+        msgspec_warmup.prepare()
         self._engine = engine
         self._commits = 0
         self._is_writer = is_writer

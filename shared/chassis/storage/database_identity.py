@@ -3,9 +3,9 @@
 from filelock import FileLock, Timeout
 from sqlalchemy import URL, Column, Connection, Integer, Table, Text, inspect, select
 
+from shared.chassis.errors import FatalError
 from shared.chassis.messages.clock import new_id
 from shared.chassis.storage.database import CHASSIS, insert_all
-from shared.fatal import FatalError
 
 FORMAT = 1
 """Of all tables of a service. Raised with every change that an existing database would not survive."""

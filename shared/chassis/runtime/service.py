@@ -22,11 +22,12 @@ from litestar import Litestar
 from litestar.types import ControllerRouterHandler
 from sqlalchemy import MetaData
 
-from shared import crash, telemetry
+from shared.chassis import failpoints
 from shared.chassis.engine.retention import Expiry, Housekeeping
 from shared.chassis.engine.task_runner import Job, Jobs
 from shared.chassis.engine.unit_of_work import Message
 from shared.chassis.engine.writer import Writer
+from shared.chassis.errors import FatalError
 from shared.chassis.http import resend, signing_keys
 from shared.chassis.http.app import Commands, build_app
 from shared.chassis.http.auth import Keys
@@ -41,6 +42,7 @@ from shared.chassis.messages import clock
 from shared.chassis.messages.decider import Decider, on
 from shared.chassis.messages.recorded_event import Recorded
 from shared.chassis.messages.subjects import subject_of_every
+from shared.chassis.runtime import logging
 from shared.chassis.storage import database_identity, event_log
 from shared.chassis.storage.database import (
     CHASSIS,
@@ -52,9 +54,8 @@ from shared.chassis.storage.database import (
 from shared.chassis.storage.idempotency import IDEMPOTENCY_KEY, KEPT_HOURS
 from shared.chassis.storage.inbox import INBOX
 from shared.chassis.storage.task_queue import all_kinds
-from shared.config import Settings, SettingsError, listed, load
 from shared.contracts import EMITTERS, IDENTITY
-from shared.fatal import FatalError
+from shared.settings import Settings, SettingsError, listed, load
 
 STOP_SECONDS = 3
 """For requests that are being answered, and for the writer."""
@@ -339,13 +340,13 @@ def run(
     faulthandler.enable()  # a crash in C says where it was
     try:
         settings = load()
-        crash.arm(settings.crash_at)
+        failpoints.arm(settings.crash_at)
         os.umask(0o077)  # whoever else is on this machine has no business in the databases
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         listening = _listen(host_of(settings), port_of(settings))
     except (SettingsError, ValueError, OSError) as error:
         sys.exit(f"{name}: {error}")
-    telemetry.configure(name, settings)
+    logging.configure(name, settings)
     try:
         uvloop.run(_serve(build(settings), listening, settings))
     except SettingsError as error:

@@ -16,8 +16,8 @@ import msgspec
 import structlog
 from structlog.typing import EventDict, ExcInfo
 
-from shared.config import Settings
-from shared.printable import printable, printable_json
+from shared.chassis.printable import printable, printable_json
+from shared.settings import Settings
 
 NO_SECRETS = frozenset({"event_id", "mail_id", "key_id", "database_id"})
 """Fields whose ids are shown."""
