@@ -129,7 +129,7 @@ async def test_a_task_that_fails_keeps_its_last_reason(shop_settings: Settings):
         raise ConnectionError("nobody answers")
 
     jobs = (Job(BOOKING, hopeless, retry=Retry(first_seconds=1000)),)
-    async with serving(shop_settings, SHIPPING, task_runner) as service:
+    async with serving(shop_settings, SHIPPING, jobs) as service:
         await begin_shipments(service, "o1")
         row = await eventually(lambda: _tried_once(service))
         assert row["last_error"] == "ConnectionError: nobody answers"
@@ -165,7 +165,7 @@ async def test_a_failing_task_holds_up_no_other(shop_settings: Settings):
         return await deliver(due)
 
     jobs = (Job(BOOKING, choosy, retry=Retry(first_seconds=1000)),)
-    async with serving(shop_settings, SHIPPING, task_runner) as service:
+    async with serving(shop_settings, SHIPPING, jobs) as service:
         await begin_shipments(service, "o1", "o2", "o3")
         await eventually(lambda: _are_left(service, "o1"))
 
@@ -243,7 +243,7 @@ async def test_unrecorded_failure_is_no_new_attempt(
         raise ConnectionError("Bo\udcee" * 1000)
 
     jobs = (Job(BOOKING, fail_and_lock, retry=Retry(first_seconds=1000)),)
-    async with serving(shop_settings, SHIPPING, task_runner) as service:
+    async with serving(shop_settings, SHIPPING, jobs) as service:
         await service.writer.aside(pragma("busy_timeout=20"))
         await begin_shipments(service, "o1")
         await eventually(lambda: service.jobs._unrecorded)

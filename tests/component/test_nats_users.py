@@ -203,7 +203,7 @@ async def test_answers_cannot_forge_events(guarded: NatsServer, tmp_path: Path):
 
 
 async def stored_below(broker: Broker, prefix: str) -> list[tuple[str, bytes]]:
-    stream = connection._jetstream()
+    stream = broker._jetstream()
     last = (await stream.stream_info(STREAM)).state.last_seq
     messages = [await stream.get_msg(STREAM, seq=number + 1) for number in range(last)]
     return [
