@@ -12,7 +12,7 @@ from urllib.request import urlopen
 
 from msgspec.structs import replace
 
-from quadrille.nats_users import PROVISIONER
+from quadrille.launcher.nats_users import PROVISIONER
 from shared.settings import Settings
 from tests.support.broker import NatsServer
 from tests.support.settings import environment_of, settings_for

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import click
 
-from quadrille import nats_config
-from quadrille.nats_config import OWNER_ONLY, Server, Tls
-from quadrille.nats_users import VIEWER
+from quadrille.launcher import nats_config
+from quadrille.launcher.nats_config import OWNER_ONLY, Server, Tls
+from quadrille.launcher.nats_users import VIEWER
 from shared.settings import SettingsError, load
 
 FOR_CONTAINERS = 0o444

@@ -7,7 +7,7 @@ import signal
 import click
 import structlog
 
-from quadrille.nats_users import PROVISIONER
+from quadrille.launcher.nats_users import PROVISIONER
 from shared.chassis.errors import FatalError
 from shared.chassis.jetstream.connection import Broker
 from shared.chassis.jetstream.errors import TROUBLE

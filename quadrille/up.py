@@ -2,7 +2,7 @@
 
 import click
 
-from quadrille import launcher, plan
+from quadrille.launcher import configuration, launcher
 from shared.settings import inherited
 
 
@@ -13,4 +13,4 @@ def up() -> None:
     Settings are QUADRILLE_* variables. QUADRILLE_NATS_URL names a broker to use instead of starting one,
     QUADRILLE_SMTP_URL a mail server instead of the mailbox. Ctrl-C stops it all.
     """
-    launcher.up(plan.plan(inherited()))
+    launcher.up(configuration.plan(inherited()))

@@ -11,9 +11,10 @@ from typing import NamedTuple
 import pytest
 from structlog.testing import capture_logs
 
-from quadrille import nats_config, provision
-from quadrille.nats_config import Server, Tls
-from quadrille.nats_users import PROVISIONER, PUBLISHERS, SERVICES, USERS, VIEWER
+from quadrille import provision
+from quadrille.launcher import nats_config
+from quadrille.launcher.nats_config import Server, Tls
+from quadrille.launcher.nats_users import PROVISIONER, PUBLISHERS, SERVICES, USERS, VIEWER
 from shared.chassis.jetstream import connection
 from shared.chassis.jetstream.connection import Broker
 from shared.chassis.messages.recorded_event import Recorded, Undecodable, decode, encode

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest_asyncio
 
-from quadrille.catalogue import load_samples
+from quadrille.launcher.sample_catalogue import load_samples
 from shared.settings import Settings
 from tests.support.eventually import eventually
 from tests.support.fleet import ADMIN_PASSWORD, Fleet

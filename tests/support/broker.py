@@ -7,8 +7,8 @@ import sysconfig
 import time
 from pathlib import Path
 
-from quadrille import nats_config
-from quadrille.nats_config import Server, Tls
+from quadrille.launcher import nats_config
+from quadrille.launcher.nats_config import Server, Tls
 from tests.support.ports import free_port
 
 BINARY = Path(sysconfig.get_path("scripts")) / "nats-server"

@@ -17,7 +17,7 @@ from uuid import uuid4
 
 import httpx
 
-from quadrille.nats_users import PROVISIONER
+from quadrille.launcher.nats_users import PROVISIONER
 from quadrille.oracle import ask
 from quadrille.oracle.evidence import DECIDING
 from quadrille.oracle.shop import Shop, read_shop

@@ -8,7 +8,7 @@ import yaml
 from click.testing import CliRunner
 
 from quadrille.cli import main
-from quadrille.nats_users import PROVISIONER, SERVICES, USERS, VIEWER
+from quadrille.launcher.nats_users import PROVISIONER, SERVICES, USERS, VIEWER
 from shared.settings import FILE, PREFIX, SECRETS, Settings
 
 ROOT = Path(__file__).parents[2]

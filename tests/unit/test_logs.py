@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from honcho.printer import Message
 
-from quadrille.supervisor import Logs
+from quadrille.launcher.processes import Logs
 
 
 @pytest.fixture

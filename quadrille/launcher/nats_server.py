@@ -8,8 +8,8 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from quadrille.preflight import LOOPBACK, CannotStart
-from quadrille.supervisor import end_with_parent
+from quadrille.launcher.preflight import LOOPBACK, CannotStart
+from quadrille.launcher.processes import end_with_parent
 
 BINARY = Path(sysconfig.get_path("scripts")) / "nats-server"
 START_SECONDS = 10

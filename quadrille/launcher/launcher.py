@@ -8,13 +8,13 @@ from contextlib import ExitStack
 
 import click
 
-from quadrille import nats_config, preflight
-from quadrille.broker import EmbeddedBroker
-from quadrille.nats_config import Server
-from quadrille.nats_users import PROVISIONER, VIEWER
-from quadrille.plan import Plan
-from quadrille.steward import BROKER, PROBE_SECONDS, Steward
-from quadrille.supervisor import KILL_SECONDS, Logs, Supervisor
+from quadrille.launcher import nats_config, preflight
+from quadrille.launcher.configuration import Plan
+from quadrille.launcher.nats_config import Server
+from quadrille.launcher.nats_server import EmbeddedBroker
+from quadrille.launcher.nats_users import PROVISIONER, VIEWER
+from quadrille.launcher.processes import KILL_SECONDS, Logs, Supervisor
+from quadrille.launcher.startup import BROKER, PROBE_SECONDS, Steward
 
 
 def up(plan: Plan) -> None:

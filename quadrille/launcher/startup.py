@@ -8,10 +8,10 @@ import httpx
 import msgspec
 from rich.text import Text
 
-from quadrille import catalogue
-from quadrille.broker import EmbeddedBroker
-from quadrille.plan import Plan
-from quadrille.supervisor import Supervisor
+from quadrille.launcher import sample_catalogue
+from quadrille.launcher.configuration import Plan
+from quadrille.launcher.nats_server import EmbeddedBroker
+from quadrille.launcher.processes import Supervisor
 from quadrille.terminal import console, say, table
 from shared.chassis.jetstream.errors import address_of
 
@@ -65,7 +65,7 @@ class Steward:
                 self._pause(WATCH_SECONDS)
         except _Ending:
             pass
-        except catalogue.CatalogueError as error:
+        except sample_catalogue.CatalogueError as error:
             self.trouble = click.ClickException(str(error))
         except Exception as error:  # noqa: BLE001 - the main thread raises it
             self.trouble = error
@@ -114,12 +114,12 @@ class Steward:
         try:
             if settings.admin_password and not self._token:
                 orders = self._plan.address("order")
-                self._token = catalogue.sign_in(
+                self._token = sample_catalogue.sign_in(
                     orders, settings.admin_email, settings.admin_password
                 )
-            catalogue.load_samples(self._plan.address("inventory"), self._token)
+            sample_catalogue.load_samples(self._plan.address("inventory"), self._token)
         except (
-            catalogue.NotAllowed
+            sample_catalogue.NotAllowed
         ) as error:  # the inventory may hear of the admin's key a moment later
             self._refusal = str(error)
             return [self._refusal] if self._token else []
@@ -130,7 +130,7 @@ class Steward:
 
     def _not_on_sale(self) -> list[str]:
         try:
-            is_on_sale = catalogue.is_on_sale(self._plan.address("order"))
+            is_on_sale = sample_catalogue.is_on_sale(self._plan.address("order"))
         except httpx.TransportError as error:
             return [f"the order service does not answer: {error}"]
         return [] if is_on_sale else ["the order service has not heard of the catalogue"]

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import httpx
 
-from quadrille.preflight import LOOPBACK, CannotStart, Port
+from quadrille.launcher.preflight import LOOPBACK, CannotStart, Port
 from quadrille.shop import EVERY_ADDRESS
 from shared.settings import FILE, PREFIX, SECRETS, Settings, SettingsError, load, loopback_host
 

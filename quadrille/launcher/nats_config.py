@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from quadrille.nats_users import USERS, VIEWER, NatsUser
-from quadrille.supervisor import MAX_LOG_BYTES
+from quadrille.launcher.nats_users import USERS, VIEWER, NatsUser
+from quadrille.launcher.processes import MAX_LOG_BYTES
 
 MAX_PAYLOAD = 262_144
 """Four times what an event's body may be."""
