@@ -9,9 +9,9 @@ import click
 import msgspec
 from rich.text import Text
 
-from quadrille.oracle import CHECKS, ask
-from quadrille.oracle.finding import Finding
-from quadrille.oracle.shop import Notice, OnItsWay, UnreadableShop, read_shop
+from quadrille.audit import CHECKS, ask
+from quadrille.audit.finding import Finding
+from quadrille.audit.shop import Notice, OnItsWay, UnreadableShop, read_shop
 from quadrille.shop import settings
 from quadrille.terminal import age, console, say, say_json
 from shared.chassis.messages import clock

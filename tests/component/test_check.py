@@ -12,12 +12,12 @@ import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
+from quadrille.audit import ask
+from quadrille.audit.evidence import DECIDING
+from quadrille.audit.fold import differences, fold
+from quadrille.audit.shop import Shop, read_shop
+from quadrille.audit.tables import history
 from quadrille.check import check, command, inspect
-from quadrille.oracle import ask
-from quadrille.oracle.evidence import DECIDING
-from quadrille.oracle.fold import differences, fold
-from quadrille.oracle.shop import Shop, read_shop
-from quadrille.oracle.tables import history
 from shared.chassis.messages import clock
 from tests.support.eventually import eventually
 from tests.support.fleet import Fleet

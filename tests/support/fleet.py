@@ -17,10 +17,10 @@ from uuid import uuid4
 
 import httpx
 
+from quadrille.audit import ask
+from quadrille.audit.evidence import DECIDING
+from quadrille.audit.shop import Shop, read_shop
 from quadrille.launcher.nats_users import PROVISIONER
-from quadrille.oracle import ask
-from quadrille.oracle.evidence import DECIDING
-from quadrille.oracle.shop import Shop, read_shop
 from tests.support.broker import NatsServer
 from tests.support.eventually import eventually
 from tests.support.mail_sink import MailSink

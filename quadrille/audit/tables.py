@@ -6,10 +6,10 @@ from operator import itemgetter
 
 from msgspec import Struct, to_builtins
 
-from quadrille.oracle.evidence import Ledger
-from quadrille.oracle.finding import Evidence
-from quadrille.oracle.fold import Difference, FoldError, differences, fold
-from quadrille.oracle.shop import Shop
+from quadrille.audit.evidence import Ledger
+from quadrille.audit.finding import Evidence
+from quadrille.audit.fold import Difference, FoldError, differences, fold
+from quadrille.audit.shop import Shop
 from shared.chassis.messages.recorded_event import Recorded
 
 

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 
 import msgspec
 
-from quadrille.oracle.finding import Evidence
-from quadrille.oracle.fold import FoldError, differences, fold
-from quadrille.oracle.projection import READ, place
-from quadrille.oracle.shop import Shop
-from quadrille.oracle.tables import evidence_of
+from quadrille.audit.finding import Evidence
+from quadrille.audit.fold import FoldError, differences, fold
+from quadrille.audit.projection import READ, place
+from quadrille.audit.shop import Shop
+from quadrille.audit.tables import evidence_of
 from read_api.documents import EventView, event_view
 from read_api.projections import evolve
 from read_api.views import View

@@ -7,9 +7,9 @@ is unheard, no work is due and nothing is given up.
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from quadrille.oracle import logs, mails, sagas, stock, tables, views
-from quadrille.oracle.finding import Evidence, Finding
-from quadrille.oracle.shop import Shop
+from quadrille.audit import logs, mails, sagas, stock, tables, views
+from quadrille.audit.finding import Evidence, Finding
+from quadrille.audit.shop import Shop
 
 
 class Check(NamedTuple):

@@ -3,8 +3,8 @@
 from collections import Counter
 from collections.abc import Iterator
 
-from quadrille.oracle.finding import Evidence
-from quadrille.oracle.shop import Shop
+from quadrille.audit.finding import Evidence
+from quadrille.audit.shop import Shop
 from shared.contracts import EMITTERS
 
 
