@@ -10,8 +10,8 @@ import msgspec
 from rich.text import Text
 
 from quadrille.audit import CHECKS, ask
-from quadrille.audit.finding import Finding
-from quadrille.audit.shop import Notice, OnItsWay, UnreadableShop, read_shop
+from quadrille.audit.databases import Notice, OnItsWay, UnreadableShop, read_shop
+from quadrille.audit.violation import Finding
 from quadrille.shop import settings
 from quadrille.terminal import age, console, say, say_json
 from shared.chassis.messages import clock

@@ -7,9 +7,9 @@ is unheard, no work is due and nothing is given up.
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from quadrille.audit import logs, mails, sagas, stock, tables, views
-from quadrille.audit.finding import Evidence, Finding
-from quadrille.audit.shop import Shop
+from quadrille.audit import logs, mails, read_model_checks, sagas, stock, tables
+from quadrille.audit.databases import Shop
+from quadrille.audit.violation import Evidence, Finding
 
 
 class Check(NamedTuple):
@@ -44,6 +44,6 @@ CHECKS = (
     Check("bookings", "every shipment has ended, or its carrier is being asked", sagas.bookings),
     Check("agreement", "order, stock and shipment tell the same story", sagas.agreement),
     Check("mails", "every mail owed was sent, or is being sent", mails.mails),
-    Check("copies", "the read API's log is a copy of the others", views.copies),
-    Check("views", "the read API's rows are what the logs make of them", views.views),
+    Check("copies", "the read API's log is a copy of the others", read_model_checks.copies),
+    Check("views", "the read API's rows are what the logs make of them", read_model_checks.views),
 )

@@ -3,8 +3,8 @@
 from collections import Counter
 from collections.abc import Iterator
 
-from quadrille.audit.finding import Evidence
-from quadrille.audit.shop import Shop
+from quadrille.audit.databases import Shop
+from quadrille.audit.violation import Evidence
 from shared.contracts import EMITTERS
 
 

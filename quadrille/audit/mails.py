@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from notifier_service.domain import Status
 from notifier_service.domain.mails import OWING, mail_owed
 from notifier_service.handlers import MAIL
-from quadrille.audit.finding import Evidence
-from quadrille.audit.shop import Shop
+from quadrille.audit.databases import Shop
+from quadrille.audit.violation import Evidence
 
 
 def mails(shop: Shop) -> Iterator[Evidence]:

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 from order_service.domain.orders import Status, is_final
 from order_service.handlers import DEADLINE
-from quadrille.audit.finding import Evidence
-from quadrille.audit.shop import Shop
+from quadrille.audit.databases import Shop
+from quadrille.audit.violation import Evidence
 from shared.contracts import (
     EMITTERS,
     Event,

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 
 from inventory_service.domain import Status
-from quadrille.audit.finding import Evidence
-from quadrille.audit.shop import Shop
+from quadrille.audit.databases import Shop
+from quadrille.audit.violation import Evidence
 from shared.contracts import (
     Line,
     OrderCreated,

@@ -6,10 +6,10 @@ from operator import itemgetter
 
 from msgspec import Struct, to_builtins
 
-from quadrille.audit.evidence import Ledger
-from quadrille.audit.finding import Evidence
+from quadrille.audit.databases import Shop
 from quadrille.audit.fold import Difference, FoldError, differences, fold
-from quadrille.audit.shop import Shop
+from quadrille.audit.snapshot import Ledger
+from quadrille.audit.violation import Evidence
 from shared.chassis.messages.recorded_event import Recorded
 
 

@@ -11,7 +11,7 @@ import pytest
 from httpx import ASGITransport, AsyncClient, Response
 from msgspec.structs import replace
 
-from quadrille.audit.evidence import DECIDING, read_ledger
+from quadrille.audit.snapshot import DECIDING, read_ledger
 from shared.chassis.messages.recorded_event import Recorded
 from shared.chassis.runtime import service as service_module
 from shared.contracts import (

@@ -13,9 +13,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from quadrille.audit import ask
-from quadrille.audit.evidence import DECIDING
+from quadrille.audit.databases import Shop, read_shop
 from quadrille.audit.fold import differences, fold
-from quadrille.audit.shop import Shop, read_shop
+from quadrille.audit.snapshot import DECIDING
 from quadrille.audit.tables import history
 from quadrille.check import check, command, inspect
 from shared.chassis.messages import clock

@@ -18,8 +18,8 @@ from uuid import uuid4
 import httpx
 
 from quadrille.audit import ask
-from quadrille.audit.evidence import DECIDING
-from quadrille.audit.shop import Shop, read_shop
+from quadrille.audit.databases import Shop, read_shop
+from quadrille.audit.snapshot import DECIDING
 from quadrille.launcher.nats_users import PROVISIONER
 from tests.support.broker import NatsServer
 from tests.support.eventually import eventually

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import msgspec
 from sqlalchemy import Connection, Table, select
 
-from quadrille.audit.evidence import DeadLetter, inspect, read_dead_letters, snapshot
+from quadrille.audit.snapshot import DeadLetter, inspect, read_dead_letters, snapshot
 from read_api.documents import EventView
 from read_api.history import event_views
 from read_api.store import assemble

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from quadrille.audit.evidence import DECIDING, Damaged, DeadLetter, Ledger, read_ledger, with_tail
-from quadrille.audit.projection import READ, Projection, read_projection
+from quadrille.audit.read_model import READ, Projection, read_projection
+from quadrille.audit.snapshot import DECIDING, Damaged, DeadLetter, Ledger, read_ledger, with_tail
 from shared.chassis.messages import clock
 from shared.chassis.messages.recorded_event import Recorded
 

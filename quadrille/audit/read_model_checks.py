@@ -4,11 +4,11 @@ from collections.abc import Iterator
 
 import msgspec
 
-from quadrille.audit.finding import Evidence
+from quadrille.audit.databases import Shop
 from quadrille.audit.fold import FoldError, differences, fold
-from quadrille.audit.projection import READ, place
-from quadrille.audit.shop import Shop
+from quadrille.audit.read_model import READ, place
 from quadrille.audit.tables import evidence_of
+from quadrille.audit.violation import Evidence
 from read_api.documents import EventView, event_view
 from read_api.projections import evolve
 from read_api.views import View
