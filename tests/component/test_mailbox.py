@@ -13,7 +13,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from quadrille.mail_files import MailFiles
+from quadrille.mailbox.storage import MailFiles
 from shared.settings import Settings
 from tests.support.eventually import eventually
 from tests.support.settings import environment_of, settings_for

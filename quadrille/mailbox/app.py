@@ -20,12 +20,11 @@ from litestar import Litestar, MediaType, Response, Router, get
 from litestar.datastructures import State
 from litestar.params import Parameter
 
-from quadrille.mail_files import Mail, MailFiles, Summary
+from quadrille.mailbox.storage import Mail, MailFiles, Summary
 from shared.chassis.http import openapi
 from shared.chassis.http.app import Ready
 from shared.chassis.http.problems import HANDLERS, responses
 from shared.chassis.messages.rejection import Refused
-from shared.chassis.runtime.service import run
 from shared.settings import Settings, loopback_host
 
 PageSize = Annotated[int, Parameter(ge=1, le=500)]
@@ -100,7 +99,7 @@ class SmtpServer:
 
 def pages(mails: MailFiles) -> Router:
     """The mailbox for eyes."""
-    jinja = Environment(loader=PackageLoader("quadrille"), autoescape=True)
+    jinja = Environment(loader=PackageLoader("quadrille.mailbox"), autoescape=True)
 
     def page(template: str, **values: object) -> Response[str]:
         content = jinja.get_template(template).render(**values)
@@ -206,7 +205,3 @@ def _found(thing: T | None) -> T:
     if thing is None:
         raise Refused("unknown-mail", "there is no such mail", status=404)
     return thing
-
-
-if __name__ == "__main__":
-    run("mailbox", lambda settings: settings.mailbox_port, build, host_of=loopback_host)

@@ -1,0 +1,8 @@
+"""`python -m quadrille.mailbox`: the development mailbox as one process."""
+
+from quadrille.mailbox.app import build
+from shared.chassis.runtime.service import run
+from shared.settings import loopback_host
+
+if __name__ == "__main__":
+    run("mailbox", lambda settings: settings.mailbox_port, build, host_of=loopback_host)
