@@ -43,7 +43,7 @@ WORKDIR /app
 # Proves that every service finds what it imports, and leaves the byte code of the standard library,
 # which the base image comes without and a read-only container could never keep.
 RUN for package in order_service inventory_service shipping_service notifier_service read_api; do \
-      /opt/quadrille/bin/python -c "import healthcheck, quadrille.provision, $package.app" || exit 1; \
+      /opt/quadrille/bin/python -c "import healthcheck, quadrille.cli.provision, $package.app" || exit 1; \
     done
 
 ENV PATH=/opt/quadrille/bin:$PATH \

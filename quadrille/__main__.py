@@ -1,6 +1,6 @@
 """`python -m quadrille`: the command line."""
 
-from quadrille.cli import main
+from quadrille.cli.main import main
 
 if __name__ == "__main__":
     main(prog_name="quadrille")

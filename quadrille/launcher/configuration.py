@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import httpx
 
+from quadrille.cli.endpoints import EVERY_ADDRESS
 from quadrille.launcher.preflight import LOOPBACK, CannotStart, Port
-from quadrille.shop import EVERY_ADDRESS
 from shared.settings import FILE, PREFIX, SECRETS, Settings, SettingsError, load, loopback_host
 
 

@@ -8,11 +8,11 @@ import httpx
 import msgspec
 from rich.text import Text
 
+from quadrille.cli.output import console, say, table
 from quadrille.launcher import sample_catalogue
 from quadrille.launcher.configuration import Plan
 from quadrille.launcher.nats_server import EmbeddedBroker
 from quadrille.launcher.processes import Supervisor
-from quadrille.terminal import console, say, table
 from shared.chassis.jetstream.errors import address_of
 
 POLL_SECONDS = 0.05

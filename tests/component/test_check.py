@@ -17,7 +17,7 @@ from quadrille.audit.databases import Shop, read_shop
 from quadrille.audit.fold import differences, fold
 from quadrille.audit.snapshot import DECIDING
 from quadrille.audit.tables import history
-from quadrille.check import check, command, inspect
+from quadrille.cli.check import check, command, inspect
 from shared.chassis.messages import clock
 from tests.support.eventually import eventually
 from tests.support.fleet import Fleet

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pytest
 from structlog.testing import capture_logs
 
-from quadrille import provision
+from quadrille.cli import provision
 from quadrille.launcher import nats_config
 from quadrille.launcher.nats_config import Server, Tls
 from quadrille.launcher.nats_users import PROVISIONER, PUBLISHERS, SERVICES, USERS, VIEWER

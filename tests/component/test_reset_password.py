@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from quadrille.cli import main
+from quadrille.cli.main import main
 from shared.settings import Settings
 from tests.support.desk import PASSWORD, open_desk
 from tests.support.settings import environment_of

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from quadrille.session_file import SessionFile, SignIn
-from quadrille.shop import ShopError
+from quadrille.cli.endpoints import ShopError
+from quadrille.cli.session_file import SessionFile, SignIn
 
 HERE = "http://127.0.0.1:8080"
 THERE = "http://127.0.0.1:9090"

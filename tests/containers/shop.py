@@ -14,7 +14,7 @@ from testcontainers.core.container import DockerContainer
 from testcontainers.core.network import Network
 from testcontainers.core.wait_strategies import HealthcheckWaitStrategy
 
-from quadrille.cli import main
+from quadrille.cli.main import main
 from tests.support.eventually import eventually
 
 ROOT = Path(__file__).parents[2]

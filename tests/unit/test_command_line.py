@@ -6,7 +6,7 @@ import sys
 import click
 import pytest
 
-from quadrille.cli import COMMANDS, main
+from quadrille.cli.main import COMMANDS, main
 from tests.support.fleet import SERVICES
 
 HELP = "import sys; from quadrille.cli import main; main(['--help'], standalone_mode=False); print(*sys.modules)"

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from quadrille.cli import main
+from quadrille.cli.main import main
 from quadrille.launcher.nats_users import PROVISIONER, SERVICES, USERS, VIEWER
 from shared.settings import FILE, PREFIX, SECRETS, Settings
 

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from quadrille import terminal
-from quadrille.story import EventDocument, logged
+from quadrille.cli import output
+from quadrille.cli.timeline import EventDocument, logged
 from shared.chassis.messages.clock import now
 from shared.chassis.printable import printable, printable_json
 
@@ -29,10 +29,10 @@ def test_escaped_json_means_the_same():
 
 
 def test_table_row_stays_one_harmless_line(capsys: pytest.CaptureFixture[str]):
-    shown = terminal.table("Name", "Price")
+    shown = output.table("Name", "Price")
     shown.add_row(HOSTILE, "¥1")
     shown.add_row("lamp", "¥2")
-    terminal.console().print(shown)
+    output.console().print(shown)
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[-1] for line in lines] == ["Price", "¥1", "¥2"]
     assert lines[1].startswith(SHOWN[:60])
@@ -48,8 +48,8 @@ def test_event_stays_one_harmless_line(capsys: pytest.CaptureFixture[str]):
         recorded_at=now(),
         data={"name": HOSTILE, "reason": HOSTILE},
     )
-    terminal.show_line(logged(event))
-    terminal.say_json({"name": HOSTILE})
+    output.show_line(logged(event))
+    output.say_json({"name": HOSTILE})
     [line, document] = capsys.readouterr().out.splitlines()
     assert "CustomerRegistered\\x1b[2K" in line
     assert json.loads(document) == {"name": HOSTILE}

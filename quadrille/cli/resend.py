@@ -2,9 +2,9 @@
 
 import click
 
-from quadrille.client import Client
-from quadrille.shop import settings
-from quadrille.terminal import say, say_json
+from quadrille.cli.api_client import Client
+from quadrille.cli.endpoints import settings
+from quadrille.cli.output import say, say_json
 from shared.contracts import EMITTERS
 
 SERVICES = sorted(set(EMITTERS.values()))

@@ -5,9 +5,9 @@ from typing import Any
 
 import click
 
-from quadrille.client import Client
-from quadrille.shop import segment, settings
-from quadrille.terminal import console, say, say_json, table
+from quadrille.cli.api_client import Client
+from quadrille.cli.endpoints import segment, settings
+from quadrille.cli.output import console, say, say_json, table
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from quadrille.shop import ShopError
+from quadrille.cli.endpoints import ShopError
 
 DRAFTING = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 

@@ -10,8 +10,8 @@ from sqlalchemy import Connection
 from order_service.domain.emails import canonical
 from order_service.passwords import Passwords
 from order_service.store import credentials, customers, sessions
-from quadrille.shop import settings
-from quadrille.terminal import say
+from quadrille.cli.endpoints import settings
+from quadrille.cli.output import say
 from shared.chassis.errors import FatalError
 from shared.chassis.storage import database_identity
 from shared.chassis.storage.database import database_url, open_for_writing

@@ -63,56 +63,60 @@ def main() -> None:
 SECTIONS: Mapping[str, Mapping[str, Place]] = {
     "The shop": {
         "up": Place(
-            "quadrille.up",
+            "quadrille.cli.up",
             "up",
             "Start the whole shop here: a broker, five services, a mailbox, some products.",
         ),
         "events": Place(
-            "quadrille.events", "events", "Show the newest events, or an order's story."
+            "quadrille.cli.events", "events", "Show the newest events, or an order's story."
         ),
-        "check": Place("quadrille.check", "command", "Look for faults in the database files."),
+        "check": Place("quadrille.cli.check", "command", "Look for faults in the database files."),
         "nats-config": Place(
-            "quadrille.nats_command",
+            "quadrille.cli.nats_command",
             "nats_config_command",
             "Write a broker's configuration and its users.",
         ),
         "provision": Place(
-            "quadrille.provision", "provision", "Keep a broker's stream as the settings say."
+            "quadrille.cli.provision", "provision", "Keep a broker's stream as the settings say."
         ),
     },
     "Who you are": {
-        "login": Place("quadrille.account", "login", "Sign in, and stay so."),
-        "logout": Place("quadrille.account", "logout", "Sign out."),
-        "whoami": Place("quadrille.account", "whoami", "Say who is signed in."),
+        "login": Place("quadrille.cli.account", "login", "Sign in, and stay so."),
+        "logout": Place("quadrille.cli.account", "logout", "Sign out."),
+        "whoami": Place("quadrille.cli.account", "whoami", "Say who is signed in."),
     },
     "Buying": {
-        "products": Place("quadrille.products", "products", "List what is sold, with its stock."),
-        "order": Place("quadrille.orders", "order", "Place an order."),
-        "cancel": Place("quadrille.orders", "cancel", "Ask for an order to be cancelled."),
-        "orders": Place("quadrille.orders", "orders", "List orders, newest first."),
-        "cart": Place("quadrille.cart", "cart", "Fill a cart, and check it out."),
+        "products": Place(
+            "quadrille.cli.products", "products", "List what is sold, with its stock."
+        ),
+        "order": Place("quadrille.cli.orders", "order", "Place an order."),
+        "cancel": Place("quadrille.cli.orders", "cancel", "Ask for an order to be cancelled."),
+        "orders": Place("quadrille.cli.orders", "orders", "List orders, newest first."),
+        "cart": Place("quadrille.cli.cart", "cart", "Fill a cart, and check it out."),
     },
     "For the admin": {
-        "report": Place("quadrille.report", "report", "Show what the shop amounts to."),
-        "stock": Place("quadrille.stock", "stock", "Add to the stock, or write off."),
+        "report": Place("quadrille.cli.report", "report", "Show what the shop amounts to."),
+        "stock": Place("quadrille.cli.stock", "stock", "Add to the stock, or write off."),
         "keys": Place(
-            "quadrille.keys",
+            "quadrille.cli.keys",
             "keys",
             "List, rotate or revoke the keys that access tokens are signed with.",
         ),
         "held": Place(
-            "quadrille.held", "held", "List events that the read API holds and does not apply."
+            "quadrille.cli.held", "held", "List events that the read API holds and does not apply."
         ),
         "forget": Place(
-            "quadrille.held", "forget", "Remove a held event, so that the read API is ready again."
+            "quadrille.cli.held",
+            "forget",
+            "Remove a held event, so that the read API is ready again.",
         ),
         "reset-password": Place(
-            "quadrille.reset_password",
+            "quadrille.cli.reset_password",
             "reset_password",
             "Give an account a new password and end all its sessions.",
         ),
         "resend": Place(
-            "quadrille.resend",
+            "quadrille.cli.resend",
             "resend",
             "Publish a service's events again, from one position of its log to another.",
         ),

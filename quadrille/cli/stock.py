@@ -2,9 +2,9 @@
 
 import click
 
-from quadrille.client import Client
-from quadrille.shop import segment, settings
-from quadrille.terminal import say, say_json
+from quadrille.cli.api_client import Client
+from quadrille.cli.endpoints import segment, settings
+from quadrille.cli.output import say, say_json
 
 MOST = 1_000_000
 AT_ONCE = click.IntRange(1, MOST)

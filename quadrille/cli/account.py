@@ -4,10 +4,10 @@ import sys
 
 import click
 
-from quadrille.client import Client
-from quadrille.session import Session
-from quadrille.shop import Shop, ShopError, settings
-from quadrille.terminal import say, say_json
+from quadrille.cli.api_client import Client
+from quadrille.cli.endpoints import Shop, ShopError, settings
+from quadrille.cli.output import say, say_json
+from quadrille.cli.session import Session
 
 
 @click.command()

@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
-from quadrille.session_file import SessionFile, SignIn
-from quadrille.shop import Shop, ShopError, document, refusal
+from quadrille.cli.endpoints import Shop, ShopError, document, refusal
+from quadrille.cli.session_file import SessionFile, SignIn
 from shared.chassis.messages import clock
 
 UNAUTHORIZED = 401

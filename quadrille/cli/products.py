@@ -4,9 +4,9 @@ from typing import Any
 
 import click
 
-from quadrille.client import Client
-from quadrille.shop import settings
-from quadrille.terminal import console, is_wide, money, say, say_json, table
+from quadrille.cli.api_client import Client
+from quadrille.cli.endpoints import settings
+from quadrille.cli.output import console, is_wide, money, say, say_json, table
 
 
 @click.command()

@@ -9,9 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 import click
 import httpx
 
-from quadrille.session import UNAUTHORIZED, Session, SignInFirst, bearer
-from quadrille.session_file import SignIn
-from quadrille.shop import (
+from quadrille.cli.endpoints import (
     AGENT,
     TIMEOUT_SECONDS,
     Shop,
@@ -21,6 +19,8 @@ from quadrille.shop import (
     named,
     refusal,
 )
+from quadrille.cli.session import UNAUTHORIZED, Session, SignInFirst, bearer
+from quadrille.cli.session_file import SignIn
 from shared.settings import Settings
 
 SILENCE_SECONDS = 60

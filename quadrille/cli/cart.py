@@ -4,12 +4,12 @@ from typing import Any
 
 import click
 
-from quadrille.bill import show_bill
-from quadrille.client import Client
-from quadrille.line import Line
-from quadrille.shop import segment, settings
-from quadrille.terminal import say, say_json
-from quadrille.watch import accepted
+from quadrille.cli.api_client import Client
+from quadrille.cli.endpoints import segment, settings
+from quadrille.cli.invoice import show_bill
+from quadrille.cli.order_watch import accepted
+from quadrille.cli.output import say, say_json
+from quadrille.cli.params import Line
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 product_argument = click.argument("product_id", metavar="PRODUCT_ID")

@@ -9,11 +9,11 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from quadrille.bill import show_order
-from quadrille.client import Client, Message, run
-from quadrille.shop import ShopError, segment
-from quadrille.story import EventDocument, told
-from quadrille.terminal import echo_json, say, say_json, show_line, status_style
+from quadrille.cli.api_client import Client, Message, run
+from quadrille.cli.endpoints import ShopError, segment
+from quadrille.cli.invoice import show_order
+from quadrille.cli.output import echo_json, say, say_json, show_line, status_style
+from quadrille.cli.timeline import EventDocument, told
 from shared.settings import Settings
 
 ENDED_OTHERWISE = 1

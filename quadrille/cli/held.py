@@ -4,9 +4,9 @@ from typing import Any
 
 import click
 
-from quadrille.client import Client
-from quadrille.shop import ShopError, segment, settings
-from quadrille.terminal import console, say, say_json, table
+from quadrille.cli.api_client import Client
+from quadrille.cli.endpoints import ShopError, segment, settings
+from quadrille.cli.output import console, say, say_json, table
 from shared.contracts import PUBLISHERS
 
 MAX_LISTED = 200

@@ -7,11 +7,11 @@ import click
 from rich.text import Text
 
 from order_service.domain.orders import Status
-from quadrille.client import Client
-from quadrille.line import Line
-from quadrille.shop import segment, settings
-from quadrille.terminal import age, console, is_wide, money, say, say_json, status_style, table
-from quadrille.watch import accepted
+from quadrille.cli.api_client import Client
+from quadrille.cli.endpoints import segment, settings
+from quadrille.cli.order_watch import accepted
+from quadrille.cli.output import age, console, is_wide, money, say, say_json, status_style, table
+from quadrille.cli.params import Line
 
 
 @click.command()

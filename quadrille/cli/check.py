@@ -12,8 +12,8 @@ from rich.text import Text
 from quadrille.audit import CHECKS, ask
 from quadrille.audit.databases import Notice, OnItsWay, UnreadableShop, read_shop
 from quadrille.audit.violation import Finding
-from quadrille.shop import settings
-from quadrille.terminal import age, console, say, say_json
+from quadrille.cli.endpoints import settings
+from quadrille.cli.output import age, console, say, say_json
 from shared.chassis.messages import clock
 
 MOST_SHOWN = 10

@@ -7,9 +7,9 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from quadrille.client import Client
-from quadrille.shop import settings
-from quadrille.terminal import console, money, say, say_json, table
+from quadrille.cli.api_client import Client
+from quadrille.cli.endpoints import settings
+from quadrille.cli.output import console, money, say, say_json, table
 
 MOST_DAYS = 366
 UNKNOWN = "–"  # noqa: RUF001 - a dash is what it is

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from rich.text import Text
 
-from quadrille.terminal import SERVICE_COLOURS, is_wide
+from quadrille.cli.output import SERVICE_COLOURS, is_wide
 
 TYPE_WIDTH = 22
 SERVICE_WIDTH = 9

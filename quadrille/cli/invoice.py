@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from quadrille.terminal import console, money, say, table
+from quadrille.cli.output import console, money, say, table
 
 COUNT = "  {:>4} ×"  # noqa: RUF001 - the sign for times
 

@@ -8,10 +8,10 @@ from typing import Any
 import click
 import msgspec
 
-from quadrille.client import Client, run
-from quadrille.shop import segment, settings
-from quadrille.story import EventDocument, logged, told
-from quadrille.terminal import say, say_json, show_line
+from quadrille.cli.api_client import Client, run
+from quadrille.cli.endpoints import segment, settings
+from quadrille.cli.output import say, say_json, show_line
+from quadrille.cli.timeline import EventDocument, logged, told
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
