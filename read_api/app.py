@@ -8,10 +8,10 @@ from filelock import FileLock
 from litestar import Litestar
 
 from read_api import api, divergence
-from read_api.api.parts import Parts
-from read_api.freshness import Freshness
+from read_api.api.dependencies import Parts
+from read_api.consistency import Freshness
+from read_api.event_stream import Feed, Streams
 from read_api.projector import Projector
-from read_api.stream import Feed, Streams
 from read_api.tables import TABLES
 from shared.chassis.http import signing_keys
 from shared.chassis.http.app import build_app

@@ -7,11 +7,11 @@ from datetime import datetime, timedelta
 from msgspec import Struct
 from sqlalchemy import Connection, func, select, true
 
-from read_api import marketing, queries
-from read_api.days import LocalDay
-from read_api.documents import StockView, stock_view
-from read_api.figures import Dashboard, SourceState
+from read_api import queries, reports
+from read_api.calendar_days import LocalDay
 from read_api.queries import OrderFilter
+from read_api.report_schemas import Dashboard, SourceState
+from read_api.schemas import StockView, stock_view
 from read_api.tables import EVENTS, POSITIONS, PRODUCTS
 from shared.chassis.storage.database import read_rows
 from shared.chassis.storage.dead_letters import DEAD_LETTER
@@ -49,12 +49,12 @@ def dashboard(connection: Connection, wanted: Wanted) -> Dashboard:
     """All of it."""
     letters = _dead_letters(connection)
     own = connection.execute(_OWN_LETTERS).scalar_one()
-    [today] = marketing.daily(connection, [wanted.today], wanted.currency)
+    [today] = reports.daily(connection, [wanted.today], wanted.currency)
     latest = queries.list_orders(connection, OrderFilter(), true(), cursor=None, limit=MOST_SHOWN)
     return Dashboard(
         timezone=wanted.timezone,
         today=today,
-        overview=marketing.overview(connection, wanted.currency),
+        overview=reports.overview(connection, wanted.currency),
         low_stock=_low_stock(connection, wanted.low_stock),
         latest_orders=latest.items,
         dead_letters=sum(letters.values()) + own,

@@ -12,9 +12,9 @@ from typing import NamedTuple
 from msgspec import Struct
 from sqlalchemy import Connection, bindparam, delete, select
 
-from read_api import places
-from read_api.documents import HeldEventPage, HeldEventView, HeldStatus
-from read_api.places import MAX_AHEAD
+from read_api import checkpoints
+from read_api.checkpoints import MAX_AHEAD
+from read_api.schemas import HeldEventPage, HeldEventView, HeldStatus
 from read_api.tables import HELD_EVENTS
 from shared.chassis.http.pagination import from_cursor, to_cursor
 from shared.chassis.storage.database import Rows, read_rows
@@ -53,7 +53,7 @@ class HeldFilter(Struct, frozen=True, kw_only=True):
 
 def find(connection: Connection, applied: Mapping[str, int]) -> list[Divergence]:
     """The held events that are not waited for; of each source, the first ones."""
-    if not places.holds_any(connection):
+    if not checkpoints.holds_any(connection):
         return []
     rows: Rows = []
     for source in sorted(PUBLISHERS):
@@ -61,7 +61,7 @@ def find(connection: Connection, applied: Mapping[str, int]) -> list[Divergence]
         for beyond, up_to in ((0, last), (last + MAX_AHEAD, _LAST_POSITION)):
             bounds = {"held_of": source, "beyond": beyond, "up_to": up_to}
             rows += read_rows(connection, HELD_EVENTS, _BETWEEN.params(bounds))
-    ids = places.applied_ids(connection, [(row["source"], row["position"]) for row in rows])
+    ids = checkpoints.applied_ids(connection, [(row["source"], row["position"]) for row in rows])
     return [
         Divergence(
             source=row["source"],
@@ -124,8 +124,8 @@ def forget(connection: Connection, source: str, position: int, event_id: str) ->
 
 
 def _views(connection: Connection, rows: Rows) -> Sequence[HeldEventView]:
-    applied = places.load(connection)
-    ids = places.applied_ids(connection, [(row["source"], row["position"]) for row in rows])
+    applied = checkpoints.load(connection)
+    ids = checkpoints.applied_ids(connection, [(row["source"], row["position"]) for row in rows])
     return [
         HeldEventView(
             source=row["source"],

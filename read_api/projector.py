@@ -13,7 +13,7 @@ from typing import NamedTuple
 import structlog
 from sqlalchemy import Connection
 
-from read_api import divergence, history, places, store
+from read_api import checkpoints, divergence, event_archive, store
 from read_api.divergence import Divergence
 from shared.chassis.engine.rules import RuleFailed
 from shared.chassis.engine.unit_of_work import Message
@@ -73,7 +73,7 @@ class Projector:
 
     async def resume(self) -> None:
         """Find out where the rows stand."""
-        self._note(await self._database.run(lambda each: _progress(each, places.load(each))))
+        self._note(await self._database.run(lambda each: _progress(each, checkpoints.load(each))))
         self._on_applied([])
 
     async def deliver(self, messages: Sequence[Message]) -> None:
@@ -94,7 +94,7 @@ class Projector:
 
         def body(connection: Connection) -> tuple[bool, Progress]:
             was_held = divergence.forget(connection, source, position, event_id)
-            return was_held, _progress(connection, places.load(connection))
+            return was_held, _progress(connection, checkpoints.load(connection))
 
         was_held, progress = await self._database.run(body)
         if was_held:
@@ -126,15 +126,15 @@ def apply(
     connection: Connection, messages: Sequence[Message], *, one_by_one: bool = False
 ) -> Applied:
     """Do all of it in the caller's transaction; raises what a projection raises unless `one_by_one`."""
-    applied = places.load(connection)
-    ready = places.take(connection, applied, places.placed(messages))
-    places.pass_over(connection, [one for one in ready if isinstance(one.message, Unreadable)])
+    applied = checkpoints.load(connection)
+    ready = checkpoints.take(connection, applied, checkpoints.placed(messages))
+    checkpoints.pass_over(connection, [one for one in ready if isinstance(one.message, Unreadable)])
     events = [one.message for one in ready if isinstance(one.message, Recorded)]
     parked = _parked(connection, events)
     if one_by_one:
         letters = _apply_each(connection, events, parked)
     else:
-        history.append(connection, events)
+        event_archive.append(connection, events)
         store.project(connection, [event for event in events if _key(event) not in parked])
         letters = [_waiting(event) for event in events if _key(event) in parked]
     letters += [
@@ -142,14 +142,14 @@ def apply(
     ]
     letters = _keep(connection, letters)
     signing_keys.keep(connection, "read", events)
-    places.save(connection, applied)
+    checkpoints.save(connection, applied)
     return Applied(events, letters, _progress(connection, applied))
 
 
 def _progress(connection: Connection, applied: dict[str, int]) -> Progress:
     return Progress(
         positions=applied,
-        missing=places.missing(connection, applied, sorted(PUBLISHERS)),
+        missing=checkpoints.missing(connection, applied, sorted(PUBLISHERS)),
         divergences=divergence.find(connection, applied),
     )
 
@@ -158,7 +158,7 @@ def _apply_each(
     connection: Connection, events: Sequence[Recorded], parked: set[Key]
 ) -> list[DeadLetter]:
     """Take each event in by itself; the letters of those that could not be."""
-    history.append(connection, events)
+    event_archive.append(connection, events)
     letters = []
     for event in events:
         if _key(event) in parked:

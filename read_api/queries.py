@@ -7,9 +7,9 @@ from typing import Annotated, Any, NamedTuple
 import msgspec
 from sqlalchemy import ColumnElement, Connection, Select, Table, or_, select, tuple_
 
-from read_api import history, store
-from read_api.access import Story, unknown_order
-from read_api.documents import (
+from read_api import event_archive, store
+from read_api.models import Customer, OrderStatus, Product, Shipment, ShipmentStatus
+from read_api.schemas import (
     CustomerPage,
     CustomerView,
     EventPage,
@@ -31,7 +31,7 @@ from read_api.documents import (
 from read_api.search import bounded_time, distinct_words, matches
 from read_api.tables import CUSTOMERS, EVENT_ORDER, EVENTS, ORDERS, PRODUCTS, SHIPMENTS
 from read_api.timeline import timeline
-from read_api.views import Customer, OrderStatus, Product, Shipment, ShipmentStatus
+from read_api.visibility import Story, unknown_order
 from shared.chassis.http.pagination import bounded, from_cursor, older, to_cursor
 from shared.chassis.messages.rejection import Refused
 from shared.chassis.storage.database import Rows, read_rows
@@ -108,7 +108,7 @@ def show_order(connection: Connection, story: Story) -> OrderDetail:
 
 def show_timeline(connection: Connection, story: Story) -> Timeline:
     """What has happened to an order, and why; raises Refused."""
-    events = history.of_order(connection, story)
+    events = event_archive.of_order(connection, story)
     if not events:
         raise unknown_order(story.order_id)
     return timeline(story.order_id, events)
@@ -179,7 +179,7 @@ def list_events(
     rows, is_more = _cut(read_rows(connection, EVENTS, query), limit)
     last = [rows[-1][column.name] for column in EVENT_ORDER] if is_more else None
     next_cursor = to_cursor(*last) if last else None
-    return EventPage(items=history.event_views(rows), next_cursor=next_cursor)
+    return EventPage(items=event_archive.event_views(rows), next_cursor=next_cursor)
 
 
 def products_of(rows: Rows) -> list[Product]:

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, Table
 
+from read_api.models import Customer, Notification, Order, Product, Reservation, Shipment, View
 from read_api.projections import evolve
 from read_api.tables import (
     CUSTOMERS,
@@ -19,7 +20,6 @@ from read_api.tables import (
     RESERVATIONS,
     SHIPMENTS,
 )
-from read_api.views import Customer, Notification, Order, Product, Reservation, Shipment, View
 from shared.chassis.engine.rules import rules
 from shared.chassis.messages.recorded_event import Recorded
 from shared.chassis.storage.database import Rows, changed, select_in, upsert

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from heapq import heappop, heappush
 
-from read_api.documents import Cause, Entry, EventView, Timeline
+from read_api.schemas import Cause, Entry, EventView, Timeline
 from shared.contracts import (
     OrderCancelled,
     OrderCompleted,

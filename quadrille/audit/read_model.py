@@ -8,8 +8,9 @@ import msgspec
 from sqlalchemy import Connection, Table, select
 
 from quadrille.audit.snapshot import DeadLetter, inspect, read_dead_letters, snapshot
-from read_api.documents import EventView
-from read_api.history import event_views
+from read_api.event_archive import event_views
+from read_api.models import Customer, Notification, Product, Reservation, Shipment, View
+from read_api.schemas import EventView
 from read_api.store import assemble
 from read_api.tables import (
     CUSTOMERS,
@@ -22,7 +23,6 @@ from read_api.tables import (
     RESERVATIONS,
     SHIPMENTS,
 )
-from read_api.views import Customer, Notification, Product, Reservation, Shipment, View
 from shared.chassis.messages.recorded_event import Recorded
 from shared.chassis.storage.database import read_rows
 

@@ -9,9 +9,9 @@ from quadrille.audit.fold import FoldError, differences, fold
 from quadrille.audit.read_model import READ, place
 from quadrille.audit.tables import evidence_of
 from quadrille.audit.violation import Evidence
-from read_api.documents import EventView, event_view
+from read_api.models import View
 from read_api.projections import evolve
-from read_api.views import View
+from read_api.schemas import EventView, event_view
 from shared.chassis.messages.recorded_event import Recorded
 
 

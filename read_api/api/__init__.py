@@ -2,9 +2,9 @@
 
 from litestar import Router
 
-from read_api.api import administration, catalogue, marketing, orders
-from read_api.api.parts import Parts
-from read_api.freshness import PARAMETERS, holding_back
+from read_api.api import admin, catalogue, orders, reports
+from read_api.api.dependencies import Parts
+from read_api.consistency import PARAMETERS, holding_back
 
 
 def router(parts: Parts) -> Router:
@@ -14,8 +14,8 @@ def router(parts: Parts) -> Router:
         route_handlers=[
             orders.router(parts),
             catalogue.router(parts),
-            administration.router(parts),
-            marketing.router(parts),
+            admin.router(parts),
+            reports.router(parts),
         ],
         before_request=holding_back(parts.freshness),
         parameters=PARAMETERS,

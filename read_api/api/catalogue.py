@@ -7,18 +7,11 @@ from litestar import Request, Router, get
 from litestar.params import FromPath, QueryParameter
 
 from read_api import queries
-from read_api.api.fields import (
-    PUBLIC,
-    PUBLIC_OR_NOTHING,
-    RESTRICTED,
-    Cursor,
-    PageSize,
-    Words,
-)
+from read_api.api.dependencies import Parts
 from read_api.api.limits import count_search
-from read_api.api.parts import Parts
-from read_api.documents import ProductPage, ProductView, StockPage
+from read_api.api.params import PUBLIC, PUBLIC_OR_NOTHING, RESTRICTED, Cursor, PageSize, Words
 from read_api.queries import ProductFilter
+from read_api.schemas import ProductPage, ProductView, StockPage
 from shared.chassis.http.auth import admin_only
 from shared.chassis.http.problems import responses
 

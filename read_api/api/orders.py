@@ -9,9 +9,10 @@ from litestar.exceptions import PermissionDeniedException
 from litestar.params import FromPath, QueryParameter
 from litestar.response import ServerSentEvent
 
-from read_api import access, queries
-from read_api.access import Story
-from read_api.api.fields import (
+from read_api import queries, visibility
+from read_api.api.dependencies import Parts
+from read_api.api.limits import limiting_streams
+from read_api.api.params import (
     EVENT_STREAM,
     NOT_STORED,
     PUBLIC_OR_NOTHING,
@@ -23,12 +24,11 @@ from read_api.api.fields import (
     PageSize,
     moment,
 )
-from read_api.api.limits import limiting_streams
-from read_api.api.parts import Parts
-from read_api.documents import OrderDetail, OrderPage, Timeline
+from read_api.models import OrderStatus
 from read_api.positions import parse_positions
 from read_api.queries import OrderFilter
-from read_api.views import OrderStatus
+from read_api.schemas import OrderDetail, OrderPage, Timeline
+from read_api.visibility import Story
 from shared.chassis.http.auth import TOKEN_IN_QUERY, Access, Caller, signed_in_only
 from shared.chassis.http.problems import responses
 from shared.chassis.messages.rejection import Refused
@@ -75,7 +75,7 @@ def router(parts: Parts) -> Router:
                 since=moment(since, "from"),
                 until=moment(until, "to"),
             ),
-            visible=access.own_orders(caller),
+            visible=visibility.own_orders(caller),
             cursor=cursor,
             limit=limit,
         )
@@ -119,12 +119,12 @@ def router(parts: Parts) -> Router:
 
         story = await parts.freshness.until_found(order_id, found)
         if story is None:
-            raise access.unknown_order(order_id)
+            raise visibility.unknown_order(order_id)
         return ServerSentEvent(parts.streams.follow(seen, story, request.auth), headers=NOT_STORED)
 
     async def find_story(caller: Caller, order_id: str) -> Story:
         """What the caller may see of the order; raises Refused."""
-        return await reads.run(partial(access.story, caller=caller, order_id=order_id))
+        return await reads.run(partial(visibility.story, caller=caller, order_id=order_id))
 
     return Router(
         "/orders",

@@ -5,10 +5,10 @@ Each source has rows of its own, so only the order within a source matters, neve
 
 from msgspec.structs import replace
 
+from read_api.models import Customer, Notification, Order, Reservation, Shipment, View
 from read_api.projections import customers, notifications, orders, shipments, stock
 from read_api.projections.known import OutOfTurn, known
 from read_api.projections.stock import with_product
-from read_api.views import Customer, Notification, Order, Reservation, Shipment, View
 from shared.chassis.messages.recorded_event import Recorded
 from shared.contracts import (
     CustomerRegistered,

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from msgspec.structs import replace
 
-from read_api.views import Notification, NotificationStatus, View
+from read_api.models import Notification, NotificationStatus, View
 from shared.contracts import NotificationFailed, NotificationSent, NotificationSkipped
 
 

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from msgspec.structs import replace
 
-from read_api.views import Order, OrderStatus
+from read_api.models import Order, OrderStatus
 from shared.contracts import (
     Event,
     OrderCancellationRequested,

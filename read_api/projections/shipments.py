@@ -4,8 +4,8 @@ from datetime import datetime
 
 from msgspec.structs import replace
 
+from read_api.models import Shipment, ShipmentStatus, View
 from read_api.projections.known import known
-from read_api.views import Shipment, ShipmentStatus, View
 from shared.contracts import (
     ShipmentCancelled,
     ShipmentCompleted,

@@ -6,8 +6,8 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from read_api.models import Product, Reservation, ReservationStatus, View
 from read_api.projections.known import known
-from read_api.views import Product, Reservation, ReservationStatus, View
 from shared.contracts import (
     Line,
     ProductCreated,

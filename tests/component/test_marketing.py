@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from read_api import marketing
+from read_api import reports
+from read_api.calendar_days import days, time_zone
 from read_api.dashboard import Wanted, dashboard
-from read_api.days import days, time_zone
-from read_api.figures import CustomerFigures, Dashboard
-from read_api.views import OrderStatus
+from read_api.models import OrderStatus
+from read_api.report_schemas import CustomerFigures, Dashboard
 from shared.contracts import (
     CustomerRegistered,
     Event,
@@ -77,16 +77,16 @@ ORDERS: tuple[Event, ...] = (
 
 
 async def overview(shop: Projection) -> Any:
-    return await shop.database.run(partial(marketing.overview, currency="JPY"))
+    return await shop.database.run(partial(reports.overview, currency="JPY"))
 
 
 async def customers(shop: Projection, cursor: str | None = None, limit: int = 50) -> Any:
-    query = partial(marketing.customers, currency="JPY", cursor=cursor, limit=limit)
+    query = partial(reports.customers, currency="JPY", cursor=cursor, limit=limit)
     return await shop.database.run(query)
 
 
 async def products(shop: Projection, cursor: str | None = None, limit: int = 50) -> Any:
-    query = partial(marketing.products, currency="JPY", cursor=cursor, limit=limit)
+    query = partial(reports.products, currency="JPY", cursor=cursor, limit=limit)
     return await shop.database.run(query)
 
 
@@ -109,7 +109,7 @@ async def test_an_empty_shop_has_figures_too(shop: Projection) -> None:
     page = await customers(shop)
     assert (page.items, page.guests.orders, page.guests.last_order_at) == ([], 0, None)
     assert (await products(shop)).items == []
-    [day] = await shop.database.run(partial(marketing.daily, wanted=UTC_DAY, currency="JPY"))
+    [day] = await shop.database.run(partial(reports.daily, wanted=UTC_DAY, currency="JPY"))
     assert (day.orders, day.completed, day.revenue) == (0, 0, 0)
 
 
@@ -214,7 +214,7 @@ async def test_a_day_is_the_local_one_of_order_and_of_completion(shop: Projectio
 
     async def daily(place: str) -> list[tuple[int, int, int]]:
         wanted = days(date(2026, 11, 19), date(2026, 11, 21), time_zone(place))
-        found = await shop.database.run(partial(marketing.daily, wanted=wanted, currency="JPY"))
+        found = await shop.database.run(partial(reports.daily, wanted=wanted, currency="JPY"))
         assert [day.day.day for day in found] == [19, 20, 21]
         return [(day.orders, day.completed, day.revenue) for day in found]
 

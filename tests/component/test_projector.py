@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from read_api.checkpoints import MAX_AHEAD
 from read_api.divergence import Divergence
-from read_api.places import MAX_AHEAD
+from read_api.event_stream import everything_until_now
 from read_api.positions import format_positions
-from read_api.stream import everything_until_now
 from shared.chassis.engine.writer import StorageUnavailable
 from shared.chassis.messages.recorded_event import Recorded, encode
 from shared.chassis.storage.dead_letters import Unreadable

@@ -11,8 +11,8 @@ import httpx
 import msgspec
 from sqlalchemy import Connection
 
+from read_api.event_stream import Feed, Streams
 from read_api.projector import Projector
-from read_api.stream import Feed, Streams
 from read_api.tables import TABLES
 from shared.chassis.http import signing_keys
 from shared.chassis.http.auth import Keys

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from read_api.days import MOST_DAYS, days, local_day, time_zone, today
+from read_api.calendar_days import MOST_DAYS, days, local_day, time_zone, today
 from shared.chassis.http.problems import BadRequest
 
 PLACES = ("Asia/Tokyo", "America/New_York", "Asia/Kolkata", "Australia/Lord_Howe", "Pacific/Apia")

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from read_api.freshness import Freshness
+from read_api.consistency import Freshness
 from read_api.positions import MAX_LENGTH, format_positions, parse_positions
 from shared.chassis.http.problems import BadRequest
 from shared.chassis.messages.rejection import Refused

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from read_api.places import Placed, arrange, placed
+from read_api.checkpoints import Placed, arrange, placed
+from read_api.models import NotificationStatus, OrderStatus, ReservationStatus, View
 from read_api.projections import OutOfTurn, evolve
-from read_api.views import NotificationStatus, OrderStatus, ReservationStatus, View
 from shared.chassis.messages.recorded_event import MAX_EVENT_BYTES, encode
 from shared.chassis.storage.dead_letters import Unreadable
 from shared.contracts import (

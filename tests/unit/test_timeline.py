@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from read_api.documents import Entry, event_view
+from read_api.schemas import Entry, event_view
 from read_api.timeline import timeline
 from shared.chassis.messages.recorded_event import Recorded
 from shared.contracts import (

@@ -16,10 +16,10 @@ import msgspec
 import structlog
 from litestar.response import ServerSentEventMessage
 
-from read_api import history
-from read_api.access import Story
-from read_api.documents import EventView, event_view
+from read_api import event_archive
 from read_api.positions import format_positions
+from read_api.schemas import EventView, event_view
+from read_api.visibility import Story
 from shared.chassis.http.auth import Access, Keys
 from shared.chassis.messages.recorded_event import Recorded
 from shared.chassis.storage.database import INFRASTRUCTURE, Database
@@ -140,7 +140,7 @@ class Streams:
 
     async def _page(self, seen: Seen, story: Story | None) -> list[EventView]:
         return await self._reads.run(
-            partial(history.beyond, seen=dict(seen), story=story, most=PAGE)
+            partial(event_archive.beyond, seen=dict(seen), story=story, most=PAGE)
         )
 
 

@@ -25,8 +25,9 @@ from sqlalchemy import (
     values,
 )
 
-from read_api.days import LocalDay
-from read_api.figures import (
+from read_api.calendar_days import LocalDay
+from read_api.models import OrderStatus
+from read_api.report_schemas import (
     Buyer,
     CustomerFigures,
     CustomerFiguresPage,
@@ -36,7 +37,6 @@ from read_api.figures import (
     ProductFiguresPage,
 )
 from read_api.tables import CUSTOMERS, ORDER_ITEMS, ORDERS, PRODUCTS
-from read_api.views import OrderStatus
 from shared.chassis.http.pagination import from_cursor, to_cursor
 from shared.chassis.storage.database import UtcTime
 

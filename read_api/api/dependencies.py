@@ -2,9 +2,9 @@
 
 from typing import NamedTuple
 
-from read_api.freshness import Freshness
+from read_api.consistency import Freshness
+from read_api.event_stream import Streams
 from read_api.projector import Projector
-from read_api.stream import Streams
 from shared.chassis.http.rate_limits import Limiter
 from shared.chassis.storage.database import Database
 from shared.settings import Settings

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import Struct
 
-from read_api.views import (
+from read_api.models import (
     NotificationStatus,
     Order,
     OrderStatus,

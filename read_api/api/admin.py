@@ -8,7 +8,9 @@ from litestar.params import FromPath, PathParameter, QueryParameter
 from litestar.response import ServerSentEvent
 
 from read_api import divergence, queries
-from read_api.api.fields import (
+from read_api.api.dependencies import Parts
+from read_api.api.limits import limiting_streams
+from read_api.api.params import (
     EVENT_STREAM,
     NOT_STORED,
     RESTRICTED,
@@ -19,14 +21,12 @@ from read_api.api.fields import (
     PageSize,
     Words,
 )
-from read_api.api.limits import limiting_streams
-from read_api.api.parts import Parts
 from read_api.divergence import HeldFilter
-from read_api.documents import CustomerPage, EventPage, HeldEventPage, ShipmentPage
+from read_api.event_stream import everything_until_now
+from read_api.models import ShipmentStatus
 from read_api.positions import parse_positions
 from read_api.queries import EventFilter
-from read_api.stream import everything_until_now
-from read_api.views import ShipmentStatus
+from read_api.schemas import CustomerPage, EventPage, HeldEventPage, ShipmentPage
 from shared.chassis.http.auth import TOKEN_IN_QUERY, Access, Caller, admin_only
 from shared.chassis.http.problems import responses
 from shared.chassis.messages.rejection import Refused

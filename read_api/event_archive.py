@@ -6,9 +6,9 @@ from itertools import islice
 
 from sqlalchemy import Connection, Select, bindparam, select
 
-from read_api.access import Story
-from read_api.documents import EventView
+from read_api.schemas import EventView
 from read_api.tables import EVENTS, POSITIONS
+from read_api.visibility import Story
 from shared.chassis.messages.recorded_event import Recorded
 from shared.chassis.storage.database import Rows, insert_missing, read_rows
 

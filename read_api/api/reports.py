@@ -7,11 +7,17 @@ from typing import Annotated
 from litestar import Router, get
 from litestar.params import QueryParameter
 
-from read_api import days, divergence, marketing
-from read_api.api.fields import RESTRICTED, Cursor, PageSize, TimeZone
-from read_api.api.parts import Parts
+from read_api import calendar_days, divergence, reports
+from read_api.api.dependencies import Parts
+from read_api.api.params import RESTRICTED, Cursor, PageSize, TimeZone
 from read_api.dashboard import LOW_STOCK, Wanted, dashboard
-from read_api.figures import CustomerFiguresPage, Daily, Dashboard, Overview, ProductFiguresPage
+from read_api.report_schemas import (
+    CustomerFiguresPage,
+    Daily,
+    Dashboard,
+    Overview,
+    ProductFiguresPage,
+)
 from shared.chassis.http.auth import admin_only
 
 From = Annotated[
@@ -37,20 +43,20 @@ def router(parts: Parts) -> Router:
     @get("/marketing/overview", responses=RESTRICTED)
     async def show_overview() -> Overview:
         """Everything since the beginning."""
-        return await reads.run(partial(marketing.overview, currency=currency))
+        return await reads.run(partial(reports.overview, currency=currency))
 
     @get("/marketing/customers", responses=RESTRICTED)
     async def show_customers(cursor: Cursor = None, limit: PageSize = 50) -> CustomerFiguresPage:
         """What each customer has ordered and what it brought, the most valuable first; guests as one."""
         return await reads.run(
-            partial(marketing.customers, currency=currency, cursor=cursor, limit=limit)
+            partial(reports.customers, currency=currency, cursor=cursor, limit=limit)
         )
 
     @get("/marketing/products", responses=RESTRICTED)
     async def show_products(cursor: Cursor = None, limit: PageSize = 50) -> ProductFiguresPage:
         """What was ordered and sold of each product, and what it brought, most first."""
         return await reads.run(
-            partial(marketing.products, currency=currency, cursor=cursor, limit=limit)
+            partial(reports.products, currency=currency, cursor=cursor, limit=limit)
         )
 
     @get("/marketing/daily", responses=RESTRICTED)
@@ -58,8 +64,8 @@ def router(parts: Parts) -> Router:
         since: From = None, until: To = None, time_zone: TimeZone = "UTC"
     ) -> Daily:
         """What came in and what was completed, by local day."""
-        wanted = days.days(since, until, days.time_zone(time_zone))
-        found = await reads.run(partial(marketing.daily, wanted=wanted, currency=currency))
+        wanted = calendar_days.days(since, until, calendar_days.time_zone(time_zone))
+        found = await reads.run(partial(reports.daily, wanted=wanted, currency=currency))
         return Daily(timezone=time_zone, currency=currency, items=found)
 
     @get("/dashboard", responses=RESTRICTED)
@@ -68,7 +74,7 @@ def router(parts: Parts) -> Router:
     ) -> Dashboard:
         """The shop at a glance: today, overall, what runs low, what came in last, and how far we have heard."""
         wanted = Wanted(
-            today=days.today(days.time_zone(time_zone)),
+            today=calendar_days.today(calendar_days.time_zone(time_zone)),
             timezone=time_zone,
             currency=currency,
             low_stock=low_stock,
