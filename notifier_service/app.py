@@ -5,10 +5,10 @@ from functools import partial
 from litestar import Litestar
 
 from notifier_service import api
-from notifier_service.delivery import NullMailer, build_mailer
 from notifier_service.domain import decide, evolve
 from notifier_service.handlers import REACTIONS, mail_job, mails
 from notifier_service.order_reader import OrderReader
+from notifier_service.smtp import NullMailer, build_mailer
 from notifier_service.store import TABLES, load, save
 from shared.chassis.messages.decider import Decider
 from shared.chassis.runtime.service import Service

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from notifier_service.delivery import Mailer
+from notifier_service.composer import Unsendable
 from notifier_service.domain import (
     CustomerUnknown,
     Mailroom,
@@ -14,9 +14,9 @@ from notifier_service.domain import (
     RecordSent,
     RecordSkipped,
 )
-from notifier_service.domain.mails import OWING, Mail, mail_owed
-from notifier_service.mail import Unsendable
+from notifier_service.mails import OWING, Mail, mail_owed
 from notifier_service.order_reader import OrderReader
+from notifier_service.smtp import Mailer
 from shared.chassis.engine.task_runner import Job, Retry
 from shared.chassis.messages import clock
 from shared.chassis.messages.decider import on, on_record

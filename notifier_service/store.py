@@ -14,7 +14,7 @@ from notifier_service.domain import (
     Notification,
     Resend,
 )
-from notifier_service.domain.mails import Mail
+from notifier_service.mails import Mail
 from shared.chassis.messages.recorded_event import Recorded
 from shared.chassis.storage.database import (
     Json,

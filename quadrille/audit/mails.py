@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 from notifier_service.domain import Status
-from notifier_service.domain.mails import OWING, mail_owed
 from notifier_service.handlers import MAIL
+from notifier_service.mails import OWING, mail_owed
 from quadrille.audit.databases import Shop
 from quadrille.audit.violation import Evidence
 

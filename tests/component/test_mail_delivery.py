@@ -18,12 +18,12 @@ from msgspec.structs import replace
 
 from notifier_service import handlers, store
 from notifier_service.app import build
-from notifier_service.delivery import TIMEOUT_SECONDS, SmtpMailer, SmtpServer, read_sender, read_url
+from notifier_service.composer import Composer, Unsendable
 from notifier_service.domain import KnownOrder, Mailroom, decide, evolve
-from notifier_service.domain.mails import Mail, Template
 from notifier_service.handlers import REACTIONS, mail_job, mails
-from notifier_service.mail import Composer, Unsendable
+from notifier_service.mails import Mail, Template
 from notifier_service.order_reader import OrderReader
+from notifier_service.smtp import TIMEOUT_SECONDS, SmtpMailer, SmtpServer, read_sender, read_url
 from shared.chassis.engine.writer import StorageUnavailable
 from shared.chassis.messages.decider import Decider
 from shared.chassis.messages.recorded_event import Recorded

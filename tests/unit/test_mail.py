@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from notifier_service.delivery import SmtpServer, read_sender, read_url
+from notifier_service.composer import LOCALES, Composer, Unsendable, recipient
 from notifier_service.domain import KnownOrder, masked
-from notifier_service.domain.mails import Mail, Template
-from notifier_service.mail import LOCALES, Composer, Unsendable, recipient
+from notifier_service.mails import Mail, Template
+from notifier_service.smtp import SmtpServer, read_sender, read_url
 from shared.contracts import FailedItem, OrderItem
 from shared.settings import SettingsError
 

@@ -18,8 +18,8 @@ from notifier_service.domain import (
     decide,
     evolve,
 )
-from notifier_service.domain.mails import OWING, Template, mail_owed
 from notifier_service.handlers import FOR_A_DAY, MAIL, mails
+from notifier_service.mails import OWING, Template, mail_owed
 from shared.chassis.messages.recorded_event import Recorded
 from shared.chassis.messages.rejection import Refused
 from shared.chassis.storage.task_queue import Drop, Schedule

@@ -13,7 +13,7 @@ from email.utils import format_datetime
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from notifier_service.domain import KnownOrder
-from notifier_service.domain.mails import Mail
+from notifier_service.mails import Mail
 from notifier_service.money import money
 from shared.chassis.messages import clock
 

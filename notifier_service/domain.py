@@ -10,7 +10,7 @@ from enum import StrEnum
 from msgspec import Struct
 from msgspec.structs import replace
 
-from notifier_service.domain.mails import Mail, again, mail_owed
+from notifier_service.mails import Mail, again, mail_owed
 from shared.chassis.messages.recorded_event import Recorded
 from shared.chassis.messages.rejection import Refused
 from shared.contracts import (

@@ -13,9 +13,9 @@ from urllib.parse import unquote, urlsplit
 from aiosmtplib import SMTP, SMTPDataError, SMTPRecipientsRefused
 from msgspec import Struct
 
+from notifier_service.composer import Composer, Unsendable
 from notifier_service.domain import KnownOrder
-from notifier_service.domain.mails import Mail
-from notifier_service.mail import Composer, Unsendable
+from notifier_service.mails import Mail
 from shared.chassis.failpoints import crash_point
 from shared.settings import Settings, SettingsError
 
