@@ -16,9 +16,10 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from bench.table import show, show_machine
 from order_service.domain import decide, evolve
-from order_service.domain.orders import PlaceOrder, WantedItem
 from order_service.handlers import REACTIONS, deadlines
-from order_service.store import TABLES, load, save
+from order_service.orders.domain import PlaceOrder, WantedItem
+from order_service.store import load, save
+from order_service.tables import TABLES
 from shared.chassis.engine.unit_of_work import Wish, carry_out
 from shared.chassis.messages.clock import new_id, now
 from shared.chassis.messages.decider import Decider

@@ -2,16 +2,19 @@
 
 from litestar import Litestar
 
-from order_service.accounts import Accounts
-from order_service.api import accounts as accounts_api
-from order_service.api import carts, keys, orders
+from order_service.accounts import api as accounts_api
+from order_service.accounts import keys_api
+from order_service.accounts.emails import canonical
+from order_service.accounts.password_rules import weakness
+from order_service.accounts.service import Accounts
+from order_service.accounts.signing_keys import SigningKeys
+from order_service.carts import api as carts_api
 from order_service.domain import decide, evolve
-from order_service.domain.emails import canonical
-from order_service.domain.orders import Status
-from order_service.domain.passwords import weakness
 from order_service.handlers import JOBS, REACTIONS, deadlines
-from order_service.signing_keys import SigningKeys
-from order_service.store import EXPIRIES, TABLES, load, save
+from order_service.orders import api as orders_api
+from order_service.orders.domain import Status
+from order_service.store import EXPIRIES, load, save
+from order_service.tables import TABLES
 from shared.chassis.messages.decider import Decider
 from shared.chassis.runtime.service import Service
 from shared.settings import Settings, SettingsError
@@ -32,12 +35,12 @@ def build(settings: Settings) -> Litestar:
     signing_keys = SigningKeys(service)
     accounts = Accounts(service, signing_keys)
     routes = [
-        orders.router(service),
-        orders.router(service, "/api"),
-        carts.router(service),
+        orders_api.router(service),
+        orders_api.router(service, "/api"),
+        carts_api.router(service),
         accounts_api.router(service, accounts),
-        keys.router(service, signing_keys),
-        keys.jwks_route(signing_keys),
+        keys_api.router(service, signing_keys),
+        keys_api.jwks_route(signing_keys),
     ]
     return service.app(
         "Quadrille: orders", routes, on_startup=[signing_keys.prepare, accounts.prepare]

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 
 from order_service.domain import Desk
-from order_service.domain.orders import (
+from order_service.orders.domain import (
     AcceptCancellation,
     CompleteOrder,
     ConfirmOrder,

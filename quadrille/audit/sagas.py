@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from order_service.domain.orders import Status, is_final
 from order_service.handlers import DEADLINE
+from order_service.orders.domain import Status, is_final
 from quadrille.audit.databases import Shop
 from quadrille.audit.violation import Evidence
 from shared.contracts import (

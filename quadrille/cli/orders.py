@@ -6,7 +6,7 @@ from typing import Any
 import click
 from rich.text import Text
 
-from order_service.domain.orders import Status
+from order_service.orders.domain import Status
 from quadrille.cli.api_client import Client
 from quadrille.cli.endpoints import segment, settings
 from quadrille.cli.order_watch import accepted

@@ -7,9 +7,9 @@ from functools import partial
 import click
 from sqlalchemy import Connection
 
-from order_service.domain.emails import canonical
-from order_service.passwords import Passwords
-from order_service.store import credentials, customers, sessions
+from order_service.accounts import credentials, sessions, store
+from order_service.accounts.emails import canonical
+from order_service.accounts.passwords import Passwords
 from quadrille.cli.endpoints import settings
 from quadrille.cli.output import say
 from shared.chassis.errors import FatalError
@@ -56,7 +56,7 @@ async def _reset(settings: Settings, email: str) -> str:
 
 def _write(connection: Connection, email: str, password_hash: str) -> bool:
     """Whether there is such an account."""
-    for user_id in customers.load(connection, [], [email]):
+    for user_id in store.load(connection, [], [email]):
         credentials.set_password(connection, user_id, password_hash)
         sessions.end_all_of(connection, user_id)
         return True

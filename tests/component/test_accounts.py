@@ -16,7 +16,7 @@ import pytest
 import pytest_asyncio
 from msgspec.structs import replace
 
-from order_service.tokens import ACCESS_SECONDS
+from order_service.accounts.tokens import ACCESS_SECONDS
 from shared.chassis.http.auth import AUDIENCE, ISSUER
 from shared.chassis.http.rate_limits import DAY
 from shared.chassis.messages.clock import now
@@ -306,7 +306,7 @@ async def test_refreshes_keep_one_row_per_session(desk: Desk, shop: Settings, em
 async def test_sessions_of_a_customer_are_bounded(
     desk: Desk, shop: Settings, email: str, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("order_service.store.sessions.MAX_PER_CUSTOMER", 2)
+    monkeypatch.setattr("order_service.accounts.sessions.MAX_PER_CUSTOMER", 2)
     first = await desk.newcomer(email)
     later = [await desk.sign_in(email) for _ in range(2)]
     assert sessions_of(shop, email) == 2

@@ -9,10 +9,10 @@ import pytest
 from msgspec.structs import replace
 
 import shared.chassis.runtime.service
-from order_service.domain.orders import PlaceOrder, WantedItem
 from order_service.handlers import JOBS, deadlines
-from order_service.store.orders import ORDERS
-from order_service.store.prices import LIST_PRICES
+from order_service.orders.domain import PlaceOrder, WantedItem
+from order_service.orders.price_store import LIST_PRICES
+from order_service.orders.store import ORDERS
 from shared.chassis.engine.unit_of_work import Wish
 from shared.chassis.jetstream.connection import Broker
 from shared.chassis.messages import clock

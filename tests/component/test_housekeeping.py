@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, event
 
-from order_service.store import EXPIRIES, TABLES
+from order_service.store import EXPIRIES
+from order_service.tables import TABLES
 from shared.chassis.engine.retention import SLICE_ROWS, Expiry, Housekeeping, delete_slice
 from shared.chassis.messages.clock import now
 from shared.chassis.runtime.service import chassis_expiries

@@ -9,9 +9,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from order_service.domain.orders import PlaceOrder, RequestCancellation, WantedItem
 from order_service.handlers import JOBS as ORDER_JOBS
 from order_service.handlers import deadlines, expire_order
+from order_service.orders.domain import PlaceOrder, RequestCancellation, WantedItem
 from shared.chassis.engine import task_runner
 from shared.chassis.engine.task_runner import MOST_AT_ONCE, Job, Retry
 from shared.chassis.engine.unit_of_work import Wish

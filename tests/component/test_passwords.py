@@ -10,8 +10,8 @@ import pytest
 import pytest_asyncio
 from argon2 import PasswordHasher
 
+from order_service.accounts.passwords import HASHES_AT_ONCE, Passwords
 from order_service.app import build
-from order_service.passwords import HASHES_AT_ONCE, Passwords
 from shared.chassis.messages.rejection import Refused
 from tests.support.chassis import started
 from tests.support.desk import PASSWORD, Desk, problem_of
@@ -38,7 +38,7 @@ async def app(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Any]:
 
 @pytest.fixture(autouse=True)
 def _few_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("order_service.passwords.MAX_WAITING", MAX_WAITING)
+    monkeypatch.setattr("order_service.accounts.passwords.MAX_WAITING", MAX_WAITING)
 
 
 @pytest.fixture

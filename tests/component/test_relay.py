@@ -10,7 +10,7 @@ from nats.js import api
 from sqlalchemy import Connection, insert, select, update
 
 from inventory_service.domain import CreateProduct, Description
-from order_service.store.prices import LIST_PRICES
+from order_service.orders.price_store import LIST_PRICES
 from shared.chassis.engine.unit_of_work import Wish
 from shared.chassis.jetstream import connection as broker_module
 from shared.chassis.jetstream.connection import Broker

@@ -22,8 +22,8 @@ import inventory_service.app
 import notifier_service.app
 import read_api.app
 import shipping_service.app
-from order_service import signing_keys
-from order_service.tokens import Signer
+from order_service.accounts import signing_keys
+from order_service.accounts.tokens import Signer
 from shared.chassis.http.auth import LEEWAY_SECONDS, MAX_TOKEN_SECONDS
 from shared.chassis.http.signing_keys import SIGNING_KEY
 from shared.chassis.jetstream.connection import Broker

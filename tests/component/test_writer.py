@@ -16,8 +16,8 @@ from inventory_service.domain import (
     ReserveStock,
 )
 from inventory_service.store import PRODUCTS, RESERVATIONS
-from order_service.domain.orders import PlaceOrder
-from order_service.domain.prices import WantedItem
+from order_service.orders.domain import PlaceOrder
+from order_service.orders.pricing import WantedItem
 from shared.chassis.engine.unit_of_work import Wish
 from shared.chassis.engine.writer import MAX_WAITING, StorageUnavailable
 from shared.chassis.messages.recorded_event import Recorded

@@ -3,8 +3,8 @@
 from datetime import timedelta
 from typing import Any
 
-from order_service.domain.customers import Customer
-from order_service.tokens import Signer
+from order_service.accounts.domain import Customer
+from order_service.accounts.tokens import Signer
 from shared.chassis.http.auth import AUDIENCE, ISSUER
 from shared.chassis.http.key_trust import revocation_statement, voucher_statement
 from shared.chassis.messages.clock import now

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from inventory_service.domain import ChangeStock, DeleteProduct, Description, UpdateProduct
-from order_service.domain.carts import AddToCart, CheckOut
-from order_service.domain.customers import RegisterCustomer, UpdateCustomer
+from order_service.accounts.domain import RegisterCustomer, UpdateCustomer
+from order_service.carts.domain import AddToCart, CheckOut
 from shared.chassis.messages.recorded_event import Recorded
 from shared.chassis.messages.rejection import Refused
 from shared.contracts import Event, NotificationFailed, NotificationSent, NotificationSkipped

@@ -17,8 +17,8 @@ import shipping_service.domain
 import shipping_service.handlers
 from inventory_service.domain import ChangeStock, CreateProduct, Description, Stock
 from order_service.domain import Desk
-from order_service.domain.orders import PlaceOrder, RequestCancellation
-from order_service.domain.prices import WantedItem
+from order_service.orders.domain import PlaceOrder, RequestCancellation
+from order_service.orders.pricing import WantedItem
 from shared.chassis.engine.unit_of_work import Wish, _Work
 from shared.chassis.messages import clock
 from shared.chassis.messages.decider import Decider, nothing_due

@@ -10,7 +10,8 @@ from msgspec import inspect
 
 import inventory_service.api as inventory
 import shipping_service.api as shipping
-from order_service.api import accounts, orders
+from order_service.accounts import api as accounts
+from order_service.orders import api as orders
 from shared import contracts
 from shared.chassis.messages.recorded_event import (
     MAX_EVENT_BYTES,

@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from order_service.domain import Command, Desk, decide, evolve
-from order_service.domain.carts import (
+from order_service.carts.domain import (
     MOST_LINES,
     MOST_OF_ONE,
     AddToCart,
@@ -17,6 +16,7 @@ from order_service.domain.carts import (
     ClearCart,
     RemoveFromCart,
 )
+from order_service.domain import Command, Desk, decide, evolve
 from shared.chassis.messages.rejection import Refused
 from shared.contracts import (
     CartCleared,

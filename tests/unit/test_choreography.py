@@ -15,7 +15,7 @@ from hypothesis.stateful import (
 )
 
 from inventory_service.domain import Status as Held
-from order_service.domain.orders import Status, is_final
+from order_service.orders.domain import Status, is_final
 from shared.chassis.messages.recorded_event import Recorded
 from shared.contracts import (
     Event,

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from order_service.accounts.domain import RegisterCustomer, UpdateCustomer
 from order_service.domain import Command, Desk, decide, evolve
-from order_service.domain.customers import RegisterCustomer, UpdateCustomer
 from shared.chassis.messages.rejection import Refused
 from shared.contracts import CustomerRegistered, CustomerUpdated, Event
 from tests.support.history import fold

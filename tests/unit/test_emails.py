@@ -1,7 +1,7 @@
 import pytest
 
-from order_service.domain.emails import canonical, mailbox
-from order_service.domain.passwords import weakness
+from order_service.accounts.emails import canonical, mailbox
+from order_service.accounts.password_rules import weakness
 
 
 @pytest.mark.parametrize(

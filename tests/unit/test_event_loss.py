@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from inventory_service.domain import Status as Reserved
-from order_service.domain.orders import is_final
+from order_service.orders.domain import is_final
 from shared.contracts import OrderCancelled, OrderCompleted, OrderFailed, StockDeducted
 from tests.support.world import World
 

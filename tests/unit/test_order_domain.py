@@ -3,7 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from order_service.domain import Command, Desk, decide, evolve
-from order_service.domain.orders import (
+from order_service.handlers import deadlines
+from order_service.orders.domain import (
     AcceptCancellation,
     CompleteOrder,
     ConfirmOrder,
@@ -15,8 +16,7 @@ from order_service.domain.orders import (
     Status,
     is_final,
 )
-from order_service.domain.prices import WantedItem
-from order_service.handlers import deadlines
+from order_service.orders.pricing import WantedItem
 from shared.chassis.messages.rejection import Refused
 from shared.chassis.storage.task_queue import Drop, Schedule
 from shared.contracts import (

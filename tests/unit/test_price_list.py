@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from order_service.domain.prices import ListPrice, Prices, WantedItem, evolve, priced
+from order_service.orders.pricing import ListPrice, Prices, WantedItem, evolve, priced
 from shared.chassis.messages.recorded_event import Recorded
 from shared.chassis.messages.rejection import Refused
 from shared.contracts import (

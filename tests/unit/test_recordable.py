@@ -11,10 +11,11 @@ import inventory_service.api as inventory
 import inventory_service.domain
 import order_service.domain
 from inventory_service.domain import CreateProduct, Stock
-from order_service.api import accounts, orders
+from order_service.accounts import api as accounts
+from order_service.accounts.domain import RegisterCustomer
 from order_service.domain import Desk
-from order_service.domain.customers import RegisterCustomer
-from order_service.domain.prices import ListPrice
+from order_service.orders import api as orders
+from order_service.orders.pricing import ListPrice
 from shared.chassis.engine.unit_of_work import Wish, _Work
 from shared.chassis.http.auth import GUEST
 from shared.chassis.messages import clock

@@ -6,7 +6,7 @@ from msgspec import Struct
 from msgspec.structs import asdict
 from sqlalchemy import Column, Connection, Index, LargeBinary, Table, Text, delete, select
 
-from order_service.store.tables import TABLES
+from order_service.tables import TABLES
 from shared.chassis.storage.database import UtcTime, select_in, upsert
 
 MAX_PER_CUSTOMER = 100

@@ -3,11 +3,15 @@
 from msgspec import Struct
 from msgspec.structs import replace
 
-from order_service.domain import carts, customers, keys, orders, prices
-from order_service.domain.carts import Carts
-from order_service.domain.customers import Customers
-from order_service.domain.orders import Orders
-from order_service.domain.prices import Prices
+from order_service.accounts import domain as customers
+from order_service.accounts import key_events as keys
+from order_service.accounts.domain import Customers
+from order_service.carts import domain as carts
+from order_service.carts.domain import Carts
+from order_service.orders import domain as orders
+from order_service.orders import pricing as prices
+from order_service.orders.domain import Orders
+from order_service.orders.pricing import Prices
 from shared.chassis.messages.recorded_event import Recorded
 from shared.contracts import Event
 

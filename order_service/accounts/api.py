@@ -12,17 +12,12 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import JSONBody
 from msgspec import Meta
 
-from order_service.accounts import Accounts, Tokens
-from order_service.api.fields import Email, canonical_email
-from order_service.domain import Desk, emails
-from order_service.domain.customers import (
-    Customer,
-    RegisterCustomer,
-    UpdateCustomer,
-    email_taken,
-)
-from order_service.domain.passwords import weakness
-from order_service.store import customers
+from order_service.accounts import emails, store
+from order_service.accounts.domain import Customer, RegisterCustomer, UpdateCustomer, email_taken
+from order_service.accounts.password_rules import weakness
+from order_service.accounts.service import Accounts, Tokens
+from order_service.domain import Desk
+from order_service.request_fields import Email, canonical_email
 from shared.chassis.http.app import Body, claim_name, reply, while_connected
 from shared.chassis.http.auth import signed_in_only
 from shared.chassis.http.client_address import client_address
@@ -167,7 +162,7 @@ def router(service: Service, accounts: Accounts) -> Router:
     async def show_me(request: Request[Any, Any, Any]) -> CustomerView:
         """The signed-in customer."""
         user_id = request.user.user_id
-        found = await service.reads.run(lambda connection: customers.load(connection, [user_id]))
+        found = await service.reads.run(lambda connection: store.load(connection, [user_id]))
         if user_id not in found:
             raise NotAuthorizedException(
                 "there is no such account: sign in again", headers={"WWW-Authenticate": "Bearer"}

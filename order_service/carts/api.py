@@ -9,10 +9,8 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, JSONBody
 from sqlalchemy import Connection
 
-from order_service.api.fields import Address
-from order_service.api.orders import OrderView, count_order, shown
-from order_service.domain import Desk
-from order_service.domain.carts import (
+from order_service.carts import store
+from order_service.carts.domain import (
     AddToCart,
     Cart,
     ChangeInCart,
@@ -20,8 +18,11 @@ from order_service.domain.carts import (
     ClearCart,
     RemoveFromCart,
 )
-from order_service.domain.prices import Prices
-from order_service.store import carts, prices
+from order_service.domain import Desk
+from order_service.orders import price_store
+from order_service.orders.api import OrderView, count_order, shown
+from order_service.orders.pricing import Prices
+from order_service.request_fields import Address
 from shared.chassis.http.app import Body, reply
 from shared.chassis.http.auth import signed_in_only
 from shared.chassis.http.problems import responses
@@ -97,8 +98,8 @@ def router(service: Service) -> Router:
         user_id = request.user.user_id
 
         def find(connection: Connection) -> tuple[Cart, Prices]:
-            cart = carts.load(connection, [user_id]).get(user_id) or Cart(user_id=user_id)
-            return cart, prices.load(connection, [line.product_id for line in cart.lines])
+            cart = store.load(connection, [user_id]).get(user_id) or Cart(user_id=user_id)
+            return cart, price_store.load(connection, [line.product_id for line in cart.lines])
 
         return view(*await service.reads.run(find), currency)
 

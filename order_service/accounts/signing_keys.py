@@ -15,10 +15,10 @@ from typing import NamedTuple
 from msgspec import Struct
 from sqlalchemy import Connection
 
-from order_service.domain.keys import PublishKeys
-from order_service.store import signing_keys as store
-from order_service.store.signing_keys import PrivateKey
-from order_service.tokens import Signer
+from order_service.accounts import private_keys as store
+from order_service.accounts.key_events import PublishKeys
+from order_service.accounts.private_keys import PrivateKey
+from order_service.accounts.tokens import Signer
 from shared.chassis.engine.unit_of_work import Wish
 from shared.chassis.http import signing_keys
 from shared.chassis.http.key_trust import (

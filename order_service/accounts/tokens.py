@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from jwt.utils import base64url_encode
 
-from order_service.domain.customers import Customer
+from order_service.accounts.domain import Customer
 from shared.chassis.http.auth import ALGORITHM, AUDIENCE, ISSUER
 from shared.chassis.messages.clock import new_id, now
 

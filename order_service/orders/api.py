@@ -12,13 +12,13 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from msgspec import Meta
 
-from order_service.api.fields import Address, Email, PageSize, Reason, canonical_email
+from order_service.accounts.emails import mailbox
+from order_service.carts.domain import CheckOut
 from order_service.domain import Desk
-from order_service.domain.carts import CheckOut
-from order_service.domain.emails import mailbox
-from order_service.domain.orders import Order, PlaceOrder, RequestCancellation, Status
-from order_service.domain.prices import WantedItem
-from order_service.store import orders as store
+from order_service.orders import store
+from order_service.orders.domain import Order, PlaceOrder, RequestCancellation, Status
+from order_service.orders.pricing import WantedItem
+from order_service.request_fields import Address, Email, PageSize, Reason, canonical_email
 from shared.chassis.http.app import Body, reply
 from shared.chassis.http.auth import Caller, signed_in_only
 from shared.chassis.http.client_address import client_address

@@ -2,7 +2,7 @@
 
 from sqlalchemy import Column, Connection, Table, Text
 
-from order_service.store.tables import TABLES
+from order_service.tables import TABLES
 from shared.chassis.storage.database import select_in, upsert
 
 CREDENTIALS = Table(

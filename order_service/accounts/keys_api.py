@@ -8,7 +8,7 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath
 from msgspec import Struct
 
-from order_service.signing_keys import KeyView, SigningKeys
+from order_service.accounts.signing_keys import KeyView, SigningKeys
 from shared.chassis.http.app import reply
 from shared.chassis.http.auth import admin_only
 from shared.chassis.http.problems import responses

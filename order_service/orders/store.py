@@ -18,8 +18,8 @@ from sqlalchemy import (
     select,
 )
 
-from order_service.domain.orders import Order, Orders
-from order_service.store.tables import TABLES
+from order_service.orders.domain import Order, Orders
+from order_service.tables import TABLES
 from shared.chassis.storage.database import (
     Json,
     Rows,

@@ -12,7 +12,7 @@ from datetime import timedelta
 from cryptography.fernet import Fernet
 from msgspec.structs import replace
 
-from order_service.store.sessions import Session
+from order_service.accounts.sessions import Session
 from shared.chassis.messages.clock import now
 
 REFRESH_DAYS = 30

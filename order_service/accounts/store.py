@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import msgspec
 from sqlalchemy import Column, Connection, Table, Text, select
 
-from order_service.domain.customers import Customer, Customers
-from order_service.store.tables import TABLES
+from order_service.accounts.domain import Customer, Customers
+from order_service.tables import TABLES
 from shared.chassis.storage.database import Rows, UtcTime, changed, read_rows, select_in, upsert
 
 CUSTOMERS = Table(

@@ -11,7 +11,7 @@ from typing import Literal
 from msgspec import Struct
 from msgspec.structs import replace
 
-from order_service.domain.prices import Prices, WantedItem, priced
+from order_service.orders.pricing import Prices, WantedItem, priced
 from shared.chassis.messages.recorded_event import Recorded
 from shared.chassis.messages.rejection import Refused
 from shared.contracts import (

@@ -9,15 +9,13 @@ import structlog
 from msgspec import Struct
 from sqlalchemy import Connection
 
-from order_service import refresh_tokens
-from order_service.attempts import Attempts
-from order_service.domain import emails
-from order_service.domain.customers import Customer, RegisterCustomer
-from order_service.domain.passwords import weakness
-from order_service.passwords import Passwords
-from order_service.signing_keys import SigningKeys
-from order_service.store import credentials, customers, sessions
-from order_service.tokens import ACCESS_SECONDS
+from order_service.accounts import credentials, emails, refresh_tokens, sessions, store
+from order_service.accounts.domain import Customer, RegisterCustomer
+from order_service.accounts.login_limiter import Attempts
+from order_service.accounts.password_rules import weakness
+from order_service.accounts.passwords import Passwords
+from order_service.accounts.signing_keys import SigningKeys
+from order_service.accounts.tokens import ACCESS_SECONDS
 from shared.chassis.engine.unit_of_work import Wish
 from shared.chassis.http.problems import BadRequest, FieldError
 from shared.chassis.http.rate_limits import Limit
@@ -157,7 +155,7 @@ class Accounts:
         session = sessions.find(connection, refresh_tokens.session_id_of(refresh_token))
         if session is None:
             return None
-        customer = customers.load(connection, [session.user_id]).get(session.user_id)
+        customer = store.load(connection, [session.user_id]).get(session.user_id)
         if customer is None or refresh_tokens.is_expired(session):
             sessions.end(connection, session.session_id)
             return None
@@ -180,7 +178,7 @@ class Accounts:
         return Tokens(access_token=signer.access_token(customer), refresh_token=refresh_token)
 
     async def _ensure_admin(self) -> None:
-        if await self._service.database.run(customers.has_admin):
+        if await self._service.database.run(store.has_admin):
             return
         settings = self._service.settings
         email = emails.canonical(settings.admin_email)
@@ -197,7 +195,7 @@ class Accounts:
 
 def _find(connection: Connection, email: str) -> tuple[Customer | None, str | None]:
     """The customer of this address, and the hash of their password."""
-    found = customers.load(connection, [], [email])
+    found = store.load(connection, [], [email])
     for customer in found.values():
         return customer, credentials.password_hash(connection, customer.user_id)
     return None, None
@@ -205,7 +203,7 @@ def _find(connection: Connection, email: str) -> tuple[Customer | None, str | No
 
 def _load(connection: Connection, user_id: str) -> tuple[Customer | None, str | None]:
     """The customer of this id, and the hash of their password."""
-    customer = customers.load(connection, [user_id]).get(user_id)
+    customer = store.load(connection, [user_id]).get(user_id)
     return customer, credentials.password_hash(connection, user_id)
 
 

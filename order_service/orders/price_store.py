@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import msgspec
 from sqlalchemy import Boolean, Column, Connection, Integer, Table, Text
 
-from order_service.domain.prices import ListPrice, Prices
-from order_service.store.tables import TABLES
+from order_service.orders.pricing import ListPrice, Prices
+from order_service.tables import TABLES
 from shared.chassis.storage.database import changed, read_rows, select_in, upsert
 
 LIST_PRICES = Table(

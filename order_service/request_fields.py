@@ -5,7 +5,7 @@ from typing import Annotated
 from litestar.params import QueryParameter
 from msgspec import Meta
 
-from order_service.domain import emails
+from order_service.accounts import emails
 from shared.chassis.http.problems import BadRequest, FieldError
 from shared.chassis.messages.plain_text import LINE, LINE_WITHOUT_LINK
 

@@ -5,34 +5,18 @@ from datetime import timedelta
 
 from sqlalchemy import Connection
 
+from order_service.accounts import domain as customer_rules
+from order_service.accounts import sessions
+from order_service.accounts import store as customers
+from order_service.carts import domain as cart_rules
+from order_service.carts import store as carts
 from order_service.domain import Command, Desk
-from order_service.domain import carts as cart_rules
-from order_service.domain import customers as customer_rules
-from order_service.domain import orders as order_rules
-from order_service.store import (
-    carts,
-    credentials,
-    customers,
-    orders,
-    prices,
-    sessions,
-    signing_keys,
-)
-from order_service.store.tables import TABLES
+from order_service.orders import domain as order_rules
+from order_service.orders import price_store as prices
+from order_service.orders import store as orders
 from shared.chassis.engine.retention import Expiry
 from shared.chassis.messages.recorded_event import Recorded
 from shared.contracts import ProductCreated, ProductDeleted, ProductUpdated
-
-__all__ = [
-    "EXPIRIES",
-    "TABLES",
-    "credentials",
-    "load",
-    "read_all",
-    "save",
-    "sessions",
-    "signing_keys",
-]
 
 EXPIRIES = (Expiry(sessions.SESSIONS.c.expires_at, timedelta()),)
 

@@ -7,8 +7,8 @@ from operator import itemgetter
 import msgspec
 from sqlalchemy import Column, Connection, Integer, Table, Text, bindparam
 
-from order_service.domain.carts import Cart, CartLine, Carts
-from order_service.store.tables import TABLES
+from order_service.carts.domain import Cart, CartLine, Carts
+from order_service.tables import TABLES
 from shared.chassis.storage.database import Rows, changed, insert_all, read_rows, select_in
 
 CARTS = Table(

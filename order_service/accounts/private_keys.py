@@ -5,7 +5,7 @@ from datetime import datetime
 from msgspec import Struct
 from sqlalchemy import Column, Connection, Table, Text, select, update
 
-from order_service.store.tables import TABLES
+from order_service.tables import TABLES
 from shared.chassis.storage.database import Rows, UtcTime, insert_all, read_rows
 
 PRIVATE_KEYS = Table(

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from msgspec import Struct
 from msgspec.structs import replace
 
-from order_service.domain.orders import Orders, PlaceOrder
-from order_service.domain.orders import decide as decide_order
-from order_service.domain.prices import Prices, WantedItem, priced
+from order_service.orders.domain import Orders, PlaceOrder
+from order_service.orders.domain import decide as decide_order
+from order_service.orders.pricing import Prices, WantedItem, priced
 from shared.chassis.messages.recorded_event import Recorded
 from shared.chassis.messages.rejection import Refused
 from shared.contracts import CartCleared, Event, ItemAddedToCart, ItemRemovedFromCart

@@ -1,1 +1,0 @@
-"""The order service over HTTP: orders, carts and accounts."""
