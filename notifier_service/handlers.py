@@ -22,7 +22,8 @@ from shared.chassis.messages import clock
 from shared.chassis.messages.decider import on, on_record
 from shared.chassis.messages.foreign_text import cleaned
 from shared.chassis.messages.recorded_event import Recorded
-from shared.chassis.storage.task_queue import Change, Drop, Schedule, Task
+from shared.chassis.messages.schedule import Change, Drop, Schedule
+from shared.chassis.storage.task_queue import Task
 from shared.contracts import (
     CustomerRegistered,
     CustomerUpdated,

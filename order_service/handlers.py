@@ -17,7 +17,8 @@ from order_service.orders.domain import (
 from shared.chassis.engine.task_runner import Job
 from shared.chassis.messages.decider import on
 from shared.chassis.messages.recorded_event import Recorded
-from shared.chassis.storage.task_queue import Change, Drop, Schedule, Task
+from shared.chassis.messages.schedule import Change, Drop, Schedule
+from shared.chassis.storage.task_queue import Task
 from shared.contracts import (
     ORDER,
     ProductCreated,

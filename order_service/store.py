@@ -14,9 +14,12 @@ from order_service.domain import Command, Desk
 from order_service.orders import domain as order_rules
 from order_service.orders import price_store as prices
 from order_service.orders import store as orders
+from order_service.tables import TABLES
 from shared.chassis.engine.retention import Expiry
 from shared.chassis.messages.recorded_event import Recorded
 from shared.contracts import ProductCreated, ProductDeleted, ProductUpdated
+
+__all__ = ["EXPIRIES", "TABLES", "load", "read_all", "save"]
 
 EXPIRIES = (Expiry(sessions.SESSIONS.c.expires_at, timedelta()),)
 

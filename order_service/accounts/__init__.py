@@ -1,0 +1,1 @@
+"""Customers, their passwords, sessions and the keys that sign access tokens."""

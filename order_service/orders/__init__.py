@@ -1,0 +1,1 @@
+"""Orders from placement to their final status, and the prices they are placed at."""

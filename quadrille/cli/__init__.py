@@ -1,0 +1,1 @@
+"""The commands of `quadrille`, one module for each group."""

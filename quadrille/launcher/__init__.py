@@ -1,0 +1,1 @@
+"""`quadrille up`: the broker, the five services and the mailbox as processes of one machine."""

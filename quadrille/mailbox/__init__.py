@@ -1,0 +1,1 @@
+"""The development mailbox: takes mails over SMTP and shows them as pages."""

@@ -24,7 +24,7 @@ from shared.chassis.messages import clock
 from shared.chassis.messages.decider import Decider, nothing_due
 from shared.chassis.messages.recorded_event import Recorded, decode, encode
 from shared.chassis.messages.rejection import Refused
-from shared.chassis.storage.task_queue import Change, Schedule
+from shared.chassis.messages.schedule import Change, Schedule
 from shared.contracts import EMITTERS
 from shared.settings import Settings
 from shipping_service.carriers.simulated import SimulatedCarrier

@@ -9,7 +9,7 @@ import pytest
 from quadrille.cli.main import COMMANDS, main
 from tests.support.fleet import SERVICES
 
-HELP = "import sys; from quadrille.cli import main; main(['--help'], standalone_mode=False); print(*sys.modules)"
+HELP = "import sys; from quadrille.cli.main import main; main(['--help'], standalone_mode=False); print(*sys.modules)"
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -22,7 +22,7 @@ from notifier_service.handlers import FOR_A_DAY, MAIL, mails
 from notifier_service.mails import OWING, Template, mail_owed
 from shared.chassis.messages.recorded_event import Recorded
 from shared.chassis.messages.rejection import Refused
-from shared.chassis.storage.task_queue import Drop, Schedule
+from shared.chassis.messages.schedule import Drop, Schedule
 from shared.contracts import (
     CustomerRegistered,
     CustomerUpdated,

@@ -18,7 +18,7 @@ from order_service.orders.domain import (
 )
 from order_service.orders.pricing import WantedItem
 from shared.chassis.messages.rejection import Refused
-from shared.chassis.storage.task_queue import Drop, Schedule
+from shared.chassis.messages.schedule import Drop, Schedule
 from shared.contracts import (
     Event,
     FailedItem,

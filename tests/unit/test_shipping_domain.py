@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.chassis.storage.task_queue import Drop, Schedule
+from shared.chassis.messages.schedule import Drop, Schedule
 from shared.contracts import (
     Event,
     Line,

@@ -14,11 +14,12 @@ from shared.chassis.messages import clock
 from shared.chassis.messages.decider import Decider
 from shared.chassis.messages.recorded_event import EventTooLarge, Recorded, check
 from shared.chassis.messages.rejection import Refused
-from shared.chassis.runtime.logging import child_of
+from shared.chassis.messages.schedule import Change
+from shared.chassis.messages.tracing import child_of
 from shared.chassis.storage import dead_letters, event_log, idempotency, inbox, task_queue
 from shared.chassis.storage.dead_letters import DeadLetter, Status, Unreadable
 from shared.chassis.storage.idempotency import Claim, Kept, Reply
-from shared.chassis.storage.task_queue import Change, Task
+from shared.chassis.storage.task_queue import Task
 from shared.contracts import Event, EventDeadLettered, entity_id
 
 Message = Recorded | Unreadable

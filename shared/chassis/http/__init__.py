@@ -1,0 +1,1 @@
+"""What every HTTP API shares: commands, problems, authentication, limits."""

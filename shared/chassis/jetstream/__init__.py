@@ -1,0 +1,1 @@
+"""The connection to NATS JetStream: consumer and relay."""

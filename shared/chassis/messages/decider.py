@@ -6,7 +6,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from sqlalchemy import Connection
 
 from shared.chassis.messages.recorded_event import Recorded
-from shared.chassis.storage.task_queue import Change
+from shared.chassis.messages.schedule import Change
 from shared.contracts import Event
 
 State = TypeVar("State")

@@ -1,4 +1,4 @@
-"""Structured logs on standard output, and W3C trace context handed from cause to effect.
+"""Structured logs on standard output.
 
 The id of a guest's order is a secret, so logs show a digest of every UUID but those that name an event, a mail, a key
 or a database: `#` and the first eight digits of the id's SHA-256, as `printf %s <id> | sha256sum` shows it.
@@ -8,7 +8,6 @@ import hashlib
 import io
 import logging
 import re
-import secrets
 import sys
 from typing import TextIO
 
@@ -23,7 +22,6 @@ NO_SECRETS = frozenset({"event_id", "mail_id", "key_id", "database_id"})
 """Fields whose ids are shown."""
 
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
-_TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 def configure(service: str, settings: Settings) -> None:
@@ -58,15 +56,6 @@ def configure(service: str, settings: Settings) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(_Formatter("%(name)s %(levelname)s %(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
-
-
-def child_of(traceparent: str | None) -> str:
-    """A span under the caller's trace; under a new one where the caller sent none, or rubbish."""
-    if traceparent and _TRACEPARENT.fullmatch(traceparent):
-        trace_id, flags = traceparent[3:35], traceparent[53:]
-    else:
-        trace_id, flags = secrets.token_hex(16), "01"
-    return f"00-{trace_id}-{secrets.token_hex(8)}-{flags}"
 
 
 def _to_json(entry: object, **_: object) -> str:

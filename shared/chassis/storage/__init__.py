@@ -1,0 +1,1 @@
+"""The chassis tables of a service's database, and how they are read and written."""

@@ -35,7 +35,7 @@ from sqlalchemy.exc import ArgumentError, DatabaseError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from shared.chassis.errors import FatalError
-from shared.chassis.runtime import msgspec_warmup
+from shared.chassis.storage import msgspec_warmup
 from shared.chassis.storage.bulk import execute_many
 from shared.chassis.storage.sql import is_one_of
 from shared.settings import Settings, SettingsError

@@ -8,33 +8,14 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-import msgspec
 from sqlalchemy import Column, Connection, Index, Integer, Table, Text, bindparam, func, select
 
 from shared.chassis.messages.clock import new_id
 from shared.chassis.messages.recorded_event import Recorded
+from shared.chassis.messages.schedule import Change, Drop, Schedule
 from shared.chassis.storage.bulk import execute_many
 from shared.chassis.storage.database import CHASSIS, Json, Rows, UtcTime, upsert
 from shared.chassis.storage.sql import is_one_of
-
-
-class Schedule(msgspec.Struct, frozen=True, kw_only=True):
-    """Do this in so many seconds."""
-
-    kind: str
-    key: str
-    delay_seconds: float = 0
-    payload: dict[str, Any] = {}
-
-
-class Drop(msgspec.Struct, frozen=True, kw_only=True):
-    """Do not do it any more."""
-
-    kind: str
-    key: str
-
-
-Change = Schedule | Drop
 
 
 class Task(NamedTuple):
