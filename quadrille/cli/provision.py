@@ -11,7 +11,7 @@ from quadrille.launcher.nats_users import PROVISIONER
 from shared.chassis.errors import FatalError
 from shared.chassis.jetstream.connection import Broker
 from shared.chassis.jetstream.errors import TROUBLE
-from shared.chassis.runtime import logging
+from shared.chassis.runtime import logs
 from shared.settings import Settings, SettingsError, load
 
 LOOK_SECONDS = 2
@@ -30,7 +30,7 @@ def provision(once: bool) -> None:
     """
     try:
         settings = load()
-        logging.configure(PROVISIONER, settings)
+        logs.configure(PROVISIONER, settings)
         asyncio.run(_run(settings, once=once))
     except (SettingsError, FatalError) as error:
         raise click.ClickException(str(error)) from error

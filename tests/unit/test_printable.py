@@ -58,7 +58,8 @@ def test_event_stays_one_harmless_line(capsys: pytest.CaptureFixture[str]):
 
 LOGGING = f"""
 import logging, structlog
-from shared import config, telemetry
+from shared import settings
+from shared.chassis.runtime import logging as logs_
 telemetry.configure("order", config.load())
 log = structlog.get_logger()
 log.info("event.recorded", key="{ORDER_ID}", event_id="{EVENT_ID}")

@@ -42,7 +42,7 @@ from shared.chassis.messages import clock
 from shared.chassis.messages.decider import Decider, on
 from shared.chassis.messages.recorded_event import Recorded
 from shared.chassis.messages.subjects import subject_of_every
-from shared.chassis.runtime import logging
+from shared.chassis.runtime import logs
 from shared.chassis.storage import database_identity, event_log
 from shared.chassis.storage.database import (
     CHASSIS,
@@ -346,7 +346,7 @@ def run(
         listening = _listen(host_of(settings), port_of(settings))
     except (SettingsError, ValueError, OSError) as error:
         sys.exit(f"{name}: {error}")
-    logging.configure(name, settings)
+    logs.configure(name, settings)
     try:
         uvloop.run(_serve(build(settings), listening, settings))
     except SettingsError as error:
