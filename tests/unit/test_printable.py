@@ -59,8 +59,8 @@ def test_event_stays_one_harmless_line(capsys: pytest.CaptureFixture[str]):
 LOGGING = f"""
 import logging, structlog
 from shared import settings
-from shared.chassis.runtime import logging as logs_
-telemetry.configure("order", config.load())
+from shared.chassis.runtime import logs
+logs.configure("order", settings.load())
 log = structlog.get_logger()
 log.info("event.recorded", key="{ORDER_ID}", event_id="{EVENT_ID}")
 error = KeyError("{ORDER_ID}\\x1b[31m")

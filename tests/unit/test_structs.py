@@ -10,7 +10,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct, convert, defstruct
 
-from shared.structs import prepare
+from shared.chassis.storage.msgspec_warmup import prepare
 
 ROW = {"name": "a", "parts": [{"name": "b"}]}
 THREADS = 3
