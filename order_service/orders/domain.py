@@ -43,7 +43,7 @@ class Status(StrEnum):
 
 OPEN = frozenset({Status.PENDING, Status.AWAITING_SHIPMENT, Status.CANCELLING})
 
-Wish = Literal["CUSTOMER", "EXPIRED"]
+CancellationReason = Literal["CUSTOMER", "EXPIRED"]
 """Who wants the order stopped."""
 
 END_OF = {
@@ -69,7 +69,7 @@ class Order(Struct, frozen=True, kw_only=True):
     shipping_address: dict[str, str] | None = None
     resume_status: Status | None = None
     """While CANCELLING: the state to go back to if shipping refuses."""
-    cancellation: Wish | None = None
+    cancellation: CancellationReason | None = None
     tracking_number: str | None = None
     reason: str | None = None
     """Why it ended without delivery."""
@@ -126,7 +126,7 @@ class RequestCancellation(Struct, frozen=True, kw_only=True):
     """Ask shipping to stop it, for the customer or for the clock."""
 
     order_id: str
-    reason: Wish
+    reason: CancellationReason
     note: str | None = None
 
 
