@@ -20,7 +20,7 @@ from order_service.handlers import REACTIONS, deadlines
 from order_service.orders.domain import PlaceOrder, WantedItem
 from order_service.store import load, save
 from order_service.tables import TABLES
-from shared.chassis.engine.unit_of_work import Wish, carry_out
+from shared.chassis.engine.unit_of_work import CommandEnvelope, carry_out
 from shared.chassis.messages.clock import new_id, now
 from shared.chassis.messages.decider import Decider
 from shared.chassis.messages.recorded_event import Recorded
@@ -123,10 +123,12 @@ async def _measure(run: Run, size: int, times: int) -> tuple[float, float]:
     )
 
 
-def _wishes(count: int) -> list[Wish]:
+def _wishes(count: int) -> list[CommandEnvelope]:
     item = WantedItem(product_id="bench", quantity=1)
     return [
-        Wish(PlaceOrder(order_id=new_id(), user_id="bench", items=(item,), currency="JPY"))
+        CommandEnvelope(
+            PlaceOrder(order_id=new_id(), user_id="bench", items=(item,), currency="JPY")
+        )
         for _ in range(count)
     ]
 

@@ -16,7 +16,7 @@ from order_service.accounts.password_rules import weakness
 from order_service.accounts.passwords import Passwords
 from order_service.accounts.signing_keys import SigningKeys
 from order_service.accounts.tokens import ACCESS_SECONDS
-from shared.chassis.engine.unit_of_work import Wish
+from shared.chassis.engine.unit_of_work import CommandEnvelope
 from shared.chassis.http.problems import BadRequest, FieldError
 from shared.chassis.http.rate_limits import Limit
 from shared.chassis.messages import clock
@@ -190,7 +190,7 @@ class Accounts:
         user_id = clock.new_id()
         command = RegisterCustomer(user_id=user_id, email=email, name="Admin", role="admin")
         also = await self.with_password(user_id, password)
-        await self._service.writer.execute(Wish(command, also=also))
+        await self._service.writer.execute(CommandEnvelope(command, also=also))
 
 
 def _find(connection: Connection, email: str) -> tuple[Customer | None, str | None]:

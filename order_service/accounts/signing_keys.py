@@ -19,7 +19,7 @@ from order_service.accounts import private_keys as store
 from order_service.accounts.key_events import PublishKeys
 from order_service.accounts.private_keys import PrivateKey
 from order_service.accounts.tokens import Signer
-from shared.chassis.engine.unit_of_work import Wish
+from shared.chassis.engine.unit_of_work import CommandEnvelope
 from shared.chassis.http import signing_keys
 from shared.chassis.http.key_trust import (
     KeyRing,
@@ -215,7 +215,7 @@ class SigningKeys:
         return sorted({each.key_id for each in revocations if each.is_proven})
 
     async def _publish(self, command: PublishKeys, keep: partial[None] | None = None) -> None:
-        await self._service.writer.execute(Wish(command, also=keep))
+        await self._service.writer.execute(CommandEnvelope(command, also=keep))
         await self._reload()
 
     async def _reload(self) -> None:

@@ -7,7 +7,7 @@ from sqlalchemy import Connection
 
 from inventory_service.domain import CreateProduct, Description
 from inventory_service.store import PRODUCTS, RESERVATIONS
-from shared.chassis.engine.unit_of_work import Wish
+from shared.chassis.engine.unit_of_work import CommandEnvelope
 from shared.chassis.jetstream.connection import Broker
 from shared.chassis.messages.recorded_event import Recorded
 from shared.chassis.messages.subjects import STREAM
@@ -52,7 +52,7 @@ async def send(broker: Broker, *events: Recorded) -> None:
 async def stock_up(service: Service, stock: int) -> None:
     described = Description(name="Super Keyboard", description="", price=5000)
     command = CreateProduct(product_id="p1", description=described, stock=stock)
-    await service.writer.execute(Wish(command))
+    await service.writer.execute(CommandEnvelope(command))
 
 
 async def are_reserved(service: Service, *numbers: int) -> bool:

@@ -13,7 +13,7 @@ import pytest
 from inventory_service.domain import CreateProduct, Description
 from inventory_service.store import PRODUCTS, RESERVATIONS
 from read_api.tables import ORDERS
-from shared.chassis.engine.unit_of_work import Wish
+from shared.chassis.engine.unit_of_work import CommandEnvelope
 from shared.chassis.engine.writer import StorageUnavailable
 from shared.chassis.messages.recorded_event import Recorded
 from shared.chassis.storage.database import DatabaseDamaged
@@ -135,7 +135,7 @@ async def is_reserved(service, number: int) -> bool:
 async def test_a_damaged_database_ends_the_process_with_one_sentence(shop_settings: Settings):
     path = shop_settings.data_dir / "inventory.db"
     async with serving(shop_settings) as service:
-        await service.writer.execute(Wish(KEYBOARD))
+        await service.writer.execute(CommandEnvelope(KEYBOARD))
         await eventually(lambda: service.waiting_for() == [])
     backup = shutil.copy(path, path.with_suffix(".backup"))
     damage(path, "products")

@@ -13,7 +13,7 @@ from order_service.handlers import JOBS, deadlines
 from order_service.orders.domain import PlaceOrder, WantedItem
 from order_service.orders.price_store import LIST_PRICES
 from order_service.orders.store import ORDERS
-from shared.chassis.engine.unit_of_work import Wish
+from shared.chassis.engine.unit_of_work import CommandEnvelope
 from shared.chassis.jetstream.connection import Broker
 from shared.chassis.messages import clock
 from shared.chassis.messages.recorded_event import Recorded
@@ -40,7 +40,7 @@ async def place_orders(service: Service, *order_ids: str) -> None:
     items = (WantedItem(product_id="p1", quantity=1),)
     for order_id in order_ids:
         placed = PlaceOrder(order_id=order_id, user_id="guest", items=items, currency="JPY")
-        await service.writer.execute(Wish(placed))
+        await service.writer.execute(CommandEnvelope(placed))
 
 
 def progress_of(order_ids: Sequence[str]) -> list[Recorded]:

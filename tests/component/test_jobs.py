@@ -14,7 +14,7 @@ from order_service.handlers import deadlines, expire_order
 from order_service.orders.domain import PlaceOrder, RequestCancellation, WantedItem
 from shared.chassis.engine import task_runner
 from shared.chassis.engine.task_runner import MOST_AT_ONCE, Job, Retry
-from shared.chassis.engine.unit_of_work import Wish
+from shared.chassis.engine.unit_of_work import CommandEnvelope
 from shared.chassis.messages import clock
 from shared.chassis.messages.recorded_event import Recorded
 from shared.chassis.runtime import service as service_module
@@ -320,7 +320,7 @@ async def place_order(service: Service) -> None:
     await service.writer.hear([recorded(product)])
     items = (WantedItem(product_id="p1", quantity=1),)
     await service.writer.execute(
-        Wish(PlaceOrder(order_id="o1", user_id="guest", items=items, currency="JPY"))
+        CommandEnvelope(PlaceOrder(order_id="o1", user_id="guest", items=items, currency="JPY"))
     )
 
 
@@ -356,7 +356,9 @@ async def test_progress_in_the_same_batch_overtakes_a_task(shop_settings: Settin
         due = Task(**{name: row[name] for name in Task._fields})
         async with asyncio.TaskGroup() as batch:
             batch.create_task(service.writer.hear([reserved("o1")]))
-            batch.create_task(service.writer.execute(Wish(await expire_order(due), finishes=due)))
+            batch.create_task(
+                service.writer.execute(CommandEnvelope(await expire_order(due), finishes=due))
+            )
         assert await said(service) == ["OrderCreated", "OrderConfirmed"]
 
 

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, insert, select, update
 
 from inventory_service.domain import CreateProduct, Description
 from order_service.orders.price_store import LIST_PRICES
-from shared.chassis.engine.unit_of_work import Wish
+from shared.chassis.engine.unit_of_work import CommandEnvelope
 from shared.chassis.jetstream import connection as broker_module
 from shared.chassis.jetstream.connection import Broker
 from shared.chassis.jetstream.relay import MOST_AT_ONCE
@@ -39,7 +39,7 @@ def create(number: int) -> CreateProduct:
 
 
 async def execute(service: Service, command: object) -> None:
-    await service.writer.execute(Wish(command))
+    await service.writer.execute(CommandEnvelope(command))
 
 
 async def all_is_sent(service: Service) -> bool:

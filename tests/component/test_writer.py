@@ -18,7 +18,7 @@ from inventory_service.domain import (
 from inventory_service.store import PRODUCTS, RESERVATIONS
 from order_service.orders.domain import PlaceOrder
 from order_service.orders.pricing import WantedItem
-from shared.chassis.engine.unit_of_work import Wish
+from shared.chassis.engine.unit_of_work import CommandEnvelope
 from shared.chassis.engine.writer import MAX_WAITING, StorageUnavailable
 from shared.chassis.messages.recorded_event import Recorded
 from shared.chassis.messages.rejection import Refused
@@ -129,7 +129,9 @@ async def test_an_answer_shows_the_state_right_after_its_own_command(chassis: Ch
     await chassis.execute(create("p1", stock=0))
     answers = await asyncio.gather(
         *(
-            chassis.writer.execute(Wish(ChangeStock(product_id="p1", quantity=1), on_hand))
+            chassis.writer.execute(
+                CommandEnvelope(ChangeStock(product_id="p1", quantity=1), on_hand)
+            )
             for _ in range(5)
         )
     )
@@ -300,9 +302,11 @@ async def test_what_one_batch_decides_the_rest_of_it_sees(chassis: Chassis):
     assert (await chassis.said())[2:] == ["StockReserved", "StockReservationFailed"]
 
 
-def claimed(key: str, command: object, content: str = "one") -> Wish:
+def claimed(key: str, command: object, content: str = "one") -> CommandEnvelope:
     claim = Claim(name=f"somebody\n{key}", fingerprint=content)
-    return Wish(command, lambda _: Reply(status=201, body=b"made", location="/it"), claim)
+    return CommandEnvelope(
+        command, lambda _: Reply(status=201, body=b"made", location="/it"), claim
+    )
 
 
 async def test_the_same_request_under_the_same_key_is_answered_alike_and_done_once(

@@ -19,7 +19,7 @@ import shipping_service.domain
 import shipping_service.handlers
 import shipping_service.store
 from shared.chassis.engine.task_runner import Job
-from shared.chassis.engine.unit_of_work import Wish
+from shared.chassis.engine.unit_of_work import CommandEnvelope
 from shared.chassis.engine.writer import Committed, Writer
 from shared.chassis.jetstream.connection import TROUBLE, Broker
 from shared.chassis.messages.decider import Decider, nothing_due
@@ -95,7 +95,7 @@ class Chassis:
         )
 
     async def execute(self, command: object) -> Committed:
-        return await self.writer.execute(Wish(command))
+        return await self.writer.execute(CommandEnvelope(command))
 
     async def hear(self, *messages: Any) -> None:
         await self.writer.hear(messages)

@@ -19,7 +19,7 @@ from inventory_service.domain import ChangeStock, CreateProduct, Description, St
 from order_service.domain import Desk
 from order_service.orders.domain import PlaceOrder, RequestCancellation
 from order_service.orders.pricing import WantedItem
-from shared.chassis.engine.unit_of_work import Wish, _Work
+from shared.chassis.engine.unit_of_work import CommandEnvelope, _Work
 from shared.chassis.messages import clock
 from shared.chassis.messages.decider import Decider, nothing_due
 from shared.chassis.messages.recorded_event import Recorded, decode, encode
@@ -51,7 +51,7 @@ class Member:
         self.log: list[Recorded] = []
         self.post: list[Recorded] = []
         self.due: dict[Due, Schedule] = {}
-        self.story: list[Recorded | Wish] = []
+        self.story: list[Recorded | CommandEnvelope] = []
         """All that it was told, in order; repeated letters too."""
         self._decider = decider
         self._reactions = {each.event_type: each.command_for for each in decider.reactions}
@@ -75,8 +75,8 @@ class Member:
     def grant(self, command: Any) -> list[Recorded]:
         """Carry out a command; raises Refused."""
         work = self._work()
-        self.story.append(Wish(command))
-        if isinstance(answer := work.grant(Wish(command), {}), Refused):
+        self.story.append(CommandEnvelope(command))
+        if isinstance(answer := work.grant(CommandEnvelope(command), {}), Refused):
             raise answer
         return self._keep(work)
 

@@ -16,7 +16,7 @@ from order_service.accounts.domain import RegisterCustomer
 from order_service.domain import Desk
 from order_service.orders import api as orders
 from order_service.orders.pricing import ListPrice
-from shared.chassis.engine.unit_of_work import Wish, _Work
+from shared.chassis.engine.unit_of_work import CommandEnvelope, _Work
 from shared.chassis.http.auth import GUEST
 from shared.chassis.messages import clock
 from shared.chassis.messages.decider import Decider, nothing_due
@@ -75,7 +75,7 @@ def carried_out(domain: Any, state: Any, command: Any) -> Refused | list[Any]:
         0,
         clock.now(),
     )
-    answer = work.grant(Wish(command), {})
+    answer = work.grant(CommandEnvelope(command), {})
     return answer if isinstance(answer, Refused) else work.events
 
 

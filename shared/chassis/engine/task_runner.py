@@ -16,7 +16,7 @@ import structlog
 from sqlalchemy import Connection
 from sqlalchemy.exc import DataError, IntegrityError, ProgrammingError, SQLAlchemyError
 
-from shared.chassis.engine.unit_of_work import Wish
+from shared.chassis.engine.unit_of_work import CommandEnvelope
 from shared.chassis.engine.writer import StorageUnavailable, Writer
 from shared.chassis.messages import clock
 from shared.chassis.messages.foreign_text import cleaned
@@ -256,7 +256,7 @@ class Jobs:
         if command is None:
             await self._writer.aside(partial(task_queue.finish, task_ids=[due.task_id]))
         else:
-            await self._writer.execute(Wish(command, finishes=due))
+            await self._writer.execute(CommandEnvelope(command, finishes=due))
 
     async def _record(
         self,

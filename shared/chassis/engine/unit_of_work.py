@@ -25,7 +25,7 @@ from shared.contracts import Event, EventDeadLettered, entity_id
 Message = Recorded | Unreadable
 
 
-class Wish(NamedTuple):
+class CommandEnvelope(NamedTuple):
     """A command to carry out."""
 
     command: Any
@@ -55,7 +55,7 @@ def carry_out(
     source: str,
     decider: Decider[Any, Any],
     messages: Sequence[Message],
-    wishes: Sequence[Wish],
+    wishes: Sequence[CommandEnvelope],
     *,
     poison: str | None = None,
 ) -> Outcome:
@@ -141,7 +141,7 @@ class _Work:
                 events = self.decider.decide(self.state, command)
                 self._record(events, heard.event_id, heard.correlation_id, heard.traceparent)
 
-    def grant(self, wish: Wish, kept: dict[str, Kept]) -> Reply | Refused | None:
+    def grant(self, wish: CommandEnvelope, kept: dict[str, Kept]) -> Reply | Refused | None:
         """Carry out one command; a refusal concerns its own caller only. Raises RuleFailed."""
         if wish.claim and (before := kept.get(wish.claim.name)):
             return _replay(wish.claim, before)
@@ -167,7 +167,7 @@ class _Work:
             )
         return reply
 
-    def _carry_out(self, wish: Wish) -> None:
+    def _carry_out(self, wish: CommandEnvelope) -> None:
         events = self.decider.decide(self.state, wish.command)
         if cause := wish.finishes:
             self._record(events, cause.causation_id, cause.correlation_id, cause.traceparent)

@@ -16,7 +16,7 @@ from sqlalchemy.exc import InterfaceError, InternalError, OperationalError, SQLA
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from shared.chassis.engine.rules import RuleFailed, rules
-from shared.chassis.engine.unit_of_work import Message, Outcome, Wish, carry_out
+from shared.chassis.engine.unit_of_work import CommandEnvelope, Message, Outcome, carry_out
 from shared.chassis.failpoints import crash_point
 from shared.chassis.messages.decider import Decider
 from shared.chassis.messages.recorded_event import Recorded
@@ -65,7 +65,7 @@ class _Heard(NamedTuple):
 
 
 class _Asked(NamedTuple):
-    wish: Wish
+    wish: CommandEnvelope
     done: asyncio.Future[Committed]
 
 
@@ -111,7 +111,7 @@ class Writer:
         self._begun: Lock | None = None
         """Acquired once for each transaction: when it begins, or when it is given up before."""
 
-    async def execute(self, wish: Wish) -> Committed:
+    async def execute(self, wish: CommandEnvelope) -> Committed:
         """Carry out a command durably. Raises Refused, or StorageUnavailable."""
         if wish.finishes is None and len(self._queue) >= MAX_WAITING:
             raise StorageUnavailable(f"{MAX_WAITING} commands wait already")

@@ -20,7 +20,7 @@ from litestar.typing import FieldDefinition
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
-from shared.chassis.engine.unit_of_work import Wish
+from shared.chassis.engine.unit_of_work import CommandEnvelope
 from shared.chassis.engine.writer import Committed, Writer
 from shared.chassis.errors import FatalError
 from shared.chassis.http import openapi
@@ -136,7 +136,7 @@ class Commands:
         Raises Refused, BadRequest for an unusable key, StorageUnavailable.
         """
         claim = await _claim(request, stands_for)
-        wish = Wish(
+        wish = CommandEnvelope(
             command=command,
             answer=answer,
             claim=claim,
