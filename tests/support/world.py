@@ -19,7 +19,7 @@ from inventory_service.domain import ChangeStock, CreateProduct, Description, St
 from order_service.domain import Desk
 from order_service.orders.domain import PlaceOrder, RequestCancellation
 from order_service.orders.pricing import WantedItem
-from shared.chassis.engine.unit_of_work import CommandEnvelope, _Work
+from shared.chassis.engine.unit_of_work import CommandEnvelope, UnitOfWork
 from shared.chassis.messages import clock
 from shared.chassis.messages.decider import Decider, nothing_due
 from shared.chassis.messages.recorded_event import Recorded, decode, encode
@@ -80,10 +80,10 @@ class Member:
             raise answer
         return self._keep(work)
 
-    def _work(self) -> _Work:
-        return _Work(self.source, self._decider, self.state, len(self.log), clock.now())
+    def _work(self) -> UnitOfWork:
+        return UnitOfWork(self.source, self._decider, self.state, len(self.log), clock.now())
 
-    def _keep(self, work: _Work) -> list[Recorded]:
+    def _keep(self, work: UnitOfWork) -> list[Recorded]:
         self.state = work.state
         self.log += work.events
         for change, _ in work.changes:

@@ -16,7 +16,7 @@ from order_service.accounts.domain import RegisterCustomer
 from order_service.domain import Desk
 from order_service.orders import api as orders
 from order_service.orders.pricing import ListPrice
-from shared.chassis.engine.unit_of_work import CommandEnvelope, _Work
+from shared.chassis.engine.unit_of_work import CommandEnvelope, UnitOfWork
 from shared.chassis.http.auth import GUEST
 from shared.chassis.messages import clock
 from shared.chassis.messages.decider import Decider, nothing_due
@@ -68,7 +68,7 @@ def carried_out(domain: Any, state: Any, command: Any) -> Refused | list[Any]:
         follow_up=nothing_due,
         reactions=(),
     )
-    work = _Work(
+    work = UnitOfWork(
         "inventory" if domain is inventory_service.domain else "order",
         decider,
         state,

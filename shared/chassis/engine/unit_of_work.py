@@ -80,7 +80,7 @@ def carry_out(
     before = decider.load(
         connection, [*commands.values(), *(wish.command for wish in wishes)], to_decide
     )
-    work = _Work(source, decider, before, event_log.last_position(connection), started_at)
+    work = UnitOfWork(source, decider, before, event_log.last_position(connection), started_at)
     finished = [wish.finishes.task_id for wish in wishes if wish.finishes]
     work.present_tasks = task_queue.present(connection, finished)
     for message in fresh:
@@ -108,7 +108,7 @@ def carry_out(
     return Outcome(work.events, answers, work.position, earliest_task)
 
 
-class _Work:
+class UnitOfWork:
     """What the batch has decided so far; nothing of it is written yet."""
 
     def __init__(
