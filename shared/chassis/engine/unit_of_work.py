@@ -18,7 +18,7 @@ from shared.chassis.messages.schedule import Change
 from shared.chassis.messages.tracing import child_of
 from shared.chassis.storage import dead_letters, event_log, idempotency, inbox, task_queue
 from shared.chassis.storage.dead_letters import DeadLetter, Status, Unreadable
-from shared.chassis.storage.idempotency import Claim, Kept, Reply
+from shared.chassis.storage.idempotency import Claim, Reply, StoredResponse
 from shared.chassis.storage.task_queue import Task
 from shared.contracts import Event, EventDeadLettered, entity_id
 
@@ -141,7 +141,9 @@ class UnitOfWork:
                 events = self.decider.decide(self.state, command)
                 self._record(events, heard.event_id, heard.correlation_id, heard.traceparent)
 
-    def grant(self, wish: CommandEnvelope, kept: dict[str, Kept]) -> Reply | Refused | None:
+    def grant(
+        self, wish: CommandEnvelope, kept: dict[str, StoredResponse]
+    ) -> Reply | Refused | None:
         """Carry out one command; a refusal concerns its own caller only. Raises RuleFailed."""
         if wish.claim and (before := kept.get(wish.claim.name)):
             return _replay(wish.claim, before)
@@ -161,7 +163,7 @@ class UnitOfWork:
             reply = wish.answer(self.state)
         if wish.claim:
             self.replies.append((wish.claim, reply))
-            kept[wish.claim.name] = Kept(
+            kept[wish.claim.name] = StoredResponse(
                 fingerprint=wish.claim.fingerprint,
                 reply=msgspec.structs.replace(reply, replayed=True),
             )
@@ -234,7 +236,7 @@ def _not_heard_before(connection: Connection, messages: Sequence[Message]) -> li
     return [message for event_id, message in once.items() if event_id not in seen]
 
 
-def _replay(claim: Claim, before: Kept) -> Reply | Refused:
+def _replay(claim: Claim, before: StoredResponse) -> Reply | Refused:
     if claim.fingerprint == before.fingerprint:
         return before.reply
     return Refused(

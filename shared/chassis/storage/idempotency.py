@@ -47,7 +47,7 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     replayed: bool = False
 
 
-class Kept(msgspec.Struct, frozen=True, kw_only=True):
+class StoredResponse(msgspec.Struct, frozen=True, kw_only=True):
     """An answer given before, and to what."""
 
     fingerprint: str
@@ -69,13 +69,13 @@ Index("idempotency_key_age", IDEMPOTENCY_KEY.c.kept_at)
 _KEPT = select(IDEMPOTENCY_KEY).where(is_one_of(IDEMPOTENCY_KEY.c.name, "names"))
 
 
-def kept(connection: Connection, claims: Sequence[Claim]) -> dict[str, Kept]:
+def kept(connection: Connection, claims: Sequence[Claim]) -> dict[str, StoredResponse]:
     """What was answered under these keys, by `Claim.name`."""
     if not claims:
         return {}
     rows = connection.execute(_KEPT, {"names": [claim.name for claim in claims]})
     return {
-        row.name: Kept(
+        row.name: StoredResponse(
             fingerprint=row.fingerprint,
             reply=Reply(status=row.status, body=row.body, location=row.location, replayed=True),
         )
