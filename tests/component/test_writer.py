@@ -25,7 +25,7 @@ from shared.chassis.messages.rejection import Refused
 from shared.chassis.storage.database import CHASSIS, create_tables
 from shared.chassis.storage.dead_letters import DEAD_LETTER
 from shared.chassis.storage.event_log import EVENT_LOG
-from shared.chassis.storage.idempotency import Claim, Reply
+from shared.chassis.storage.idempotency import IdempotencyKey, Reply
 from shared.chassis.storage.inbox import INBOX
 from shared.contracts import (
     Line,
@@ -303,7 +303,7 @@ async def test_what_one_batch_decides_the_rest_of_it_sees(chassis: Chassis):
 
 
 def claimed(key: str, command: object, content: str = "one") -> CommandEnvelope:
-    claim = Claim(name=f"somebody\n{key}", fingerprint=content)
+    claim = IdempotencyKey(name=f"somebody\n{key}", fingerprint=content)
     return CommandEnvelope(
         command, lambda _: Reply(status=201, body=b"made", location="/it"), claim
     )

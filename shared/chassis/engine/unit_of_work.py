@@ -18,7 +18,7 @@ from shared.chassis.messages.schedule import Change
 from shared.chassis.messages.tracing import child_of
 from shared.chassis.storage import dead_letters, event_log, idempotency, inbox, task_queue
 from shared.chassis.storage.dead_letters import DeadLetter, Status, Unreadable
-from shared.chassis.storage.idempotency import Claim, Reply, StoredResponse
+from shared.chassis.storage.idempotency import IdempotencyKey, Reply, StoredResponse
 from shared.chassis.storage.task_queue import Task
 from shared.contracts import Event, EventDeadLettered, entity_id
 
@@ -31,7 +31,7 @@ class CommandEnvelope(NamedTuple):
     command: Any
     answer: Callable[[Any], Reply] | None = None
     """Makes the caller's answer of the state right after the command."""
-    claim: Claim | None = None
+    claim: IdempotencyKey | None = None
     finishes: Task | None = None
     """The task whose result this is; done in the same transaction. Nothing happens if it was dropped or scheduled anew."""
     traceparent: str | None = None
@@ -127,7 +127,7 @@ class UnitOfWork:
         self.events: list[Recorded] = []
         self.letters: list[DeadLetter] = []
         self.changes: list[tuple[Change, Recorded]] = []
-        self.replies: list[tuple[Claim, Reply]] = []
+        self.replies: list[tuple[IdempotencyKey, Reply]] = []
         self.besides: list[Callable[[Connection], None]] = []
         self.changed_tasks: set[tuple[str, str]] = set()
         self.present_tasks: set[str] = set()
@@ -236,7 +236,7 @@ def _not_heard_before(connection: Connection, messages: Sequence[Message]) -> li
     return [message for event_id, message in once.items() if event_id not in seen]
 
 
-def _replay(claim: Claim, before: StoredResponse) -> Reply | Refused:
+def _replay(claim: IdempotencyKey, before: StoredResponse) -> Reply | Refused:
     if claim.fingerprint == before.fingerprint:
         return before.reply
     return Refused(

@@ -31,7 +31,7 @@ from shared.chassis.storage.idempotency import (
     GUESTS,
     MIN_GUEST_KEY_LENGTH,
     MOST_KEY_LENGTH,
-    Claim,
+    IdempotencyKey,
     Reply,
 )
 from shared.settings import Settings, listed
@@ -287,10 +287,12 @@ def claim_name(request: Request[Any, Any, Any]) -> str | None:
     return f"{request.user.user_id or GUESTS}\n{key}"
 
 
-async def _claim(request: Request[Any, Any, Any], stands_for: bytes | None) -> Claim | None:
+async def _claim(
+    request: Request[Any, Any, Any], stands_for: bytes | None
+) -> IdempotencyKey | None:
     name = claim_name(request)
     if name is None:
         return None
     content = hashlib.sha256(f"{request.method} {request.url.path}\n".encode())
     content.update(await request.body() if stands_for is None else stands_for)
-    return Claim(name=name, fingerprint=content.hexdigest())
+    return IdempotencyKey(name=name, fingerprint=content.hexdigest())

@@ -25,7 +25,7 @@ MIN_GUEST_KEY_LENGTH = 16
 GUESTS = "guest"
 
 
-class Claim(msgspec.Struct, frozen=True, kw_only=True):
+class IdempotencyKey(msgspec.Struct, frozen=True, kw_only=True):
     """A caller's key for one request, whose content `fingerprint` stands for."""
 
     name: str
@@ -69,8 +69,8 @@ Index("idempotency_key_age", IDEMPOTENCY_KEY.c.kept_at)
 _KEPT = select(IDEMPOTENCY_KEY).where(is_one_of(IDEMPOTENCY_KEY.c.name, "names"))
 
 
-def kept(connection: Connection, claims: Sequence[Claim]) -> dict[str, StoredResponse]:
-    """What was answered under these keys, by `Claim.name`."""
+def kept(connection: Connection, claims: Sequence[IdempotencyKey]) -> dict[str, StoredResponse]:
+    """What was answered under these keys, by `IdempotencyKey.name`."""
     if not claims:
         return {}
     rows = connection.execute(_KEPT, {"names": [claim.name for claim in claims]})
@@ -88,7 +88,9 @@ def is_kept(connection: Connection, name: str) -> bool:
     return connection.execute(_KEPT, {"names": [name]}).first() is not None
 
 
-def keep(connection: Connection, answers: Sequence[tuple[Claim, Reply]], at: datetime) -> None:
+def keep(
+    connection: Connection, answers: Sequence[tuple[IdempotencyKey, Reply]], at: datetime
+) -> None:
     """Keep these for the next time the key comes."""
     rows = [
         {
