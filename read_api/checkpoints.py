@@ -20,7 +20,7 @@ from shared.chassis.messages.recorded_event import (
 )
 from shared.chassis.storage.bulk import execute_many
 from shared.chassis.storage.database import insert_missing, read_rows, upsert
-from shared.chassis.storage.dead_letters import Unreadable
+from shared.chassis.storage.dead_letters import MalformedMessage
 
 MAX_AT_ONCE = 512
 MAX_AHEAD = 100_000
@@ -235,7 +235,7 @@ def _read(subject: str, body: str) -> Message:
     try:
         return decode(subject, body.encode())
     except Undecodable as error:
-        return Unreadable(subject=subject, body=body.encode(), error=str(error))
+        return MalformedMessage(subject=subject, body=body.encode(), error=str(error))
 
 
 def _hold(connection: Connection, events: Iterable[Placed]) -> None:

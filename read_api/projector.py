@@ -26,8 +26,8 @@ from shared.chassis.storage.database import INFRASTRUCTURE, Database, select_in
 from shared.chassis.storage.dead_letters import (
     DEAD_LETTER,
     DeadLetter,
+    MalformedMessage,
     Status,
-    Unreadable,
     given_up,
 )
 from shared.contracts import PUBLISHERS
@@ -128,7 +128,9 @@ def apply(
     """Do all of it in the caller's transaction; raises what a projection raises unless `one_by_one`."""
     applied = checkpoints.load(connection)
     ready = checkpoints.take(connection, applied, checkpoints.placed(messages))
-    checkpoints.pass_over(connection, [one for one in ready if isinstance(one.message, Unreadable)])
+    checkpoints.pass_over(
+        connection, [one for one in ready if isinstance(one.message, MalformedMessage)]
+    )
     events = [one.message for one in ready if isinstance(one.message, Recorded)]
     parked = _parked(connection, events)
     if one_by_one:
@@ -138,7 +140,9 @@ def apply(
         store.project(connection, [event for event in events if _key(event) not in parked])
         letters = [_waiting(event) for event in events if _key(event) in parked]
     letters += [
-        dead_letters.unreadable(message) for message in messages if isinstance(message, Unreadable)
+        dead_letters.unreadable(message)
+        for message in messages
+        if isinstance(message, MalformedMessage)
     ]
     letters = _keep(connection, letters)
     signing_keys.keep(connection, "read", events)

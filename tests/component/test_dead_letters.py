@@ -10,7 +10,7 @@ from shared.chassis.engine.retention import Expiry, delete_slice
 from shared.chassis.messages.recorded_event import Recorded, encode
 from shared.chassis.messages.subjects import STREAM
 from shared.chassis.runtime.service import Service
-from shared.chassis.storage.dead_letters import DEAD_LETTER, Unreadable
+from shared.chassis.storage.dead_letters import DEAD_LETTER, MalformedMessage
 from shared.chassis.storage.event_log import EVENT_LOG
 from shared.chassis.storage.inbox import INBOX
 from shared.contracts import (
@@ -132,7 +132,7 @@ async def test_two_poisonous_keys_park_each_for_itself(chassis: Chassis):
 
 async def test_what_can_not_be_read_holds_nothing_up(chassis: Chassis):
     subject = "shop.order.o1.order_created"
-    await chassis.hear(Unreadable(subject=subject, body=b"\xff{", error="bad"), ordered("o1"))
+    await chassis.hear(MalformedMessage(subject=subject, body=b"\xff{", error="bad"), ordered("o1"))
     assert await reserved_for(chassis) == {"o1"}
     (row,) = await chassis.rows(DEAD_LETTER)
     assert (row["status"], row["key"], row["body"]) == ("UNDECODABLE", None, "\\xff{")

@@ -14,7 +14,7 @@ from read_api.event_stream import everything_until_now
 from read_api.positions import format_positions
 from shared.chassis.engine.writer import StorageUnavailable
 from shared.chassis.messages.recorded_event import Recorded, encode
-from shared.chassis.storage.dead_letters import Unreadable
+from shared.chassis.storage.dead_letters import MalformedMessage
 from shared.contracts import (
     OrderCancelled,
     OrderCompleted,
@@ -139,9 +139,11 @@ async def test_poison_that_was_held_is_found_when_its_turn_comes(tmp_path: Path)
         assert await projection.letters() == [("OrderConfirmed", "PARKED")]
 
 
-def of_an_unknown_kind(event: Recorded) -> Unreadable:
+def of_an_unknown_kind(event: Recorded) -> MalformedMessage:
     body = encode(event).replace(b"OrderConfirmed", b"OrderMislaid")
-    return Unreadable(subject=f"shop.order.{event.key}.order_mislaid", body=body, error="unknown")
+    return MalformedMessage(
+        subject=f"shop.order.{event.key}.order_mislaid", body=body, error="unknown"
+    )
 
 
 @pytest.mark.parametrize("first", [0, 1, 2])
@@ -310,7 +312,9 @@ async def test_forgeries_hide_no_event_unseen(data) -> None:
 
 
 async def test_the_same_rubbish_is_kept_once(tmp_path: Path) -> None:
-    rubbish = Unreadable(subject="shop.order.o1.order_created", body=b"\xff{", error="no JSON")
+    rubbish = MalformedMessage(
+        subject="shop.order.o1.order_created", body=b"\xff{", error="no JSON"
+    )
     async with projecting(tmp_path / "read.db") as projection:
         await projection.projector.deliver([rubbish, rubbish])
         await projection.projector.deliver([rubbish])

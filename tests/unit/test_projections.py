@@ -12,7 +12,7 @@ from read_api.checkpoints import Placed, arrange, placed
 from read_api.models import NotificationStatus, OrderStatus, ReservationStatus, View
 from read_api.projections import OutOfTurn, evolve
 from shared.chassis.messages.recorded_event import MAX_EVENT_BYTES, encode
-from shared.chassis.storage.dead_letters import Unreadable
+from shared.chassis.storage.dead_letters import MalformedMessage
 from shared.contracts import (
     OrderCancellationRequested,
     OrderConfirmed,
@@ -146,12 +146,12 @@ def test_first_of_two_rivals_is_applied() -> None:
     assert arrange({}, [first, second]) == ([], [first], [second])
 
 
-def unreadable(at: str = "shop.order.o1.order_mislaid", /, **changes: Any) -> Unreadable:
+def unreadable(at: str = "shop.order.o1.order_mislaid", /, **changes: Any) -> MalformedMessage:
     """An event of a type that we do not know, with some of its envelope changed."""
     envelope = msgspec.json.decode(encode(recorded(CONFIRMED, position=9)))
     envelope |= {"type": "OrderMislaid", "dataschema": "urn:quadrille:event:OrderMislaid:1"}
     envelope = {name: value for name, value in (envelope | changes).items() if value is not None}
-    return Unreadable(subject=at, body=msgspec.json.encode(envelope), error="unknown")
+    return MalformedMessage(subject=at, body=msgspec.json.encode(envelope), error="unknown")
 
 
 @pytest.mark.parametrize(
@@ -167,15 +167,17 @@ def unreadable(at: str = "shop.order.o1.order_mislaid", /, **changes: Any) -> Un
     ],
     ids=["unknown type", "later schema version", "extension attribute"],
 )
-def test_event_of_newer_release_keeps_its_position(message: Unreadable) -> None:
+def test_event_of_newer_release_keeps_its_position(message: MalformedMessage) -> None:
     [one] = placed([message])
     assert (one.source, one.position) == ("order", 9)
 
 
 UNPLACED = {
-    "rubbish": Unreadable(subject="shop.order.o1.order_created", body=b"rubbish", error="no JSON"),
-    "too deep": Unreadable(subject="shop.order.o1.a", body=b"[" * 5000, error="too deep"),
-    "claim alone": Unreadable(
+    "rubbish": MalformedMessage(
+        subject="shop.order.o1.order_created", body=b"rubbish", error="no JSON"
+    ),
+    "too deep": MalformedMessage(subject="shop.order.o1.a", body=b"[" * 5000, error="too deep"),
+    "claim alone": MalformedMessage(
         subject="shop.order.o1.order_mislaid",
         body=b'{"source":"order","sequence":"000000000001"}',
         error="incomplete",
@@ -205,5 +207,5 @@ UNPLACED = {
 
 
 @pytest.mark.parametrize("message", UNPLACED.values(), ids=UNPLACED)
-def test_incomplete_or_inconsistent_envelope_has_no_position(message: Unreadable) -> None:
+def test_incomplete_or_inconsistent_envelope_has_no_position(message: MalformedMessage) -> None:
     assert placed([message]) == []

@@ -17,12 +17,12 @@ from shared.chassis.messages.rejection import Refused
 from shared.chassis.messages.schedule import Change
 from shared.chassis.messages.tracing import child_of
 from shared.chassis.storage import dead_letters, event_log, idempotency, inbox, task_queue
-from shared.chassis.storage.dead_letters import DeadLetter, Status, Unreadable
+from shared.chassis.storage.dead_letters import DeadLetter, MalformedMessage, Status
 from shared.chassis.storage.idempotency import IdempotencyKey, Reply, StoredResponse
 from shared.chassis.storage.task_queue import Task
 from shared.contracts import Event, EventDeadLettered, entity_id
 
-Message = Recorded | Unreadable
+Message = Recorded | MalformedMessage
 
 
 class CommandEnvelope(NamedTuple):
@@ -84,7 +84,7 @@ def carry_out(
     finished = [wish.finishes.task_id for wish in wishes if wish.finishes]
     work.present_tasks = task_queue.present(connection, finished)
     for message in fresh:
-        if isinstance(message, Unreadable):
+        if isinstance(message, MalformedMessage):
             work.give_up(dead_letters.unreadable(message), cause=None)
         elif poison is not None:
             work.give_up(dead_letters.given_up(message, Status.PARKED, poison), message)

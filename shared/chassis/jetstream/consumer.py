@@ -15,7 +15,7 @@ from shared.chassis.jetstream.errors import TROUBLE
 from shared.chassis.jetstream.pull_consumer import Pull
 from shared.chassis.messages.recorded_event import Undecodable, decode
 from shared.chassis.storage.database import INFRASTRUCTURE
-from shared.chassis.storage.dead_letters import Unreadable
+from shared.chassis.storage.dead_letters import MalformedMessage
 
 FETCH_SECONDS = 5
 CHECK_SECONDS = 5
@@ -142,4 +142,4 @@ def _read(message: Msg) -> Message:
     try:
         return decode(message.subject, message.data)
     except Undecodable as error:
-        return Unreadable(subject=message.subject, body=message.data, error=str(error))
+        return MalformedMessage(subject=message.subject, body=message.data, error=str(error))

@@ -28,7 +28,7 @@ class Status(StrEnum):
     """Nobody can say which key it belongs to; holds nothing up."""
 
 
-class Unreadable(msgspec.Struct, frozen=True, kw_only=True):
+class MalformedMessage(msgspec.Struct, frozen=True, kw_only=True):
     """A message that is no event of ours."""
 
     subject: str
@@ -91,7 +91,7 @@ def given_up(heard: Recorded, status: Status, error: str) -> DeadLetter:
     )
 
 
-def unreadable(message: Unreadable) -> DeadLetter:
+def unreadable(message: MalformedMessage) -> DeadLetter:
     """The row for a message that is no event of ours."""
     return DeadLetter(
         event_id=message.event_id,
