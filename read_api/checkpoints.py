@@ -12,8 +12,8 @@ from sqlalchemy import Connection, bindparam, delete, select
 from read_api.tables import EVENTS, HELD_EVENTS, PASSED_OVER, POSITIONS
 from shared.chassis.engine.unit_of_work import Message
 from shared.chassis.messages.recorded_event import (
+    DecodeError,
     Recorded,
-    Undecodable,
     decode,
     encode,
     read_position,
@@ -234,7 +234,7 @@ def _held(connection: Connection, source: str, beyond: int) -> list[Placed]:
 def _read(subject: str, body: str) -> Message:
     try:
         return decode(subject, body.encode())
-    except Undecodable as error:
+    except DecodeError as error:
         return MalformedMessage(subject=subject, body=body.encode(), error=str(error))
 
 

@@ -24,7 +24,7 @@ import order_service.domain
 import order_service.store
 import shipping_service.domain
 import shipping_service.store
-from shared.chassis.messages.recorded_event import Recorded, Undecodable
+from shared.chassis.messages.recorded_event import DecodeError, Recorded
 from shared.chassis.storage import event_log
 from shared.chassis.storage.dead_letters import DEAD_LETTER
 from shared.chassis.storage.event_log import EVENT_LOG
@@ -148,7 +148,7 @@ def snapshot(path: Path) -> Iterator[Connection]:
         reason = getattr(error, "orig", None) or error
         message = f"{path} can not be read: {reason}"
         raise Damaged(message) from error
-    except (msgspec.ValidationError, Undecodable, TypeError, ValueError, KeyError) as error:
+    except (msgspec.ValidationError, DecodeError, TypeError, ValueError, KeyError) as error:
         message = f"{path} has a row that makes no sense: {error}"
         raise Damaged(message) from error
     finally:
@@ -181,7 +181,7 @@ def _log(connection: Connection, source: str, after: int = 0) -> Iterator[Entry]
     for row in connection.execute(query):
         try:
             recorded = event_log.read(row, source)
-        except (Undecodable, msgspec.MsgspecError) as error:
+        except (DecodeError, msgspec.MsgspecError) as error:
             message = f"event {row.position} ({row.event_type}) can not be decoded: {error}"
             raise ValueError(message) from error
         yield Entry(recorded, row.entity_id, row.version, row.stream_seq is not None, row.refusal)

@@ -17,7 +17,7 @@ from quadrille.launcher.nats_config import Server, Tls
 from quadrille.launcher.nats_users import PROVISIONER, PUBLISHERS, SERVICES, USERS, VIEWER
 from shared.chassis.jetstream import connection
 from shared.chassis.jetstream.connection import Broker
-from shared.chassis.messages.recorded_event import Recorded, Undecodable, decode, encode
+from shared.chassis.messages.recorded_event import DecodeError, Recorded, decode, encode
 from shared.chassis.messages.subjects import STREAM
 from shared.chassis.runtime.service import Service
 from shared.chassis.storage.inbox import INBOX
@@ -199,7 +199,7 @@ async def test_answers_cannot_forge_events(guarded: NatsServer, tmp_path: Path):
         await reader.close()
     assert stored
     for each in stored:
-        with pytest.raises(Undecodable):
+        with pytest.raises(DecodeError):
             decode(*each)
 
 

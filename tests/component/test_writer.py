@@ -377,7 +377,7 @@ async def test_an_event_too_large_to_be_sent_is_refused(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("length", "error"), [(70_000, "EventTooLarge: OrderFailed"), (501, "Undecodable: ")]
+    ("length", "error"), [(70_000, "EventTooLarge: OrderFailed"), (501, "DecodeError: ")]
 )
 async def test_an_unsendable_reply_makes_its_cause_a_dead_letter(
     tmp_path: Path, length: int, error: str

@@ -27,7 +27,7 @@ from shared.chassis.jetstream.errors import (
 )
 from shared.chassis.jetstream.pull_consumer import Pull
 from shared.chassis.messages import clock
-from shared.chassis.messages.recorded_event import CONTENT_TYPE, Undecodable, decode
+from shared.chassis.messages.recorded_event import CONTENT_TYPE, DecodeError, decode
 from shared.chassis.messages.subjects import STREAM, everything_of
 from shared.chassis.storage.event_log import Outgoing, Sent
 from shared.settings import Settings
@@ -221,7 +221,7 @@ class Broker:
             call = self._jetstream().get_last_msg(STREAM, everything_of(source))
             message = await self._permitted(f"STREAM.MSG.GET.{STREAM}", call)
             recorded = decode(message.subject or "", message.data or b"")
-        except (nats.js.errors.NotFoundError, Undecodable):
+        except (nats.js.errors.NotFoundError, DecodeError):
             return None
         return recorded.position, recorded.event_id
 

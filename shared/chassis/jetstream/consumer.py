@@ -13,7 +13,7 @@ from shared.chassis.failpoints import crash_point
 from shared.chassis.jetstream.connection import Broker
 from shared.chassis.jetstream.errors import TROUBLE
 from shared.chassis.jetstream.pull_consumer import Pull
-from shared.chassis.messages.recorded_event import Undecodable, decode
+from shared.chassis.messages.recorded_event import DecodeError, decode
 from shared.chassis.storage.database import INFRASTRUCTURE
 from shared.chassis.storage.dead_letters import MalformedMessage
 
@@ -141,5 +141,5 @@ class Consumer:
 def _read(message: Msg) -> Message:
     try:
         return decode(message.subject, message.data)
-    except Undecodable as error:
+    except DecodeError as error:
         return MalformedMessage(subject=message.subject, body=message.data, error=str(error))

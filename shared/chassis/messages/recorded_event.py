@@ -24,7 +24,7 @@ Traceparent = Annotated[
 ]
 
 
-class Undecodable(Exception):  # noqa: N818 - read as "the message is undecodable"
+class DecodeError(Exception):  # noqa: N818 - read as "the message is undecodable"
     """The message is not an event we know, and says why."""
 
 
@@ -149,7 +149,7 @@ def encode_stored(stored: Stored) -> bytes:
 def check(recorded: Recorded) -> None:
     """Make sure that every consumer can read the event.
 
-    Raises EventTooLarge, or Undecodable for an event that exceeds a bound of its contract.
+    Raises EventTooLarge, or DecodeError for an event that exceeds a bound of its contract.
     """
     body = encode(recorded)
     if len(body) > MAX_EVENT_BYTES:
@@ -161,12 +161,12 @@ def check(recorded: Recorded) -> None:
 def decode(subject: str, body: bytes) -> Recorded:
     """Read what `encode` wrote, or what an older version of it wrote.
 
-    Raises Undecodable when the body is too long or no CloudEvent, names an unknown type or version, does not fit
+    Raises DecodeError when the body is too long or no CloudEvent, names an unknown type or version, does not fit
     its schema, or travels under a subject that is not its own (an emitter may speak for itself only).
     """
     if len(body) > MAX_EVENT_BYTES:
         message = f"{len(body)} bytes are more than the {MAX_EVENT_BYTES} of an event"
-        raise Undecodable(message)
+        raise DecodeError(message)
     try:
         envelope = _read_envelope(body)
         recorded = Recorded(
@@ -180,13 +180,13 @@ def decode(subject: str, body: bytes) -> Recorded:
             traceparent=envelope.traceparent,
         )
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise Undecodable(str(error)) from error
+        raise DecodeError(str(error)) from error
     if not _may_publish(recorded.source, type(recorded.event)):
         message = f"{recorded.event_type} is not for {recorded.source} to say"
-        raise Undecodable(message)
+        raise DecodeError(message)
     if recorded.subject != subject:
         message = f"came as {subject} but says it is {recorded.subject}"
-        raise Undecodable(message)
+        raise DecodeError(message)
     return recorded
 
 
@@ -217,12 +217,12 @@ def read_position(subject: str, body: bytes) -> LogPosition | None:
 def decode_data(event_type: str, version: int, data: msgspec.Raw | bytes | str) -> Event:
     """The event in `data`, lifted to its present schema version.
 
-    Raises Undecodable for a type or version we do not know, msgspec.ValidationError for a bad shape.
+    Raises DecodeError for a type or version we do not know, msgspec.ValidationError for a bad shape.
     """
     known = EVENT_TYPES.get(event_type)
     if known is None:
         message = f"unknown event type {event_type!r}"
-        raise Undecodable(message)
+        raise DecodeError(message)
     if version == known.SCHEMA_VERSION:
         return _decoder(known).decode(data)
     try:
@@ -230,7 +230,7 @@ def decode_data(event_type: str, version: int, data: msgspec.Raw | bytes | str) 
         return msgspec.convert(upcast(event_type, version, raw, known.SCHEMA_VERSION), known)
     except KeyError as error:
         message = f"unknown schema version {version} of {event_type}"
-        raise Undecodable(message) from error
+        raise DecodeError(message) from error
 
 
 _read_envelope = msgspec.json.Decoder(CloudEvent).decode
