@@ -19,7 +19,7 @@ from bench.table import show, show_machine
 from shared.chassis.jetstream.connection import PUBLISH_TIMEOUT_SECONDS
 from shared.chassis.jetstream.relay import MOST_AT_ONCE
 from shared.chassis.messages.clock import new_id, now
-from shared.chassis.messages.recorded_event import CONTENT_TYPE, Recorded, encode
+from shared.chassis.messages.recorded_event import CONTENT_TYPE, RecordedEvent, encode
 from shared.contracts import OrderCreated, OrderItem
 from tests.support.chassis import Publisher
 from tests.support.settings import settings_for
@@ -29,7 +29,7 @@ WIDTH = 16
 ROUNDS = 3
 """By turns; the fastest counts, for others use the machine too."""
 
-Publish = Callable[[Sequence[Recorded]], Awaitable[object]]
+Publish = Callable[[Sequence[RecordedEvent]], Awaitable[object]]
 
 
 async def main() -> None:
@@ -69,11 +69,11 @@ async def _measure(width: int, publish: Publish) -> tuple[float, float]:
     return time.perf_counter() - wall, time.process_time() - cpu
 
 
-async def _gather(stream: JetStreamContext, events: Sequence[Recorded]) -> None:
+async def _gather(stream: JetStreamContext, events: Sequence[RecordedEvent]) -> None:
     await asyncio.gather(*(_send(stream, recorded) for recorded in events))
 
 
-async def _send(stream: JetStreamContext, recorded: Recorded) -> None:
+async def _send(stream: JetStreamContext, recorded: RecordedEvent) -> None:
     await stream.publish(
         recorded.subject,
         encode(recorded),
@@ -82,10 +82,10 @@ async def _send(stream: JetStreamContext, recorded: Recorded) -> None:
     )
 
 
-def _event(position: int) -> Recorded:
+def _event(position: int) -> RecordedEvent:
     order_id = new_id()
     item = OrderItem(product_id="bench", name="Bench", quantity=1, price=100)
-    return Recorded(
+    return RecordedEvent(
         event_id=new_id(),
         source="order",
         position=position,

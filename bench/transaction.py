@@ -23,7 +23,7 @@ from order_service.tables import TABLES
 from shared.chassis.engine.unit_of_work import CommandEnvelope, carry_out
 from shared.chassis.messages.clock import new_id, now
 from shared.chassis.messages.decider import Decider
-from shared.chassis.messages.recorded_event import Recorded
+from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.storage.database import (
     CHASSIS,
     _prepare_sqlite,
@@ -45,7 +45,7 @@ DECIDER = Decider(
     follow_up=deadlines(900),
     reactions=REACTIONS,
 )
-PRODUCT = Recorded(
+PRODUCT = RecordedEvent(
     event_id=new_id(),
     source="inventory",
     position=1,

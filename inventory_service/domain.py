@@ -12,7 +12,7 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from shared.chassis.messages.recorded_event import Recorded
+from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.rejection import Refused
 from shared.contracts import (
     Event,
@@ -253,7 +253,7 @@ def _change_stock(product: Product, command: ChangeStock) -> Event:
     return StockAdjusted(product_id=product.product_id, quantity=quantity, reason=reason)
 
 
-def evolve(stock: Stock, recorded: Recorded) -> Stock:
+def evolve(stock: Stock, recorded: RecordedEvent) -> Stock:
     """The state after an event of ours, or after an order or its shipment has ended without delivery."""
     event, at = recorded.event, recorded.recorded_at
     match event:

@@ -27,7 +27,7 @@ from inventory_service.domain import (
     ReserveStock,
     Stock,
 )
-from shared.chassis.messages.recorded_event import Recorded
+from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.storage.database import (
     Rows,
     UtcTime,
@@ -87,7 +87,9 @@ CLOSED_ORDERS = Table(
 CLOSING = (ShipmentFailed, ShipmentCancelled, OrderFailed, OrderCancelled)
 
 
-def load(connection: Connection, commands: Sequence[Command], heard: Sequence[Recorded]) -> Stock:
+def load(
+    connection: Connection, commands: Sequence[Command], heard: Sequence[RecordedEvent]
+) -> Stock:
     """The reservations and products that these touch, those of the reservations' lines included."""
     orders = {c.order_id for c in commands if not isinstance(c, Administration)}
     closing = {e.key for e in heard if isinstance(e.event, CLOSING)}

@@ -11,7 +11,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from notifier_service.mails import Mail, again, mail_owed
-from shared.chassis.messages.recorded_event import Recorded
+from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.rejection import Refused
 from shared.contracts import (
     CustomerRegistered,
@@ -263,7 +263,7 @@ def _recipient(room: Mailroom, mail: Mail) -> str:
     return masked(order.email) if order.email else ""
 
 
-def evolve(room: Mailroom, recorded: Recorded) -> Mailroom:
+def evolve(room: Mailroom, recorded: RecordedEvent) -> Mailroom:
     """The state after an event: one of ours, one that owes a mail, or news of a customer."""
     match recorded.event:
         case OrderCreated() as created:
@@ -322,7 +322,7 @@ def _acquainted(
 
 def _entry(
     room: Mailroom,
-    recorded: Recorded,
+    recorded: RecordedEvent,
     event: NotificationResendRequested
     | NotificationSent
     | NotificationFailed

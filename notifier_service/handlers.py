@@ -21,7 +21,7 @@ from shared.chassis.engine.task_runner import Job, Retry
 from shared.chassis.messages import clock
 from shared.chassis.messages.decider import on, on_record
 from shared.chassis.messages.foreign_text import cleaned
-from shared.chassis.messages.recorded_event import Recorded
+from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.schedule import Change, Drop, Schedule
 from shared.chassis.storage.task_queue import Task
 from shared.contracts import (
@@ -45,12 +45,12 @@ PATIENCE_SECONDS = 60
 come in any order; and for somebody who never registered an admin may order all the same."""
 
 
-def owe_mail(heard: Recorded) -> Owe:
+def owe_mail(heard: RecordedEvent) -> Owe:
     """One of the `OWING` events was heard."""
     return Owe(mail=mail_owed(heard))
 
 
-def mails(room: Mailroom, recorded: Recorded) -> Iterable[Change]:
+def mails(room: Mailroom, recorded: RecordedEvent) -> Iterable[Change]:
     """An event that owes a mail makes it due at once; the mail's outcome settles it."""
     match recorded.event:
         case NotificationSent() | NotificationFailed() | NotificationSkipped() as settled:

@@ -7,7 +7,7 @@ from uuid import NAMESPACE_URL, uuid5
 from msgspec import Struct
 from msgspec.structs import replace
 
-from shared.chassis.messages.recorded_event import Recorded
+from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.contracts import (
     FailedItem,
     OrderCancelled,
@@ -46,7 +46,7 @@ class Mail(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The notification that it repeats on request."""
 
 
-def mail_owed(heard: Recorded) -> Mail:
+def mail_owed(heard: RecordedEvent) -> Mail:
     """The mail that one of the `OWING` events owes."""
     match heard.event:
         case OrderCreated():
@@ -69,7 +69,7 @@ def again(mail: Mail, notification_id: str) -> Mail:
     return replace(mail, notification_id=notification_id, resend_of=mail.notification_id)
 
 
-def _mail(heard: Recorded, template: Template, **details: Any) -> Mail:  # noqa: ANN401 - Mail's fields
+def _mail(heard: RecordedEvent, template: Template, **details: Any) -> Mail:  # noqa: ANN401 - Mail's fields
     return Mail(
         notification_id=str(uuid5(NOTIFICATIONS, f"{heard.event_id}/{template}")),
         event_id=heard.event_id,

@@ -15,7 +15,7 @@ from notifier_service.domain import (
     Resend,
 )
 from notifier_service.mails import Mail
-from shared.chassis.messages.recorded_event import Recorded
+from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.storage.database import (
     Json,
     Rows,
@@ -83,7 +83,7 @@ KNOWN_CUSTOMERS = Table(
 
 
 def load(
-    connection: Connection, commands: Sequence[Command], heard: Sequence[Recorded]
+    connection: Connection, commands: Sequence[Command], heard: Sequence[RecordedEvent]
 ) -> Mailroom:
     """What became of these mails, the orders they are about, and these orders' customers."""
     wanted = [command.resend_of for command in commands if isinstance(command, Resend)]
@@ -99,7 +99,7 @@ def load(
     )
 
 
-def _customers_told_of(heard: Sequence[Recorded]) -> set[str]:
+def _customers_told_of(heard: Sequence[RecordedEvent]) -> set[str]:
     return {
         event.user_id
         for event in (recorded.event for recorded in heard)

@@ -12,7 +12,7 @@ from order_service.orders import domain as orders
 from order_service.orders import pricing as prices
 from order_service.orders.domain import Orders
 from order_service.orders.pricing import Prices
-from shared.chassis.messages.recorded_event import Recorded
+from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.contracts import Event
 
 
@@ -39,7 +39,7 @@ def decide(desk: Desk, command: Command) -> list[Event]:
     return keys.decide(command)
 
 
-def evolve(desk: Desk, recorded: Recorded) -> Desk:
+def evolve(desk: Desk, recorded: RecordedEvent) -> Desk:
     """The state after an event: one of ours, or a word of inventory about a product."""
     return replace(
         desk,

@@ -16,7 +16,7 @@ from order_service.orders.domain import (
 )
 from shared.chassis.engine.task_runner import Job
 from shared.chassis.messages.decider import on
-from shared.chassis.messages.recorded_event import Recorded
+from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.schedule import Change, Drop, Schedule
 from shared.chassis.storage.task_queue import Task
 from shared.contracts import (
@@ -72,14 +72,14 @@ async def expire_order(due: Task) -> RequestCancellation:
 
 def deadlines(
     seconds: float, by_status: Mapping[Status, float | None] | None = None
-) -> Callable[[Desk, Recorded], Iterable[Change]]:
+) -> Callable[[Desk, RecordedEvent], Iterable[Change]]:
     """Every event of an open order moves its deadline; an order's end drops it.
 
     It is `seconds` away unless `by_status` knows better.
     """
     own = {status: given for status, given in (by_status or {}).items() if given is not None}
 
-    def follow_up(desk: Desk, recorded: Recorded) -> Iterable[Change]:
+    def follow_up(desk: Desk, recorded: RecordedEvent) -> Iterable[Change]:
         if not isinstance(recorded.event, ORDER):
             return ()
         order = desk.orders[recorded.key]

@@ -16,7 +16,7 @@ from order_service.orders import price_store as prices
 from order_service.orders import store as orders
 from order_service.tables import TABLES
 from shared.chassis.engine.retention import Expiry
-from shared.chassis.messages.recorded_event import Recorded
+from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.contracts import ProductCreated, ProductDeleted, ProductUpdated
 
 __all__ = ["EXPIRIES", "TABLES", "load", "read_all", "save"]
@@ -24,7 +24,9 @@ __all__ = ["EXPIRIES", "TABLES", "load", "read_all", "save"]
 EXPIRIES = (Expiry(sessions.SESSIONS.c.expires_at, timedelta()),)
 
 
-def load(connection: Connection, commands: Sequence[Command], heard: Sequence[Recorded]) -> Desk:
+def load(
+    connection: Connection, commands: Sequence[Command], heard: Sequence[RecordedEvent]
+) -> Desk:
     """What these commands and events touch."""
     held = carts.load(connection, list(_cart_owners(commands)))
     products = {line.product_id for cart in held.values() for line in cart.lines}
@@ -72,7 +74,7 @@ def _cart_owners(commands: Sequence[Command]) -> set[str]:
     return {command.user_id for command in commands if isinstance(command, cart_rules.Command)}
 
 
-def _products(commands: Sequence[Command], heard: Sequence[Recorded]) -> Iterable[str]:
+def _products(commands: Sequence[Command], heard: Sequence[RecordedEvent]) -> Iterable[str]:
     for command in commands:
         match command:
             case order_rules.PlaceOrder(items=items):

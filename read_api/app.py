@@ -19,7 +19,7 @@ from shared.chassis.http.auth import Keys
 from shared.chassis.http.rate_limits import Limiter
 from shared.chassis.jetstream.connection import Broker
 from shared.chassis.jetstream.consumer import Consumer
-from shared.chassis.messages.recorded_event import Recorded
+from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.subjects import EVERYTHING
 from shared.chassis.runtime.service import Background
 from shared.chassis.storage import database_identity
@@ -112,7 +112,7 @@ class ReadService:
             self._lock.release()
         log.info("service.stopped")
 
-    def _tell(self, events: Sequence[Recorded]) -> None:
+    def _tell(self, events: Sequence[RecordedEvent]) -> None:
         if signing_keys.concerns(events):
             self._keys.reload()
         self._feed.tell(events)

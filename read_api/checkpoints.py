@@ -13,7 +13,7 @@ from read_api.tables import EVENTS, HELD_EVENTS, PASSED_OVER, POSITIONS
 from shared.chassis.engine.unit_of_work import Message
 from shared.chassis.messages.recorded_event import (
     DecodeError,
-    Recorded,
+    RecordedEvent,
     decode,
     encode,
     read_position,
@@ -75,7 +75,7 @@ def placed(messages: Iterable[Message]) -> list[Placed]:
 
 
 def _placed(message: Message) -> Placed | None:
-    if isinstance(message, Recorded):
+    if isinstance(message, RecordedEvent):
         return Placed(message.source, message.position, message.event_id, message)
     found = read_position(message.subject, message.body)
     return Placed(*found, message) if found else None
@@ -253,4 +253,4 @@ def _hold(connection: Connection, events: Iterable[Placed]) -> None:
 
 
 def _body(message: Message) -> bytes:
-    return encode(message) if isinstance(message, Recorded) else message.body
+    return encode(message) if isinstance(message, RecordedEvent) else message.body

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Select, bindparam, select
 from read_api.schemas import EventView
 from read_api.tables import EVENTS, POSITIONS
 from read_api.visibility import Story
-from shared.chassis.messages.recorded_event import Recorded
+from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.storage.database import Rows, insert_missing, read_rows
 
 _BEYOND = (
@@ -21,7 +21,7 @@ _BEYOND = (
 )
 
 
-def append(connection: Connection, heard: Sequence[Recorded]) -> None:
+def append(connection: Connection, heard: Sequence[RecordedEvent]) -> None:
     """Keep these events."""
     insert_missing(connection, EVENTS, [_row(recorded) for recorded in heard])
 
@@ -56,7 +56,7 @@ def _read(connection: Connection, query: Select[tuple[object, ...]]) -> list[Eve
     return event_views(read_rows(connection, EVENTS, query))
 
 
-def _row(recorded: Recorded) -> dict[str, object]:
+def _row(recorded: RecordedEvent) -> dict[str, object]:
     return {
         "source": recorded.source,
         "position": recorded.position,

@@ -21,7 +21,7 @@ from read_api.positions import format_positions
 from read_api.schemas import EventView, event_view
 from read_api.visibility import Story
 from shared.chassis.http.auth import Access, Keys
-from shared.chassis.messages.recorded_event import Recorded
+from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.storage.database import INFRASTRUCTURE, Database
 from shared.contracts import PUBLISHERS
 
@@ -47,7 +47,7 @@ class Feed:
         """How many events have gone through; the number of the next one."""
         self.is_closed = False
 
-    def tell(self, events: Sequence[Recorded]) -> None:
+    def tell(self, events: Sequence[RecordedEvent]) -> None:
         """These are durable now."""
         self._tail.extend(map(event_view, events))
         self.end += len(events)

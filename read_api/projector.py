@@ -20,7 +20,7 @@ from shared.chassis.engine.unit_of_work import Message
 from shared.chassis.engine.writer import StorageUnavailable
 from shared.chassis.http import signing_keys
 from shared.chassis.messages import clock
-from shared.chassis.messages.recorded_event import Recorded
+from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.storage import dead_letters
 from shared.chassis.storage.database import INFRASTRUCTURE, Database, select_in
 from shared.chassis.storage.dead_letters import (
@@ -49,7 +49,7 @@ class Progress(NamedTuple):
 class Applied(NamedTuple):
     """What a committed batch has done."""
 
-    events: list[Recorded]
+    events: list[RecordedEvent]
     letters: list[DeadLetter]
     progress: Progress
 
@@ -58,7 +58,7 @@ class Projector:
     """Keeps the rows; tells of every event once it is durable, and when it knows where the rows stand."""
 
     def __init__(
-        self, database: Database, on_applied: Callable[[Sequence[Recorded]], None]
+        self, database: Database, on_applied: Callable[[Sequence[RecordedEvent]], None]
     ) -> None:
         self._database = database
         self._on_applied = on_applied
@@ -131,7 +131,7 @@ def apply(
     checkpoints.pass_over(
         connection, [one for one in ready if isinstance(one.message, MalformedMessage)]
     )
-    events = [one.message for one in ready if isinstance(one.message, Recorded)]
+    events = [one.message for one in ready if isinstance(one.message, RecordedEvent)]
     parked = _parked(connection, events)
     if one_by_one:
         letters = _apply_each(connection, events, parked)
@@ -159,7 +159,7 @@ def _progress(connection: Connection, applied: dict[str, int]) -> Progress:
 
 
 def _apply_each(
-    connection: Connection, events: Sequence[Recorded], parked: set[Key]
+    connection: Connection, events: Sequence[RecordedEvent], parked: set[Key]
 ) -> list[DeadLetter]:
     """Take each event in by itself; the letters of those that could not be."""
     event_archive.append(connection, events)
@@ -183,7 +183,7 @@ def _attempt(connection: Connection, work: Callable[[Connection], None]) -> str 
     return None
 
 
-def _parked(connection: Connection, events: Sequence[Recorded]) -> set[Key]:
+def _parked(connection: Connection, events: Sequence[RecordedEvent]) -> set[Key]:
     """Which sources and keys have an event that could not be taken in."""
     keys = list({event.key for event in events})
     rows = select_in(connection, DEAD_LETTER, "key", keys)
@@ -200,11 +200,11 @@ def _keep(connection: Connection, letters: Iterable[DeadLetter]) -> list[DeadLet
     return list(once.values())
 
 
-def _waiting(event: Recorded) -> DeadLetter:
+def _waiting(event: RecordedEvent) -> DeadLetter:
     return given_up(event, Status.WAITING, "an earlier one of its source and key is parked")
 
 
-def _key(event: Recorded) -> Key:
+def _key(event: RecordedEvent) -> Key:
     return event.source, event.key
 
 

@@ -16,7 +16,7 @@ from read_api.models import (
     ReservationStatus,
     ShipmentStatus,
 )
-from shared.chassis.messages.recorded_event import Recorded
+from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.contracts import FailedItem, Line, OrderItem, Role
 
 T = TypeVar("T")
@@ -265,7 +265,7 @@ def stock_view(product: Product) -> StockView:
     return shown(product, StockView, available=product.on_hand - product.reserved)
 
 
-def event_view(recorded: Recorded) -> EventView:
+def event_view(recorded: RecordedEvent) -> EventView:
     """What is shown of an event."""
     return EventView(
         event_id=recorded.event_id,

@@ -21,7 +21,7 @@ from read_api.tables import (
     SHIPMENTS,
 )
 from shared.chassis.engine.rules import rules
-from shared.chassis.messages.recorded_event import Recorded
+from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.storage.database import Rows, changed, select_in, upsert
 from shared.contracts import (
     NOTIFIER,
@@ -48,7 +48,7 @@ CATALOGUE = (ProductCreated, ProductUpdated, ProductDeleted, StockAdded, StockAd
 RESERVATION = (StockReserved, StockReservationFailed, StockReleased, StockDeducted)
 
 
-def project(connection: Connection, heard: Sequence[Recorded]) -> None:
+def project(connection: Connection, heard: Sequence[RecordedEvent]) -> None:
     """Bring the rows up to these events, each source's in order. Raises RuleFailed, as for OutOfTurn."""
     before = load(connection, [recorded.event for recorded in heard])
     with rules():

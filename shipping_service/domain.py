@@ -11,7 +11,7 @@ from enum import StrEnum
 from msgspec import Struct
 from msgspec.structs import replace
 
-from shared.chassis.messages.recorded_event import Recorded
+from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.contracts import (
     Event,
     Line,
@@ -226,7 +226,7 @@ def _move(
             return []
 
 
-def evolve(dock: Dock, recorded: Recorded) -> Dock:
+def evolve(dock: Dock, recorded: RecordedEvent) -> Dock:
     """The state after an event: one of ours, or what the others say of an order."""
     event, at = recorded.event, recorded.recorded_at
     match event:

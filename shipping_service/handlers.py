@@ -8,7 +8,7 @@ from shared.chassis.engine.task_runner import Job, Retry
 from shared.chassis.messages import clock
 from shared.chassis.messages.clock import new_id
 from shared.chassis.messages.decider import on
-from shared.chassis.messages.recorded_event import Recorded
+from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.schedule import Change, Drop, Schedule
 from shared.chassis.storage.task_queue import Task
 from shared.contracts import (
@@ -51,10 +51,10 @@ def cancel_shipment(requested: OrderCancellationRequested) -> CancelShipment:
     return CancelShipment(order_id=requested.order_id, reason=requested.reason)
 
 
-def bookings(carrier: Carrier) -> Callable[[Dock, Recorded], Iterable[Change]]:
+def bookings(carrier: Carrier) -> Callable[[Dock, RecordedEvent], Iterable[Change]]:
     """A shipment begun is booked when the carrier wants it; one that ends without him is withdrawn."""
 
-    def follow_up(_dock: Dock, recorded: Recorded) -> Iterable[Change]:
+    def follow_up(_dock: Dock, recorded: RecordedEvent) -> Iterable[Change]:
         match recorded.event:
             case ShipmentInitiated() as begun:
                 return (_booking(begun, carrier.delay_seconds(begun.order_id)),)

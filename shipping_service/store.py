@@ -17,7 +17,7 @@ from sqlalchemy import (
     Text,
 )
 
-from shared.chassis.messages.recorded_event import Recorded
+from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.storage.database import (
     Json,
     Rows,
@@ -74,7 +74,9 @@ AWAITED_ITEMS = Table(
 )
 
 
-def load(connection: Connection, commands: Sequence[Command], heard: Sequence[Recorded]) -> Dock:
+def load(
+    connection: Connection, commands: Sequence[Command], heard: Sequence[RecordedEvent]
+) -> Dock:
     """The shipments of these orders, and what was heard of them."""
     orders = list({command.order_id for command in commands} | {event.key for event in heard})
     return Dock(

@@ -6,7 +6,7 @@ from datetime import datetime
 from msgspec import Struct
 from msgspec.structs import replace
 
-from shared.chassis.messages.recorded_event import Recorded
+from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.rejection import Refused
 from shared.contracts import CustomerRegistered, CustomerUpdated, Event, Role
 
@@ -96,7 +96,7 @@ def _updated(known: Customer, command: UpdateCustomer) -> list[Event]:
     return [] if same else [updated]
 
 
-def evolve(customers: Customers, recorded: Recorded) -> Customers:
+def evolve(customers: Customers, recorded: RecordedEvent) -> Customers:
     """The customers after an event of ours."""
     event, at = recorded.event, recorded.recorded_at
     match event:

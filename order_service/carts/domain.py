@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from order_service.orders.domain import Orders, PlaceOrder
 from order_service.orders.domain import decide as decide_order
 from order_service.orders.pricing import Prices, WantedItem, priced
-from shared.chassis.messages.recorded_event import Recorded
+from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.rejection import Refused
 from shared.contracts import CartCleared, Event, ItemAddedToCart, ItemRemovedFromCart
 
@@ -179,7 +179,7 @@ def without(cart: Cart, product_id: str) -> Cart:
     return replace(cart, lines=lines)
 
 
-def evolve(carts: Carts, recorded: Recorded) -> Carts:
+def evolve(carts: Carts, recorded: RecordedEvent) -> Carts:
     """The carts after an event of ours."""
     match recorded.event:
         case ItemAddedToCart(user_id=user_id) as added:

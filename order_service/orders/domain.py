@@ -12,7 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from order_service.orders.pricing import Prices, WantedItem, priced
-from shared.chassis.messages.recorded_event import Recorded
+from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.rejection import Refused
 from shared.contracts import (
     Event,
@@ -230,7 +230,7 @@ def _create(prices: Prices, command: PlaceOrder) -> OrderCreated:
     )
 
 
-def evolve(orders: Orders, recorded: Recorded) -> Orders:
+def evolve(orders: Orders, recorded: RecordedEvent) -> Orders:
     """The orders after an event of ours."""
     match recorded.event:
         case OrderCreated() as created:

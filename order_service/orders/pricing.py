@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
-from shared.chassis.messages.recorded_event import Recorded
+from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.rejection import Refused
 from shared.contracts import OrderItem, ProductCreated, ProductDeleted, ProductUpdated
 
@@ -56,7 +56,7 @@ def priced(prices: Prices, wanted: WantedItem) -> OrderItem:
     )
 
 
-def evolve(prices: Prices, recorded: Recorded) -> Prices:
+def evolve(prices: Prices, recorded: RecordedEvent) -> Prices:
     """The list after a word of inventory; an older word that comes late changes nothing."""
     product = recorded.event
     if not isinstance(product, ProductCreated | ProductUpdated | ProductDeleted):

@@ -10,7 +10,7 @@ from msgspec import Struct
 from quadrille.audit.read_model import READ, Projection, read_projection
 from quadrille.audit.snapshot import DECIDING, Damaged, DeadLetter, Ledger, read_ledger, with_tail
 from shared.chassis.messages import clock
-from shared.chassis.messages.recorded_event import Recorded
+from shared.chassis.messages.recorded_event import RecordedEvent
 
 OVERDUE_SECONDS = 60
 SAGA = ("order", "inventory", "shipping")
@@ -65,7 +65,7 @@ class Shop:
         return self._by_name[name]
 
     @cached_property
-    def said(self) -> dict[str, Recorded]:
+    def said(self) -> dict[str, RecordedEvent]:
         """Every event of every log, by its id."""
         return {
             recorded.event_id: recorded for ledger in self.ledgers for recorded in ledger.all_events
@@ -85,7 +85,7 @@ class Shop:
                 moving.update(task.correlation_id for task in ledger.tasks)
         return moving
 
-    def heard(self, ledger: Ledger) -> Iterator[Recorded]:
+    def heard(self, ledger: Ledger) -> Iterator[RecordedEvent]:
         """What this service has heard and not given up, in the order of hearing."""
         given_up = {letter.event_id for letter in ledger.dead_letters}
         for recorded in self.said.values():
@@ -95,11 +95,11 @@ class Shop:
             if event_id in self.said and event_id not in given_up:
                 yield self.said[event_id]
 
-    def has_heard(self, ledger: Ledger, recorded: Recorded) -> bool:
+    def has_heard(self, ledger: Ledger, recorded: RecordedEvent) -> bool:
         """Whether its inbox says so, or has said so long ago."""
         return recorded.event_id in ledger.inbox or self._is_forgotten(ledger, recorded)
 
-    def unheard(self, ledger: Ledger) -> Iterator[Recorded]:
+    def unheard(self, ledger: Ledger) -> Iterator[RecordedEvent]:
         """What others have said to this service, and it has not heard."""
         for recorded in self.said.values():
             if isinstance(recorded.event, ledger.service.hears) and not self.has_heard(
@@ -161,7 +161,7 @@ class Shop:
             place = f"{event.source} {event.position}"
             yield Notice(READ, place, f"event {event.event_id} ({which}) {what}")
 
-    def _is_forgotten(self, ledger: Ledger, recorded: Recorded) -> bool:
+    def _is_forgotten(self, ledger: Ledger, recorded: RecordedEvent) -> bool:
         """Whether it is something to hear, and too old to be in the inbox still."""
         return bool(
             self._forgotten_before
@@ -201,7 +201,7 @@ def _path(data_dir: Path, service: str) -> Path:
     return data_dir / f"{service}.db"
 
 
-def _waiting(service: str, what: str, events: Sequence[Recorded]) -> Iterator[OnItsWay]:
+def _waiting(service: str, what: str, events: Sequence[RecordedEvent]) -> Iterator[OnItsWay]:
     if events:
         oldest = min(event.recorded_at for event in events)
         yield OnItsWay(service, f"events {what}", len(events), oldest)

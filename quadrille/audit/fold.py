@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 
-from shared.chassis.messages.recorded_event import Recorded
+from shared.chassis.messages.recorded_event import RecordedEvent
 
 State: TypeAlias = Any
 """Each service has its own: a frozen struct of mappings and sets."""
@@ -36,8 +36,8 @@ class FoldError(Exception):
 
 def fold(
     nothing: State,
-    evolve: Callable[[State, Recorded], State],
-    history: Iterable[Recorded],
+    evolve: Callable[[State, RecordedEvent], State],
+    history: Iterable[RecordedEvent],
 ) -> dict[str, Any]:
     """The state after all of it, as one mapping or set for each of its fields. Raises FoldError."""
     whole = {name: _mutable(getattr(nothing, name)) for name in nothing.__struct_fields__}
@@ -71,7 +71,7 @@ def differences(expected: Mapping[str, Any], found: State) -> Iterator[Differenc
             yield Difference(name, name, should, has)
 
 
-def _touched(whole: Mapping[str, Any], recorded: Recorded) -> dict[str, Any]:
+def _touched(whole: Mapping[str, Any], recorded: RecordedEvent) -> dict[str, Any]:
     """The entities that the event names, and those that these name."""
     named = _names(recorded.event)
     for part in whole.values():

@@ -23,7 +23,7 @@ from read_api.tables import (
     RESERVATIONS,
     SHIPMENTS,
 )
-from shared.chassis.messages.recorded_event import Recorded
+from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.storage.database import read_rows
 
 READ = "read"
@@ -70,7 +70,7 @@ def read_projection(path: Path) -> Projection:
         )
 
 
-def place(event: EventView | Recorded) -> str:
+def place(event: EventView | RecordedEvent) -> str:
     """Where it stands, and nothing else can stand."""
     return f"{event.source} {event.position}"
 

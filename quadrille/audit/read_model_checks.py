@@ -12,7 +12,7 @@ from quadrille.audit.violation import Evidence
 from read_api.models import View
 from read_api.projections import evolve
 from read_api.schemas import EventView, event_view
-from shared.chassis.messages.recorded_event import Recorded
+from shared.chassis.messages.recorded_event import RecordedEvent
 
 
 def views(shop: Shop) -> Iterator[Evidence]:
@@ -44,7 +44,7 @@ def copies(shop: Shop) -> Iterator[Evidence]:
         yield evidence_of(READ, difference)
 
 
-def _read_by(shop: Shop) -> Iterator[Recorded]:
+def _read_by(shop: Shop) -> Iterator[RecordedEvent]:
     applied = shop.projection.applied if shop.projection else {}
     for ledger in shop.ledgers:
         for event in ledger.all_events:
@@ -52,7 +52,7 @@ def _read_by(shop: Shop) -> Iterator[Recorded]:
                 yield event
 
 
-def _as_read(recorded: Recorded) -> EventView:
+def _as_read(recorded: RecordedEvent) -> EventView:
     document = event_view(recorded)
     data = msgspec.json.decode(msgspec.json.encode(recorded.event))
     return msgspec.structs.replace(document, data=data)

@@ -24,7 +24,7 @@ import order_service.domain
 import order_service.store
 import shipping_service.domain
 import shipping_service.store
-from shared.chassis.messages.recorded_event import DecodeError, Recorded
+from shared.chassis.messages.recorded_event import DecodeError, RecordedEvent
 from shared.chassis.storage import event_log
 from shared.chassis.storage.dead_letters import DEAD_LETTER
 from shared.chassis.storage.event_log import EVENT_LOG
@@ -40,7 +40,7 @@ class Service(NamedTuple):
 
     name: str
     read_all: Callable[[Connection], Any]
-    evolve: Callable[[Any, Recorded], Any]
+    evolve: Callable[[Any, RecordedEvent], Any]
     nothing: Any
     """Its state before the first event."""
     hears: tuple[type[Event], ...]
@@ -49,7 +49,7 @@ class Service(NamedTuple):
 class Entry(NamedTuple):
     """A row of an event log."""
 
-    recorded: Recorded
+    recorded: RecordedEvent
     entity_id: str
     version: int
     is_sent: bool
@@ -83,7 +83,7 @@ class Ledger(msgspec.Struct, frozen=True, kw_only=True):
 
     service: Service
     log: tuple[Entry, ...]
-    tail: tuple[Recorded, ...] = ()
+    tail: tuple[RecordedEvent, ...] = ()
     """What its log gained after that moment."""
     inbox: Mapping[str, datetime]
     """The ids of events heard, and when, in the order of hearing."""
@@ -97,12 +97,12 @@ class Ledger(msgspec.Struct, frozen=True, kw_only=True):
         return self.service.name
 
     @property
-    def events(self) -> list[Recorded]:
+    def events(self) -> list[RecordedEvent]:
         """Its own events, in order."""
         return [entry.recorded for entry in self.log]
 
     @property
-    def all_events(self) -> list[Recorded]:
+    def all_events(self) -> list[RecordedEvent]:
         """These, and what came after the snapshot."""
         return [*self.events, *self.tail]
 

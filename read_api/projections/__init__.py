@@ -9,7 +9,7 @@ from read_api.models import Customer, Notification, Order, Reservation, Shipment
 from read_api.projections import customers, notifications, orders, shipments, stock
 from read_api.projections.known import OutOfTurn, known
 from read_api.projections.stock import with_product
-from shared.chassis.messages.recorded_event import Recorded
+from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.contracts import (
     CustomerRegistered,
     CustomerUpdated,
@@ -42,7 +42,7 @@ from shared.contracts import (
 __all__ = ["OutOfTurn", "evolve"]
 
 
-def evolve(view: View, recorded: Recorded) -> View:
+def evolve(view: View, recorded: RecordedEvent) -> View:
     """The rows after an event; raises OutOfTurn. What has no rows of its own changes nothing."""
     event, at = recorded.event, recorded.recorded_at
     match event:

@@ -12,7 +12,7 @@ from httpx import ASGITransport, AsyncClient, Response
 from msgspec.structs import replace
 
 from quadrille.audit.snapshot import DECIDING, read_ledger
-from shared.chassis.messages.recorded_event import Recorded
+from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.runtime import service as service_module
 from shared.contracts import (
     Event,
@@ -50,7 +50,7 @@ class Shipping:
     """The whole service at work, heard and asked as by others."""
 
     def __init__(
-        self, settings: Settings, http: AsyncClient, say: Any, told: dict[str, Recorded]
+        self, settings: Settings, http: AsyncClient, say: Any, told: dict[str, RecordedEvent]
     ) -> None:
         self._file = settings.data_dir / "shipping.db"
         self._http = http
@@ -63,8 +63,8 @@ class Shipping:
         await self.hears(self.issuer.published)
         await eventually(self._knows_admin)
 
-    async def hears(self, *events: Event | Recorded) -> None:
-        told = [event if isinstance(event, Recorded) else recorded(event) for event in events]
+    async def hears(self, *events: Event | RecordedEvent) -> None:
+        told = [event if isinstance(event, RecordedEvent) else recorded(event) for event in events]
         await self._say(told)
         self.told |= {event.event_id: event for event in told}
 

@@ -9,7 +9,7 @@ from inventory_service.domain import CreateProduct, Description
 from inventory_service.store import PRODUCTS, RESERVATIONS
 from shared.chassis.engine.unit_of_work import CommandEnvelope
 from shared.chassis.jetstream.connection import Broker
-from shared.chassis.messages.recorded_event import Recorded
+from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.subjects import STREAM
 from shared.chassis.runtime.service import Service
 from shared.chassis.storage.inbox import INBOX
@@ -21,7 +21,7 @@ from tests.support.eventually import eventually
 from tests.support.history import recorded
 
 
-def ordered(number: int) -> Recorded:
+def ordered(number: int) -> RecordedEvent:
     return recorded(
         OrderCreated(
             order_id=f"o{number}",
@@ -39,7 +39,7 @@ async def elsewhere(shop_settings: Settings):
         yield other
 
 
-async def send(broker: Broker, *events: Recorded) -> None:
+async def send(broker: Broker, *events: RecordedEvent) -> None:
     """Publish until the broker has them all."""
     missing = list(events)
     while missing:

@@ -15,7 +15,7 @@ from inventory_service.store import PRODUCTS, RESERVATIONS
 from read_api.tables import ORDERS
 from shared.chassis.engine.unit_of_work import CommandEnvelope
 from shared.chassis.engine.writer import StorageUnavailable
-from shared.chassis.messages.recorded_event import Recorded
+from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.storage.database import DatabaseDamaged
 from shared.chassis.storage.dead_letters import DEAD_LETTER
 from shared.chassis.storage.inbox import INBOX
@@ -33,7 +33,7 @@ KEYBOARD = CreateProduct(
 )
 
 
-def ordered(number: int) -> Recorded:
+def ordered(number: int) -> RecordedEvent:
     item = OrderItem(product_id="p1", quantity=1, price=1)
     return recorded(
         OrderCreated(

@@ -7,7 +7,7 @@ import pytest
 
 from inventory_service.store import RESERVATIONS
 from shared.chassis.engine.retention import Expiry, delete_slice
-from shared.chassis.messages.recorded_event import Recorded, encode
+from shared.chassis.messages.recorded_event import RecordedEvent, encode
 from shared.chassis.messages.subjects import STREAM
 from shared.chassis.runtime.service import Service
 from shared.chassis.storage.dead_letters import DEAD_LETTER, MalformedMessage
@@ -35,7 +35,7 @@ from tests.support.history import recorded
 EVERY_ID = Expiry(INBOX.c.heard_at, timedelta())
 
 
-def ordered(order_id: str) -> Recorded:
+def ordered(order_id: str) -> RecordedEvent:
     return recorded(
         OrderCreated(
             order_id=order_id,
@@ -47,7 +47,7 @@ def ordered(order_id: str) -> Recorded:
     )
 
 
-def poison(order_id: str) -> Recorded:
+def poison(order_id: str) -> RecordedEvent:
     """A delivery of what was never reserved: no rule of the inventory can make sense of it."""
     return recorded(ShipmentCompleted(shipment_id="s1", order_id=order_id, tracking_number="T1"))
 
@@ -140,7 +140,7 @@ async def test_what_can_not_be_read_holds_nothing_up(chassis: Chassis):
     assert (said.event.key, said.event.event_id) == ("o1", row["event_id"])
 
 
-def changed(event: Recorded, **attributes: object) -> bytes:
+def changed(event: RecordedEvent, **attributes: object) -> bytes:
     return msgspec.json.encode(msgspec.json.decode(encode(event)) | attributes)
 
 

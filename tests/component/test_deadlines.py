@@ -16,7 +16,7 @@ from order_service.orders.store import ORDERS
 from shared.chassis.engine.unit_of_work import CommandEnvelope
 from shared.chassis.jetstream.connection import Broker
 from shared.chassis.messages import clock
-from shared.chassis.messages.recorded_event import Recorded
+from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.runtime.service import Service
 from shared.chassis.storage.task_queue import TASK
 from shared.contracts import Line, ProductCreated, ProductUpdated, ShipmentCompleted, StockReserved
@@ -43,7 +43,7 @@ async def place_orders(service: Service, *order_ids: str) -> None:
         await service.writer.execute(CommandEnvelope(placed))
 
 
-def progress_of(order_ids: Sequence[str]) -> list[Recorded]:
+def progress_of(order_ids: Sequence[str]) -> list[RecordedEvent]:
     """What inventory and shipping publish of these orders."""
     lines = (Line(product_id="p1", quantity=1),)
     reserved = [StockReserved(order_id=order_id, items=lines) for order_id in order_ids]
@@ -54,7 +54,7 @@ def progress_of(order_ids: Sequence[str]) -> list[Recorded]:
     return [recorded(event) for event in (*reserved, *completed)]
 
 
-async def send(broker: Broker, events: list[Recorded]) -> None:
+async def send(broker: Broker, events: list[RecordedEvent]) -> None:
     while events:
         taken = await broker.publish(events)
         events = [event for event in events if event.position not in taken]

@@ -16,7 +16,7 @@ from shared.chassis.engine import task_runner
 from shared.chassis.engine.task_runner import MOST_AT_ONCE, Job, Retry
 from shared.chassis.engine.unit_of_work import CommandEnvelope
 from shared.chassis.messages import clock
-from shared.chassis.messages.recorded_event import Recorded
+from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.runtime import service as service_module
 from shared.chassis.runtime.service import Service
 from shared.chassis.storage.task_queue import TASK, Task
@@ -38,7 +38,7 @@ from tests.support.history import recorded
 Run = Callable[[Task], Awaitable[Any]]
 
 
-def created(order_id: str) -> Recorded:
+def created(order_id: str) -> RecordedEvent:
     return recorded(
         OrderCreated(
             order_id=order_id,
@@ -50,7 +50,7 @@ def created(order_id: str) -> Recorded:
     )
 
 
-def reserved(order_id: str) -> Recorded:
+def reserved(order_id: str) -> RecordedEvent:
     line = Line(product_id="p1", quantity=1)
     return recorded(StockReserved(order_id=order_id, items=(line,)))
 

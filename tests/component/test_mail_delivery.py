@@ -26,7 +26,7 @@ from notifier_service.order_reader import OrderReader
 from notifier_service.smtp import TIMEOUT_SECONDS, SmtpMailer, SmtpServer, read_sender, read_url
 from shared.chassis.engine.writer import StorageUnavailable
 from shared.chassis.messages.decider import Decider
-from shared.chassis.messages.recorded_event import Recorded
+from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.runtime.service import Service
 from shared.chassis.storage import event_log, task_queue
 from shared.chassis.storage.database import database_url, open_for_reading, read_rows
@@ -174,11 +174,11 @@ class Notifier:
         self._settings = settings
         self._http = http
         self._say = say
-        self._told: dict[str, Recorded] = {}
+        self._told: dict[str, RecordedEvent] = {}
         self.issuer = ISSUER
 
-    async def hears(self, *events: Event | Recorded) -> list[Recorded]:
-        told = [event if isinstance(event, Recorded) else recorded(event) for event in events]
+    async def hears(self, *events: Event | RecordedEvent) -> list[RecordedEvent]:
+        told = [event if isinstance(event, RecordedEvent) else recorded(event) for event in events]
         await self._say(told)
         self._told |= {event.event_id: event for event in told}
         return told
@@ -316,7 +316,7 @@ async def _is_freed(service: Service) -> bool:
     return True
 
 
-async def _log_of_length(service: Service, length: int) -> list[Recorded] | None:
+async def _log_of_length(service: Service, length: int) -> list[RecordedEvent] | None:
     log = await log_of(service.reads, "notifier")
     return log if len(log) >= length else None
 

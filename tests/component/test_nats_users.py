@@ -17,7 +17,7 @@ from quadrille.launcher.nats_config import Server, Tls
 from quadrille.launcher.nats_users import PROVISIONER, PUBLISHERS, SERVICES, USERS, VIEWER
 from shared.chassis.jetstream import connection
 from shared.chassis.jetstream.connection import Broker
-from shared.chassis.messages.recorded_event import DecodeError, Recorded, decode, encode
+from shared.chassis.messages.recorded_event import DecodeError, RecordedEvent, decode, encode
 from shared.chassis.messages.subjects import STREAM
 from shared.chassis.runtime.service import Service
 from shared.chassis.storage.inbox import INBOX
@@ -35,7 +35,7 @@ EVERYBODY = {user.name for user in USERS}
 ACK = "1.1.1.1.1"
 
 
-def ordered(number: int) -> Recorded:
+def ordered(number: int) -> RecordedEvent:
     return recorded(
         OrderCreated(
             order_id=f"o{number}",

@@ -13,7 +13,7 @@ from read_api.divergence import Divergence
 from read_api.event_stream import everything_until_now
 from read_api.positions import format_positions
 from shared.chassis.engine.writer import StorageUnavailable
-from shared.chassis.messages.recorded_event import Recorded, encode
+from shared.chassis.messages.recorded_event import RecordedEvent, encode
 from shared.chassis.storage.dead_letters import MalformedMessage
 from shared.contracts import (
     OrderCancelled,
@@ -139,7 +139,7 @@ async def test_poison_that_was_held_is_found_when_its_turn_comes(tmp_path: Path)
         assert await projection.letters() == [("OrderConfirmed", "PARKED")]
 
 
-def of_an_unknown_kind(event: Recorded) -> MalformedMessage:
+def of_an_unknown_kind(event: RecordedEvent) -> MalformedMessage:
     body = encode(event).replace(b"OrderConfirmed", b"OrderMislaid")
     return MalformedMessage(
         subject=f"shop.order.{event.key}.order_mislaid", body=body, error="unknown"
@@ -158,7 +158,7 @@ async def test_an_event_of_an_unknown_kind_is_passed_over(tmp_path: Path, first:
         assert await projection.letters() == [(None, "UNDECODABLE")]
 
 
-def forged(event: Recorded) -> Recorded:
+def forged(event: RecordedEvent) -> RecordedEvent:
     """Another event at the position of this one."""
     return replace(event, event_id=f"forged-{event.position}", event=created("forged"))
 

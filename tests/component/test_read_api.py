@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from read_api.tables import HELD_EVENTS
 from shared.chassis.jetstream.connection import Broker
-from shared.chassis.messages.recorded_event import Recorded, encode
+from shared.chassis.messages.recorded_event import RecordedEvent, encode
 from shared.contracts import (
     OrderConfirmed,
     OrderCreated,
@@ -387,7 +387,7 @@ def _after(position: int, event: Any) -> Log:
     return log_of("order", *[event] * (position + 1))[position:]
 
 
-def _text(event: Recorded) -> str:
+def _text(event: RecordedEvent) -> str:
     return event.recorded_at.isoformat()
 
 

@@ -16,7 +16,7 @@ from shared.chassis.jetstream import connection as broker_module
 from shared.chassis.jetstream.connection import Broker
 from shared.chassis.jetstream.relay import MOST_AT_ONCE
 from shared.chassis.messages.clock import new_id
-from shared.chassis.messages.recorded_event import Recorded, decode, encode
+from shared.chassis.messages.recorded_event import RecordedEvent, decode, encode
 from shared.chassis.messages.subjects import STREAM
 from shared.chassis.runtime.service import Service
 from shared.chassis.storage import event_log
@@ -46,7 +46,7 @@ async def all_is_sent(service: Service) -> bool:
     return all(row["stream_seq"] for row in await rows_of(service.reads, EVENT_LOG))
 
 
-async def on_the_stream(broker: Broker) -> list[Recorded]:
+async def on_the_stream(broker: Broker) -> list[RecordedEvent]:
     """All that the stream holds, in its order."""
     stream = broker._jetstream()
     state = (await stream.stream_info(STREAM)).state

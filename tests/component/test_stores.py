@@ -12,13 +12,13 @@ from sqlalchemy import Connection, create_engine
 from sqlalchemy.pool import StaticPool
 
 from shared.chassis.engine.unit_of_work import CommandEnvelope, carry_out
-from shared.chassis.messages.recorded_event import Recorded
+from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.storage import event_log
 from shared.chassis.storage.database import CHASSIS
 from tests.support.chassis import INVENTORY, ORDER, SHIPPING, Trade
 from tests.support.world import Member, World
 
-Story = list[Recorded | CommandEnvelope]
+Story = list[RecordedEvent | CommandEnvelope]
 
 STEPS = 60
 
@@ -50,7 +50,7 @@ def batches(story: Story, cuts: list[int]) -> list[Story]:
     places = {cut % len(story) for cut in cuts} | {
         number + 1
         for number, (one, next_one) in enumerate(pairwise(story))
-        if isinstance(one, CommandEnvelope) and isinstance(next_one, Recorded)
+        if isinstance(one, CommandEnvelope) and isinstance(next_one, RecordedEvent)
     }
     ends = sorted(places | {0, len(story)})
     return [story[start:end] for start, end in pairwise(ends)]
@@ -59,7 +59,7 @@ def batches(story: Story, cuts: list[int]) -> list[Story]:
 def written(connection: Connection, trade: Trade, work: list[Story]) -> Any:
     """The state in the tables after this work."""
     for batch in work:
-        messages = [each for each in batch if isinstance(each, Recorded)]
+        messages = [each for each in batch if isinstance(each, RecordedEvent)]
         wishes = [each for each in batch if isinstance(each, CommandEnvelope)]
         carry_out(connection, trade.source, trade.decider, messages, wishes)
     return trade.store.read_all(connection)

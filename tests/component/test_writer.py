@@ -20,7 +20,7 @@ from order_service.orders.domain import PlaceOrder
 from order_service.orders.pricing import WantedItem
 from shared.chassis.engine.unit_of_work import CommandEnvelope
 from shared.chassis.engine.writer import MAX_WAITING, StorageUnavailable
-from shared.chassis.messages.recorded_event import Recorded
+from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.rejection import Refused
 from shared.chassis.storage.database import CHASSIS, create_tables
 from shared.chassis.storage.dead_letters import DEAD_LETTER
@@ -217,7 +217,7 @@ async def test_no_caller_is_told_that_a_durable_change_has_not_happened(tmp_path
     chassis = Chassis(tmp_path / "inventory.db", INVENTORY)
     await create_tables(chassis.database, CHASSIS, INVENTORY.tables)
 
-    def fail_to_wake(_events: list[Recorded]) -> None:
+    def fail_to_wake(_events: list[RecordedEvent]) -> None:
         raise BrokenPipeError
 
     chassis.writer._on_events = fail_to_wake
@@ -351,7 +351,7 @@ async def test_the_key_of_a_refused_request_is_free_again(chassis: Chassis):
     assert not answer.reply.replayed
 
 
-def product(number: int, name: str) -> Recorded:
+def product(number: int, name: str) -> RecordedEvent:
     event = ProductCreated(product_id=f"p{number}", name=name, description="", price=1)
     return recorded(event, position=number + 1)
 

@@ -23,7 +23,7 @@ from shared.chassis.engine.unit_of_work import CommandEnvelope
 from shared.chassis.engine.writer import Committed, Writer
 from shared.chassis.jetstream.connection import TROUBLE, Broker
 from shared.chassis.messages.decider import Decider, nothing_due
-from shared.chassis.messages.recorded_event import Recorded, encode
+from shared.chassis.messages.recorded_event import RecordedEvent, encode
 from shared.chassis.runtime.service import Service
 from shared.chassis.storage import event_log
 from shared.chassis.storage.database import (
@@ -85,7 +85,7 @@ class Chassis:
         self.source = trade.source
         self.database = open_for_writing(url)
         self.reads = open_for_reading(url)
-        self.announced: list[Recorded] = []
+        self.announced: list[RecordedEvent] = []
         self.writer = Writer(
             self.database,
             trade.source,
@@ -103,7 +103,7 @@ class Chassis:
     async def rows(self, table: Table) -> list[dict[str, Any]]:
         return await rows_of(self.reads, table)
 
-    async def log(self) -> list[Recorded]:
+    async def log(self) -> list[RecordedEvent]:
         return await log_of(self.reads, self.source)
 
     async def said(self) -> list[str]:
@@ -173,7 +173,7 @@ async def publishing(settings: Settings) -> AsyncIterator["Publisher"]:
 class Publisher(Broker):
     """Publishes events that no log of ours holds."""
 
-    async def publish(self, events: Sequence[Recorded]) -> dict[int, int]:
+    async def publish(self, events: Sequence[RecordedEvent]) -> dict[int, int]:
         """Position → stream sequence of those acknowledged in time."""
         outgoing = [
             Outgoing(each.position, 0, each.event_id, each.subject, encode(each)) for each in events
@@ -188,8 +188,8 @@ async def rows_of(database: Database, table: Table) -> list[dict[str, Any]]:
     return await database.run(read)
 
 
-async def log_of(database: Database, source: str) -> list[Recorded]:
-    def read(connection: Connection) -> list[Recorded]:
+async def log_of(database: Database, source: str) -> list[RecordedEvent]:
+    def read(connection: Connection) -> list[RecordedEvent]:
         return list(event_log.read_all(connection, source))
 
     return await database.run(read)

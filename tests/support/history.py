@@ -6,7 +6,7 @@ from itertools import count
 from typing import TypeVar
 
 from shared.chassis.messages.clock import new_id
-from shared.chassis.messages.recorded_event import Recorded
+from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.contracts import EMITTERS, Event, entity_id
 
 START = datetime(2026, 11, 20, 9, tzinfo=UTC)
@@ -16,10 +16,12 @@ State = TypeVar("State")
 _moments = count(1)
 
 
-def recorded(event: Event, *, position: int | None = None, source: str | None = None) -> Recorded:
+def recorded(
+    event: Event, *, position: int | None = None, source: str | None = None
+) -> RecordedEvent:
     """The event as its emitter would record it, each a second later and a position further on."""
     moment = next(_moments)
-    return Recorded(
+    return RecordedEvent(
         event_id=new_id(),
         source=source or EMITTERS.get(type(event), "order"),
         position=moment if position is None else position,
@@ -29,7 +31,7 @@ def recorded(event: Event, *, position: int | None = None, source: str | None = 
     )
 
 
-def fold(evolve: Callable[[State, Recorded], State], state: State, *events: Event) -> State:
+def fold(evolve: Callable[[State, RecordedEvent], State], state: State, *events: Event) -> State:
     """The state after these events, given any state before."""
     for event in events:
         state = evolve(state, recorded(event))

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from inventory_service.domain import ChangeStock, DeleteProduct, Description, UpdateProduct
 from order_service.accounts.domain import RegisterCustomer, UpdateCustomer
 from order_service.carts.domain import AddToCart, CheckOut
-from shared.chassis.messages.recorded_event import Recorded
+from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.rejection import Refused
 from shared.contracts import Event, NotificationFailed, NotificationSent, NotificationSkipped
 from tests.support.history import recorded
@@ -44,7 +44,7 @@ CATALOGUE = (
 )
 WISHES = (*ACCOUNTS, *CATALOGUE)
 
-Log = list[Recorded]
+Log = list[RecordedEvent]
 
 
 def log_of(source: str, *events: Event) -> Log:
@@ -89,7 +89,7 @@ def deliveries(draw: st.DrawFn, logs: dict[str, Log]) -> list[Log]:
     return batches
 
 
-def caused(event: Recorded, by: Recorded, *, after_seconds: float) -> Recorded:
+def caused(event: RecordedEvent, by: RecordedEvent, *, after_seconds: float) -> RecordedEvent:
     """The event as an effect of another."""
     return replace(
         event,

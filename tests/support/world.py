@@ -22,7 +22,7 @@ from order_service.orders.pricing import WantedItem
 from shared.chassis.engine.unit_of_work import CommandEnvelope, UnitOfWork
 from shared.chassis.messages import clock
 from shared.chassis.messages.decider import Decider, nothing_due
-from shared.chassis.messages.recorded_event import Recorded, decode, encode
+from shared.chassis.messages.recorded_event import RecordedEvent, decode, encode
 from shared.chassis.messages.rejection import Refused
 from shared.chassis.messages.schedule import Change, Schedule
 from shared.contracts import EMITTERS
@@ -48,20 +48,20 @@ class Member:
     def __init__(self, source: str, decider: Decider[Any, Any], state: Any) -> None:
         self.source = source
         self.state = state
-        self.log: list[Recorded] = []
-        self.post: list[Recorded] = []
+        self.log: list[RecordedEvent] = []
+        self.post: list[RecordedEvent] = []
         self.due: dict[Due, Schedule] = {}
-        self.story: list[Recorded | CommandEnvelope] = []
+        self.story: list[RecordedEvent | CommandEnvelope] = []
         """All that it was told, in order; repeated letters too."""
         self._decider = decider
         self._reactions = {each.event_type: each.command_for for each in decider.reactions}
         self._inbox: set[str] = set()
 
-    def hears(self, recorded: Recorded) -> bool:
+    def hears(self, recorded: RecordedEvent) -> bool:
         """Whether its consumer would be given this."""
         return type(recorded.event) in self._reactions
 
-    def hear(self, recorded: Recorded) -> list[Recorded]:
+    def hear(self, recorded: RecordedEvent) -> list[RecordedEvent]:
         """Handle an event as the writer would; returns what is said of it."""
         self.story.append(recorded)
         if recorded.event_id in self._inbox:
@@ -72,7 +72,7 @@ class Member:
         work.hear(recorded, command_for(recorded) if command_for else None)
         return self._keep(work)
 
-    def grant(self, command: Any) -> list[Recorded]:
+    def grant(self, command: Any) -> list[RecordedEvent]:
         """Carry out a command; raises Refused."""
         work = self._work()
         self.story.append(CommandEnvelope(command))
@@ -83,7 +83,7 @@ class Member:
     def _work(self) -> UnitOfWork:
         return UnitOfWork(self.source, self._decider, self.state, len(self.log), clock.now())
 
-    def _keep(self, work: UnitOfWork) -> list[Recorded]:
+    def _keep(self, work: UnitOfWork) -> list[RecordedEvent]:
         self.state = work.state
         self.log += work.events
         for change, _ in work.changes:
@@ -161,7 +161,7 @@ class World:
         letter = member.post[index] if again_later else member.post.pop(index)
         self._send(member.hear(letter))
 
-    def lose(self, member: Member, index: int, *, everywhere: bool) -> Recorded:
+    def lose(self, member: Member, index: int, *, everywhere: bool) -> RecordedEvent:
         """The broker loses an event before this consumer acknowledged it, or before any of them did."""
         lost = member.post.pop(index)
         for other in self.members if everywhere else ():
@@ -197,11 +197,11 @@ class World:
             due.key for due in self.shipping.due if due.kind == shipping_service.handlers.BOOKING
         ]
 
-    def said(self, member: Member, *event_types: type) -> list[Recorded]:
+    def said(self, member: Member, *event_types: type) -> list[RecordedEvent]:
         """What of this kind is in the service's log."""
         return [each for each in member.log if isinstance(each.event, event_types)]
 
-    def _send(self, said: list[Recorded]) -> None:
+    def _send(self, said: list[RecordedEvent]) -> None:
         for recorded in said:
             assert EMITTERS[type(recorded.event)] == recorded.source
             for member in self.members:

@@ -17,7 +17,7 @@ from shared.chassis.messages.recorded_event import (
     MAX_EVENT_BYTES,
     CloudEvent,
     DecodeError,
-    Recorded,
+    RecordedEvent,
     decode,
     encode,
 )
@@ -72,9 +72,9 @@ def widest(info: inspect.Type) -> Any:
             return True
 
 
-def widest_message(event_type: type[Event]) -> Recorded:
+def widest_message(event_type: type[Event]) -> RecordedEvent:
     event = widest(inspect.type_info(event_type))
-    return Recorded(
+    return RecordedEvent(
         event_id="e" * 64,
         source="s" * 32,
         position=10**18 - 1,

@@ -16,7 +16,7 @@ from hypothesis.stateful import (
 
 from inventory_service.domain import Status as Held
 from order_service.orders.domain import Status, is_final
-from shared.chassis.messages.recorded_event import Recorded
+from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.contracts import (
     Event,
     OrderCancellationRequested,
@@ -72,7 +72,7 @@ class Shop(RuleBasedStateMachine):
         self.draw = random.Random(seed)
         self.world = World(dict(zip(PRODUCTS, (first, second), strict=True)))
         self.haulier = Haulier(self.world)
-        self.lost: tuple[Recorded, Member] | None = None
+        self.lost: tuple[RecordedEvent, Member] | None = None
 
     @property
     def placed(self) -> list[str]:

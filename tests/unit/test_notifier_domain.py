@@ -20,7 +20,7 @@ from notifier_service.domain import (
 )
 from notifier_service.handlers import FOR_A_DAY, MAIL, mails
 from notifier_service.mails import OWING, Template, mail_owed
-from shared.chassis.messages.recorded_event import Recorded
+from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.rejection import Refused
 from shared.chassis.messages.schedule import Drop, Schedule
 from shared.contracts import (
@@ -194,7 +194,7 @@ def test_a_mail_is_tried_for_a_day():
     assert retry.pause_seconds(30) <= 900
 
 
-def told(*events: Recorded) -> Mailroom:
+def told(*events: RecordedEvent) -> Mailroom:
     room = Mailroom()
     for event in events:
         room = evolve(room, event)
@@ -291,7 +291,7 @@ def test_a_mail_that_waits_can_not_be_asked_for_again():
     assert (refused.value.problem, refused.value.status) == ("notification-pending", 409)
 
 
-def commands(heard: list[Recorded]) -> st.SearchStrategy[Command]:
+def commands(heard: list[RecordedEvent]) -> st.SearchStrategy[Command]:
     mails = [mail_owed(event) for event in heard]
     mails += [
         msgspec.structs.replace(
@@ -322,7 +322,7 @@ def test_whatever_is_repeated_each_mail_has_one_outcome_and_it_stays(data, sends
     asked: set[str] = set()
     steps = st.one_of(st.sampled_from(heard), commands(heard))
     for step in data.draw(st.lists(steps, max_size=40)):
-        if isinstance(step, Recorded):
+        if isinstance(step, RecordedEvent):
             room = evolve(room, step)
             continue
         if not _may_come(room, asked, step):

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from order_service.orders.pricing import ListPrice, Prices, WantedItem, evolve, priced
-from shared.chassis.messages.recorded_event import Recorded
+from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.rejection import Refused
 from shared.contracts import (
     Event,
@@ -22,14 +22,14 @@ CHEAPER = ProductUpdated(product_id="p", name="Thing II", description="", price=
 DELETED = ProductDeleted(product_id="p")
 
 
-def heard(words: list[Recorded]) -> Prices:
+def heard(words: list[RecordedEvent]) -> Prices:
     prices: Prices = {}
     for word in words:
         prices = evolve(prices, word)
     return prices
 
 
-def log_of(*events: Event) -> list[Recorded]:
+def log_of(*events: Event) -> list[RecordedEvent]:
     return [recorded(event, position=place) for place, event in enumerate(events, start=1)]
 
 

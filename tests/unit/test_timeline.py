@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from read_api.schemas import Entry, event_view
 from read_api.timeline import timeline
-from shared.chassis.messages.recorded_event import Recorded
+from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.contracts import (
     EventDeadLettered,
     Line,
@@ -53,16 +53,16 @@ DEDUCTED = caused(
 STORY = [CREATED, RESERVED, INITIATED, CONFIRMED, COMPLETED, DEDUCTED, ENDED]
 
 
-def entries(*events: Recorded) -> list[Entry]:
+def entries(*events: RecordedEvent) -> list[Entry]:
     return list(timeline("o1", [event_view(event) for event in events]).items)
 
 
-def types(*events: Recorded) -> list[str]:
+def types(*events: RecordedEvent) -> list[str]:
     return [entry.type for entry in entries(*events)]
 
 
 @given(st.permutations(STORY))
-def test_events_stand_behind_their_causes_then_by_time(events: list[Recorded]) -> None:
+def test_events_stand_behind_their_causes_then_by_time(events: list[RecordedEvent]) -> None:
     assert types(*events) == [event.event_type for event in STORY]
 
 

@@ -12,7 +12,7 @@ from shared.chassis.engine.rules import rules
 from shared.chassis.http import signing_keys
 from shared.chassis.messages import clock
 from shared.chassis.messages.decider import Decider
-from shared.chassis.messages.recorded_event import EventTooLarge, Recorded, check
+from shared.chassis.messages.recorded_event import EventTooLarge, RecordedEvent, check
 from shared.chassis.messages.rejection import Refused
 from shared.chassis.messages.schedule import Change
 from shared.chassis.messages.tracing import child_of
@@ -22,7 +22,7 @@ from shared.chassis.storage.idempotency import IdempotencyKey, Reply, StoredResp
 from shared.chassis.storage.task_queue import Task
 from shared.contracts import Event, EventDeadLettered, entity_id
 
-Message = Recorded | MalformedMessage
+Message = RecordedEvent | MalformedMessage
 
 
 class CommandEnvelope(NamedTuple):
@@ -42,7 +42,7 @@ class CommandEnvelope(NamedTuple):
 class Outcome(NamedTuple):
     """What a committed batch has done."""
 
-    events: list[Recorded]
+    events: list[RecordedEvent]
     answers: list[Reply | Refused | None]
     """One for each wish, in order."""
     position: int
@@ -66,7 +66,7 @@ def carry_out(
     """
     started_at = clock.now()
     fresh = _not_heard_before(connection, messages)
-    heard = [message for message in fresh if isinstance(message, Recorded)]
+    heard = [message for message in fresh if isinstance(message, RecordedEvent)]
     parked = dead_letters.parked_keys(connection, list({event.key for event in heard}))
     kept = idempotency.kept(connection, [wish.claim for wish in wishes if wish.claim])
     reactions = {reaction.event_type: reaction for reaction in decider.reactions}
@@ -124,16 +124,16 @@ class UnitOfWork:
         self.state = state
         self.position = position
         self.started_at = started_at
-        self.events: list[Recorded] = []
+        self.events: list[RecordedEvent] = []
         self.letters: list[DeadLetter] = []
-        self.changes: list[tuple[Change, Recorded]] = []
+        self.changes: list[tuple[Change, RecordedEvent]] = []
         self.replies: list[tuple[IdempotencyKey, Reply]] = []
         self.besides: list[Callable[[Connection], None]] = []
         self.changed_tasks: set[tuple[str, str]] = set()
         self.present_tasks: set[str] = set()
         """Ids of those tasks that the batch finishes and that still exist."""
 
-    def hear(self, heard: Recorded, command: object | None) -> None:
+    def hear(self, heard: RecordedEvent, command: object | None) -> None:
         """Remember a foreign event, and do what it makes us do. Raises RuleFailed."""
         with rules():
             self._evolve(heard)
@@ -181,7 +181,7 @@ class UnitOfWork:
         is_changed = (finished.kind, finished.key) in self.changed_tasks
         return is_changed or finished.task_id not in self.present_tasks
 
-    def give_up(self, letter: DeadLetter, cause: Recorded | None) -> None:
+    def give_up(self, letter: DeadLetter, cause: RecordedEvent | None) -> None:
         """Keep a message that cannot be handled, and publish that. Raises RuleFailed."""
         self.letters.append(letter)
         key = letter.key or _claimed_key(letter.subject)
@@ -204,7 +204,7 @@ class UnitOfWork:
     ) -> None:
         """Take them into the log, all or none; without a correlation id each is about its own entity."""
         fresh = [
-            Recorded(
+            RecordedEvent(
                 event_id=clock.new_id(),
                 source=self.source,
                 position=position,
@@ -223,7 +223,7 @@ class UnitOfWork:
             self.events.append(recorded)
             self._evolve(recorded)
 
-    def _evolve(self, recorded: Recorded) -> None:
+    def _evolve(self, recorded: RecordedEvent) -> None:
         self.state = self.decider.evolve(self.state, recorded)
         for change in self.decider.follow_up(self.state, recorded):
             self.changes.append((change, recorded))

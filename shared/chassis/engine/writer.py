@@ -19,7 +19,7 @@ from shared.chassis.engine.rules import RuleFailed, rules
 from shared.chassis.engine.unit_of_work import CommandEnvelope, Message, Outcome, carry_out
 from shared.chassis.failpoints import crash_point
 from shared.chassis.messages.decider import Decider
-from shared.chassis.messages.recorded_event import Recorded
+from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.rejection import Refused
 from shared.chassis.storage.database import Database, DatabaseDamaged
 from shared.chassis.storage.idempotency import Reply
@@ -95,7 +95,7 @@ class Writer:
         source: str,
         decider: Decider[Any, Any],
         *,
-        on_events: Callable[[list[Recorded]], None],
+        on_events: Callable[[list[RecordedEvent]], None],
         on_tasks: Callable[[datetime], None],
     ) -> None:
         self._database = database
@@ -296,7 +296,7 @@ class Writer:
         _log(outcome.events)
 
 
-def _log(events: Sequence[Recorded]) -> None:
+def _log(events: Sequence[RecordedEvent]) -> None:
     """A line for each event while people can follow; one for the batch when it comes thick."""
     if len(events) > MOST_LINES_PER_BATCH:
         counts = Counter(recorded.event_type for recorded in events)

@@ -8,7 +8,7 @@ from msgspec.structs import asdict
 from sqlalchemy import Boolean, Column, Connection, Table, Text
 
 from shared.chassis.http.key_trust import KeyRing, KnownKey, Revocation, distrust, learn, objection
-from shared.chassis.messages.recorded_event import Recorded
+from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.storage import event_log
 from shared.chassis.storage.database import CHASSIS, read_rows, upsert
 from shared.contracts import IDENTITY
@@ -37,14 +37,16 @@ log = structlog.get_logger()
 
 def concerns(events: Sequence[object]) -> bool:
     """Whether a signing key is among what these events are about."""
-    return any(isinstance(each, Recorded) and isinstance(each.event, IDENTITY) for each in events)
+    return any(
+        isinstance(each, RecordedEvent) and isinstance(each.event, IDENTITY) for each in events
+    )
 
 
 def keep(
     connection: Connection,
     source: str,
-    received: Sequence[Recorded],
-    own: Sequence[Recorded] = (),
+    received: Sequence[RecordedEvent],
+    own: Sequence[RecordedEvent] = (),
 ) -> None:
     """Learn of the keys among events that the service `source` has received, or records itself in this transaction.
 
@@ -79,7 +81,7 @@ def load(connection: Connection) -> KeyRing:
     )
 
 
-def _log_error(what: str, recorded: Recorded, reason: str) -> None:
+def _log_error(what: str, recorded: RecordedEvent, reason: str) -> None:
     log.error(
         what,
         key_id=recorded.key,

@@ -5,7 +5,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from sqlalchemy import Connection
 
-from shared.chassis.messages.recorded_event import Recorded
+from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.schedule import Change
 from shared.contracts import Event
 
@@ -17,7 +17,7 @@ class Reaction(NamedTuple):
     """A kind of event heard, and the command it makes of itself."""
 
     event_type: type[Event]
-    command_for: Callable[[Recorded], Any] | None
+    command_for: Callable[[RecordedEvent], Any] | None
 
 
 def on(event_type: type[Event], command_for: Callable[[Any], Any] | None = None) -> Reaction:
@@ -30,7 +30,7 @@ def on(event_type: type[Event], command_for: Callable[[Any], Any] | None = None)
     return Reaction(event_type, lambda heard: command_for(heard.event))
 
 
-def on_record(event_type: type[Event], command_for: Callable[[Recorded], Any]) -> Reaction:
+def on_record(event_type: type[Event], command_for: Callable[[RecordedEvent], Any]) -> Reaction:
     """React to `event_type` with a command that needs to know which event it was."""
     return Reaction(event_type, command_for)
 
@@ -38,20 +38,20 @@ def on_record(event_type: type[Event], command_for: Callable[[Recorded], Any]) -
 class Decider(NamedTuple, Generic[State, Command]):
     """How one service decides. `State` is frozen and holds what a batch of commands touches."""
 
-    load: Callable[[Connection, Sequence[Command], Sequence[Recorded]], State]
+    load: Callable[[Connection, Sequence[Command], Sequence[RecordedEvent]], State]
     """Read what these commands and heard events touch, in a few SELECT … IN."""
     decide: Callable[[State, Command], list[Event]]
     """The events that a command leads to; raises Refused. Repeating a settled command gives []."""
-    evolve: Callable[[State, Recorded], State]
+    evolve: Callable[[State, RecordedEvent], State]
     """The state after an event: ours, or one heard that we keep something of."""
     save: Callable[[Connection, State, State], None]
     """Write the rows in which `after` differs from `before`."""
-    follow_up: Callable[[State, Recorded], Iterable[Change]]
+    follow_up: Callable[[State, RecordedEvent], Iterable[Change]]
     """What an event, ours or one heard, makes due or no longer due."""
     reactions: tuple[Reaction, ...]
     """What the service hears."""
 
 
-def nothing_due(_state: object, _recorded: Recorded) -> tuple[Change, ...]:
+def nothing_due(_state: object, _recorded: RecordedEvent) -> tuple[Change, ...]:
     """The `follow_up` of a service that has no tasks."""
     return ()

@@ -32,7 +32,7 @@ class EventTooLarge(Exception):  # noqa: N818 - says what is the case
     """The event does not fit into a message."""
 
 
-class Recorded(msgspec.Struct, frozen=True, kw_only=True):
+class RecordedEvent(msgspec.Struct, frozen=True, kw_only=True):
     """An event as its emitter's log holds it: (source, position) is its place, event_id its identity."""
 
     event_id: str
@@ -107,7 +107,7 @@ class Stored(msgspec.Struct, frozen=True, kw_only=True):
         return subject_of(self.source, self.entity_id, self.event_type)
 
 
-def encode(recorded: Recorded) -> bytes:
+def encode(recorded: RecordedEvent) -> bytes:
     """The one line of JSON that travels."""
     return encode_stored(
         Stored(
@@ -146,7 +146,7 @@ def encode_stored(stored: Stored) -> bytes:
     )
 
 
-def check(recorded: Recorded) -> None:
+def check(recorded: RecordedEvent) -> None:
     """Make sure that every consumer can read the event.
 
     Raises EventTooLarge, or DecodeError for an event that exceeds a bound of its contract.
@@ -158,7 +158,7 @@ def check(recorded: Recorded) -> None:
     decode(recorded.subject, body)
 
 
-def decode(subject: str, body: bytes) -> Recorded:
+def decode(subject: str, body: bytes) -> RecordedEvent:
     """Read what `encode` wrote, or what an older version of it wrote.
 
     Raises DecodeError when the body is too long or no CloudEvent, names an unknown type or version, does not fit
@@ -169,7 +169,7 @@ def decode(subject: str, body: bytes) -> Recorded:
         raise DecodeError(message)
     try:
         envelope = _read_envelope(body)
-        recorded = Recorded(
+        recorded = RecordedEvent(
             event_id=envelope.id,
             source=envelope.source,
             position=int(envelope.sequence),

@@ -40,7 +40,7 @@ from shared.chassis.jetstream.consumer import Consumer
 from shared.chassis.jetstream.relay import Relay
 from shared.chassis.messages import clock
 from shared.chassis.messages.decider import Decider, on
-from shared.chassis.messages.recorded_event import Recorded
+from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.subjects import subject_of_every
 from shared.chassis.runtime import logs
 from shared.chassis.storage import database_identity, event_log
@@ -193,7 +193,7 @@ class Service:
         await self.writer.aside(partial(event_log.resend, first=max(newest, last + 1), last=newest))
         self.relay.wake()
 
-    def _on_recorded(self, events: Sequence[Recorded]) -> None:
+    def _on_recorded(self, events: Sequence[RecordedEvent]) -> None:
         if signing_keys.concerns(events):
             self.keys.reload()
         self.relay.wake()

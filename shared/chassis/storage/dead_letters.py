@@ -11,7 +11,7 @@ from enum import StrEnum
 import msgspec
 from sqlalchemy import Column, Connection, Index, Integer, Table, Text, select
 
-from shared.chassis.messages.recorded_event import Recorded, encode
+from shared.chassis.messages.recorded_event import RecordedEvent, encode
 from shared.chassis.storage.database import CHASSIS, UtcTime, insert_missing
 from shared.chassis.storage.sql import is_one_of
 from shared.contracts.event import MAX_ERROR_LENGTH
@@ -78,7 +78,7 @@ def parked_keys(connection: Connection, keys: Sequence[str]) -> set[str]:
     return set(connection.execute(_PARKED, {"keys": keys}).scalars())
 
 
-def given_up(heard: Recorded, status: Status, error: str) -> DeadLetter:
+def given_up(heard: RecordedEvent, status: Status, error: str) -> DeadLetter:
     """The row for an event that was read but not handled."""
     return DeadLetter(
         event_id=heard.event_id,

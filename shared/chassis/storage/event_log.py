@@ -21,7 +21,7 @@ from sqlalchemy import (
     select,
 )
 
-from shared.chassis.messages.recorded_event import Recorded, Stored, decode_data, encode_stored
+from shared.chassis.messages.recorded_event import RecordedEvent, Stored, decode_data, encode_stored
 from shared.chassis.storage.bulk import execute_many
 from shared.chassis.storage.database import CHASSIS, UtcTime, insert_all
 from shared.chassis.storage.sql import each_of, is_one_of
@@ -129,7 +129,7 @@ def event_id_at(connection: Connection, position: int) -> str | None:
     return connection.execute(query).scalar()
 
 
-def append(connection: Connection, events: Sequence[Recorded]) -> None:
+def append(connection: Connection, events: Sequence[RecordedEvent]) -> None:
     """Write the events, numbered from the log's end by the caller.
 
     Raises IntegrityError when another writer has taken a position or a version meanwhile.
@@ -181,15 +181,15 @@ def recorded_among(connection: Connection, event_ids: Collection[str]) -> set[st
     return set(connection.execute(_RECORDED, {"ids": list(event_ids)}).scalars())
 
 
-def read_all(connection: Connection, source: str) -> Iterable[Recorded]:
+def read_all(connection: Connection, source: str) -> Iterable[RecordedEvent]:
     """The whole history, oldest first."""
     for row in connection.execute(select(EVENT_LOG).order_by(EVENT_LOG.c.position)):
         yield read(row, source)
 
 
-def read(row: Row[tuple[object, ...]], source: str) -> Recorded:
+def read(row: Row[tuple[object, ...]], source: str) -> RecordedEvent:
     """The event in a row of `event_log`, lifted to its present schema."""
-    return Recorded(
+    return RecordedEvent(
         event_id=row.event_id,
         source=source,
         position=row.position,
@@ -230,7 +230,7 @@ def _last_versions(connection: Connection, entities: set[str]) -> dict[str, int]
     return {row.entity_id: row.last or 0 for row in rows}
 
 
-def _row(recorded: Recorded, version: int) -> dict[str, object]:
+def _row(recorded: RecordedEvent, version: int) -> dict[str, object]:
     return {
         "position": recorded.position,
         "event_id": recorded.event_id,

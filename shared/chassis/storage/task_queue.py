@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Column, Connection, Index, Integer, Table, Text, bindparam, func, select
 
 from shared.chassis.messages.clock import new_id
-from shared.chassis.messages.recorded_event import Recorded
+from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.schedule import Change, Drop, Schedule
 from shared.chassis.storage.bulk import execute_many
 from shared.chassis.storage.database import CHASSIS, Json, Rows, UtcTime, upsert
@@ -85,7 +85,7 @@ _POSTPONE = (
 
 
 def apply(
-    connection: Connection, changes: Sequence[tuple[Change, Recorded]], now: datetime
+    connection: Connection, changes: Sequence[tuple[Change, RecordedEvent]], now: datetime
 ) -> datetime | None:
     """Write what the events asked for; of two changes to one task the later counts.
 
@@ -151,7 +151,7 @@ def postpone(
     )
 
 
-def _row(change: Schedule, cause: Recorded, now: datetime) -> dict[str, Any]:
+def _row(change: Schedule, cause: RecordedEvent, now: datetime) -> dict[str, Any]:
     due_at = now + timedelta(seconds=change.delay_seconds)
     return {
         "kind": change.kind,
