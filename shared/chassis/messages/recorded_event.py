@@ -86,7 +86,7 @@ class CloudEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     data: msgspec.Raw
 
 
-class Stored(msgspec.Struct, frozen=True, kw_only=True):
+class StoredEvent(msgspec.Struct, frozen=True, kw_only=True):
     """An event as a row of the log holds it: its data may be of a type or version that this release cannot decode."""
 
     event_id: str
@@ -110,7 +110,7 @@ class Stored(msgspec.Struct, frozen=True, kw_only=True):
 def encode(recorded: RecordedEvent) -> bytes:
     """The one line of JSON that travels."""
     return encode_stored(
-        Stored(
+        StoredEvent(
             event_id=recorded.event_id,
             source=recorded.source,
             position=recorded.position,
@@ -126,7 +126,7 @@ def encode(recorded: RecordedEvent) -> bytes:
     )
 
 
-def encode_stored(stored: Stored) -> bytes:
+def encode_stored(stored: StoredEvent) -> bytes:
     """The same line of JSON, without decoding the data."""
     return msgspec.json.encode(
         CloudEvent(

@@ -21,7 +21,12 @@ from sqlalchemy import (
     select,
 )
 
-from shared.chassis.messages.recorded_event import RecordedEvent, Stored, decode_data, encode_stored
+from shared.chassis.messages.recorded_event import (
+    RecordedEvent,
+    StoredEvent,
+    decode_data,
+    encode_stored,
+)
 from shared.chassis.storage.bulk import execute_many
 from shared.chassis.storage.database import CHASSIS, UtcTime, insert_all
 from shared.chassis.storage.sql import each_of, is_one_of
@@ -203,7 +208,7 @@ def read(row: Row[tuple[object, ...]], source: str) -> RecordedEvent:
 
 def _outgoing(row: Row[tuple[object, ...]], source: str) -> Outgoing:
     """Without decoding its data: a type of a newer release must not stop the older one after a rollback."""
-    stored = Stored(
+    stored = StoredEvent(
         event_id=row.event_id,
         source=source,
         position=row.position,
