@@ -27,7 +27,7 @@ from shared.chassis.http.auth import admin_only
 from shared.chassis.http.problems import responses
 from shared.chassis.messages.clock import new_id
 from shared.chassis.messages.plain_text import LINE, TEXT, WEB_ADDRESS
-from shared.chassis.messages.rejection import Refused
+from shared.chassis.messages.rejection import Rejected
 from shared.chassis.runtime.service import Service
 from shared.chassis.storage.idempotency import Reply
 from shared.contracts import Id, Line, Money
@@ -191,7 +191,7 @@ def catalogue_router(service: Service) -> Router:
         """One product with its stock."""
         found = await service.reads.run(partial(store.load_products, product_ids=[product_id]))
         if product_id not in found or found[product_id].is_deleted:
-            raise Refused("unknown-product", f"there is no product {product_id}", status=404)
+            raise Rejected("unknown-product", f"there is no product {product_id}", status=404)
         return view(found[product_id])
 
     return Router(
@@ -216,7 +216,7 @@ def reservations_router(service: Service) -> Router:
         """The reservation of an order."""
         found = await service.reads.run(partial(store.load_reservations, order_ids=[order_id]))
         if order_id not in found:
-            raise Refused("unknown-order", f"nothing is known of order {order_id}", status=404)
+            raise Rejected("unknown-order", f"nothing is known of order {order_id}", status=404)
         return msgspec.convert(found[order_id], ReservationView, from_attributes=True)
 
     return Router("/reservations", route_handlers=[show_reservation], tags=["reservations"])

@@ -13,7 +13,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from shared.chassis.messages.recorded_event import RecordedEvent
-from shared.chassis.messages.rejection import Refused
+from shared.chassis.messages.rejection import Rejected
 from shared.contracts import (
     Event,
     FailedItem,
@@ -145,7 +145,7 @@ Command = Administration | FollowUp
 def decide(stock: Stock, command: Command) -> list[Event]:
     """Answer each order once: held in full, or refused; and settle what is held once.
 
-    Raises Refused, for the catalogue's commands only: `product-exists`, `unknown-product`, `stock-reserved`,
+    Raises Rejected, for the catalogue's commands only: `product-exists`, `unknown-product`, `stock-reserved`,
     `nothing-to-change`.
     """
     match command:
@@ -217,7 +217,7 @@ def _administer(stock: Stock, command: Administration) -> list[Event]:
     if isinstance(command, CreateProduct):
         return _create(product, command)
     if product is None or product.is_deleted:
-        raise Refused("unknown-product", f"there is no product {product_id}", status=404)
+        raise Rejected("unknown-product", f"there is no product {product_id}", status=404)
     match command:
         case UpdateProduct(description=described):
             return [ProductUpdated(product_id=product_id, **_described(described))]
@@ -230,7 +230,7 @@ def _administer(stock: Stock, command: Administration) -> list[Event]:
 def _create(product: Product | None, command: CreateProduct) -> list[Event]:
     product_id = command.product_id
     if product is not None:
-        raise Refused("product-exists", f"there is a product {product_id} already")
+        raise Rejected("product-exists", f"there is a product {product_id} already")
     created = ProductCreated(product_id=product_id, **_described(command.description))
     if command.stock == 0:
         return [created]
@@ -240,11 +240,11 @@ def _create(product: Product | None, command: CreateProduct) -> list[Event]:
 def _change_stock(product: Product, command: ChangeStock) -> Event:
     quantity, reason = command.quantity, command.reason
     if quantity == 0:
-        raise Refused("nothing-to-change", "a quantity of 0 changes nothing", status=422)
+        raise Rejected("nothing-to-change", "a quantity of 0 changes nothing", status=422)
     if quantity > 0:
         return StockAdded(product_id=product.product_id, quantity=quantity, reason=reason)
     if product.on_hand + quantity < product.reserved:
-        raise Refused(
+        raise Rejected(
             "stock-reserved",
             f"{product.reserved} of {product.on_hand} are held for orders",
             onHand=product.on_hand,

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from notifier_service.mails import Mail, again, mail_owed
 from shared.chassis.messages.recorded_event import RecordedEvent
-from shared.chassis.messages.rejection import Refused
+from shared.chassis.messages.rejection import Rejected
 from shared.contracts import (
     CustomerRegistered,
     CustomerUpdated,
@@ -166,7 +166,7 @@ def decide(room: Mailroom, command: Command, *, sends: bool = True) -> list[Even
     """Record a mail's outcome, as soon as it is known; the first one counts.
 
     Without `sends`, a mail is as good as sent once its recipient is known.
-    Raises Refused, for Resend only: `unknown-notification`, `notification-pending`.
+    Raises Rejected, for Resend only: `unknown-notification`, `notification-pending`.
     """
     match command:
         case Resend():
@@ -193,7 +193,7 @@ def _resend(room: Mailroom, command: Resend, sends: bool) -> list[Event]:
     if original is None:
         raise unknown(command.resend_of)
     if original.status is Status.PENDING:
-        raise Refused("notification-pending", "it is being sent: wait for its outcome")
+        raise Rejected("notification-pending", "it is being sent: wait for its outcome")
     mail = again(room.mails[command.resend_of], command.notification_id)
     requested = NotificationResendRequested(
         notification_id=command.notification_id,
@@ -205,10 +205,10 @@ def _resend(room: Mailroom, command: Resend, sends: bool) -> list[Event]:
     return [requested, *_settle_at_once(room, mail, sends)]
 
 
-def unknown(notification_id: str) -> Refused:
+def unknown(notification_id: str) -> Rejected:
     """What is said of a notification that is not in the log."""
     detail = f"there is no notification {notification_id}"
-    return Refused("unknown-notification", detail, status=404)
+    return Rejected("unknown-notification", detail, status=404)
 
 
 def _settle_at_once(room: Mailroom, mail: Mail, sends: bool) -> list[Event]:

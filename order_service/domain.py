@@ -29,7 +29,7 @@ Command = orders.Command | carts.Command | customers.Command | keys.Command
 
 
 def decide(desk: Desk, command: Command) -> list[Event]:
-    """The events that the command leads to; raises Refused as the rules of each noun say."""
+    """The events that the command leads to; raises Rejected as the rules of each noun say."""
     if isinstance(command, orders.Command):
         return orders.decide(desk.orders, desk.prices, command)
     if isinstance(command, carts.Command):

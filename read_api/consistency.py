@@ -12,7 +12,7 @@ from litestar import Request
 from litestar.params import HeaderParameter, ParameterKwarg, QueryParameter
 
 from read_api.positions import MAX_LENGTH, Positions, parse_positions
-from shared.chassis.messages.rejection import Refused
+from shared.chassis.messages.rejection import Rejected
 
 PATIENCE_SECONDS = 5.0
 MAX_WAITING = 1000
@@ -87,13 +87,13 @@ class Freshness:
             waiter.woken.set()
 
     async def wait(self, wanted: Positions) -> None:
-        """Until the rows contain all of `wanted`; raises Refused when they do not in time."""
+        """Until the rows contain all of `wanted`; raises Rejected when they do not in time."""
         if _contains(self._applied, wanted):
             return
         with self._admitted(Waiter(positions=wanted)) as waiter:
             await self._woken(waiter, self._deadline())
         if not _contains(self._applied, wanted):
-            raise Refused(
+            raise Rejected(
                 "projection-behind",
                 "the read model has not caught up with this token yet; retry",
                 status=503,
@@ -101,7 +101,7 @@ class Freshness:
             )
 
     async def until_found(self, order_id: str, look: Callable[[], Awaitable[T]]) -> T:
-        """What `look` finds: at once, after a later event about the order, or not in time. Raises Refused."""
+        """What `look` finds: at once, after a later event about the order, or not in time. Raises Rejected."""
         commits = self._commits
         found = await look()
         if found or self._is_closed:
@@ -118,7 +118,7 @@ class Freshness:
     @contextmanager
     def _admitted(self, waiter: Waiter) -> Iterator[Waiter]:
         if len(self._waiters) >= self._max_waiting:
-            raise Refused(
+            raise Rejected(
                 "too-many-waiting",
                 "too many requests wait for events at present; retry",
                 status=503,
@@ -146,7 +146,7 @@ class Freshness:
 
 
 def holding_back(freshness: Freshness) -> Callable[[Request[Any, Any, Any]], Awaitable[None]]:
-    """Holds each query back as its token asks; raises BadRequest, Refused.
+    """Holds each query back as its token asks; raises BadRequest, Rejected.
 
     A plain function: Litestar deep-copies router arguments, including a bound method's instance.
     """

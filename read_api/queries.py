@@ -33,7 +33,7 @@ from read_api.tables import CUSTOMERS, EVENT_ORDER, EVENTS, ORDERS, PRODUCTS, SH
 from read_api.timeline import timeline
 from read_api.visibility import Story, unknown_order
 from shared.chassis.http.pagination import bounded, from_cursor, older, to_cursor
-from shared.chassis.messages.rejection import Refused
+from shared.chassis.messages.rejection import Rejected
 from shared.chassis.storage.database import Rows, read_rows
 
 
@@ -89,7 +89,7 @@ def list_orders(
 
 
 def show_order(connection: Connection, story: Story) -> OrderDetail:
-    """One order with all that belongs to it; raises Refused."""
+    """One order with all that belongs to it; raises Rejected."""
     order_id = story.order_id
     order = store.load_orders(connection, [order_id]).get(order_id)
     if order is None:
@@ -107,7 +107,7 @@ def show_order(connection: Connection, story: Story) -> OrderDetail:
 
 
 def show_timeline(connection: Connection, story: Story) -> Timeline:
-    """What has happened to an order, and why; raises Refused."""
+    """What has happened to an order, and why; raises Rejected."""
     events = event_archive.of_order(connection, story)
     if not events:
         raise unknown_order(story.order_id)
@@ -142,10 +142,10 @@ def list_products(
 
 
 def show_product(connection: Connection, product_id: str) -> ProductView:
-    """One product; raises Refused for one that is not, or not any more."""
+    """One product; raises Rejected for one that is not, or not any more."""
     product = store.load_products(connection, [product_id]).get(product_id)
     if product is None or product.is_deleted:
-        raise Refused("unknown-product", f"there is no product {product_id}", status=404)
+        raise Rejected("unknown-product", f"there is no product {product_id}", status=404)
     return product_view(product)
 
 

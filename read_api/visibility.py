@@ -6,7 +6,7 @@ from sqlalchemy import ColumnElement, Connection, and_, select, true
 
 from read_api.tables import EVENTS, ORDERS
 from shared.chassis.http.auth import Caller
-from shared.chassis.messages.rejection import Refused
+from shared.chassis.messages.rejection import Rejected
 from shared.contracts import ANYONE
 
 OPERATORS_ONLY = frozenset(kind.__name__ for kind in ANYONE)
@@ -36,7 +36,7 @@ class Story(NamedTuple):
 
 
 def story(connection: Connection, caller: Caller, order_id: str) -> Story:
-    """What the caller may see of an order; raises Refused, alike for none and for somebody else's.
+    """What the caller may see of an order; raises Rejected, alike for none and for somebody else's.
 
     An admin also sees what was said of an order before its own service was heard.
     """
@@ -56,6 +56,6 @@ def own_orders(caller: Caller) -> ColumnElement[bool]:
     return and_(ORDERS.c.user_id == caller.user_id, ORDERS.c.guest.is_(False))
 
 
-def unknown_order(order_id: str) -> Refused:
+def unknown_order(order_id: str) -> Rejected:
     """The answer for an order that is not there, or not for the caller to see."""
-    return Refused("unknown-order", f"there is no order {order_id}", status=404)
+    return Rejected("unknown-order", f"there is no order {order_id}", status=404)

@@ -15,7 +15,7 @@ from shared.chassis.http.app import Body, read_body, reply
 from shared.chassis.http.auth import admin_only
 from shared.chassis.http.problems import BadRequest, FieldError, responses
 from shared.chassis.messages.plain_text import LINE
-from shared.chassis.messages.rejection import Refused
+from shared.chassis.messages.rejection import Rejected
 from shared.chassis.runtime.service import Service
 from shared.chassis.storage.idempotency import Reply
 from shared.contracts import Id, Line
@@ -64,7 +64,7 @@ def shipments_router(service: Service) -> Router:
         """The shipment of an order."""
         found = await service.reads.run(partial(store.load_shipments, order_ids=[order_id]))
         if order_id not in found:
-            raise Refused(
+            raise Rejected(
                 "unknown-shipment", f"there is no shipment of order {order_id}", status=404
             )
         return view(found[order_id])
@@ -77,7 +77,7 @@ def carriers_router(service: Service, carrier: Carrier) -> Router:
 
     def simulated() -> SimulatedCarrier:
         if not isinstance(carrier, SimulatedCarrier):
-            raise Refused("unknown-carrier", f"the carrier is {carrier.name}", status=404)
+            raise Rejected("unknown-carrier", f"the carrier is {carrier.name}", status=404)
         return carrier
 
     @post(
@@ -92,16 +92,16 @@ def carriers_router(service: Service, carrier: Carrier) -> Router:
     ) -> Response[bytes]:
         """The carrier calls back; `X-Signature: sha256=<HMAC-SHA256 of the body, in hex>`."""
         if name != carrier.name:
-            raise Refused("unknown-carrier", f"there is no carrier {name}", status=404)
+            raise Rejected("unknown-carrier", f"there is no carrier {name}", status=404)
         body = await request.body()
         if not carrier.has_signed(body, signature):
-            raise Refused("bad-signature", "X-Signature is not the carrier's", status=401)
+            raise Rejected("bad-signature", "X-Signature is not the carrier's", status=401)
         report = read_body(body, CarrierReport)
         shipment = await service.reads.run(
             partial(store.find_by_shipment, shipment_id=report.shipment_id)
         )
         if shipment is None:
-            raise Refused(
+            raise Rejected(
                 "unknown-shipment", f"there is no shipment {report.shipment_id}", status=404
             )
         order_id = shipment.order_id

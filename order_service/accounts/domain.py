@@ -7,7 +7,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from shared.chassis.messages.recorded_event import RecordedEvent
-from shared.chassis.messages.rejection import Refused
+from shared.chassis.messages.rejection import Rejected
 from shared.contracts import CustomerRegistered, CustomerUpdated, Event, Role
 
 
@@ -50,7 +50,7 @@ Command = RegisterCustomer | UpdateCustomer
 
 
 def decide(customers: Customers, command: Command) -> list[Event]:
-    """The events that the command leads to. Raises Refused: `email-taken`, `unknown-customer`."""
+    """The events that the command leads to. Raises Rejected: `email-taken`, `unknown-customer`."""
     if command.email and any(
         other.email == command.email and other.user_id != command.user_id
         for other in customers.values()
@@ -62,13 +62,13 @@ def decide(customers: Customers, command: Command) -> list[Event]:
             return [] if known else [_registered(command)]
         case UpdateCustomer():
             if known is None:
-                raise Refused("unknown-customer", "there is no such customer", status=404)
+                raise Rejected("unknown-customer", "there is no such customer", status=404)
             return _updated(known, command)
 
 
-def email_taken(email: str) -> Refused:
+def email_taken(email: str) -> Rejected:
     """Somebody else has this address."""
-    return Refused("email-taken", f"{email} is registered already")
+    return Rejected("email-taken", f"{email} is registered already")
 
 
 def _registered(command: RegisterCustomer) -> CustomerRegistered:

@@ -16,7 +16,7 @@ class Attempts:
         self._owned: OrderedDict[int, None] = OrderedDict()
 
     def begin(self, account: str, address: str) -> list[Use]:
-        """Count one; returns what was counted. Raises Refused."""
+        """Count one; returns what was counted. Raises Rejected."""
         uses = [
             (Limit.SIGN_IN_FAILURES_PER_ADDRESS, address),
             (Limit.SIGN_IN_FAILURES_PER_ACCOUNT_AND_ADDRESS, _pair(account, address)),

@@ -12,7 +12,7 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 from argon2.low_level import hash_secret_raw
 
-from shared.chassis.messages.rejection import Refused
+from shared.chassis.messages.rejection import Rejected
 
 HASHES_AT_ONCE = 2
 """64 MiB each."""
@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 
 class Passwords:
-    """Hashes and checks passwords. Each method raises Refused (503) when too many wait already."""
+    """Hashes and checks passwords. Each method raises Rejected (503) when too many wait already."""
 
     def __init__(self) -> None:
         # One lane each: more would take the processors from the event loop, which answers everybody else.
@@ -93,7 +93,7 @@ class _Queue:
         for job in [job for job in lane if job.done.cancelled()]:
             lane.remove(job)
         if len(lane) >= MAX_WAITING:
-            raise Refused(
+            raise Rejected(
                 "busy",
                 "too many passwords wait to be checked; try again",
                 status=503,

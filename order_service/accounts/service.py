@@ -20,7 +20,7 @@ from shared.chassis.engine.unit_of_work import CommandEnvelope
 from shared.chassis.http.problems import BadRequest, FieldError
 from shared.chassis.http.rate_limits import Limit
 from shared.chassis.messages import clock
-from shared.chassis.messages.rejection import Refused
+from shared.chassis.messages.rejection import Rejected
 from shared.chassis.runtime.service import Service
 from shared.chassis.secret_file import write_secret
 
@@ -66,7 +66,7 @@ class Accounts:
         return customer is not None
 
     async def sign_in(self, email: str, password: str, address: str) -> Tokens:
-        """Begin a session. Raises Refused: `bad-credentials`, `too-many-attempts`, `busy`."""
+        """Begin a session. Raises Rejected: `bad-credentials`, `too-many-attempts`, `busy`."""
         limits = self._service.limits
         limits.check((Limit.SIGN_INS_PER_ACCOUNT, email))
         attempt = self._attempts.begin(email, address)
@@ -89,7 +89,7 @@ class Accounts:
     async def refresh(self, refresh_token: str, address: str) -> Tokens:
         """The next pair of the session. A token used before was perhaps stolen: the session ends.
 
-        Raises Refused: `bad-refresh-token`, `too-many-requests`.
+        Raises Rejected: `bad-refresh-token`, `too-many-requests`.
         """
         self._service.limits.take(
             (Limit.REFRESHES_PER_ADDRESS, address),
@@ -97,7 +97,7 @@ class Accounts:
         )
         found = await self._service.writer.aside(partial(self._exchange, refresh_token))
         if found is None:
-            raise Refused(
+            raise Rejected(
                 "bad-refresh-token", "unknown, expired, or used before: sign in again", status=401
             )
         customer, tokens = found
@@ -105,7 +105,7 @@ class Accounts:
         return tokens
 
     async def sign_out(self, refresh_token: str, address: str) -> None:
-        """End the token's session; an unknown one has ended already. Raises Refused."""
+        """End the token's session; an unknown one has ended already. Raises Rejected."""
         self._service.limits.take((Limit.REFRESHES_PER_ADDRESS, address))
         session_id = refresh_tokens.session_id_of(refresh_token)
         await self._service.writer.aside(partial(sessions.end, session_id=session_id))
@@ -113,7 +113,7 @@ class Accounts:
     async def change_password(self, user_id: str, current: str, new: str, address: str) -> None:
         """Check the present password, set the new one, and end every session.
 
-        Raises Refused: `bad-credentials`, `too-many-attempts`, `busy`; BadRequest.
+        Raises Rejected: `bad-credentials`, `too-many-attempts`, `busy`; BadRequest.
         """
         attempt = self._attempts.begin(user_id, address)
         try:
@@ -207,9 +207,9 @@ def _load(connection: Connection, user_id: str) -> tuple[Customer | None, str | 
     return customer, credentials.password_hash(connection, user_id)
 
 
-def _bad_credentials() -> Refused:
-    return Refused("bad-credentials", "e-mail or password is wrong", status=401)
+def _bad_credentials() -> Rejected:
+    return Rejected("bad-credentials", "e-mail or password is wrong", status=401)
 
 
-def _wrong_password() -> Refused:
-    return Refused("bad-credentials", "the present password is wrong", status=403)
+def _wrong_password() -> Rejected:
+    return Rejected("bad-credentials", "the present password is wrong", status=403)

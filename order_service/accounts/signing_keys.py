@@ -30,7 +30,7 @@ from shared.chassis.http.key_trust import (
     voucher_statement,
 )
 from shared.chassis.messages import clock
-from shared.chassis.messages.rejection import Refused
+from shared.chassis.messages.rejection import Rejected
 from shared.chassis.runtime.service import Service
 
 OVERLAP_SECONDS = 10
@@ -154,11 +154,11 @@ class SigningKeys:
                 await self._reload()
 
     async def revoke(self, key_id: str) -> None:
-        """Have no service accept the key again; the current one is replaced at once. Raises Refused: `unknown-key`."""
+        """Have no service accept the key again; the current one is replaced at once. Raises Rejected: `unknown-key`."""
         async with self._changing:
             await self._reload()
             if not self._ring.has(key_id):
-                raise Refused("unknown-key", f"there is no signing key {key_id}", status=404)
+                raise Rejected("unknown-key", f"there is no signing key {key_id}", status=404)
             if self._ring.is_revoked(key_id):
                 return
             if key_id == self.signer.key_id:

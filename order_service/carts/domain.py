@@ -9,7 +9,7 @@ from order_service.orders.domain import Orders, PlaceOrder
 from order_service.orders.domain import decide as decide_order
 from order_service.orders.pricing import Prices, WantedItem, priced
 from shared.chassis.messages.recorded_event import RecordedEvent
-from shared.chassis.messages.rejection import Refused
+from shared.chassis.messages.rejection import Rejected
 from shared.contracts import CartCleared, Event, ItemAddedToCart, ItemRemovedFromCart
 
 MOST_LINES = 100
@@ -81,7 +81,7 @@ Command = AddToCart | ChangeInCart | RemoveFromCart | ClearCart | CheckOut
 def decide(carts: Carts, orders: Orders, prices: Prices, command: Command) -> list[Event]:
     """The events that the command leads to.
 
-    Raises Refused: `unknown-product`, `not-in-cart`, `cart-full`; on checkout also `cart-empty` and
+    Raises Rejected: `unknown-product`, `not-in-cart`, `cart-full`; on checkout also `cart-empty` and
     `price-changed`, when a price is no more what the customer saw.
     """
     cart = carts.get(command.user_id) or Cart(user_id=command.user_id)
@@ -102,9 +102,9 @@ def _added(cart: Cart, prices: Prices, product_id: str, quantity: int) -> ItemAd
     item = priced(prices, WantedItem(product_id=product_id, quantity=quantity))
     held = line_of(cart, product_id)
     if held is None and len(cart.lines) >= MOST_LINES:
-        raise Refused("cart-full", f"a cart holds {MOST_LINES} products at most")
+        raise Rejected("cart-full", f"a cart holds {MOST_LINES} products at most")
     if held and held.quantity + quantity > MOST_OF_ONE:
-        raise Refused("cart-full", f"a cart holds {MOST_OF_ONE} of a product at most")
+        raise Rejected("cart-full", f"a cart holds {MOST_OF_ONE} of a product at most")
     return ItemAddedToCart(
         user_id=cart.user_id, product_id=product_id, quantity=quantity, price=item.price
     )
@@ -140,7 +140,7 @@ def _emptied(cart: Cart, held: CartLine) -> ItemRemovedFromCart:
 
 def _check_out(cart: Cart, orders: Orders, prices: Prices, command: CheckOut) -> list[Event]:
     if not cart.lines:
-        raise Refused("cart-empty", "there is nothing in the cart", status=422)
+        raise Rejected("cart-empty", "there is nothing in the cart", status=422)
     items = tuple(
         WantedItem(product_id=line.product_id, quantity=line.quantity, price=line.price)
         for line in cart.lines
@@ -166,10 +166,10 @@ def line_of(cart: Cart, product_id: str) -> CartLine | None:
 
 
 def held_line(cart: Cart, product_id: str) -> CartLine:
-    """The cart's line of this product. Raises Refused: `not-in-cart`."""
+    """The cart's line of this product. Raises Rejected: `not-in-cart`."""
     held = line_of(cart, product_id)
     if held is None:
-        raise Refused("not-in-cart", f"there is no {product_id} in the cart", status=404)
+        raise Rejected("not-in-cart", f"there is no {product_id} in the cart", status=404)
     return held
 
 

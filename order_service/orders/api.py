@@ -25,7 +25,7 @@ from shared.chassis.http.client_address import client_address
 from shared.chassis.http.problems import BadRequest, FieldError, responses
 from shared.chassis.http.rate_limits import Limit, Limiter
 from shared.chassis.messages.clock import new_id
-from shared.chassis.messages.rejection import Refused
+from shared.chassis.messages.rejection import Rejected
 from shared.chassis.runtime.service import Service
 from shared.chassis.storage.idempotency import Reply
 from shared.contracts import FailedItem, Id, Money, OrderItem, Quantity
@@ -172,7 +172,7 @@ def router(service: Service, path: str = "/") -> Router:
         found = await service.reads.run(partial(store.load, order_ids=[order_id]))
         order = found.get(order_id)
         if order is None or not may_see(caller, order):
-            raise Refused("unknown-order", f"there is no order {order_id}", status=404)
+            raise Rejected("unknown-order", f"there is no order {order_id}", status=404)
         return order
 
     return Router(
@@ -195,7 +195,7 @@ def shown(order_id: str, status: int, location: str | None = None) -> Callable[[
 def count_order(
     limits: Limiter, request: Request[Any, Any, Any], recipient: str | None = None
 ) -> None:
-    """Count an order by who places it, and where its mails go if it names another recipient. Raises Refused."""
+    """Count an order by who places it, and where its mails go if it names another recipient. Raises Rejected."""
     caller: Caller = request.user
     if caller.is_admin:
         return

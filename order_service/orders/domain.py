@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from order_service.orders.pricing import Prices, WantedItem, priced
 from shared.chassis.messages.recorded_event import RecordedEvent
-from shared.chassis.messages.rejection import Refused
+from shared.chassis.messages.rejection import Rejected
 from shared.contracts import (
     Event,
     FailedItem,
@@ -158,7 +158,7 @@ Command = PlaceOrder | FollowUp
 def decide(orders: Orders, prices: Prices, command: Command) -> list[Event]:
     """The events that the command leads to.
 
-    Raises Refused: `unknown-product` or `price-changed` for a new order, `unknown-order` and `order-final`
+    Raises Rejected: `unknown-product` or `price-changed` for a new order, `unknown-order` and `order-final`
     for a customer's cancellation.
     """
     if isinstance(command, PlaceOrder):
@@ -204,10 +204,10 @@ def _request_cancellation(order: Order | None, command: RequestCancellation) -> 
     )
     by_customer = command.reason == "CUSTOMER"
     if order is None:
-        raise Refused("unknown-order", f"there is no order {command.order_id}", status=404)
+        raise Rejected("unknown-order", f"there is no order {command.order_id}", status=404)
     if is_final(order):
         if by_customer:
-            raise Refused("order-final", f"the order is {order.status} already")
+            raise Rejected("order-final", f"the order is {order.status} already")
         return []
     if order.status is Status.CANCELLING:
         # A customer who asks again is answered alike; the clock asks again, in case it went unheard.

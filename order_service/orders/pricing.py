@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from msgspec import Struct
 
 from shared.chassis.messages.recorded_event import RecordedEvent
-from shared.chassis.messages.rejection import Refused
+from shared.chassis.messages.rejection import Rejected
 from shared.contracts import OrderItem, ProductCreated, ProductDeleted, ProductUpdated
 
 
@@ -32,17 +32,17 @@ class WantedItem(Struct, frozen=True, kw_only=True):
 
 
 def priced(prices: Prices, wanted: WantedItem) -> OrderItem:
-    """The line at its list price. Raises Refused: `unknown-product`, `price-changed`."""
+    """The line at its list price. Raises Rejected: `unknown-product`, `price-changed`."""
     listed = prices.get(wanted.product_id)
     if listed is None or listed.is_deleted:
-        raise Refused(
+        raise Rejected(
             "unknown-product",
             f"there is no product {wanted.product_id}",
             status=422,
             productId=wanted.product_id,
         )
     if wanted.price is not None and wanted.price != listed.price:
-        raise Refused(
+        raise Rejected(
             "price-changed",
             f"{wanted.product_id} costs {listed.price}, not {wanted.price}",
             productId=wanted.product_id,

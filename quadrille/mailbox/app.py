@@ -24,7 +24,7 @@ from quadrille.mailbox.storage import Mail, MailFiles, Summary
 from shared.chassis.http import openapi
 from shared.chassis.http.app import Ready
 from shared.chassis.http.problems import HANDLERS, responses
-from shared.chassis.messages.rejection import Refused
+from shared.chassis.messages.rejection import Rejected
 from shared.settings import Settings, loopback_host
 
 PageSize = Annotated[int, Parameter(ge=1, le=500)]
@@ -203,5 +203,5 @@ def build(settings: Settings) -> Litestar:
 
 def _found(thing: T | None) -> T:
     if thing is None:
-        raise Refused("unknown-mail", "there is no such mail", status=404)
+        raise Rejected("unknown-mail", "there is no such mail", status=404)
     return thing

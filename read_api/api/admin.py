@@ -29,7 +29,7 @@ from read_api.queries import EventFilter
 from read_api.schemas import CustomerPage, EventPage, HeldEventPage, ShipmentPage
 from shared.chassis.http.auth import TOKEN_IN_QUERY, Access, Caller, admin_only
 from shared.chassis.http.problems import responses
-from shared.chassis.messages.rejection import Refused
+from shared.chassis.messages.rejection import Rejected
 
 Status = Annotated[ShipmentStatus | None, QueryParameter(description="only those with this status")]
 Type = Annotated[str | None, QueryParameter(name="type", description="e.g. StockReserved")]
@@ -107,7 +107,7 @@ def router(parts: Parts) -> Router:
         """Remove a held event. The applied ones stay as they are, and a gap stays a gap."""
         if not await parts.projector.forget(source, position, event_id):
             detail = f"no event {event_id} is held at position {position} of {source}"
-            raise Refused("unknown-held-event", detail, status=404)
+            raise Rejected("unknown-held-event", detail, status=404)
 
     @get(
         "/events/stream",

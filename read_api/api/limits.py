@@ -10,7 +10,7 @@ from shared.chassis.http.rate_limits import Limit, Limiter
 
 
 def count_search(limits: Limiter, request: Request[Any, Any, Any], words: str) -> None:
-    """Count it if it looks for words. Raises Refused."""
+    """Count it if it looks for words. Raises Rejected."""
     if words.strip():
         limits.take((Limit.SEARCHES_PER_ADDRESS, client_address(request)))
 

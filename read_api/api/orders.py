@@ -31,7 +31,7 @@ from read_api.schemas import OrderDetail, OrderPage, Timeline
 from read_api.visibility import Story
 from shared.chassis.http.auth import TOKEN_IN_QUERY, Access, Caller, signed_in_only
 from shared.chassis.http.problems import responses
-from shared.chassis.messages.rejection import Refused
+from shared.chassis.messages.rejection import Rejected
 
 AnyRequest = Request[Caller, Access | None, Any]
 
@@ -113,7 +113,7 @@ def router(parts: Parts) -> Router:
         seen = parse_positions(given, "Last-Event-ID") if (given := last_event_id or resume) else {}
 
         async def found() -> Story | None:
-            with suppress(Refused):
+            with suppress(Rejected):
                 return await find_story(request.user, order_id)
             return None
 
@@ -123,7 +123,7 @@ def router(parts: Parts) -> Router:
         return ServerSentEvent(parts.streams.follow(seen, story, request.auth), headers=NOT_STORED)
 
     async def find_story(caller: Caller, order_id: str) -> Story:
-        """What the caller may see of the order; raises Refused."""
+        """What the caller may see of the order; raises Rejected."""
         return await reads.run(partial(visibility.story, caller=caller, order_id=order_id))
 
     return Router(

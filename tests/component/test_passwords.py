@@ -12,7 +12,7 @@ from argon2 import PasswordHasher
 
 from order_service.accounts.passwords import HASHES_AT_ONCE, Passwords
 from order_service.app import build
-from shared.chassis.messages.rejection import Refused
+from shared.chassis.messages.rejection import Rejected
 from tests.support.chassis import started
 from tests.support.desk import PASSWORD, Desk, problem_of
 from tests.support.ports import free_port
@@ -101,7 +101,7 @@ async def test_sign_ins_are_refused_beyond_their_bound():
         *(passwords.matches(known, PASSWORD) for _ in range(ROOM + 1)), return_exceptions=True
     )
     assert answers[:ROOM] == [True] * ROOM
-    assert isinstance(answers[ROOM], Refused)
+    assert isinstance(answers[ROOM], Rejected)
 
 
 async def test_registration_of_caller_who_left_is_dropped(app: Any, desk: Desk, email: str):

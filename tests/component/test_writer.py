@@ -21,7 +21,7 @@ from order_service.orders.pricing import WantedItem
 from shared.chassis.engine.unit_of_work import CommandEnvelope
 from shared.chassis.engine.writer import MAX_WAITING, StorageUnavailable
 from shared.chassis.messages.recorded_event import RecordedEvent
-from shared.chassis.messages.rejection import Refused
+from shared.chassis.messages.rejection import Rejected
 from shared.chassis.storage.database import CHASSIS, create_tables
 from shared.chassis.storage.dead_letters import DEAD_LETTER
 from shared.chassis.storage.event_log import EVENT_LOG
@@ -103,7 +103,7 @@ async def test_a_refused_command_concerns_its_own_caller_only(chassis: Chassis):
         chassis.execute(create("p2")),
         return_exceptions=True,
     )
-    assert isinstance(again, Refused)
+    assert isinstance(again, Rejected)
     assert (first.position, other.position) == (4, 4)
     assert await chassis.said() == ["ProductCreated", "StockAdded"] * 2
 
@@ -330,7 +330,7 @@ async def test_the_same_key_twice_in_one_batch_is_done_once(chassis: Chassis):
 
 async def test_another_request_under_the_same_key_is_refused(chassis: Chassis):
     await chassis.writer.execute(claimed("k1", create("p1")))
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(Rejected) as caught:
         await chassis.writer.execute(claimed("k1", create("p2"), content="two"))
     assert (caught.value.problem, caught.value.status) == ("idempotency-key-reused", 422)
     assert len(await chassis.rows(PRODUCTS)) == 1
@@ -345,7 +345,7 @@ async def test_a_key_is_kept_through_a_restart(tmp_path: Path):
 
 async def test_the_key_of_a_refused_request_is_free_again(chassis: Chassis):
     await chassis.execute(create("p1"))
-    with pytest.raises(Refused):
+    with pytest.raises(Rejected):
         await chassis.writer.execute(claimed("k1", create("p1")))
     answer = await chassis.writer.execute(claimed("k1", create("p2"), content="two"))
     assert not answer.reply.replayed
@@ -369,7 +369,7 @@ async def test_an_event_too_large_to_be_sent_is_refused(tmp_path: Path):
             chassis.execute(place("o2", lines=10)),
             return_exceptions=True,
         )
-        assert isinstance(too_large, Refused)
+        assert isinstance(too_large, Rejected)
         assert (too_large.problem, too_large.status) == ("event-too-large", 413)
         assert other.position == 1
         assert [entry.key for entry in await chassis.log()] == ["o2"]

@@ -10,7 +10,7 @@ from inventory_service.domain import ChangeStock, DeleteProduct, Description, Up
 from order_service.accounts.domain import RegisterCustomer, UpdateCustomer
 from order_service.carts.domain import AddToCart, CheckOut
 from shared.chassis.messages.recorded_event import RecordedEvent
-from shared.chassis.messages.rejection import Refused
+from shared.chassis.messages.rejection import Rejected
 from shared.contracts import Event, NotificationFailed, NotificationSent, NotificationSkipped
 from tests.support.history import recorded
 from tests.support.world import PRICE, World
@@ -103,7 +103,7 @@ def _let_people_work(draw: st.DrawFn, world: World) -> None:
     """Customers sign up and fill carts, and the catalogue changes under the orders."""
     for wish in draw(st.lists(st.sampled_from(WISHES), max_size=3)):
         member = world.order if wish in ACCOUNTS else world.inventory
-        with suppress(Refused):
+        with suppress(Rejected):
             world._send(member.grant(wish))
 
 

@@ -23,7 +23,7 @@ from shared.chassis.engine.unit_of_work import CommandEnvelope, UnitOfWork
 from shared.chassis.messages import clock
 from shared.chassis.messages.decider import Decider, nothing_due
 from shared.chassis.messages.recorded_event import RecordedEvent, decode, encode
-from shared.chassis.messages.rejection import Refused
+from shared.chassis.messages.rejection import Rejected
 from shared.chassis.messages.schedule import Change, Schedule
 from shared.contracts import EMITTERS
 from shared.settings import Settings
@@ -73,10 +73,10 @@ class Member:
         return self._keep(work)
 
     def grant(self, command: Any) -> list[RecordedEvent]:
-        """Carry out a command; raises Refused."""
+        """Carry out a command; raises Rejected."""
         work = self._work()
         self.story.append(CommandEnvelope(command))
-        if isinstance(answer := work.grant(CommandEnvelope(command), {}), Refused):
+        if isinstance(answer := work.grant(CommandEnvelope(command), {}), Rejected):
             raise answer
         return self._keep(work)
 
@@ -124,7 +124,7 @@ class World:
         """The customer wants out."""
         try:
             said = self.order.grant(RequestCancellation(order_id=order_id, reason="CUSTOMER"))
-        except Refused:
+        except Rejected:
             self.customers_requests[order_id].append(False)
             return
         self.customers_requests[order_id].append(True)

@@ -17,7 +17,7 @@ from order_service.carts.domain import (
     RemoveFromCart,
 )
 from order_service.domain import Command, Desk, decide, evolve
-from shared.chassis.messages.rejection import Refused
+from shared.chassis.messages.rejection import Rejected
 from shared.contracts import (
     CartCleared,
     Event,
@@ -62,8 +62,8 @@ def change(product_id: str, quantity: int) -> ChangeInCart:
     return ChangeInCart(user_id="aiko", product_id=product_id, quantity=quantity)
 
 
-def refusal(desk: Desk, command: Command) -> Refused:
-    with pytest.raises(Refused) as caught:
+def refusal(desk: Desk, command: Command) -> Rejected:
+    with pytest.raises(Rejected) as caught:
         decide(desk, command)
     return caught.value
 
@@ -270,7 +270,7 @@ def test_whatever_happens_carts_hold_what_a_clerk_would_have_noted(happenings: l
         else:
             try:
                 events = decide(desk, happening)
-            except Refused:
+            except Rejected:
                 continue
         clerk.note(happening)
         desk, log = fold(evolve, desk, *events), [*log, *events]
@@ -290,7 +290,7 @@ def test_a_refused_checkout_leaves_everything_as_it_was(happenings: list[Any]):
     for happening in happenings:
         try:
             events = [happening] if isinstance(happening, Event) else decide(desk, happening)
-        except Refused:
+        except Rejected:
             continue
         desk = fold(evolve, desk, *events)
     for owner, cart in desk.carts.items():

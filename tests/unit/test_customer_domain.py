@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from order_service.accounts.domain import RegisterCustomer, UpdateCustomer
 from order_service.domain import Command, Desk, decide, evolve
-from shared.chassis.messages.rejection import Refused
+from shared.chassis.messages.rejection import Rejected
 from shared.contracts import CustomerRegistered, CustomerUpdated, Event
 from tests.support.history import fold
 
@@ -21,8 +21,8 @@ def after(*events: Event) -> Desk:
     return fold(evolve, Desk(), *events)
 
 
-def refusal(desk: Desk, command: Command) -> Refused:
-    with pytest.raises(Refused) as caught:
+def refusal(desk: Desk, command: Command) -> Rejected:
+    with pytest.raises(Rejected) as caught:
         decide(desk, command)
     return caught.value
 
@@ -100,7 +100,7 @@ def test_whatever_is_wished_no_address_has_two_owners(wishes: list[Any]):
     for wish in wishes:
         try:
             events = decide(desk, wish)
-        except Refused:
+        except Rejected:
             continue
         desk, log = fold(evolve, desk, *events), [*log, *events]
         assert decide(desk, wish) == []

@@ -7,7 +7,7 @@ import pytest
 from read_api.consistency import Freshness
 from read_api.positions import MAX_LENGTH, format_positions, parse_positions
 from shared.chassis.http.problems import BadRequest
-from shared.chassis.messages.rejection import Refused
+from shared.chassis.messages.rejection import Rejected
 from shared.contracts import PUBLISHERS
 
 SEVERAL_LOOPS = 5
@@ -79,7 +79,7 @@ async def test_a_wait_ends_with_the_last_of_what_it_is_for() -> None:
 
 
 async def test_what_does_not_come_in_time_is_to_be_asked_for_again() -> None:
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(Rejected) as refused:
         await Freshness(patience_seconds=0.01).wait({"order": 1})
     assert (refused.value.status, refused.value.problem) == (503, "projection-behind")
     assert refused.value.headers == {"Retry-After": "1"}
@@ -140,7 +140,7 @@ async def test_too_many_waiters_are_refused_until_one_leaves() -> None:
     second = asyncio.create_task(freshness.until_found("o1", order.look))
     await let_others_run()
     for wait in (freshness.wait({"order": 1}), freshness.until_found("o2", order.look)):
-        with pytest.raises(Refused) as refused:
+        with pytest.raises(Rejected) as refused:
             await wait
         assert (refused.value.status, refused.value.problem) == (503, "too-many-waiting")
         assert refused.value.headers == {"Retry-After": "1"}
@@ -158,7 +158,7 @@ async def test_nobody_waits_for_a_service_that_ends() -> None:
     looking = asyncio.create_task(freshness.until_found("o1", order.look))
     await let_others_run()
     freshness.close()
-    with pytest.raises(Refused):
+    with pytest.raises(Rejected):
         await waiting
     assert not await looking
     assert not await freshness.until_found("o1", order.look)

@@ -19,7 +19,7 @@ from inventory_service.domain import (
     evolve,
     merged,
 )
-from shared.chassis.messages.rejection import Refused
+from shared.chassis.messages.rejection import Rejected
 from shared.contracts import (
     Event,
     FailedItem,
@@ -82,8 +82,8 @@ def counts(stock: Stock, product_id: str = "prod001") -> tuple[int, int]:
     return stock.products[product_id].on_hand, stock.products[product_id].reserved
 
 
-def refusal(stock: Stock, command: Command) -> Refused:
-    with pytest.raises(Refused) as caught:
+def refusal(stock: Stock, command: Command) -> Rejected:
+    with pytest.raises(Rejected) as caught:
         decide(stock, command)
     return caught.value
 
@@ -298,7 +298,7 @@ def carried_out(commands: list[Command]) -> tuple[Stock, list[Event]]:
             continue
         try:
             events = decide(stock, command)
-        except Refused:
+        except Rejected:
             continue
         stock, log = fold(evolve, stock, *events), [*log, *events]
         for product in stock.products.values():

@@ -21,7 +21,7 @@ from notifier_service.domain import (
 from notifier_service.handlers import FOR_A_DAY, MAIL, mails
 from notifier_service.mails import OWING, Template, mail_owed
 from shared.chassis.messages.recorded_event import RecordedEvent
-from shared.chassis.messages.rejection import Refused
+from shared.chassis.messages.rejection import Rejected
 from shared.chassis.messages.schedule import Drop, Schedule
 from shared.contracts import (
     CustomerRegistered,
@@ -279,14 +279,14 @@ def test_where_nothing_is_sent_a_mail_asked_for_again_is_recorded_at_once():
 
 
 def test_a_mail_that_is_not_in_the_log_can_not_be_asked_for_again():
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(Rejected) as refused:
         decide(told(recorded(CREATED), HEARD), AGAIN)
     assert (refused.value.problem, refused.value.status) == ("unknown-notification", 404)
 
 
 def test_a_mail_that_waits_can_not_be_asked_for_again():
     room = evolve(SENT_BEFORE, recorded(ASKED_AGAIN, source="notifier"))
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(Rejected) as refused:
         decide(room, Resend(notification_id="n3", resend_of="n2"))
     assert (refused.value.problem, refused.value.status) == ("notification-pending", 409)
 
@@ -350,5 +350,5 @@ def _may_come(room: Mailroom, asked: set[str], command: Command) -> bool:
 def _decided(room: Mailroom, command: Command, *, sends: bool) -> list[Event]:
     try:
         return decide(room, command, sends=sends)
-    except Refused:
+    except Rejected:
         return []

@@ -17,7 +17,7 @@ from order_service.orders.domain import (
     is_final,
 )
 from order_service.orders.pricing import WantedItem
-from shared.chassis.messages.rejection import Refused
+from shared.chassis.messages.rejection import Rejected
 from shared.chassis.messages.schedule import Drop, Schedule
 from shared.contracts import (
     Event,
@@ -83,8 +83,8 @@ def wanted(product_id: str, quantity: int, price: int | None = None) -> WantedIt
     return WantedItem(product_id=product_id, quantity=quantity, price=price)
 
 
-def refusal(desk: Desk, command: Command) -> Refused:
-    with pytest.raises(Refused) as caught:
+def refusal(desk: Desk, command: Command) -> Rejected:
+    with pytest.raises(Rejected) as caught:
         decide(desk, command)
     return caught.value
 
@@ -301,7 +301,7 @@ def test_whatever_is_wished_an_order_ends_at_most_once_and_stays_ended(wishes: l
         was_final = is_final(desk.orders["o1"])
         try:
             events = decide(desk, command)
-        except Refused:
+        except Rejected:
             assert was_final
             continue
         assert not (was_final and events)
@@ -319,5 +319,5 @@ def test_a_command_repeated_at_once_says_nothing_new_unless_the_clock_asks_again
         try:
             desk = fold(evolve, desk, *decide(desk, command))
             assert command is EXPIRE or decide(desk, command) == []
-        except Refused:
+        except Rejected:
             assert command is CANCEL

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from order_service.orders.pricing import ListPrice, Prices, WantedItem, evolve, priced
 from shared.chassis.messages.recorded_event import RecordedEvent
-from shared.chassis.messages.rejection import Refused
+from shared.chassis.messages.rejection import Rejected
 from shared.contracts import (
     Event,
     OrderCreated,
@@ -43,7 +43,7 @@ def test_a_deleted_product_keeps_its_name_but_is_not_sold():
     assert prices["p"] == ListPrice(
         product_id="p", name="Thing", price=100, is_deleted=True, position=2
     )
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(Rejected) as caught:
         priced(prices, WantedItem(product_id="p", quantity=1))
     assert caught.value.problem == "unknown-product"
 

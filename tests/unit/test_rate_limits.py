@@ -10,7 +10,7 @@ from shared.chassis.http.rate_limits import (
     Rate,
     parse,
 )
-from shared.chassis.messages.rejection import Refused
+from shared.chassis.messages.rejection import Rejected
 
 REGISTRATIONS, STREAMS = Limit.REGISTRATIONS_PER_ADDRESS, Limit.STREAMS_PER_ADDRESS
 TWO_A_DAY = "registrations_per_address=2/day"
@@ -19,7 +19,7 @@ TWO_A_DAY = "registrations_per_address=2/day"
 def is_refused(limiter: Limiter, *uses: tuple[Limit, str]) -> bool:
     try:
         limiter.take(*uses)
-    except Refused:
+    except Rejected:
         return True
     return False
 
@@ -41,7 +41,7 @@ def test_allowance_of_each_limit_is_its_number(limit: Limit):
 def test_refused_use_says_when_to_retry():
     limiter = Limiter(TWO_A_DAY)
     uses_until_refused(limiter, REGISTRATIONS, "here")
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(Rejected) as caught:
         limiter.take((REGISTRATIONS, "here"))
     assert caught.value.status == 429
     assert 0 < int(caught.value.headers["Retry-After"]) <= DAY / 2
@@ -107,7 +107,7 @@ def test_slots_are_free_again_once_left():
     limiter = Limiter("streams_per_address=1")
     for _ in range(2):
         with limiter.slot(STREAMS, "here"):
-            with pytest.raises(Refused), limiter.slot(STREAMS, "here"):
+            with pytest.raises(Rejected), limiter.slot(STREAMS, "here"):
                 pass
             with limiter.slot(STREAMS, "there"):
                 pass

@@ -21,7 +21,7 @@ from shared.chassis.http.auth import GUEST
 from shared.chassis.messages import clock
 from shared.chassis.messages.decider import Decider, nothing_due
 from shared.chassis.messages.recorded_event import MAX_EVENT_BYTES, decode, encode
-from shared.chassis.messages.rejection import Refused
+from shared.chassis.messages.rejection import Rejected
 from tests.support.strategies import ID_CHARACTERS
 
 LETTERS = ["a", '"', "é", "住", "𝄞", "\x01"]
@@ -58,7 +58,7 @@ def bodies(body: type[msgspec.Struct]) -> st.SearchStrategy[Any]:
     return longest(inspect.type_info(body))
 
 
-def carried_out(domain: Any, state: Any, command: Any) -> Refused | list[Any]:
+def carried_out(domain: Any, state: Any, command: Any) -> Rejected | list[Any]:
     """What the writer would record, or the refusal."""
     decider = Decider(
         load=lambda *_: state,
@@ -76,7 +76,7 @@ def carried_out(domain: Any, state: Any, command: Any) -> Refused | list[Any]:
         clock.now(),
     )
     answer = work.grant(CommandEnvelope(command), {})
-    return answer if isinstance(answer, Refused) else work.events
+    return answer if isinstance(answer, Rejected) else work.events
 
 
 def every_consumer_can_read(events: list[Any]) -> bool:
@@ -101,7 +101,7 @@ def test_an_order_is_readable_or_refused(data: orders.NewOrder, letter: str, nam
     }
     command = orders._order(data, "u" * 64, "o" * 64, GUEST, "JPY")
     answer = carried_out(order_service.domain, Desk(prices=prices), command)
-    if isinstance(answer, Refused):
+    if isinstance(answer, Rejected):
         assert (answer.problem, answer.status) == ("event-too-large", 413)
         assert len(data.items) * name_length > 4000
     else:

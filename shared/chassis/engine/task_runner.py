@@ -20,7 +20,7 @@ from shared.chassis.engine.unit_of_work import CommandEnvelope
 from shared.chassis.engine.writer import StorageUnavailable, Writer
 from shared.chassis.messages import clock
 from shared.chassis.messages.foreign_text import cleaned
-from shared.chassis.messages.rejection import Refused
+from shared.chassis.messages.rejection import Rejected
 from shared.chassis.storage import task_queue
 from shared.chassis.storage.database import INFRASTRUCTURE, Database
 from shared.chassis.storage.task_queue import Task
@@ -232,7 +232,7 @@ class Jobs:
         """Record the outcome and drop the task, in one transaction; the rest is to be postponed."""
         try:
             await self._record(due, partial(self._write, due, done.command), _is_refused)
-        except Refused as refused:
+        except Rejected as refused:
             log.info("task.refused", kind=due.kind, key=due.key, reason=refused.detail)
         except Exception as error:  # noqa: BLE001 - a faulty rule
             self._outcomes[due.task_id] = done

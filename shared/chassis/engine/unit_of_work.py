@@ -13,7 +13,7 @@ from shared.chassis.http import signing_keys
 from shared.chassis.messages import clock
 from shared.chassis.messages.decider import Decider
 from shared.chassis.messages.recorded_event import EventTooLarge, RecordedEvent, check
-from shared.chassis.messages.rejection import Refused
+from shared.chassis.messages.rejection import Rejected
 from shared.chassis.messages.schedule import Change
 from shared.chassis.messages.tracing import child_of
 from shared.chassis.storage import dead_letters, event_log, idempotency, inbox, task_queue
@@ -43,7 +43,7 @@ class Outcome(NamedTuple):
     """What a committed batch has done."""
 
     events: list[RecordedEvent]
-    answers: list[Reply | Refused | None]
+    answers: list[Reply | Rejected | None]
     """One for each wish, in order."""
     position: int
     """The log's end."""
@@ -143,7 +143,7 @@ class UnitOfWork:
 
     def grant(
         self, wish: CommandEnvelope, kept: dict[str, StoredResponse]
-    ) -> Reply | Refused | None:
+    ) -> Reply | Rejected | None:
         """Carry out one command; a refusal concerns its own caller only. Raises RuleFailed."""
         if wish.claim and (before := kept.get(wish.claim.name)):
             return _replay(wish.claim, before)
@@ -152,10 +152,10 @@ class UnitOfWork:
         with rules():
             try:
                 self._carry_out(wish)
-            except Refused as refused:
+            except Rejected as refused:
                 return refused
             except EventTooLarge as too_large:
-                return Refused("event-too-large", str(too_large), status=413)
+                return Rejected("event-too-large", str(too_large), status=413)
             if wish.also:
                 self.besides.append(wish.also)
             if wish.answer is None:
@@ -236,10 +236,10 @@ def _not_heard_before(connection: Connection, messages: Sequence[Message]) -> li
     return [message for event_id, message in once.items() if event_id not in seen]
 
 
-def _replay(claim: IdempotencyKey, before: StoredResponse) -> Reply | Refused:
+def _replay(claim: IdempotencyKey, before: StoredResponse) -> Reply | Rejected:
     if claim.fingerprint == before.fingerprint:
         return before.reply
-    return Refused(
+    return Rejected(
         "idempotency-key-reused",
         f"Idempotency-Key {claim.key!r} was used for another request",
         status=422,

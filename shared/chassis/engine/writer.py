@@ -20,7 +20,7 @@ from shared.chassis.engine.unit_of_work import CommandEnvelope, Message, Outcome
 from shared.chassis.failpoints import crash_point
 from shared.chassis.messages.decider import Decider
 from shared.chassis.messages.recorded_event import RecordedEvent
-from shared.chassis.messages.rejection import Refused
+from shared.chassis.messages.rejection import Rejected
 from shared.chassis.storage.database import Database, DatabaseDamaged
 from shared.chassis.storage.idempotency import Reply
 
@@ -112,7 +112,7 @@ class Writer:
         """Acquired once for each transaction: when it begins, or when it is given up before."""
 
     async def execute(self, wish: CommandEnvelope) -> Committed:
-        """Carry out a command durably. Raises Refused, or StorageUnavailable."""
+        """Carry out a command durably. Raises Rejected, or StorageUnavailable."""
         if wish.finishes is None and len(self._queue) >= MAX_WAITING:
             raise StorageUnavailable(f"{MAX_WAITING} commands wait already")
         asked = _Asked(wish, _future())
@@ -311,8 +311,8 @@ def _log(events: Sequence[RecordedEvent]) -> None:
         )
 
 
-def _answer(asked: _Asked, answer: Reply | Refused | None, position: int) -> None:
-    if isinstance(answer, Refused):
+def _answer(asked: _Asked, answer: Reply | Rejected | None, position: int) -> None:
+    if isinstance(answer, Rejected):
         _fail([asked], answer)
     else:
         _fulfil(asked.done, Committed(answer, position))

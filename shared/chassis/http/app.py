@@ -26,7 +26,7 @@ from shared.chassis.errors import FatalError
 from shared.chassis.http import openapi
 from shared.chassis.http.auth import Keys, authentication
 from shared.chassis.http.problems import HANDLERS, BadRequest, FieldError, field_error
-from shared.chassis.messages.rejection import Refused
+from shared.chassis.messages.rejection import Rejected
 from shared.chassis.storage.idempotency import (
     GUESTS,
     MIN_GUEST_KEY_LENGTH,
@@ -133,7 +133,7 @@ class Commands:
         `also` writes what the rules do not know of, in the same transaction. What a key was used for is kept as
         a digest of the body, or of `stands_for` where a secret in the body could be guessed from it.
 
-        Raises Refused, BadRequest for an unusable key, StorageUnavailable.
+        Raises Rejected, BadRequest for an unusable key, StorageUnavailable.
         """
         claim = await _claim(request, stands_for)
         wish = CommandEnvelope(
@@ -146,7 +146,7 @@ class Commands:
         if claim is None:
             return self._answered(await self._writer.execute(wish))
         if claim.name in self._in_flight:
-            raise Refused(
+            raise Rejected(
                 "request-in-flight", f"a request with Idempotency-Key {claim.key!r} is under way"
             )
         self._in_flight.add(claim.name)
@@ -176,7 +176,7 @@ async def while_connected(request: Request[Any, Any, Any], work: Coroutine[Any, 
     try:
         await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
-            raise Refused("client-gone", "the client has hung up", status=408)
+            raise Rejected("client-gone", "the client has hung up", status=408)
         return working.result()
     finally:
         working.cancel()

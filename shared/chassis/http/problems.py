@@ -13,7 +13,7 @@ from litestar.params import ParameterKwarg
 
 from shared.chassis.engine.writer import StorageUnavailable
 from shared.chassis.messages import plain_text
-from shared.chassis.messages.rejection import Refused
+from shared.chassis.messages.rejection import Rejected
 from shared.chassis.storage.database import INFRASTRUCTURE
 
 MEDIA_TYPE = "application/problem+json"
@@ -113,7 +113,7 @@ def _in_words(message: str) -> str:
     return message
 
 
-def _on_refused(_: Request[Any, Any, Any], refused: Refused) -> Response[dict[str, object]]:
+def _on_refused(_: Request[Any, Any, Any], refused: Rejected) -> Response[dict[str, object]]:
     response = problem(refused.status, refused.problem, refused.detail, **refused.extra)
     response.headers.update(refused.headers)
     return response
@@ -184,7 +184,7 @@ def _route(request: Request[Any, Any, Any]) -> dict[str, str]:
 
 
 HANDLERS: dict[int | type[Exception], Any] = {
-    Refused: _on_refused,
+    Rejected: _on_refused,
     BadRequest: _on_bad_request,
     StorageUnavailable: _on_storage,
     **dict.fromkeys(INFRASTRUCTURE, _on_unreadable),

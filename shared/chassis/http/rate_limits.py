@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from enum import Enum, unique
 from typing import NamedTuple
 
-from shared.chassis.messages.rejection import Refused
+from shared.chassis.messages.rejection import Rejected
 
 MAX_KEYS = 10_000
 """Remembered for each limit; the one used longest ago makes room, so that many addresses cannot fill the memory."""
@@ -104,7 +104,7 @@ class Limiter:
         self._open: Counter[tuple[Limit, int]] = Counter()
 
     def check(self, *uses: Use) -> None:
-        """Raises Refused when one of these would be too many; counts nothing."""
+        """Raises Rejected when one of these would be too many; counts nothing."""
         now = time.monotonic()
         seconds, limit = max(
             ((self._wait(limit, key, now), limit) for limit, key in uses),
@@ -114,7 +114,7 @@ class Limiter:
             raise _refusal(limit, math.ceil(seconds))
 
     def take(self, *uses: Use) -> None:
-        """Count all of these, or none and raise Refused."""
+        """Count all of these, or none and raise Rejected."""
         self.check(*uses)
         now = time.monotonic()
         for limit, key in uses:
@@ -140,7 +140,7 @@ class Limiter:
 
     @contextmanager
     def slot(self, limit: Limit, key: str) -> Iterator[None]:
-        """One of those that may be open at once, until the block is left. Raises Refused."""
+        """One of those that may be open at once, until the block is left. Raises Rejected."""
         rate, held = self._rates[limit], (limit, hash(key))
         if rate and self._open[held] >= rate.most:
             raise _refusal(limit, MINUTE)
@@ -162,8 +162,8 @@ class Limiter:
         return seconds if seconds > ROUNDING_SECONDS else 0
 
 
-def _refusal(limit: Limit, seconds: int) -> Refused:
-    return Refused(
+def _refusal(limit: Limit, seconds: int) -> Rejected:
+    return Rejected(
         "too-many-attempts" if "FAILURES" in limit.name else "too-many-requests",
         f"too many {limit.what}; try again in {seconds} s",
         status=429,

@@ -11,7 +11,7 @@ from shared.chassis.http.app import Body
 from shared.chassis.http.auth import admin_only
 from shared.chassis.http.openapi import WITHOUT_KEY
 from shared.chassis.http.problems import BadRequest, FieldError, responses
-from shared.chassis.messages.rejection import Refused
+from shared.chassis.messages.rejection import Rejected
 from shared.chassis.storage import event_log
 from shared.chassis.storage.database import Database
 
@@ -51,7 +51,7 @@ def router(reads: Database, resend: Callable[[int, int], Awaitable[None]]) -> Ro
         if data.last is not None and data.last < data.first:
             raise BadRequest(FieldError(field="to", message="less than from"))
         if max(data.first, data.last or 0) > end:
-            raise Refused("unknown-position", f"the event log ends at {end}", status=422)
+            raise Rejected("unknown-position", f"the event log ends at {end}", status=422)
         last = data.last or end
         await resend(data.first, last)
         return Resending(first=data.first, last=last, events=last - data.first + 1)

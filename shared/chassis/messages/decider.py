@@ -41,7 +41,7 @@ class Decider(NamedTuple, Generic[State, Command]):
     load: Callable[[Connection, Sequence[Command], Sequence[RecordedEvent]], State]
     """Read what these commands and heard events touch, in a few SELECT … IN."""
     decide: Callable[[State, Command], list[Event]]
-    """The events that a command leads to; raises Refused. Repeating a settled command gives []."""
+    """The events that a command leads to; raises Rejected. Repeating a settled command gives []."""
     evolve: Callable[[State, RecordedEvent], State]
     """The state after an event: ours, or one heard that we keep something of."""
     save: Callable[[Connection, State, State], None]
