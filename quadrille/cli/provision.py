@@ -10,7 +10,7 @@ import structlog
 from quadrille.launcher.nats_users import PROVISIONER
 from shared.chassis.errors import FatalError
 from shared.chassis.jetstream.connection import Broker
-from shared.chassis.jetstream.errors import TROUBLE
+from shared.chassis.jetstream.errors import BROKER_ERRORS
 from shared.chassis.runtime import logs
 from shared.settings import Settings, SettingsError, load
 
@@ -66,5 +66,5 @@ async def keep(settings: Settings, *, once: bool = False) -> None:
 async def _look(broker: Broker) -> list[str]:
     try:
         return await broker.ensure_stream(provisions=True)
-    except TROUBLE as error:
+    except BROKER_ERRORS as error:
         return [broker.explain(error)]

@@ -21,7 +21,7 @@ import shipping_service.store
 from shared.chassis.engine.task_runner import Job
 from shared.chassis.engine.unit_of_work import CommandEnvelope
 from shared.chassis.engine.writer import Committed, Writer
-from shared.chassis.jetstream.connection import TROUBLE, Broker
+from shared.chassis.jetstream.connection import BROKER_ERRORS, Broker
 from shared.chassis.messages.decider import Decider, nothing_due
 from shared.chassis.messages.recorded_event import RecordedEvent, encode
 from shared.chassis.runtime.service import Service
@@ -159,7 +159,7 @@ async def publishing(settings: Settings) -> AsyncIterator["Publisher"]:
     async def is_provisioned() -> bool:
         try:
             await broker.ensure_stream()
-        except TROUBLE:  # a busy disk
+        except BROKER_ERRORS:  # a busy disk
             return False
         return True
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from shared.chassis.jetstream.connection import Broker
 from shared.chassis.jetstream.consumer import Consumer
-from shared.chassis.jetstream.errors import TROUBLE
+from shared.chassis.jetstream.errors import BROKER_ERRORS
 from shared.chassis.jetstream.relay import Relay
 from shared.chassis.messages import clock
 
@@ -51,7 +51,7 @@ class CatchUp:
             return None
         try:
             return await self._ask(since)
-        except TROUBLE as error:
+        except BROKER_ERRORS as error:
             self.waiting_for = self._broker.explain(error)
             return None
 

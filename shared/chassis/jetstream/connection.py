@@ -19,7 +19,7 @@ from nats.js import JetStreamContext, api
 
 from shared.chassis.jetstream import errors, stream
 from shared.chassis.jetstream.errors import (
-    TROUBLE,
+    BROKER_ERRORS,
     ConnectionLostError,
     ConsumerInUse,
     NotPermitted,
@@ -115,7 +115,7 @@ class Broker:
     async def close(self) -> None:
         """Close the connection. Unacknowledged events stay in the log."""
         self._is_closing = True
-        with contextlib.suppress(*TROUBLE):
+        with contextlib.suppress(*BROKER_ERRORS):
             await self._client.close()
 
     def raise_if_lost(self) -> None:
@@ -271,7 +271,7 @@ class Broker:
         try:
             call = self._jetstream().reset_consumer(STREAM, durable, seq=sequence)
             await self._permitted(f"CONSUMER.RESET.{STREAM}.{durable}", call)
-        except TROUBLE as error:  # what is pending comes again later all the same
+        except BROKER_ERRORS as error:  # what is pending comes again later all the same
             log.warning("consumer.not_reset", reason=self.explain(error), seconds=ACK_WAIT_SECONDS)
 
     def _is_too_old_to_reset(self) -> bool:
@@ -320,7 +320,7 @@ class Broker:
                     batch.note(number, str(error))
             async with asyncio.timeout(PUBLISH_TIMEOUT_SECONDS):
                 await batch.complete.wait()
-        except TROUBLE as error:
+        except BROKER_ERRORS as error:
             log.warning("publish.interrupted", reason=self.explain(error))
         finally:
             self._batch = None

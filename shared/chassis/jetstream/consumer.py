@@ -11,7 +11,7 @@ from shared.chassis.engine.unit_of_work import Message
 from shared.chassis.engine.writer import StorageUnavailable
 from shared.chassis.failpoints import crash_point
 from shared.chassis.jetstream.connection import Broker
-from shared.chassis.jetstream.errors import TROUBLE
+from shared.chassis.jetstream.errors import BROKER_ERRORS
 from shared.chassis.jetstream.pull_consumer import Pull
 from shared.chassis.messages.recorded_event import DecodeError, decode
 from shared.chassis.storage.database import INFRASTRUCTURE
@@ -82,7 +82,7 @@ class Consumer:
                 self._trouble = None
                 self._bound_at = asyncio.get_running_loop().time()
                 await self._consume(pull)
-            except TROUBLE as error:
+            except BROKER_ERRORS as error:
                 self._broker.raise_if_lost()
                 self._wait_for(self._broker.explain(error))
                 await self._back_off()
@@ -97,7 +97,7 @@ class Consumer:
                     await self._handle(messages)
                     self._pause = FIRST_PAUSE_SECONDS
         finally:
-            with contextlib.suppress(*TROUBLE):
+            with contextlib.suppress(*BROKER_ERRORS):
                 await pull.close()
 
     async def _check(self) -> None:

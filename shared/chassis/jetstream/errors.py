@@ -12,7 +12,7 @@ from shared.chassis.errors import FatalError
 DEFAULT_PORT = 4222
 QUIET_SECONDS = 30
 
-TROUBLE = (nats.errors.Error, nats.js.errors.Error, OSError, TimeoutError)
+BROKER_ERRORS = (nats.errors.Error, nats.js.errors.Error, OSError, TimeoutError)
 """What the broker's absence, slowness or refusal looks like. Wait, and try again."""
 
 _PERMISSIONS = re.compile(r'permissions violation for (publish|subscription) to "([^"]*)"')
