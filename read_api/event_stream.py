@@ -22,7 +22,7 @@ from read_api.schemas import EventView, event_view
 from read_api.visibility import Story
 from shared.chassis.http.auth import Access, Keys
 from shared.chassis.messages.recorded_event import RecordedEvent
-from shared.chassis.storage.database import INFRASTRUCTURE, Database
+from shared.chassis.storage.database import TRANSIENT_DATABASE_ERRORS, Database
 from shared.contracts import PUBLISHERS
 
 TAIL = 4096
@@ -114,7 +114,7 @@ class Streams:
                 else:
                     yield ServerSentEventMessage(data=None, comment="heartbeat")
                 heartbeat_at = time.monotonic() + HEARTBEAT_SECONDS
-        except INFRASTRUCTURE as error:
+        except TRANSIENT_DATABASE_ERRORS as error:
             log.warning("stream.cut", reason=str(error))
 
     async def _events(

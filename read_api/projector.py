@@ -22,7 +22,7 @@ from shared.chassis.http import signing_keys
 from shared.chassis.messages import clock
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.storage import dead_letters
-from shared.chassis.storage.database import INFRASTRUCTURE, Database, select_in
+from shared.chassis.storage.database import TRANSIENT_DATABASE_ERRORS, Database, select_in
 from shared.chassis.storage.dead_letters import (
     DEAD_LETTER,
     DeadLetter,
@@ -115,7 +115,7 @@ class Projector:
             return await self._database.run(
                 partial(apply, messages=messages, one_by_one=one_by_one)
             )
-        except (RuleFailed, *INFRASTRUCTURE):
+        except (RuleFailed, *TRANSIENT_DATABASE_ERRORS):
             raise
         except Exception as error:
             log.exception("batch.stuck")

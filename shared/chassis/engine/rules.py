@@ -7,7 +7,7 @@ database, its driver or the machine raises says nothing about the message, which
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from shared.chassis.storage.database import INFRASTRUCTURE
+from shared.chassis.storage.database import TRANSIENT_DATABASE_ERRORS
 
 
 class RuleFailed(Exception):  # noqa: N818 - says what is the case
@@ -23,7 +23,7 @@ def rules() -> Iterator[None]:
     """Raises RuleFailed for whatever is raised within, unless the infrastructure raised it."""
     try:
         yield
-    except (RuleFailed, *INFRASTRUCTURE):
+    except (RuleFailed, *TRANSIENT_DATABASE_ERRORS):
         raise
     except Exception as error:
         raise RuleFailed(error) from error

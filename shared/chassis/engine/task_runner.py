@@ -22,7 +22,7 @@ from shared.chassis.messages import clock
 from shared.chassis.messages.foreign_text import cleaned
 from shared.chassis.messages.rejection import Rejected
 from shared.chassis.storage import task_queue
-from shared.chassis.storage.database import INFRASTRUCTURE, Database
+from shared.chassis.storage.database import TRANSIENT_DATABASE_ERRORS, Database
 from shared.chassis.storage.task_queue import Task
 
 MOST_AT_ONCE = 64
@@ -166,7 +166,7 @@ class Jobs:
 
         try:
             tasks, next_due = await self._database.run(look)
-        except INFRASTRUCTURE as error:
+        except TRANSIENT_DATABASE_ERRORS as error:
             log.warning("jobs.wait", reason=str(error))
             return now + timedelta(seconds=PAUSE_SECONDS)
         ready = await self._allowed(tasks)

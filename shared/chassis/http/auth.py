@@ -23,7 +23,7 @@ from sqlalchemy import Connection
 from shared.chassis.http import signing_keys
 from shared.chassis.http.key_trust import KnownKey, Trust
 from shared.chassis.messages import clock
-from shared.chassis.storage.database import INFRASTRUCTURE, Database
+from shared.chassis.storage.database import TRANSIENT_DATABASE_ERRORS, Database
 
 ALGORITHM = "EdDSA"
 ISSUER = "quadrille"
@@ -110,7 +110,9 @@ class Keys:
         """What an operator should know of keys that were published and are not trusted."""
         try:
             untrusted = (await self._current()).untrusted
-        except INFRASTRUCTURE:  # readiness has its own words for a database that cannot be read
+        except (
+            TRANSIENT_DATABASE_ERRORS
+        ):  # readiness has its own words for a database that cannot be read
             return []
         return [
             f"signing key {key_id} is not trusted: nobody vouches for it" for key_id in untrusted

@@ -14,7 +14,7 @@ from litestar.params import ParameterKwarg
 from shared.chassis.engine.writer import StorageUnavailable
 from shared.chassis.messages import plain_text
 from shared.chassis.messages.rejection import Rejected
-from shared.chassis.storage.database import INFRASTRUCTURE
+from shared.chassis.storage.database import TRANSIENT_DATABASE_ERRORS
 
 MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:quadrille:problem:"
@@ -187,7 +187,7 @@ HANDLERS: dict[int | type[Exception], Any] = {
     Rejected: _on_refused,
     BadRequest: _on_bad_request,
     StorageUnavailable: _on_storage,
-    **dict.fromkeys(INFRASTRUCTURE, _on_unreadable),
+    **dict.fromkeys(TRANSIENT_DATABASE_ERRORS, _on_unreadable),
     HTTPException: _on_http,
     Exception: _on_bug,
 }

@@ -14,7 +14,7 @@ from shared.chassis.jetstream.connection import Broker
 from shared.chassis.jetstream.errors import BROKER_ERRORS
 from shared.chassis.jetstream.pull_consumer import Pull
 from shared.chassis.messages.recorded_event import DecodeError, decode
-from shared.chassis.storage.database import INFRASTRUCTURE
+from shared.chassis.storage.database import TRANSIENT_DATABASE_ERRORS
 from shared.chassis.storage.dead_letters import MalformedMessage
 
 FETCH_SECONDS = 5
@@ -124,7 +124,7 @@ class Consumer:
             try:
                 await self._deliver(read)
                 break
-            except (*INFRASTRUCTURE, StorageUnavailable) as error:
+            except (*TRANSIENT_DATABASE_ERRORS, StorageUnavailable) as error:
                 self._wait_for("its database to accept events", detail=str(error))
                 await self._back_off()
         self._trouble = None

@@ -14,7 +14,7 @@ from shared.chassis.engine.writer import StorageUnavailable, Writer
 from shared.chassis.failpoints import crash_point
 from shared.chassis.jetstream.connection import Broker
 from shared.chassis.storage import event_log
-from shared.chassis.storage.database import INFRASTRUCTURE, Database
+from shared.chassis.storage.database import TRANSIENT_DATABASE_ERRORS, Database
 from shared.chassis.storage.event_log import Outgoing
 
 MOST_AT_ONCE = 256
@@ -67,7 +67,7 @@ class Relay:
             self._idle.clear()
             try:
                 progressed = await self._send_some()
-            except (*INFRASTRUCTURE, StorageUnavailable) as error:
+            except (*TRANSIENT_DATABASE_ERRORS, StorageUnavailable) as error:
                 log.warning("relay.waits", reason=str(error))
                 progressed = False
             self.backlog = not progressed

@@ -69,7 +69,7 @@ class DatabaseDamaged(FatalError):  # noqa: N818 - says what is the case
     """The database file is damaged, and no retry repairs it."""
 
 
-INFRASTRUCTURE = (SQLAlchemyError, OSError, MemoryError, DatabaseDamaged)
+TRANSIENT_DATABASE_ERRORS = (SQLAlchemyError, OSError, MemoryError, DatabaseDamaged)
 """What the database, its driver and the machine raise. It says nothing about the message in hand: try again later."""
 
 
