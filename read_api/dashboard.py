@@ -15,7 +15,7 @@ from read_api.schemas import StockView, stock_view
 from read_api.tables import EVENTS, POSITIONS, PRODUCTS
 from shared.chassis.storage.database import read_rows
 from shared.chassis.storage.dead_letters import DEAD_LETTER
-from shared.contracts import PUBLISHERS, EventDeadLettered, EventRedriven
+from shared.contracts import SOURCES, EventDeadLettered, EventRedriven
 
 MOST_SHOWN = 10
 LOW_STOCK = 5
@@ -99,7 +99,7 @@ def _sources(
             diverges_at=wanted.diverges_at.get(source),
             dead_letters=letters.get(source, 0),
         )
-        for source in sorted(PUBLISHERS)
+        for source in sorted(SOURCES)
     ]
 
 

@@ -23,7 +23,7 @@ from read_api.visibility import Story
 from shared.chassis.http.auth import Access, Keys
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.storage.database import TRANSIENT_DATABASE_ERRORS, Database
-from shared.contracts import PUBLISHERS
+from shared.contracts import SOURCES
 
 TAIL = 4096
 """Events kept in memory."""
@@ -146,7 +146,7 @@ class Streams:
 
 def everything_until_now(positions: Seen) -> Seen:
     """Where a stream starts that asks only for what is new."""
-    return {**dict.fromkeys(sorted(PUBLISHERS), 0), **positions}
+    return {**dict.fromkeys(sorted(SOURCES), 0), **positions}
 
 
 def _is_wanted(event: EventView, seen: Seen, story: Story | None) -> bool:

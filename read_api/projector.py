@@ -30,7 +30,7 @@ from shared.chassis.storage.dead_letters import (
     Status,
     given_up,
 )
-from shared.contracts import PUBLISHERS
+from shared.contracts import SOURCES
 
 log = structlog.get_logger()
 
@@ -153,7 +153,7 @@ def apply(
 def _progress(connection: Connection, applied: dict[str, int]) -> Progress:
     return Progress(
         positions=applied,
-        missing=checkpoints.missing(connection, applied, sorted(PUBLISHERS)),
+        missing=checkpoints.missing(connection, applied, sorted(SOURCES)),
         divergences=divergence.find(connection, applied),
     )
 

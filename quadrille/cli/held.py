@@ -7,7 +7,7 @@ import click
 from quadrille.cli.api_client import Client
 from quadrille.cli.endpoints import ShopError, segment, settings
 from quadrille.cli.output import console, say, say_json, table
-from shared.contracts import PUBLISHERS
+from shared.contracts import SOURCES
 
 MAX_LISTED = 200
 
@@ -49,7 +49,7 @@ def held(limit: int, *, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("source", type=click.Choice(sorted(PUBLISHERS)))
+@click.argument("source", type=click.Choice(sorted(SOURCES)))
 @click.argument("position", type=click.IntRange(min=1))
 @click.argument("event_id", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print what was removed as JSON.")

@@ -9,8 +9,8 @@ from shared.chassis.jetstream.connection import inbox_prefix
 from shared.chassis.messages.subjects import STREAM, everything_of
 from shared.contracts import EMITTERS
 
-PUBLISHERS = tuple(sorted(set(EMITTERS.values())))
-SERVICES = (*PUBLISHERS, "read")
+SOURCES = tuple(sorted(set(EMITTERS.values())))
+SERVICES = (*SOURCES, "read")
 PROVISIONER = "provisioner"
 VIEWER = "viewer"
 
@@ -38,7 +38,7 @@ def _service(name: str) -> NatsUser:
     return NatsUser(
         name,
         publish=(
-            *(publishing if name in PUBLISHERS else ()),
+            *(publishing if name in SOURCES else ()),
             f"{API}.STREAM.INFO.{STREAM}",
             f"{API}.CONSUMER.INFO.{own}",
             f"{API}.CONSUMER.CREATE.{own}",

@@ -111,7 +111,7 @@ EMITTERS: dict[type[Event], str] = {
 }
 """Who alone may say it; what `ANYONE` may say is not listed."""
 
-PUBLISHERS = frozenset(EMITTERS.values())
+SOURCES = frozenset(EMITTERS.values())
 """Every service that has an event log."""
 
 __all__ = [
@@ -123,7 +123,7 @@ __all__ = [
     "INVENTORY",
     "NOTIFIER",
     "ORDER",
-    "PUBLISHERS",
+    "SOURCES",
     "SHIPPING",
     "CartCleared",
     "CustomerRegistered",

@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from quadrille.cli import provision
 from quadrille.launcher import nats_config
 from quadrille.launcher.nats_config import Server, Tls
-from quadrille.launcher.nats_users import PROVISIONER, PUBLISHERS, SERVICES, USERS, VIEWER
+from quadrille.launcher.nats_users import PROVISIONER, SERVICES, SOURCES, USERS, VIEWER
 from shared.chassis.jetstream import connection
 from shared.chassis.jetstream.connection import Broker
 from shared.chassis.messages.recorded_event import DecodeError, RecordedEvent, decode, encode
@@ -65,7 +65,7 @@ def publications() -> Iterator[Attempt]:
 
 def of_service(name: str) -> Iterator[Attempt]:
     own = f"{STREAM}.{name}"
-    yield Attempt(f"shop.{name}.k.event", {name} & {*PUBLISHERS})
+    yield Attempt(f"shop.{name}.k.event", {name} & {*SOURCES})
     for verb in ("CREATE", "DELETE", "RESET", "MSG.NEXT"):
         yield Attempt(f"$JS.API.CONSUMER.{verb}.{own}", {name})
     yield Attempt(f"$JS.API.CONSUMER.INFO.{own}", {name, VIEWER})
@@ -82,7 +82,7 @@ def of_service(name: str) -> Iterator[Attempt]:
 
 def of_stream() -> Iterator[Attempt]:
     yield Attempt(f"$JS.API.STREAM.INFO.{STREAM}", EVERYBODY)
-    yield Attempt(f"$JS.API.STREAM.MSG.GET.{STREAM}", {*PUBLISHERS, VIEWER})
+    yield Attempt(f"$JS.API.STREAM.MSG.GET.{STREAM}", {*SOURCES, VIEWER})
     for verb in ("CREATE", "UPDATE"):
         yield Attempt(f"$JS.API.STREAM.{verb}.{STREAM}", {PROVISIONER})
         yield Attempt(f"$JS.API.STREAM.{verb}.OTHER", set())
