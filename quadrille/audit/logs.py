@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from quadrille.audit.databases import Shop
 from quadrille.audit.violation import Evidence
-from shared.contracts import EMITTERS
+from shared.contracts import PUBLISHERS
 
 
 def positions(shop: Shop) -> Iterator[Evidence]:
@@ -35,7 +35,7 @@ def words(shop: Shop) -> Iterator[Evidence]:
     for ledger in shop.ledgers:
         for recorded, entity_id, *_ in ledger.log:
             place = f"position {recorded.position}"
-            emitter = EMITTERS.get(type(recorded.event), ledger.name)
+            emitter = PUBLISHERS.get(type(recorded.event), ledger.name)
             if emitter != ledger.name:
                 yield Evidence(ledger.name, place, f"no {recorded.event_type}", f"one, {emitter}'s")
             if entity_id != recorded.key:

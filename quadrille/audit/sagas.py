@@ -7,7 +7,7 @@ from order_service.orders.domain import Status, is_final
 from quadrille.audit.databases import Shop
 from quadrille.audit.violation import Evidence
 from shared.contracts import (
-    EMITTERS,
+    PUBLISHERS,
     Event,
     OrderCancelled,
     OrderCompleted,
@@ -56,7 +56,7 @@ SHIPMENT_AT_END = {
 def ends(shop: Shop) -> Iterator[Evidence]:
     """Nothing is answered, begun or ended twice. Shipping may repeat how a shipment has ended."""
     for alternatives in AT_MOST_ONE_OF:
-        emitter = EMITTERS[alternatives[0]]
+        emitter = PUBLISHERS[alternatives[0]]
         answers: dict[str, list[str]] = {}
         for recorded in shop.ledger(emitter).events:
             if isinstance(recorded.event, alternatives):

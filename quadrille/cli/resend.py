@@ -5,9 +5,9 @@ import click
 from quadrille.cli.api_client import Client
 from quadrille.cli.endpoints import settings
 from quadrille.cli.output import say, say_json
-from shared.contracts import EMITTERS
+from shared.contracts import PUBLISHERS
 
-SERVICES = sorted(set(EMITTERS.values()))
+SERVICES = sorted(set(PUBLISHERS.values()))
 POSITION = click.IntRange(min=1)
 
 

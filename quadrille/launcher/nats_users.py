@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 from shared.chassis.jetstream.connection import inbox_prefix
 from shared.chassis.messages.subjects import STREAM, everything_of
-from shared.contracts import EMITTERS
+from shared.contracts import PUBLISHERS
 
-SOURCES = tuple(sorted(set(EMITTERS.values())))
+SOURCES = tuple(sorted(set(PUBLISHERS.values())))
 SERVICES = (*SOURCES, "read")
 PROVISIONER = "provisioner"
 VIEWER = "viewer"

@@ -97,7 +97,7 @@ EVENT_TYPES: dict[str, type[Event]] = {
     for event_type in (*ORDER, *CUSTOMER, *IDENTITY, *INVENTORY, *SHIPPING, *NOTIFIER, *ANYONE)
 }
 
-EMITTERS: dict[type[Event], str] = {
+PUBLISHERS: dict[type[Event], str] = {
     event_type: source
     for source, event_types in (
         ("order", ORDER),
@@ -111,13 +111,13 @@ EMITTERS: dict[type[Event], str] = {
 }
 """Who alone may say it; what `ANYONE` may say is not listed."""
 
-SOURCES = frozenset(EMITTERS.values())
+SOURCES = frozenset(PUBLISHERS.values())
 """Every service that has an event log."""
 
 __all__ = [
     "ANYONE",
     "CUSTOMER",
-    "EMITTERS",
+    "PUBLISHERS",
     "EVENT_TYPES",
     "IDENTITY",
     "INVENTORY",

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from shared.chassis.messages.clock import new_id
 from shared.chassis.messages.recorded_event import RecordedEvent
-from shared.contracts import EMITTERS, Event, entity_id
+from shared.contracts import PUBLISHERS, Event, entity_id
 
 START = datetime(2026, 11, 20, 9, tzinfo=UTC)
 
@@ -23,7 +23,7 @@ def recorded(
     moment = next(_moments)
     return RecordedEvent(
         event_id=new_id(),
-        source=source or EMITTERS.get(type(event), "order"),
+        source=source or PUBLISHERS.get(type(event), "order"),
         position=moment if position is None else position,
         event=event,
         recorded_at=START + timedelta(seconds=moment),

@@ -25,7 +25,7 @@ from shared.chassis.messages.decider import Decider, nothing_due
 from shared.chassis.messages.recorded_event import RecordedEvent, decode, encode
 from shared.chassis.messages.rejection import Rejected
 from shared.chassis.messages.schedule import Change, Schedule
-from shared.contracts import EMITTERS
+from shared.contracts import PUBLISHERS
 from shared.settings import Settings
 from shipping_service.carriers.simulated import SimulatedCarrier
 from shipping_service.domain import CompleteShipment, DispatchShipment, Dock, FailShipment
@@ -203,7 +203,7 @@ class World:
 
     def _send(self, said: list[RecordedEvent]) -> None:
         for recorded in said:
-            assert EMITTERS[type(recorded.event)] == recorded.source
+            assert PUBLISHERS[type(recorded.event)] == recorded.source
             for member in self.members:
                 if member.hears(recorded):
                     member.post.append(decode(recorded.subject, encode(recorded)))

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from shared.chassis.messages.recorded_event import DecodeError, decode, decode_data, encode
 from shared.chassis.messages.subjects import event_token, subject_of, subject_of_every
 from shared.chassis.messages.upcasters import UPCASTERS, upcast
-from shared.contracts import EMITTERS, EVENT_TYPES, Event, OrderConfirmed, StockReserved
+from shared.contracts import EVENT_TYPES, PUBLISHERS, Event, OrderConfirmed, StockReserved
 from shared.contracts.event import entity_id
 from tests.support.history import recorded
 from tests.support.strategies import events
@@ -113,7 +113,7 @@ def test_two_events_never_share_a_subject_token():
 
 
 def test_every_event_has_one_emitter_except_what_anyone_may_say():
-    anyone = set(EVENT_TYPES.values()) - set(EMITTERS)
+    anyone = set(EVENT_TYPES.values()) - set(PUBLISHERS)
     assert {event_type.__name__ for event_type in anyone} == {"EventDeadLettered", "EventRedriven"}
 
 

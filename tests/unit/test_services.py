@@ -7,7 +7,7 @@ from types import ModuleType
 
 import pytest
 
-from shared.contracts import EMITTERS, EVENT_TYPES
+from shared.contracts import EVENT_TYPES, PUBLISHERS
 
 DECIDERS = ("order_service", "inventory_service", "shipping_service", "notifier_service")
 
@@ -29,7 +29,7 @@ def test_a_service_hears_what_it_reacts_to(service: str):
 @every_decider
 def test_a_service_emits_what_nobody_else_does(service: str):
     source = service.removesuffix("_service")
-    emitted = {event_type for event_type, emitter in EMITTERS.items() if emitter == source}
+    emitted = {event_type for event_type, emitter in PUBLISHERS.items() if emitter == source}
     assert set(import_module(service).EMITS) == emitted
 
 

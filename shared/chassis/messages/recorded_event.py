@@ -9,7 +9,7 @@ import msgspec
 
 from shared.chassis.messages.subjects import subject_of
 from shared.chassis.messages.upcasters import upcast
-from shared.contracts import EMITTERS, EVENT_TYPES, SOURCES
+from shared.contracts import EVENT_TYPES, PUBLISHERS, SOURCES
 from shared.contracts.event import Event, EventId, Id, Word, entity_id
 
 CONTENT_TYPE = "application/cloudevents+json"
@@ -239,7 +239,7 @@ _SCHEMA = re.compile(r"urn:quadrille:event:([A-Z][A-Za-z0-9]{0,63}):[1-9][0-9]{0
 
 def _may_publish(source: str, event_type: type[Event] | None) -> bool:
     """Whether it is one of our services, and the event its own, or one that every service publishes."""
-    publisher = EMITTERS.get(event_type, source) if event_type else source
+    publisher = PUBLISHERS.get(event_type, source) if event_type else source
     return source == publisher and source in SOURCES
 
 

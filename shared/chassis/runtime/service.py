@@ -54,7 +54,7 @@ from shared.chassis.storage.database import (
 from shared.chassis.storage.idempotency import IDEMPOTENCY_KEY, KEPT_HOURS
 from shared.chassis.storage.inbox import INBOX
 from shared.chassis.storage.task_queue import all_kinds
-from shared.contracts import EMITTERS, IDENTITY
+from shared.contracts import IDENTITY, PUBLISHERS
 from shared.settings import Settings, SettingsError, listed, load
 
 STOP_SECONDS = 3
@@ -132,7 +132,7 @@ class Service:
             reactions=(*decider.reactions, *(on(event_type) for event_type in IDENTITY))
         )
         self._subjects = [
-            subject_of_every(EMITTERS[reaction.event_type], reaction.event_type)
+            subject_of_every(PUBLISHERS[reaction.event_type], reaction.event_type)
             for reaction in decider.reactions
         ]
         url = database_url(source, settings)
