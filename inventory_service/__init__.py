@@ -3,7 +3,7 @@
 from shared import contracts
 
 OWNS = ("products", "reservations", "reservation_items", "closed_orders")
-EMITS = contracts.INVENTORY
+PUBLISHES = contracts.INVENTORY
 HEARS = (
     contracts.OrderCreated,
     contracts.ShipmentCompleted,

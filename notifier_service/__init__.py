@@ -3,7 +3,7 @@
 from shared import contracts
 
 OWNS = ("notifications", "mails", "known_orders", "known_customers")
-EMITS = contracts.NOTIFIER
+PUBLISHES = contracts.NOTIFIER
 HEARS = (
     contracts.OrderCreated,
     contracts.ShipmentInitiated,

@@ -12,7 +12,7 @@ OWNS = (
     "sessions",
     "private_keys",
 )
-EMITS = (*contracts.ORDER, *contracts.CUSTOMER, *contracts.IDENTITY)
+PUBLISHES = (*contracts.ORDER, *contracts.CUSTOMER, *contracts.IDENTITY)
 HEARS = (
     contracts.ProductCreated,
     contracts.ProductUpdated,

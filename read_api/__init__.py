@@ -15,5 +15,5 @@ OWNS = (
     "passed_over",
     "held_events",
 )
-EMITS = ()
+PUBLISHES = ()
 HEARS = tuple(contracts.EVENT_TYPES.values())

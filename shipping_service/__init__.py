@@ -3,7 +3,7 @@
 from shared import contracts
 
 OWNS = ("shipments", "shipment_items", "awaited_orders", "awaited_items")
-EMITS = contracts.SHIPPING
+PUBLISHES = contracts.SHIPPING
 HEARS = (
     contracts.OrderCreated,
     contracts.StockReserved,

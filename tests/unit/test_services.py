@@ -30,14 +30,14 @@ def test_a_service_hears_what_it_reacts_to(service: str):
 def test_a_service_emits_what_nobody_else_does(service: str):
     source = service.removesuffix("_service")
     emitted = {event_type for event_type, emitter in PUBLISHERS.items() if emitter == source}
-    assert set(import_module(service).EMITS) == emitted
+    assert set(import_module(service).PUBLISHES) == emitted
 
 
 @every_decider
 def test_a_service_makes_the_events_it_emits_and_no_other(service: str):
     package = import_module(service)
     made = {name for path in _sources(package) for name in _events_made_in(path)}
-    assert made == {event_type.__name__ for event_type in package.EMITS}
+    assert made == {event_type.__name__ for event_type in package.PUBLISHES}
 
 
 def _sources(package: ModuleType) -> list[Path]:
