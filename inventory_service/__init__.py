@@ -4,7 +4,7 @@ from shared import contracts
 
 OWNS = ("products", "reservations", "reservation_items", "closed_orders")
 PUBLISHES = contracts.INVENTORY
-HEARS = (
+CONSUMES = (
     contracts.OrderCreated,
     contracts.ShipmentCompleted,
     contracts.ShipmentFailed,

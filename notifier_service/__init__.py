@@ -4,7 +4,7 @@ from shared import contracts
 
 OWNS = ("notifications", "mails", "known_orders", "known_customers")
 PUBLISHES = contracts.NOTIFIER
-HEARS = (
+CONSUMES = (
     contracts.OrderCreated,
     contracts.ShipmentInitiated,
     contracts.OrderCompleted,

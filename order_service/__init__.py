@@ -13,7 +13,7 @@ OWNS = (
     "private_keys",
 )
 PUBLISHES = (*contracts.ORDER, *contracts.CUSTOMER, *contracts.IDENTITY)
-HEARS = (
+CONSUMES = (
     contracts.ProductCreated,
     contracts.ProductUpdated,
     contracts.ProductDeleted,

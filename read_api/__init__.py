@@ -16,4 +16,4 @@ OWNS = (
     "held_events",
 )
 PUBLISHES = ()
-HEARS = tuple(contracts.EVENT_TYPES.values())
+CONSUMES = tuple(contracts.EVENT_TYPES.values())

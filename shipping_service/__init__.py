@@ -4,7 +4,7 @@ from shared import contracts
 
 OWNS = ("shipments", "shipment_items", "awaited_orders", "awaited_items")
 PUBLISHES = contracts.SHIPPING
-HEARS = (
+CONSUMES = (
     contracts.OrderCreated,
     contracts.StockReserved,
     contracts.OrderCancellationRequested,
