@@ -90,11 +90,11 @@ NOTIFIER = (
     NotificationSkipped,
     NotificationResendRequested,
 )
-ANYONE = (EventDeadLettered, EventRedriven)
+SYSTEM = (EventDeadLettered, EventRedriven)
 
 EVENT_TYPES: dict[str, type[Event]] = {
     event_type.__name__: event_type
-    for event_type in (*ORDER, *CUSTOMER, *IDENTITY, *INVENTORY, *SHIPPING, *NOTIFIER, *ANYONE)
+    for event_type in (*ORDER, *CUSTOMER, *IDENTITY, *INVENTORY, *SHIPPING, *NOTIFIER, *SYSTEM)
 }
 
 PUBLISHERS: dict[type[Event], str] = {
@@ -109,13 +109,13 @@ PUBLISHERS: dict[type[Event], str] = {
     )
     for event_type in event_types
 }
-"""Who alone may say it; what `ANYONE` may say is not listed."""
+"""Who alone may say it; what `SYSTEM` may say is not listed."""
 
 SOURCES = frozenset(PUBLISHERS.values())
 """Every service that has an event log."""
 
 __all__ = [
-    "ANYONE",
+    "SYSTEM",
     "CUSTOMER",
     "PUBLISHERS",
     "EVENT_TYPES",
