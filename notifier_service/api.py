@@ -11,7 +11,7 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, QueryParameter
 
 from notifier_service import store
-from notifier_service.domain import Mailroom, Notification, Resend, Status, unknown
+from notifier_service.domain import Notification, NotifierState, Resend, Status, unknown
 from shared.chassis.http.app import reply
 from shared.chassis.http.auth import admin_only
 from shared.chassis.http.problems import responses
@@ -107,7 +107,7 @@ def router(service: Service) -> Router:
     )
 
 
-def _shown(notification_id: str) -> Callable[[Mailroom], Reply]:
+def _shown(notification_id: str) -> Callable[[NotifierState], Reply]:
     return lambda room: reply(
         202, view(room.notifications[notification_id]), location=f"/notifications/{notification_id}"
     )

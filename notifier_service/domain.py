@@ -79,7 +79,7 @@ class KnownCustomer(Struct, frozen=True, kw_only=True):
     position: int
 
 
-class Mailroom(Struct, frozen=True, kw_only=True):
+class NotifierState(Struct, frozen=True, kw_only=True):
     """The part of the service's state that a batch touches."""
 
     notifications: Mapping[str, Notification] = {}
@@ -140,7 +140,7 @@ def masked(email: str) -> str:
     return f"{name[:1]}***@{domain}"
 
 
-def addressed(room: Mailroom, order_id: str) -> KnownOrder:
+def addressed(room: NotifierState, order_id: str) -> KnownOrder:
     """The order, with its customer's address and language where it names none; a guest has no others.
 
     Raises NotHeardYet, or CustomerUnknown.
@@ -162,7 +162,7 @@ def addressed(room: Mailroom, order_id: str) -> KnownOrder:
     return order
 
 
-def decide(room: Mailroom, command: Command, *, sends: bool = True) -> list[Event]:
+def decide(room: NotifierState, command: Command, *, sends: bool = True) -> list[Event]:
     """Record a mail's outcome, as soon as it is known; the first one counts.
 
     Without `sends`, a mail is as good as sent once its recipient is known.
@@ -183,12 +183,12 @@ def decide(room: Mailroom, command: Command, *, sends: bool = True) -> list[Even
             return [_skipped(mail)]
 
 
-def _is_settled(room: Mailroom, mail: Mail) -> bool:
+def _is_settled(room: NotifierState, mail: Mail) -> bool:
     entry = room.notifications.get(mail.notification_id)
     return entry is not None and entry.status is not Status.PENDING
 
 
-def _resend(room: Mailroom, command: Resend, sends: bool) -> list[Event]:
+def _resend(room: NotifierState, command: Resend, sends: bool) -> list[Event]:
     original = room.notifications.get(command.resend_of)
     if original is None:
         raise unknown(command.resend_of)
@@ -211,7 +211,7 @@ def unknown(notification_id: str) -> Rejected:
     return Rejected("unknown-notification", detail, status=404)
 
 
-def _settle_at_once(room: Mailroom, mail: Mail, sends: bool) -> list[Event]:
+def _settle_at_once(room: NotifierState, mail: Mail, sends: bool) -> list[Event]:
     try:
         order = addressed(room, mail.order_id)
     except NotHeardYet:
@@ -254,7 +254,7 @@ def _skipped(mail: Mail) -> NotificationSkipped:
     )
 
 
-def _recipient(room: Mailroom, mail: Mail) -> str:
+def _recipient(room: NotifierState, mail: Mail) -> str:
     """Empty for a mail given up before it was known where it goes."""
     try:
         order = addressed(room, mail.order_id)
@@ -263,7 +263,7 @@ def _recipient(room: Mailroom, mail: Mail) -> str:
     return masked(order.email) if order.email else ""
 
 
-def evolve(room: Mailroom, recorded: RecordedEvent) -> Mailroom:
+def evolve(room: NotifierState, recorded: RecordedEvent) -> NotifierState:
     """The state after an event: one of ours, one that owes a mail, or news of a customer."""
     match recorded.event:
         case OrderCreated() as created:
@@ -303,13 +303,13 @@ def _known(created: OrderCreated) -> KnownOrder:
     )
 
 
-def _with_mail(room: Mailroom, mail: Mail) -> Mailroom:
+def _with_mail(room: NotifierState, mail: Mail) -> NotifierState:
     return replace(room, mails={**room.mails, mail.notification_id: mail})
 
 
 def _acquainted(
-    room: Mailroom, told: CustomerRegistered | CustomerUpdated, position: int
-) -> Mailroom:
+    room: NotifierState, told: CustomerRegistered | CustomerUpdated, position: int
+) -> NotifierState:
     """News of a customer may come in any order: what was said last counts."""
     known = room.customers.get(told.user_id)
     if known and known.position > position:
@@ -321,7 +321,7 @@ def _acquainted(
 
 
 def _entry(
-    room: Mailroom,
+    room: NotifierState,
     recorded: RecordedEvent,
     event: NotificationResendRequested
     | NotificationSent
@@ -342,5 +342,5 @@ def _entry(
     )
 
 
-def _noted(room: Mailroom, entry: Notification) -> Mailroom:
+def _noted(room: NotifierState, entry: Notification) -> NotifierState:
     return replace(room, notifications={**room.notifications, entry.notification_id: entry})

@@ -7,7 +7,7 @@ import msgspec
 from notifier_service.composer import Unsendable
 from notifier_service.domain import (
     CustomerUnknown,
-    Mailroom,
+    NotifierState,
     Outcome,
     Owe,
     RecordFailed,
@@ -50,7 +50,7 @@ def owe_mail(heard: RecordedEvent) -> Owe:
     return Owe(mail=mail_owed(heard))
 
 
-def mails(room: Mailroom, recorded: RecordedEvent) -> Iterable[Change]:
+def mails(room: NotifierState, recorded: RecordedEvent) -> Iterable[Change]:
     """An event that owes a mail makes it due at once; the mail's outcome settles it."""
     match recorded.event:
         case NotificationSent() | NotificationFailed() | NotificationSkipped() as settled:

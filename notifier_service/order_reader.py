@@ -4,7 +4,7 @@ import asyncio
 from functools import partial
 
 from notifier_service import store
-from notifier_service.domain import KnownOrder, Mailroom, NotHeardYet, addressed
+from notifier_service.domain import KnownOrder, NotHeardYet, NotifierState, addressed
 from shared.chassis.storage.database import Database
 
 Asked = tuple[str, asyncio.Future[KnownOrder]]
@@ -34,7 +34,7 @@ class OrderReader:
         asked, self._asked = self._asked, []
         waiting = [(order_id, answer) for order_id, answer in asked if not answer.done()]
         order_ids = list({order_id for order_id, _ in waiting})
-        room: Mailroom | Exception
+        room: NotifierState | Exception
         try:
             room = await self._database.run(partial(store.load_addresses, order_ids=order_ids))
         except Exception as error:  # noqa: BLE001 - whoever asked must hear of it
@@ -44,7 +44,9 @@ class OrderReader:
                 _answer(answer, room, order_id)
 
 
-def _answer(answer: asyncio.Future[KnownOrder], room: Mailroom | Exception, order_id: str) -> None:
+def _answer(
+    answer: asyncio.Future[KnownOrder], room: NotifierState | Exception, order_id: str
+) -> None:
     if isinstance(room, Exception):
         answer.set_exception(room)
         return

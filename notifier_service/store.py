@@ -10,8 +10,8 @@ from notifier_service.domain import (
     Command,
     KnownCustomer,
     KnownOrder,
-    Mailroom,
     Notification,
+    NotifierState,
     Resend,
 )
 from notifier_service.mails import Mail
@@ -84,7 +84,7 @@ KNOWN_CUSTOMERS = Table(
 
 def load(
     connection: Connection, commands: Sequence[Command], heard: Sequence[RecordedEvent]
-) -> Mailroom:
+) -> NotifierState:
     """What became of these mails, the orders they are about, and these orders' customers."""
     wanted = [command.resend_of for command in commands if isinstance(command, Resend)]
     originals = load_mails(connection, wanted)
@@ -110,12 +110,12 @@ def _customers_told_of(heard: Sequence[RecordedEvent]) -> set[str]:
 
 def load_addresses(
     connection: Connection, order_ids: Sequence[str], user_ids: Iterable[str] = ()
-) -> Mailroom:
+) -> NotifierState:
     """These orders as far as they were heard of, with their customers; and these customers."""
     orders = _orders(select_in(connection, KNOWN_ORDERS, "order_id", order_ids))
     customers = {order.user_id for order in orders.values() if not order.guest}
     rows = select_in(connection, KNOWN_CUSTOMERS, "user_id", list(customers.union(user_ids)))
-    return Mailroom(orders=orders, customers=_customers(rows))
+    return NotifierState(orders=orders, customers=_customers(rows))
 
 
 def load_mails(connection: Connection, notification_ids: Sequence[str]) -> dict[str, Mail]:
@@ -143,10 +143,10 @@ def latest_notifications(
     return [_notification(row) for row in read_rows(connection, NOTIFICATIONS, query)]
 
 
-def read_all(connection: Connection) -> Mailroom:
+def read_all(connection: Connection) -> NotifierState:
     """The whole state, for the oracle that compares it with the event log."""
     rows = read_rows(connection, NOTIFICATIONS)
-    return Mailroom(
+    return NotifierState(
         notifications={row["notification_id"]: _notification(row) for row in rows},
         mails=_mails(read_rows(connection, MAILS)),
         orders=_orders(read_rows(connection, KNOWN_ORDERS)),
@@ -154,7 +154,7 @@ def read_all(connection: Connection) -> Mailroom:
     )
 
 
-def save(connection: Connection, before: Mailroom, after: Mailroom) -> None:
+def save(connection: Connection, before: NotifierState, after: NotifierState) -> None:
     """Write what has changed."""
     for table, entities in (
         (NOTIFICATIONS, changed(before.notifications, after.notifications)),

@@ -230,7 +230,7 @@ DECIDING = (
         "notifier",
         notifier_service.store.read_all,
         notifier_service.domain.evolve,
-        notifier_service.domain.Mailroom(),
+        notifier_service.domain.NotifierState(),
         notifier_service.CONSUMES,
     ),
 )

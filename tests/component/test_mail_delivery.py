@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from notifier_service import handlers, store
 from notifier_service.app import build
 from notifier_service.composer import Composer, Unsendable
-from notifier_service.domain import KnownOrder, Mailroom, decide, evolve
+from notifier_service.domain import KnownOrder, NotifierState, decide, evolve
 from notifier_service.handlers import REACTIONS, mail_job, mails
 from notifier_service.mails import Mail, Template
 from notifier_service.order_reader import OrderReader
@@ -214,7 +214,7 @@ class Notifier:
         said = await reads.run(lambda each: list(event_log.read_all(each, "notifier")))
         tables = await reads.run(store.read_all)
         await reads.close()
-        room = Mailroom()
+        room = NotifierState()
         for event in (*self._told.values(), *said):
             room = evolve(room, event)
         assert room == tables

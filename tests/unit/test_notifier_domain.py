@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from notifier_service.domain import (
     Command,
     CustomerUnknown,
-    Mailroom,
     NotHeardYet,
+    NotifierState,
     Owe,
     RecordFailed,
     RecordSent,
@@ -72,8 +72,8 @@ SENT = NotificationSent(
 )
 
 
-def given_events(*events: Event) -> Mailroom:
-    return fold(evolve, Mailroom(), *events)
+def given_events(*events: Event) -> NotifierState:
+    return fold(evolve, NotifierState(), *events)
 
 
 @pytest.mark.parametrize(
@@ -120,10 +120,10 @@ def test_a_mail_given_up_says_why():
 
 
 def test_a_mail_about_an_order_never_heard_of_is_given_up_without_a_recipient():
-    [failed] = decide(Mailroom(), RecordFailed(mail=DELIVERED, error="not known"))
+    [failed] = decide(NotifierState(), RecordFailed(mail=DELIVERED, error="not known"))
     assert isinstance(failed, NotificationFailed)
     assert failed.recipient == ""
-    room = evolve(Mailroom(), recorded(failed))
+    room = evolve(NotifierState(), recorded(failed))
     assert room.notifications[DELIVERED.notification_id].recipient is None
 
 
@@ -142,7 +142,7 @@ def test_where_nothing_is_sent_a_mail_is_recorded_as_soon_as_it_is_owed():
 
 @pytest.mark.parametrize("sends", [True, False])
 def test_a_mail_about_an_order_not_yet_known_waits(sends):
-    assert decide(Mailroom(), Owe(mail=DELIVERED), sends=sends) == []
+    assert decide(NotifierState(), Owe(mail=DELIVERED), sends=sends) == []
 
 
 @pytest.mark.parametrize(
@@ -177,12 +177,12 @@ def test_an_outcome_settles_the_mail():
 
 def test_an_event_that_owes_nothing_makes_nothing_due():
     dead = EventDeadLettered(event_id="e1", key="o1", error="unreadable")
-    assert mails(Mailroom(), recorded(dead, source="notifier")) == ()
+    assert mails(NotifierState(), recorded(dead, source="notifier")) == ()
 
 
 def test_the_log_says_what_became_of_a_mail():
     told = recorded(SENT, position=7, source="notifier")
-    entry = evolve(Mailroom(), told).notifications[DELIVERED.notification_id]
+    entry = evolve(NotifierState(), told).notifications[DELIVERED.notification_id]
     assert (entry.status, entry.recipient) == (Status.SENT, "j***@example.com")
     assert (entry.position, entry.created_at) == (7, told.recorded_at)
 
@@ -194,8 +194,8 @@ def test_a_mail_is_tried_for_a_day():
     assert retry.pause_seconds(30) <= 900
 
 
-def told(*events: RecordedEvent) -> Mailroom:
-    room = Mailroom()
+def told(*events: RecordedEvent) -> NotifierState:
+    room = NotifierState()
     for event in events:
         room = evolve(room, event)
     return room
@@ -317,7 +317,7 @@ def commands(heard: list[RecordedEvent]) -> st.SearchStrategy[Command]:
 @given(st.data(), st.booleans())
 def test_whatever_is_repeated_each_mail_has_one_outcome_and_it_stays(data, sends):
     heard = [recorded(event) for event in (CREATED, INITIATED, COMPLETED, CANCELLED, FAILED)]
-    room = Mailroom()
+    room = NotifierState()
     outcomes: list[str] = []
     asked: set[str] = set()
     steps = st.one_of(st.sampled_from(heard), commands(heard))
@@ -340,14 +340,14 @@ def test_whatever_is_repeated_each_mail_has_one_outcome_and_it_stays(data, sends
     assert asked.union(outcomes) == set(room.notifications)
 
 
-def _may_come(room: Mailroom, asked: set[str], command: Command) -> bool:
+def _may_come(room: NotifierState, asked: set[str], command: Command) -> bool:
     """Ids of mails asked for again are new, and such a mail is sent only when it was asked for."""
     if isinstance(command, Resend):
         return command.notification_id not in asked and command.resend_of in room.mails
     return command.mail.resend_of is None or command.mail.notification_id in asked
 
 
-def _decided(room: Mailroom, command: Command, *, sends: bool) -> list[Event]:
+def _decided(room: NotifierState, command: Command, *, sends: bool) -> list[Event]:
     try:
         return decide(room, command, sends=sends)
     except Rejected:
