@@ -16,7 +16,7 @@ from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.contracts import Event
 
 
-class Desk(Struct, frozen=True, kw_only=True):
+class OrderState(Struct, frozen=True, kw_only=True):
     """The part of the service's state that a batch touches."""
 
     orders: Orders = {}
@@ -28,7 +28,7 @@ class Desk(Struct, frozen=True, kw_only=True):
 Command = orders.Command | carts.Command | customers.Command | keys.Command
 
 
-def decide(desk: Desk, command: Command) -> list[Event]:
+def decide(desk: OrderState, command: Command) -> list[Event]:
     """The events that the command leads to; raises Rejected as the rules of each noun say."""
     if isinstance(command, orders.Command):
         return orders.decide(desk.orders, desk.prices, command)
@@ -39,7 +39,7 @@ def decide(desk: Desk, command: Command) -> list[Event]:
     return keys.decide(command)
 
 
-def evolve(desk: Desk, recorded: RecordedEvent) -> Desk:
+def evolve(desk: OrderState, recorded: RecordedEvent) -> OrderState:
     """The state after an event: one of ours, or a word of inventory about a product."""
     return replace(
         desk,

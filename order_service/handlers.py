@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 
-from order_service.domain import Desk
+from order_service.domain import OrderState
 from order_service.orders.domain import (
     AcceptCancellation,
     CompleteOrder,
@@ -72,14 +72,14 @@ async def expire_order(due: Task) -> RequestCancellation:
 
 def deadlines(
     seconds: float, by_status: Mapping[Status, float | None] | None = None
-) -> Callable[[Desk, RecordedEvent], Iterable[Change]]:
+) -> Callable[[OrderState, RecordedEvent], Iterable[Change]]:
     """Every event of an open order moves its deadline; an order's end drops it.
 
     It is `seconds` away unless `by_status` knows better.
     """
     own = {status: given for status, given in (by_status or {}).items() if given is not None}
 
-    def follow_up(desk: Desk, recorded: RecordedEvent) -> Iterable[Change]:
+    def follow_up(desk: OrderState, recorded: RecordedEvent) -> Iterable[Change]:
         if not isinstance(recorded.event, ORDER):
             return ()
         order = desk.orders[recorded.key]

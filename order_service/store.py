@@ -10,7 +10,7 @@ from order_service.accounts import sessions
 from order_service.accounts import store as customers
 from order_service.carts import domain as cart_rules
 from order_service.carts import store as carts
-from order_service.domain import Command, Desk
+from order_service.domain import Command, OrderState
 from order_service.orders import domain as order_rules
 from order_service.orders import price_store as prices
 from order_service.orders import store as orders
@@ -26,13 +26,13 @@ EXPIRIES = (Expiry(sessions.SESSIONS.c.expires_at, timedelta()),)
 
 def load(
     connection: Connection, commands: Sequence[Command], heard: Sequence[RecordedEvent]
-) -> Desk:
+) -> OrderState:
     """What these commands and events touch."""
     held = carts.load(connection, list(_cart_owners(commands)))
     products = {line.product_id for cart in held.values() for line in cart.lines}
     products |= set(_products(commands, heard))
     registering = [c for c in commands if isinstance(c, customer_rules.Command)]
-    return Desk(
+    return OrderState(
         orders=orders.load(connection, list(_order_ids(commands))),
         prices=prices.load(connection, list(products)),
         carts=held,
@@ -44,7 +44,7 @@ def load(
     )
 
 
-def save(connection: Connection, before: Desk, after: Desk) -> None:
+def save(connection: Connection, before: OrderState, after: OrderState) -> None:
     """Write what has changed."""
     orders.save(connection, before.orders, after.orders)
     prices.save(connection, before.prices, after.prices)
@@ -52,9 +52,9 @@ def save(connection: Connection, before: Desk, after: Desk) -> None:
     customers.save(connection, before.customers, after.customers)
 
 
-def read_all(connection: Connection) -> Desk:
+def read_all(connection: Connection) -> OrderState:
     """The whole state, for the oracle that compares it with the event log."""
-    return Desk(
+    return OrderState(
         orders=orders.read_all(connection),
         prices=prices.read_all(connection),
         carts=carts.read_all(connection),

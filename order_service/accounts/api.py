@@ -16,7 +16,7 @@ from order_service.accounts import emails, store
 from order_service.accounts.domain import Customer, RegisterCustomer, UpdateCustomer, email_taken
 from order_service.accounts.password_rules import weakness
 from order_service.accounts.service import Accounts, Tokens
-from order_service.domain import Desk
+from order_service.domain import OrderState
 from order_service.request_fields import Email, canonical_email
 from shared.chassis.http.app import Body, claim_name, reply, while_connected
 from shared.chassis.http.auth import signed_in_only
@@ -258,5 +258,5 @@ def _account(email: str) -> str:
         return email.lower()
 
 
-def _shown(user_id: str, status: int) -> Callable[[Desk], Reply]:
+def _shown(user_id: str, status: int) -> Callable[[OrderState], Reply]:
     return lambda desk: reply(status, view(desk.customers[user_id]))

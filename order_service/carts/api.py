@@ -18,7 +18,7 @@ from order_service.carts.domain import (
     ClearCart,
     RemoveFromCart,
 )
-from order_service.domain import Desk
+from order_service.domain import OrderState
 from order_service.orders import price_store
 from order_service.orders.api import OrderView, count_order, shown
 from order_service.orders.pricing import Prices
@@ -81,7 +81,7 @@ def router(service: Service) -> Router:
     currency = service.settings.currency
     answers: dict[int, ResponseSpec] = {200: ResponseSpec(CartView)}
 
-    def shown_cart(user_id: str) -> Callable[[Desk], Reply]:
+    def shown_cart(user_id: str) -> Callable[[OrderState], Reply]:
         return lambda desk: reply(
             200, view(desk.carts.get(user_id) or Cart(user_id=user_id), desk.prices, currency)
         )

@@ -14,7 +14,7 @@ from msgspec import Meta
 
 from order_service.accounts.emails import mailbox
 from order_service.carts.domain import CheckOut
-from order_service.domain import Desk
+from order_service.domain import OrderState
 from order_service.orders import store
 from order_service.orders.domain import Order, PlaceOrder, RequestCancellation, Status
 from order_service.orders.pricing import WantedItem
@@ -187,7 +187,7 @@ def may_see(caller: Caller, order: Order) -> bool:
     return order.guest or caller.is_admin or caller.user_id == order.user_id
 
 
-def shown(order_id: str, status: int, location: str | None = None) -> Callable[[Desk], Reply]:
+def shown(order_id: str, status: int, location: str | None = None) -> Callable[[OrderState], Reply]:
     """Answers a command with the order as it is right after it."""
     return lambda desk: reply(status, view(desk.orders[order_id]), location=location)
 

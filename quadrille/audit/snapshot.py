@@ -209,7 +209,7 @@ DECIDING = (
         "order",
         order_service.store.read_all,
         order_service.domain.evolve,
-        order_service.domain.Desk(),
+        order_service.domain.OrderState(),
         order_service.CONSUMES,
     ),
     Service(

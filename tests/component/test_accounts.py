@@ -22,7 +22,7 @@ from shared.chassis.http.rate_limits import DAY
 from shared.chassis.messages.clock import now
 from shared.settings import Settings
 from tests.support.broker import NatsServer
-from tests.support.desk import PASSWORD, Desk, open_desk, problem_of
+from tests.support.desk import PASSWORD, OrderState, open_desk, problem_of
 from tests.support.eventually import eventually
 from tests.support.settings import settings_for
 
@@ -56,7 +56,7 @@ async def shop(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Settin
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def desk(shop: Settings) -> AsyncIterator[Desk]:
+async def desk(shop: Settings) -> AsyncIterator[OrderState]:
     async with open_desk(shop) as desk:
         yield desk
 
@@ -99,7 +99,7 @@ def dump_of(database: Path) -> str:
         return "\n".join(connection.iterdump())
 
 
-async def test_whoever_registers_is_shown_without_a_secret(desk: Desk, email: str):
+async def test_whoever_registers_is_shown_without_a_secret(desk: OrderState, email: str):
     response = await desk.register(email, name="Aiko", locale="ja")
     assert response.status_code == 201
     customer = response.json()
@@ -112,14 +112,14 @@ async def test_whoever_registers_is_shown_without_a_secret(desk: Desk, email: st
     assert "assword" not in response.text
 
 
-async def test_an_address_is_registered_once_whatever_its_case(desk: Desk, email: str):
+async def test_an_address_is_registered_once_whatever_its_case(desk: OrderState, email: str):
     await desk.register(email)
     problem_of(await desk.register(email), 409, "email-taken")
     problem_of(await desk.register(email.upper()), 409, "email-taken")
     assert (await desk.login(email.title())).status_code == 200
 
 
-async def test_of_many_who_want_one_address_at_once_one_gets_it(desk: Desk, email: str):
+async def test_of_many_who_want_one_address_at_once_one_gets_it(desk: OrderState, email: str):
     answers = await asyncio.gather(
         *(desk.register(email, password=f"password {n}") for n in range(5))
     )
@@ -129,7 +129,7 @@ async def test_of_many_who_want_one_address_at_once_one_gets_it(desk: Desk, emai
 
 
 @pytest.mark.parametrize("password", ["", "1234567", "x" * 257])
-async def test_a_weak_or_endless_password_is_refused(desk: Desk, email: str, password: str):
+async def test_a_weak_or_endless_password_is_refused(desk: OrderState, email: str, password: str):
     problem = problem_of(await desk.register(email, password), 400, "invalid-request")
     assert problem["errors"][0]["field"] == "password"
     assert password == "" or password not in problem["detail"]
@@ -157,17 +157,17 @@ async def test_a_weak_or_endless_password_is_refused(desk: Desk, email: str, pas
         "a@-example.com",
     ],
 )
-async def test_what_is_no_address_is_refused(desk: Desk, address: str):
+async def test_what_is_no_address_is_refused(desk: OrderState, address: str):
     problem = problem_of(await desk.register(address), 400, "invalid-request")
     assert [error["field"] for error in problem["errors"]] == ["email"]
 
 
-async def test_nobody_makes_himself_an_admin(desk: Desk, email: str):
+async def test_nobody_makes_himself_an_admin(desk: OrderState, email: str):
     problem = problem_of(await desk.register(email, role="admin"), 400, "invalid-request")
     assert problem["errors"][0] == {"field": "role", "message": "unknown field"}
 
 
-async def test_a_key_registers_once(desk: Desk, email: str):
+async def test_a_key_registers_once(desk: OrderState, email: str):
     body = {"email": email, "password": PASSWORD}
     first = await desk.ask("POST", "/auth/register", body, key=key_of(email))
     again = await desk.ask("POST", "/auth/register", body, key=key_of(email))
@@ -176,7 +176,7 @@ async def test_a_key_registers_once(desk: Desk, email: str):
     assert again.headers["Idempotent-Replayed"] == "true"
 
 
-async def test_a_key_with_another_password_is_refused(desk: Desk, email: str):
+async def test_a_key_with_another_password_is_refused(desk: OrderState, email: str):
     body = {"email": email, "password": PASSWORD}
     await desk.ask("POST", "/auth/register", body, key=key_of(email))
     other = await desk.ask(
@@ -185,7 +185,7 @@ async def test_a_key_with_another_password_is_refused(desk: Desk, email: str):
     problem_of(other, 422, "idempotency-key-reused")
 
 
-async def test_guest_key_replays_at_any_address(desk: Desk, email: str):
+async def test_guest_key_replays_at_any_address(desk: OrderState, email: str):
     body = {"email": email, "password": PASSWORD}
     answers = [
         await desk.ask("POST", "/auth/register", body, key=key_of(email), address=address)
@@ -195,7 +195,7 @@ async def test_guest_key_replays_at_any_address(desk: Desk, email: str):
     assert answers[1].headers["Idempotent-Replayed"] == "true"
 
 
-async def test_short_key_of_guest_is_refused(desk: Desk, email: str):
+async def test_short_key_of_guest_is_refused(desk: OrderState, email: str):
     body = {"email": email, "password": PASSWORD}
     refused = await desk.ask("POST", "/auth/register", body, key="x" * 15)
     problem = problem_of(refused, 400, "invalid-request")
@@ -206,7 +206,7 @@ async def test_short_key_of_guest_is_refused(desk: Desk, email: str):
     assert checkout.status_code == 422
 
 
-async def test_address_in_another_spelling_is_taken(desk: Desk, email: str):
+async def test_address_in_another_spelling_is_taken(desk: OrderState, email: str):
     await desk.register(email)
     wide = email.replace("c", "\uff43").replace(".", "\u3002")
     problem_of(await desk.register(wide), 409, "email-taken")
@@ -219,18 +219,18 @@ async def test_address_in_another_spelling_is_taken(desk: Desk, email: str):
 @pytest.mark.parametrize(
     "name", ["\x1b]0;owned\x07", "\x9b31m", "nam\u202ee", "http://evil.example", "a\nb"]
 )
-async def test_name_with_hidden_characters_is_refused(desk: Desk, email: str, name: str):
+async def test_name_with_hidden_characters_is_refused(desk: OrderState, email: str, name: str):
     problem = problem_of(await desk.register(email, name=name), 400, "invalid-request")
     assert problem["errors"][0]["field"] == "name"
     assert "control or hidden" in problem["errors"][0]["message"]
 
 
-async def test_name_may_need_a_joiner(desk: Desk, email: str):
+async def test_name_may_need_a_joiner(desk: OrderState, email: str):
     name = "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647"
     assert (await desk.register(email, name=name)).json()["name"] == name
 
 
-async def test_a_sign_in_gives_two_tokens(desk: Desk, email: str):
+async def test_a_sign_in_gives_two_tokens(desk: OrderState, email: str):
     tokens = await desk.newcomer(email)
     assert tokens["tokenType"] == "Bearer"
     assert tokens["expiresIn"] == ACCESS_SECONDS
@@ -238,14 +238,14 @@ async def test_a_sign_in_gives_two_tokens(desk: Desk, email: str):
     assert me["email"] == email
 
 
-async def test_wrong_password_and_unknown_address_are_told_alike(desk: Desk, email: str):
+async def test_wrong_password_and_unknown_address_are_told_alike(desk: OrderState, email: str):
     await desk.register(email)
     wrong = problem_of(await desk.login(email, "wrong"), 401, "bad-credentials")
     unknown = problem_of(await desk.login(f"no{email}", "wrong"), 401, "bad-credentials")
     assert wrong == unknown
 
 
-async def test_a_sign_in_heeds_no_key_for_tokens_are_not_kept(desk: Desk, email: str):
+async def test_a_sign_in_heeds_no_key_for_tokens_are_not_kept(desk: OrderState, email: str):
     await desk.register(email)
     body = {"email": email, "password": PASSWORD}
     one, two = [await desk.ask("POST", "/auth/login", body, key=key_of(email)) for _ in range(2)]
@@ -253,7 +253,7 @@ async def test_a_sign_in_heeds_no_key_for_tokens_are_not_kept(desk: Desk, email:
     assert "Idempotent-Replayed" not in two.headers
 
 
-async def test_a_refresh_token_is_traded_for_the_next_pair(desk: Desk, email: str):
+async def test_a_refresh_token_is_traded_for_the_next_pair(desk: OrderState, email: str):
     tokens = await desk.newcomer(email)
     for _ in range(3):
         response = await desk.refresh(tokens["refreshToken"])
@@ -263,7 +263,7 @@ async def test_a_refresh_token_is_traded_for_the_next_pair(desk: Desk, email: st
     assert (await desk.ask("GET", "/auth/me", token=tokens["accessToken"])).status_code == 200
 
 
-async def test_concurrent_refreshes_answer_the_same_pair(desk: Desk, email: str):
+async def test_concurrent_refreshes_answer_the_same_pair(desk: OrderState, email: str):
     tokens = await desk.newcomer(email)
     answers = await asyncio.gather(*(desk.refresh(tokens["refreshToken"]) for _ in range(3)))
     assert [each.status_code for each in answers] == [200, 200, 200]
@@ -279,7 +279,9 @@ async def test_refresh_within_grace_outlives_a_restart(apart: Settings):
         assert (await desk.refresh(tokens["refreshToken"])).content == first.content
 
 
-async def test_refresh_token_reused_later_ends_session(desk: Desk, shop: Settings, email: str):
+async def test_refresh_token_reused_later_ends_session(
+    desk: OrderState, shop: Settings, email: str
+):
     tokens, elsewhere = await desk.newcomer(email), await desk.sign_in(email)
     newer = (await desk.refresh(tokens["refreshToken"])).json()
     end_grace(shop.data_dir / "order.db")
@@ -288,7 +290,7 @@ async def test_refresh_token_reused_later_ends_session(desk: Desk, shop: Setting
     assert (await desk.refresh(elsewhere["refreshToken"])).status_code == 200
 
 
-async def test_older_refresh_token_ends_session_at_once(desk: Desk, email: str):
+async def test_older_refresh_token_ends_session_at_once(desk: OrderState, email: str):
     oldest = await desk.newcomer(email)
     older = (await desk.refresh(oldest["refreshToken"])).json()
     newer = (await desk.refresh(older["refreshToken"])).json()
@@ -296,7 +298,7 @@ async def test_older_refresh_token_ends_session_at_once(desk: Desk, email: str):
     problem_of(await desk.refresh(newer["refreshToken"]), 401, "bad-refresh-token")
 
 
-async def test_refreshes_keep_one_row_per_session(desk: Desk, shop: Settings, email: str):
+async def test_refreshes_keep_one_row_per_session(desk: OrderState, shop: Settings, email: str):
     tokens = await desk.newcomer(email)
     for _ in range(5):
         tokens = (await desk.refresh(tokens["refreshToken"])).json()
@@ -304,7 +306,7 @@ async def test_refreshes_keep_one_row_per_session(desk: Desk, shop: Settings, em
 
 
 async def test_sessions_of_a_customer_are_bounded(
-    desk: Desk, shop: Settings, email: str, monkeypatch: pytest.MonkeyPatch
+    desk: OrderState, shop: Settings, email: str, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("order_service.accounts.sessions.MAX_PER_CUSTOMER", 2)
     first = await desk.newcomer(email)
@@ -315,7 +317,7 @@ async def test_sessions_of_a_customer_are_bounded(
         assert (await desk.refresh(tokens["refreshToken"])).status_code == 200
 
 
-async def test_refreshes_of_one_session_are_limited(desk: Desk, email: str):
+async def test_refreshes_of_one_session_are_limited(desk: OrderState, email: str):
     tokens = await desk.newcomer(email)
     answers = [await desk.refresh(tokens["refreshToken"]) for _ in range(11)]
     refused = problem_of(answers[-1], 429, "too-many-requests")
@@ -325,7 +327,7 @@ async def test_refreshes_of_one_session_are_limited(desk: Desk, email: str):
     assert (await desk.refresh(elsewhere["refreshToken"])).status_code == 200
 
 
-async def test_expired_session_is_refused_and_swept(desk: Desk, shop: Settings, email: str):
+async def test_expired_session_is_refused_and_swept(desk: OrderState, shop: Settings, email: str):
     tokens = await desk.newcomer(email)
     with closing(sqlite3.connect(shop.data_dir / "order.db")) as connection:
         connection.execute("UPDATE sessions SET expires_at = '2020-01-01T00:00:00.000000Z'")
@@ -335,7 +337,7 @@ async def test_expired_session_is_refused_and_swept(desk: Desk, shop: Settings, 
 
 
 async def test_unknown_customer_of_good_token_is_unauthorized(
-    desk: Desk, shop: Settings, email: str
+    desk: OrderState, shop: Settings, email: str
 ):
     tokens = await desk.newcomer(email)
     with closing(sqlite3.connect(shop.data_dir / "order.db")) as connection:
@@ -347,16 +349,16 @@ async def test_unknown_customer_of_good_token_is_unauthorized(
 
 
 @pytest.mark.parametrize("token", ["x", "\x00", "é" * 500])
-async def test_what_is_no_refresh_token_is_refused(desk: Desk, token: str):
+async def test_what_is_no_refresh_token_is_refused(desk: OrderState, token: str):
     problem_of(await desk.refresh(token), 401, "bad-refresh-token")
 
 
-async def test_an_access_token_refreshes_nothing(desk: Desk, email: str):
+async def test_an_access_token_refreshes_nothing(desk: OrderState, email: str):
     tokens = await desk.newcomer(email)
     problem_of(await desk.refresh(tokens["accessToken"]), 401, "bad-refresh-token")
 
 
-async def test_a_sign_out_ends_this_sign_in_and_no_other(desk: Desk, email: str):
+async def test_a_sign_out_ends_this_sign_in_and_no_other(desk: OrderState, email: str):
     here, elsewhere = await desk.newcomer(email), await desk.sign_in(email)
     for _ in range(2):
         gone = await desk.ask("POST", "/auth/logout", {"refreshToken": here["refreshToken"]})
@@ -365,7 +367,7 @@ async def test_a_sign_out_ends_this_sign_in_and_no_other(desk: Desk, email: str)
     assert (await desk.refresh(elsewhere["refreshToken"])).status_code == 200
 
 
-async def test_a_new_password_ends_every_sign_in(desk: Desk, email: str):
+async def test_a_new_password_ends_every_sign_in(desk: OrderState, email: str):
     here, elsewhere = await desk.newcomer(email), await desk.sign_in(email)
     body = {"currentPassword": PASSWORD, "newPassword": "battery staple"}
     changed = await desk.ask("PUT", "/auth/password", body, token=here["accessToken"])
@@ -376,7 +378,7 @@ async def test_a_new_password_ends_every_sign_in(desk: Desk, email: str):
     await desk.sign_in(email, "battery staple")
 
 
-async def test_without_the_present_password_nothing_changes(desk: Desk, email: str):
+async def test_without_the_present_password_nothing_changes(desk: OrderState, email: str):
     tokens = await desk.newcomer(email)
     body = {"currentPassword": "a guess", "newPassword": "battery staple"}
     refused = await desk.ask("PUT", "/auth/password", body, token=tokens["accessToken"])
@@ -385,14 +387,14 @@ async def test_without_the_present_password_nothing_changes(desk: Desk, email: s
     assert (await desk.refresh(tokens["refreshToken"])).status_code == 200
 
 
-async def test_a_weak_new_password_is_refused(desk: Desk, email: str):
+async def test_a_weak_new_password_is_refused(desk: OrderState, email: str):
     tokens = await desk.newcomer(email)
     body = {"currentPassword": PASSWORD, "newPassword": "short"}
     refused = await desk.ask("PUT", "/auth/password", body, token=tokens["accessToken"])
     problem_of(refused, 400, "invalid-request")
 
 
-async def test_one_changes_what_is_known_of_oneself(desk: Desk, email: str):
+async def test_one_changes_what_is_known_of_oneself(desk: OrderState, email: str):
     token = (await desk.newcomer(email))["accessToken"]
     moved = f"new.{email}"
     change = {"email": moved.upper(), "name": "Aiko", "locale": "ja"}
@@ -405,20 +407,20 @@ async def test_one_changes_what_is_known_of_oneself(desk: Desk, email: str):
     problem_of(await desk.login(email), 401, "bad-credentials")
 
 
-async def test_an_address_of_another_is_not_taken(desk: Desk, email: str):
+async def test_an_address_of_another_is_not_taken(desk: OrderState, email: str):
     await desk.register(f"other.{email}")
     token = (await desk.newcomer(email))["accessToken"]
     change = {"email": f"other.{email}"}
     problem_of(await desk.ask("PUT", "/auth/me", change, token=token), 409, "email-taken")
 
 
-async def test_a_role_is_not_ones_own_to_change(desk: Desk, email: str):
+async def test_a_role_is_not_ones_own_to_change(desk: OrderState, email: str):
     token = (await desk.newcomer(email))["accessToken"]
     change = {"role": "admin"}
     problem_of(await desk.ask("PUT", "/auth/me", change, token=token), 400, "invalid-request")
 
 
-async def test_anyone_can_check_a_token_with_the_published_key(desk: Desk, email: str):
+async def test_anyone_can_check_a_token_with_the_published_key(desk: OrderState, email: str):
     token = (await desk.newcomer(email))["accessToken"]
     jwks = (await desk.ask("GET", "/.well-known/jwks.json")).json()
     header = jwt.get_unverified_header(token)
@@ -429,12 +431,12 @@ async def test_anyone_can_check_a_token_with_the_published_key(desk: Desk, email
     assert 0 < claims["exp"] - now().timestamp() <= ACCESS_SECONDS
 
 
-async def test_the_private_key_stays_private(desk: Desk):
+async def test_the_private_key_stays_private(desk: OrderState):
     jwks = (await desk.ask("GET", "/.well-known/jwks.json")).json()
     assert all("d" not in key for key in jwks["keys"])
 
 
-async def test_wrong_passwords_elsewhere_do_not_lock_out(desk: Desk, email: str):
+async def test_wrong_passwords_elsewhere_do_not_lock_out(desk: OrderState, email: str):
     await desk.register(email)
     for _ in range(3):
         wrong = await desk.login(email, "wrong", address="198.51.100.1")
@@ -446,7 +448,7 @@ async def test_wrong_passwords_elsewhere_do_not_lock_out(desk: Desk, email: str)
     assert (await desk.login(email, address="198.51.100.99")).status_code == 200
 
 
-async def test_owner_signs_in_while_account_is_attacked(desk: Desk, email: str):
+async def test_owner_signs_in_while_account_is_attacked(desk: OrderState, email: str):
     await desk.register(email)
     assert (await desk.login(email, address="198.51.100.200")).status_code == 200
     for number in range(6):
@@ -456,7 +458,7 @@ async def test_owner_signs_in_while_account_is_attacked(desk: Desk, email: str):
     assert (await desk.login(email, address="198.51.100.200")).status_code == 200
 
 
-async def test_refresh_makes_an_address_known(desk: Desk, email: str):
+async def test_refresh_makes_an_address_known(desk: OrderState, email: str):
     tokens = await desk.newcomer(email)
     body = {"refreshToken": tokens["refreshToken"]}
     await desk.ask("POST", "/auth/refresh", body, address="198.51.100.201")
@@ -465,7 +467,7 @@ async def test_refresh_makes_an_address_known(desk: Desk, email: str):
     assert (await desk.login(email, address="198.51.100.201")).status_code == 200
 
 
-async def test_addresses_in_one_ipv6_network_are_one(desk: Desk, email: str):
+async def test_addresses_in_one_ipv6_network_are_one(desk: OrderState, email: str):
     await desk.register(email)
     for number in range(3):
         wrong = await desk.login(email, "wrong", address=f"2001:db8:1:2::{number}")
@@ -475,14 +477,14 @@ async def test_addresses_in_one_ipv6_network_are_one(desk: Desk, email: str):
     assert (await desk.login(email, address="2001:db8:1:3::1")).status_code == 200
 
 
-async def test_too_many_attempts_at_an_account_do_not_hold_up_another(desk: Desk, email: str):
+async def test_too_many_attempts_at_an_account_do_not_hold_up_another(desk: OrderState, email: str):
     await desk.register(email)
     for _ in range(4):
         await desk.login(f"no{email}", "wrong", address="198.51.100.7")
     assert (await desk.login(email, address="198.51.100.7")).status_code == 200
 
 
-async def test_one_who_knows_his_password_starts_afresh(desk: Desk, email: str):
+async def test_one_who_knows_his_password_starts_afresh(desk: OrderState, email: str):
     await desk.register(email)
     for _ in range(2):
         for _ in range(2):
@@ -490,7 +492,7 @@ async def test_one_who_knows_his_password_starts_afresh(desk: Desk, email: str):
         await desk.sign_in(email)
 
 
-async def test_too_many_attempts_from_an_address_are_refused_for_any_account(desk: Desk):
+async def test_too_many_attempts_from_an_address_are_refused_for_any_account(desk: OrderState):
     for number in range(20):
         wrong = await desk.login(f"nobody{number}@example.com", "x", address="203.0.113.201")
         problem_of(wrong, 401, "bad-credentials")
@@ -500,7 +502,7 @@ async def test_too_many_attempts_from_an_address_are_refused_for_any_account(des
     problem_of(elsewhere, 401, "bad-credentials")
 
 
-async def test_too_many_guesses_of_the_present_password_are_refused(desk: Desk, email: str):
+async def test_too_many_guesses_of_the_present_password_are_refused(desk: OrderState, email: str):
     token = (await desk.newcomer(email))["accessToken"]
     body = {"currentPassword": "a guess", "newPassword": "battery staple"}
     answers = [await desk.ask("PUT", "/auth/password", body, token=token) for _ in range(4)]
@@ -550,7 +552,7 @@ async def test_a_restart_makes_no_other_admin_even_if_he_has_moved(apart: Settin
 
 
 async def test_no_secret_is_logged_or_kept(
-    desk: Desk, shop: Settings, email: str, capsys: pytest.CaptureFixture[str]
+    desk: OrderState, shop: Settings, email: str, capsys: pytest.CaptureFixture[str]
 ):
     body = {"email": email, "password": "hunter2 hunter2"}
     await desk.ask("POST", "/auth/register", body, key=key_of(email))
@@ -570,7 +572,7 @@ async def test_no_secret_is_logged_or_kept(
 
 
 async def test_a_password_can_not_be_guessed_fast_from_a_key(
-    desk: Desk, shop: Settings, email: str
+    desk: OrderState, shop: Settings, email: str
 ):
     body = {"email": email, "password": PASSWORD}
     veiled = await desk.ask("POST", "/auth/register", body, key=key_of(email))

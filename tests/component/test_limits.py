@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 
 from shared.settings import Settings
-from tests.support.desk import PASSWORD, Desk, open_desk, problem_of
+from tests.support.desk import PASSWORD, OrderState, open_desk, problem_of
 from tests.support.eventually import eventually
 from tests.support.ports import free_port
 from tests.support.process import service_process
@@ -39,7 +39,7 @@ async def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def desk(settings: Settings) -> AsyncIterator[Desk]:
+async def desk(settings: Settings) -> AsyncIterator[OrderState]:
     async with open_desk(settings) as desk:
         yield desk
 
@@ -55,7 +55,7 @@ def email() -> str:
     return f"customer{next(_numbers)}@example.com"
 
 
-async def order(desk: Desk, address: str, token: str | None = None, **fields: str) -> int:
+async def order(desk: OrderState, address: str, token: str | None = None, **fields: str) -> int:
     """The status of an order's answer; 422 is an order that counted, of a product that is not there."""
     body = {"items": ITEMS, **fields}
     answer = await desk.ask("POST", "/orders", body, token=token, address=address)
@@ -69,7 +69,7 @@ def assert_limited(answer: httpx.Response) -> None:
     assert int(answer.headers["Retry-After"]) > 0
 
 
-async def test_registrations_of_one_address_are_limited(desk: Desk, address: str):
+async def test_registrations_of_one_address_are_limited(desk: OrderState, address: str):
     answers = [
         await desk.ask(
             "POST",
@@ -83,12 +83,12 @@ async def test_registrations_of_one_address_are_limited(desk: Desk, address: str
     assert_limited(answers[-1])
 
 
-async def test_guest_orders_of_one_address_are_limited(desk: Desk, address: str):
+async def test_guest_orders_of_one_address_are_limited(desk: OrderState, address: str):
     assert [await order(desk, address) for _ in range(4)] == [422, 422, 422, 429]
     assert await order(desk, "203.0.113.1") == 422
 
 
-async def test_orders_to_one_recipient_are_limited(desk: Desk, email: str):
+async def test_orders_to_one_recipient_are_limited(desk: OrderState, email: str):
     spellings = [email, email.upper(), email.replace("@", "+news@")]
     statuses = [
         await order(desk, f"203.0.113.{10 + number}", email=spelling)
@@ -97,7 +97,7 @@ async def test_orders_to_one_recipient_are_limited(desk: Desk, email: str):
     assert statuses == [422, 422, 429]
 
 
-async def test_orders_of_one_customer_are_limited(desk: Desk, address: str, email: str):
+async def test_orders_of_one_customer_are_limited(desk: OrderState, address: str, email: str):
     await desk.ask(
         "POST", "/auth/register", {"email": email, "password": PASSWORD}, address=address
     )
@@ -109,14 +109,16 @@ async def test_orders_of_one_customer_are_limited(desk: Desk, address: str, emai
 
 
 async def test_orders_of_an_admin_are_not_limited(
-    desk: Desk, settings: Settings, address: str, email: str
+    desk: OrderState, settings: Settings, address: str, email: str
 ):
     token = (await desk.sign_in(settings.admin_email, ADMIN_PASSWORD))["accessToken"]
     statuses = [await order(desk, address, token, email=email) for _ in range(5)]
     assert statuses == [422] * 5
 
 
-async def test_successful_sign_ins_do_not_count_as_failures(desk: Desk, address: str, email: str):
+async def test_successful_sign_ins_do_not_count_as_failures(
+    desk: OrderState, address: str, email: str
+):
     body = {"email": email, "password": PASSWORD}
     await desk.ask("POST", "/auth/register", body, address=address)
     answers = [await desk.login(email, address=address) for _ in range(6)]
@@ -124,7 +126,7 @@ async def test_successful_sign_ins_do_not_count_as_failures(desk: Desk, address:
     assert answers[-1].json()["limit"] == "sign_ins_per_account"
 
 
-async def test_changes_of_one_customer_are_limited(desk: Desk, address: str, email: str):
+async def test_changes_of_one_customer_are_limited(desk: OrderState, address: str, email: str):
     await desk.ask(
         "POST", "/auth/register", {"email": email, "password": PASSWORD}, address=address
     )
@@ -139,20 +141,20 @@ async def test_changes_of_one_customer_are_limited(desk: Desk, address: str, ema
 @pytest.mark.parametrize(
     "line", ["http://evil.example/login", "x" * 101, "Main\x1b[2K Street", "\u202eMain Street"]
 )
-async def test_shipping_address_is_plain_and_short(desk: Desk, address: str, line: str):
+async def test_shipping_address_is_plain_and_short(desk: OrderState, address: str, line: str):
     body = {"items": ITEMS, "shippingAddress": {"street": line}}
     answer = await desk.ask("POST", "/orders", body, address=address)
     problem = problem_of(answer, 400, "invalid-request")
     assert problem["errors"][0]["field"].startswith("shippingAddress")
 
 
-async def test_cancellation_reason_is_plain(desk: Desk):
+async def test_cancellation_reason_is_plain(desk: OrderState):
     answer = await desk.ask("POST", "/orders/none/cancel", {"reason": "\x1b[2K"})
     problem = problem_of(answer, 400, "invalid-request")
     assert problem["errors"][0]["field"] == "reason"
 
 
-async def test_invalid_requests_are_not_counted(desk: Desk, address: str):
+async def test_invalid_requests_are_not_counted(desk: OrderState, address: str):
     for _ in range(5):
         answer = await desk.ask("POST", "/orders", {"items": "none"}, address=address)
         problem_of(answer, 400, "invalid-request")

@@ -14,7 +14,7 @@ from order_service.accounts.passwords import HASHES_AT_ONCE, Passwords
 from order_service.app import build
 from shared.chassis.messages.rejection import Rejected
 from tests.support.chassis import started
-from tests.support.desk import PASSWORD, Desk, problem_of
+from tests.support.desk import PASSWORD, OrderState, problem_of
 from tests.support.ports import free_port
 from tests.support.settings import settings_for
 
@@ -42,8 +42,8 @@ def _few_wait(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def desk(app: Any) -> Desk:
-    return Desk(app)
+def desk(app: Any) -> OrderState:
+    return OrderState(app)
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def email() -> str:
     return f"customer{next(_numbers)}@example.com"
 
 
-async def test_waiting_registrations_are_bounded(desk: Desk, email: str):
+async def test_waiting_registrations_are_bounded(desk: OrderState, email: str):
     answers = await asyncio.gather(
         *(desk.register(f"{number}.{email}") for number in range(ROOM + 2))
     )
@@ -62,7 +62,7 @@ async def test_waiting_registrations_are_bounded(desk: Desk, email: str):
         assert int(answer.headers["Retry-After"]) > 0
 
 
-async def test_taken_address_costs_no_hash(desk: Desk, email: str):
+async def test_taken_address_costs_no_hash(desk: OrderState, email: str):
     await desk.register(email)
     answers = await asyncio.gather(*(desk.register(email) for _ in range(2 * ROOM)))
     assert {answer.status_code for answer in answers} == {409}
@@ -104,7 +104,7 @@ async def test_sign_ins_are_refused_beyond_their_bound():
     assert isinstance(answers[ROOM], Rejected)
 
 
-async def test_registration_of_caller_who_left_is_dropped(app: Any, desk: Desk, email: str):
+async def test_registration_of_caller_who_left_is_dropped(app: Any, desk: OrderState, email: str):
     body = json.dumps({"email": email, "password": PASSWORD}).encode()
     received = iter(
         [{"type": "http.request", "body": body, "more_body": False}, {"type": "http.disconnect"}]
@@ -136,7 +136,7 @@ async def test_registration_of_caller_who_left_is_dropped(app: Any, desk: Desk, 
 
 
 async def test_sign_in_with_replaced_password_is_refused(
-    desk: Desk, email: str, monkeypatch: pytest.MonkeyPatch
+    desk: OrderState, email: str, monkeypatch: pytest.MonkeyPatch
 ):
     token = (await desk.newcomer(email))["accessToken"]
     change_during_next_check(desk, token, monkeypatch)
@@ -145,7 +145,7 @@ async def test_sign_in_with_replaced_password_is_refused(
 
 
 async def test_change_of_replaced_password_is_refused(
-    desk: Desk, email: str, monkeypatch: pytest.MonkeyPatch
+    desk: OrderState, email: str, monkeypatch: pytest.MonkeyPatch
 ):
     token = (await desk.newcomer(email))["accessToken"]
     change_during_next_check(desk, token, monkeypatch)
@@ -155,7 +155,7 @@ async def test_change_of_replaced_password_is_refused(
     await desk.sign_in(email, OTHER_PASSWORD)
 
 
-def change_during_next_check(desk: Desk, token: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def change_during_next_check(desk: OrderState, token: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let somebody change the password over HTTP after the next check has found it right."""
     loop, verify = asyncio.get_running_loop(), PasswordHasher.verify
 
@@ -171,7 +171,7 @@ def change_during_next_check(desk: Desk, token: str, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("password", ["password", "        ", "\x00" * 8, "12345678"])
-async def test_weak_password_is_refused(desk: Desk, email: str, password: str):
+async def test_weak_password_is_refused(desk: OrderState, email: str, password: str):
     problem = problem_of(await desk.register(email, password), 400, "invalid-request")
     assert problem["errors"][0]["field"] == "password"
     token = (await desk.newcomer(email))["accessToken"]
@@ -181,5 +181,5 @@ async def test_weak_password_is_refused(desk: Desk, email: str, password: str):
     assert problem["errors"][0]["field"] == "newPassword"
 
 
-async def test_own_address_is_no_password(desk: Desk, email: str):
+async def test_own_address_is_no_password(desk: OrderState, email: str):
     problem_of(await desk.register(email, email.upper()), 400, "invalid-request")

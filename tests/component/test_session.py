@@ -31,7 +31,7 @@ def file(path: Path) -> SessionFile:
     return SessionFile(path, HERE)
 
 
-class Desk:
+class OrderState:
     """Trades each refresh token once, and tells what came."""
 
     def __init__(self) -> None:
@@ -77,14 +77,14 @@ def test_signing_out_twice_is_signing_out_once(file):
 
 def test_a_renewed_token_is_kept(file):
     file.keep(JANE)
-    renewed = file.renew(JANE, Desk().trade)
+    renewed = file.renew(JANE, OrderState().trade)
     assert renewed == replace(JANE, access_token="a1", refresh_token="r1")
     assert file.load() == renewed
 
 
 def test_a_token_that_another_command_has_renewed_is_not_traded_again(file):
     file.keep(JANE)
-    desk = Desk()
+    desk = OrderState()
     first, second = file.renew(JANE, desk.trade), file.renew(JANE, desk.trade)
     assert first == second
     assert desk.traded == ["r0"]
@@ -92,7 +92,7 @@ def test_a_token_that_another_command_has_renewed_is_not_traded_again(file):
 
 def test_commands_at_once_trade_a_token_once(file, path):
     file.keep(JANE)
-    desk = Desk()
+    desk = OrderState()
     renewed: list[SignIn | None] = []
 
     def command() -> None:

@@ -36,7 +36,7 @@ from shared.settings import Settings
 from tests.support.access import Issuer
 from tests.support.broker import NatsServer
 from tests.support.chassis import publishing, rows_of, started
-from tests.support.desk import Desk, open_desk, problem_of
+from tests.support.desk import OrderState, open_desk, problem_of
 from tests.support.eventually import eventually
 from tests.support.history import recorded
 
@@ -283,7 +283,7 @@ def soon(monkeypatch: pytest.MonkeyPatch, order_settings: Settings) -> Settings:
     return order_settings
 
 
-async def sign_in(desk: Desk) -> str:
+async def sign_in(desk: OrderState) -> str:
     tokens = await desk.sign_in("admin@example.com", ADMIN_PASSWORD)
     token: str = tokens["accessToken"]
     return token
@@ -294,13 +294,13 @@ def key_of(token: str) -> str:
     return key_id
 
 
-async def statuses(desk: Desk, token: str) -> dict[str, str]:
+async def statuses(desk: OrderState, token: str) -> dict[str, str]:
     answer = await desk.ask("GET", "/auth/keys", token=token)
     assert answer.status_code == 200, answer.text
     return {key["keyId"]: key["status"] for key in answer.json()["items"]}
 
 
-async def valid_keys(desk: Desk) -> set[str]:
+async def valid_keys(desk: OrderState) -> set[str]:
     found = (await desk.ask("GET", "/.well-known/jwks.json")).json()["keys"]
     return {key["kid"] for key in found}
 
@@ -327,7 +327,7 @@ async def test_rotation_keeps_old_tokens_and_changes_new(soon: Settings):
         assert await statuses(desk, new) == {key_of(old): "PREVIOUS", new_key: "CURRENT"}
 
 
-async def signed_with(desk: Desk, key_id: str) -> str | None:
+async def signed_with(desk: OrderState, key_id: str) -> str | None:
     token = await sign_in(desk)
     return token if key_of(token) == key_id else None
 
@@ -353,7 +353,7 @@ async def test_new_key_waits_for_the_broker(soon: Settings, broker: NatsServer):
         await eventually(lambda: signed_with(desk, rotated["keyId"]), 20)
 
 
-async def has_backlog(desk: Desk) -> bool:
+async def has_backlog(desk: OrderState) -> bool:
     answer = (await desk.ask("GET", "/health/ready")).json()
     return "the broker to take its events" in answer["waitingFor"]
 
@@ -449,11 +449,11 @@ async def test_own_keys_are_no_alarm_when_they_return(
     assert "signing_key." not in capsys.readouterr().out
 
 
-async def is_ready(desk: Desk) -> bool:
+async def is_ready(desk: OrderState) -> bool:
     return (await desk.ask("GET", "/health/ready")).status_code == 200
 
 
-async def warnings(desk: Desk) -> list[str]:
+async def warnings(desk: OrderState) -> list[str]:
     found: list[str] = (await desk.ask("GET", "/health/ready")).json()["warnings"]
     return found
 

@@ -16,7 +16,7 @@ Json = dict[str, Any]
 PASSWORD = "correct horse"
 
 
-class Desk:
+class OrderState:
     """Asks the service, as nobody or by somebody's token."""
 
     def __init__(self, app: Litestar) -> None:
@@ -66,10 +66,10 @@ class Desk:
 
 
 @asynccontextmanager
-async def open_desk(settings: Settings) -> AsyncIterator[Desk]:
+async def open_desk(settings: Settings) -> AsyncIterator[OrderState]:
     """The service from its start to its end; opened again on the same settings it is restarted."""
     async with started(build(settings)) as app:
-        yield Desk(app)
+        yield OrderState(app)
 
 
 def problem_of(response: httpx.Response, status: int, slug: str) -> Json:

@@ -16,7 +16,7 @@ import order_service.handlers
 import shipping_service.domain
 import shipping_service.handlers
 from inventory_service.domain import ChangeStock, CreateProduct, Description, Stock
-from order_service.domain import Desk
+from order_service.domain import OrderState
 from order_service.orders.domain import PlaceOrder, RequestCancellation
 from order_service.orders.pricing import WantedItem
 from shared.chassis.engine.unit_of_work import CommandEnvelope, UnitOfWork
@@ -101,7 +101,7 @@ class World:
     """The three that decide, and the post between them."""
 
     def __init__(self, stock: dict[str, int]) -> None:
-        self.order = Member("order", _ordering(), Desk())
+        self.order = Member("order", _ordering(), OrderState())
         self.inventory = Member("inventory", _keeping(), Stock())
         self.shipping = Member("shipping", _shipping(), Dock())
         self.members = (self.order, self.inventory, self.shipping)

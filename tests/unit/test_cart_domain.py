@@ -16,7 +16,7 @@ from order_service.carts.domain import (
     ClearCart,
     RemoveFromCart,
 )
-from order_service.domain import Command, Desk, decide, evolve
+from order_service.domain import Command, OrderState, decide, evolve
 from shared.chassis.messages.rejection import Rejected
 from shared.contracts import (
     CartCleared,
@@ -39,9 +39,9 @@ CHECK_OUT = CheckOut(user_id="aiko", order_id="o1", currency="JPY")
 SALE = (KEYBOARD, MOUSE)
 
 
-def after(*events: Event) -> Desk:
+def after(*events: Event) -> OrderState:
     """The desk once these have happened."""
-    return fold(evolve, Desk(), *events)
+    return fold(evolve, OrderState(), *events)
 
 
 def added(product_id: str, quantity: int, price: int) -> ItemAddedToCart:
@@ -62,13 +62,13 @@ def change(product_id: str, quantity: int) -> ChangeInCart:
     return ChangeInCart(user_id="aiko", product_id=product_id, quantity=quantity)
 
 
-def refusal(desk: Desk, command: Command) -> Rejected:
+def refusal(desk: OrderState, command: Command) -> Rejected:
     with pytest.raises(Rejected) as caught:
         decide(desk, command)
     return caught.value
 
 
-def lines(desk: Desk, user_id: str = "aiko") -> list[tuple[str, int, int]]:
+def lines(desk: OrderState, user_id: str = "aiko") -> list[tuple[str, int, int]]:
     cart = desk.carts.get(user_id)
     return [(line.product_id, line.quantity, line.price) for line in cart.lines] if cart else []
 
@@ -263,7 +263,7 @@ class Clerk:
 
 @given(st.lists(HAPPENINGS, max_size=40))
 def test_whatever_happens_carts_hold_what_a_clerk_would_have_noted(happenings: list[Any]):
-    desk, clerk, log = Desk(), Clerk(), list[Event]()
+    desk, clerk, log = OrderState(), Clerk(), list[Event]()
     for happening in happenings:
         if isinstance(happening, Event):
             events = [happening]
@@ -281,12 +281,12 @@ def test_whatever_happens_carts_hold_what_a_clerk_would_have_noted(happenings: l
     for owner, held in clerk.carts.items():
         found = desk.carts[owner].lines if owner in desk.carts else ()
         assert {line.product_id: line for line in found} == held
-    assert fold(evolve, Desk(), *log).carts == desk.carts
+    assert fold(evolve, OrderState(), *log).carts == desk.carts
 
 
 @given(st.lists(HAPPENINGS, max_size=40))
 def test_a_refused_checkout_leaves_everything_as_it_was(happenings: list[Any]):
-    desk = Desk()
+    desk = OrderState()
     for happening in happenings:
         try:
             events = [happening] if isinstance(happening, Event) else decide(desk, happening)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from order_service.accounts.domain import RegisterCustomer, UpdateCustomer
-from order_service.domain import Command, Desk, decide, evolve
+from order_service.domain import Command, OrderState, decide, evolve
 from shared.chassis.messages.rejection import Rejected
 from shared.contracts import CustomerRegistered, CustomerUpdated, Event
 from tests.support.history import fold
@@ -16,12 +16,12 @@ AIKO = CustomerRegistered(user_id="aiko", email="aiko@example.com", name="Aiko",
 BEN = CustomerRegistered(user_id="ben", email="ben@example.com")
 
 
-def after(*events: Event) -> Desk:
+def after(*events: Event) -> OrderState:
     """The desk once these have happened."""
-    return fold(evolve, Desk(), *events)
+    return fold(evolve, OrderState(), *events)
 
 
-def refusal(desk: Desk, command: Command) -> Rejected:
+def refusal(desk: OrderState, command: Command) -> Rejected:
     with pytest.raises(Rejected) as caught:
         decide(desk, command)
     return caught.value
@@ -29,7 +29,7 @@ def refusal(desk: Desk, command: Command) -> Rejected:
 
 def test_whoever_signs_up_is_a_customer():
     wish = RegisterCustomer(user_id="aiko", email="aiko@example.com", name="Aiko", locale="ja")
-    assert decide(Desk(), wish) == [AIKO]
+    assert decide(OrderState(), wish) == [AIKO]
     customer = after(AIKO).customers["aiko"]
     assert (customer.role, customer.email, customer.name) == ("customer", AIKO.email, "Aiko")
     assert customer.created_at == customer.updated_at
@@ -71,7 +71,7 @@ def test_an_address_given_up_is_free_again():
 
 
 def test_one_who_is_not_known_can_not_be_changed():
-    refused = refusal(Desk(), UpdateCustomer(user_id="nobody", name="Nobody"))
+    refused = refusal(OrderState(), UpdateCustomer(user_id="nobody", name="Nobody"))
     assert (refused.problem, refused.status) == ("unknown-customer", 404)
 
 
@@ -96,7 +96,7 @@ WISHES = st.one_of(
 
 @given(st.lists(WISHES, max_size=30))
 def test_whatever_is_wished_no_address_has_two_owners(wishes: list[Any]):
-    desk, log = Desk(), list[Event]()
+    desk, log = OrderState(), list[Event]()
     for wish in wishes:
         try:
             events = decide(desk, wish)
@@ -107,5 +107,5 @@ def test_whatever_is_wished_no_address_has_two_owners(wishes: list[Any]):
     emails = [customer.email for customer in desk.customers.values()]
     assert len(emails) == len(set(emails))
     found = {name: (each.email, each.name) for name, each in desk.customers.items()}
-    refolded = fold(evolve, Desk(), *log).customers
+    refolded = fold(evolve, OrderState(), *log).customers
     assert {name: (each.email, each.name) for name, each in refolded.items()} == found

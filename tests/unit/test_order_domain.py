@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from order_service.domain import Command, Desk, decide, evolve
+from order_service.domain import Command, OrderState, decide, evolve
 from order_service.handlers import deadlines
 from order_service.orders.domain import (
     AcceptCancellation,
@@ -70,9 +70,9 @@ KEYBOARD = ProductCreated(product_id="prod001", name="Super Keyboard", descripti
 MOUSE = ProductCreated(product_id="prod002", name="Ergonomic Mouse", description="", price=3000)
 
 
-def after(*events: Event) -> Desk:
+def after(*events: Event) -> OrderState:
     """The desk once these have happened."""
-    return fold(evolve, Desk(), *events)
+    return fold(evolve, OrderState(), *events)
 
 
 def place(*items: WantedItem) -> PlaceOrder:
@@ -83,7 +83,7 @@ def wanted(product_id: str, quantity: int, price: int | None = None) -> WantedIt
     return WantedItem(product_id=product_id, quantity=quantity, price=price)
 
 
-def refusal(desk: Desk, command: Command) -> Rejected:
+def refusal(desk: OrderState, command: Command) -> Rejected:
     with pytest.raises(Rejected) as caught:
         decide(desk, command)
     return caught.value
@@ -140,15 +140,15 @@ def test_a_changed_price_holds_for_new_orders_only():
 def test_of_two_prices_the_one_further_on_in_inventorys_log_counts_whichever_comes_first():
     dearer = ProductUpdated(product_id="prod001", name="Keyboard", description="", price=6000)
     early, late = recorded(KEYBOARD, position=1), recorded(dearer, position=2)
-    one_way = evolve(evolve(Desk(), early), late)
-    other_way = evolve(evolve(Desk(), late), early)
+    one_way = evolve(evolve(OrderState(), early), late)
+    other_way = evolve(evolve(OrderState(), late), early)
     assert one_way.prices == other_way.prices
     assert one_way.prices["prod001"].price == 6000
 
 
 def test_a_deletion_heard_before_the_product_keeps_it_from_being_sold():
     gone = recorded(ProductDeleted(product_id="prod001"), position=2)
-    desk = evolve(evolve(Desk(), gone), recorded(KEYBOARD, position=1))
+    desk = evolve(evolve(OrderState(), gone), recorded(KEYBOARD, position=1))
     assert refusal(desk, place(wanted("prod001", 1))).problem == "unknown-product"
 
 
@@ -242,13 +242,13 @@ def test_a_refused_cancellation_leads_back_to_where_the_order_was(
 
 
 def test_a_cancellation_of_an_order_that_is_not_there_is_refused():
-    refused = refusal(Desk(), CANCEL)
+    refused = refusal(OrderState(), CANCEL)
     assert (refused.problem, refused.status) == ("unknown-order", 404)
 
 
 def test_a_word_about_an_order_that_was_never_created_is_a_fault():
     with pytest.raises(LookupError, match="ConfirmOrder"):
-        decide(Desk(), CONFIRM)
+        decide(OrderState(), CONFIRM)
 
 
 def test_a_customers_note_travels_with_the_request():

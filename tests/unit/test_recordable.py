@@ -13,7 +13,7 @@ import order_service.domain
 from inventory_service.domain import CreateProduct, Stock
 from order_service.accounts import api as accounts
 from order_service.accounts.domain import RegisterCustomer
-from order_service.domain import Desk
+from order_service.domain import OrderState
 from order_service.orders import api as orders
 from order_service.orders.pricing import ListPrice
 from shared.chassis.engine.unit_of_work import CommandEnvelope, UnitOfWork
@@ -100,7 +100,7 @@ def test_an_order_is_readable_or_refused(data: orders.NewOrder, letter: str, nam
         for item in data.items
     }
     command = orders._order(data, "u" * 64, "o" * 64, GUEST, "JPY")
-    answer = carried_out(order_service.domain, Desk(prices=prices), command)
+    answer = carried_out(order_service.domain, OrderState(prices=prices), command)
     if isinstance(answer, Rejected):
         assert (answer.problem, answer.status) == ("event-too-large", 413)
         assert len(data.items) * name_length > 4000
@@ -123,4 +123,4 @@ def test_a_customer_is_readable(data: accounts.NewCustomer, user_id: str):
     command = RegisterCustomer(
         user_id=user_id, email=data.email.lower(), name=data.name, locale=data.locale
     )
-    assert every_consumer_can_read(carried_out(order_service.domain, Desk(), command))
+    assert every_consumer_can_read(carried_out(order_service.domain, OrderState(), command))
