@@ -22,7 +22,7 @@ from shared.contracts import Id, Line
 from shipping_service import store
 from shipping_service.carriers import Carrier
 from shipping_service.carriers.simulated import SimulatedCarrier, Simulation
-from shipping_service.domain import CompleteShipment, Dock, FailShipment, Shipment, Status
+from shipping_service.domain import CompleteShipment, FailShipment, Shipment, ShippingState, Status
 
 
 class ShipmentView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -143,5 +143,5 @@ def _settlement(order_id: str, report: CarrierReport) -> CompleteShipment | Fail
     return CompleteShipment(order_id=order_id, tracking_number=report.tracking_number)
 
 
-def _shown(order_id: str) -> Callable[[Dock], Reply]:
+def _shown(order_id: str) -> Callable[[ShippingState], Reply]:
     return lambda dock: reply(200, view(dock.shipments[order_id]))

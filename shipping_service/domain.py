@@ -63,7 +63,7 @@ class AwaitedOrder(Struct, frozen=True, kw_only=True):
     """What inventory holds for it; empty until StockReserved comes."""
 
 
-class Dock(Struct, frozen=True, kw_only=True):
+class ShippingState(Struct, frozen=True, kw_only=True):
     """The part of the service's state that a batch touches."""
 
     shipments: Mapping[str, Shipment] = {}
@@ -109,7 +109,7 @@ class CancelShipment(Struct, frozen=True, kw_only=True):
 Command = StartShipment | DispatchShipment | CompleteShipment | FailShipment | CancelShipment
 
 
-def decide(dock: Dock, command: Command) -> list[Event]:
+def decide(dock: ShippingState, command: Command) -> list[Event]:
     """The events that the command leads to; a shipment that has ended stays as it is."""
     shipment = dock.shipments.get(command.order_id)
     match command:
@@ -124,7 +124,7 @@ def decide(dock: Dock, command: Command) -> list[Event]:
             return _move(shipment, command)
 
 
-def _start(dock: Dock, command: StartShipment) -> list[Event]:
+def _start(dock: ShippingState, command: StartShipment) -> list[Event]:
     order = dock.awaited.get(command.order_id)
     if order is None or not order.is_created or not order.items:
         return []
@@ -226,7 +226,7 @@ def _move(
             return []
 
 
-def evolve(dock: Dock, recorded: RecordedEvent) -> Dock:
+def evolve(dock: ShippingState, recorded: RecordedEvent) -> ShippingState:
     """The state after an event: one of ours, or what the others say of an order."""
     event, at = recorded.event, recorded.recorded_at
     match event:
@@ -286,13 +286,13 @@ def _cancelled(before: Shipment | None, event: ShipmentCancelled, at: datetime) 
     return replace(before, status=Status.CANCELLED, reason=event.reason, updated_at=at)
 
 
-def _awaited(dock: Dock, order_id: str) -> AwaitedOrder:
+def _awaited(dock: ShippingState, order_id: str) -> AwaitedOrder:
     return dock.awaited.get(order_id) or AwaitedOrder(order_id=order_id)
 
 
-def _with_awaited(dock: Dock, order: AwaitedOrder) -> Dock:
+def _with_awaited(dock: ShippingState, order: AwaitedOrder) -> ShippingState:
     return replace(dock, awaited={**dock.awaited, order.order_id: order})
 
 
-def _with_shipment(dock: Dock, shipment: Shipment) -> Dock:
+def _with_shipment(dock: ShippingState, shipment: Shipment) -> ShippingState:
     return replace(dock, shipments={**dock.shipments, shipment.order_id: shipment})

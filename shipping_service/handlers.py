@@ -24,8 +24,8 @@ from shipping_service.domain import (
     CancelShipment,
     CompleteShipment,
     DispatchShipment,
-    Dock,
     FailShipment,
+    ShippingState,
     StartShipment,
 )
 
@@ -51,10 +51,10 @@ def cancel_shipment(requested: OrderCancellationRequested) -> CancelShipment:
     return CancelShipment(order_id=requested.order_id, reason=requested.reason)
 
 
-def bookings(carrier: Carrier) -> Callable[[Dock, RecordedEvent], Iterable[Change]]:
+def bookings(carrier: Carrier) -> Callable[[ShippingState, RecordedEvent], Iterable[Change]]:
     """A shipment begun is booked when the carrier wants it; one that ends without him is withdrawn."""
 
-    def follow_up(_dock: Dock, recorded: RecordedEvent) -> Iterable[Change]:
+    def follow_up(_dock: ShippingState, recorded: RecordedEvent) -> Iterable[Change]:
         match recorded.event:
             case ShipmentInitiated() as begun:
                 return (_booking(begun, carrier.delay_seconds(begun.order_id)),)

@@ -29,7 +29,7 @@ from shared.chassis.storage.database import (
     upsert,
 )
 from shared.contracts import Line
-from shipping_service.domain import AwaitedOrder, Command, Dock, Shipment
+from shipping_service.domain import AwaitedOrder, Command, Shipment, ShippingState
 
 TABLES = MetaData()
 
@@ -76,10 +76,10 @@ AWAITED_ITEMS = Table(
 
 def load(
     connection: Connection, commands: Sequence[Command], heard: Sequence[RecordedEvent]
-) -> Dock:
+) -> ShippingState:
     """The shipments of these orders, and what was heard of them."""
     orders = list({command.order_id for command in commands} | {event.key for event in heard})
-    return Dock(
+    return ShippingState(
         shipments=load_shipments(connection, orders),
         awaited=_awaited(connection, select_in(connection, AWAITED_ORDERS, "order_id", orders)),
     )
@@ -96,15 +96,15 @@ def find_by_shipment(connection: Connection, shipment_id: str) -> Shipment | Non
     return next(iter(_shipments(connection, rows).values()), None)
 
 
-def read_all(connection: Connection) -> Dock:
+def read_all(connection: Connection) -> ShippingState:
     """The whole state, for the oracle that compares it with the event log."""
-    return Dock(
+    return ShippingState(
         shipments=_shipments(connection, read_rows(connection, SHIPMENTS)),
         awaited=_awaited(connection, read_rows(connection, AWAITED_ORDERS)),
     )
 
 
-def save(connection: Connection, before: Dock, after: Dock) -> None:
+def save(connection: Connection, before: ShippingState, after: ShippingState) -> None:
     """Write what has changed."""
     shipments = changed(before.shipments, after.shipments)
     upsert(connection, SHIPMENTS, [_without_items(shipment) for shipment in shipments])

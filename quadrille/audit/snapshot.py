@@ -223,7 +223,7 @@ DECIDING = (
         "shipping",
         shipping_service.store.read_all,
         shipping_service.domain.evolve,
-        shipping_service.domain.Dock(),
+        shipping_service.domain.ShippingState(),
         shipping_service.CONSUMES,
     ),
     Service(

@@ -26,7 +26,7 @@ from shared.settings import Settings, SettingsError
 from shipping_service import handlers
 from shipping_service.app import build
 from shipping_service.carriers import Booking, remote
-from shipping_service.domain import Dock, evolve
+from shipping_service.domain import ShippingState, evolve
 from tests.support.access import Issuer
 from tests.support.chassis import publishing, started
 from tests.support.eventually import eventually
@@ -121,7 +121,7 @@ class Shipping:
 
         await eventually(rests)
         ledger = self._ledger()
-        dock = Dock()
+        dock = ShippingState()
         for event in (*self.told.values(), *ledger.events):
             dock = evolve(dock, event)
         assert dock == ledger.state

@@ -28,7 +28,7 @@ from shared.chassis.messages.schedule import Change, Schedule
 from shared.contracts import PUBLISHERS
 from shared.settings import Settings
 from shipping_service.carriers.simulated import SimulatedCarrier
-from shipping_service.domain import CompleteShipment, DispatchShipment, Dock, FailShipment
+from shipping_service.domain import CompleteShipment, DispatchShipment, FailShipment, ShippingState
 
 PRICE = 100
 AGAIN = 0.2
@@ -103,7 +103,7 @@ class World:
     def __init__(self, stock: dict[str, int]) -> None:
         self.order = Member("order", _ordering(), OrderState())
         self.inventory = Member("inventory", _keeping(), Stock())
-        self.shipping = Member("shipping", _shipping(), Dock())
+        self.shipping = Member("shipping", _shipping(), ShippingState())
         self.members = (self.order, self.inventory, self.shipping)
         self.customers_requests: dict[str, list[bool]] = defaultdict(list)
         """For each order, whether each request of its customer to cancel was accepted."""

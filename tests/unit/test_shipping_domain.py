@@ -25,8 +25,8 @@ from shipping_service.domain import (
     Command,
     CompleteShipment,
     DispatchShipment,
-    Dock,
     FailShipment,
+    ShippingState,
     StartShipment,
     Status,
     decide,
@@ -62,9 +62,9 @@ CANCEL = CancelShipment(order_id="o1", reason="CUSTOMER")
 BEGUN = (CREATED, RESERVED, INITIATED)
 
 
-def after(*events: Event) -> Dock:
+def after(*events: Event) -> ShippingState:
     """The dock once these have happened."""
-    return fold(evolve, Dock(), *events)
+    return fold(evolve, ShippingState(), *events)
 
 
 @pytest.mark.parametrize("heard", [(CREATED, RESERVED), (RESERVED, CREATED)])
@@ -210,7 +210,7 @@ WISHES = st.lists(
 def test_shipment_begins_once_and_ends_one_way(
     story: list[Event | Command],
 ):
-    dock, log = Dock(), []
+    dock, log = ShippingState(), []
     for step in story:
         if isinstance(step, Event):
             dock = fold(evolve, dock, step)
