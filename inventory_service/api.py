@@ -17,9 +17,9 @@ from inventory_service.domain import (
     CreateProduct,
     DeleteProduct,
     Description,
+    InventoryState,
     Product,
     Status,
-    Stock,
     UpdateProduct,
 )
 from shared.chassis.http.app import Body, reply
@@ -226,5 +226,7 @@ def _description(given: ProductDescription) -> Description:
     return Description(**{name: getattr(given, name) for name in Description.__struct_fields__})
 
 
-def _shown(product_id: str, status: int, location: str | None = None) -> Callable[[Stock], Reply]:
+def _shown(
+    product_id: str, status: int, location: str | None = None
+) -> Callable[[InventoryState], Reply]:
     return lambda stock: reply(status, view(stock.products[product_id]), location=location)

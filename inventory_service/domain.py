@@ -69,7 +69,7 @@ class Reservation(Struct, frozen=True, kw_only=True):
     updated_at: datetime
 
 
-class Stock(Struct, frozen=True, kw_only=True):
+class InventoryState(Struct, frozen=True, kw_only=True):
     """The part of the service's state that a batch touches."""
 
     products: Mapping[str, Product] = {}
@@ -142,7 +142,7 @@ FollowUp = ReserveStock | DeductStock | ReleaseStock
 Command = Administration | FollowUp
 
 
-def decide(stock: Stock, command: Command) -> list[Event]:
+def decide(stock: InventoryState, command: Command) -> list[Event]:
     """Answer each order once: held in full, or refused; and settle what is held once.
 
     Raises Rejected, for the catalogue's commands only: `product-exists`, `unknown-product`, `stock-reserved`,
@@ -165,7 +165,7 @@ def decide(stock: Stock, command: Command) -> list[Event]:
             return _administer(stock, command)
 
 
-def _reserve(stock: Stock, command: ReserveStock) -> list[Event]:
+def _reserve(stock: InventoryState, command: ReserveStock) -> list[Event]:
     order_id = command.order_id
     if order_id in stock.reservations:
         return []
@@ -195,7 +195,7 @@ def merged(items: Iterable[Line]) -> tuple[Line, ...]:
     )
 
 
-def available(stock: Stock, line: Line) -> int:
+def available(stock: InventoryState, line: Line) -> int:
     """How many of the line's product can be held; none of an unknown or deleted one."""
     product = stock.products.get(line.product_id)
     if product is None or product.is_deleted:
@@ -203,7 +203,7 @@ def available(stock: Stock, line: Line) -> int:
     return product.on_hand - product.reserved
 
 
-def _shortage(stock: Stock, line: Line) -> FailedItem:
+def _shortage(stock: InventoryState, line: Line) -> FailedItem:
     return FailedItem(
         product_id=line.product_id,
         requested_quantity=line.quantity,
@@ -211,7 +211,7 @@ def _shortage(stock: Stock, line: Line) -> FailedItem:
     )
 
 
-def _administer(stock: Stock, command: Administration) -> list[Event]:
+def _administer(stock: InventoryState, command: Administration) -> list[Event]:
     product_id = command.product_id
     product = stock.products.get(product_id)
     if isinstance(command, CreateProduct):
@@ -253,7 +253,7 @@ def _change_stock(product: Product, command: ChangeStock) -> Event:
     return StockAdjusted(product_id=product.product_id, quantity=quantity, reason=reason)
 
 
-def evolve(stock: Stock, recorded: RecordedEvent) -> Stock:
+def evolve(stock: InventoryState, recorded: RecordedEvent) -> InventoryState:
     """The state after an event of ours, or after an order or its shipment has ended without delivery."""
     event, at = recorded.event, recorded.recorded_at
     match event:
@@ -303,7 +303,9 @@ def _described(source: Description | ProductCreated | ProductUpdated) -> dict[st
     return {name: getattr(source, name) for name in Description.__struct_fields__}
 
 
-def _counted(stock: Stock, items: Iterable[Line], *, reserved: int, on_hand: int = 0) -> Stock:
+def _counted(
+    stock: InventoryState, items: Iterable[Line], *, reserved: int, on_hand: int = 0
+) -> InventoryState:
     """Move the counts of these products by so many times each line's quantity."""
     products = dict(stock.products)
     for line in items:
@@ -317,8 +319,8 @@ def _counted(stock: Stock, items: Iterable[Line], *, reserved: int, on_hand: int
 
 
 def _settled(
-    stock: Stock, order_id: str, status: Status, at: datetime, items: tuple[Line, ...] = ()
-) -> Stock:
+    stock: InventoryState, order_id: str, status: Status, at: datetime, items: tuple[Line, ...] = ()
+) -> InventoryState:
     before = stock.reservations.get(order_id)
     if before:
         reservation = replace(before, status=status, updated_at=at)
@@ -329,5 +331,5 @@ def _settled(
     return replace(stock, reservations={**stock.reservations, order_id: reservation})
 
 
-def _with_product(stock: Stock, product: Product) -> Stock:
+def _with_product(stock: InventoryState, product: Product) -> InventoryState:
     return replace(stock, products={**stock.products, product.product_id: product})

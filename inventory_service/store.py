@@ -22,10 +22,10 @@ from sqlalchemy import (
 from inventory_service.domain import (
     Administration,
     Command,
+    InventoryState,
     Product,
     Reservation,
     ReserveStock,
-    Stock,
 )
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.storage.database import (
@@ -89,7 +89,7 @@ CLOSING = (ShipmentFailed, ShipmentCancelled, OrderFailed, OrderCancelled)
 
 def load(
     connection: Connection, commands: Sequence[Command], heard: Sequence[RecordedEvent]
-) -> Stock:
+) -> InventoryState:
     """The reservations and products that these touch, those of the reservations' lines included."""
     orders = {c.order_id for c in commands if not isinstance(c, Administration)}
     closing = {e.key for e in heard if isinstance(e.event, CLOSING)}
@@ -98,7 +98,7 @@ def load(
     wanted |= {line.product_id for c in commands if isinstance(c, ReserveStock) for line in c.items}
     wanted |= {line.product_id for held in reservations.values() for line in held.items}
     closed = select_in(connection, CLOSED_ORDERS, "order_id", list(orders | closing))
-    return Stock(
+    return InventoryState(
         products=load_products(connection, list(wanted)),
         reservations=reservations,
         closed_orders=frozenset(row["order_id"] for row in closed),
@@ -125,16 +125,16 @@ def list_products(connection: Connection, after: str | None, most: int) -> list[
     return [Product(**row) for row in read_rows(connection, PRODUCTS, query)]
 
 
-def read_all(connection: Connection) -> Stock:
+def read_all(connection: Connection) -> InventoryState:
     """The whole state, for the oracle that compares it with the event log."""
-    return Stock(
+    return InventoryState(
         products={row["product_id"]: Product(**row) for row in read_rows(connection, PRODUCTS)},
         reservations=_assemble(connection, read_rows(connection, RESERVATIONS)),
         closed_orders=frozenset(row["order_id"] for row in read_rows(connection, CLOSED_ORDERS)),
     )
 
 
-def save(connection: Connection, before: Stock, after: Stock) -> None:
+def save(connection: Connection, before: InventoryState, after: InventoryState) -> None:
     """Write what has changed."""
     products = changed(before.products, after.products)
     upsert(connection, PRODUCTS, [msgspec.structs.asdict(product) for product in products])

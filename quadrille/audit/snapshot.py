@@ -216,7 +216,7 @@ DECIDING = (
         "inventory",
         inventory_service.store.read_all,
         inventory_service.domain.evolve,
-        inventory_service.domain.Stock(),
+        inventory_service.domain.InventoryState(),
         inventory_service.CONSUMES,
     ),
     Service(

@@ -15,7 +15,7 @@ import order_service.domain
 import order_service.handlers
 import shipping_service.domain
 import shipping_service.handlers
-from inventory_service.domain import ChangeStock, CreateProduct, Description, Stock
+from inventory_service.domain import ChangeStock, CreateProduct, Description, InventoryState
 from order_service.domain import OrderState
 from order_service.orders.domain import PlaceOrder, RequestCancellation
 from order_service.orders.pricing import WantedItem
@@ -102,7 +102,7 @@ class World:
 
     def __init__(self, stock: dict[str, int]) -> None:
         self.order = Member("order", _ordering(), OrderState())
-        self.inventory = Member("inventory", _keeping(), Stock())
+        self.inventory = Member("inventory", _keeping(), InventoryState())
         self.shipping = Member("shipping", _shipping(), ShippingState())
         self.members = (self.order, self.inventory, self.shipping)
         self.customers_requests: dict[str, list[bool]] = defaultdict(list)

@@ -10,10 +10,10 @@ from inventory_service.domain import (
     DeductStock,
     DeleteProduct,
     Description,
+    InventoryState,
     ReleaseStock,
     ReserveStock,
     Status,
-    Stock,
     UpdateProduct,
     decide,
     evolve,
@@ -72,17 +72,17 @@ RELEASE = ReleaseStock(order_id="o1", reason="CUSTOMER")
 DEDUCT = DeductStock(order_id="o1")
 
 
-def after(*events: Event) -> Stock:
+def after(*events: Event) -> InventoryState:
     """The stock once these have happened."""
-    return fold(evolve, Stock(), *events)
+    return fold(evolve, InventoryState(), *events)
 
 
-def counts(stock: Stock, product_id: str = "prod001") -> tuple[int, int]:
+def counts(stock: InventoryState, product_id: str = "prod001") -> tuple[int, int]:
     """On hand, reserved."""
     return stock.products[product_id].on_hand, stock.products[product_id].reserved
 
 
-def refusal(stock: Stock, command: Command) -> Rejected:
+def refusal(stock: InventoryState, command: Command) -> Rejected:
     with pytest.raises(Rejected) as caught:
         decide(stock, command)
     return caught.value
@@ -180,7 +180,7 @@ def test_of_a_refused_order_nothing_is_released_or_deducted(again: Command):
 
 
 def test_nothing_is_released_for_an_order_not_heard_of():
-    assert decide(Stock(), RELEASE) == []
+    assert decide(InventoryState(), RELEASE) == []
 
 
 def test_a_shipment_of_an_order_that_was_never_reserved_is_a_fault():
@@ -201,12 +201,12 @@ def test_goods_of_a_deleted_product_that_are_held_are_still_shipped():
 def test_a_product_is_created_with_its_first_stock():
     command = CreateProduct(product_id="prod001", description=DESCRIBED, stock=10)
     first = StockAdded(product_id="prod001", quantity=10, reason="INITIAL")
-    assert decide(Stock(), command) == [created("prod001"), first]
+    assert decide(InventoryState(), command) == [created("prod001"), first]
 
 
 def test_a_product_created_without_stock_has_none():
     command = CreateProduct(product_id="prod001", description=DESCRIBED, stock=0)
-    assert decide(Stock(), command) == [created("prod001")]
+    assert decide(InventoryState(), command) == [created("prod001")]
 
 
 @pytest.mark.parametrize("history", [TEN_OF_1, (*TEN_OF_1, ProductDeleted(product_id="prod001"))])
@@ -290,7 +290,7 @@ COMMANDS = st.one_of(
 )
 
 
-def carried_out(commands: list[Command]) -> tuple[Stock, list[Event]]:
+def carried_out(commands: list[Command]) -> tuple[InventoryState, list[Event]]:
     """State and log after these commands; refused ones leave no trace."""
     stock, log = after(*TEN_OF_1, *FIVE_OF_2), [*TEN_OF_1, *FIVE_OF_2]
     for command in commands:
