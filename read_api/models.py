@@ -149,7 +149,7 @@ class Customer(Struct, frozen=True, kw_only=True):
     updated_at: datetime
 
 
-class View(Struct, frozen=True, kw_only=True):
+class ReadModels(Struct, frozen=True, kw_only=True):
     """The part of all rows that a batch of events touches."""
 
     orders: Mapping[str, Order] = {}

@@ -9,7 +9,15 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, Table
 
-from read_api.models import Customer, Notification, Order, Product, Reservation, Shipment, View
+from read_api.models import (
+    Customer,
+    Notification,
+    Order,
+    Product,
+    ReadModels,
+    Reservation,
+    Shipment,
+)
 from read_api.projections import evolve
 from read_api.tables import (
     CUSTOMERS,
@@ -56,9 +64,9 @@ def project(connection: Connection, heard: Sequence[RecordedEvent]) -> None:
     save(connection, before, after)
 
 
-def load(connection: Connection, events: Sequence[Event]) -> View:
+def load(connection: Connection, events: Sequence[Event]) -> ReadModels:
     """What these events touch."""
-    return View(
+    return ReadModels(
         orders=load_orders(connection, _ids(events, ORDER, "order_id")),
         customers=_load(
             connection, CUSTOMERS, "user_id", _ids(events, ACCOUNTS, "user_id"), Customer
@@ -122,7 +130,7 @@ def assemble(connection: Connection, rows: Rows) -> dict[str, Order]:
     }
 
 
-def save(connection: Connection, before: View, after: View) -> None:
+def save(connection: Connection, before: ReadModels, after: ReadModels) -> None:
     """Write what has changed."""
     orders = changed(before.orders, after.orders)
     upsert(connection, ORDERS, [_order_row(order) for order in orders])

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Table, select
 
 from quadrille.audit.snapshot import DeadLetter, inspect, read_dead_letters, snapshot
 from read_api.event_archive import event_views
-from read_api.models import Customer, Notification, Product, Reservation, Shipment, View
+from read_api.models import Customer, Notification, Product, ReadModels, Reservation, Shipment
 from read_api.schemas import EventView
 from read_api.store import assemble
 from read_api.tables import (
@@ -47,7 +47,7 @@ class Projection(msgspec.Struct, frozen=True, kw_only=True):
     dead_letters: tuple[DeadLetter, ...]
     events: Mapping[str, EventView]
     """Its copy of all logs, by `source position`."""
-    view: View
+    view: ReadModels
 
 
 def read_projection(path: Path) -> Projection:
@@ -59,7 +59,7 @@ def read_projection(path: Path) -> Projection:
             held=_held(connection),
             dead_letters=read_dead_letters(connection),
             events={place(event): event for event in event_views(read_rows(connection, EVENTS))},
-            view=View(
+            view=ReadModels(
                 orders=assemble(connection, read_rows(connection, ORDERS)),
                 customers=_entities(connection, CUSTOMERS, "user_id", Customer),
                 products=_entities(connection, PRODUCTS, "product_id", Product),

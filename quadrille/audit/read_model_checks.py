@@ -9,7 +9,7 @@ from quadrille.audit.fold import FoldError, differences, fold
 from quadrille.audit.read_model import READ, place
 from quadrille.audit.tables import evidence_of
 from quadrille.audit.violation import Evidence
-from read_api.models import View
+from read_api.models import ReadModels
 from read_api.projections import evolve
 from read_api.schemas import EventView, event_view
 from shared.chassis.messages.recorded_event import RecordedEvent
@@ -22,7 +22,7 @@ def views(shop: Shop) -> Iterator[Evidence]:
     given_up = {letter.event_id for letter in shop.projection.dead_letters}
     history = (event for event in _read_by(shop) if event.event_id not in given_up)
     try:
-        expected = fold(View(), evolve, history)
+        expected = fold(ReadModels(), evolve, history)
     except FoldError as error:
         yield Evidence(READ, "events", "a history that can be told", error)
         return

@@ -5,7 +5,7 @@ Each source has rows of its own, so only the order within a source matters, neve
 
 from msgspec.structs import replace
 
-from read_api.models import Customer, Notification, Order, Reservation, Shipment, View
+from read_api.models import Customer, Notification, Order, ReadModels, Reservation, Shipment
 from read_api.projections import customers, notifications, orders, shipments, stock
 from read_api.projections.known import OutOfTurn, known
 from read_api.projections.stock import with_product
@@ -42,7 +42,7 @@ from shared.contracts import (
 __all__ = ["OutOfTurn", "evolve"]
 
 
-def evolve(view: View, recorded: RecordedEvent) -> View:
+def evolve(view: ReadModels, recorded: RecordedEvent) -> ReadModels:
     """The rows after an event; raises OutOfTurn. What has no rows of its own changes nothing."""
     event, at = recorded.event, recorded.recorded_at
     match event:
@@ -79,23 +79,23 @@ def evolve(view: View, recorded: RecordedEvent) -> View:
             return view
 
 
-def _with_order(view: View, order: Order) -> View:
+def _with_order(view: ReadModels, order: Order) -> ReadModels:
     return replace(view, orders={**view.orders, order.order_id: order})
 
 
-def _with_customer(view: View, customer: Customer) -> View:
+def _with_customer(view: ReadModels, customer: Customer) -> ReadModels:
     return replace(view, customers={**view.customers, customer.user_id: customer})
 
 
-def _with_reservation(view: View, reservation: Reservation) -> View:
+def _with_reservation(view: ReadModels, reservation: Reservation) -> ReadModels:
     return replace(view, reservations={**view.reservations, reservation.order_id: reservation})
 
 
-def _with_shipment(view: View, shipment: Shipment) -> View:
+def _with_shipment(view: ReadModels, shipment: Shipment) -> ReadModels:
     return replace(view, shipments={**view.shipments, shipment.order_id: shipment})
 
 
-def _with_notification(view: View, notification: Notification) -> View:
+def _with_notification(view: ReadModels, notification: Notification) -> ReadModels:
     return replace(
         view, notifications={**view.notifications, notification.notification_id: notification}
     )

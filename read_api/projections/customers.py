@@ -4,12 +4,14 @@ from datetime import datetime
 
 from msgspec.structs import replace
 
-from read_api.models import Customer, View
+from read_api.models import Customer, ReadModels
 from read_api.projections.known import known
 from shared.contracts import CustomerRegistered, CustomerUpdated
 
 
-def introduced(view: View, event: CustomerRegistered | CustomerUpdated, at: datetime) -> Customer:
+def introduced(
+    view: ReadModels, event: CustomerRegistered | CustomerUpdated, at: datetime
+) -> Customer:
     """The customer as he is known from now on; raises OutOfTurn."""
     match event:
         case CustomerRegistered():

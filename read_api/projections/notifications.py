@@ -4,12 +4,14 @@ from datetime import datetime
 
 from msgspec.structs import replace
 
-from read_api.models import Notification, NotificationStatus, View
+from read_api.models import Notification, NotificationStatus, ReadModels
 from shared.contracts import NotificationFailed, NotificationSent, NotificationSkipped
 
 
 def notified(
-    view: View, event: NotificationSent | NotificationFailed | NotificationSkipped, at: datetime
+    view: ReadModels,
+    event: NotificationSent | NotificationFailed | NotificationSkipped,
+    at: datetime,
 ) -> Notification:
     """The mail, and what has become of it."""
     before = view.notifications.get(event.notification_id)

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from msgspec.structs import replace
 
-from read_api.models import Shipment, ShipmentStatus, View
+from read_api.models import ReadModels, Shipment, ShipmentStatus
 from read_api.projections.known import known
 from shared.contracts import (
     ShipmentCancelled,
@@ -16,7 +16,7 @@ from shared.contracts import (
 
 
 def shipped(
-    view: View,
+    view: ReadModels,
     event: ShipmentInitiated
     | ShipmentDispatched
     | ShipmentCompleted

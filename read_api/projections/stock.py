@@ -6,7 +6,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from read_api.models import Product, Reservation, ReservationStatus, View
+from read_api.models import Product, ReadModels, Reservation, ReservationStatus
 from read_api.projections.known import known
 from shared.contracts import (
     Line,
@@ -34,7 +34,9 @@ def entered(created: ProductCreated, position: int, at: datetime) -> Product:
 
 
 def changed(
-    view: View, event: ProductUpdated | ProductDeleted | StockAdded | StockAdjusted, at: datetime
+    view: ReadModels,
+    event: ProductUpdated | ProductDeleted | StockAdded | StockAdjusted,
+    at: datetime,
 ) -> Product:
     """The product after what has been said of it; raises OutOfTurn."""
     product = replace(known(view.products, event.product_id), updated_at=at)
@@ -58,8 +60,8 @@ def _described(event: ProductCreated | ProductUpdated) -> dict[str, Any]:
 
 
 def counted(
-    view: View, event: StockReserved | StockReservationFailed | StockReleased | StockDeducted
-) -> View:
+    view: ReadModels, event: StockReserved | StockReservationFailed | StockReleased | StockDeducted
+) -> ReadModels:
     """What there is and what is held after it; a deduction lowers both. Raises OutOfTurn."""
     match event:
         case StockReserved(items=items):
@@ -72,7 +74,9 @@ def counted(
             return view
 
 
-def _with_counts(view: View, items: Iterable[Line], *, reserved: int, on_hand: int = 0) -> View:
+def _with_counts(
+    view: ReadModels, items: Iterable[Line], *, reserved: int, on_hand: int = 0
+) -> ReadModels:
     for line in items:
         product = known(view.products, line.product_id)
         present = replace(
@@ -84,13 +88,13 @@ def _with_counts(view: View, items: Iterable[Line], *, reserved: int, on_hand: i
     return view
 
 
-def with_product(view: View, product: Product) -> View:
+def with_product(view: ReadModels, product: Product) -> ReadModels:
     """The view with this product in it, instead of an older one."""
     return replace(view, products={**view.products, product.product_id: product})
 
 
 def held(
-    view: View,
+    view: ReadModels,
     event: StockReserved | StockReservationFailed | StockReleased | StockDeducted,
     at: datetime,
 ) -> Reservation:

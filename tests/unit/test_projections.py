@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from read_api.checkpoints import Placed, arrange, placed
-from read_api.models import NotificationStatus, OrderStatus, ReservationStatus, View
+from read_api.models import NotificationStatus, OrderStatus, ReadModels, ReservationStatus
 from read_api.projections import OutOfTurn, evolve
 from shared.chassis.messages.recorded_event import MAX_EVENT_BYTES, encode
 from shared.chassis.storage.dead_letters import MalformedMessage
@@ -37,9 +37,9 @@ REQUESTED = OrderCancellationRequested(order_id="o1", reason="CUSTOMER")
 RESUMED = OrderResumed(order_id="o1", reason="the shipment is COMPLETED already")
 
 
-def view_of(batches: list[Log]) -> View:
+def view_of(batches: list[Log]) -> ReadModels:
     """What is shown after these batches have come."""
-    view, applied, early = View(), {}, []
+    view, applied, early = ReadModels(), {}, []
     for batch in batches:
         ready, early, _ = arrange(applied, [*early, *placed(batch)])
         view = reduce(evolve, [one.message for one in ready], view)
@@ -48,7 +48,7 @@ def view_of(batches: list[Log]) -> View:
 
 
 def status_after(*events: Any) -> OrderStatus:
-    return reduce(evolve, map(recorded, events), View()).orders["o1"].status
+    return reduce(evolve, map(recorded, events), ReadModels()).orders["o1"].status
 
 
 @given(st.data())
@@ -114,9 +114,9 @@ def test_a_reservation_counts_against_its_products() -> None:
 
 def test_an_event_about_what_never_was_is_out_of_turn() -> None:
     with pytest.raises(OutOfTurn, match="o1"):
-        evolve(View(), recorded(CONFIRMED))
+        evolve(ReadModels(), recorded(CONFIRMED))
     with pytest.raises(OutOfTurn):
-        evolve(View(), recorded(StockReserved(order_id="o1", items=CREATED.items)))
+        evolve(ReadModels(), recorded(StockReserved(order_id="o1", items=CREATED.items)))
 
 
 def numbered(*positions: int) -> list[Placed]:
