@@ -13,26 +13,26 @@ State = TypeVar("State")
 Command = TypeVar("Command")
 
 
-class Reaction(NamedTuple):
+class Subscription(NamedTuple):
     """A kind of event heard, and the command it makes of itself."""
 
     event_type: type[Event]
     command_for: Callable[[RecordedEvent], Any] | None
 
 
-def on(event_type: type[Event], command_for: Callable[[Any], Any] | None = None) -> Reaction:
+def on(event_type: type[Event], command_for: Callable[[Any], Any] | None = None) -> Subscription:
     """React to `event_type` with the command that `command_for(event)` returns.
 
     Without a command, the event is only remembered: `evolve` sees it.
     """
     if command_for is None:
-        return Reaction(event_type, None)
-    return Reaction(event_type, lambda heard: command_for(heard.event))
+        return Subscription(event_type, None)
+    return Subscription(event_type, lambda heard: command_for(heard.event))
 
 
-def on_record(event_type: type[Event], command_for: Callable[[RecordedEvent], Any]) -> Reaction:
+def on_record(event_type: type[Event], command_for: Callable[[RecordedEvent], Any]) -> Subscription:
     """React to `event_type` with a command that needs to know which event it was."""
-    return Reaction(event_type, command_for)
+    return Subscription(event_type, command_for)
 
 
 class Decider(NamedTuple, Generic[State, Command]):
@@ -48,7 +48,7 @@ class Decider(NamedTuple, Generic[State, Command]):
     """Write the rows in which `after` differs from `before`."""
     follow_up: Callable[[State, RecordedEvent], Iterable[Change]]
     """What an event, ours or one heard, makes due or no longer due."""
-    reactions: tuple[Reaction, ...]
+    reactions: tuple[Subscription, ...]
     """What the service hears."""
 
 
