@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from bench.table import show, show_machine
 from order_service.domain import decide, evolve
-from order_service.handlers import REACTIONS, deadlines
+from order_service.handlers import SUBSCRIPTIONS, deadlines
 from order_service.orders.domain import PlaceOrder, WantedItem
 from order_service.store import load, save
 from order_service.tables import TABLES
@@ -43,7 +43,7 @@ DECIDER = Decider(
     evolve=evolve,
     save=save,
     follow_up=deadlines(900),
-    reactions=REACTIONS,
+    reactions=SUBSCRIPTIONS,
 )
 PRODUCT = RecordedEvent(
     event_id=new_id(),

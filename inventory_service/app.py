@@ -4,7 +4,7 @@ from litestar import Litestar
 
 from inventory_service import api
 from inventory_service.domain import decide, evolve
-from inventory_service.handlers import REACTIONS
+from inventory_service.handlers import SUBSCRIPTIONS
 from inventory_service.store import TABLES, load, save
 from shared.chassis.messages.decider import Decider, nothing_due
 from shared.chassis.runtime.service import Service
@@ -19,7 +19,7 @@ def build(settings: Settings) -> Litestar:
         evolve=evolve,
         save=save,
         follow_up=nothing_due,
-        reactions=REACTIONS,
+        reactions=SUBSCRIPTIONS,
     )
     service = Service("inventory", settings, decider, TABLES)
     routes = [api.catalogue_router(service), api.reservations_router(service)]

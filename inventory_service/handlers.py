@@ -38,7 +38,7 @@ def release_stock(
 
 # The shipment's end settles a reservation. The order's end, which follows from it, does so too where the
 # broker has lost the shipment's: an ended order asks nobody again.
-REACTIONS = (
+SUBSCRIPTIONS = (
     on(OrderCreated, reserve_stock),
     on(ShipmentCompleted, deduct_stock),
     on(ShipmentFailed, release_stock),

@@ -6,7 +6,7 @@ from litestar import Litestar
 
 from notifier_service import api
 from notifier_service.domain import decide, evolve
-from notifier_service.handlers import REACTIONS, mail_job, mails
+from notifier_service.handlers import SUBSCRIPTIONS, mail_job, mails
 from notifier_service.order_reader import OrderReader
 from notifier_service.smtp import NullMailer, build_mailer
 from notifier_service.store import TABLES, load, save
@@ -26,7 +26,7 @@ def build(settings: Settings) -> Litestar:
         evolve=evolve,
         save=save,
         follow_up=mails,
-        reactions=REACTIONS,
+        reactions=SUBSCRIPTIONS,
     )
     jobs = (mail_job(orders, mailer),)
     service = Service("notifier", settings, decider, TABLES, jobs)

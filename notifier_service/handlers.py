@@ -97,7 +97,7 @@ def mail_job(
     return Job(MAIL, send, give_up, retry)
 
 
-REACTIONS = (
+SUBSCRIPTIONS = (
     on_record(OrderCreated, owe_mail),
     on_record(ShipmentInitiated, owe_mail),
     on_record(OrderCompleted, owe_mail),

@@ -93,7 +93,7 @@ def deadlines(
 
 JOBS = (Job(DEADLINE, expire_order, is_deadline=True),)
 
-REACTIONS = (
+SUBSCRIPTIONS = (
     on(ProductCreated),
     on(ProductUpdated),
     on(ProductDeleted),

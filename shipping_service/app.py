@@ -10,7 +10,7 @@ from shipping_service.carriers import Carrier
 from shipping_service.carriers.remote import RemoteCarrier
 from shipping_service.carriers.simulated import SimulatedCarrier
 from shipping_service.domain import decide, evolve
-from shipping_service.handlers import REACTIONS, bookings, carrier_jobs
+from shipping_service.handlers import SUBSCRIPTIONS, bookings, carrier_jobs
 from shipping_service.store import TABLES, load, save
 
 
@@ -25,7 +25,7 @@ def build(settings: Settings) -> Litestar:
         evolve=evolve,
         save=save,
         follow_up=bookings(carrier),
-        reactions=REACTIONS,
+        reactions=SUBSCRIPTIONS,
     )
     jobs = carrier_jobs(carrier, settings.carrier_attempts)
     service = Service("shipping", settings, decider, TABLES, jobs)

@@ -118,7 +118,7 @@ def carrier_jobs(carrier: Carrier, attempts: int) -> tuple[Job, ...]:
     )
 
 
-REACTIONS = (
+SUBSCRIPTIONS = (
     on(OrderCreated, start_shipment),
     on(StockReserved, start_shipment),
     on(OrderCancellationRequested, cancel_shipment),

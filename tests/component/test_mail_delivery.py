@@ -20,7 +20,7 @@ from notifier_service import handlers, store
 from notifier_service.app import build
 from notifier_service.composer import Composer, Unsendable
 from notifier_service.domain import KnownOrder, NotifierState, decide, evolve
-from notifier_service.handlers import REACTIONS, mail_job, mails
+from notifier_service.handlers import SUBSCRIPTIONS, mail_job, mails
 from notifier_service.mails import Mail, Template
 from notifier_service.order_reader import OrderReader
 from notifier_service.smtp import TIMEOUT_SECONDS, SmtpMailer, SmtpServer, read_sender, read_url
@@ -291,7 +291,7 @@ async def test_each_event_is_mailed_once_however_often_it_is_heard(
 async def test_mails_are_sent_once_while_the_disk_is_full(
     shop_settings: Settings, server: MailServer
 ):
-    decider = Decider(store.load, decide, evolve, store.save, mails, REACTIONS)
+    decider = Decider(store.load, decide, evolve, store.save, mails, SUBSCRIPTIONS)
     notifier = Trade("notifier", decider, store.TABLES, store)
     orders = OrderReader(open_for_reading(database_url("notifier", shop_settings)))
     async with delivering(server) as mailer:

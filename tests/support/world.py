@@ -221,17 +221,17 @@ class World:
 
 def _ordering() -> Decider[Any, Any]:
     rules, handlers = order_service.domain, order_service.handlers
-    return _decider(rules, handlers.deadlines(900), handlers.REACTIONS)
+    return _decider(rules, handlers.deadlines(900), handlers.SUBSCRIPTIONS)
 
 
 def _keeping() -> Decider[Any, Any]:
-    return _decider(inventory_service.domain, nothing_due, inventory_service.handlers.REACTIONS)
+    return _decider(inventory_service.domain, nothing_due, inventory_service.handlers.SUBSCRIPTIONS)
 
 
 def _shipping() -> Decider[Any, Any]:
     rules, handlers = shipping_service.domain, shipping_service.handlers
     follow_up = handlers.bookings(SimulatedCarrier(Settings()))
-    return _decider(rules, follow_up, handlers.REACTIONS)
+    return _decider(rules, follow_up, handlers.SUBSCRIPTIONS)
 
 
 def _decider(rules: Any, follow_up: Any, reactions: Any) -> Decider[Any, Any]:
