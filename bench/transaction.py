@@ -43,7 +43,7 @@ DECIDER = Decider(
     evolve=evolve,
     save=save,
     follow_up=deadlines(900),
-    reactions=SUBSCRIPTIONS,
+    subscriptions=SUBSCRIPTIONS,
 )
 PRODUCT = RecordedEvent(
     event_id=new_id(),

@@ -19,7 +19,7 @@ def build(settings: Settings) -> Litestar:
         evolve=evolve,
         save=save,
         follow_up=nothing_due,
-        reactions=SUBSCRIPTIONS,
+        subscriptions=SUBSCRIPTIONS,
     )
     service = Service("inventory", settings, decider, TABLES)
     routes = [api.catalogue_router(service), api.reservations_router(service)]

@@ -26,7 +26,7 @@ def build(settings: Settings) -> Litestar:
         evolve=evolve,
         save=save,
         follow_up=mails,
-        reactions=SUBSCRIPTIONS,
+        subscriptions=SUBSCRIPTIONS,
     )
     jobs = (mail_job(orders, mailer),)
     service = Service("notifier", settings, decider, TABLES, jobs)

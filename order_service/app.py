@@ -29,7 +29,7 @@ def build(settings: Settings) -> Litestar:
         evolve=evolve,
         save=save,
         follow_up=deadlines(settings.deadline_seconds, _deadlines_by_status(settings)),
-        reactions=SUBSCRIPTIONS,
+        subscriptions=SUBSCRIPTIONS,
     )
     service = Service("order", settings, decider, TABLES, JOBS, expiries=EXPIRIES)
     signing_keys = SigningKeys(service)

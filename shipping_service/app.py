@@ -25,7 +25,7 @@ def build(settings: Settings) -> Litestar:
         evolve=evolve,
         save=save,
         follow_up=bookings(carrier),
-        reactions=SUBSCRIPTIONS,
+        subscriptions=SUBSCRIPTIONS,
     )
     jobs = carrier_jobs(carrier, settings.carrier_attempts)
     service = Service("shipping", settings, decider, TABLES, jobs)

@@ -58,7 +58,7 @@ def _decider(service: Any, follow_up: Any) -> Decider[Any, Any]:
         evolve=service.domain.evolve,
         save=service.store.save,
         follow_up=follow_up,
-        reactions=service.handlers.SUBSCRIPTIONS,
+        subscriptions=service.handlers.SUBSCRIPTIONS,
     )
 
 

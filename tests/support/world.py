@@ -1,4 +1,4 @@
-"""The shop in memory: the real deciders, reactions and follow-ups of three services, and no order of anything.
+"""The shop in memory: the real deciders, subscriptions and follow-ups of three services, and no order of anything.
 
 What a service says lies in the post of everyone who hears it until a test delivers it: in any order, more than
 once, as late as it likes. Tasks run when a test says so; time does not exist.
@@ -54,7 +54,7 @@ class Member:
         self.story: list[RecordedEvent | CommandEnvelope] = []
         """All that it was told, in order; repeated letters too."""
         self._decider = decider
-        self._reactions = {each.event_type: each.command_for for each in decider.reactions}
+        self._reactions = {each.event_type: each.command_for for each in decider.subscriptions}
         self._inbox: set[str] = set()
 
     def hears(self, recorded: RecordedEvent) -> bool:
@@ -234,7 +234,7 @@ def _shipping() -> Decider[Any, Any]:
     return _decider(rules, follow_up, handlers.SUBSCRIPTIONS)
 
 
-def _decider(rules: Any, follow_up: Any, reactions: Any) -> Decider[Any, Any]:
+def _decider(rules: Any, follow_up: Any, subscriptions: Any) -> Decider[Any, Any]:
     """The service's own, but for its tables: here the whole state is always at hand."""
     return Decider(
         load=lambda *_: None,
@@ -242,5 +242,5 @@ def _decider(rules: Any, follow_up: Any, reactions: Any) -> Decider[Any, Any]:
         evolve=rules.evolve,
         save=lambda *_: None,
         follow_up=follow_up,
-        reactions=reactions,
+        subscriptions=subscriptions,
     )

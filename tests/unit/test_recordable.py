@@ -66,7 +66,7 @@ def carried_out(domain: Any, state: Any, command: Any) -> Rejected | list[Any]:
         evolve=domain.evolve,
         save=lambda *_: None,
         follow_up=nothing_due,
-        reactions=(),
+        subscriptions=(),
     )
     work = UnitOfWork(
         "inventory" if domain is inventory_service.domain else "order",

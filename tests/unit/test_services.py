@@ -22,8 +22,10 @@ def test_a_service_owns_its_tables(service: str):
 
 @every_decider
 def test_a_service_hears_what_it_reacts_to(service: str):
-    reactions = import_module(f"{service}.handlers").SUBSCRIPTIONS
-    assert tuple(reaction.event_type for reaction in reactions) == import_module(service).CONSUMES
+    subscriptions = import_module(f"{service}.handlers").SUBSCRIPTIONS
+    assert (
+        tuple(reaction.event_type for reaction in subscriptions) == import_module(service).CONSUMES
+    )
 
 
 @every_decider

@@ -69,13 +69,13 @@ def carry_out(
     heard = [message for message in fresh if isinstance(message, RecordedEvent)]
     parked = dead_letters.parked_keys(connection, list({event.key for event in heard}))
     kept = idempotency.kept(connection, [wish.claim for wish in wishes if wish.claim])
-    reactions = {reaction.event_type: reaction for reaction in decider.reactions}
+    subscriptions = {reaction.event_type: reaction for reaction in decider.subscriptions}
     to_decide = [event for event in heard if event.key not in parked and poison is None]
     with rules():
         commands = {
             event.event_id: command_for(event)
             for event in to_decide
-            if (command_for := reactions[type(event.event)].command_for)
+            if (command_for := subscriptions[type(event.event)].command_for)
         }
     before = decider.load(
         connection, [*commands.values(), *(wish.command for wish in wishes)], to_decide

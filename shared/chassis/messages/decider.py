@@ -48,7 +48,7 @@ class Decider(NamedTuple, Generic[State, Command]):
     """Write the rows in which `after` differs from `before`."""
     follow_up: Callable[[State, RecordedEvent], Iterable[Change]]
     """What an event, ours or one heard, makes due or no longer due."""
-    reactions: tuple[Subscription, ...]
+    subscriptions: tuple[Subscription, ...]
     """What the service hears."""
 
 

@@ -129,11 +129,11 @@ class Service:
         self._tables = tables
         # The service that signs receives its own key events too, and so notices a forged one.
         decider = decider._replace(
-            reactions=(*decider.reactions, *(on(event_type) for event_type in IDENTITY))
+            subscriptions=(*decider.subscriptions, *(on(event_type) for event_type in IDENTITY))
         )
         self._subjects = [
             subject_of_every(PUBLISHERS[reaction.event_type], reaction.event_type)
-            for reaction in decider.reactions
+            for reaction in decider.subscriptions
         ]
         url = database_url(source, settings)
         self.database = open_for_writing(url)
