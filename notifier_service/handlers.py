@@ -19,7 +19,7 @@ from notifier_service.order_reader import OrderReader
 from notifier_service.smtp import Mailer
 from shared.chassis.engine.task_runner import Job, Retry
 from shared.chassis.messages import clock
-from shared.chassis.messages.decider import on, on_record
+from shared.chassis.messages.decider import on, on_recorded
 from shared.chassis.messages.foreign_text import cleaned
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.schedule import Change, Drop, Schedule
@@ -98,11 +98,11 @@ def mail_job(
 
 
 SUBSCRIPTIONS = (
-    on_record(OrderCreated, owe_mail),
-    on_record(ShipmentInitiated, owe_mail),
-    on_record(OrderCompleted, owe_mail),
-    on_record(OrderCancelled, owe_mail),
-    on_record(OrderFailed, owe_mail),
+    on_recorded(OrderCreated, owe_mail),
+    on_recorded(ShipmentInitiated, owe_mail),
+    on_recorded(OrderCompleted, owe_mail),
+    on_recorded(OrderCancelled, owe_mail),
+    on_recorded(OrderFailed, owe_mail),
     on(CustomerRegistered),
     on(CustomerUpdated),
 )

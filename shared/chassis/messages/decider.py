@@ -30,7 +30,9 @@ def on(event_type: type[Event], command_for: Callable[[Any], Any] | None = None)
     return Subscription(event_type, lambda heard: command_for(heard.event))
 
 
-def on_record(event_type: type[Event], command_for: Callable[[RecordedEvent], Any]) -> Subscription:
+def on_recorded(
+    event_type: type[Event], command_for: Callable[[RecordedEvent], Any]
+) -> Subscription:
     """React to `event_type` with a command that needs to know which event it was."""
     return Subscription(event_type, command_for)
 
