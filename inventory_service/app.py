@@ -6,7 +6,7 @@ from inventory_service import api
 from inventory_service.domain import decide, evolve
 from inventory_service.handlers import SUBSCRIPTIONS
 from inventory_service.store import TABLES, load, save
-from shared.chassis.messages.decider import Decider, nothing_due
+from shared.chassis.messages.decider import Decider, no_tasks
 from shared.chassis.runtime.service import Service
 from shared.settings import Settings
 
@@ -18,7 +18,7 @@ def build(settings: Settings) -> Litestar:
         decide=decide,
         evolve=evolve,
         save=save,
-        follow_up=nothing_due,
+        follow_up=no_tasks,
         subscriptions=SUBSCRIPTIONS,
     )
     service = Service("inventory", settings, decider, TABLES)

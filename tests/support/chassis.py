@@ -22,7 +22,7 @@ from shared.chassis.engine.task_runner import Job
 from shared.chassis.engine.unit_of_work import CommandEnvelope
 from shared.chassis.engine.writer import Committed, Writer
 from shared.chassis.jetstream.connection import BROKER_ERRORS, Broker
-from shared.chassis.messages.decider import Decider, nothing_due
+from shared.chassis.messages.decider import Decider, no_tasks
 from shared.chassis.messages.recorded_event import RecordedEvent, encode
 from shared.chassis.runtime.service import Service
 from shared.chassis.storage import event_log
@@ -66,7 +66,7 @@ def _trade(source: str, service: Any, follow_up: Any) -> Trade:
     return Trade(source, _decider(service, follow_up), service.store.TABLES, service.store)
 
 
-INVENTORY = _trade("inventory", inventory_service, nothing_due)
+INVENTORY = _trade("inventory", inventory_service, no_tasks)
 ORDER = _trade("order", order_service, order_service.handlers.deadlines(900))
 SHIPPING = _trade(
     "shipping",

@@ -21,7 +21,7 @@ from order_service.orders.domain import PlaceOrder, RequestCancellation
 from order_service.orders.pricing import WantedItem
 from shared.chassis.engine.unit_of_work import CommandEnvelope, UnitOfWork
 from shared.chassis.messages import clock
-from shared.chassis.messages.decider import Decider, nothing_due
+from shared.chassis.messages.decider import Decider, no_tasks
 from shared.chassis.messages.recorded_event import RecordedEvent, decode, encode
 from shared.chassis.messages.rejection import Rejected
 from shared.chassis.messages.schedule import Change, Schedule
@@ -225,7 +225,7 @@ def _ordering() -> Decider[Any, Any]:
 
 
 def _keeping() -> Decider[Any, Any]:
-    return _decider(inventory_service.domain, nothing_due, inventory_service.handlers.SUBSCRIPTIONS)
+    return _decider(inventory_service.domain, no_tasks, inventory_service.handlers.SUBSCRIPTIONS)
 
 
 def _shipping() -> Decider[Any, Any]:

@@ -19,7 +19,7 @@ from order_service.orders.pricing import ListPrice
 from shared.chassis.engine.unit_of_work import CommandEnvelope, UnitOfWork
 from shared.chassis.http.auth import GUEST
 from shared.chassis.messages import clock
-from shared.chassis.messages.decider import Decider, nothing_due
+from shared.chassis.messages.decider import Decider, no_tasks
 from shared.chassis.messages.recorded_event import MAX_EVENT_BYTES, decode, encode
 from shared.chassis.messages.rejection import Rejected
 from tests.support.strategies import ID_CHARACTERS
@@ -65,7 +65,7 @@ def carried_out(domain: Any, state: Any, command: Any) -> Rejected | list[Any]:
         decide=domain.decide,
         evolve=domain.evolve,
         save=lambda *_: None,
-        follow_up=nothing_due,
+        follow_up=no_tasks,
         subscriptions=(),
     )
     work = UnitOfWork(

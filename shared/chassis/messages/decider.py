@@ -54,6 +54,6 @@ class Decider(NamedTuple, Generic[State, Command]):
     """What the service hears."""
 
 
-def nothing_due(_state: object, _recorded: RecordedEvent) -> tuple[Change, ...]:
+def no_tasks(_state: object, _recorded: RecordedEvent) -> tuple[Change, ...]:
     """The `follow_up` of a service that has no tasks."""
     return ()
