@@ -42,7 +42,7 @@ DECIDER = Decider(
     decide=decide,
     evolve=evolve,
     save=save,
-    follow_up=deadlines(900),
+    schedule=deadlines(900),
     subscriptions=SUBSCRIPTIONS,
 )
 PRODUCT = RecordedEvent(

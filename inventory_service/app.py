@@ -18,7 +18,7 @@ def build(settings: Settings) -> Litestar:
         decide=decide,
         evolve=evolve,
         save=save,
-        follow_up=no_tasks,
+        schedule=no_tasks,
         subscriptions=SUBSCRIPTIONS,
     )
     service = Service("inventory", settings, decider, TABLES)

@@ -25,7 +25,7 @@ def build(settings: Settings) -> Litestar:
         decide=partial(decide, sends=not isinstance(mailer, NullMailer)),
         evolve=evolve,
         save=save,
-        follow_up=mails,
+        schedule=mails,
         subscriptions=SUBSCRIPTIONS,
     )
     jobs = (mail_job(orders, mailer),)

@@ -28,7 +28,7 @@ def build(settings: Settings) -> Litestar:
         decide=decide,
         evolve=evolve,
         save=save,
-        follow_up=deadlines(settings.deadline_seconds, _deadlines_by_status(settings)),
+        schedule=deadlines(settings.deadline_seconds, _deadlines_by_status(settings)),
         subscriptions=SUBSCRIPTIONS,
     )
     service = Service("order", settings, decider, TABLES, JOBS, expiries=EXPIRIES)

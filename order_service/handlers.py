@@ -79,7 +79,7 @@ def deadlines(
     """
     own = {status: given for status, given in (by_status or {}).items() if given is not None}
 
-    def follow_up(desk: OrderState, recorded: RecordedEvent) -> Iterable[Change]:
+    def schedule(desk: OrderState, recorded: RecordedEvent) -> Iterable[Change]:
         if not isinstance(recorded.event, ORDER):
             return ()
         order = desk.orders[recorded.key]
@@ -88,7 +88,7 @@ def deadlines(
         delay = own.get(order.status, seconds)
         return (Schedule(kind=DEADLINE, key=order.order_id, delay_seconds=delay),)
 
-    return follow_up
+    return schedule
 
 
 JOBS = (Job(DEADLINE, expire_order, is_deadline=True),)

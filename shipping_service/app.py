@@ -24,7 +24,7 @@ def build(settings: Settings) -> Litestar:
         decide=decide,
         evolve=evolve,
         save=save,
-        follow_up=bookings(carrier),
+        schedule=bookings(carrier),
         subscriptions=SUBSCRIPTIONS,
     )
     jobs = carrier_jobs(carrier, settings.carrier_attempts)

@@ -54,7 +54,7 @@ def cancel_shipment(requested: OrderCancellationRequested) -> CancelShipment:
 def bookings(carrier: Carrier) -> Callable[[ShippingState, RecordedEvent], Iterable[Change]]:
     """A shipment begun is booked when the carrier wants it; one that ends without him is withdrawn."""
 
-    def follow_up(_dock: ShippingState, recorded: RecordedEvent) -> Iterable[Change]:
+    def schedule(_dock: ShippingState, recorded: RecordedEvent) -> Iterable[Change]:
         match recorded.event:
             case ShipmentInitiated() as begun:
                 return (_booking(begun, carrier.delay_seconds(begun.order_id)),)
@@ -70,7 +70,7 @@ def bookings(carrier: Carrier) -> Callable[[ShippingState, RecordedEvent], Itera
             case _:
                 return ()
 
-    return follow_up
+    return schedule
 
 
 def _booking(begun: ShipmentInitiated, delay_seconds: float) -> Schedule:

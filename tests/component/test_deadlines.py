@@ -26,7 +26,7 @@ from tests.support.chassis import ORDER, log_of, publishing, rows_of, serving
 from tests.support.eventually import eventually
 from tests.support.history import recorded
 
-SOON = ORDER._replace(decider=ORDER.decider._replace(follow_up=deadlines(0.3)))
+SOON = ORDER._replace(decider=ORDER.decider._replace(schedule=deadlines(0.3)))
 ORDER_IDS = [f"o{number}" for number in range(10)]
 LONG_GRACE_SECONDS = 60
 PRODUCT = ProductCreated(product_id="p1", name="Keyboard", description="", price=5)

@@ -333,7 +333,7 @@ async def test_overtaken_task_does_nothing(shop_settings: Settings):
         await released.wait()
         return await expire_order(due)
 
-    at_once = ORDER._replace(decider=ORDER.decider._replace(follow_up=deadlines(0)))
+    at_once = ORDER._replace(decider=ORDER.decider._replace(schedule=deadlines(0)))
     async with serving(shop_settings, at_once, (Job("deadline", wait),)) as service:
         await place_order(service)
         await eventually(lambda: len(runs) == 1)
@@ -363,14 +363,14 @@ async def test_progress_in_the_same_batch_overtakes_a_task(shop_settings: Settin
 
 
 async def test_an_order_without_progress_asks_for_its_own_cancellation(shop_settings: Settings):
-    soon = ORDER._replace(decider=ORDER.decider._replace(follow_up=deadlines(0.2)))
+    soon = ORDER._replace(decider=ORDER.decider._replace(schedule=deadlines(0.2)))
     async with serving(shop_settings, soon, ORDER_JOBS) as service:
         await place_order(service)
         await eventually(lambda: _has_asked(service))
 
 
 async def test_a_deadline_that_passed_while_the_service_was_down_is_kept(shop_settings: Settings):
-    soon = ORDER._replace(decider=ORDER.decider._replace(follow_up=deadlines(0.2)))
+    soon = ORDER._replace(decider=ORDER.decider._replace(schedule=deadlines(0.2)))
     async with serving(shop_settings, soon) as service:
         await place_order(service)
     async with serving(shop_settings, soon, ORDER_JOBS) as service:

@@ -51,19 +51,19 @@ class Trade(NamedTuple):
     store: Any
 
 
-def _decider(service: Any, follow_up: Any) -> Decider[Any, Any]:
+def _decider(service: Any, schedule: Any) -> Decider[Any, Any]:
     return Decider(
         load=service.store.load,
         decide=service.domain.decide,
         evolve=service.domain.evolve,
         save=service.store.save,
-        follow_up=follow_up,
+        schedule=schedule,
         subscriptions=service.handlers.SUBSCRIPTIONS,
     )
 
 
-def _trade(source: str, service: Any, follow_up: Any) -> Trade:
-    return Trade(source, _decider(service, follow_up), service.store.TABLES, service.store)
+def _trade(source: str, service: Any, schedule: Any) -> Trade:
+    return Trade(source, _decider(service, schedule), service.store.TABLES, service.store)
 
 
 INVENTORY = _trade("inventory", inventory_service, no_tasks)

@@ -230,17 +230,17 @@ def _keeping() -> Decider[Any, Any]:
 
 def _shipping() -> Decider[Any, Any]:
     rules, handlers = shipping_service.domain, shipping_service.handlers
-    follow_up = handlers.bookings(SimulatedCarrier(Settings()))
-    return _decider(rules, follow_up, handlers.SUBSCRIPTIONS)
+    schedule = handlers.bookings(SimulatedCarrier(Settings()))
+    return _decider(rules, schedule, handlers.SUBSCRIPTIONS)
 
 
-def _decider(rules: Any, follow_up: Any, subscriptions: Any) -> Decider[Any, Any]:
+def _decider(rules: Any, schedule: Any, subscriptions: Any) -> Decider[Any, Any]:
     """The service's own, but for its tables: here the whole state is always at hand."""
     return Decider(
         load=lambda *_: None,
         decide=rules.decide,
         evolve=rules.evolve,
         save=lambda *_: None,
-        follow_up=follow_up,
+        schedule=schedule,
         subscriptions=subscriptions,
     )

@@ -65,7 +65,7 @@ def carried_out(domain: Any, state: Any, command: Any) -> Rejected | list[Any]:
         decide=domain.decide,
         evolve=domain.evolve,
         save=lambda *_: None,
-        follow_up=no_tasks,
+        schedule=no_tasks,
         subscriptions=(),
     )
     work = UnitOfWork(

@@ -225,7 +225,7 @@ class UnitOfWork:
 
     def _evolve(self, recorded: RecordedEvent) -> None:
         self.state = self.decider.evolve(self.state, recorded)
-        for change in self.decider.follow_up(self.state, recorded):
+        for change in self.decider.schedule(self.state, recorded):
             self.changes.append((change, recorded))
             self.changed_tasks.add((change.kind, change.key))
 

@@ -48,12 +48,12 @@ class Decider(NamedTuple, Generic[State, Command]):
     """The state after an event: ours, or one heard that we keep something of."""
     save: Callable[[Connection, State, State], None]
     """Write the rows in which `after` differs from `before`."""
-    follow_up: Callable[[State, RecordedEvent], Iterable[Change]]
+    schedule: Callable[[State, RecordedEvent], Iterable[Change]]
     """What an event, ours or one heard, makes due or no longer due."""
     subscriptions: tuple[Subscription, ...]
     """What the service hears."""
 
 
 def no_tasks(_state: object, _recorded: RecordedEvent) -> tuple[Change, ...]:
-    """The `follow_up` of a service that has no tasks."""
+    """The `schedule` of a service that has no tasks."""
     return ()
