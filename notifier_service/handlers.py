@@ -22,7 +22,7 @@ from shared.chassis.messages import clock
 from shared.chassis.messages.decider import on, on_recorded
 from shared.chassis.messages.foreign_text import cleaned
 from shared.chassis.messages.recorded_event import RecordedEvent
-from shared.chassis.messages.schedule import Change, Drop, Schedule
+from shared.chassis.messages.schedule import Cancel, Change, Schedule
 from shared.chassis.storage.task_queue import Task
 from shared.contracts import (
     CustomerRegistered,
@@ -54,7 +54,7 @@ def mails(room: NotifierState, recorded: RecordedEvent) -> Iterable[Change]:
     """An event that owes a mail makes it due at once; the mail's outcome settles it."""
     match recorded.event:
         case NotificationSent() | NotificationFailed() | NotificationSkipped() as settled:
-            return (Drop(kind=MAIL, key=settled.notification_id),)
+            return (Cancel(kind=MAIL, key=settled.notification_id),)
         case event if isinstance(event, OWING):
             mail = mail_owed(recorded)
             return () if mail.notification_id in room.notifications else (_due(mail),)

@@ -17,7 +17,7 @@ from order_service.orders.domain import (
 from shared.chassis.engine.task_runner import Job
 from shared.chassis.messages.decider import on
 from shared.chassis.messages.recorded_event import RecordedEvent
-from shared.chassis.messages.schedule import Change, Drop, Schedule
+from shared.chassis.messages.schedule import Cancel, Change, Schedule
 from shared.chassis.storage.task_queue import Task
 from shared.contracts import (
     ORDER,
@@ -84,7 +84,7 @@ def deadlines(
             return ()
         order = desk.orders[recorded.key]
         if is_final(order):
-            return (Drop(kind=DEADLINE, key=order.order_id),)
+            return (Cancel(kind=DEADLINE, key=order.order_id),)
         delay = own.get(order.status, seconds)
         return (Schedule(kind=DEADLINE, key=order.order_id, delay_seconds=delay),)
 

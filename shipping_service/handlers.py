@@ -9,7 +9,7 @@ from shared.chassis.messages import clock
 from shared.chassis.messages.clock import new_id
 from shared.chassis.messages.decider import on
 from shared.chassis.messages.recorded_event import RecordedEvent
-from shared.chassis.messages.schedule import Change, Drop, Schedule
+from shared.chassis.messages.schedule import Cancel, Change, Schedule
 from shared.chassis.storage.task_queue import Task
 from shared.contracts import (
     OrderCancellationRequested,
@@ -61,7 +61,7 @@ def bookings(carrier: Carrier) -> Callable[[ShippingState, RecordedEvent], Itera
             case ShipmentCancelled(order_id=order_id, shipment_id=str(shipment_id)):
                 # The booking may be on its way, or made and not yet recorded: withdraw it unseen.
                 return (
-                    Drop(kind=BOOKING, key=order_id),
+                    Cancel(kind=BOOKING, key=order_id),
                     Schedule(kind=WITHDRAWAL, key=shipment_id),
                 )
             case ShipmentFailed(shipment_id=shipment_id, reason=reason) if reason == UNAVAILABLE:

@@ -22,7 +22,7 @@ from notifier_service.handlers import FOR_A_DAY, MAIL, mails
 from notifier_service.mails import OWING, Template, mail_owed
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.rejection import Rejected
-from shared.chassis.messages.schedule import Drop, Schedule
+from shared.chassis.messages.schedule import Cancel, Schedule
 from shared.contracts import (
     CustomerRegistered,
     CustomerUpdated,
@@ -171,7 +171,7 @@ def test_a_mail_whose_outcome_is_known_is_not_due_again():
 
 
 def test_an_outcome_settles_the_mail():
-    settled = (Drop(kind=MAIL, key=DELIVERED.notification_id),)
+    settled = (Cancel(kind=MAIL, key=DELIVERED.notification_id),)
     assert mails(given_events(CREATED, SENT), recorded(SENT, source="notifier")) == settled
 
 

@@ -18,7 +18,7 @@ from order_service.orders.domain import (
 )
 from order_service.orders.pricing import WantedItem
 from shared.chassis.messages.rejection import Rejected
-from shared.chassis.messages.schedule import Drop, Schedule
+from shared.chassis.messages.schedule import Cancel, Schedule
 from shared.contracts import (
     Event,
     FailedItem,
@@ -287,7 +287,7 @@ def test_a_state_may_have_a_deadline_of_its_own(history: tuple[Event, ...], seco
 
 def test_the_end_of_an_order_drops_its_deadline():
     due = deadlines(900)(after(CREATED, COMPLETED), recorded(COMPLETED))
-    assert list(due) == [Drop(kind="deadline", key="o1")]
+    assert list(due) == [Cancel(kind="deadline", key="o1")]
 
 
 def test_an_event_of_another_service_moves_no_deadline():

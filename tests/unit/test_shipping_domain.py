@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.chassis.messages.schedule import Drop, Schedule
+from shared.chassis.messages.schedule import Cancel, Schedule
 from shared.contracts import (
     Event,
     Line,
@@ -166,7 +166,7 @@ def test_a_shipment_begun_is_booked_when_the_carrier_wants_it():
 
 def test_a_cancelled_shipment_is_booked_no_more_and_withdrawn_at_the_carrier():
     due = bookings(CARRIER)(after(*BEGUN, CANCELLED), recorded(CANCELLED))
-    assert list(due) == [Drop(kind=BOOKING, key="o1"), Schedule(kind=WITHDRAWAL, key="s1")]
+    assert list(due) == [Cancel(kind=BOOKING, key="o1"), Schedule(kind=WITHDRAWAL, key="s1")]
 
 
 def test_a_booking_that_was_never_answered_clearly_is_withdrawn_and_no_other_failed_one():

@@ -14,11 +14,11 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
     payload: dict[str, Any] = {}
 
 
-class Drop(msgspec.Struct, frozen=True, kw_only=True):
+class Cancel(msgspec.Struct, frozen=True, kw_only=True):
     """Do not do it any more."""
 
     kind: str
     key: str
 
 
-Change = Schedule | Drop
+Change = Schedule | Cancel

@@ -12,7 +12,7 @@ from sqlalchemy import Column, Connection, Index, Integer, Table, Text, bindpara
 
 from shared.chassis.messages.clock import new_id
 from shared.chassis.messages.recorded_event import RecordedEvent
-from shared.chassis.messages.schedule import Change, Drop, Schedule
+from shared.chassis.messages.schedule import Cancel, Change, Schedule
 from shared.chassis.storage.bulk import execute_many
 from shared.chassis.storage.database import CHASSIS, Json, Rows, UtcTime, upsert
 from shared.chassis.storage.sql import is_one_of
@@ -95,7 +95,7 @@ def apply(
     dropped = [
         {"a_kind": change.kind, "a_key": change.key}
         for change, _ in last.values()
-        if isinstance(change, Drop)
+        if isinstance(change, Cancel)
     ]
     execute_many(connection, _DROP, dropped)
     rows: Rows = [
