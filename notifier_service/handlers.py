@@ -14,7 +14,7 @@ from notifier_service.domain import (
     RecordSent,
     RecordSkipped,
 )
-from notifier_service.mails import OWING, Mail, mail_owed
+from notifier_service.mails import MAILED_EVENTS, Mail, mail_owed
 from notifier_service.order_reader import OrderReader
 from notifier_service.smtp import Mailer
 from shared.chassis.engine.task_runner import Job, Retry
@@ -46,7 +46,7 @@ come in any order; and for somebody who never registered an admin may order all 
 
 
 def owe_mail(heard: RecordedEvent) -> Owe:
-    """One of the `OWING` events was heard."""
+    """One of the `MAILED_EVENTS` events was heard."""
     return Owe(mail=mail_owed(heard))
 
 
@@ -55,7 +55,7 @@ def mails(room: NotifierState, recorded: RecordedEvent) -> Iterable[Change]:
     match recorded.event:
         case NotificationSent() | NotificationFailed() | NotificationSkipped() as settled:
             return (Cancel(kind=MAIL, key=settled.notification_id),)
-        case event if isinstance(event, OWING):
+        case event if isinstance(event, MAILED_EVENTS):
             mail = mail_owed(recorded)
             return () if mail.notification_id in room.notifications else (_due(mail),)
         case NotificationResendRequested(notification_id=notification_id):

@@ -17,7 +17,7 @@ from shared.contracts import (
     ShipmentInitiated,
 )
 
-OWING = (OrderCreated, ShipmentInitiated, OrderCompleted, OrderCancelled, OrderFailed)
+MAILED_EVENTS = (OrderCreated, ShipmentInitiated, OrderCompleted, OrderCancelled, OrderFailed)
 
 NOTIFICATIONS = uuid5(NAMESPACE_URL, "urn:quadrille:notification")
 
@@ -47,7 +47,7 @@ class Mail(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def mail_owed(heard: RecordedEvent) -> Mail:
-    """The mail that one of the `OWING` events owes."""
+    """The mail that one of the `MAILED_EVENTS` events owes."""
     match heard.event:
         case OrderCreated():
             return _mail(heard, Template.CONFIRMATION)

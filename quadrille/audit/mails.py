@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from notifier_service.domain import Status
 from notifier_service.handlers import MAIL
-from notifier_service.mails import OWING, mail_owed
+from notifier_service.mails import MAILED_EVENTS, mail_owed
 from quadrille.audit.databases import Shop
 from quadrille.audit.violation import Evidence
 
@@ -18,7 +18,7 @@ def mails(shop: Shop) -> Iterator[Evidence]:
         if entry.status is Status.PENDING and notification_id not in being_sent:
             yield Evidence("notifier", f"notification {notification_id}", "PENDING: a task", "none")
     for recorded in shop.heard(ledger):
-        if isinstance(recorded.event, OWING):
+        if isinstance(recorded.event, MAILED_EVENTS):
             mail = mail_owed(recorded)
             if mail.notification_id not in settled:
                 what = f"{mail.template} mail of {mail.order_id}"

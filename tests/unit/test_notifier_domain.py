@@ -19,7 +19,7 @@ from notifier_service.domain import (
     evolve,
 )
 from notifier_service.handlers import FOR_A_DAY, MAIL, mails
-from notifier_service.mails import OWING, Template, mail_owed
+from notifier_service.mails import MAILED_EVENTS, Template, mail_owed
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.rejection import Rejected
 from shared.chassis.messages.schedule import Cancel, Schedule
@@ -90,7 +90,7 @@ def test_each_event_heard_owes_its_own_mail(event, template):
     heard = recorded(event)
     mail = mail_owed(heard)
     assert (mail.template, mail.order_id, mail.event_id) == (template, "o1", heard.event_id)
-    assert isinstance(event, OWING)
+    assert isinstance(event, MAILED_EVENTS)
 
 
 def test_a_mail_keeps_what_only_its_event_knows():
