@@ -97,7 +97,7 @@ class CustomerUnknown(NotHeardYet):
     """The customer of an order without an address is not known, and perhaps never will be."""
 
 
-class Owe(Struct, frozen=True, kw_only=True):
+class RequestMail(Struct, frozen=True, kw_only=True):
     """An event was heard that owes a mail."""
 
     mail: Mail
@@ -131,7 +131,7 @@ class Resend(Struct, frozen=True, kw_only=True):
 
 
 Outcome = RecordSent | RecordFailed | RecordSkipped
-Command = Owe | Outcome | Resend
+Command = RequestMail | Outcome | Resend
 
 
 def masked(email: str) -> str:
@@ -173,7 +173,7 @@ def decide(room: NotifierState, command: Command, *, sends: bool = True) -> list
             return _resend(room, command, sends)
         case _ if _is_settled(room, command.mail):
             return []
-        case Owe(mail=mail):
+        case RequestMail(mail=mail):
             return _settle_at_once(room, mail, sends)
         case RecordSent(mail=mail, recipient=recipient):
             return [_sent(mail, recipient)]

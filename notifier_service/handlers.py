@@ -9,10 +9,10 @@ from notifier_service.domain import (
     CustomerUnknown,
     NotifierState,
     Outcome,
-    Owe,
     RecordFailed,
     RecordSent,
     RecordSkipped,
+    RequestMail,
 )
 from notifier_service.mails import MAILED_EVENTS, Mail, mail_owed
 from notifier_service.order_reader import OrderReader
@@ -45,9 +45,9 @@ PATIENCE_SECONDS = 60
 come in any order; and for somebody who never registered an admin may order all the same."""
 
 
-def owe_mail(heard: RecordedEvent) -> Owe:
+def owe_mail(heard: RecordedEvent) -> RequestMail:
     """One of the `MAILED_EVENTS` events was heard."""
-    return Owe(mail=mail_owed(heard))
+    return RequestMail(mail=mail_owed(heard))
 
 
 def mails(room: NotifierState, recorded: RecordedEvent) -> Iterable[Change]:

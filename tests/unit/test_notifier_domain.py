@@ -8,10 +8,10 @@ from notifier_service.domain import (
     CustomerUnknown,
     NotHeardYet,
     NotifierState,
-    Owe,
     RecordFailed,
     RecordSent,
     RecordSkipped,
+    RequestMail,
     Resend,
     Status,
     addressed,
@@ -128,27 +128,27 @@ def test_a_mail_about_an_order_never_heard_of_is_given_up_without_a_recipient():
 
 
 def test_a_mail_to_nobody_is_skipped_as_soon_as_it_is_owed():
-    [skipped] = decide(given_events(NO_ADDRESS), Owe(mail=DELIVERED))
+    [skipped] = decide(given_events(NO_ADDRESS), RequestMail(mail=DELIVERED))
     assert isinstance(skipped, NotificationSkipped)
 
 
 def test_a_mail_to_somebody_waits_to_be_sent():
-    assert decide(given_events(CREATED), Owe(mail=DELIVERED)) == []
+    assert decide(given_events(CREATED), RequestMail(mail=DELIVERED)) == []
 
 
 def test_where_nothing_is_sent_a_mail_is_recorded_as_soon_as_it_is_owed():
-    assert decide(given_events(CREATED), Owe(mail=DELIVERED), sends=False) == [SENT]
+    assert decide(given_events(CREATED), RequestMail(mail=DELIVERED), sends=False) == [SENT]
 
 
 @pytest.mark.parametrize("sends", [True, False])
 def test_a_mail_about_an_order_not_yet_known_waits(sends):
-    assert decide(NotifierState(), Owe(mail=DELIVERED), sends=sends) == []
+    assert decide(NotifierState(), RequestMail(mail=DELIVERED), sends=sends) == []
 
 
 @pytest.mark.parametrize(
     "command",
     [
-        Owe(mail=DELIVERED),
+        RequestMail(mail=DELIVERED),
         RecordSent(mail=DELIVERED, recipient="jane@example.com"),
         RecordFailed(mail=DELIVERED, error="late"),
         RecordSkipped(mail=DELIVERED),
@@ -225,7 +225,7 @@ def test_an_order_with_an_address_does_not_wait_for_its_customer():
 def test_an_order_without_an_address_waits_for_its_customer():
     with pytest.raises(CustomerUnknown):
         addressed(given_events(OF_JANE), "o1")
-    assert decide(given_events(OF_JANE), Owe(mail=DELIVERED)) == []
+    assert decide(given_events(OF_JANE), RequestMail(mail=DELIVERED)) == []
 
 
 def test_an_order_not_heard_of_has_no_address_yet():
@@ -307,7 +307,7 @@ def commands(heard: list[RecordedEvent]) -> st.SearchStrategy[Command]:
     ]
     return st.one_of(
         st.sampled_from(repeats),
-        st.builds(Owe, mail=owed),
+        st.builds(RequestMail, mail=owed),
         st.builds(RecordSent, mail=owed, recipient=st.just("jane@example.com")),
         st.builds(RecordFailed, mail=owed, error=st.text()),
         st.builds(RecordSkipped, mail=owed),
