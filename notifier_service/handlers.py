@@ -45,7 +45,7 @@ PATIENCE_SECONDS = 60
 come in any order; and for somebody who never registered an admin may order all the same."""
 
 
-def owe_mail(heard: RecordedEvent) -> RequestMail:
+def request_mail(heard: RecordedEvent) -> RequestMail:
     """One of the `MAILED_EVENTS` events was heard."""
     return RequestMail(mail=mail_owed(heard))
 
@@ -98,11 +98,11 @@ def mail_job(
 
 
 SUBSCRIPTIONS = (
-    on_recorded(OrderCreated, owe_mail),
-    on_recorded(ShipmentInitiated, owe_mail),
-    on_recorded(OrderCompleted, owe_mail),
-    on_recorded(OrderCancelled, owe_mail),
-    on_recorded(OrderFailed, owe_mail),
+    on_recorded(OrderCreated, request_mail),
+    on_recorded(ShipmentInitiated, request_mail),
+    on_recorded(OrderCompleted, request_mail),
+    on_recorded(OrderCancelled, request_mail),
+    on_recorded(OrderFailed, request_mail),
     on(CustomerRegistered),
     on(CustomerUpdated),
 )
