@@ -10,7 +10,7 @@ from enum import StrEnum
 from msgspec import Struct
 from msgspec.structs import replace
 
-from notifier_service.mails import Mail, again, mail_owed
+from notifier_service.mails import Mail, again, mail_for
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.rejection import Rejected
 from shared.contracts import (
@@ -268,9 +268,9 @@ def evolve(room: NotifierState, recorded: RecordedEvent) -> NotifierState:
     match recorded.event:
         case OrderCreated() as created:
             room = replace(room, orders={**room.orders, created.order_id: _known(created)})
-            return _with_mail(room, mail_owed(recorded))
+            return _with_mail(room, mail_for(recorded))
         case ShipmentInitiated() | OrderCompleted() | OrderCancelled() | OrderFailed():
-            return _with_mail(room, mail_owed(recorded))
+            return _with_mail(room, mail_for(recorded))
         case CustomerRegistered() | CustomerUpdated() as told:
             return _acquainted(room, told, recorded.position)
         case NotificationResendRequested() as requested:

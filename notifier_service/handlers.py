@@ -14,7 +14,7 @@ from notifier_service.domain import (
     RecordSkipped,
     RequestMail,
 )
-from notifier_service.mails import MAILED_EVENTS, Mail, mail_owed
+from notifier_service.mails import MAILED_EVENTS, Mail, mail_for
 from notifier_service.order_reader import OrderReader
 from notifier_service.smtp import Mailer
 from shared.chassis.engine.task_runner import Job, Retry
@@ -47,7 +47,7 @@ come in any order; and for somebody who never registered an admin may order all 
 
 def request_mail(heard: RecordedEvent) -> RequestMail:
     """One of the `MAILED_EVENTS` events was heard."""
-    return RequestMail(mail=mail_owed(heard))
+    return RequestMail(mail=mail_for(heard))
 
 
 def mails(room: NotifierState, recorded: RecordedEvent) -> Iterable[Change]:
@@ -56,7 +56,7 @@ def mails(room: NotifierState, recorded: RecordedEvent) -> Iterable[Change]:
         case NotificationSent() | NotificationFailed() | NotificationSkipped() as settled:
             return (Cancel(kind=MAIL, key=settled.notification_id),)
         case event if isinstance(event, MAILED_EVENTS):
-            mail = mail_owed(recorded)
+            mail = mail_for(recorded)
             return () if mail.notification_id in room.notifications else (_due(mail),)
         case NotificationResendRequested(notification_id=notification_id):
             return (_due(room.mails[notification_id]),)

@@ -46,7 +46,7 @@ class Mail(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The notification that it repeats on request."""
 
 
-def mail_owed(heard: RecordedEvent) -> Mail:
+def mail_for(heard: RecordedEvent) -> Mail:
     """The mail that one of the `MAILED_EVENTS` events owes."""
     match heard.event:
         case OrderCreated():

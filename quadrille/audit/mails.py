@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from notifier_service.domain import Status
 from notifier_service.handlers import MAIL
-from notifier_service.mails import MAILED_EVENTS, mail_owed
+from notifier_service.mails import MAILED_EVENTS, mail_for
 from quadrille.audit.databases import Shop
 from quadrille.audit.violation import Evidence
 
@@ -19,7 +19,7 @@ def mails(shop: Shop) -> Iterator[Evidence]:
             yield Evidence("notifier", f"notification {notification_id}", "PENDING: a task", "none")
     for recorded in shop.heard(ledger):
         if isinstance(recorded.event, MAILED_EVENTS):
-            mail = mail_owed(recorded)
+            mail = mail_for(recorded)
             if mail.notification_id not in settled:
                 what = f"{mail.template} mail of {mail.order_id}"
                 yield Evidence("notifier", what, "an outcome, or a task", "none")

@@ -19,7 +19,7 @@ from notifier_service.domain import (
     evolve,
 )
 from notifier_service.handlers import FOR_A_DAY, MAIL, mails
-from notifier_service.mails import MAILED_EVENTS, Template, mail_owed
+from notifier_service.mails import MAILED_EVENTS, Template, mail_for
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.rejection import Rejected
 from shared.chassis.messages.schedule import Cancel, Schedule
@@ -61,7 +61,7 @@ COMPLETED = OrderCompleted(order_id="o1", tracking_number="T1")
 INITIATED = ShipmentInitiated(shipment_id="s1", order_id="o1", shipping_address=None, items=())
 FAILED = OrderFailed(order_id="o1", reason="CARRIER_DECLINED")
 HEARD = recorded(COMPLETED)
-DELIVERED = mail_owed(HEARD)
+DELIVERED = mail_for(HEARD)
 
 SENT = NotificationSent(
     notification_id=DELIVERED.notification_id,
@@ -88,23 +88,23 @@ def given_events(*events: Event) -> NotifierState:
 )
 def test_each_event_heard_owes_its_own_mail(event, template):
     heard = recorded(event)
-    mail = mail_owed(heard)
+    mail = mail_for(heard)
     assert (mail.template, mail.order_id, mail.event_id) == (template, "o1", heard.event_id)
     assert isinstance(event, MAILED_EVENTS)
 
 
 def test_a_mail_keeps_what_only_its_event_knows():
     assert DELIVERED.tracking_number == "T1"
-    cancelled = mail_owed(recorded(CANCELLED))
+    cancelled = mail_for(recorded(CANCELLED))
     assert (cancelled.reason, cancelled.failed_items) == ("NO_STOCK", FAILED_ITEMS)
 
 
 def test_one_event_owes_one_mail_however_often_it_is_heard():
-    assert mail_owed(HEARD) == DELIVERED
+    assert mail_for(HEARD) == DELIVERED
 
 
 def test_two_events_of_one_kind_owe_two_mails():
-    assert mail_owed(recorded(COMPLETED)).notification_id != DELIVERED.notification_id
+    assert mail_for(recorded(COMPLETED)).notification_id != DELIVERED.notification_id
 
 
 def test_a_mail_the_server_took_is_sent_to_a_masked_address():
@@ -292,7 +292,7 @@ def test_a_mail_that_waits_can_not_be_asked_for_again():
 
 
 def commands(heard: list[RecordedEvent]) -> st.SearchStrategy[Command]:
-    mails = [mail_owed(event) for event in heard]
+    mails = [mail_for(event) for event in heard]
     mails += [
         msgspec.structs.replace(
             mail, notification_id=f"again-{number}", resend_of=mail.notification_id
