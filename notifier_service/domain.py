@@ -140,7 +140,7 @@ def masked(email: str) -> str:
     return f"{name[:1]}***@{domain}"
 
 
-def addressed(room: NotifierState, order_id: str) -> KnownOrder:
+def with_recipient(room: NotifierState, order_id: str) -> KnownOrder:
     """The order, with its customer's address and language where it names none; a guest has no others.
 
     Raises NotHeardYet, or CustomerUnknown.
@@ -213,7 +213,7 @@ def unknown(notification_id: str) -> Rejected:
 
 def _settle_at_once(room: NotifierState, mail: Mail, sends: bool) -> list[Event]:
     try:
-        order = addressed(room, mail.order_id)
+        order = with_recipient(room, mail.order_id)
     except NotHeardYet:
         return []
     if not order.email:
@@ -257,7 +257,7 @@ def _skipped(mail: Mail) -> NotificationSkipped:
 def _recipient(room: NotifierState, mail: Mail) -> str:
     """Empty for a mail given up before it was known where it goes."""
     try:
-        order = addressed(room, mail.order_id)
+        order = with_recipient(room, mail.order_id)
     except NotHeardYet:
         return ""
     return masked(order.email) if order.email else ""

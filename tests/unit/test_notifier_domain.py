@@ -14,9 +14,9 @@ from notifier_service.domain import (
     RequestMail,
     Resend,
     Status,
-    addressed,
     decide,
     evolve,
+    with_recipient,
 )
 from notifier_service.handlers import FOR_A_DAY, MAIL, mails
 from notifier_service.mails import MAILED_EVENTS, Template, mail_for
@@ -202,35 +202,35 @@ def told(*events: RecordedEvent) -> NotifierState:
 
 
 def test_a_customers_address_and_language_are_his_orders():
-    order = addressed(given_events(JANE, OF_JANE), "o1")
+    order = with_recipient(given_events(JANE, OF_JANE), "o1")
     assert (order.email, order.locale) == ("jane@example.org", "ja")
 
 
 def test_what_an_order_says_itself_counts_more():
     order = msgspec.structs.replace(OF_JANE, email="aunt@example.com", locale="en")
-    found = addressed(given_events(JANE, order), "o1")
+    found = with_recipient(given_events(JANE, order), "o1")
     assert (found.email, found.locale) == ("aunt@example.com", "en")
 
 
 def test_a_guest_has_the_address_of_his_order_or_none():
     guest = msgspec.structs.replace(OF_JANE, guest=True)
-    assert addressed(given_events(JANE, guest), "o1").email is None
+    assert with_recipient(given_events(JANE, guest), "o1").email is None
 
 
 def test_an_order_with_an_address_does_not_wait_for_its_customer():
     order = msgspec.structs.replace(OF_JANE, email="aunt@example.com")
-    assert addressed(given_events(order), "o1").email == "aunt@example.com"
+    assert with_recipient(given_events(order), "o1").email == "aunt@example.com"
 
 
 def test_an_order_without_an_address_waits_for_its_customer():
     with pytest.raises(CustomerUnknown):
-        addressed(given_events(OF_JANE), "o1")
+        with_recipient(given_events(OF_JANE), "o1")
     assert decide(given_events(OF_JANE), RequestMail(mail=DELIVERED)) == []
 
 
 def test_an_order_not_heard_of_has_no_address_yet():
     with pytest.raises(NotHeardYet):
-        addressed(given_events(JANE), "o1")
+        with_recipient(given_events(JANE), "o1")
 
 
 @given(st.permutations(range(4)), st.lists(st.integers(0, 3), max_size=4))
