@@ -272,7 +272,7 @@ def evolve(room: NotifierState, recorded: RecordedEvent) -> NotifierState:
         case ShipmentInitiated() | OrderCompleted() | OrderCancelled() | OrderFailed():
             return _with_mail(room, mail_for(recorded))
         case CustomerRegistered() | CustomerUpdated() as told:
-            return _acquainted(room, told, recorded.position)
+            return _with_customer(room, told, recorded.position)
         case NotificationResendRequested() as requested:
             entry = _entry(room, recorded, requested, Status.PENDING)
             mail = again(room.mails[requested.resend_of], requested.notification_id)
@@ -307,7 +307,7 @@ def _with_mail(room: NotifierState, mail: Mail) -> NotifierState:
     return replace(room, mails={**room.mails, mail.notification_id: mail})
 
 
-def _acquainted(
+def _with_customer(
     room: NotifierState, told: CustomerRegistered | CustomerUpdated, position: int
 ) -> NotifierState:
     """News of a customer may come in any order: what was said last counts."""
