@@ -89,11 +89,11 @@ class NotifierState(Struct, frozen=True, kw_only=True):
     customers: Mapping[str, KnownCustomer] = {}
 
 
-class NotHeardYet(Exception):  # noqa: N818 - says what is the case
+class OrderNotReceived(Exception):  # noqa: N818 - says what is the case
     """What would say where a mail goes has not been heard; it may still be."""
 
 
-class CustomerUnknown(NotHeardYet):
+class CustomerUnknown(OrderNotReceived):
     """The customer of an order without an address is not known, and perhaps never will be."""
 
 
@@ -143,11 +143,11 @@ def masked(email: str) -> str:
 def with_recipient(room: NotifierState, order_id: str) -> KnownOrder:
     """The order, with its customer's address and language where it names none; a guest has no others.
 
-    Raises NotHeardYet, or CustomerUnknown.
+    Raises OrderNotReceived, or CustomerUnknown.
     """
     order = room.orders.get(order_id)
     if order is None:
-        raise NotHeardYet(f"order {order_id} is not known yet")
+        raise OrderNotReceived(f"order {order_id} is not known yet")
     if order.guest:
         return order
     customer = room.customers.get(order.user_id)
@@ -214,7 +214,7 @@ def unknown(notification_id: str) -> Rejected:
 def _settle_at_once(room: NotifierState, mail: Mail, sends: bool) -> list[Event]:
     try:
         order = with_recipient(room, mail.order_id)
-    except NotHeardYet:
+    except OrderNotReceived:
         return []
     if not order.email:
         return [_skipped(mail)]
@@ -258,7 +258,7 @@ def _recipient(room: NotifierState, mail: Mail) -> str:
     """Empty for a mail given up before it was known where it goes."""
     try:
         order = with_recipient(room, mail.order_id)
-    except NotHeardYet:
+    except OrderNotReceived:
         return ""
     return masked(order.email) if order.email else ""
 

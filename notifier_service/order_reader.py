@@ -4,7 +4,7 @@ import asyncio
 from functools import partial
 
 from notifier_service import store
-from notifier_service.domain import KnownOrder, NotHeardYet, NotifierState, with_recipient
+from notifier_service.domain import KnownOrder, NotifierState, OrderNotReceived, with_recipient
 from shared.chassis.storage.database import Database
 
 Asked = tuple[str, asyncio.Future[KnownOrder]]
@@ -19,7 +19,7 @@ class OrderReader:
         self._reading: asyncio.Task[None] | None = None
 
     async def order(self, order_id: str) -> KnownOrder:
-        """The order as `with_recipient`. Raises NotHeardYet, CustomerUnknown, or what the database raises."""
+        """The order as `with_recipient`. Raises OrderNotReceived, CustomerUnknown, or what the database raises."""
         answer: asyncio.Future[KnownOrder] = asyncio.get_running_loop().create_future()
         self._asked.append((order_id, answer))
         if len(self._asked) == 1:
@@ -52,5 +52,5 @@ def _answer(
         return
     try:
         answer.set_result(with_recipient(room, order_id))
-    except NotHeardYet as error:
+    except OrderNotReceived as error:
         answer.set_exception(error)

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from notifier_service.domain import (
     Command,
     CustomerUnknown,
-    NotHeardYet,
     NotifierState,
+    OrderNotReceived,
     RecordFailed,
     RecordSent,
     RecordSkipped,
@@ -229,7 +229,7 @@ def test_an_order_without_an_address_waits_for_its_customer():
 
 
 def test_an_order_not_heard_of_has_no_address_yet():
-    with pytest.raises(NotHeardYet):
+    with pytest.raises(OrderNotReceived):
         with_recipient(given_events(JANE), "o1")
 
 
