@@ -93,7 +93,7 @@ class OrderNotReceived(Exception):  # noqa: N818 - says what is the case
     """What would say where a mail goes has not been heard; it may still be."""
 
 
-class CustomerUnknown(OrderNotReceived):
+class CustomerNotReceived(OrderNotReceived):
     """The customer of an order without an address is not known, and perhaps never will be."""
 
 
@@ -143,7 +143,7 @@ def masked(email: str) -> str:
 def with_recipient(room: NotifierState, order_id: str) -> KnownOrder:
     """The order, with its customer's address and language where it names none; a guest has no others.
 
-    Raises OrderNotReceived, or CustomerUnknown.
+    Raises OrderNotReceived, or CustomerNotReceived.
     """
     order = room.orders.get(order_id)
     if order is None:
@@ -158,7 +158,7 @@ def with_recipient(room: NotifierState, order_id: str) -> KnownOrder:
             locale=order.locale or customer.locale,
         )
     if not order.email:
-        raise CustomerUnknown(f"customer {order.user_id} is not known yet")
+        raise CustomerNotReceived(f"customer {order.user_id} is not known yet")
     return order
 
 

@@ -6,7 +6,7 @@ import msgspec
 
 from notifier_service.composer import Unsendable
 from notifier_service.domain import (
-    CustomerUnknown,
+    CustomerNotReceived,
     NotifierState,
     Outcome,
     RecordFailed,
@@ -79,7 +79,7 @@ def mail_job(
         mail = msgspec.convert(due.payload, Mail)
         try:
             order = await orders.order(mail.order_id)
-        except CustomerUnknown:
+        except CustomerNotReceived:
             if due.seconds_due(clock.now()) < PATIENCE_SECONDS:
                 raise
             return RecordSkipped(mail=mail)

@@ -19,7 +19,7 @@ class OrderReader:
         self._reading: asyncio.Task[None] | None = None
 
     async def order(self, order_id: str) -> KnownOrder:
-        """The order as `with_recipient`. Raises OrderNotReceived, CustomerUnknown, or what the database raises."""
+        """The order as `with_recipient`. Raises OrderNotReceived, CustomerNotReceived, or what the database raises."""
         answer: asyncio.Future[KnownOrder] = asyncio.get_running_loop().create_future()
         self._asked.append((order_id, answer))
         if len(self._asked) == 1:

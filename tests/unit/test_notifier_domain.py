@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from notifier_service.domain import (
     Command,
-    CustomerUnknown,
+    CustomerNotReceived,
     NotifierState,
     OrderNotReceived,
     RecordFailed,
@@ -223,7 +223,7 @@ def test_an_order_with_an_address_does_not_wait_for_its_customer():
 
 
 def test_an_order_without_an_address_waits_for_its_customer():
-    with pytest.raises(CustomerUnknown):
+    with pytest.raises(CustomerNotReceived):
         with_recipient(given_events(OF_JANE), "o1")
     assert decide(given_events(OF_JANE), RequestMail(mail=DELIVERED)) == []
 
