@@ -37,7 +37,7 @@ MOST_BOOKING_SECONDS = 20
 """A booking that was under way when it was withdrawn has reached the carrier by then, or never will."""
 
 
-class NotThereYet(Exception):  # noqa: N818 - says what is the case
+class BookingNotFound(Exception):  # noqa: N818 - says what is the case
     """What is to be withdrawn may still be on its way to the carrier."""
 
 
@@ -110,7 +110,7 @@ def carrier_jobs(carrier: Carrier, attempts: int) -> tuple[Job, ...]:
     async def withdraw(due: Task) -> None:
         is_withdrawn = await carrier.withdraw(due.key)
         if not is_withdrawn and due.seconds_due(clock.now()) < MOST_BOOKING_SECONDS:
-            raise NotThereYet("the carrier knows of no such booking, yet")
+            raise BookingNotFound("the carrier knows of no such booking, yet")
 
     return (
         Job(BOOKING, book, give_up, Retry(attempts=attempts)),

@@ -11,7 +11,7 @@ from typing import Any
 from shared.chassis.messages import clock
 from shared.chassis.storage.task_queue import Task
 from shipping_service.carriers import Accepted, Booking
-from shipping_service.handlers import BOOKING, WITHDRAWAL, NotThereYet, carrier_jobs
+from shipping_service.handlers import BOOKING, WITHDRAWAL, BookingNotFound, carrier_jobs
 from tests.support.world import Due, World
 
 HALF = 0.5
@@ -101,7 +101,7 @@ class Haulier:
     def _try_to_withdraw(self, due: Due) -> None:
         try:
             _result(self._withdrawal.run(self._task(due)))
-        except NotThereYet:
+        except BookingNotFound:
             return
         self._world.finish(due, None)
 
