@@ -16,7 +16,7 @@ from nats.js import api
 
 from bench.processes import running_broker
 from bench.table import show, show_machine
-from shared.chassis.jetstream.pull_consumer import MOST_AT_ONCE, Pull
+from shared.chassis.jetstream.pull_consumer import MAX_AT_ONCE, Pull
 
 STREAM = "BENCH"
 MESSAGES = 10_000
@@ -43,7 +43,7 @@ async def main() -> None:
         await client.close()
     best = [min(measured) for measured in zip(*rounds, strict=True)]
     show(
-        f"{MESSAGES} messages of {len(BODY)} bytes, {MOST_AT_ONCE} at once",
+        f"{MESSAGES} messages of {len(BODY)} bytes, {MAX_AT_ONCE} at once",
         ["way", "messages/s", "client CPU µs/message"],
         [
             [way, MESSAGES / wall, 1e6 * cpu / MESSAGES]
@@ -71,7 +71,7 @@ async def _our_pull(client: Client, durable: str) -> Fetch:
 async def _their_fetch(client: Client, durable: str) -> Fetch:
     await _add_consumer(client, durable)
     pull = await client.jetstream().pull_subscribe_bind(consumer=durable, stream=STREAM)
-    return lambda: pull.fetch(MOST_AT_ONCE, timeout=5)
+    return lambda: pull.fetch(MAX_AT_ONCE, timeout=5)
 
 
 async def _add_consumer(client: Client, durable: str) -> None:

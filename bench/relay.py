@@ -17,14 +17,14 @@ from nats.js import JetStreamContext
 from bench.processes import running_broker
 from bench.table import show, show_machine
 from shared.chassis.jetstream.connection import PUBLISH_TIMEOUT_SECONDS
-from shared.chassis.jetstream.relay import MOST_AT_ONCE
+from shared.chassis.jetstream.relay import MAX_AT_ONCE
 from shared.chassis.messages.clock import new_id, now
 from shared.chassis.messages.recorded_event import CONTENT_TYPE, RecordedEvent, encode
 from shared.contracts import OrderCreated, OrderItem
 from tests.support.chassis import Publisher
 from tests.support.settings import settings_for
 
-EVENTS = 20 * MOST_AT_ONCE
+EVENTS = 20 * MAX_AT_ONCE
 WIDTH = 16
 ROUNDS = 3
 """By turns; the fastest counts, for others use the machine too."""
@@ -42,7 +42,7 @@ async def main() -> None:
         client = await nats.connect(server.url)
         stream = client.jetstream()
         ways: dict[str, tuple[int, Publish]] = {
-            f"Broker.publish, {MOST_AT_ONCE} at once": (MOST_AT_ONCE, broker.publish),
+            f"Broker.publish, {MAX_AT_ONCE} at once": (MAX_AT_ONCE, broker.publish),
             f"js.publish, gather of {WIDTH}": (WIDTH, lambda some: _gather(stream, some)),
             "js.publish, one by one": (1, lambda some: _send(stream, some[0])),
         }

@@ -18,7 +18,7 @@ from notifier_service.money import money
 from shared.chassis.messages import clock
 
 LOCALES = ("en", "ja")
-MOST_ADDRESS_LENGTH = 254
+MAX_ADDRESS_LENGTH = 254
 BLANK_LINES = re.compile(r"\n{3,}")
 CONTROLS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f\x85\u2028\u2029]")
 
@@ -79,7 +79,7 @@ def recipient(email: str) -> Address:
         address = Address(addr_spec=plain)
     except (ValueError, IndexError, MessageError) as error:
         raise Unsendable(f"not an e-mail address: {error}") from error
-    if address.addr_spec != plain or len(plain) > MOST_ADDRESS_LENGTH or not name:
+    if address.addr_spec != plain or len(plain) > MAX_ADDRESS_LENGTH or not name:
         raise Unsendable("not one plain e-mail address")
     return address
 

@@ -19,7 +19,7 @@ from notifier_service.mails import Mail
 from shared.chassis.failpoints import crash_point
 from shared.settings import Settings, SettingsError
 
-MOST_CONNECTIONS = 8
+MAX_CONNECTIONS = 8
 TIMEOUT_SECONDS = 10.0
 """For each step of the conversation."""
 CLOSE_SECONDS = 1.0
@@ -82,7 +82,7 @@ class SmtpMailer:
         self._server = server
         self._composer = composer
         self._timeout_seconds = timeout_seconds
-        self._room = asyncio.Semaphore(MOST_CONNECTIONS)
+        self._room = asyncio.Semaphore(MAX_CONNECTIONS)
         self._idle: list[SMTP] = []
 
     async def deliver(self, mail: Mail, order: KnownOrder) -> None:

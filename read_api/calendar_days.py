@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo, available_timezones
 from shared.chassis.http.problems import BadRequest, FieldError
 from shared.chassis.messages import clock
 
-MOST_DAYS = 366
+MAX_DAYS = 366
 USUAL_DAYS = 30
 EARLIEST = date(1970, 2, 1)
 LATEST = date(9998, 12, 31)
@@ -43,8 +43,8 @@ def days(first: date | None, last: date | None, zone: ZoneInfo) -> list[LocalDay
     until = last or (first + timedelta(days=USUAL_DAYS - 1) if first else today(zone).day)
     since = first or until - timedelta(days=USUAL_DAYS - 1)
     number = (until - since).days + 1
-    if not 1 <= number <= MOST_DAYS:
-        wrong = f"expected 1 to {MOST_DAYS} days, and the first one first"
+    if not 1 <= number <= MAX_DAYS:
+        wrong = f"expected 1 to {MAX_DAYS} days, and the first one first"
         raise BadRequest(FieldError(field="to", message=wrong))
     return [local_day(since + timedelta(days=each), zone) for each in range(number)]
 

@@ -17,7 +17,7 @@ from shared.chassis.storage.database import read_rows
 from shared.chassis.storage.dead_letters import DEAD_LETTER
 from shared.contracts import SOURCES, EventDeadLettered, EventRedriven
 
-MOST_SHOWN = 10
+MAX_SHOWN = 10
 LOW_STOCK = 5
 """Fewer available than this, or as many, are few."""
 
@@ -50,7 +50,7 @@ def dashboard(connection: Connection, wanted: Wanted) -> Dashboard:
     letters = _dead_letters(connection)
     own = connection.execute(_OWN_LETTERS).scalar_one()
     [today] = reports.daily(connection, [wanted.today], wanted.currency)
-    latest = queries.list_orders(connection, OrderFilter(), true(), cursor=None, limit=MOST_SHOWN)
+    latest = queries.list_orders(connection, OrderFilter(), true(), cursor=None, limit=MAX_SHOWN)
     return Dashboard(
         timezone=wanted.timezone,
         today=today,
@@ -67,7 +67,7 @@ def _low_stock(connection: Connection, most: int) -> list[StockView]:
         select(PRODUCTS)
         .where(PRODUCTS.c.is_deleted.is_(False), most >= _AVAILABLE)
         .order_by(_AVAILABLE, PRODUCTS.c.product_id)
-        .limit(MOST_SHOWN)
+        .limit(MAX_SHOWN)
     )
     found = queries.products_of(read_rows(connection, PRODUCTS, query))
     return [stock_view(product) for product in found]

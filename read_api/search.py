@@ -29,7 +29,7 @@ from sqlalchemy.schema import ExecutableDDLElement
 from read_api.tables import PRODUCTS
 from shared.chassis.http.problems import BadRequest, FieldError
 
-MOST_CHARACTERS = 200
+MAX_CHARACTERS = 200
 INDEXED_FROM = 3
 """Characters; shorter words have no trigram."""
 MAX_SHORT_WORDS = 4

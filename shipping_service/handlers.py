@@ -33,7 +33,7 @@ BOOKING = "booking"
 WITHDRAWAL = "withdrawal"
 UNAVAILABLE = "CARRIER_UNAVAILABLE"
 """The reason of a shipment whose carrier never gave a clear answer."""
-MOST_BOOKING_SECONDS = 20
+MAX_BOOKING_SECONDS = 20
 """A booking that was under way when it was withdrawn has reached the carrier by then, or never will."""
 
 
@@ -109,7 +109,7 @@ def carrier_jobs(carrier: Carrier, attempts: int) -> tuple[Job, ...]:
 
     async def withdraw(due: Task) -> None:
         is_withdrawn = await carrier.withdraw(due.key)
-        if not is_withdrawn and due.seconds_due(clock.now()) < MOST_BOOKING_SECONDS:
+        if not is_withdrawn and due.seconds_due(clock.now()) < MAX_BOOKING_SECONDS:
             raise BookingNotFound("the carrier knows of no such booking, yet")
 
     return (

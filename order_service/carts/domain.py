@@ -12,8 +12,8 @@ from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.rejection import Rejected
 from shared.contracts import CartCleared, Event, ItemAddedToCart, ItemRemovedFromCart
 
-MOST_LINES = 100
-MOST_OF_ONE = 1_000_000
+MAX_LINES = 100
+MAX_OF_ONE = 1_000_000
 
 
 class CartLine(Struct, frozen=True, kw_only=True):
@@ -101,10 +101,10 @@ def decide(carts: Carts, orders: Orders, prices: Prices, command: Command) -> li
 def _added(cart: Cart, prices: Prices, product_id: str, quantity: int) -> ItemAddedToCart:
     item = priced(prices, WantedItem(product_id=product_id, quantity=quantity))
     held = line_of(cart, product_id)
-    if held is None and len(cart.lines) >= MOST_LINES:
-        raise Rejected("cart-full", f"a cart holds {MOST_LINES} products at most")
-    if held and held.quantity + quantity > MOST_OF_ONE:
-        raise Rejected("cart-full", f"a cart holds {MOST_OF_ONE} of a product at most")
+    if held is None and len(cart.lines) >= MAX_LINES:
+        raise Rejected("cart-full", f"a cart holds {MAX_LINES} products at most")
+    if held and held.quantity + quantity > MAX_OF_ONE:
+        raise Rejected("cart-full", f"a cart holds {MAX_OF_ONE} of a product at most")
     return ItemAddedToCart(
         user_id=cart.user_id, product_id=product_id, quantity=quantity, price=item.price
     )

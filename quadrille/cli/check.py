@@ -16,7 +16,7 @@ from quadrille.cli.endpoints import settings
 from quadrille.cli.output import age, console, say, say_json
 from shared.chassis.messages import clock
 
-MOST_SHOWN = 10
+MAX_SHOWN = 10
 """Findings of one check; all of them are in `--json`."""
 
 
@@ -128,12 +128,12 @@ def _show_size(report: Report) -> None:
 
 
 def _show_findings(findings: Sequence[Finding]) -> None:
-    for finding in findings[:MOST_SHOWN]:
+    for finding in findings[:MAX_SHOWN]:
         say(f"    {finding.service}: {finding.entity}")
         say(f"      expected  {finding.expected}")
         say(f"      found     {finding.found}", "red")
-    if len(findings) > MOST_SHOWN:
-        say(f"    … and {len(findings) - MOST_SHOWN} more; --json shows all", "dim")
+    if len(findings) > MAX_SHOWN:
+        say(f"    … and {len(findings) - MAX_SHOWN} more; --json shows all", "dim")
 
 
 def _show_unfinished(report: Report) -> None:
@@ -148,7 +148,7 @@ def _show_unfinished(report: Report) -> None:
     if report.notices:
         say("")
         say("Worth a look:", "yellow")
-    for notice in report.notices[:MOST_SHOWN]:
+    for notice in report.notices[:MAX_SHOWN]:
         say(f"    {notice.service:<9}  {notice.entity}: {notice.what}")
-    if len(report.notices) > MOST_SHOWN:
-        say(f"    … and {len(report.notices) - MOST_SHOWN} more; --json shows all", "dim")
+    if len(report.notices) > MAX_SHOWN:
+        say(f"    … and {len(report.notices) - MAX_SHOWN} more; --json shows all", "dim")

@@ -11,14 +11,14 @@ from quadrille.cli.api_client import Client
 from quadrille.cli.endpoints import settings
 from quadrille.cli.output import console, money, say, say_json, table
 
-MOST_DAYS = 366
+MAX_DAYS = 366
 UNKNOWN = "–"  # noqa: RUF001 - a dash is what it is
 
 
 @click.command()
 @click.option(
     "--days",
-    type=click.IntRange(1, MOST_DAYS),
+    type=click.IntRange(1, MAX_DAYS),
     default=7,
     show_default=True,
     help="How many days to list, today being the last.",

@@ -8,7 +8,7 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import HeaderParameter, QueryParameter
 
 from read_api.positions import MAX_LENGTH
-from read_api.search import INDEXED_FROM, MAX_SHORT_WORDS, MOST_CHARACTERS
+from read_api.search import INDEXED_FROM, MAX_CHARACTERS, MAX_SHORT_WORDS
 from shared.chassis.http.auth import TOKEN_IN_QUERY
 from shared.chassis.http.problems import BadRequest, FieldError, responses
 
@@ -24,7 +24,7 @@ Words = Annotated[
     str,
     QueryParameter(
         name="q",
-        max_length=MOST_CHARACTERS,
+        max_length=MAX_CHARACTERS,
         description="words or parts of words; all must occur; at most "
         f"{MAX_SHORT_WORDS} of products may be shorter than {INDEXED_FROM} characters",
     ),

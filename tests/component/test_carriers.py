@@ -180,7 +180,7 @@ async def service(http_settings: Settings) -> AsyncIterator[Shipping]:
 @pytest.fixture
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """What was withdrawn before it was there is looked for only once more."""
-    monkeypatch.setattr(handlers, "MOST_BOOKING_SECONDS", 0.2)
+    monkeypatch.setattr(handlers, "MAX_BOOKING_SECONDS", 0.2)
 
 
 async def test_a_booking_the_carrier_takes_is_dispatched(service: Shipping, carrier: LittleCarrier):

@@ -13,7 +13,7 @@ from order_service.handlers import JOBS as ORDER_JOBS
 from order_service.handlers import deadlines, expire_order
 from order_service.orders.domain import PlaceOrder, RequestCancellation, WantedItem
 from shared.chassis.engine import task_runner
-from shared.chassis.engine.task_runner import MOST_AT_ONCE, Job, Retry
+from shared.chassis.engine.task_runner import MAX_AT_ONCE, Job, Retry
 from shared.chassis.engine.unit_of_work import CommandEnvelope
 from shared.chassis.messages import clock
 from shared.chassis.messages.recorded_event import RecordedEvent
@@ -188,11 +188,11 @@ async def test_many_tasks_run_at_a_time_but_not_all(shop_settings: Settings):
         return await deliver(due)
 
     async with serving(shop_settings, SHIPPING, booking(wait)) as service:
-        await begin_shipments(service, *(f"o{number}" for number in range(MOST_AT_ONCE + 20)))
-        await eventually(lambda: len(running) == MOST_AT_ONCE)
+        await begin_shipments(service, *(f"o{number}" for number in range(MAX_AT_ONCE + 20)))
+        await eventually(lambda: len(running) == MAX_AT_ONCE)
         release.set()
         await eventually(lambda: no_task_is_left(service))
-    assert most == MOST_AT_ONCE
+    assert most == MAX_AT_ONCE
 
 
 @pytest.fixture
@@ -218,14 +218,14 @@ async def test_unrecorded_effect_is_not_repeated(
         lock(locker)
         return await deliver(due)
 
-    order_ids = [f"o{number}" for number in range(MOST_AT_ONCE + 20)]
+    order_ids = [f"o{number}" for number in range(MAX_AT_ONCE + 20)]
     async with serving(shop_settings, SHIPPING, booking(deliver_and_lock)) as service:
         await service.writer.aside(pragma("busy_timeout=20"))
         heard = [(created(order_id), reserved(order_id)) for order_id in order_ids]
         await service.writer.hear([event for both in heard for event in both])
-        await eventually(lambda: len(service.jobs._unrecorded) == MOST_AT_ONCE)
+        await eventually(lambda: len(service.jobs._unrecorded) == MAX_AT_ONCE)
         await asyncio.sleep(1.5)  # long enough for an attempt that must not be made
-        assert len(tried) == len(set(tried)) == MOST_AT_ONCE
+        assert len(tried) == len(set(tried)) == MAX_AT_ONCE
         service.jobs._jobs = {job.kind: job for job in booking(deliver)}
         locker.execute("ROLLBACK")
         await eventually(lambda: no_task_is_left(service))
@@ -303,8 +303,8 @@ async def test_foreign_tasks_do_not_block_others(shop_settings: Settings):
         return await deliver(due)
 
     async with serving(shop_settings, SHIPPING, booking(read_and_deliver)) as service:
-        await insert_tasks(service, "of_next_release", MOST_AT_ONCE + 1)
-        await insert_tasks(service, BOOKING, MOST_AT_ONCE + 1)
+        await insert_tasks(service, "of_next_release", MAX_AT_ONCE + 1)
+        await insert_tasks(service, BOOKING, MAX_AT_ONCE + 1)
         await begin_shipments(service, *(f"o{number}" for number in range(20)))
         await eventually(lambda: _have_completed(service, 20))
         stuck = {row["stuck"] for row in await rows_of(service.reads, TASK)}

@@ -9,7 +9,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js import api
 
-from shared.chassis.jetstream.pull_consumer import MOST_AT_ONCE, Pull
+from shared.chassis.jetstream.pull_consumer import MAX_AT_ONCE, Pull
 from tests.support.broker import NatsServer
 
 STREAM = "SHOP"
@@ -48,7 +48,7 @@ async def fetch(pull: Pull, count: int) -> list[int]:
 
 
 async def test_more_than_one_request_brings_arrives_in_order(client: Client, pull: Pull) -> None:
-    count = 2 * MOST_AT_ONCE + 1
+    count = 2 * MAX_AT_ONCE + 1
     await publish(client, range(count))
     assert await fetch(pull, count) == list(range(count))
 

@@ -14,7 +14,7 @@ from order_service.orders.price_store import LIST_PRICES
 from shared.chassis.engine.unit_of_work import CommandEnvelope
 from shared.chassis.jetstream import connection as broker_module
 from shared.chassis.jetstream.connection import Broker
-from shared.chassis.jetstream.relay import MOST_AT_ONCE
+from shared.chassis.jetstream.relay import MAX_AT_ONCE
 from shared.chassis.messages.clock import new_id
 from shared.chassis.messages.recorded_event import RecordedEvent, decode, encode
 from shared.chassis.messages.subjects import STREAM
@@ -57,7 +57,7 @@ async def on_the_stream(broker: Broker) -> list[RecordedEvent]:
 
 async def test_events_travel_in_the_order_of_the_log(shop_settings: Settings):
     async with serving(shop_settings) as service:
-        number = MOST_AT_ONCE * 2 + 10
+        number = MAX_AT_ONCE * 2 + 10
         await asyncio.gather(*(execute(service, create(each)) for each in range(number)))
         await eventually(lambda: all_is_sent(service))
         sent = await on_the_stream(service.broker)

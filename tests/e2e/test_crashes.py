@@ -31,7 +31,7 @@ BASKETS = (
 PAUSE_SECONDS = 0.02
 """Between two orders."""
 FEWEST_ORDERS = 2 * len(BASKETS)
-MOST_PASSINGS = 4
+MAX_PASSINGS = 4
 
 MAILS_AT_END = {
     "COMPLETED": {"confirmation", "dispatched", "delivered"},
@@ -52,7 +52,7 @@ async def shop(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Fleet]
 @pytest.fixture
 def passing(seed: int, request: pytest.FixtureRequest) -> int:
     """At which passing of its crash point the service dies."""
-    return random.Random(f"{seed}:{request.node.nodeid}").randint(1, MOST_PASSINGS)
+    return random.Random(f"{seed}:{request.node.nodeid}").randint(1, MAX_PASSINGS)
 
 
 def at(*points: str) -> pytest.MarkDecorator:

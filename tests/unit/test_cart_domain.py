@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from order_service.carts.domain import (
-    MOST_LINES,
-    MOST_OF_ONE,
+    MAX_LINES,
+    MAX_OF_ONE,
     AddToCart,
     CartLine,
     ChangeInCart,
@@ -92,16 +92,16 @@ def test_what_is_not_sold_can_not_be_put_in(history: tuple[Event, ...]):
 def test_a_cart_holds_so_many_products_and_no_more():
     products = [
         ProductCreated(product_id=f"p{number}", name="", description="", price=1)
-        for number in range(MOST_LINES + 1)
+        for number in range(MAX_LINES + 1)
     ]
-    held = [added(product.product_id, 1, 1) for product in products[:MOST_LINES]]
+    held = [added(product.product_id, 1, 1) for product in products[:MAX_LINES]]
     desk = after(*products, *held)
-    assert refusal(desk, add(f"p{MOST_LINES}", 1)).problem == "cart-full"
+    assert refusal(desk, add(f"p{MAX_LINES}", 1)).problem == "cart-full"
     assert decide(desk, add("p0", 1)) == [added("p0", 1, 1)]
 
 
 def test_a_cart_holds_so_many_of_a_product_and_no_more():
-    desk = after(*SALE, added("prod001", MOST_OF_ONE, 5000))
+    desk = after(*SALE, added("prod001", MAX_OF_ONE, 5000))
     assert refusal(desk, add("prod001", 1)).problem == "cart-full"
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from read_api.calendar_days import MOST_DAYS, days, local_day, time_zone, today
+from read_api.calendar_days import MAX_DAYS, days, local_day, time_zone, today
 from shared.chassis.http.problems import BadRequest
 
 PLACES = ("Asia/Tokyo", "America/New_York", "Asia/Kolkata", "Australia/Lord_Howe", "Pacific/Apia")
@@ -35,7 +35,7 @@ def test_a_day_is_as_long_as_its_clocks_say(place: str, day: date, hours: float)
 
 
 @given(
-    st.dates(date(1970, 2, 1), date(2037, 1, 1)), st.integers(1, MOST_DAYS), st.sampled_from(PLACES)
+    st.dates(date(1970, 2, 1), date(2037, 1, 1)), st.integers(1, MAX_DAYS), st.sampled_from(PLACES)
 )
 def test_days_follow_upon_each_other_without_a_gap(first: date, number: int, place: str) -> None:
     found = days(first, first + timedelta(days=number - 1), ZoneInfo(place))

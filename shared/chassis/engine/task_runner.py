@@ -25,14 +25,14 @@ from shared.chassis.storage import task_queue
 from shared.chassis.storage.database import TRANSIENT_DATABASE_ERRORS, Database
 from shared.chassis.storage.task_queue import Task
 
-MOST_AT_ONCE = 64
+MAX_AT_ONCE = 64
 LONGEST_SLEEP_SECONDS = 60.0
 PAUSE_SECONDS = 1.0
 
 ONE_ROWS_FAULT = (IntegrityError, DataError, ProgrammingError)
 DATABASE_REFUSES = (StorageUnavailable, SQLAlchemyError, OSError, MemoryError)
 
-MOST_REFUSALS = 10
+MAX_REFUSALS = 10
 """After so many the outcome itself is suspected: its task is stuck, as soon as the database takes that."""
 
 log = structlog.get_logger()
@@ -155,7 +155,7 @@ class Jobs:
         now = clock.now()
         busy = list(self._running)
         kinds = list(self._jobs)
-        room = MOST_AT_ONCE - len(busy)
+        room = MAX_AT_ONCE - len(busy)
         if room <= 0 or self._unrecorded:
             return None  # the end of any of them wakes us
 
@@ -286,7 +286,7 @@ class Jobs:
 
 def _is_refused(error: Exception, failures: int) -> bool:
     """Whether the database seems to take nothing at present, rather than not this one outcome."""
-    is_own_fault = isinstance(error, ONE_ROWS_FAULT) or failures >= MOST_REFUSALS
+    is_own_fault = isinstance(error, ONE_ROWS_FAULT) or failures >= MAX_REFUSALS
     return isinstance(error, DATABASE_REFUSES) and not is_own_fault
 
 

@@ -24,13 +24,13 @@ from shared.chassis.messages.rejection import Rejected
 from shared.chassis.storage.database import Database, DatabaseDamaged
 from shared.chassis.storage.idempotency import Reply
 
-MOST_AT_ONCE = 512
+MAX_AT_ONCE = 512
 """Messages and commands in one transaction: bounds the time that the first of them waits."""
 
-MAX_WAITING = 4 * MOST_AT_ONCE
+MAX_WAITING = 4 * MAX_AT_ONCE
 """A command that finds so many others waiting is refused at once: its caller would hardly wait for its turn."""
 
-MOST_LINES_PER_BATCH = 5
+MAX_LINES_PER_BATCH = 5
 
 UNAVAILABLE = (
     OperationalError,
@@ -175,7 +175,7 @@ class Writer:
     def _take(self) -> list[_Entry]:
         taken: list[_Entry] = []
         size = 0
-        while self._queue and size < MOST_AT_ONCE:
+        while self._queue and size < MAX_AT_ONCE:
             entry = self._queue.popleft()
             if entry.done.cancelled():  # nobody waits for it
                 continue
@@ -298,7 +298,7 @@ class Writer:
 
 def _log(events: Sequence[RecordedEvent]) -> None:
     """A line for each event while people can follow; one for the batch when it comes thick."""
-    if len(events) > MOST_LINES_PER_BATCH:
+    if len(events) > MAX_LINES_PER_BATCH:
         counts = Counter(recorded.event_type for recorded in events)
         log.info("events.recorded", position=events[-1].position, **counts)
         return

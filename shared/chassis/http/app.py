@@ -29,14 +29,14 @@ from shared.chassis.http.problems import HANDLERS, BadRequest, FieldError, field
 from shared.chassis.messages.rejection import Rejected
 from shared.chassis.storage.idempotency import (
     GUESTS,
+    MAX_KEY_LENGTH,
     MIN_GUEST_KEY_LENGTH,
-    MOST_KEY_LENGTH,
     IdempotencyKey,
     Reply,
 )
 from shared.settings import Settings, listed
 
-MOST_BODY_BYTES = 1024 * 1024
+MAX_BODY_BYTES = 1024 * 1024
 
 EXPOSED_HEADERS = ["Consistency-Token", "Idempotent-Replayed", "Location", "Retry-After"]
 """What a page of another origin may read of an answer."""
@@ -234,7 +234,7 @@ def build_app(
         exception_handlers=HANDLERS,
         middleware=[authentication(keys)],
         cors_config=_cors(settings.cors_origins),
-        request_max_body_size=MOST_BODY_BYTES,
+        request_max_body_size=MAX_BODY_BYTES,
         openapi_config=openapi.config(title),
         plugins=[openapi.StrictStructs()],
         on_startup=[_or_exit(title, hook) for hook in on_startup],
@@ -279,8 +279,8 @@ def claim_name(request: Request[Any, Any, Any]) -> str | None:
     if key is None:
         return None
     least = MIN_GUEST_KEY_LENGTH if request.user.is_guest else 1
-    if not least <= len(key) <= MOST_KEY_LENGTH or not key.isprintable():
-        wrong = f"expected {least} to {MOST_KEY_LENGTH} printable characters"
+    if not least <= len(key) <= MAX_KEY_LENGTH or not key.isprintable():
+        wrong = f"expected {least} to {MAX_KEY_LENGTH} printable characters"
         if request.user.is_guest:
             wrong += " that nobody can guess, such as a UUID, since you are not signed in"
         raise BadRequest(FieldError(field="Idempotency-Key", message=wrong))

@@ -24,7 +24,7 @@ from shared.chassis.http import swagger
 from shared.chassis.http.auth import admin_only, signed_in_only
 from shared.chassis.http.problems import responses
 from shared.chassis.http.swagger import LocalSwagger
-from shared.chassis.storage.idempotency import KEPT_HOURS, MIN_GUEST_KEY_LENGTH, MOST_KEY_LENGTH
+from shared.chassis.storage.idempotency import KEPT_HOURS, MAX_KEY_LENGTH, MIN_GUEST_KEY_LENGTH
 
 WITHOUT_KEY = {"takes_key": False}
 """The `opt` of a POST that heeds no `Idempotency-Key`."""
@@ -42,7 +42,7 @@ _KEY = Parameter(
     required=False,
     description=f"the same key and body get the same answer again, for {KEPT_HOURS} hours; "
     f"without a token it needs at least {MIN_GUEST_KEY_LENGTH} characters that nobody can guess, such as a UUID",
-    schema=Schema(type=OpenAPIType.STRING, min_length=1, max_length=MOST_KEY_LENGTH),
+    schema=Schema(type=OpenAPIType.STRING, min_length=1, max_length=MAX_KEY_LENGTH),
 )
 
 

@@ -13,7 +13,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-MOST_AT_ONCE = 256
+MAX_AT_ONCE = 256
 OPEN_SECONDS = 30
 """How long the server keeps a request; it says when it lets go of one."""
 SPARE_SECONDS = 1
@@ -66,8 +66,8 @@ class Pull:
         self._news.set()
 
     async def _ask(self) -> None:
-        request = {"batch": MOST_AT_ONCE, "expires": OPEN_SECONDS * NANOSECONDS}
-        self._wanted = MOST_AT_ONCE
+        request = {"batch": MAX_AT_ONCE, "expires": OPEN_SECONDS * NANOSECONDS}
+        self._wanted = MAX_AT_ONCE
         self._open_until = _now() + OPEN_SECONDS + SPARE_SECONDS
         await self._client.publish(self._subject, json.dumps(request).encode(), self._reply_to)
 

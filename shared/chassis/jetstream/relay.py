@@ -17,7 +17,7 @@ from shared.chassis.storage import event_log
 from shared.chassis.storage.database import TRANSIENT_DATABASE_ERRORS, Database
 from shared.chassis.storage.event_log import Outgoing
 
-MOST_AT_ONCE = 256
+MAX_AT_ONCE = 256
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 5.0
 
@@ -103,14 +103,14 @@ class Relay:
         for position, reason in sent.refusals.items():
             log.error("event.refused", position=position, reason=reason)
         is_all_settled = len(sent.sequences) + len(sent.refusals) == len(events)
-        if len(events) == MOST_AT_ONCE or sent.refusals:
+        if len(events) == MAX_AT_ONCE or sent.refusals:
             self._news.set()
         elif is_all_settled:
             self._note_clear()
         return is_all_settled
 
     def _look(self, connection: Connection) -> tuple[list[Outgoing], int]:
-        unsent = event_log.unsent(connection, self._source, MOST_AT_ONCE)
+        unsent = event_log.unsent(connection, self._source, MAX_AT_ONCE)
         return unsent, event_log.count_refused(connection)
 
     def _note_clear(self) -> None:
