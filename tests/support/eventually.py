@@ -8,8 +8,8 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-FIRST_PAUSE_SECONDS = 0.01
-LONGEST_PAUSE_SECONDS = 0.2
+INITIAL_BACKOFF_SECONDS = 0.01
+MAX_BACKOFF_SECONDS = 0.2
 
 
 async def eventually(check: Callable[[], T | Awaitable[T]], within_seconds: float = 10) -> T:
@@ -18,7 +18,7 @@ async def eventually(check: Callable[[], T | Awaitable[T]], within_seconds: floa
     When time is up, its last AssertionError is raised, or one that shows its last result.
     """
     deadline = time.monotonic() + within_seconds
-    pause = FIRST_PAUSE_SECONDS
+    pause = INITIAL_BACKOFF_SECONDS
     while True:
         try:
             result = check()
@@ -32,4 +32,4 @@ async def eventually(check: Callable[[], T | Awaitable[T]], within_seconds: floa
         if time.monotonic() >= deadline:
             raise missed
         await asyncio.sleep(pause)
-        pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+        pause = min(pause * 2, MAX_BACKOFF_SECONDS)

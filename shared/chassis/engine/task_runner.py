@@ -26,7 +26,7 @@ from shared.chassis.storage.database import TRANSIENT_DATABASE_ERRORS, Database
 from shared.chassis.storage.task_queue import Task
 
 MAX_AT_ONCE = 64
-LONGEST_SLEEP_SECONDS = 60.0
+MAX_SLEEP_SECONDS = 60.0
 PAUSE_SECONDS = 1.0
 
 ONE_ROWS_FAULT = (IntegrityError, DataError, ProgrammingError)
@@ -188,7 +188,7 @@ class Jobs:
         return [due for due in tasks if until and due.due_at <= until]
 
     async def _sleep(self) -> None:
-        seconds = 0 if self._stopping else LONGEST_SLEEP_SECONDS
+        seconds = 0 if self._stopping else MAX_SLEEP_SECONDS
         if self._wake_at:
             seconds = min(seconds, (self._wake_at - clock.now()).total_seconds())
         try:

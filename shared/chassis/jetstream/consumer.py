@@ -20,8 +20,8 @@ from shared.chassis.storage.dead_letters import MalformedMessage
 FETCH_SECONDS = 5
 CHECK_SECONDS = 5
 """How often it looks whether stream and consumer are as they must be: nobody says when they change."""
-FIRST_PAUSE_SECONDS = 0.1
-LONGEST_PAUSE_SECONDS = 5.0
+INITIAL_BACKOFF_SECONDS = 0.1
+MAX_BACKOFF_SECONDS = 5.0
 
 log = structlog.get_logger()
 
@@ -49,7 +49,7 @@ class Consumer:
         self._database_id = database_id
         self._deliver = deliver
         self._before_binding = before_binding
-        self._pause = FIRST_PAUSE_SECONDS
+        self._pause = INITIAL_BACKOFF_SECONDS
         self._trouble: str | None = "its consumer"
         self._problems: list[str] = []
         self._check_at = 0.0
@@ -95,7 +95,7 @@ class Consumer:
                 await self._check()
                 if messages := await pull.fetch(FETCH_SECONDS):
                     await self._handle(messages)
-                    self._pause = FIRST_PAUSE_SECONDS
+                    self._pause = INITIAL_BACKOFF_SECONDS
         finally:
             with contextlib.suppress(*BROKER_ERRORS):
                 await pull.close()
@@ -135,7 +135,7 @@ class Consumer:
 
     async def _back_off(self) -> None:
         await asyncio.sleep(self._pause)
-        self._pause = min(self._pause * 2, LONGEST_PAUSE_SECONDS)
+        self._pause = min(self._pause * 2, MAX_BACKOFF_SECONDS)
 
 
 def _read(message: Msg) -> Message:

@@ -18,8 +18,8 @@ from shared.chassis.storage.database import TRANSIENT_DATABASE_ERRORS, Database
 from shared.chassis.storage.event_log import Outgoing
 
 MAX_AT_ONCE = 256
-FIRST_PAUSE_SECONDS = 0.1
-LONGEST_PAUSE_SECONDS = 5.0
+INITIAL_BACKOFF_SECONDS = 0.1
+MAX_BACKOFF_SECONDS = 5.0
 
 log = structlog.get_logger()
 
@@ -59,7 +59,7 @@ class Relay:
     async def run(self) -> None:
         """Send for ever."""
         await self._is_allowed.wait()
-        pause = FIRST_PAUSE_SECONDS
+        pause = INITIAL_BACKOFF_SECONDS
         self._news.set()
         while True:
             await self._news.wait()
@@ -72,13 +72,13 @@ class Relay:
                 progressed = False
             self.backlog = not progressed
             if progressed:
-                pause = FIRST_PAUSE_SECONDS
+                pause = INITIAL_BACKOFF_SECONDS
                 if not self._news.is_set():
                     self._idle.set()
                 continue
             self.clear_since = None
             await asyncio.sleep(pause)
-            pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+            pause = min(pause * 2, MAX_BACKOFF_SECONDS)
             self._news.set()
 
     async def drain(self, seconds: float) -> None:
