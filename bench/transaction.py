@@ -25,7 +25,7 @@ from shared.chassis.messages.clock import new_id, now
 from shared.chassis.messages.decider import Decider
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.storage.database import (
-    CHASSIS,
+    CHASSIS_METADATA,
     _prepare_sqlite,
     create_tables,
     open_for_writing,
@@ -82,7 +82,7 @@ async def on_a_thread(size: int, times: int) -> tuple[float, float]:
     """Milliseconds of wall and processor for each batch, as the chassis runs it."""
     with tempfile.TemporaryDirectory() as directory:
         database = open_for_writing(f"sqlite:///{directory}/order.db")
-        await create_tables(database, CHASSIS, TABLES)
+        await create_tables(database, CHASSIS_METADATA, TABLES)
         measured = await _measure(database.run, size, times)
         await database.close()
     return measured
@@ -99,7 +99,7 @@ async def on_aiosqlite(size: int, times: int) -> tuple[float, float]:
             async with engine.begin() as connection:
                 return await connection.run_sync(work)
 
-        await run(CHASSIS.create_all)
+        await run(CHASSIS_METADATA.create_all)
         await run(TABLES.create_all)
         measured = await _measure(run, size, times)
         await engine.dispose()

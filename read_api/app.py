@@ -24,7 +24,7 @@ from shared.chassis.messages.subjects import EVERYTHING
 from shared.chassis.runtime.service import Background
 from shared.chassis.storage import database_identity
 from shared.chassis.storage.database import (
-    CHASSIS,
+    CHASSIS_METADATA,
     create_tables,
     database_url,
     open_for_reading,
@@ -91,7 +91,7 @@ class ReadService:
         """Open the database and listen; the broker need not be up."""
         self._lock = database_identity.lock(self._database.url)
         database_id = await self._database.run(partial(database_identity.claim, service=NAME))
-        await create_tables(self._database, CHASSIS, TABLES)
+        await create_tables(self._database, CHASSIS_METADATA, TABLES)
         await self._projector.resume()
         self._consumer = Consumer(
             self._broker, NAME, [EVERYTHING], database_id, self._projector.deliver

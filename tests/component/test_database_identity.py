@@ -12,7 +12,12 @@ from msgspec.structs import replace
 from shared.chassis.jetstream.connection import Broker
 from shared.chassis.messages.subjects import STREAM
 from shared.chassis.storage import database_identity
-from shared.chassis.storage.database import CHASSIS, create_tables, database_url, open_for_writing
+from shared.chassis.storage.database import (
+    CHASSIS_METADATA,
+    create_tables,
+    database_url,
+    open_for_writing,
+)
 from shared.contracts import OrderCreated, OrderItem
 from shared.settings import Settings, SettingsError
 from tests.support.broker import NatsServer
@@ -42,7 +47,7 @@ async def make_database(settings: Settings, service: str) -> None:
     """As the service makes it at its first start."""
     database = open_for_writing(database_url(service, settings))
     await database.run(partial(database_identity.claim, service=service))
-    await create_tables(database, CHASSIS)
+    await create_tables(database, CHASSIS_METADATA)
     await database.close()
 
 

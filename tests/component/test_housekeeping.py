@@ -12,7 +12,7 @@ from order_service.tables import TABLES
 from shared.chassis.engine.retention import SLICE_ROWS, Expiry, Housekeeping, delete_slice
 from shared.chassis.messages.clock import now
 from shared.chassis.runtime.service import chassis_expiries
-from shared.chassis.storage.database import CHASSIS
+from shared.chassis.storage.database import CHASSIS_METADATA
 from shared.chassis.storage.inbox import INBOX, remember
 from tests.support.chassis import Chassis, writing
 from tests.support.eventually import eventually
@@ -57,7 +57,7 @@ async def test_transaction_deletes_one_slice_at_most(tmp_path: Path):
 async def test_every_expiry_is_found_by_an_index(tmp_path: Path):
     def plans(connection: Connection) -> list[str]:
         TABLES.create_all(connection)
-        CHASSIS.create_all(connection)
+        CHASSIS_METADATA.create_all(connection)
         found: list[str] = []
 
         def explain(_connection, _cursor, statement, parameters, _context, _many) -> None:

@@ -14,7 +14,7 @@ from sqlalchemy.pool import StaticPool
 from shared.chassis.engine.unit_of_work import CommandEnvelope, carry_out
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.storage import event_log
-from shared.chassis.storage.database import CHASSIS
+from shared.chassis.storage.database import CHASSIS_METADATA
 from tests.support.chassis import INVENTORY, ORDER, SHIPPING, Trade
 from tests.support.world import Member, World
 
@@ -98,11 +98,11 @@ def test_tables_hold_what_the_rules_say_however_the_work_falls_into_batches(
 ):
     member = member_of(lived(seed), trade)
     with engine.begin() as connection:
-        for tables in (CHASSIS, trade.tables):
+        for tables in (CHASSIS_METADATA, trade.tables):
             tables.create_all(connection)
         state = written(connection, trade, batches(member.story, cuts))
         log = list(event_log.read_all(connection, trade.source))
-        for tables in (trade.tables, CHASSIS):
+        for tables in (trade.tables, CHASSIS_METADATA):
             tables.drop_all(connection)
     assert essence(state) == essence(member.state)
     assert [each.event_type for each in log] == [each.event_type for each in member.log]

@@ -22,7 +22,7 @@ from shared.chassis.engine.unit_of_work import CommandEnvelope
 from shared.chassis.engine.writer import MAX_WAITING, StorageUnavailable
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.rejection import Rejected
-from shared.chassis.storage.database import CHASSIS, create_tables
+from shared.chassis.storage.database import CHASSIS_METADATA, create_tables
 from shared.chassis.storage.dead_letters import DEAD_LETTER
 from shared.chassis.storage.event_log import EVENT_LOG
 from shared.chassis.storage.idempotency import IdempotencyKey, Reply
@@ -215,7 +215,7 @@ async def test_a_caller_who_goes_away_stops_nobody(chassis: Chassis):
 
 async def test_no_caller_is_told_that_a_durable_change_has_not_happened(tmp_path: Path):
     chassis = Chassis(tmp_path / "inventory.db", INVENTORY)
-    await create_tables(chassis.database, CHASSIS, INVENTORY.tables)
+    await create_tables(chassis.database, CHASSIS_METADATA, INVENTORY.tables)
 
     def fail_to_wake(_events: list[RecordedEvent]) -> None:
         raise BrokenPipeError

@@ -27,7 +27,7 @@ from shared.chassis.messages.recorded_event import RecordedEvent, encode
 from shared.chassis.runtime.service import Service
 from shared.chassis.storage import event_log
 from shared.chassis.storage.database import (
-    CHASSIS,
+    CHASSIS_METADATA,
     Database,
     create_tables,
     open_for_reading,
@@ -114,7 +114,7 @@ class Chassis:
 async def writing(path: Path, trade: Trade = INVENTORY) -> AsyncIterator[Chassis]:
     """A writer that runs; opened again on the same path it is the service restarted."""
     chassis = Chassis(path, trade)
-    await create_tables(chassis.database, CHASSIS, trade.tables)
+    await create_tables(chassis.database, CHASSIS_METADATA, trade.tables)
     running = asyncio.create_task(chassis.writer.run())
     try:
         yield chassis

@@ -18,7 +18,7 @@ from shared.chassis.http import signing_keys
 from shared.chassis.http.auth import Keys
 from shared.chassis.storage import database_identity
 from shared.chassis.storage.database import (
-    CHASSIS,
+    CHASSIS_METADATA,
     Database,
     create_tables,
     database_url,
@@ -66,7 +66,7 @@ async def projecting(path: Path | None = None, *, tail: int = 4096) -> AsyncIter
     database, reads = open_for_writing(url), open_for_reading(url)
     feed = Feed(tail)
     projector = Projector(database, feed.tell)
-    await create_tables(database, CHASSIS, TABLES)
+    await create_tables(database, CHASSIS_METADATA, TABLES)
     await projector.resume()
     try:
         yield Projection(projector, feed, Streams(feed, reads, Keys(reads)), database)
@@ -192,7 +192,7 @@ class ReadApi:
 
     def _trust(self, connection: Connection) -> None:
         database_identity.claim(connection, "read")
-        CHASSIS.create_all(connection)
+        CHASSIS_METADATA.create_all(connection)
         signing_keys.keep(connection, "read", [recorded(self.issuer.published)])
 
     def delete_database(self) -> None:

@@ -10,12 +10,12 @@ from sqlalchemy import Boolean, Column, Connection, Table, Text
 from shared.chassis.http.key_trust import KeyRing, KnownKey, Revocation, distrust, learn, objection
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.storage import event_log
-from shared.chassis.storage.database import CHASSIS, read_rows, upsert
+from shared.chassis.storage.database import CHASSIS_METADATA, read_rows, upsert
 from shared.contracts import IDENTITY
 
 SIGNING_KEY = Table(
     "signing_key",
-    CHASSIS,
+    CHASSIS_METADATA,
     Column("key_id", Text, primary_key=True),
     Column("public_key", Text, primary_key=True, comment="Ed25519, base64url"),
     Column("trust", Text, nullable=False, comment="TRUSTED, UNTRUSTED or REVOKED"),
@@ -25,7 +25,7 @@ SIGNING_KEY = Table(
 
 SIGNING_KEY_REVOCATION = Table(
     "signing_key_revocation",
-    CHASSIS,
+    CHASSIS_METADATA,
     Column("key_id", Text, primary_key=True),
     Column("revoked_by", Text, primary_key=True),
     Column("signature", Text, nullable=False, comment="made with the key revoked_by"),

@@ -45,7 +45,7 @@ from shared.chassis.messages.subjects import subject_of_every
 from shared.chassis.runtime import logs
 from shared.chassis.storage import database_identity, event_log
 from shared.chassis.storage.database import (
-    CHASSIS,
+    CHASSIS_METADATA,
     create_tables,
     database_url,
     open_for_reading,
@@ -238,7 +238,7 @@ class Service:
         """Open the database, then start every part; none of them needs the broker to be up."""
         self._lock = database_identity.lock(self.database.url)
         database_id = await self.database.run(partial(database_identity.claim, service=self.source))
-        await create_tables(self.database, CHASSIS, self._tables)
+        await create_tables(self.database, CHASSIS_METADATA, self._tables)
         self._consumer = Consumer(
             self.broker,
             self.source,

@@ -60,7 +60,7 @@ DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
 Rows = list[dict[str, Any]]
 
-CHASSIS = MetaData()
+CHASSIS_METADATA = MetaData()
 """The tables that every service has: event_log, inbox, dead_letter, task, idempotency_key,
 signing_key, database_identity."""
 

@@ -5,14 +5,14 @@ from sqlalchemy import URL, Column, Connection, Integer, Table, Text, inspect, s
 
 from shared.chassis.errors import FatalError
 from shared.chassis.messages.clock import new_id
-from shared.chassis.storage.database import CHASSIS, insert_all
+from shared.chassis.storage.database import CHASSIS_METADATA, insert_all
 
 FORMAT = 1
 """Of all tables of a service. Raised with every change that an existing database would not survive."""
 
 DATABASE_IDENTITY = Table(
     "database_identity",
-    CHASSIS,
+    CHASSIS_METADATA,
     Column("database_id", Text, primary_key=True),
     Column("service", Text, nullable=False),
     Column("format", Integer, nullable=False),

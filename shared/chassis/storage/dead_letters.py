@@ -12,7 +12,7 @@ import msgspec
 from sqlalchemy import Column, Connection, Index, Integer, Table, Text, select
 
 from shared.chassis.messages.recorded_event import RecordedEvent, encode
-from shared.chassis.storage.database import CHASSIS, UtcTime, insert_missing
+from shared.chassis.storage.database import CHASSIS_METADATA, UtcTime, insert_missing
 from shared.chassis.storage.sql import is_one_of
 from shared.contracts.event import MAX_ERROR_LENGTH
 
@@ -55,7 +55,7 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
 
 DEAD_LETTER = Table(
     "dead_letter",
-    CHASSIS,
+    CHASSIS_METADATA,
     Column("dead_letter_id", Integer, primary_key=True),
     Column("event_id", Text, nullable=False, unique=True),
     Column("event_type", Text),

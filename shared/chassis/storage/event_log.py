@@ -28,12 +28,12 @@ from shared.chassis.messages.recorded_event import (
     encode_stored,
 )
 from shared.chassis.storage.bulk import execute_many
-from shared.chassis.storage.database import CHASSIS, UtcTime, insert_all
+from shared.chassis.storage.database import CHASSIS_METADATA, UtcTime, insert_all
 from shared.chassis.storage.sql import each_of, is_one_of
 
 EVENT_LOG = Table(
     "event_log",
-    CHASSIS,
+    CHASSIS_METADATA,
     Column("position", Integer, primary_key=True, autoincrement=False),
     Column("event_id", Text, nullable=False, unique=True),
     Column("entity_id", Text, nullable=False),

@@ -15,7 +15,7 @@ from sqlalchemy import (
     select,
 )
 
-from shared.chassis.storage.database import CHASSIS, UtcTime, insert_all
+from shared.chassis.storage.database import CHASSIS_METADATA, UtcTime, insert_all
 from shared.chassis.storage.sql import is_one_of
 
 KEPT_HOURS = 24
@@ -56,7 +56,7 @@ class StoredResponse(msgspec.Struct, frozen=True, kw_only=True):
 
 IDEMPOTENCY_KEY = Table(
     "idempotency_key",
-    CHASSIS,
+    CHASSIS_METADATA,
     Column("name", Text, primary_key=True),
     Column("fingerprint", Text, nullable=False),
     Column("status", Integer, nullable=False),

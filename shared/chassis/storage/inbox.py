@@ -5,12 +5,12 @@ from datetime import datetime
 
 from sqlalchemy import Column, Connection, Index, Table, Text, select
 
-from shared.chassis.storage.database import CHASSIS, UtcTime, insert_all
+from shared.chassis.storage.database import CHASSIS_METADATA, UtcTime, insert_all
 from shared.chassis.storage.sql import is_one_of
 
 INBOX = Table(
     "inbox",
-    CHASSIS,
+    CHASSIS_METADATA,
     Column("event_id", Text, primary_key=True),
     Column("heard_at", UtcTime, nullable=False),
 )

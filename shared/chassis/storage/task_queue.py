@@ -14,7 +14,7 @@ from shared.chassis.messages.clock import new_id
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.schedule import Cancel, Change, Schedule
 from shared.chassis.storage.bulk import execute_many
-from shared.chassis.storage.database import CHASSIS, Json, Rows, UtcTime, upsert
+from shared.chassis.storage.database import CHASSIS_METADATA, Json, Rows, UtcTime, upsert
 from shared.chassis.storage.sql import is_one_of
 
 
@@ -43,7 +43,7 @@ class Task(NamedTuple):
 
 TASK = Table(
     "task",
-    CHASSIS,
+    CHASSIS_METADATA,
     Column("kind", Text, primary_key=True),
     Column("key", Text, primary_key=True),
     Column("task_id", Text, nullable=False, unique=True),
