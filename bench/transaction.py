@@ -19,7 +19,7 @@ from order_service.domain import decide, evolve
 from order_service.handlers import SUBSCRIPTIONS, deadlines
 from order_service.orders.domain import PlaceOrder, WantedItem
 from order_service.store import load, save
-from order_service.tables import TABLES
+from order_service.tables import METADATA
 from shared.chassis.engine.unit_of_work import CommandEnvelope, carry_out
 from shared.chassis.messages.clock import new_id, now
 from shared.chassis.messages.decider import Decider
@@ -82,7 +82,7 @@ async def on_a_thread(size: int, times: int) -> tuple[float, float]:
     """Milliseconds of wall and processor for each batch, as the chassis runs it."""
     with tempfile.TemporaryDirectory() as directory:
         database = open_for_writing(f"sqlite:///{directory}/order.db")
-        await create_tables(database, CHASSIS_METADATA, TABLES)
+        await create_tables(database, CHASSIS_METADATA, METADATA)
         measured = await _measure(database.run, size, times)
         await database.close()
     return measured
@@ -100,7 +100,7 @@ async def on_aiosqlite(size: int, times: int) -> tuple[float, float]:
                 return await connection.run_sync(work)
 
         await run(CHASSIS_METADATA.create_all)
-        await run(TABLES.create_all)
+        await run(METADATA.create_all)
         measured = await _measure(run, size, times)
         await engine.dispose()
     return measured

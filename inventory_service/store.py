@@ -40,11 +40,11 @@ from shared.chassis.storage.database import (
 )
 from shared.contracts import Line, OrderCancelled, OrderFailed, ShipmentCancelled, ShipmentFailed
 
-TABLES = MetaData()
+METADATA = MetaData()
 
 PRODUCTS = Table(
     "products",
-    TABLES,
+    METADATA,
     Column("product_id", Text, primary_key=True),
     Column("name", Text, nullable=False),
     Column("description", Text, nullable=False),
@@ -61,7 +61,7 @@ PRODUCTS = Table(
 
 RESERVATIONS = Table(
     "reservations",
-    TABLES,
+    METADATA,
     Column("order_id", Text, primary_key=True),
     Column("status", Text, nullable=False),
     Column("created_at", UtcTime, nullable=False),
@@ -70,7 +70,7 @@ RESERVATIONS = Table(
 
 RESERVATION_ITEMS = Table(
     "reservation_items",
-    TABLES,
+    METADATA,
     Column("order_id", Text, ForeignKey(RESERVATIONS.c.order_id), primary_key=True),
     Column("line", Integer, primary_key=True),
     Column("product_id", Text, ForeignKey(PRODUCTS.c.product_id), nullable=False),
@@ -79,7 +79,7 @@ RESERVATION_ITEMS = Table(
 
 CLOSED_ORDERS = Table(
     "closed_orders",
-    TABLES,
+    METADATA,
     Column("order_id", Text, primary_key=True),
 )
 

@@ -9,7 +9,7 @@ from notifier_service.domain import decide, evolve
 from notifier_service.handlers import SUBSCRIPTIONS, mail_job, mails
 from notifier_service.order_reader import OrderReader
 from notifier_service.smtp import NullMailer, build_mailer
-from notifier_service.store import TABLES, load, save
+from notifier_service.store import METADATA, load, save
 from shared.chassis.messages.decider import Decider
 from shared.chassis.runtime.service import Service
 from shared.chassis.storage.database import database_url, open_for_reading
@@ -29,7 +29,7 @@ def build(settings: Settings) -> Litestar:
         subscriptions=SUBSCRIPTIONS,
     )
     jobs = (mail_job(orders, mailer),)
-    service = Service("notifier", settings, decider, TABLES, jobs)
+    service = Service("notifier", settings, decider, METADATA, jobs)
     app = service.app("Quadrille: notifier", [api.router(service)])
     app.on_shutdown += [mailer.close, orders.close]
     return app

@@ -27,11 +27,11 @@ from shared.chassis.storage.database import (
 )
 from shared.contracts import CustomerRegistered, CustomerUpdated, OrderCreated
 
-TABLES = MetaData()
+METADATA = MetaData()
 
 NOTIFICATIONS = Table(
     "notifications",
-    TABLES,
+    METADATA,
     Column("notification_id", Text, primary_key=True),
     Column("order_id", Text, nullable=False),
     Column("event_id", Text),
@@ -47,7 +47,7 @@ Index("notifications_order", NOTIFICATIONS.c.order_id, NOTIFICATIONS.c.position)
 
 MAILS = Table(
     "mails",
-    TABLES,
+    METADATA,
     Column("notification_id", Text, primary_key=True),
     Column("event_id", Text, nullable=False),
     Column("order_id", Text, nullable=False),
@@ -60,7 +60,7 @@ MAILS = Table(
 
 KNOWN_ORDERS = Table(
     "known_orders",
-    TABLES,
+    METADATA,
     Column("order_id", Text, primary_key=True),
     Column("user_id", Text, nullable=False),
     Column("guest", Boolean, nullable=False),
@@ -74,7 +74,7 @@ KNOWN_ORDERS = Table(
 
 KNOWN_CUSTOMERS = Table(
     "known_customers",
-    TABLES,
+    METADATA,
     Column("user_id", Text, primary_key=True),
     Column("email", Text, nullable=False),
     Column("locale", Text),

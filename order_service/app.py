@@ -14,7 +14,7 @@ from order_service.handlers import JOBS, SUBSCRIPTIONS, deadlines
 from order_service.orders import api as orders_api
 from order_service.orders.domain import Status
 from order_service.store import EXPIRIES, load, save
-from order_service.tables import TABLES
+from order_service.tables import METADATA
 from shared.chassis.messages.decider import Decider
 from shared.chassis.runtime.service import Service
 from shared.settings import Settings, SettingsError
@@ -31,7 +31,7 @@ def build(settings: Settings) -> Litestar:
         schedule=deadlines(settings.deadline_seconds, _deadlines_by_status(settings)),
         subscriptions=SUBSCRIPTIONS,
     )
-    service = Service("order", settings, decider, TABLES, JOBS, expiries=EXPIRIES)
+    service = Service("order", settings, decider, METADATA, JOBS, expiries=EXPIRIES)
     signing_keys = SigningKeys(service)
     accounts = Accounts(service, signing_keys)
     routes = [

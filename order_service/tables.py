@@ -2,4 +2,4 @@
 
 from sqlalchemy import MetaData
 
-TABLES = MetaData()
+METADATA = MetaData()

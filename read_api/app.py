@@ -12,7 +12,7 @@ from read_api.api.dependencies import Parts
 from read_api.consistency import Freshness
 from read_api.event_stream import Feed, Streams
 from read_api.projector import Projector
-from read_api.tables import TABLES
+from read_api.tables import METADATA
 from shared.chassis.http import signing_keys
 from shared.chassis.http.app import build_app
 from shared.chassis.http.auth import Keys
@@ -91,7 +91,7 @@ class ReadService:
         """Open the database and listen; the broker need not be up."""
         self._lock = database_identity.lock(self._database.url)
         database_id = await self._database.run(partial(database_identity.claim, service=NAME))
-        await create_tables(self._database, CHASSIS_METADATA, TABLES)
+        await create_tables(self._database, CHASSIS_METADATA, METADATA)
         await self._projector.resume()
         self._consumer = Consumer(
             self._broker, NAME, [EVERYTHING], database_id, self._projector.deliver

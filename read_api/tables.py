@@ -14,11 +14,11 @@ from sqlalchemy import (
 
 from shared.chassis.storage.database import Json, UtcTime
 
-TABLES = MetaData()
+METADATA = MetaData()
 
 ORDERS = Table(
     "orders",
-    TABLES,
+    METADATA,
     Column("order_id", Text, primary_key=True),
     Column("user_id", Text, nullable=False),
     Column("guest", Boolean, nullable=False),
@@ -45,7 +45,7 @@ Index("orders_in_status", ORDERS.c.status, ORDERS.c.created_at, ORDERS.c.order_i
 
 ORDER_ITEMS = Table(
     "order_items",
-    TABLES,
+    METADATA,
     Column("order_id", Text, ForeignKey(ORDERS.c.order_id), primary_key=True),
     Column("line", Integer, primary_key=True),
     Column("product_id", Text, nullable=False),
@@ -56,7 +56,7 @@ ORDER_ITEMS = Table(
 
 CUSTOMERS = Table(
     "customers",
-    TABLES,
+    METADATA,
     Column("user_id", Text, primary_key=True),
     Column("email", Text, nullable=False),
     Column("name", Text),
@@ -69,7 +69,7 @@ Index("customers_by_time", CUSTOMERS.c.created_at, CUSTOMERS.c.user_id)
 
 PRODUCTS = Table(
     "products",
-    TABLES,
+    METADATA,
     Column("product_id", Text, primary_key=True),
     Column("number", Integer, nullable=False, unique=True),
     Column("name", Text, nullable=False),
@@ -86,7 +86,7 @@ PRODUCTS = Table(
 
 RESERVATIONS = Table(
     "reservations",
-    TABLES,
+    METADATA,
     Column("order_id", Text, primary_key=True),
     Column("status", Text, nullable=False),
     Column("items", Json, nullable=False),
@@ -98,7 +98,7 @@ RESERVATIONS = Table(
 
 SHIPMENTS = Table(
     "shipments",
-    TABLES,
+    METADATA,
     Column("order_id", Text, primary_key=True),
     Column("shipment_id", Text),
     Column("status", Text, nullable=False),
@@ -116,7 +116,7 @@ Index("shipments_in_status", SHIPMENTS.c.status, SHIPMENTS.c.created_at, SHIPMEN
 
 NOTIFICATIONS = Table(
     "notifications",
-    TABLES,
+    METADATA,
     Column("notification_id", Text, primary_key=True),
     Column("order_id", Text, nullable=False),
     Column("resend_of", Text),
@@ -131,7 +131,7 @@ Index("notifications_of_order", NOTIFICATIONS.c.order_id)
 
 EVENTS = Table(
     "events",
-    TABLES,
+    METADATA,
     Column("source", Text, primary_key=True),
     Column("position", Integer, primary_key=True, autoincrement=False),
     Column("event_id", Text, nullable=False),
@@ -151,14 +151,14 @@ Index("events_of_story", EVENTS.c.correlation_id, EVENTS.c.source, EVENTS.c.posi
 
 POSITIONS = Table(
     "positions",
-    TABLES,
+    METADATA,
     Column("source", Text, primary_key=True),
     Column("applied", Integer, nullable=False),
 )
 
 PASSED_OVER = Table(
     "passed_over",
-    TABLES,
+    METADATA,
     Column("source", Text, primary_key=True),
     Column("position", Integer, primary_key=True, autoincrement=False),
     Column("event_id", Text, nullable=False),
@@ -167,7 +167,7 @@ PASSED_OVER = Table(
 
 HELD_EVENTS = Table(
     "held_events",
-    TABLES,
+    METADATA,
     Column("held_id", Integer, primary_key=True, comment="in the order of arrival"),
     Column("source", Text, nullable=False),
     Column("position", Integer, nullable=False),

@@ -11,7 +11,7 @@ from shipping_service.carriers.remote import RemoteCarrier
 from shipping_service.carriers.simulated import SimulatedCarrier
 from shipping_service.domain import decide, evolve
 from shipping_service.handlers import SUBSCRIPTIONS, bookings, carrier_jobs
-from shipping_service.store import TABLES, load, save
+from shipping_service.store import METADATA, load, save
 
 
 def build(settings: Settings) -> Litestar:
@@ -28,7 +28,7 @@ def build(settings: Settings) -> Litestar:
         subscriptions=SUBSCRIPTIONS,
     )
     jobs = carrier_jobs(carrier, settings.carrier_attempts)
-    service = Service("shipping", settings, decider, TABLES, jobs)
+    service = Service("shipping", settings, decider, METADATA, jobs)
     routes = [api.shipments_router(service), api.carriers_router(service, carrier)]
     app = service.app("Quadrille: shipping", routes)
     app.on_shutdown.append(carrier.close)

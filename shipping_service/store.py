@@ -31,11 +31,11 @@ from shared.chassis.storage.database import (
 from shared.contracts import Line
 from shipping_service.domain import AwaitedOrder, Command, Shipment, ShippingState
 
-TABLES = MetaData()
+METADATA = MetaData()
 
 SHIPMENTS = Table(
     "shipments",
-    TABLES,
+    METADATA,
     Column("order_id", Text, primary_key=True),
     Column("shipment_id", Text, unique=True),
     Column("status", Text, nullable=False),
@@ -49,7 +49,7 @@ SHIPMENTS = Table(
 
 SHIPMENT_ITEMS = Table(
     "shipment_items",
-    TABLES,
+    METADATA,
     Column("order_id", Text, ForeignKey(SHIPMENTS.c.order_id), primary_key=True),
     Column("line", Integer, primary_key=True),
     Column("product_id", Text, nullable=False),
@@ -58,7 +58,7 @@ SHIPMENT_ITEMS = Table(
 
 AWAITED_ORDERS = Table(
     "awaited_orders",
-    TABLES,
+    METADATA,
     Column("order_id", Text, primary_key=True),
     Column("is_created", Boolean, nullable=False),
     Column("shipping_address", Json),
@@ -66,7 +66,7 @@ AWAITED_ORDERS = Table(
 
 AWAITED_ITEMS = Table(
     "awaited_items",
-    TABLES,
+    METADATA,
     Column("order_id", Text, ForeignKey(AWAITED_ORDERS.c.order_id), primary_key=True),
     Column("line", Integer, primary_key=True),
     Column("product_id", Text, nullable=False),

@@ -2,12 +2,12 @@
 
 from sqlalchemy import Column, Connection, Table, Text
 
-from order_service.tables import TABLES
+from order_service.tables import METADATA
 from shared.chassis.storage.database import select_in, upsert
 
 CREDENTIALS = Table(
     "credentials",
-    TABLES,
+    METADATA,
     Column("user_id", Text, primary_key=True),
     Column("password_hash", Text, nullable=False),
 )

@@ -5,12 +5,12 @@ from datetime import datetime
 from msgspec import Struct
 from sqlalchemy import Column, Connection, Table, Text, select, update
 
-from order_service.tables import TABLES
+from order_service.tables import METADATA
 from shared.chassis.storage.database import Rows, UtcTime, insert_all, read_rows
 
 PRIVATE_KEYS = Table(
     "private_keys",
-    TABLES,
+    METADATA,
     Column("key_id", Text, primary_key=True),
     Column("private_key", Text, nullable=False, comment="Ed25519, PKCS 8 in PEM"),
     Column("created_at", UtcTime, nullable=False),

@@ -6,7 +6,7 @@ from msgspec import Struct
 from msgspec.structs import asdict
 from sqlalchemy import Column, Connection, Index, LargeBinary, Table, Text, delete, select
 
-from order_service.tables import TABLES
+from order_service.tables import METADATA
 from shared.chassis.storage.database import UtcTime, select_in, upsert
 
 MAX_PER_CUSTOMER = 100
@@ -14,7 +14,7 @@ MAX_PER_CUSTOMER = 100
 
 SESSIONS = Table(
     "sessions",
-    TABLES,
+    METADATA,
     Column("session_id", Text, primary_key=True),
     Column("user_id", Text, nullable=False),
     Column("token_digest", Text, nullable=False, comment="of the refresh token that is good"),

@@ -6,12 +6,12 @@ import msgspec
 from sqlalchemy import Column, Connection, Table, Text, select
 
 from order_service.accounts.domain import Customer, Customers
-from order_service.tables import TABLES
+from order_service.tables import METADATA
 from shared.chassis.storage.database import Rows, UtcTime, changed, read_rows, select_in, upsert
 
 CUSTOMERS = Table(
     "customers",
-    TABLES,
+    METADATA,
     Column("user_id", Text, primary_key=True),
     Column("email", Text, nullable=False, unique=True),
     Column("name", Text),

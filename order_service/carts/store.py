@@ -8,12 +8,12 @@ import msgspec
 from sqlalchemy import Column, Connection, Integer, Table, Text, bindparam
 
 from order_service.carts.domain import Cart, CartLine, Carts
-from order_service.tables import TABLES
+from order_service.tables import METADATA
 from shared.chassis.storage.database import Rows, changed, insert_all, read_rows, select_in
 
 CARTS = Table(
     "carts",
-    TABLES,
+    METADATA,
     Column("user_id", Text, primary_key=True),
     Column("line", Integer, primary_key=True),
     Column("product_id", Text, nullable=False),

@@ -6,12 +6,12 @@ import msgspec
 from sqlalchemy import Boolean, Column, Connection, Integer, Table, Text
 
 from order_service.orders.pricing import ListPrice, Prices
-from order_service.tables import TABLES
+from order_service.tables import METADATA
 from shared.chassis.storage.database import changed, read_rows, select_in, upsert
 
 LIST_PRICES = Table(
     "list_prices",
-    TABLES,
+    METADATA,
     Column("product_id", Text, primary_key=True),
     Column("name", Text, nullable=False),
     Column("price", Integer, nullable=False),

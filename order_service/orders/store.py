@@ -19,7 +19,7 @@ from sqlalchemy import (
 )
 
 from order_service.orders.domain import Order, Orders
-from order_service.tables import TABLES
+from order_service.tables import METADATA
 from shared.chassis.storage.database import (
     Json,
     Rows,
@@ -34,7 +34,7 @@ from shared.contracts import OrderItem
 
 ORDERS = Table(
     "orders",
-    TABLES,
+    METADATA,
     Column("order_id", Text, primary_key=True),
     Column("user_id", Text, nullable=False),
     Column("guest", Boolean, nullable=False),
@@ -56,7 +56,7 @@ Index("orders_of_user", ORDERS.c.user_id, ORDERS.c.order_id)
 
 ORDER_ITEMS = Table(
     "order_items",
-    TABLES,
+    METADATA,
     Column("order_id", Text, ForeignKey(ORDERS.c.order_id), primary_key=True),
     Column("line", Integer, primary_key=True),
     Column("product_id", Text, nullable=False),

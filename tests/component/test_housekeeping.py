@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Connection, event
 
 from order_service.store import EXPIRIES
-from order_service.tables import TABLES
+from order_service.tables import METADATA
 from shared.chassis.engine.retention import SLICE_ROWS, Expiry, Housekeeping, delete_slice
 from shared.chassis.messages.clock import now
 from shared.chassis.runtime.service import chassis_expiries
@@ -56,7 +56,7 @@ async def test_transaction_deletes_one_slice_at_most(tmp_path: Path):
 
 async def test_every_expiry_is_found_by_an_index(tmp_path: Path):
     def plans(connection: Connection) -> list[str]:
-        TABLES.create_all(connection)
+        METADATA.create_all(connection)
         CHASSIS_METADATA.create_all(connection)
         found: list[str] = []
 

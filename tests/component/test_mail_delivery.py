@@ -292,7 +292,7 @@ async def test_mails_are_sent_once_while_the_disk_is_full(
     shop_settings: Settings, server: MailServer
 ):
     decider = Decider(store.load, decide, evolve, store.save, mails, SUBSCRIPTIONS)
-    notifier = Trade("notifier", decider, store.TABLES, store)
+    notifier = Trade("notifier", decider, store.METADATA, store)
     orders = OrderReader(open_for_reading(database_url("notifier", shop_settings)))
     async with delivering(server) as mailer:
         jobs = (mail_job(orders, mailer),)

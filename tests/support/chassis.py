@@ -63,7 +63,7 @@ def _decider(service: Any, schedule: Any) -> Decider[Any, Any]:
 
 
 def _trade(source: str, service: Any, schedule: Any) -> Trade:
-    return Trade(source, _decider(service, schedule), service.store.TABLES, service.store)
+    return Trade(source, _decider(service, schedule), service.store.METADATA, service.store)
 
 
 INVENTORY = _trade("inventory", inventory_service, no_tasks)

@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 
 from read_api.event_stream import Feed, Streams
 from read_api.projector import Projector
-from read_api.tables import TABLES
+from read_api.tables import METADATA
 from shared.chassis.http import signing_keys
 from shared.chassis.http.auth import Keys
 from shared.chassis.storage import database_identity
@@ -66,7 +66,7 @@ async def projecting(path: Path | None = None, *, tail: int = 4096) -> AsyncIter
     database, reads = open_for_writing(url), open_for_reading(url)
     feed = Feed(tail)
     projector = Projector(database, feed.tell)
-    await create_tables(database, CHASSIS_METADATA, TABLES)
+    await create_tables(database, CHASSIS_METADATA, METADATA)
     await projector.resume()
     try:
         yield Projection(projector, feed, Streams(feed, reads, Keys(reads)), database)
@@ -215,7 +215,7 @@ def read_api(settings: Settings) -> Iterator[ReadApi]:
 def rows_of(connection: Connection) -> Rows:
     return {
         table.name: sorted(read_rows(connection, table), key=msgspec.json.encode)
-        for table in TABLES.sorted_tables
+        for table in METADATA.sorted_tables
     }
 
 

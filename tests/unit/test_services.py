@@ -16,7 +16,7 @@ every_decider = pytest.mark.parametrize("service", DECIDERS)
 
 @every_decider
 def test_a_service_owns_its_tables(service: str):
-    tables = import_module(f"{service}.store").TABLES.tables
+    tables = import_module(f"{service}.store").METADATA.tables
     assert set(import_module(service).OWNS) == set(tables)
 
 
