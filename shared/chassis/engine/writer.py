@@ -69,18 +69,18 @@ class _Asked(NamedTuple):
     done: asyncio.Future[Committed]
 
 
-class _Aside(NamedTuple):
+class _Callback(NamedTuple):
     work: Callable[[Connection], Any]
     done: asyncio.Future[Any]
 
 
-_Entry = _Heard | _Asked | _Aside
+_Entry = _Heard | _Asked | _Callback
 
 
 class _Commit(NamedTuple):
     heard: list[_Heard]
     asked: list[_Asked]
-    aside: list[_Aside]
+    aside: list[_Callback]
     outcome: Outcome | None
     results: list[Any]
     """Of `aside`, in order."""
@@ -128,7 +128,7 @@ class Writer:
     async def aside(self, work: Callable[[Connection], T]) -> T:
         """Run `work` in the next transaction: a change that no event records."""
         done: asyncio.Future[T] = _future()
-        self._enqueue(_Aside(work, done))
+        self._enqueue(_Callback(work, done))
         return await done
 
     async def run(self) -> None:
@@ -244,7 +244,7 @@ class Writer:
             message for entry in entries if isinstance(entry, _Heard) for message in entry.messages
         ]
         asked = [entry for entry in entries if isinstance(entry, _Asked)]
-        aside = [entry for entry in entries if isinstance(entry, _Aside)]
+        aside = [entry for entry in entries if isinstance(entry, _Callback)]
 
         if self._has_given_up:
             raise StorageUnavailable("the service is stopping")
