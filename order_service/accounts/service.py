@@ -81,7 +81,9 @@ class Accounts:
             raise _bad_credentials()
         self._attempts.succeed(email, address, attempt)
         limits.take((Limit.SIGN_INS_PER_ACCOUNT, email))
-        tokens = await self._service.writer.aside(partial(self._begin, customer, known_hash))
+        tokens = await self._service.writer.run_in_transaction(
+            partial(self._begin, customer, known_hash)
+        )
         if tokens is None:
             raise _bad_credentials()
         return tokens
@@ -95,7 +97,9 @@ class Accounts:
             (Limit.REFRESHES_PER_ADDRESS, address),
             (Limit.REFRESHES_PER_SESSION, refresh_tokens.session_id_of(refresh_token)),
         )
-        found = await self._service.writer.aside(partial(self._exchange, refresh_token))
+        found = await self._service.writer.run_in_transaction(
+            partial(self._exchange, refresh_token)
+        )
         if found is None:
             raise Rejected(
                 "bad-refresh-token", "unknown, expired, or used before: sign in again", status=401
@@ -108,7 +112,7 @@ class Accounts:
         """End the token's session; an unknown one has ended already. Raises Rejected."""
         self._service.limits.take((Limit.REFRESHES_PER_ADDRESS, address))
         session_id = refresh_tokens.session_id_of(refresh_token)
-        await self._service.writer.aside(partial(sessions.end, session_id=session_id))
+        await self._service.writer.run_in_transaction(partial(sessions.end, session_id=session_id))
 
     async def change_password(self, user_id: str, current: str, new: str, address: str) -> None:
         """Check the present password, set the new one, and end every session.
@@ -136,7 +140,7 @@ class Accounts:
             sessions.end_all_of(connection, user_id)
             return True
 
-        if not await self._service.writer.aside(change):
+        if not await self._service.writer.run_in_transaction(change):
             raise _wrong_password()
 
     def _begin(

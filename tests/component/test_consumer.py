@@ -163,7 +163,7 @@ async def test_a_locked_database_is_waited_for_and_no_event_skipped(
 ):
     async with serving(shop_settings) as service:
         await eventually(lambda: service.waiting_for() == [])
-        await service.writer.aside(_be_impatient)
+        await service.writer.run_in_transaction(_be_impatient)
         other = sqlite3.connect(shop_settings.data_dir / "inventory.db", isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
         await send(elsewhere, ordered(1), ordered(2))
@@ -180,7 +180,7 @@ async def test_an_event_that_is_not_durable_when_the_service_stops_comes_again(
     other = sqlite3.connect(shop_settings.data_dir / "inventory.db", isolation_level=None)
     async with serving(shop_settings) as service:
         await eventually(lambda: service.waiting_for() == [])
-        await service.writer.aside(_be_impatient)
+        await service.writer.run_in_transaction(_be_impatient)
         other.execute("BEGIN IMMEDIATE")
         await send(elsewhere, ordered(1))
         await eventually(lambda: "its database" in " ".join(service.waiting_for()))

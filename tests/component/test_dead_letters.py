@@ -117,7 +117,7 @@ async def test_a_parked_event_heard_again_after_its_id_was_forgotten_holds_nobod
 ):
     bad, waiting = poison("o1"), ordered("o1")
     await chassis.hear(bad, waiting)
-    await chassis.writer.aside(lambda connection: delete_slice(connection, EVERY_ID))
+    await chassis.writer.run_in_transaction(lambda connection: delete_slice(connection, EVERY_ID))
     await chassis.hear(bad, waiting, ordered("o2"))
     assert await reserved_for(chassis) == {"o2"}
     assert len(await chassis.rows(DEAD_LETTER)) == 2

@@ -25,7 +25,7 @@ async def fill(chassis: Chassis, *, old: int, new: int) -> None:
         remember(connection, [f"old{n}" for n in range(old)], now() - timedelta(days=8))
         remember(connection, [f"new{n}" for n in range(new)], now() - timedelta(days=6))
 
-    await chassis.writer.aside(write)
+    await chassis.writer.run_in_transaction(write)
 
 
 async def test_expired_rows_are_deleted_and_others_stay(
@@ -48,7 +48,9 @@ async def test_transaction_deletes_one_slice_at_most(tmp_path: Path):
     async with writing(tmp_path / "inventory.db") as chassis:
         await fill(chassis, old=SLICE_ROWS + 1, new=1)
         deleted = [
-            await chassis.writer.aside(lambda connection: delete_slice(connection, WEEK))
+            await chassis.writer.run_in_transaction(
+                lambda connection: delete_slice(connection, WEEK)
+            )
             for _ in range(3)
         ]
         assert deleted == [SLICE_ROWS, 1, 0]
@@ -72,6 +74,6 @@ async def test_every_expiry_is_found_by_an_index(tmp_path: Path):
         return found
 
     async with writing(tmp_path / "inventory.db") as chassis:
-        found = await chassis.writer.aside(plans)
+        found = await chassis.writer.run_in_transaction(plans)
     assert found
     assert [plan for plan in found if plan.startswith("SCAN")] == []

@@ -220,7 +220,7 @@ async def test_unrecorded_effect_is_not_repeated(
 
     order_ids = [f"o{number}" for number in range(MAX_AT_ONCE + 20)]
     async with serving(shop_settings, SHIPPING, booking(deliver_and_lock)) as service:
-        await service.writer.aside(pragma("busy_timeout=20"))
+        await service.writer.run_in_transaction(pragma("busy_timeout=20"))
         heard = [(created(order_id), reserved(order_id)) for order_id in order_ids]
         await service.writer.hear([event for both in heard for event in both])
         await eventually(lambda: len(service.jobs._unrecorded) == MAX_AT_ONCE)
@@ -244,7 +244,7 @@ async def test_unrecorded_failure_is_no_new_attempt(
 
     jobs = (Job(BOOKING, fail_and_lock, retry=Retry(first_seconds=1000)),)
     async with serving(shop_settings, SHIPPING, jobs) as service:
-        await service.writer.aside(pragma("busy_timeout=20"))
+        await service.writer.run_in_transaction(pragma("busy_timeout=20"))
         await begin_shipments(service, "o1")
         await eventually(lambda: service.jobs._unrecorded)
         await asyncio.sleep(1.5)  # long enough for an attempt that must not be made
@@ -294,7 +294,9 @@ async def insert_tasks(service: Service, kind: str, number: int) -> None:
         }
         for each in range(number)
     ]
-    await service.writer.aside(lambda connection: connection.execute(TASK.insert(), rows))
+    await service.writer.run_in_transaction(
+        lambda connection: connection.execute(TASK.insert(), rows)
+    )
 
 
 async def test_foreign_tasks_do_not_block_others(shop_settings: Settings):

@@ -297,7 +297,7 @@ async def test_mails_are_sent_once_while_the_disk_is_full(
     async with delivering(server) as mailer:
         jobs = (mail_job(orders, mailer),)
         async with serving(shop_settings, notifier, jobs) as service:
-            server.on_mail = lambda: service.writer.aside(pragma("max_page_count=1"))
+            server.on_mail = lambda: service.writer.run_in_transaction(pragma("max_page_count=1"))
             await service.writer.hear([recorded(created(f"o{number}")) for number in range(100)])
             await eventually(lambda: service.jobs._unrecorded)
             await asyncio.sleep(1.5)  # long enough for a repetition that must not be made
@@ -310,7 +310,7 @@ async def test_mails_are_sent_once_while_the_disk_is_full(
 
 async def _is_freed(service: Service) -> bool:
     try:
-        await service.writer.aside(pragma("max_page_count=1000000"))
+        await service.writer.run_in_transaction(pragma("max_page_count=1000000"))
     except StorageUnavailable:  # it was committed together with what does not fit
         return False
     return True

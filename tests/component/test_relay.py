@@ -101,7 +101,7 @@ async def test_an_acknowledgement_lost_before_it_was_noted_has_no_second_effect(
     async with serving(shop_settings) as service, serving(shop_settings, ORDER) as listener:
         await execute(service, create(0))
         await eventually(lambda: all_is_sent(service))
-        await service.writer.aside(_forget_acknowledgements)
+        await service.writer.run_in_transaction(_forget_acknowledgements)
         service.relay.wake()
         await eventually(lambda: all_is_sent(service))
         assert len(await on_the_stream(service.broker)) == 1
@@ -261,7 +261,7 @@ async def test_an_event_the_server_refuses_holds_up_no_other(
 async def test_an_event_of_a_newer_release_is_sent_as_stored(tmp_path: Path, broker: NatsServer):
     async with serving(settings_for(tmp_path, "nats://127.0.0.1:9")) as service:
         await execute(service, create(1))
-        await service.writer.aside(_append_of_a_newer_release)
+        await service.writer.run_in_transaction(_append_of_a_newer_release)
         await execute(service, create(2))
     async with serving(settings_for(tmp_path, broker.url)) as service:
         await eventually(lambda: all_is_sent(service))
@@ -331,4 +331,4 @@ async def test_a_late_mark_does_not_cancel_a_resend(shop_settings: Settings):
             event_log.mark(connection, [outgoing], Sent({}, {1: "too large"}))
             return len(event_log.unsent(connection, "inventory", 10))
 
-        assert await service.writer.aside(resend_while_published) == 1
+        assert await service.writer.run_in_transaction(resend_while_published) == 1

@@ -139,7 +139,7 @@ async def test_an_answer_shows_the_state_right_after_its_own_command(chassis: Ch
 
 
 async def test_a_commit_that_fails_leaves_nothing_behind(chassis: Chassis):
-    await chassis.writer.aside(pragma("max_page_count=1"))  # the disk is full
+    await chassis.writer.run_in_transaction(pragma("max_page_count=1"))  # the disk is full
     outcomes = await asyncio.gather(
         *(chassis.execute(create(f"p{number}")) for number in range(300)),
         chassis.hear(*(recorded(ordered(f"o{number}", "p1", 1)) for number in range(300))),
@@ -152,10 +152,10 @@ async def test_a_commit_that_fails_leaves_nothing_behind(chassis: Chassis):
 
 async def test_after_a_failed_commit_the_same_event_may_be_heard_again(chassis: Chassis):
     heard = [recorded(ordered(f"o{number}", "p1", 1)) for number in range(300)]
-    await chassis.writer.aside(pragma("max_page_count=1"))
+    await chassis.writer.run_in_transaction(pragma("max_page_count=1"))
     with pytest.raises(StorageUnavailable):
         await chassis.hear(*heard)
-    await chassis.writer.aside(pragma("max_page_count=1000000"))
+    await chassis.writer.run_in_transaction(pragma("max_page_count=1000000"))
     await chassis.hear(*heard)
     assert await chassis.said() == ["StockReservationFailed"] * 300
 
@@ -163,7 +163,7 @@ async def test_after_a_failed_commit_the_same_event_may_be_heard_again(chassis: 
 async def test_a_database_that_is_locked_is_waited_for_and_then_said_to_be_unavailable(
     chassis: Chassis, tmp_path: Path
 ):
-    await chassis.writer.aside(pragma("busy_timeout=50"))
+    await chassis.writer.run_in_transaction(pragma("busy_timeout=50"))
     other = sqlite3.connect(tmp_path / "inventory.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(StorageUnavailable, match="locked"):
@@ -406,7 +406,7 @@ def forbid_reservations_of(order_id: str) -> str:
 async def test_a_row_the_database_refuses_is_no_poison(chassis: Chassis):
     await chassis.execute(create("p1"))
     trigger = forbid_reservations_of("o1")
-    await chassis.writer.aside(lambda connection: connection.exec_driver_sql(trigger))
+    await chassis.writer.run_in_transaction(lambda connection: connection.exec_driver_sql(trigger))
     good, bad, command = await asyncio.gather(
         chassis.hear(recorded(ordered("o2", "p1", 1))),
         chassis.hear(refused := recorded(ordered("o1", "p1", 1))),
@@ -418,7 +418,9 @@ async def test_a_row_the_database_refuses_is_no_poison(chassis: Chassis):
     assert command.position == 5
     assert await chassis.rows(DEAD_LETTER) == []
     assert {row["event_id"] for row in await chassis.rows(INBOX)}.isdisjoint({refused.event_id})
-    await chassis.writer.aside(lambda each: each.exec_driver_sql("DROP TRIGGER forbidden"))
+    await chassis.writer.run_in_transaction(
+        lambda each: each.exec_driver_sql("DROP TRIGGER forbidden")
+    )
     await chassis.hear(refused)
     assert await stock_of(chassis, "p1") == (10, 2)
 
@@ -426,7 +428,7 @@ async def test_a_row_the_database_refuses_is_no_poison(chassis: Chassis):
 async def test_a_command_the_database_refuses_is_unavailable(chassis: Chassis):
     await chassis.execute(create("p1"))
     trigger = forbid_reservations_of("o1")
-    await chassis.writer.aside(lambda connection: connection.exec_driver_sql(trigger))
+    await chassis.writer.run_in_transaction(lambda connection: connection.exec_driver_sql(trigger))
     lines = (Line(product_id="p1", quantity=1),)
     with pytest.raises(StorageUnavailable, match="does not take"):
         await chassis.execute(ReserveStock(order_id="o1", items=lines))
@@ -469,7 +471,7 @@ async def test_command_begun_is_not_given_up(chassis: Chassis):
         may_end.wait()
         return "done"
 
-    working = asyncio.create_task(chassis.writer.aside(work))
+    working = asyncio.create_task(chassis.writer.run_in_transaction(work))
     await asyncio.to_thread(has_begun.wait)
     chassis.writer.give_up_waiting()
     may_end.set()
@@ -484,7 +486,7 @@ async def test_a_caller_who_leaves_during_the_commit_stops_nobody(chassis: Chass
         has_begun.set()
         may_end.wait()
 
-    holding = asyncio.create_task(chassis.writer.aside(hold))
+    holding = asyncio.create_task(chassis.writer.run_in_transaction(hold))
     leaving = asyncio.create_task(chassis.execute(create("p1")))
     await asyncio.to_thread(has_begun.wait)
     leaving.cancel()
@@ -503,7 +505,7 @@ async def test_commands_beyond_the_queue_are_refused_at_once(chassis: Chassis):
 
 
 async def test_a_failed_begin_answers_all_who_wait(chassis: Chassis, tmp_path: Path):
-    await chassis.writer.aside(pragma("busy_timeout=50"))
+    await chassis.writer.run_in_transaction(pragma("busy_timeout=50"))
     other = sqlite3.connect(tmp_path / "inventory.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with capture_logs() as logs:

@@ -47,7 +47,7 @@ class Housekeeping:
     async def _sweep(self, expiry: Expiry) -> None:
         deleted = SLICE_ROWS
         while deleted == SLICE_ROWS:
-            deleted = await self._writer.aside(partial(delete_slice, expiry=expiry))
+            deleted = await self._writer.run_in_transaction(partial(delete_slice, expiry=expiry))
             await asyncio.sleep(PAUSE_SECONDS)
 
 

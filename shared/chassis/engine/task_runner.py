@@ -250,11 +250,15 @@ class Jobs:
             is_stuck=later.is_stuck,
         )
         work = partial(task_queue.postpone, task_id=due.task_id, **later._asdict())
-        await self._record(due, lambda: self._writer.aside(work), lambda _error, _failures: True)
+        await self._record(
+            due, lambda: self._writer.run_in_transaction(work), lambda _error, _failures: True
+        )
 
     async def _write(self, due: Task, command: object) -> None:
         if command is None:
-            await self._writer.aside(partial(task_queue.finish, task_ids=[due.task_id]))
+            await self._writer.run_in_transaction(
+                partial(task_queue.finish, task_ids=[due.task_id])
+            )
         else:
             await self._writer.execute(CommandEnvelope(command, finishes=due))
 

@@ -125,7 +125,7 @@ class Writer:
         self._enqueue(heard)
         await heard.done
 
-    async def aside(self, work: Callable[[Connection], T]) -> T:
+    async def run_in_transaction(self, work: Callable[[Connection], T]) -> T:
         """Run `work` in the next transaction: a change that no event records."""
         done: asyncio.Future[T] = _future()
         self._enqueue(_Callback(work, done))

@@ -98,7 +98,9 @@ class Relay:
         sent = await self._broker.publish(events)
         crash_point("after_publish")
         if sent.sequences or sent.refusals:
-            await self._writer.aside(partial(event_log.mark, published=events, sent=sent))
+            await self._writer.run_in_transaction(
+                partial(event_log.mark, published=events, sent=sent)
+            )
             crash_point("after_marking")
         for position, reason in sent.refusals.items():
             log.error("event.refused", position=position, reason=reason)

@@ -188,9 +188,11 @@ class Service:
         """
         for start in range(first, last + 1, RESEND_AT_ONCE):
             end = min(last, start + RESEND_AT_ONCE - 1)
-            await self.writer.aside(partial(event_log.resend, first=start, last=end))
+            await self.writer.run_in_transaction(partial(event_log.resend, first=start, last=end))
         newest = await self.reads.run(event_log.last_position)
-        await self.writer.aside(partial(event_log.resend, first=max(newest, last + 1), last=newest))
+        await self.writer.run_in_transaction(
+            partial(event_log.resend, first=max(newest, last + 1), last=newest)
+        )
         self.relay.wake()
 
     def _on_recorded(self, events: Sequence[RecordedEvent]) -> None:
