@@ -18,7 +18,7 @@ from sqlalchemy import Connection
 from order_service.accounts import private_keys as store
 from order_service.accounts.key_events import PublishKeys
 from order_service.accounts.private_keys import PrivateKey
-from order_service.accounts.tokens import Signer
+from order_service.accounts.tokens import TokenSigner
 from shared.chassis.engine.unit_of_work import CommandEnvelope
 from shared.chassis.http import signing_keys
 from shared.chassis.http.key_trust import (
@@ -67,7 +67,7 @@ class KeyView(Struct, frozen=True, kw_only=True, rename="camel"):
 class OwnKey(NamedTuple):
     """A key of this service."""
 
-    signer: Signer
+    signer: TokenSigner
     known: KnownKey
     created_at: datetime
     signs_from: datetime
@@ -97,7 +97,7 @@ class SigningKeys:
         self._changing = asyncio.Lock()
 
     @property
-    def signer(self) -> Signer:
+    def signer(self) -> TokenSigner:
         """The key for the next token."""
         return self._in_use().signer
 
@@ -117,7 +117,7 @@ class SigningKeys:
                 )
             )
         else:
-            signer = Signer.generate()
+            signer = TokenSigner.generate()
             first = KnownKey(
                 key_id=signer.key_id, public_key=signer.public_key, trust=Trust.TRUSTED
             )
@@ -194,8 +194,8 @@ class SigningKeys:
         self._current_id = usable[-1].signer.key_id
         return usable[-1]
 
-    def _new_key(self) -> tuple[Signer, KnownKey]:
-        signer, voucher = Signer.generate(), self.signer
+    def _new_key(self) -> tuple[TokenSigner, KnownKey]:
+        signer, voucher = TokenSigner.generate(), self.signer
         return signer, KnownKey(
             key_id=signer.key_id,
             public_key=signer.public_key,
@@ -204,7 +204,7 @@ class SigningKeys:
             signature=voucher.sign(voucher_statement(signer.key_id, signer.public_key)),
         )
 
-    def _revocation(self, key_id: str, by: Signer | None = None) -> Revocation:
+    def _revocation(self, key_id: str, by: TokenSigner | None = None) -> Revocation:
         """Signed with the current key, which a service that has missed older ones will trust."""
         signer = by or self.signer
         signature = signer.sign(revocation_statement(key_id))
@@ -221,7 +221,7 @@ class SigningKeys:
     async def _reload(self) -> None:
         rows, self._ring = await self._service.reads.run(_load)
         keys = self._ring.keys
-        signers = [(row, Signer.from_pem(row.key_id, row.private_key)) for row in rows]
+        signers = [(row, TokenSigner.from_pem(row.key_id, row.private_key)) for row in rows]
         self._own = [
             OwnKey(signer, keys[row.key_id, signer.public_key], row.created_at, row.signs_from)
             for row, signer in signers
@@ -250,7 +250,7 @@ def _load(connection: Connection) -> tuple[list[PrivateKey], KeyRing]:
     return store.read_all(connection), signing_keys.load(connection)
 
 
-def _row(signer: Signer, signs_from: datetime) -> PrivateKey:
+def _row(signer: TokenSigner, signs_from: datetime) -> PrivateKey:
     return PrivateKey(
         key_id=signer.key_id,
         private_key=signer.to_pem(),
@@ -259,7 +259,7 @@ def _row(signer: Signer, signs_from: datetime) -> PrivateKey:
     )
 
 
-def _jwk(signer: Signer) -> dict[str, str]:
+def _jwk(signer: TokenSigner) -> dict[str, str]:
     return {
         "kty": "OKP",
         "crv": "Ed25519",

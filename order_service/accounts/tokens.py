@@ -21,7 +21,7 @@ from shared.chassis.messages.clock import new_id, now
 ACCESS_SECONDS = 15 * 60
 
 
-class Signer:
+class TokenSigner:
     """Signs access tokens with one Ed25519 key."""
 
     def __init__(self, key_id: str, private_key: Ed25519PrivateKey) -> None:
@@ -29,12 +29,12 @@ class Signer:
         self._private_key = private_key
 
     @classmethod
-    def generate(cls) -> "Signer":
+    def generate(cls) -> "TokenSigner":
         """With a new key."""
         return cls(new_id(), Ed25519PrivateKey.generate())
 
     @classmethod
-    def from_pem(cls, key_id: str, pem: str) -> "Signer":
+    def from_pem(cls, key_id: str, pem: str) -> "TokenSigner":
         """With the key that was kept."""
         private_key = load_pem_private_key(pem.encode(), password=None)
         if not isinstance(private_key, Ed25519PrivateKey):

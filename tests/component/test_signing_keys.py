@@ -23,7 +23,7 @@ import notifier_service.app
 import read_api.app
 import shipping_service.app
 from order_service.accounts import signing_keys
-from order_service.accounts.tokens import Signer
+from order_service.accounts.tokens import TokenSigner
 from shared.chassis.http.auth import LEEWAY_SECONDS, MAX_TOKEN_SECONDS
 from shared.chassis.http.signing_keys import SIGNING_KEY
 from shared.chassis.jetstream.connection import Broker
@@ -433,7 +433,7 @@ def leaked(settings: Settings) -> Issuer:
     """Whoever has read the private key in the order service's database."""
     with closing(sqlite3.connect(settings.data_dir / "order.db")) as connection:
         query = "SELECT key_id, private_key FROM private_keys"
-        return Issuer(Signer.from_pem(*connection.execute(query).fetchone()))
+        return Issuer(TokenSigner.from_pem(*connection.execute(query).fetchone()))
 
 
 async def test_own_keys_are_no_alarm_when_they_return(

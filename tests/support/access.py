@@ -4,7 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 from order_service.accounts.domain import Customer
-from order_service.accounts.tokens import Signer
+from order_service.accounts.tokens import TokenSigner
 from shared.chassis.http.auth import AUDIENCE, ISSUER
 from shared.chassis.http.key_trust import revocation_statement, voucher_statement
 from shared.chassis.messages.clock import now
@@ -15,8 +15,8 @@ from tests.support.history import START
 class Issuer:
     """Signs with a key of its own, which a service must trust before it accepts the tokens."""
 
-    def __init__(self, signer: Signer | None = None) -> None:
-        self._signer = signer or Signer.generate()
+    def __init__(self, signer: TokenSigner | None = None) -> None:
+        self._signer = signer or TokenSigner.generate()
         self.key_id = self._signer.key_id
 
     @property
