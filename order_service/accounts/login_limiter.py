@@ -8,7 +8,7 @@ from collections import OrderedDict
 from shared.chassis.http.rate_limits import MAX_KEYS, Limit, Limiter, Use
 
 
-class Attempts:
+class LoginLimiter:
     """Counts each attempt as a failure until it has succeeded, so that many at once are not one."""
 
     def __init__(self, limits: Limiter) -> None:

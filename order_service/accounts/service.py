@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from order_service.accounts import credentials, emails, refresh_tokens, sessions, store
 from order_service.accounts.domain import Customer, RegisterCustomer
-from order_service.accounts.login_limiter import Attempts
+from order_service.accounts.login_limiter import LoginLimiter
 from order_service.accounts.password_rules import weakness
 from order_service.accounts.passwords import Passwords
 from order_service.accounts.signing_keys import SigningKeys
@@ -46,7 +46,7 @@ class Accounts:
         self._service = service
         self._signing_keys = signing_keys
         self.passwords = Passwords()
-        self._attempts = Attempts(service.limits)
+        self._attempts = LoginLimiter(service.limits)
 
     async def prepare(self) -> None:
         """At every start: have an admin."""
