@@ -15,7 +15,7 @@ from read_api.projector import Projector
 from read_api.tables import METADATA
 from shared.chassis.http import signing_keys
 from shared.chassis.http.app import build_app
-from shared.chassis.http.auth import Keys
+from shared.chassis.http.auth import PublicKeys
 from shared.chassis.http.rate_limits import Limiter
 from shared.chassis.jetstream.connection import Broker
 from shared.chassis.jetstream.consumer import Consumer
@@ -49,7 +49,7 @@ class ReadService:
         self._feed = Feed()
         self._freshness = Freshness()
         self._projector = Projector(self._database, self._tell)
-        self._keys = Keys(self._reads)
+        self._keys = PublicKeys(self._reads)
         self._background = Background()
         self._consumer: Consumer | None = None
         self._lock: FileLock | None = None

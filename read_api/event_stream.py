@@ -20,7 +20,7 @@ from read_api import event_archive
 from read_api.positions import format_positions
 from read_api.schemas import EventView, event_view
 from read_api.visibility import Story
-from shared.chassis.http.auth import Access, Keys
+from shared.chassis.http.auth import Access, PublicKeys
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.storage.database import TRANSIENT_DATABASE_ERRORS, Database
 from shared.contracts import SOURCES
@@ -84,7 +84,7 @@ class Feed:
 class Streams:
     """Makes streams of what the feed tells and the database keeps."""
 
-    def __init__(self, feed: Feed, reads: Database, keys: Keys) -> None:
+    def __init__(self, feed: Feed, reads: Database, keys: PublicKeys) -> None:
         self._feed = feed
         self._reads = reads
         self._keys = keys

@@ -15,7 +15,7 @@ from read_api.event_stream import Feed, Streams
 from read_api.projector import Projector
 from read_api.tables import METADATA
 from shared.chassis.http import signing_keys
-from shared.chassis.http.auth import Keys
+from shared.chassis.http.auth import PublicKeys
 from shared.chassis.storage import database_identity
 from shared.chassis.storage.database import (
     CHASSIS_METADATA,
@@ -69,7 +69,7 @@ async def projecting(path: Path | None = None, *, tail: int = 4096) -> AsyncIter
     await create_tables(database, CHASSIS_METADATA, METADATA)
     await projector.resume()
     try:
-        yield Projection(projector, feed, Streams(feed, reads, Keys(reads)), database)
+        yield Projection(projector, feed, Streams(feed, reads, PublicKeys(reads)), database)
     finally:
         await reads.close()
         await database.close()

@@ -24,7 +24,7 @@ from shared.chassis.engine.unit_of_work import CommandEnvelope
 from shared.chassis.engine.writer import Committed, Writer
 from shared.chassis.errors import FatalError
 from shared.chassis.http import openapi
-from shared.chassis.http.auth import Keys, authentication
+from shared.chassis.http.auth import PublicKeys, authentication
 from shared.chassis.http.problems import HANDLERS, BadRequest, FieldError, field_error
 from shared.chassis.messages.rejection import Rejected
 from shared.chassis.storage.idempotency import (
@@ -198,7 +198,7 @@ def build_app(
     routes: Sequence[ControllerRouterHandler],
     *,
     settings: Settings,
-    keys: Keys,
+    keys: PublicKeys,
     waiting_for: Callable[[], list[str]],
     warnings: Callable[[], list[str]] = list,
     on_startup: Sequence[Callable[[], Awaitable[None]]],

@@ -85,7 +85,7 @@ class _Loaded(NamedTuple):
     untrusted: Sequence[str] = ()
 
 
-class Keys:
+class PublicKeys:
     """The signing keys that this service trusts, in memory.
 
     The database is read again only after `reload`, never because a token names a key that is unknown.
@@ -178,7 +178,7 @@ def _readable(key: KnownKey) -> Ed25519PublicKey | None:
         return None
 
 
-def authentication(keys: Keys) -> type[AbstractAuthenticationMiddleware]:
+def authentication(keys: PublicKeys) -> type[AbstractAuthenticationMiddleware]:
     """The middleware that puts the Caller into `request.user` and, of a token, its Access into `request.auth`."""
 
     class Authentication(AbstractAuthenticationMiddleware):

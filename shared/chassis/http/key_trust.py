@@ -185,7 +185,7 @@ def _is_proven(ring: KeyRing, revocation: Revocation) -> bool:
 def _settled(ring: KeyRing) -> KeyRing:
     """Prove what waited for a key that is trusted now.
 
-    Keys come before revocations: a key's voucher may have been revoked since it vouched.
+    PublicKeys come before revocations: a key's voucher may have been revoked since it vouched.
     """
     for key in ring.keys.values():
         if key.trust is Trust.UNTRUSTED and _is_vouched_for(ring, key):

@@ -30,7 +30,7 @@ from shared.chassis.engine.writer import Writer
 from shared.chassis.errors import FatalError
 from shared.chassis.http import resend, signing_keys
 from shared.chassis.http.app import Commands, build_app
-from shared.chassis.http.auth import Keys
+from shared.chassis.http.auth import PublicKeys
 from shared.chassis.http.policy import HttpPolicy
 from shared.chassis.http.protocol import bounded_http
 from shared.chassis.http.rate_limits import Limiter
@@ -152,7 +152,7 @@ class Service:
         self.deadlines = Jobs(self.reads, self.writer, deadlines, self._handled_until)
         self.commands = Commands(source, self.writer)
         self.limits = Limiter(settings.rate_limits)
-        self.keys = Keys(self.reads)
+        self.keys = PublicKeys(self.reads)
         self._housekeeping = Housekeeping(
             self.writer, [*expiries, *chassis_expiries(settings.inbox_days)]
         )
