@@ -32,7 +32,7 @@ class Passwords:
         # One lane each: more would take the processors from the event loop, which answers everybody else.
         self._hasher = PasswordHasher(parallelism=1)
         self._queue = _Queue()
-        self._decoy = self._hasher.hash(secrets.token_urlsafe())
+        self._dummy_hash = self._hasher.hash(secrets.token_urlsafe())
 
     async def hash(self, password: str) -> str:
         """A salted hash to keep."""
@@ -40,7 +40,7 @@ class Passwords:
 
     async def matches(self, known_hash: str | None, password: str) -> bool:
         """Whether it is the password; with no hash to compare, the answer takes as long and is False."""
-        verify = partial(self._verify, known_hash or self._decoy, password)
+        verify = partial(self._verify, known_hash or self._dummy_hash, password)
         return await self._queue.sign_ins(verify) and known_hash is not None
 
     async def replace(self, password: str) -> str:
