@@ -94,7 +94,7 @@ class _Postponed(NamedTuple):
     is_stuck: bool = False
 
 
-class Jobs:
+class TaskRunner:
     """Runs tasks as they fall due, many at a time; a failure moves the task to a later time."""
 
     def __init__(

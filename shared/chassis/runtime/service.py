@@ -24,7 +24,7 @@ from sqlalchemy import MetaData
 
 from shared.chassis import failpoints
 from shared.chassis.engine.retention import Expiry, Housekeeping
-from shared.chassis.engine.task_runner import Job, Jobs
+from shared.chassis.engine.task_runner import Job, TaskRunner
 from shared.chassis.engine.unit_of_work import Message
 from shared.chassis.engine.writer import Writer
 from shared.chassis.errors import FatalError
@@ -148,8 +148,10 @@ class Service:
         )
         self.relay = Relay(source, self.reads, self.broker, self.writer)
         deadlines = [job for job in jobs if job.is_deadline]
-        self.jobs = Jobs(self.reads, self.writer, [job for job in jobs if not job.is_deadline])
-        self.deadlines = Jobs(self.reads, self.writer, deadlines, self._handled_until)
+        self.jobs = TaskRunner(
+            self.reads, self.writer, [job for job in jobs if not job.is_deadline]
+        )
+        self.deadlines = TaskRunner(self.reads, self.writer, deadlines, self._handled_until)
         self.commands = Commands(source, self.writer)
         self.limits = Limiter(settings.rate_limits)
         self.keys = PublicKeys(self.reads)
