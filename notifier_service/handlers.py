@@ -17,7 +17,7 @@ from notifier_service.domain import (
 from notifier_service.mails import MAILED_EVENTS, Mail, mail_for
 from notifier_service.order_reader import OrderReader
 from notifier_service.smtp import Mailer
-from shared.chassis.engine.task_runner import Job, Retry
+from shared.chassis.engine.task_runner import Retry, TaskHandler
 from shared.chassis.messages import clock
 from shared.chassis.messages.decider import on, on_recorded
 from shared.chassis.messages.foreign_text import cleaned
@@ -72,7 +72,7 @@ def mail_job(
     orders: OrderReader,
     mailer: Mailer,
     retry: Retry = FOR_A_DAY,
-) -> Job:
+) -> TaskHandler:
     """Send the mail, if there is anybody to send it to; retry what may pass."""
 
     async def send(due: Task) -> Outcome:
@@ -94,7 +94,7 @@ def mail_job(
     def give_up(due: Task, error: str) -> RecordFailed:
         return RecordFailed(mail=msgspec.convert(due.payload, Mail), error=error)
 
-    return Job(MAIL, send, give_up, retry)
+    return TaskHandler(MAIL, send, give_up, retry)
 
 
 SUBSCRIPTIONS = (

@@ -14,7 +14,7 @@ from order_service.orders.domain import (
     Status,
     is_final,
 )
-from shared.chassis.engine.task_runner import Job
+from shared.chassis.engine.task_runner import TaskHandler
 from shared.chassis.messages.decider import on
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.schedule import Cancel, Change, Schedule
@@ -91,7 +91,7 @@ def deadlines(
     return schedule
 
 
-JOBS = (Job(DEADLINE, expire_order, is_deadline=True),)
+JOBS = (TaskHandler(DEADLINE, expire_order, is_deadline=True),)
 
 SUBSCRIPTIONS = (
     on(ProductCreated),

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
-from shared.chassis.engine.task_runner import Job, Retry
+from shared.chassis.engine.task_runner import Retry, TaskHandler
 from shared.chassis.messages import clock
 from shared.chassis.messages.clock import new_id
 from shared.chassis.messages.decider import on
@@ -88,7 +88,7 @@ def _booking(begun: ShipmentInitiated, delay_seconds: float) -> Schedule:
     )
 
 
-def carrier_jobs(carrier: Carrier, attempts: int) -> tuple[Job, ...]:
+def carrier_jobs(carrier: Carrier, attempts: int) -> tuple[TaskHandler, ...]:
     """Ask the carrier until it answers; if it never does, the shipment fails."""
 
     async def book(due: Task) -> DispatchShipment | CompleteShipment | FailShipment:
@@ -113,8 +113,8 @@ def carrier_jobs(carrier: Carrier, attempts: int) -> tuple[Job, ...]:
             raise BookingNotFound("the carrier knows of no such booking, yet")
 
     return (
-        Job(BOOKING, book, give_up, Retry(attempts=attempts)),
-        Job(WITHDRAWAL, withdraw),
+        TaskHandler(BOOKING, book, give_up, Retry(attempts=attempts)),
+        TaskHandler(WITHDRAWAL, withdraw),
     )
 
 

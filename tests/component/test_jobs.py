@@ -13,7 +13,7 @@ from order_service.handlers import JOBS as ORDER_JOBS
 from order_service.handlers import deadlines, expire_order
 from order_service.orders.domain import PlaceOrder, RequestCancellation, WantedItem
 from shared.chassis.engine import task_runner
-from shared.chassis.engine.task_runner import MAX_AT_ONCE, Job, Retry
+from shared.chassis.engine.task_runner import MAX_AT_ONCE, Retry, TaskHandler
 from shared.chassis.engine.unit_of_work import CommandEnvelope
 from shared.chassis.messages import clock
 from shared.chassis.messages.recorded_event import RecordedEvent
@@ -55,13 +55,13 @@ def reserved(order_id: str) -> RecordedEvent:
     return recorded(StockReserved(order_id=order_id, items=(line,)))
 
 
-def booking(run: Run, attempts: int = 8) -> tuple[Job, ...]:
+def booking(run: Run, attempts: int = 8) -> tuple[TaskHandler, ...]:
     """The booking job with a carrier of the test's own, and short pauses."""
 
     def give_up(due: Task, error: str) -> FailShipment:
         return FailShipment(order_id=due.key, reason=error)
 
-    return (Job(BOOKING, run, give_up, Retry(attempts, first_seconds=0.02)),)
+    return (TaskHandler(BOOKING, run, give_up, Retry(attempts, first_seconds=0.02)),)
 
 
 async def begin_shipments(service: Service, *order_ids: str) -> None:
@@ -128,7 +128,7 @@ async def test_a_task_that_fails_keeps_its_last_reason(shop_settings: Settings):
     async def hopeless(_due: Task) -> None:
         raise ConnectionError("nobody answers")
 
-    jobs = (Job(BOOKING, hopeless, retry=Retry(first_seconds=1000)),)
+    jobs = (TaskHandler(BOOKING, hopeless, retry=Retry(first_seconds=1000)),)
     async with serving(shop_settings, SHIPPING, jobs) as service:
         await begin_shipments(service, "o1")
         row = await eventually(lambda: _tried_once(service))
@@ -164,7 +164,7 @@ async def test_a_failing_task_holds_up_no_other(shop_settings: Settings):
             raise ConnectionError("nobody answers")
         return await deliver(due)
 
-    jobs = (Job(BOOKING, choosy, retry=Retry(first_seconds=1000)),)
+    jobs = (TaskHandler(BOOKING, choosy, retry=Retry(first_seconds=1000)),)
     async with serving(shop_settings, SHIPPING, jobs) as service:
         await begin_shipments(service, "o1", "o2", "o3")
         await eventually(lambda: _are_left(service, "o1"))
@@ -242,7 +242,7 @@ async def test_unrecorded_failure_is_no_new_attempt(
         lock(locker)
         raise ConnectionError("Bo\udcee" * 1000)
 
-    jobs = (Job(BOOKING, fail_and_lock, retry=Retry(first_seconds=1000)),)
+    jobs = (TaskHandler(BOOKING, fail_and_lock, retry=Retry(first_seconds=1000)),)
     async with serving(shop_settings, SHIPPING, jobs) as service:
         await service.writer.run_in_transaction(pragma("busy_timeout=20"))
         await begin_shipments(service, "o1")
@@ -336,7 +336,7 @@ async def test_overtaken_task_does_nothing(shop_settings: Settings):
         return await expire_order(due)
 
     at_once = ORDER._replace(decider=ORDER.decider._replace(schedule=deadlines(0)))
-    async with serving(shop_settings, at_once, (Job("deadline", wait),)) as service:
+    async with serving(shop_settings, at_once, (TaskHandler("deadline", wait),)) as service:
         await place_order(service)
         await eventually(lambda: len(runs) == 1)
         await service.writer.hear([reserved("o1")])

@@ -18,7 +18,7 @@ import order_service.store
 import shipping_service.domain
 import shipping_service.handlers
 import shipping_service.store
-from shared.chassis.engine.task_runner import Job
+from shared.chassis.engine.task_runner import TaskHandler
 from shared.chassis.engine.unit_of_work import CommandEnvelope
 from shared.chassis.engine.writer import Committed, Writer
 from shared.chassis.jetstream.connection import BROKER_ERRORS, Broker
@@ -127,7 +127,7 @@ async def writing(path: Path, trade: Trade = INVENTORY) -> AsyncIterator[Chassis
 
 @asynccontextmanager
 async def serving(
-    settings: Settings, trade: Trade = INVENTORY, jobs: tuple[Job, ...] = ()
+    settings: Settings, trade: Trade = INVENTORY, jobs: tuple[TaskHandler, ...] = ()
 ) -> AsyncIterator[Service]:
     """All of a service but its HTTP."""
     service = Service(trade.source, settings, trade.decider, trade.tables, jobs)

@@ -67,7 +67,7 @@ STUCK = Retry(first_seconds=60, longest_seconds=3600)
 """Pauses of a task whose outcome cannot be processed, until a release that can is deployed."""
 
 
-class Job(NamedTuple):
+class TaskHandler(NamedTuple):
     """What to do with one kind of task."""
 
     kind: str
@@ -101,7 +101,7 @@ class TaskRunner:
         self,
         database: Database,
         writer: Writer,
-        jobs: Sequence[Job],
+        jobs: Sequence[TaskHandler],
         until: Callable[[], Awaitable[datetime | None]] | None = None,
     ) -> None:
         """`until` is asked when tasks are due: up to which moment they may be carried out, if any."""

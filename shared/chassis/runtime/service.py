@@ -24,7 +24,7 @@ from sqlalchemy import MetaData
 
 from shared.chassis import failpoints
 from shared.chassis.engine.retention import Expiry, Housekeeping
-from shared.chassis.engine.task_runner import Job, TaskRunner
+from shared.chassis.engine.task_runner import TaskHandler, TaskRunner
 from shared.chassis.engine.unit_of_work import Message
 from shared.chassis.engine.writer import Writer
 from shared.chassis.errors import FatalError
@@ -120,7 +120,7 @@ class Service:
         settings: Settings,
         decider: Decider[Any, Any],
         tables: MetaData,
-        jobs: tuple[Job, ...] = (),
+        jobs: tuple[TaskHandler, ...] = (),
         *,
         expiries: tuple[Expiry, ...] = (),
     ) -> None:
