@@ -10,7 +10,7 @@ from order_service.accounts.service import Accounts
 from order_service.accounts.signing_keys import SigningKeys
 from order_service.carts import api as carts_api
 from order_service.domain import decide, evolve
-from order_service.handlers import JOBS, SUBSCRIPTIONS, deadlines
+from order_service.handlers import SUBSCRIPTIONS, TASK_HANDLERS, deadlines
 from order_service.orders import api as orders_api
 from order_service.orders.domain import Status
 from order_service.store import EXPIRIES, load, save
@@ -31,7 +31,7 @@ def build(settings: Settings) -> Litestar:
         schedule=deadlines(settings.deadline_seconds, _deadlines_by_status(settings)),
         subscriptions=SUBSCRIPTIONS,
     )
-    service = Service("order", settings, decider, METADATA, JOBS, expiries=EXPIRIES)
+    service = Service("order", settings, decider, METADATA, TASK_HANDLERS, expiries=EXPIRIES)
     signing_keys = SigningKeys(service)
     accounts = Accounts(service, signing_keys)
     routes = [

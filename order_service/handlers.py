@@ -91,7 +91,7 @@ def deadlines(
     return schedule
 
 
-JOBS = (TaskHandler(DEADLINE, expire_order, is_deadline=True),)
+TASK_HANDLERS = (TaskHandler(DEADLINE, expire_order, is_deadline=True),)
 
 SUBSCRIPTIONS = (
     on(ProductCreated),

@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 import shared.chassis.runtime.service
-from order_service.handlers import JOBS, deadlines
+from order_service.handlers import TASK_HANDLERS, deadlines
 from order_service.orders.domain import PlaceOrder, WantedItem
 from order_service.orders.price_store import LIST_PRICES
 from order_service.orders.store import ORDERS
@@ -79,7 +79,7 @@ async def requests(service: Service) -> int:
 
 async def test_broker_outage_expires_no_order(shop_settings: Settings, broker: NatsServer):
     settings = replace(shop_settings, deadline_grace_seconds=LONG_GRACE_SECONDS)
-    async with publishing(settings) as others, serving(settings, SOON, JOBS) as service:
+    async with publishing(settings) as others, serving(settings, SOON, TASK_HANDLERS) as service:
         await sell(service)
         await eventually(lambda: service.waiting_for() == [])
         broker.kill()
@@ -97,7 +97,7 @@ async def test_broker_outage_expires_no_order(shop_settings: Settings, broker: N
 
 async def test_full_stream_expires_no_order(shop_settings: Settings):
     settings = replace(shop_settings, stream_max_bytes=5000)
-    async with publishing(settings) as others, serving(settings, SOON, JOBS) as service:
+    async with publishing(settings) as others, serving(settings, SOON, TASK_HANDLERS) as service:
         await eventually(lambda: service.waiting_for() == [])
         while await others.publish([recorded(PRODUCT)]):
             pass
@@ -119,7 +119,7 @@ async def test_own_outage_expires_no_order(shop_settings: Settings):
     async with publishing(shop_settings) as others:
         await send(others, progress_of(ORDER_IDS))
     await asyncio.sleep(0.3)  # past the deadline
-    async with serving(shop_settings, SOON, JOBS) as service:
+    async with serving(shop_settings, SOON, TASK_HANDLERS) as service:
         await eventually(lambda: have_completed(service))
         assert await requests(service) == 0
 
@@ -128,7 +128,7 @@ async def test_deadline_without_progress_is_kept_after_outage(
     shop_settings: Settings, broker: NatsServer
 ):
     settings = replace(shop_settings, deadline_grace_seconds=0.3)
-    async with serving(settings, SOON, JOBS) as service:
+    async with serving(settings, SOON, TASK_HANDLERS) as service:
         await sell(service)
         await eventually(lambda: service.waiting_for() == [])
         broker.kill()
@@ -142,7 +142,7 @@ class Slow(Service):
     """A service that handles events slowly, or not at all while `may_handle` is clear."""
 
     def __init__(self, settings: Settings) -> None:
-        super().__init__("order", settings, SOON.decider, SOON.tables, JOBS)
+        super().__init__("order", settings, SOON.decider, SOON.tables, TASK_HANDLERS)
         self.may_handle = asyncio.Event()
         self._hear = self.writer.hear
         self.writer.hear = self._hear_slowly  # type: ignore[method-assign]

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from order_service.handlers import JOBS as ORDER_JOBS
+from order_service.handlers import TASK_HANDLERS as ORDER_JOBS
 from order_service.handlers import deadlines, expire_order
 from order_service.orders.domain import PlaceOrder, RequestCancellation, WantedItem
 from shared.chassis.engine import task_runner
