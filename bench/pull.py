@@ -16,7 +16,7 @@ from nats.js import api
 
 from bench.processes import running_broker
 from bench.table import show, show_machine
-from shared.chassis.jetstream.pull_consumer import MAX_AT_ONCE, Pull
+from shared.chassis.jetstream.pull_consumer import MAX_AT_ONCE, PullConsumer
 
 STREAM = "BENCH"
 MESSAGES = 10_000
@@ -47,7 +47,9 @@ async def main() -> None:
         ["way", "messages/s", "client CPU µs/message"],
         [
             [way, MESSAGES / wall, 1e6 * cpu / MESSAGES]
-            for way, (wall, cpu) in zip(("Pull.fetch", "nats-py's fetch"), best, strict=True)
+            for way, (wall, cpu) in zip(
+                ("PullConsumer.fetch", "nats-py's fetch"), best, strict=True
+            )
         ],
     )
 
@@ -63,7 +65,7 @@ async def _fill(client: Client) -> None:
 
 async def _our_pull(client: Client, durable: str) -> Fetch:
     await _add_consumer(client, durable)
-    pull = Pull(client, STREAM, durable)
+    pull = PullConsumer(client, STREAM, durable)
     await pull.open()
     return lambda: pull.fetch(5)
 

@@ -9,7 +9,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js import api
 
-from shared.chassis.jetstream.pull_consumer import MAX_AT_ONCE, Pull
+from shared.chassis.jetstream.pull_consumer import MAX_AT_ONCE, PullConsumer
 from tests.support.broker import NatsServer
 
 STREAM = "SHOP"
@@ -27,8 +27,8 @@ async def client(broker: NatsServer) -> AsyncIterator[Client]:
 
 
 @pytest.fixture
-async def pull(client: Client) -> Pull:
-    pull = Pull(client, STREAM, DURABLE)
+async def pull(client: Client) -> PullConsumer:
+    pull = PullConsumer(client, STREAM, DURABLE)
     await pull.open()
     return pull
 
@@ -38,7 +38,7 @@ async def publish(client: Client, numbers: range) -> None:
         await client.jetstream().publish("shop.number", str(number).encode())
 
 
-async def fetch(pull: Pull, count: int) -> list[int]:
+async def fetch(pull: PullConsumer, count: int) -> list[int]:
     messages: list[Msg] = []
     while len(messages) < count:
         messages += await pull.fetch(5)
@@ -47,44 +47,50 @@ async def fetch(pull: Pull, count: int) -> list[int]:
     return [int(message.data) for message in messages]
 
 
-async def test_more_than_one_request_brings_arrives_in_order(client: Client, pull: Pull) -> None:
+async def test_more_than_one_request_brings_arrives_in_order(
+    client: Client, pull: PullConsumer
+) -> None:
     count = 2 * MAX_AT_ONCE + 1
     await publish(client, range(count))
     assert await fetch(pull, count) == list(range(count))
 
 
 async def test_what_comes_later_is_heard_by_the_request_that_is_open(
-    client: Client, pull: Pull
+    client: Client, pull: PullConsumer
 ) -> None:
     assert await pull.fetch(0.05) == []
     await publish(client, range(3))
     assert await fetch(pull, 3) == [0, 1, 2]
 
 
-async def test_what_a_closed_pull_was_given_comes_again(client: Client, pull: Pull) -> None:
+async def test_what_a_closed_pull_was_given_comes_again(client: Client, pull: PullConsumer) -> None:
     await publish(client, range(2))
     await pull.fetch(5)
     await pull.close()
     await client.jetstream().reset_consumer(STREAM, DURABLE, seq=1)
-    another = Pull(client, STREAM, DURABLE)
+    another = PullConsumer(client, STREAM, DURABLE)
     await another.open()
     assert await fetch(another, 2) == [0, 1]
 
 
 async def test_a_missing_consumer_is_an_error_at_once(client: Client) -> None:
-    pull = Pull(client, STREAM, "nobody")
+    pull = PullConsumer(client, STREAM, "nobody")
     await pull.open()
     with pytest.raises(nats.js.errors.APIError):
         await pull.fetch(5)
 
 
-async def test_a_consumer_deleted_while_we_wait_is_an_error(client: Client, pull: Pull) -> None:
+async def test_a_consumer_deleted_while_we_wait_is_an_error(
+    client: Client, pull: PullConsumer
+) -> None:
     assert await pull.fetch(0.05) == []
     await client.jetstream().delete_consumer(STREAM, DURABLE)
     with pytest.raises(nats.js.errors.APIError):
         await pull.fetch(5)
 
 
-async def test_a_header_of_a_publisher_is_no_word_of_the_server(client: Client, pull: Pull) -> None:
+async def test_a_header_of_a_publisher_is_no_word_of_the_server(
+    client: Client, pull: PullConsumer
+) -> None:
     await client.jetstream().publish("shop.number", b"7", headers={"Status": "503"})
     assert await fetch(pull, 1) == [7]

@@ -25,7 +25,7 @@ from shared.chassis.jetstream.errors import (
     NotPermitted,
     NotProvisioned,
 )
-from shared.chassis.jetstream.pull_consumer import Pull
+from shared.chassis.jetstream.pull_consumer import PullConsumer
 from shared.chassis.messages import clock
 from shared.chassis.messages.recorded_event import CONTENT_TYPE, DecodeError, decode
 from shared.chassis.messages.subjects import STREAM, everything_of
@@ -73,7 +73,7 @@ class Broker:
         self._inbox = ""
         self._batches = 0
         self._batch: _Batch | None = None
-        self._pull: Pull | None = None
+        self._pull: PullConsumer | None = None
         self._is_closing = False
         self._was_closed = False
         self._may_provision = True
@@ -225,7 +225,7 @@ class Broker:
             return None
         return recorded.position, recorded.event_id
 
-    async def bind(self, durable: str, subjects: Sequence[str], database_id: str) -> Pull:
+    async def bind(self, durable: str, subjects: Sequence[str], database_id: str) -> PullConsumer:
         """The service's durable consumer, created if missing, from its last acknowledged event on.
 
         A consumer made for another database (this one was deleted) is made anew, from the beginning, unless a
@@ -260,7 +260,7 @@ class Broker:
         await self._permitted(f"CONSUMER.CREATE.{of_ours}", creation)
         if present and present.num_ack_pending and present.ack_floor:
             await self._reset(durable, present.ack_floor.stream_seq + 1)
-        pull = self._pull = Pull(self._client, STREAM, durable)
+        pull = self._pull = PullConsumer(self._client, STREAM, durable)
         await pull.open()
         return pull
 

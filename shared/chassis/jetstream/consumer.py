@@ -12,7 +12,7 @@ from shared.chassis.engine.writer import StorageUnavailable
 from shared.chassis.failpoints import crash_point
 from shared.chassis.jetstream.connection import Broker
 from shared.chassis.jetstream.errors import BROKER_ERRORS
-from shared.chassis.jetstream.pull_consumer import Pull
+from shared.chassis.jetstream.pull_consumer import PullConsumer
 from shared.chassis.messages.recorded_event import DecodeError, decode
 from shared.chassis.storage.database import TRANSIENT_DATABASE_ERRORS
 from shared.chassis.storage.dead_letters import MalformedMessage
@@ -87,7 +87,7 @@ class Consumer:
                 self._wait_for(self._broker.explain(error))
                 await self._back_off()
 
-    async def _consume(self, pull: Pull) -> None:
+    async def _consume(self, pull: PullConsumer) -> None:
         """Fetch and handle until the connection is a new one; raises what the broker raises."""
         try:
             while not self._broker.reconnected.is_set():

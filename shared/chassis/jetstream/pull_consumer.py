@@ -23,7 +23,7 @@ NO_MORE = {"404", "408"}
 """The request is over, and nothing is wrong."""
 
 
-class Pull:
+class PullConsumer:
     """Messages of one durable, handed out in the order of their arrival."""
 
     def __init__(self, client: Client, stream: str, durable: str) -> None:
