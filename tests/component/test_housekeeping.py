@@ -9,7 +9,7 @@ from sqlalchemy import Connection, event
 
 from order_service.store import EXPIRIES
 from order_service.tables import METADATA
-from shared.chassis.engine.retention import SLICE_ROWS, Expiry, Housekeeping, delete_slice
+from shared.chassis.engine.retention import SLICE_ROWS, Expiry, RetentionLoop, delete_slice
 from shared.chassis.messages.clock import now
 from shared.chassis.runtime.service import chassis_expiries
 from shared.chassis.storage.database import CHASSIS_METADATA
@@ -34,7 +34,7 @@ async def test_expired_rows_are_deleted_and_others_stay(
     monkeypatch.setattr("shared.chassis.engine.retention.PAUSE_SECONDS", 0)
     async with writing(tmp_path / "inventory.db") as chassis:
         await fill(chassis, old=2 * SLICE_ROWS + 1, new=3)
-        running = asyncio.create_task(Housekeeping(chassis.writer, [WEEK]).run())
+        running = asyncio.create_task(RetentionLoop(chassis.writer, [WEEK]).run())
 
         async def is_swept() -> bool:
             kept = {row["event_id"] for row in await chassis.rows(INBOX)}

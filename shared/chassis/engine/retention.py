@@ -27,7 +27,7 @@ class Expiry(NamedTuple):
     after: timedelta
 
 
-class Housekeeping:
+class RetentionLoop:
     """Sweeps once an hour."""
 
     def __init__(self, writer: Writer, expiries: Sequence[Expiry]) -> None:

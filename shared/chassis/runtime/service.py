@@ -23,7 +23,7 @@ from litestar.types import ControllerRouterHandler
 from sqlalchemy import MetaData
 
 from shared.chassis import failpoints
-from shared.chassis.engine.retention import Expiry, Housekeeping
+from shared.chassis.engine.retention import Expiry, RetentionLoop
 from shared.chassis.engine.task_runner import TaskHandler, TaskRunner
 from shared.chassis.engine.unit_of_work import Message
 from shared.chassis.engine.writer import Writer
@@ -155,7 +155,7 @@ class Service:
         self.commands = Commands(source, self.writer)
         self.limits = Limiter(settings.rate_limits)
         self.keys = PublicKeys(self.reads)
-        self._housekeeping = Housekeeping(
+        self._housekeeping = RetentionLoop(
             self.writer, [*expiries, *chassis_expiries(settings.inbox_days)]
         )
         self._background = Background()
