@@ -15,13 +15,13 @@ from order_service.orders import domain as order_rules
 from order_service.orders import price_store as prices
 from order_service.orders import store as orders
 from order_service.tables import METADATA
-from shared.chassis.engine.retention import Expiry
+from shared.chassis.engine.retention import RetentionRule
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.contracts import ProductCreated, ProductDeleted, ProductUpdated
 
 __all__ = ["EXPIRIES", "METADATA", "load", "read_all", "save"]
 
-EXPIRIES = (Expiry(sessions.SESSIONS.c.expires_at, timedelta()),)
+EXPIRIES = (RetentionRule(sessions.SESSIONS.c.expires_at, timedelta()),)
 
 
 def load(

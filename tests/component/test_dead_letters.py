@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from inventory_service.store import RESERVATIONS
-from shared.chassis.engine.retention import Expiry, delete_slice
+from shared.chassis.engine.retention import RetentionRule, delete_slice
 from shared.chassis.messages.recorded_event import RecordedEvent, encode
 from shared.chassis.messages.subjects import STREAM
 from shared.chassis.runtime.service import Service
@@ -32,7 +32,7 @@ from tests.support.chassis import (
 from tests.support.eventually import eventually
 from tests.support.history import recorded
 
-EVERY_ID = Expiry(INBOX.c.heard_at, timedelta())
+EVERY_ID = RetentionRule(INBOX.c.heard_at, timedelta())
 
 
 def ordered(order_id: str) -> RecordedEvent:

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, event
 
 from order_service.store import EXPIRIES
 from order_service.tables import METADATA
-from shared.chassis.engine.retention import SLICE_ROWS, Expiry, RetentionLoop, delete_slice
+from shared.chassis.engine.retention import SLICE_ROWS, RetentionLoop, RetentionRule, delete_slice
 from shared.chassis.messages.clock import now
 from shared.chassis.runtime.service import chassis_expiries
 from shared.chassis.storage.database import CHASSIS_METADATA
@@ -17,7 +17,7 @@ from shared.chassis.storage.inbox import INBOX, remember
 from tests.support.chassis import Chassis, writing
 from tests.support.eventually import eventually
 
-WEEK = Expiry(INBOX.c.heard_at, timedelta(days=7))
+WEEK = RetentionRule(INBOX.c.heard_at, timedelta(days=7))
 
 
 async def fill(chassis: Chassis, *, old: int, new: int) -> None:

@@ -20,7 +20,7 @@ PAUSE_SECONDS = 0.1
 log = structlog.get_logger()
 
 
-class Expiry(NamedTuple):
+class RetentionRule(NamedTuple):
     """Rows whose moment in `column`, which has an index, was longer ago than `after` may go."""
 
     column: Column[Any]
@@ -30,7 +30,7 @@ class Expiry(NamedTuple):
 class RetentionLoop:
     """Sweeps once an hour."""
 
-    def __init__(self, writer: Writer, expiries: Sequence[Expiry]) -> None:
+    def __init__(self, writer: Writer, expiries: Sequence[RetentionRule]) -> None:
         self._writer = writer
         self._expiries = expiries
 
@@ -44,14 +44,14 @@ class RetentionLoop:
                 log.warning("housekeeping.skipped", reason=str(error))
             await asyncio.sleep(EVERY_SECONDS)
 
-    async def _sweep(self, expiry: Expiry) -> None:
+    async def _sweep(self, expiry: RetentionRule) -> None:
         deleted = SLICE_ROWS
         while deleted == SLICE_ROWS:
             deleted = await self._writer.run_in_transaction(partial(delete_slice, expiry=expiry))
             await asyncio.sleep(PAUSE_SECONDS)
 
 
-def delete_slice(connection: Connection, expiry: Expiry) -> int:
+def delete_slice(connection: Connection, expiry: RetentionRule) -> int:
     """Delete some of the expired rows, `SLICE_ROWS` at most; returns how many."""
     column, before = expiry.column, clock.now() - expiry.after
     (key,) = column.table.primary_key

@@ -23,7 +23,7 @@ from litestar.types import ControllerRouterHandler
 from sqlalchemy import MetaData
 
 from shared.chassis import failpoints
-from shared.chassis.engine.retention import Expiry, RetentionLoop
+from shared.chassis.engine.retention import RetentionLoop, RetentionRule
 from shared.chassis.engine.task_runner import TaskHandler, TaskRunner
 from shared.chassis.engine.unit_of_work import Message
 from shared.chassis.engine.writer import Writer
@@ -122,7 +122,7 @@ class Service:
         tables: MetaData,
         jobs: tuple[TaskHandler, ...] = (),
         *,
-        expiries: tuple[Expiry, ...] = (),
+        expiries: tuple[RetentionRule, ...] = (),
     ) -> None:
         self.source = source
         self.settings = settings
@@ -326,11 +326,11 @@ class Service:
         self.relay.allow()
 
 
-def chassis_expiries(inbox_days: int) -> Iterator[Expiry]:
+def chassis_expiries(inbox_days: int) -> Iterator[RetentionRule]:
     """Of the tables that every service has."""
-    yield Expiry(IDEMPOTENCY_KEY.c.kept_at, timedelta(hours=KEPT_HOURS))
+    yield RetentionRule(IDEMPOTENCY_KEY.c.kept_at, timedelta(hours=KEPT_HOURS))
     if inbox_days:
-        yield Expiry(INBOX.c.heard_at, timedelta(days=inbox_days))
+        yield RetentionRule(INBOX.c.heard_at, timedelta(days=inbox_days))
 
 
 def run(
