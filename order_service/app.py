@@ -13,7 +13,7 @@ from order_service.domain import decide, evolve
 from order_service.handlers import SUBSCRIPTIONS, TASK_HANDLERS, deadlines
 from order_service.orders import api as orders_api
 from order_service.orders.domain import Status
-from order_service.store import EXPIRIES, load, save
+from order_service.store import RETENTION_RULES, load, save
 from order_service.tables import METADATA
 from shared.chassis.messages.decider import Decider
 from shared.chassis.runtime.service import Service
@@ -31,7 +31,7 @@ def build(settings: Settings) -> Litestar:
         schedule=deadlines(settings.deadline_seconds, _deadlines_by_status(settings)),
         subscriptions=SUBSCRIPTIONS,
     )
-    service = Service("order", settings, decider, METADATA, TASK_HANDLERS, expiries=EXPIRIES)
+    service = Service("order", settings, decider, METADATA, TASK_HANDLERS, expiries=RETENTION_RULES)
     signing_keys = SigningKeys(service)
     accounts = Accounts(service, signing_keys)
     routes = [

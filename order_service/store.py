@@ -19,9 +19,9 @@ from shared.chassis.engine.retention import RetentionRule
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.contracts import ProductCreated, ProductDeleted, ProductUpdated
 
-__all__ = ["EXPIRIES", "METADATA", "load", "read_all", "save"]
+__all__ = ["RETENTION_RULES", "METADATA", "load", "read_all", "save"]
 
-EXPIRIES = (RetentionRule(sessions.SESSIONS.c.expires_at, timedelta()),)
+RETENTION_RULES = (RetentionRule(sessions.SESSIONS.c.expires_at, timedelta()),)
 
 
 def load(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, event
 
-from order_service.store import EXPIRIES
+from order_service.store import RETENTION_RULES
 from order_service.tables import METADATA
 from shared.chassis.engine.retention import SLICE_ROWS, RetentionLoop, RetentionRule, delete_slice
 from shared.chassis.messages.clock import now
@@ -69,7 +69,7 @@ async def test_every_expiry_is_found_by_an_index(tmp_path: Path):
                 found.extend(row[3] for row in cursor.fetchall())
 
         event.listen(connection, "before_cursor_execute", explain)
-        for expiry in (*EXPIRIES, *chassis_expiries(1)):
+        for expiry in (*RETENTION_RULES, *chassis_expiries(1)):
             delete_slice(connection, expiry)
         return found
 
