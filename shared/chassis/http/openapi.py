@@ -24,7 +24,7 @@ from shared.chassis.http import swagger
 from shared.chassis.http.auth import admin_only, signed_in_only
 from shared.chassis.http.problems import responses
 from shared.chassis.http.swagger import LocalSwagger
-from shared.chassis.storage.idempotency import KEPT_HOURS, MAX_KEY_LENGTH, MIN_GUEST_KEY_LENGTH
+from shared.chassis.storage.idempotency import MAX_KEY_LENGTH, MIN_GUEST_KEY_LENGTH, RETENTION_HOURS
 
 WITHOUT_KEY = {"takes_key": False}
 """The `opt` of a POST that heeds no `Idempotency-Key`."""
@@ -40,7 +40,7 @@ _KEY = Parameter(
     name="Idempotency-Key",
     param_in="header",
     required=False,
-    description=f"the same key and body get the same answer again, for {KEPT_HOURS} hours; "
+    description=f"the same key and body get the same answer again, for {RETENTION_HOURS} hours; "
     f"without a token it needs at least {MIN_GUEST_KEY_LENGTH} characters that nobody can guess, such as a UUID",
     schema=Schema(type=OpenAPIType.STRING, min_length=1, max_length=MAX_KEY_LENGTH),
 )

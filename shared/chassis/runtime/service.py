@@ -51,7 +51,7 @@ from shared.chassis.storage.database import (
     open_for_reading,
     open_for_writing,
 )
-from shared.chassis.storage.idempotency import IDEMPOTENCY_KEY, KEPT_HOURS
+from shared.chassis.storage.idempotency import IDEMPOTENCY_KEY, RETENTION_HOURS
 from shared.chassis.storage.inbox import INBOX
 from shared.chassis.storage.task_queue import all_kinds
 from shared.contracts import IDENTITY, PUBLISHERS
@@ -328,7 +328,7 @@ class Service:
 
 def chassis_expiries(inbox_days: int) -> Iterator[RetentionRule]:
     """Of the tables that every service has."""
-    yield RetentionRule(IDEMPOTENCY_KEY.c.kept_at, timedelta(hours=KEPT_HOURS))
+    yield RetentionRule(IDEMPOTENCY_KEY.c.kept_at, timedelta(hours=RETENTION_HOURS))
     if inbox_days:
         yield RetentionRule(INBOX.c.heard_at, timedelta(days=inbox_days))
 

@@ -18,7 +18,7 @@ from sqlalchemy import (
 from shared.chassis.storage.database import CHASSIS_METADATA, UtcTime, insert_all
 from shared.chassis.storage.sql import is_one_of
 
-KEPT_HOURS = 24
+RETENTION_HOURS = 24
 MAX_KEY_LENGTH = 255
 MIN_GUEST_KEY_LENGTH = 16
 """All guests share one namespace, wherever they are: what keeps their requests apart is that keys cannot be guessed."""
