@@ -21,7 +21,7 @@ from shared.chassis.jetstream.connection import Broker
 from shared.chassis.jetstream.consumer import Consumer
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.subjects import EVERYTHING
-from shared.chassis.runtime.service import Background
+from shared.chassis.runtime.service import BackgroundLoops
 from shared.chassis.storage import database_identity
 from shared.chassis.storage.database import (
     CHASSIS_METADATA,
@@ -50,7 +50,7 @@ class ReadService:
         self._freshness = Freshness()
         self._projector = Projector(self._database, self._tell)
         self._keys = PublicKeys(self._reads)
-        self._background = Background()
+        self._background = BackgroundLoops()
         self._consumer: Consumer | None = None
         self._lock: FileLock | None = None
 

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 
-from shared.chassis.runtime.service import Background
+from shared.chassis.runtime.service import BackgroundLoops
 
 
 async def test_a_loop_that_loses_its_cancellation_is_cancelled_again():
@@ -17,7 +17,7 @@ async def test_a_loop_that_loses_its_cancellation_is_cancelled_again():
         finally:
             ended.set()
 
-    background = Background()
+    background = BackgroundLoops()
     background.start("loop", loses_one)
     await asyncio.sleep(0)
     async with asyncio.timeout(5):
@@ -26,4 +26,4 @@ async def test_a_loop_that_loses_its_cancellation_is_cancelled_again():
 
 
 async def test_a_loop_that_was_never_started_is_no_matter():
-    await Background().cancel("nothing")
+    await BackgroundLoops().cancel("nothing")

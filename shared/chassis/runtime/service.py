@@ -76,7 +76,7 @@ sent in the moment that we close gets no answer."""
 log = structlog.get_logger()
 
 
-class Background:
+class BackgroundLoops:
     """Loops that run beside the HTTP server; one that ends by itself ends the process."""
 
     def __init__(self) -> None:
@@ -158,7 +158,7 @@ class Service:
         self._housekeeping = RetentionLoop(
             self.writer, [*expiries, *chassis_expiries(settings.inbox_days)]
         )
-        self._background = Background()
+        self._background = BackgroundLoops()
         self._consumer: Consumer | None = None
         self._catch_up: CatchUp | None = None
         self._lock: FileLock | None = None
