@@ -16,7 +16,7 @@ from msgspec import Struct
 from notifier_service.composer import Composer, Unsendable
 from notifier_service.domain import KnownOrder
 from notifier_service.mails import Mail
-from shared.chassis.failpoints import crash_point
+from shared.chassis.failpoints import failpoint
 from shared.settings import Settings, SettingsError
 
 MAX_CONNECTIONS = 8
@@ -90,7 +90,7 @@ class SmtpMailer:
         message = self._composer.compose(mail, order)
         async with self._connection() as connection:
             await _send(connection, message)
-        crash_point("after_smtp_accepted")
+        failpoint("after_smtp_accepted")
 
     async def close(self) -> None:
         """Say QUIT on all connections at once; a server that does not answer is left without it."""

@@ -32,7 +32,7 @@ def arm(crash_at: str | None) -> None:
     _armed[point] = int(passing or 1)
 
 
-def crash_point(point: str) -> None:
+def failpoint(point: str) -> None:
     """Here the process may die without a word."""
     if point not in _armed:
         return

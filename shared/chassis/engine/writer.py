@@ -17,7 +17,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from shared.chassis.engine.rules import RuleFailed, rules
 from shared.chassis.engine.unit_of_work import CommandEnvelope, Message, Outcome, carry_out
-from shared.chassis.failpoints import crash_point
+from shared.chassis.failpoints import failpoint
 from shared.chassis.messages.decider import Decider
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.rejection import Rejected
@@ -262,7 +262,7 @@ class Writer:
                 connection, self._source, self._decider, messages, wishes, poison=poison
             )
             if outcome.events:
-                crash_point("before_commit")
+                failpoint("before_commit")
             return outcome, results
 
         try:
@@ -289,7 +289,7 @@ class Writer:
 
     def _wake_the_others(self, outcome: Outcome) -> None:
         if outcome.events:
-            crash_point("after_commit")
+            failpoint("after_commit")
             self._on_events(outcome.events)
         if outcome.earliest_task:
             self._on_tasks(outcome.earliest_task)

@@ -9,7 +9,7 @@ from nats.aio.msg import Msg
 
 from shared.chassis.engine.unit_of_work import Message
 from shared.chassis.engine.writer import StorageUnavailable
-from shared.chassis.failpoints import crash_point
+from shared.chassis.failpoints import failpoint
 from shared.chassis.jetstream.connection import Broker
 from shared.chassis.jetstream.errors import BROKER_ERRORS
 from shared.chassis.jetstream.pull_consumer import PullConsumer
@@ -128,10 +128,10 @@ class Consumer:
                 self._wait_for("its database to accept events", detail=str(error))
                 await self._back_off()
         self._trouble = None
-        crash_point("after_handling")
+        failpoint("after_handling")
         for message in messages:
             await message.ack()
-        crash_point("after_ack")
+        failpoint("after_ack")
 
     async def _back_off(self) -> None:
         await asyncio.sleep(self._pause)

@@ -11,7 +11,7 @@ import structlog
 from sqlalchemy import Connection
 
 from shared.chassis.engine.writer import StorageUnavailable, Writer
-from shared.chassis.failpoints import crash_point
+from shared.chassis.failpoints import failpoint
 from shared.chassis.jetstream.connection import Broker
 from shared.chassis.storage import event_log
 from shared.chassis.storage.database import TRANSIENT_DATABASE_ERRORS, Database
@@ -96,12 +96,12 @@ class Relay:
             self._note_clear()
             return True
         sent = await self._broker.publish(events)
-        crash_point("after_publish")
+        failpoint("after_publish")
         if sent.sequences or sent.refusals:
             await self._writer.run_in_transaction(
                 partial(event_log.mark, published=events, sent=sent)
             )
-            crash_point("after_marking")
+            failpoint("after_marking")
         for position, reason in sent.refusals.items():
             log.error("event.refused", position=position, reason=reason)
         is_all_settled = len(sent.sequences) + len(sent.refusals) == len(events)
