@@ -2,7 +2,7 @@
 
 import os
 
-POINTS = (
+FAILPOINTS = (
     "before_commit",
     "after_commit",
     "after_publish",
@@ -26,8 +26,8 @@ def arm(crash_at: str | None) -> None:
     if crash_at is None:
         return
     point, _, passing = crash_at.partition(":")
-    if point not in POINTS or not (passing or "1").isdigit():
-        message = f"{crash_at!r} is no crash point; there are {', '.join(POINTS)}"
+    if point not in FAILPOINTS or not (passing or "1").isdigit():
+        message = f"{crash_at!r} is no crash point; there are {', '.join(FAILPOINTS)}"
         raise ValueError(message)
     _armed[point] = int(passing or 1)
 
