@@ -42,7 +42,7 @@ async def main() -> None:
         client = await nats.connect(server.url)
         stream = client.jetstream()
         ways: dict[str, tuple[int, Publish]] = {
-            f"Broker.publish, {MAX_AT_ONCE} at once": (MAX_AT_ONCE, broker.publish),
+            f"JetStreamConnection.publish, {MAX_AT_ONCE} at once": (MAX_AT_ONCE, broker.publish),
             f"js.publish, gather of {WIDTH}": (WIDTH, lambda some: _gather(stream, some)),
             "js.publish, one by one": (1, lambda some: _send(stream, some[0])),
         }

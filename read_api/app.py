@@ -17,7 +17,7 @@ from shared.chassis.http import signing_keys
 from shared.chassis.http.app import build_app
 from shared.chassis.http.auth import PublicKeys
 from shared.chassis.http.rate_limits import Limiter
-from shared.chassis.jetstream.connection import Broker
+from shared.chassis.jetstream.connection import JetStreamConnection
 from shared.chassis.jetstream.consumer import Consumer
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.subjects import EVERYTHING
@@ -45,7 +45,7 @@ class ReadService:
         url = database_url(NAME, settings)
         self._database = open_for_writing(url)
         self._reads = open_for_reading(url)
-        self._broker = Broker(NAME, settings)
+        self._broker = JetStreamConnection(NAME, settings)
         self._feed = Feed()
         self._freshness = Freshness()
         self._projector = Projector(self._database, self._tell)

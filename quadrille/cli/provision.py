@@ -9,7 +9,7 @@ import structlog
 
 from quadrille.launcher.nats_users import PROVISIONER
 from shared.chassis.errors import FatalError
-from shared.chassis.jetstream.connection import Broker
+from shared.chassis.jetstream.connection import JetStreamConnection
 from shared.chassis.jetstream.errors import BROKER_ERRORS
 from shared.chassis.runtime import logs
 from shared.settings import Settings, SettingsError, load
@@ -46,7 +46,7 @@ async def _run(settings: Settings, *, once: bool) -> None:
 
 async def keep(settings: Settings, *, once: bool = False) -> None:
     """Look after the stream until cancelled, or until it is there. Raises ConnectionLostError."""
-    broker = Broker(PROVISIONER, settings)
+    broker = JetStreamConnection(PROVISIONER, settings)
     known: list[str] = []
     try:
         await broker.connect()
@@ -63,7 +63,7 @@ async def keep(settings: Settings, *, once: bool = False) -> None:
         await broker.close()
 
 
-async def _look(broker: Broker) -> list[str]:
+async def _look(broker: JetStreamConnection) -> list[str]:
     try:
         return await broker.ensure_stream(provisions=True)
     except BROKER_ERRORS as error:

@@ -158,7 +158,9 @@ def greet(plan: Plan, viewer_url: str | None) -> None:
         shown.add_row(
             Text(part.title, style="bold"), plan.address(part.name) + part.page, part.shows
         )
-    shown.add_row("Broker", address_of(plan.settings.nats_url), "the events: stream SHOP")
+    shown.add_row(
+        "JetStreamConnection", address_of(plan.settings.nats_url), "the events: stream SHOP"
+    )
     shown.add_row("Data", str(plan.settings.data_dir), "databases, mails, logs")
     say("")
     console().print(shown)

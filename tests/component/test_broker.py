@@ -13,7 +13,7 @@ from nats.js import api
 from structlog.testing import capture_logs
 
 from shared.chassis.jetstream import consumer
-from shared.chassis.jetstream.connection import Broker
+from shared.chassis.jetstream.connection import JetStreamConnection
 from shared.chassis.messages.subjects import STREAM
 from shared.chassis.runtime.service import Service
 from shared.settings import Settings
@@ -30,7 +30,7 @@ MAXIMUM_SUBSCRIPTIONS = b"-ERR 'maximum subscriptions exceeded'\r\n"
 
 
 @pytest.fixture
-async def elsewhere(shop_settings: Settings) -> AsyncIterator[Broker]:
+async def elsewhere(shop_settings: Settings) -> AsyncIterator[JetStreamConnection]:
     async with publishing(shop_settings) as broker:
         yield broker
 
@@ -93,12 +93,12 @@ def started(settings: Settings, log: Path) -> subprocess.Popen[bytes]:
         )
 
 
-async def has_consumer(broker: Broker) -> bool:
+async def has_consumer(broker: JetStreamConnection) -> bool:
     return bool(await broker._jetstream().consumers_info(STREAM))
 
 
 async def test_older_broker_is_served_without_reset(
-    tmp_path: Path, broker: NatsServer, elsewhere: Broker
+    tmp_path: Path, broker: NatsServer, elsewhere: JetStreamConnection
 ):
     async with narrows(broker.port) as proxy:
         proxy.rewrite = lambda data: data.replace(b'"version":"2.15.1"', b'"version":"2.12.8"')
@@ -119,7 +119,9 @@ async def test_older_broker_is_served_without_reset(
 
 
 @pytest.mark.usefixtures("looking_often")
-async def test_paused_consumer_is_not_ready(shop_settings: Settings, elsewhere: Broker):
+async def test_paused_consumer_is_not_ready(
+    shop_settings: Settings, elsewhere: JetStreamConnection
+):
     async with serving(shop_settings) as service:
         await eventually(lambda: is_ready(service))
         stream = elsewhere._jetstream()
@@ -130,7 +132,7 @@ async def test_paused_consumer_is_not_ready(shop_settings: Settings, elsewhere: 
 
 
 @pytest.mark.usefixtures("looking_often")
-async def test_changed_stream_is_corrected(shop_settings: Settings, elsewhere: Broker):
+async def test_changed_stream_is_corrected(shop_settings: Settings, elsewhere: JetStreamConnection):
     stream = elsewhere._jetstream()
     present = (await stream.stream_info(STREAM)).config
     await stream.update_stream(present.evolve(subjects=["elsewhere.>"], max_msgs=1))
@@ -142,13 +144,13 @@ async def test_changed_stream_is_corrected(shop_settings: Settings, elsewhere: B
     assert (config.subjects, config.max_msgs, config.deny_purge) == (["shop.>"], -1, True)
 
 
-async def has_right_subjects(broker: Broker) -> bool:
+async def has_right_subjects(broker: JetStreamConnection) -> bool:
     config = (await broker._jetstream().stream_info(STREAM)).config
     return config.subjects == ["shop.>"]
 
 
 async def test_stream_in_memory_is_said(shop_settings: Settings, broker: NatsServer):
-    other = Broker("test", shop_settings)
+    other = JetStreamConnection("test", shop_settings)
     await other.connect()
     memory = api.StreamConfig(name=STREAM, subjects=["shop.>"], storage=api.StorageType.MEMORY)
     await other._jetstream().add_stream(memory)
@@ -158,7 +160,9 @@ async def test_stream_in_memory_is_said(shop_settings: Settings, broker: NatsSer
 
 
 async def test_provisioned_limits_are_left_to_provisioner(shop_settings: Settings):
-    provisioner = Broker("provisioner", replace(shop_settings, stream_max_age_seconds=DAY))
+    provisioner = JetStreamConnection(
+        "provisioner", replace(shop_settings, stream_max_age_seconds=DAY)
+    )
     await provisioner.connect()
     assert await provisioner.ensure_stream(provisions=True) == []
     async with serving(shop_settings) as service:
@@ -168,8 +172,12 @@ async def test_provisioned_limits_are_left_to_provisioner(shop_settings: Setting
     await provisioner.close()
 
 
-async def test_provisioner_takes_over_stream_of_service(shop_settings: Settings, elsewhere: Broker):
-    provisioner = Broker("provisioner", replace(shop_settings, stream_max_age_seconds=DAY))
+async def test_provisioner_takes_over_stream_of_service(
+    shop_settings: Settings, elsewhere: JetStreamConnection
+):
+    provisioner = JetStreamConnection(
+        "provisioner", replace(shop_settings, stream_max_age_seconds=DAY)
+    )
     await provisioner.connect()
     assert await provisioner.ensure_stream(provisions=True) == []
     assert await elsewhere.ensure_stream() == []

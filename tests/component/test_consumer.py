@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 from inventory_service.domain import CreateProduct, Description
 from inventory_service.store import PRODUCTS, RESERVATIONS
 from shared.chassis.engine.unit_of_work import CommandEnvelope
-from shared.chassis.jetstream.connection import Broker
+from shared.chassis.jetstream.connection import JetStreamConnection
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.subjects import STREAM
 from shared.chassis.runtime.service import Service
@@ -39,7 +39,7 @@ async def elsewhere(shop_settings: Settings):
         yield other
 
 
-async def send(broker: Broker, *events: RecordedEvent) -> None:
+async def send(broker: JetStreamConnection, *events: RecordedEvent) -> None:
     """Publish until the broker has them all."""
     missing = list(events)
     while missing:
@@ -66,7 +66,7 @@ async def reserved_in_total(service: Service) -> int:
 
 
 async def test_an_event_published_while_the_consumer_is_down_is_handled_later(
-    shop_settings: Settings, elsewhere: Broker
+    shop_settings: Settings, elsewhere: JetStreamConnection
 ):
     async with serving(shop_settings) as service:
         await send(elsewhere, ordered(1))
@@ -77,7 +77,7 @@ async def test_an_event_published_while_the_consumer_is_down_is_handled_later(
 
 
 async def test_an_event_published_before_the_consumer_first_came_is_handled(
-    shop_settings: Settings, elsewhere: Broker
+    shop_settings: Settings, elsewhere: JetStreamConnection
 ):
     await send(elsewhere, ordered(1))
     async with serving(shop_settings) as service:
@@ -98,7 +98,7 @@ async def test_a_service_that_starts_before_the_broker_waits_for_it(
 
 
 async def test_a_killed_broker_costs_no_event_and_repeats_none(
-    shop_settings: Settings, broker: NatsServer, elsewhere: Broker
+    shop_settings: Settings, broker: NatsServer, elsewhere: JetStreamConnection
 ):
     async with serving(shop_settings) as service:
         await stock_up(service, 100)
@@ -116,7 +116,7 @@ async def test_a_killed_broker_costs_no_event_and_repeats_none(
 
 
 async def test_a_broker_that_hangs_for_a_while_is_waited_for(
-    shop_settings: Settings, broker: NatsServer, elsewhere: Broker
+    shop_settings: Settings, broker: NatsServer, elsewhere: JetStreamConnection
 ):
     async with serving(shop_settings) as service:
         await send(elsewhere, ordered(1))
@@ -130,7 +130,7 @@ async def test_a_broker_that_hangs_for_a_while_is_waited_for(
 
 
 async def test_a_stream_deleted_under_the_consumer_is_made_anew(
-    shop_settings: Settings, elsewhere: Broker
+    shop_settings: Settings, elsewhere: JetStreamConnection
 ):
     async with serving(shop_settings) as service:
         await send(elsewhere, ordered(1))
@@ -141,12 +141,12 @@ async def test_a_stream_deleted_under_the_consumer_is_made_anew(
         await eventually(lambda: are_reserved(service, 1, 2))
 
 
-async def _has_stream(broker: Broker) -> bool:
+async def _has_stream(broker: JetStreamConnection) -> bool:
     return any(info.config.name == STREAM for info in await broker._jetstream().streams_info())
 
 
 async def test_a_durable_deleted_under_the_consumer_is_made_anew_and_nothing_done_twice(
-    shop_settings: Settings, elsewhere: Broker
+    shop_settings: Settings, elsewhere: JetStreamConnection
 ):
     async with serving(shop_settings) as service:
         await stock_up(service, 10)
@@ -159,7 +159,7 @@ async def test_a_durable_deleted_under_the_consumer_is_made_anew_and_nothing_don
 
 
 async def test_a_locked_database_is_waited_for_and_no_event_skipped(
-    shop_settings: Settings, elsewhere: Broker
+    shop_settings: Settings, elsewhere: JetStreamConnection
 ):
     async with serving(shop_settings) as service:
         await eventually(lambda: service.waiting_for() == [])
@@ -175,7 +175,7 @@ async def test_a_locked_database_is_waited_for_and_no_event_skipped(
 
 
 async def test_an_event_that_is_not_durable_when_the_service_stops_comes_again(
-    shop_settings: Settings, elsewhere: Broker
+    shop_settings: Settings, elsewhere: JetStreamConnection
 ):
     other = sqlite3.connect(shop_settings.data_dir / "inventory.db", isolation_level=None)
     async with serving(shop_settings) as service:
@@ -194,7 +194,7 @@ def _be_impatient(connection: Connection) -> None:
 
 
 async def test_what_was_delivered_and_not_acknowledged_comes_again_at_once_after_a_restart(
-    shop_settings: Settings, elsewhere: Broker
+    shop_settings: Settings, elsewhere: JetStreamConnection
 ):
     async with serving(shop_settings) as service:
         await eventually(lambda: service.waiting_for() == [])
@@ -205,7 +205,9 @@ async def test_what_was_delivered_and_not_acknowledged_comes_again_at_once_after
         await eventually(lambda: are_reserved(service, 1))
 
 
-async def test_a_thousand_events_are_each_handled_once(shop_settings: Settings, elsewhere: Broker):
+async def test_a_thousand_events_are_each_handled_once(
+    shop_settings: Settings, elsewhere: JetStreamConnection
+):
     async with serving(shop_settings) as service:
         await stock_up(service, 1000)
         await send(elsewhere, *(ordered(number) for number in range(1000)))

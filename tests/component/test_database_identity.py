@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from shared.chassis.jetstream.connection import Broker
+from shared.chassis.jetstream.connection import JetStreamConnection
 from shared.chassis.messages.subjects import STREAM
 from shared.chassis.storage import database_identity
 from shared.chassis.storage.database import (
@@ -31,7 +31,7 @@ START_SECONDS = 30
 
 
 @pytest.fixture
-async def publisher(shop_settings: Settings) -> AsyncIterator[Broker]:
+async def publisher(shop_settings: Settings) -> AsyncIterator[JetStreamConnection]:
     async with publishing(shop_settings) as other:
         yield other
 
@@ -51,7 +51,7 @@ async def make_database(settings: Settings, service: str) -> None:
     await database.close()
 
 
-async def run_inventory(settings: Settings, publisher: Broker, order_id: str) -> None:
+async def run_inventory(settings: Settings, publisher: JetStreamConnection, order_id: str) -> None:
     """Let inventory answer one order, publish the answer, and stop."""
     with service_process("inventory", settings) as process:
         await eventually(process.is_ready, START_SECONDS)
@@ -112,7 +112,7 @@ async def test_database_of_another_format_is_refused(
 
 
 async def test_restored_copy_older_than_published_is_refused(
-    shop_settings: Settings, publisher: Broker, tmp_path: Path
+    shop_settings: Settings, publisher: JetStreamConnection, tmp_path: Path
 ):
     database, copy = shop_settings.data_dir / "inventory.db", tmp_path / "copy.db"
     await run_inventory(shop_settings, publisher, "o1")
@@ -128,7 +128,7 @@ async def test_restored_copy_older_than_published_is_refused(
 
 
 async def test_diverged_copy_never_publishes(
-    shop_settings: Settings, publisher: Broker, broker: NatsServer, tmp_path: Path
+    shop_settings: Settings, publisher: JetStreamConnection, broker: NatsServer, tmp_path: Path
 ):
     """The copy has come as far as the stream by itself, so that only the ids of the events differ."""
     database, copy = shop_settings.data_dir / "inventory.db", tmp_path / "copy.db"
@@ -152,7 +152,7 @@ async def test_diverged_copy_never_publishes(
 
 
 async def test_deleted_database_of_a_publisher_is_refused(
-    shop_settings: Settings, publisher: Broker
+    shop_settings: Settings, publisher: JetStreamConnection
 ):
     await run_inventory(shop_settings, publisher, "o1")
     for file in shop_settings.data_dir.glob("inventory.db*"):
@@ -164,7 +164,7 @@ async def test_deleted_database_of_a_publisher_is_refused(
 
 
 async def test_two_databases_of_one_service_never_share_a_durable(
-    shop_settings: Settings, publisher: Broker, tmp_path: Path
+    shop_settings: Settings, publisher: JetStreamConnection, tmp_path: Path
 ):
     settings_of_second = replace(shop_settings, data_dir=tmp_path / "second", read_port=free_port())
     with service_process("read", shop_settings) as first:
@@ -180,7 +180,7 @@ async def test_two_databases_of_one_service_never_share_a_durable(
             await eventually(second.is_ready, START_SECONDS)
 
 
-async def _created_at(publisher: Broker) -> object:
+async def _created_at(publisher: JetStreamConnection) -> object:
     return (await publisher._jetstream().consumer_info(STREAM, "read")).created
 
 

@@ -14,7 +14,7 @@ from order_service.orders.domain import PlaceOrder, WantedItem
 from order_service.orders.price_store import LIST_PRICES
 from order_service.orders.store import ORDERS
 from shared.chassis.engine.unit_of_work import CommandEnvelope
-from shared.chassis.jetstream.connection import Broker
+from shared.chassis.jetstream.connection import JetStreamConnection
 from shared.chassis.messages import clock
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.runtime.service import Service
@@ -54,7 +54,7 @@ def progress_of(order_ids: Sequence[str]) -> list[RecordedEvent]:
     return [recorded(event) for event in (*reserved, *completed)]
 
 
-async def send(broker: Broker, events: list[RecordedEvent]) -> None:
+async def send(broker: JetStreamConnection, events: list[RecordedEvent]) -> None:
     while events:
         taken = await broker.publish(events)
         events = [event for event in events if event.position not in taken]
@@ -165,7 +165,7 @@ async def serving_slowly(settings: Settings) -> AsyncIterator[Slow]:
 
 
 async def test_constant_load_does_not_disable_deadlines(shop_settings: Settings):
-    async def load(broker: Broker) -> None:
+    async def load(broker: JetStreamConnection) -> None:
         while True:
             update = ProductUpdated(product_id="p1", name="Keyboard", description="", price=5)
             await broker.publish([recorded(update)])

@@ -16,7 +16,7 @@ from quadrille.launcher import nats_config
 from quadrille.launcher.nats_config import Server, Tls
 from quadrille.launcher.nats_users import PROVISIONER, SERVICES, SOURCES, USERS, VIEWER
 from shared.chassis.jetstream import connection
-from shared.chassis.jetstream.connection import Broker
+from shared.chassis.jetstream.connection import JetStreamConnection
 from shared.chassis.messages.recorded_event import DecodeError, RecordedEvent, decode, encode
 from shared.chassis.messages.subjects import STREAM
 from shared.chassis.runtime.service import Service
@@ -186,7 +186,7 @@ async def test_answers_cannot_forge_events(guarded: NatsServer, tmp_path: Path):
     """The broker sends an answer wherever its request says: none of them may be an event."""
     subject, body = ordered(2).subject, encode(ordered(2)).decode()
     async with provisioned(guarded, tmp_path):
-        reader = Broker("order", settings_for(tmp_path, guarded.url_of("order")))
+        reader = JetStreamConnection("order", settings_for(tmp_path, guarded.url_of("order")))
         await reader.connect()
         async with raw_client(guarded.url_of("inventory")) as client:
             assert await client.may_publish(subject.replace("order", "inventory", 1), body)
@@ -203,7 +203,7 @@ async def test_answers_cannot_forge_events(guarded: NatsServer, tmp_path: Path):
             decode(*each)
 
 
-async def stored_below(broker: Broker, prefix: str) -> list[tuple[str, bytes]]:
+async def stored_below(broker: JetStreamConnection, prefix: str) -> list[tuple[str, bytes]]:
     stream = broker._jetstream()
     last = (await stream.stream_info(STREAM)).state.last_seq
     messages = [await stream.get_msg(STREAM, seq=number + 1) for number in range(last)]
@@ -296,7 +296,7 @@ async def leave_one_unacknowledged(server: NatsServer, directory: Path) -> None:
     settings = settings_for(directory, server.url_of("inventory"))
     async with serving(settings) as service:
         await eventually(lambda: is_ready(service))
-    greedy = Broker("inventory", settings)
+    greedy = JetStreamConnection("inventory", settings)
     await greedy.connect()
     order = Publisher("order", settings_for(directory, server.url_of("order")))
     await order.connect()

@@ -10,7 +10,7 @@ import pytest_asyncio
 from msgspec.structs import replace
 
 from shared.chassis.http.auth import LEEWAY_SECONDS
-from shared.chassis.jetstream.connection import Broker
+from shared.chassis.jetstream.connection import JetStreamConnection
 from shared.chassis.messages.clock import now
 from shared.contracts import (
     CartCleared,
@@ -67,7 +67,7 @@ async def idle_reader(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator
 
 
 @pytest.fixture
-async def shop(shop_settings: Settings) -> AsyncIterator[Broker]:
+async def shop(shop_settings: Settings) -> AsyncIterator[JetStreamConnection]:
     async with publishing(shop_settings) as broker:
         yield broker
 
@@ -106,7 +106,7 @@ async def status(reader: ReadApi, path: str, by: dict[str, str], **query: Any) -
         return (await reader.ask(path, by, **query)).status_code
 
 
-async def test_each_sees_what_is_his(reader: ReadApi, shop: Broker) -> None:
+async def test_each_sees_what_is_his(reader: ReadApi, shop: JetStreamConnection) -> None:
     jane, joe = reader.customer("jane"), reader.customer("joe")
     assert await shop.publish(history())
     assert (await reader.ask("/orders", after="order:6")).status_code == 200
@@ -134,7 +134,9 @@ async def test_each_sees_what_is_his(reader: ReadApi, shop: Broker) -> None:
     assert (order["guest"], order["userId"]) == (True, "jane")
 
 
-async def test_a_story_tells_only_admins_of_anybody_else(reader: ReadApi, shop: Broker) -> None:
+async def test_a_story_tells_only_admins_of_anybody_else(
+    reader: ReadApi, shop: JetStreamConnection
+) -> None:
     assert await shop.publish(history())
 
     async def told(by: dict[str, str]) -> list[str]:
@@ -151,7 +153,7 @@ async def test_a_story_tells_only_admins_of_anybody_else(reader: ReadApi, shop: 
 
 
 async def test_a_stream_waits_for_an_order_placed_a_moment_ago(
-    reader: ReadApi, shop: Broker
+    reader: ReadApi, shop: JetStreamConnection
 ) -> None:
     async with asyncio.timeout(30):
         opening = asyncio.create_task(
@@ -164,7 +166,9 @@ async def test_a_stream_waits_for_an_order_placed_a_moment_ago(
 
 
 @pytest.mark.parametrize("path", ["/events/stream", "/orders/of-guest/stream"])
-async def test_stream_ends_when_its_token_expires(path: str, reader: ReadApi, shop: Broker) -> None:
+async def test_stream_ends_when_its_token_expires(
+    path: str, reader: ReadApi, shop: JetStreamConnection
+) -> None:
     *log, last = history()
     assert await shop.publish(log)
     assert (await reader.ask("/orders", after="order:5")).status_code == 200
@@ -185,7 +189,9 @@ async def test_stream_ends_when_its_token_expires(path: str, reader: ReadApi, sh
         assert (await anext(guests))["event"] == "OrderCancelled"
 
 
-async def test_stream_ends_when_its_key_is_revoked(reader: ReadApi, shop: Broker) -> None:
+async def test_stream_ends_when_its_key_is_revoked(
+    reader: ReadApi, shop: JetStreamConnection
+) -> None:
     successor = Issuer()
     async with asyncio.timeout(30), reader.stream("/events/stream") as messages:
         await anext(messages)
@@ -213,7 +219,9 @@ async def test_a_browser_signs_its_event_stream_in_the_query(reader: ReadApi) ->
     assert await status(reader, "/events", NOBODY, accessToken=token) == 401
 
 
-async def test_customers_are_found_by_what_they_are_called(reader: ReadApi, shop: Broker) -> None:
+async def test_customers_are_found_by_what_they_are_called(
+    reader: ReadApi, shop: JetStreamConnection
+) -> None:
     people = [
         CustomerRegistered(user_id=f"u{number}", email=f"u{number}@example.com", name=name)
         for number, name in enumerate(("Jane Doe", "花子", "Joe 100%"))
@@ -234,7 +242,7 @@ async def test_customers_are_found_by_what_they_are_called(reader: ReadApi, shop
     assert [each["userId"] for each in (*first["items"], *rest["items"])] == ["u2", "u1", "u0"]
 
 
-async def test_products_are_searched_over_http(reader: ReadApi, shop: Broker) -> None:
+async def test_products_are_searched_over_http(reader: ReadApi, shop: JetStreamConnection) -> None:
     def product(product_id: str, name: str, category: str) -> ProductCreated:
         return ProductCreated(
             product_id=product_id, name=name, description="", price=1, category=category
@@ -256,7 +264,9 @@ async def test_products_are_searched_over_http(reader: ReadApi, shop: Broker) ->
     assert await status(reader, "/products", NOBODY, q="x" * 201) == 400
 
 
-async def test_a_query_waits_for_what_its_token_says(reader: ReadApi, shop: Broker) -> None:
+async def test_a_query_waits_for_what_its_token_says(
+    reader: ReadApi, shop: JetStreamConnection
+) -> None:
     log = log_of("order", created("o1", "u", guest=True), created("o2", "u", guest=True))
     headers = {"Consistency-Token": "order:2"}
     waiting = asyncio.create_task(reader.ask("/orders/o2", headers))

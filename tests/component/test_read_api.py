@@ -11,7 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from read_api.tables import HELD_EVENTS
-from shared.chassis.jetstream.connection import Broker
+from shared.chassis.jetstream.connection import JetStreamConnection
 from shared.chassis.messages.recorded_event import RecordedEvent, encode
 from shared.contracts import (
     OrderConfirmed,
@@ -41,7 +41,7 @@ async def reader(shop_settings: Settings) -> AsyncIterator[ReadApi]:
 
 
 @pytest.fixture
-async def shop(shop_settings: Settings) -> AsyncIterator[Broker]:
+async def shop(shop_settings: Settings) -> AsyncIterator[JetStreamConnection]:
     async with publishing(shop_settings) as broker:
         yield broker
 
@@ -70,7 +70,7 @@ def busy_shop() -> dict[str, Log]:
     return logs_of(world)
 
 
-async def tell(shop: Broker, *logs: Log) -> None:
+async def tell(shop: JetStreamConnection, *logs: Log) -> None:
     """Publish these logs, interleaved."""
     events = [event for log in logs for event in log]
     for event in sorted(events, key=lambda event: (event.recorded_at, event.position)):

@@ -13,7 +13,7 @@ from inventory_service.domain import CreateProduct, Description
 from order_service.orders.price_store import LIST_PRICES
 from shared.chassis.engine.unit_of_work import CommandEnvelope
 from shared.chassis.jetstream import connection as broker_module
-from shared.chassis.jetstream.connection import Broker
+from shared.chassis.jetstream.connection import JetStreamConnection
 from shared.chassis.jetstream.relay import MAX_AT_ONCE
 from shared.chassis.messages.clock import new_id
 from shared.chassis.messages.recorded_event import RecordedEvent, decode, encode
@@ -46,7 +46,7 @@ async def all_is_sent(service: Service) -> bool:
     return all(row["stream_seq"] for row in await rows_of(service.reads, EVENT_LOG))
 
 
-async def on_the_stream(broker: Broker) -> list[RecordedEvent]:
+async def on_the_stream(broker: JetStreamConnection) -> list[RecordedEvent]:
     """All that the stream holds, in its order."""
     stream = broker._jetstream()
     state = (await stream.stream_info(STREAM)).state
@@ -177,7 +177,7 @@ def create_long(number: int, length: int) -> CreateProduct:
     return CreateProduct(product_id=f"p{number}", description=described, stock=0)
 
 
-async def change_stream(broker: Broker, **changes: object) -> None:
+async def change_stream(broker: JetStreamConnection, **changes: object) -> None:
     stream = broker._jetstream()
     config = (await stream.stream_info(STREAM)).config
     await stream.update_stream(api.StreamConfig.evolve(config, **changes))
@@ -188,7 +188,7 @@ async def refusals(service: Service) -> dict[int, str]:
     return {row["position"]: row["refusal"] for row in rows if row["refusal"]}
 
 
-async def keys_on_the_stream(broker: Broker) -> list[str]:
+async def keys_on_the_stream(broker: JetStreamConnection) -> list[str]:
     return [event.key for event in await on_the_stream(broker)]
 
 

@@ -26,7 +26,7 @@ from order_service.accounts import signing_keys
 from order_service.accounts.tokens import TokenSigner
 from shared.chassis.http.auth import LEEWAY_SECONDS, MAX_TOKEN_SECONDS
 from shared.chassis.http.signing_keys import SIGNING_KEY
-from shared.chassis.jetstream.connection import Broker
+from shared.chassis.jetstream.connection import JetStreamConnection
 from shared.chassis.messages.clock import now
 from shared.chassis.messages.recorded_event import encode
 from shared.chassis.storage.database import database_url, open_for_reading, open_for_writing
@@ -91,7 +91,7 @@ async def running(name: str, settings: Settings) -> AsyncIterator[Running]:
 class Publisher:
     """Publishes as the order service does, or as whoever claims to be it."""
 
-    def __init__(self, broker: Broker) -> None:
+    def __init__(self, broker: JetStreamConnection) -> None:
         self._broker = broker
         self._positions = count(1)
 

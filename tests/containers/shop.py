@@ -34,7 +34,7 @@ Json = dict[str, Any]
 
 
 class ContainerShop:
-    """Broker, mailbox and the five services, each a container of one network; gone when left."""
+    """JetStreamConnection, mailbox and the five services, each a container of one network; gone when left."""
 
     def __init__(self, image: str, **settings: str) -> None:
         self._image = image

@@ -21,7 +21,7 @@ import shipping_service.store
 from shared.chassis.engine.task_runner import TaskHandler
 from shared.chassis.engine.unit_of_work import CommandEnvelope
 from shared.chassis.engine.writer import Committed, Writer
-from shared.chassis.jetstream.connection import BROKER_ERRORS, Broker
+from shared.chassis.jetstream.connection import BROKER_ERRORS, JetStreamConnection
 from shared.chassis.messages.decider import Decider, no_tasks
 from shared.chassis.messages.recorded_event import RecordedEvent, encode
 from shared.chassis.runtime.service import Service
@@ -170,7 +170,7 @@ async def publishing(settings: Settings) -> AsyncIterator["Publisher"]:
         await broker.close()
 
 
-class Publisher(Broker):
+class Publisher(JetStreamConnection):
     """Publishes events that no log of ours holds."""
 
     async def publish(self, events: Sequence[RecordedEvent]) -> dict[int, int]:

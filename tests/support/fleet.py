@@ -52,7 +52,7 @@ def open_fleets() -> list["Fleet"]:
 
 
 class Fleet:
-    """Broker, mail sink and services on free ports over one directory, which outlives their processes."""
+    """JetStreamConnection, mail sink and services on free ports over one directory, which outlives their processes."""
 
     def __init__(self, directory: Path, **changes: Any) -> None:
         self.broker = NatsServer(directory / "nats", has_users=True)

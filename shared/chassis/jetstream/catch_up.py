@@ -7,7 +7,7 @@ import asyncio
 from datetime import datetime
 from typing import NamedTuple
 
-from shared.chassis.jetstream.connection import Broker
+from shared.chassis.jetstream.connection import JetStreamConnection
 from shared.chassis.jetstream.consumer import Consumer
 from shared.chassis.jetstream.errors import BROKER_ERRORS
 from shared.chassis.jetstream.relay import Relay
@@ -26,7 +26,12 @@ class CatchUp:
     """Asks the broker, and only when a deadline is due: nothing of this is in the way of events."""
 
     def __init__(
-        self, broker: Broker, relay: Relay, consumer: Consumer, durable: str, grace_seconds: float
+        self,
+        broker: JetStreamConnection,
+        relay: Relay,
+        consumer: Consumer,
+        durable: str,
+        grace_seconds: float,
     ) -> None:
         self._broker = broker
         self._relay = relay

@@ -63,7 +63,7 @@ class PubAck(msgspec.Struct):
     error: dict[str, object] | None = None
 
 
-class Broker:
+class JetStreamConnection:
     """One connection for one process."""
 
     def __init__(self, name: str, settings: Settings) -> None:

@@ -1,4 +1,4 @@
-"""Broker → the service's database: fetch, read, hand over, and acknowledge only what is durable."""
+"""JetStreamConnection → the service's database: fetch, read, hand over, and acknowledge only what is durable."""
 
 import asyncio
 import contextlib
@@ -10,7 +10,7 @@ from nats.aio.msg import Msg
 from shared.chassis.engine.unit_of_work import Message
 from shared.chassis.engine.writer import StorageUnavailable
 from shared.chassis.failpoints import failpoint
-from shared.chassis.jetstream.connection import Broker
+from shared.chassis.jetstream.connection import JetStreamConnection
 from shared.chassis.jetstream.errors import BROKER_ERRORS
 from shared.chassis.jetstream.pull_consumer import PullConsumer
 from shared.chassis.messages.recorded_event import DecodeError, decode
@@ -35,7 +35,7 @@ class Consumer:
 
     def __init__(
         self,
-        broker: Broker,
+        broker: JetStreamConnection,
         durable: str,
         subjects: Sequence[str],
         database_id: str,

@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 
 from shared.chassis.engine.writer import StorageUnavailable, Writer
 from shared.chassis.failpoints import failpoint
-from shared.chassis.jetstream.connection import Broker
+from shared.chassis.jetstream.connection import JetStreamConnection
 from shared.chassis.storage import event_log
 from shared.chassis.storage.database import TRANSIENT_DATABASE_ERRORS, Database
 from shared.chassis.storage.event_log import Outgoing
@@ -27,7 +27,9 @@ log = structlog.get_logger()
 class Relay:
     """Wakes at every commit, reads what is unsent, publishes it, marks what was acknowledged."""
 
-    def __init__(self, source: str, database: Database, broker: Broker, writer: Writer) -> None:
+    def __init__(
+        self, source: str, database: Database, broker: JetStreamConnection, writer: Writer
+    ) -> None:
         self._source = source
         self._database = database
         self._broker = broker

@@ -35,7 +35,7 @@ from shared.chassis.http.policy import HttpPolicy
 from shared.chassis.http.protocol import bounded_http
 from shared.chassis.http.rate_limits import Limiter
 from shared.chassis.jetstream.catch_up import CatchUp
-from shared.chassis.jetstream.connection import Broker
+from shared.chassis.jetstream.connection import JetStreamConnection
 from shared.chassis.jetstream.consumer import Consumer
 from shared.chassis.jetstream.relay import Relay
 from shared.chassis.messages import clock
@@ -138,7 +138,7 @@ class Service:
         url = database_url(source, settings)
         self.database = open_for_writing(url)
         self.reads = open_for_reading(url)
-        self.broker = Broker(source, settings)
+        self.broker = JetStreamConnection(source, settings)
         self.writer = Writer(
             self.database,
             source,
