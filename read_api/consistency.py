@@ -145,7 +145,9 @@ class Freshness:
         return True
 
 
-def holding_back(freshness: Freshness) -> Callable[[Request[Any, Any, Any]], Awaitable[None]]:
+def wait_for_consistency(
+    freshness: Freshness,
+) -> Callable[[Request[Any, Any, Any]], Awaitable[None]]:
     """Holds each query back as its token asks; raises BadRequest, Rejected.
 
     A plain function: Litestar deep-copies router arguments, including a bound method's instance.

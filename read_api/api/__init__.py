@@ -4,7 +4,7 @@ from litestar import Router
 
 from read_api.api import admin, catalogue, orders, reports
 from read_api.api.dependencies import Parts
-from read_api.consistency import PARAMETERS, holding_back
+from read_api.consistency import PARAMETERS, wait_for_consistency
 
 
 def router(parts: Parts) -> Router:
@@ -17,6 +17,6 @@ def router(parts: Parts) -> Router:
             admin.router(parts),
             reports.router(parts),
         ],
-        before_request=holding_back(parts.freshness),
+        before_request=wait_for_consistency(parts.freshness),
         parameters=PARAMETERS,
     )
