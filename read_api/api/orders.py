@@ -84,13 +84,13 @@ def router(parts: Parts) -> Router:
     @get("/{order_id:str}", responses=PUBLIC_OR_NOTHING)
     async def show_order(request: AnyRequest, order_id: FromPath[str]) -> OrderDetail:
         """One order with its items, stock, shipment and mails; a guest's for whoever knows its id."""
-        story = await find_story(request.user, order_id)
+        story = await visible_order(request.user, order_id)
         return await reads.run(partial(queries.show_order, story=story))
 
     @get("/{order_id:str}/timeline", responses=PUBLIC_OR_NOTHING)
     async def show_timeline(request: AnyRequest, order_id: FromPath[str]) -> Timeline:
         """Every event of an order, causes before effects, with who made it and how long it took."""
-        story = await find_story(request.user, order_id)
+        story = await visible_order(request.user, order_id)
         return await reads.run(partial(queries.show_timeline, story=story))
 
     @get(
@@ -114,7 +114,7 @@ def router(parts: Parts) -> Router:
 
         async def found() -> Story | None:
             with suppress(Rejected):
-                return await find_story(request.user, order_id)
+                return await visible_order(request.user, order_id)
             return None
 
         story = await parts.freshness.until_found(order_id, found)
@@ -122,7 +122,7 @@ def router(parts: Parts) -> Router:
             raise visibility.unknown_order(order_id)
         return ServerSentEvent(parts.streams.follow(seen, story, request.auth), headers=NOT_STORED)
 
-    async def find_story(caller: Caller, order_id: str) -> Story:
+    async def visible_order(caller: Caller, order_id: str) -> Story:
         """What the caller may see of the order; raises Rejected."""
         return await reads.run(partial(visibility.story, caller=caller, order_id=order_id))
 
