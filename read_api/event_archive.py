@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Select, bindparam, select
 
 from read_api.schemas import EventView
 from read_api.tables import EVENTS, POSITIONS
-from read_api.visibility import Story
+from read_api.visibility import Visibility
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.storage.database import Rows, insert_missing, read_rows
 
@@ -26,13 +26,13 @@ def append(connection: Connection, heard: Sequence[RecordedEvent]) -> None:
     insert_missing(connection, EVENTS, [_row(recorded) for recorded in heard])
 
 
-def of_order(connection: Connection, story: Story) -> list[EventView]:
+def of_order(connection: Connection, story: Visibility) -> list[EventView]:
     """An order's story, in no particular order."""
     return _read(connection, select(EVENTS).where(story.condition()))
 
 
 def beyond(
-    connection: Connection, seen: Mapping[str, int], story: Story | None, most: int
+    connection: Connection, seen: Mapping[str, int], story: Visibility | None, most: int
 ) -> list[EventView]:
     """The next events of each source behind the position in `seen`, of one story if it is given.
 

@@ -19,7 +19,7 @@ from litestar.response import ServerSentEventMessage
 from read_api import event_archive
 from read_api.positions import format_positions
 from read_api.schemas import EventView, event_view
-from read_api.visibility import Story
+from read_api.visibility import Visibility
 from shared.chassis.http.auth import Access, PublicKeys
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.storage.database import TRANSIENT_DATABASE_ERRORS, Database
@@ -90,7 +90,7 @@ class Streams:
         self._keys = keys
 
     async def follow(
-        self, seen: Seen, story: Story | None, access: Access | None = None
+        self, seen: Seen, story: Visibility | None, access: Access | None = None
     ) -> AsyncIterator[ServerSentEventMessage]:
         """Every event beyond `seen`, of one order's story if it is given, then what comes, until the service stops.
 
@@ -118,7 +118,7 @@ class Streams:
             log.warning("stream.cut", reason=str(error))
 
     async def _events(
-        self, seen: Seen, story: Story | None, access: Access | None
+        self, seen: Seen, story: Visibility | None, access: Access | None
     ) -> AsyncIterator[EventView | None]:
         """The events, one by one; None now and then while there are none, and when the token expires."""
         while not self._feed.is_closed:
@@ -138,7 +138,7 @@ class Streams:
                     number, min(seconds, access.seconds_left) if access else seconds
                 )
 
-    async def _page(self, seen: Seen, story: Story | None) -> list[EventView]:
+    async def _page(self, seen: Seen, story: Visibility | None) -> list[EventView]:
         return await self._reads.run(
             partial(event_archive.beyond, seen=dict(seen), story=story, most=PAGE)
         )
@@ -149,7 +149,7 @@ def everything_until_now(positions: Seen) -> Seen:
     return {**dict.fromkeys(sorted(SOURCES), 0), **positions}
 
 
-def _is_wanted(event: EventView, seen: Seen, story: Story | None) -> bool:
+def _is_wanted(event: EventView, seen: Seen, story: Visibility | None) -> bool:
     if story and not story.tells(event.type, event.key, event.correlation_id):
         return False
     return event.position > seen.get(event.source, 0)

@@ -31,7 +31,7 @@ from read_api.schemas import (
 from read_api.search import bounded_time, distinct_words, matches
 from read_api.tables import CUSTOMERS, EVENT_ORDER, EVENTS, ORDERS, PRODUCTS, SHIPMENTS
 from read_api.timeline import timeline
-from read_api.visibility import Story, unknown_order
+from read_api.visibility import Visibility, unknown_order
 from shared.chassis.http.pagination import bounded, from_cursor, older, to_cursor
 from shared.chassis.messages.rejection import Rejected
 from shared.chassis.storage.database import Rows, read_rows
@@ -88,7 +88,7 @@ def list_orders(
     return order_page(list(store.assemble(connection, rows).values()), next_cursor)
 
 
-def show_order(connection: Connection, story: Story) -> OrderDetail:
+def show_order(connection: Connection, story: Visibility) -> OrderDetail:
     """One order with all that belongs to it; raises Rejected."""
     order_id = story.order_id
     order = store.load_orders(connection, [order_id]).get(order_id)
@@ -106,7 +106,7 @@ def show_order(connection: Connection, story: Story) -> OrderDetail:
     )
 
 
-def show_timeline(connection: Connection, story: Story) -> Timeline:
+def show_timeline(connection: Connection, story: Visibility) -> Timeline:
     """What has happened to an order, and why; raises Rejected."""
     events = event_archive.of_order(connection, story)
     if not events:

@@ -13,7 +13,7 @@ OPERATORS_ONLY = frozenset(kind.__name__ for kind in SYSTEM)
 """Events that quote what could not be handled, whoever's it is."""
 
 
-class Story(NamedTuple):
+class Visibility(NamedTuple):
     """An order's events, as far as somebody may see them."""
 
     order_id: str
@@ -35,18 +35,18 @@ class Story(NamedTuple):
         return and_(whole, own, EVENTS.c.event_type.not_in(OPERATORS_ONLY))
 
 
-def story(connection: Connection, caller: Caller, order_id: str) -> Story:
+def story(connection: Connection, caller: Caller, order_id: str) -> Visibility:
     """What the caller may see of an order; raises Rejected, alike for none and for somebody else's.
 
     An admin also sees what was said of an order before its own service was heard.
     """
     if caller.is_admin:
-        return Story(order_id, in_full=True)
+        return Visibility(order_id, in_full=True)
     query = select(ORDERS.c.user_id, ORDERS.c.guest).where(ORDERS.c.order_id == order_id)
     order = connection.execute(query).first()
     if order is None or not (order.guest or order.user_id == caller.user_id):
         raise unknown_order(order_id)
-    return Story(order_id)
+    return Visibility(order_id)
 
 
 def own_orders(caller: Caller) -> ColumnElement[bool]:

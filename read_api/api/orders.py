@@ -28,7 +28,7 @@ from read_api.models import OrderStatus
 from read_api.positions import parse_positions
 from read_api.queries import OrderFilter
 from read_api.schemas import OrderDetail, OrderPage, Timeline
-from read_api.visibility import Story
+from read_api.visibility import Visibility
 from shared.chassis.http.auth import TOKEN_IN_QUERY, Access, Caller, signed_in_only
 from shared.chassis.http.problems import responses
 from shared.chassis.messages.rejection import Rejected
@@ -112,7 +112,7 @@ def router(parts: Parts) -> Router:
         """
         seen = parse_positions(given, "Last-Event-ID") if (given := last_event_id or resume) else {}
 
-        async def found() -> Story | None:
+        async def found() -> Visibility | None:
             with suppress(Rejected):
                 return await visible_order(request.user, order_id)
             return None
@@ -122,7 +122,7 @@ def router(parts: Parts) -> Router:
             raise visibility.unknown_order(order_id)
         return ServerSentEvent(parts.streams.follow(seen, story, request.auth), headers=NOT_STORED)
 
-    async def visible_order(caller: Caller, order_id: str) -> Story:
+    async def visible_order(caller: Caller, order_id: str) -> Visibility:
         """What the caller may see of the order; raises Rejected."""
         return await reads.run(partial(visibility.story, caller=caller, order_id=order_id))
 

@@ -18,7 +18,7 @@ from shared.chassis.storage.database import CHASSIS_METADATA
 from tests.support.chassis import INVENTORY, ORDER, SHIPPING, Trade
 from tests.support.world import Member, World
 
-Story = list[RecordedEvent | CommandEnvelope]
+Visibility = list[RecordedEvent | CommandEnvelope]
 
 STEPS = 60
 
@@ -45,7 +45,7 @@ def lived(seed: int) -> World:
     return world
 
 
-def batches(story: Story, cuts: list[int]) -> list[Story]:
+def batches(story: Visibility, cuts: list[int]) -> list[Visibility]:
     """The story cut at these places, and wherever an event follows a command: a batch hears first."""
     places = {cut % len(story) for cut in cuts} | {
         number + 1
@@ -56,7 +56,7 @@ def batches(story: Story, cuts: list[int]) -> list[Story]:
     return [story[start:end] for start, end in pairwise(ends)]
 
 
-def written(connection: Connection, trade: Trade, work: list[Story]) -> Any:
+def written(connection: Connection, trade: Trade, work: list[Visibility]) -> Any:
     """The state in the tables after this work."""
     for batch in work:
         messages = [each for each in batch if isinstance(each, RecordedEvent)]
