@@ -9,7 +9,7 @@ from litestar import Litestar
 
 from read_api import api, divergence
 from read_api.api.dependencies import Parts
-from read_api.consistency import Freshness
+from read_api.consistency import Consistency
 from read_api.event_stream import Feed, Streams
 from read_api.projector import Projector
 from read_api.tables import METADATA
@@ -47,7 +47,7 @@ class ReadService:
         self._reads = open_for_reading(url)
         self._broker = JetStreamConnection(NAME, settings)
         self._feed = Feed()
-        self._freshness = Freshness()
+        self._freshness = Consistency()
         self._projector = Projector(self._database, self._tell)
         self._keys = PublicKeys(self._reads)
         self._background = BackgroundLoops()

@@ -59,7 +59,7 @@ class Waiter:
             self.woken.set()
 
 
-class Freshness:
+class Consistency:
     """How far the rows have come, and the requests that need more of them."""
 
     def __init__(
@@ -146,7 +146,7 @@ class Freshness:
 
 
 def wait_for_consistency(
-    freshness: Freshness,
+    freshness: Consistency,
 ) -> Callable[[Request[Any, Any, Any]], Awaitable[None]]:
     """Holds each query back as its token asks; raises BadRequest, Rejected.
 

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from read_api.consistency import Freshness
+from read_api.consistency import Consistency
 from read_api.event_stream import Streams
 from read_api.projector import Projector
 from shared.chassis.http.rate_limits import Limiter
@@ -17,5 +17,5 @@ class Parts(NamedTuple):
     reads: Database
     streams: Streams
     projector: Projector
-    freshness: Freshness
+    freshness: Consistency
     limits: Limiter
