@@ -8,7 +8,14 @@ from pathlib import Path
 from msgspec import Struct
 
 from quadrille.audit.read_model import READ, Projection, read_projection
-from quadrille.audit.snapshot import DECIDING, Damaged, DeadLetter, Ledger, read_ledger, with_tail
+from quadrille.audit.snapshot import (
+    DECIDING,
+    Damaged,
+    DeadLetter,
+    ServiceSnapshot,
+    read_ledger,
+    with_tail,
+)
 from shared.chassis.messages import clock
 from shared.chassis.messages.recorded_event import RecordedEvent
 
@@ -48,7 +55,7 @@ class Shop:
 
     def __init__(
         self,
-        ledgers: Sequence[Ledger],
+        ledgers: Sequence[ServiceSnapshot],
         projection: Projection | None,
         now: datetime,
         inbox_days: int = 0,
@@ -60,7 +67,7 @@ class Shop:
         self._now = now
         self._forgotten_before = now - timedelta(days=inbox_days) if inbox_days else None
 
-    def ledger(self, name: str) -> Ledger:
+    def ledger(self, name: str) -> ServiceSnapshot:
         """The ledger of one service."""
         return self._by_name[name]
 
@@ -85,7 +92,7 @@ class Shop:
                 moving.update(task.correlation_id for task in ledger.tasks)
         return moving
 
-    def heard(self, ledger: Ledger) -> Iterator[RecordedEvent]:
+    def heard(self, ledger: ServiceSnapshot) -> Iterator[RecordedEvent]:
         """What this service has heard and not given up, in the order of hearing."""
         given_up = {letter.event_id for letter in ledger.dead_letters}
         for recorded in self.said.values():
@@ -95,11 +102,11 @@ class Shop:
             if event_id in self.said and event_id not in given_up:
                 yield self.said[event_id]
 
-    def has_heard(self, ledger: Ledger, recorded: RecordedEvent) -> bool:
+    def has_heard(self, ledger: ServiceSnapshot, recorded: RecordedEvent) -> bool:
         """Whether its inbox says so, or has said so long ago."""
         return recorded.event_id in ledger.inbox or self._is_forgotten(ledger, recorded)
 
-    def unheard(self, ledger: Ledger) -> Iterator[RecordedEvent]:
+    def unheard(self, ledger: ServiceSnapshot) -> Iterator[RecordedEvent]:
         """What others have said to this service, and it has not heard."""
         for recorded in self.said.values():
             if isinstance(recorded.event, ledger.service.hears) and not self.has_heard(
@@ -161,7 +168,7 @@ class Shop:
             place = f"{event.source} {event.position}"
             yield Notice(READ, place, f"event {event.event_id} ({which}) {what}")
 
-    def _is_forgotten(self, ledger: Ledger, recorded: RecordedEvent) -> bool:
+    def _is_forgotten(self, ledger: ServiceSnapshot, recorded: RecordedEvent) -> bool:
         """Whether it is something to hear, and too old to be in the inbox still."""
         return bool(
             self._forgotten_before
@@ -176,7 +183,7 @@ def read_shop(data_dir: Path, inbox_days: int = 0) -> Shop:
     if not any(_path(data_dir, service.name).exists() for service in DECIDING):
         raise UnreadableShop({"": f"{data_dir} holds no databases of a shop"})
     faults: dict[str, str] = {}
-    ledgers: list[Ledger] = []
+    ledgers: list[ServiceSnapshot] = []
     for service in DECIDING:
         try:
             ledgers.append(read_ledger(service, _path(data_dir, service.name)))
@@ -207,7 +214,7 @@ def _waiting(service: str, what: str, events: Sequence[RecordedEvent]) -> Iterat
         yield OnItsWay(service, f"events {what}", len(events), oldest)
 
 
-def _refused(ledger: Ledger) -> Iterator[Notice]:
+def _refused(ledger: ServiceSnapshot) -> Iterator[Notice]:
     for recorded, _, _, _, refusal in ledger.log:
         if refusal:
             what = f"the broker refuses {recorded.event_type} of {recorded.key}: {refusal}"

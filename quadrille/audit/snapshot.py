@@ -78,7 +78,7 @@ class Pending(NamedTuple):
     correlation_id: str
 
 
-class Ledger(msgspec.Struct, frozen=True, kw_only=True):
+class ServiceSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     """Everything one service knows, at one moment."""
 
     service: Service
@@ -111,11 +111,11 @@ class Damaged(Exception):  # noqa: N818 - says what is the case
     """A database can not be read; the message is a sentence for people."""
 
 
-def read_ledger(service: Service, path: Path) -> Ledger:
+def read_ledger(service: Service, path: Path) -> ServiceSnapshot:
     """One service in one snapshot. Raises Damaged."""
     with snapshot(path) as connection:
         inspect(connection, path)
-        return Ledger(
+        return ServiceSnapshot(
             service=service,
             log=tuple(_log(connection, service.name)),
             inbox=_inbox(connection),
@@ -125,7 +125,7 @@ def read_ledger(service: Service, path: Path) -> Ledger:
         )
 
 
-def with_tail(ledger: Ledger, path: Path) -> Ledger:
+def with_tail(ledger: ServiceSnapshot, path: Path) -> ServiceSnapshot:
     """The ledger, knowing also what its log has gained since. Raises Damaged."""
     last = ledger.log[-1].recorded.position if ledger.log else 0
     with snapshot(path) as connection:

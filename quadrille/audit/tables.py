@@ -8,7 +8,7 @@ from msgspec import Struct, to_builtins
 
 from quadrille.audit.databases import Shop
 from quadrille.audit.fold import Difference, FoldError, differences, fold
-from quadrille.audit.snapshot import Ledger
+from quadrille.audit.snapshot import ServiceSnapshot
 from quadrille.audit.violation import Evidence
 from shared.chassis.messages.recorded_event import RecordedEvent
 
@@ -25,7 +25,7 @@ def rows(shop: Shop) -> Iterator[Evidence]:
             yield evidence_of(ledger.name, difference)
 
 
-def history(shop: Shop, ledger: Ledger) -> Iterator[RecordedEvent]:
+def history(shop: Shop, ledger: ServiceSnapshot) -> Iterator[RecordedEvent]:
     """What the service said and heard, as it came."""
     heard = (
         (ledger.inbox.get(event.event_id, event.recorded_at), 0, event)
