@@ -10,7 +10,7 @@ from msgspec import Struct
 from quadrille.audit.read_model import READ, Projection, read_projection
 from quadrille.audit.snapshot import (
     DECIDING,
-    Damaged,
+    CorruptDatabase,
     DeadLetter,
     ServiceSnapshot,
     read_ledger,
@@ -187,19 +187,19 @@ def read_shop(data_dir: Path, inbox_days: int = 0) -> Shop:
     for service in DECIDING:
         try:
             ledgers.append(read_ledger(service, _path(data_dir, service.name)))
-        except Damaged as damaged:
+        except CorruptDatabase as damaged:
             faults[service.name] = str(damaged)
     projection = None
     if _path(data_dir, READ).exists():
         try:
             projection = read_projection(_path(data_dir, READ))
-        except Damaged as damaged:
+        except CorruptDatabase as damaged:
             faults[READ] = str(damaged)
     if faults:
         raise UnreadableShop(faults)
     try:
         ledgers = [with_tail(ledger, _path(data_dir, ledger.name)) for ledger in ledgers]
-    except Damaged as damaged:
+    except CorruptDatabase as damaged:
         raise UnreadableShop({"": str(damaged)}) from damaged
     return Shop(ledgers, projection, clock.now(), inbox_days)
 

@@ -51,7 +51,7 @@ class Projection(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_projection(path: Path) -> Projection:
-    """The read API's database in one snapshot. Raises Damaged."""
+    """The read API's database in one snapshot. Raises CorruptDatabase."""
     with snapshot(path) as connection:
         inspect(connection, path)
         return Projection(

@@ -107,12 +107,12 @@ class ServiceSnapshot(msgspec.Struct, frozen=True, kw_only=True):
         return [*self.events, *self.tail]
 
 
-class Damaged(Exception):  # noqa: N818 - says what is the case
+class CorruptDatabase(Exception):  # noqa: N818 - says what is the case
     """A database can not be read; the message is a sentence for people."""
 
 
 def read_ledger(service: Service, path: Path) -> ServiceSnapshot:
-    """One service in one snapshot. Raises Damaged."""
+    """One service in one snapshot. Raises CorruptDatabase."""
     with snapshot(path) as connection:
         inspect(connection, path)
         return ServiceSnapshot(
@@ -126,7 +126,7 @@ def read_ledger(service: Service, path: Path) -> ServiceSnapshot:
 
 
 def with_tail(ledger: ServiceSnapshot, path: Path) -> ServiceSnapshot:
-    """The ledger, knowing also what its log has gained since. Raises Damaged."""
+    """The ledger, knowing also what its log has gained since. Raises CorruptDatabase."""
     last = ledger.log[-1].recorded.position if ledger.log else 0
     with snapshot(path) as connection:
         tail = tuple(entry.recorded for entry in _log(connection, ledger.name, after=last))
@@ -135,10 +135,10 @@ def with_tail(ledger: ServiceSnapshot, path: Path) -> ServiceSnapshot:
 
 @contextmanager
 def snapshot(path: Path) -> Iterator[Connection]:
-    """A read-only connection that sees one moment of the database. Raises Damaged for any fault of it."""
+    """A read-only connection that sees one moment of the database. Raises CorruptDatabase for any fault of it."""
     if not path.is_file():
         message = f"{path} does not exist"
-        raise Damaged(message)
+        raise CorruptDatabase(message)
     engine = create_engine("sqlite://", creator=lambda: _open(path), poolclass=NullPool)
     event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
     try:
@@ -147,10 +147,10 @@ def snapshot(path: Path) -> Iterator[Connection]:
     except (DatabaseError, sqlite3.Error) as error:
         reason = getattr(error, "orig", None) or error
         message = f"{path} can not be read: {reason}"
-        raise Damaged(message) from error
+        raise CorruptDatabase(message) from error
     except (msgspec.ValidationError, DecodeError, TypeError, ValueError, KeyError) as error:
         message = f"{path} has a row that makes no sense: {error}"
-        raise Damaged(message) from error
+        raise CorruptDatabase(message) from error
     finally:
         engine.dispose()
 
@@ -169,11 +169,11 @@ def inspect(connection: Connection, path: Path) -> None:
     fault = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar()
     if fault != "ok":
         message = f"{path} is damaged: {fault}"
-        raise Damaged(message)
+        raise CorruptDatabase(message)
     orphan = connection.exec_driver_sql("PRAGMA foreign_key_check").first()
     if orphan:
         message = f"{path} is damaged: row {orphan[1]} of {orphan[0]} belongs to no {orphan[2]}"
-        raise Damaged(message)
+        raise CorruptDatabase(message)
 
 
 def _log(connection: Connection, source: str, after: int = 0) -> Iterator[Entry]:
