@@ -42,7 +42,7 @@ class Pending_(Struct, frozen=True, rename="camel"):
     """When the oldest event was recorded; for tasks, when the first is due."""
 
 
-class Notice(Struct, frozen=True):
+class AuditWarning(Struct, frozen=True):
     """Nothing that contradicts anything, but something a person should look at."""
 
     service: str
@@ -136,10 +136,12 @@ class Shop:
             ]
             yield from _waiting(READ, "to hear", unread)
 
-    def notices(self) -> Iterator[Notice]:
+    def notices(self) -> Iterator[AuditWarning]:
         """What was given up, and what should have been done by now."""
         if self.projection is None:
-            yield Notice(READ, f"{READ}.db", "does not exist; it will be built from the stream")
+            yield AuditWarning(
+                READ, f"{READ}.db", "does not exist; it will be built from the stream"
+            )
         else:
             yield from _given_up(READ, self.projection.dead_letters)
             yield from self._diverging(self.projection)
@@ -151,9 +153,9 @@ class Shop:
                 if late > OVERDUE_SECONDS:
                     error = f", last error: {task.last_error}" if task.last_error else ""
                     what = f"its {task.kind} is {late:.0f} s overdue{error}"
-                    yield Notice(ledger.name, task.key, what)
+                    yield AuditWarning(ledger.name, task.key, what)
 
-    def _diverging(self, projection: Projection) -> Iterator[Notice]:
+    def _diverging(self, projection: Projection) -> Iterator[AuditWarning]:
         """The held events that claim an applied position, or are not in their service's log."""
         for event in projection.held:
             known = self.said.get(event.event_id)
@@ -166,7 +168,7 @@ class Shop:
                 continue
             which = "the log's own" if is_own else "not in the log"
             place = f"{event.source} {event.position}"
-            yield Notice(READ, place, f"event {event.event_id} ({which}) {what}")
+            yield AuditWarning(READ, place, f"event {event.event_id} ({which}) {what}")
 
     def _is_forgotten(self, ledger: ServiceSnapshot, recorded: RecordedEvent) -> bool:
         """Whether it is something to hear, and too old to be in the inbox still."""
@@ -214,14 +216,14 @@ def _waiting(service: str, what: str, events: Sequence[RecordedEvent]) -> Iterat
         yield Pending_(service, f"events {what}", len(events), oldest)
 
 
-def _refused(ledger: ServiceSnapshot) -> Iterator[Notice]:
+def _refused(ledger: ServiceSnapshot) -> Iterator[AuditWarning]:
     for recorded, _, _, _, refusal in ledger.log:
         if refusal:
             what = f"the broker refuses {recorded.event_type} of {recorded.key}: {refusal}"
-            yield Notice(ledger.name, f"event {recorded.position}", what)
+            yield AuditWarning(ledger.name, f"event {recorded.position}", what)
 
 
-def _given_up(service: str, letters: Sequence[DeadLetter]) -> Iterator[Notice]:
+def _given_up(service: str, letters: Sequence[DeadLetter]) -> Iterator[AuditWarning]:
     for letter in letters:
         what = f"{letter.event_type or 'a message'} is a dead letter ({letter.status})"
-        yield Notice(service, letter.key or letter.event_id, f"{what}: {letter.error}")
+        yield AuditWarning(service, letter.key or letter.event_id, f"{what}: {letter.error}")
