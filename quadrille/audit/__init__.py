@@ -35,7 +35,7 @@ CHECKS = (
     Check("versions", "so does the history of every entity", logs.versions),
     Check("words", "every event is its emitter's own, filed where it belongs", logs.words),
     Check("causes", "every event's cause was recorded, in the same story", logs.causes),
-    Check("hearsay", "nothing was heard that nobody said", logs.hearsay),
+    Check("inbox_orphans", "nothing was heard that nobody said", logs.inbox_orphans),
     Check("rows", "every table is what the events make of it", tables.rows),
     Check("stock", "goods are neither lost nor made, and 0 ≤ reserved ≤ on hand", stock.stock),
     Check("goods", "what is held, shipped or released is what was ordered", stock.goods),

@@ -67,7 +67,7 @@ def causes(shop: Shop) -> Iterator[Evidence]:
                 yield Evidence(ledger.name, what, heard, "not there")
 
 
-def hearsay(shop: Shop) -> Iterator[Evidence]:
+def inbox_orphans(shop: Shop) -> Iterator[Evidence]:
     """What was heard, somebody said; rubbish, which has no id, was kept."""
     for ledger in shop.ledgers:
         kept = {letter.event_id for letter in ledger.dead_letters}

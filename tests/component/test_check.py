@@ -184,7 +184,7 @@ INJURIES = {
     "a beginning nobody remembers": (
         "order",
         "DELETE FROM event_log WHERE event_type = 'OrderCreated'",
-        {"positions", "versions", "causes", "hearsay", "rows", "goods", "copies", "views"},
+        {"positions", "versions", "causes", "inbox_orphans", "rows", "goods", "copies", "views"},
     ),
     "a version skipped": (
         "inventory",
@@ -217,7 +217,7 @@ INJURIES = {
     "an event heard that nobody said": (
         "order",
         f"INSERT INTO inbox (event_id, heard_at) VALUES ('phantom', '{DAY}')",
-        {"hearsay"},
+        {"inbox_orphans"},
     ),
     "stock deducted twice": (
         "inventory",
