@@ -89,7 +89,7 @@ class Supervisor(Manager):  # type: ignore[misc]  # honcho has no types
 
     def __init__(self, logs: Logs) -> None:
         super().__init__(logs)
-        self._process_ctor = Tethered
+        self._process_ctor = ChildProcess
         self._logs = logs
         self.ended_first: dict[str, int] = {}
         """Exit codes of those that ended before they were told to."""
@@ -144,7 +144,7 @@ class Supervisor(Manager):  # type: ignore[misc]  # honcho has no types
         }
 
 
-class Tethered(Process):  # type: ignore[misc]  # honcho has no types
+class ChildProcess(Process):  # type: ignore[misc]  # honcho has no types
     """A child without a shell in between, which ends when the supervisor does."""
 
     def __init__(self, *given: Any, **named: Any) -> None:  # noqa: ANN401 - honcho's own
