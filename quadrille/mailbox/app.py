@@ -51,7 +51,7 @@ class MailPage(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     next_cursor: str | None
 
 
-class Postman:
+class MailHandler:
     """What the SMTP server does with a mail."""
 
     def __init__(self, mails: MailFiles) -> None:
@@ -73,7 +73,7 @@ class Postman:
 class SmtpServer:
     """Listens as long as the web pages do."""
 
-    def __init__(self, listening: socket, postman: Postman) -> None:
+    def __init__(self, listening: socket, postman: MailHandler) -> None:
         self._listening = listening
         self._postman = postman
         self._server: asyncio.Server | None = None
@@ -190,7 +190,7 @@ def build(settings: Settings) -> Litestar:
         listening = create_server(address, family=AF_INET6 if ":" in address[0] else AF_INET)
     except OSError as error:
         sys.exit(f"mailbox: port {address[1]} on {address[0]} can not be used: {error.strerror}")
-    smtp = SmtpServer(listening, Postman(mails))
+    smtp = SmtpServer(listening, MailHandler(mails))
     return Litestar(
         route_handlers=[health(smtp), pages(mails), api(mails)],
         exception_handlers=HANDLERS,
