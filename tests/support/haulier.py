@@ -18,7 +18,7 @@ HALF = 0.5
 OFTEN = 3
 
 
-class Haulier:
+class CarrierModel:
     """Ships what is booked and not withdrawn."""
 
     name = "http"

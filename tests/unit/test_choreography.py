@@ -32,7 +32,7 @@ from shared.contracts import (
 )
 from shipping_service.domain import Status as Shipped
 from shipping_service.handlers import UNAVAILABLE, WITHDRAWAL
-from tests.support.haulier import Haulier
+from tests.support.haulier import CarrierModel
 from tests.support.world import Member, World
 
 PRODUCTS = ("prod001", "prod002")
@@ -71,7 +71,7 @@ class Shop(RuleBasedStateMachine):
     def open(self, first: int, second: int, seed: int) -> None:
         self.draw = random.Random(seed)
         self.world = World(dict(zip(PRODUCTS, (first, second), strict=True)))
-        self.haulier = Haulier(self.world)
+        self.haulier = CarrierModel(self.world)
         self.lost: tuple[RecordedEvent, Member] | None = None
 
     @property
