@@ -31,7 +31,7 @@ from tests.support.access import Issuer
 from tests.support.chassis import publishing, started
 from tests.support.eventually import eventually
 from tests.support.history import recorded
-from tests.support.little_carrier import LittleCarrier
+from tests.support.little_carrier import FakeCarrier
 
 SECRET = "known to the two of us"
 ADDRESS = {"city": "Tokyo"}
@@ -155,13 +155,13 @@ async def shipping(settings: Settings, before: Shipping | None = None) -> AsyncI
 
 
 @pytest.fixture
-async def carrier() -> AsyncIterator[LittleCarrier]:
-    async with LittleCarrier().running() as running:
+async def carrier() -> AsyncIterator[FakeCarrier]:
+    async with FakeCarrier().running() as running:
         yield running
 
 
 @pytest.fixture
-def http_settings(shop_settings: Settings, carrier: LittleCarrier) -> Settings:
+def http_settings(shop_settings: Settings, carrier: FakeCarrier) -> Settings:
     return replace(
         shop_settings,
         carrier="http",
@@ -183,7 +183,7 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(handlers, "MAX_BOOKING_SECONDS", 0.2)
 
 
-async def test_a_booking_the_carrier_takes_is_dispatched(service: Shipping, carrier: LittleCarrier):
+async def test_a_booking_the_carrier_takes_is_dispatched(service: Shipping, carrier: FakeCarrier):
     await service.ships()
     shown = await service.until("DISPATCHED")
     assert shown["reference"] == "R-1"
@@ -257,7 +257,7 @@ async def test_a_callback_sent_again_changes_nothing(service: Shipping):
 
 
 async def test_a_callback_that_overtakes_the_confirmation_counts(
-    service: Shipping, carrier: LittleCarrier
+    service: Shipping, carrier: FakeCarrier
 ):
     carrier.open.clear()
     await service.ships()
@@ -316,7 +316,7 @@ async def test_a_delivery_without_a_tracking_number_is_a_400(service: Shipping):
 
 @pytest.mark.parametrize("trouble", [503, 500, 429, 302, 304])
 async def test_a_carrier_in_trouble_is_asked_again_under_the_same_key(
-    service: Shipping, carrier: LittleCarrier, trouble: int
+    service: Shipping, carrier: FakeCarrier, trouble: int
 ):
     carrier.troubles += [trouble]
     await service.ships()
@@ -327,7 +327,7 @@ async def test_a_carrier_in_trouble_is_asked_again_under_the_same_key(
 
 
 async def test_a_carrier_that_never_answers_clearly_is_given_up_and_the_booking_withdrawn(
-    service: Shipping, carrier: LittleCarrier, soon: None
+    service: Shipping, carrier: FakeCarrier, soon: None
 ):
     carrier.troubles += [503, 503, 503]
     await service.ships()
@@ -340,7 +340,7 @@ async def test_a_carrier_that_never_answers_clearly_is_given_up_and_the_booking_
 
 
 async def test_a_booking_whose_confirmations_were_all_lost_is_not_shipped_after_all(
-    service: Shipping, carrier: LittleCarrier
+    service: Shipping, carrier: FakeCarrier
 ):
     carrier.lost_answers = 3
     await service.ships()
@@ -351,7 +351,7 @@ async def test_a_booking_whose_confirmations_were_all_lost_is_not_shipped_after_
 
 
 async def test_a_booking_whose_confirmation_was_lost_is_made_once(
-    service: Shipping, carrier: LittleCarrier
+    service: Shipping, carrier: FakeCarrier
 ):
     carrier.lost_answers = 1
     await service.ships()
@@ -362,7 +362,7 @@ async def test_a_booking_whose_confirmation_was_lost_is_made_once(
 
 @pytest.mark.parametrize("confirmation", [b"nonsense", b"\xff", b"{}", b'{"reference": ""}'])
 async def test_a_confirmation_that_can_not_be_read_is_asked_for_again(
-    service: Shipping, carrier: LittleCarrier, confirmation: bytes
+    service: Shipping, carrier: FakeCarrier, confirmation: bytes
 ):
     carrier.confirmation = confirmation
     await service.ships()
@@ -372,7 +372,7 @@ async def test_a_confirmation_that_can_not_be_read_is_asked_for_again(
 
 
 async def test_a_carrier_that_hangs_is_asked_again(
-    http_settings: Settings, carrier: LittleCarrier, monkeypatch: pytest.MonkeyPatch
+    http_settings: Settings, carrier: FakeCarrier, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(remote, "TIMEOUT_SECONDS", 0.2)
     carrier.troubles += [None]
@@ -393,7 +393,7 @@ async def test_a_carrier_that_is_away_is_given_up(http_settings: Settings, soon:
 
 @pytest.mark.parametrize("refusal", [400, 404, 422])
 async def test_a_carrier_that_refuses_is_not_asked_again(
-    service: Shipping, carrier: LittleCarrier, refusal: int
+    service: Shipping, carrier: FakeCarrier, refusal: int
 ):
     carrier.troubles += [refusal]
     await service.ships()
@@ -404,7 +404,7 @@ async def test_a_carrier_that_refuses_is_not_asked_again(
 
 
 async def test_an_order_cancelled_before_its_booking_is_never_brought(
-    service: Shipping, carrier: LittleCarrier, soon: None
+    service: Shipping, carrier: FakeCarrier, soon: None
 ):
     carrier.troubles += [503]
     await service.ships()
@@ -418,7 +418,7 @@ async def test_an_order_cancelled_before_its_booking_is_never_brought(
 
 
 async def test_an_order_cancelled_before_it_was_begun_needs_no_carrier(
-    service: Shipping, carrier: LittleCarrier
+    service: Shipping, carrier: FakeCarrier
 ):
     await service.hears(CANCEL)
     await service.until("CANCELLED")
@@ -430,7 +430,7 @@ async def test_an_order_cancelled_before_it_was_begun_needs_no_carrier(
 
 
 async def test_a_booking_confirmed_after_the_cancellation_is_withdrawn(
-    service: Shipping, carrier: LittleCarrier, soon: None
+    service: Shipping, carrier: FakeCarrier, soon: None
 ):
     carrier.open.clear()
     await service.ships()
@@ -450,7 +450,7 @@ async def test_a_booking_confirmed_after_the_cancellation_is_withdrawn(
 
 
 async def test_a_booking_under_way_when_the_process_died_is_withdrawn_when_it_arrives(
-    http_settings: Settings, carrier: LittleCarrier, monkeypatch: pytest.MonkeyPatch
+    http_settings: Settings, carrier: FakeCarrier, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(service_module, "EFFECT_SECONDS", 0)
     carrier.open.clear()
@@ -470,7 +470,7 @@ async def test_a_booking_under_way_when_the_process_died_is_withdrawn_when_it_ar
     assert carrier.withdrawn == [shipment["shipmentId"]]
 
 
-async def test_a_withdrawal_is_insisted_upon(service: Shipping, carrier: LittleCarrier, soon: None):
+async def test_a_withdrawal_is_insisted_upon(service: Shipping, carrier: FakeCarrier, soon: None):
     carrier.open.clear()
     await service.ships()
     await eventually(lambda: carrier.asked)
@@ -483,7 +483,7 @@ async def test_a_withdrawal_is_insisted_upon(service: Shipping, carrier: LittleC
     assert (carrier.bookings, len(carrier.withdrawn)) == ({}, 1)
 
 
-async def test_what_is_with_the_carrier_is_not_cancelled(service: Shipping, carrier: LittleCarrier):
+async def test_what_is_with_the_carrier_is_not_cancelled(service: Shipping, carrier: FakeCarrier):
     await service.ships()
     shipment = await service.until("DISPATCHED")
     await service.hears(CANCEL)
@@ -495,7 +495,7 @@ async def test_what_is_with_the_carrier_is_not_cancelled(service: Shipping, carr
 
 
 async def test_a_booking_not_made_when_the_process_ended_is_made_by_the_next(
-    http_settings: Settings, carrier: LittleCarrier
+    http_settings: Settings, carrier: FakeCarrier
 ):
     carrier.troubles += [503]
     async with shipping(http_settings) as before:

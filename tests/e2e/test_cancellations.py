@@ -11,7 +11,7 @@ import pytest_asyncio
 
 from tests.support.eventually import eventually
 from tests.support.fleet import Fleet, Json
-from tests.support.little_carrier import LittleCarrier
+from tests.support.little_carrier import FakeCarrier
 from tests.support.people import Person, accepted, guest, newcomer, refused
 
 UNREACHABLE = {"carrier_outage_rate": "1"}
@@ -116,7 +116,7 @@ async def test_what_is_over_or_nobodys_can_not_be_cancelled(shop: Fleet, aiko: P
 
 
 async def test_one_who_cancels_too_late_gets_his_order(shop: Fleet, aiko: Person):
-    async with LittleCarrier().running() as carrier:
+    async with FakeCarrier().running() as carrier:
         await shop.restart(
             "shipping", carrier="http", carrier_url=carrier.url, carrier_secret=SECRET
         )

@@ -17,7 +17,7 @@ class Asked(NamedTuple):
     body: bytes
 
 
-class LittleCarrier:
+class FakeCarrier:
     """Books once for each Idempotency-Key, at `/bookings`."""
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ class LittleCarrier:
         return [each for each in self.asked if each.method == method]
 
     @contextlib.asynccontextmanager
-    async def running(self) -> AsyncIterator["LittleCarrier"]:
+    async def running(self) -> AsyncIterator["FakeCarrier"]:
         """Listens on a port of its own."""
         server = await asyncio.start_server(self._converse, "127.0.0.1", self.port)
         self.port = server.sockets[0].getsockname()[1]
