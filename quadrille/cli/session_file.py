@@ -56,7 +56,7 @@ class SessionFile:
             return known
 
     def renew(self, stale: SignIn, trade: Callable[[SignIn], SignIn | None]) -> SignIn | None:
-        """Trade the tokens of `stale` for the next, unless another command already has; None ends the sign-in."""
+        """ServiceSpec the tokens of `stale` for the next, unless another command already has; None ends the sign-in."""
         with self._locked():
             known = self.load()
             if known is None or known.access_token != stale.access_token:

@@ -42,7 +42,7 @@ from shared.contracts import (
 )
 from shared.settings import Settings
 from tests.support.access import Issuer
-from tests.support.chassis import Trade, log_of, pragma, publishing, serving, started
+from tests.support.chassis import ServiceSpec, log_of, pragma, publishing, serving, started
 from tests.support.eventually import eventually
 from tests.support.history import recorded
 from tests.support.ports import free_port
@@ -292,7 +292,7 @@ async def test_mails_are_sent_once_while_the_disk_is_full(
     shop_settings: Settings, server: MailServer
 ):
     decider = Decider(store.load, decide, evolve, store.save, mails, SUBSCRIPTIONS)
-    notifier = Trade("notifier", decider, store.METADATA, store)
+    notifier = ServiceSpec("notifier", decider, store.METADATA, store)
     orders = OrderReader(open_for_reading(database_url("notifier", shop_settings)))
     async with delivering(server) as mailer:
         jobs = (mail_job(orders, mailer),)

@@ -15,7 +15,7 @@ from shared.chassis.engine.unit_of_work import CommandEnvelope, carry_out
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.storage import event_log
 from shared.chassis.storage.database import CHASSIS_METADATA
-from tests.support.chassis import INVENTORY, ORDER, SHIPPING, Trade
+from tests.support.chassis import INVENTORY, ORDER, SHIPPING, ServiceSpec
 from tests.support.world import Member, World
 
 Visibility = list[RecordedEvent | CommandEnvelope]
@@ -56,7 +56,7 @@ def batches(story: Visibility, cuts: list[int]) -> list[Visibility]:
     return [story[start:end] for start, end in pairwise(ends)]
 
 
-def written(connection: Connection, trade: Trade, work: list[Visibility]) -> Any:
+def written(connection: Connection, trade: ServiceSpec, work: list[Visibility]) -> Any:
     """The state in the tables after this work."""
     for batch in work:
         messages = [each for each in batch if isinstance(each, RecordedEvent)]
@@ -77,7 +77,7 @@ def essence(state: Any) -> Any:
     return plain
 
 
-def member_of(world: World, trade: Trade) -> Member:
+def member_of(world: World, trade: ServiceSpec) -> Member:
     return next(member for member in world.members if member.source == trade.source)
 
 
@@ -94,7 +94,7 @@ def engine():
 @given(seed=st.integers(0, 10_000), cuts=st.lists(st.integers(0, 1000), max_size=40))
 @settings(max_examples=40)
 def test_tables_hold_what_the_rules_say_however_the_work_falls_into_batches(
-    engine, trade: Trade, seed: int, cuts: list[int]
+    engine, trade: ServiceSpec, seed: int, cuts: list[int]
 ):
     member = member_of(lived(seed), trade)
     with engine.begin() as connection:

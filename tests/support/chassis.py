@@ -42,7 +42,7 @@ from tests.support.eventually import eventually
 T = TypeVar("T")
 
 
-class Trade(NamedTuple):
+class ServiceSpec(NamedTuple):
     """What makes one service differ from another."""
 
     source: str
@@ -62,8 +62,8 @@ def _decider(service: Any, schedule: Any) -> Decider[Any, Any]:
     )
 
 
-def _trade(source: str, service: Any, schedule: Any) -> Trade:
-    return Trade(source, _decider(service, schedule), service.store.METADATA, service.store)
+def _trade(source: str, service: Any, schedule: Any) -> ServiceSpec:
+    return ServiceSpec(source, _decider(service, schedule), service.store.METADATA, service.store)
 
 
 INVENTORY = _trade("inventory", inventory_service, no_tasks)
@@ -80,7 +80,7 @@ SHIPPING = _trade(
 class Chassis:
     """A writer at work on its database, and ways to look."""
 
-    def __init__(self, path: Path, trade: Trade) -> None:
+    def __init__(self, path: Path, trade: ServiceSpec) -> None:
         url = f"sqlite:///{path}"
         self.source = trade.source
         self.database = open_for_writing(url)
@@ -111,7 +111,7 @@ class Chassis:
 
 
 @asynccontextmanager
-async def writing(path: Path, trade: Trade = INVENTORY) -> AsyncIterator[Chassis]:
+async def writing(path: Path, trade: ServiceSpec = INVENTORY) -> AsyncIterator[Chassis]:
     """A writer that runs; opened again on the same path it is the service restarted."""
     chassis = Chassis(path, trade)
     await create_tables(chassis.database, CHASSIS_METADATA, trade.tables)
@@ -127,7 +127,7 @@ async def writing(path: Path, trade: Trade = INVENTORY) -> AsyncIterator[Chassis
 
 @asynccontextmanager
 async def serving(
-    settings: Settings, trade: Trade = INVENTORY, jobs: tuple[TaskHandler, ...] = ()
+    settings: Settings, trade: ServiceSpec = INVENTORY, jobs: tuple[TaskHandler, ...] = ()
 ) -> AsyncIterator[Service]:
     """All of a service but its HTTP."""
     service = Service(trade.source, settings, trade.decider, trade.tables, jobs)
