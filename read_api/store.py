@@ -57,7 +57,7 @@ RESERVATION = (StockReserved, StockReservationFailed, StockReleased, StockDeduct
 
 
 def project(connection: Connection, heard: Sequence[RecordedEvent]) -> None:
-    """Bring the rows up to these events, each source's in order. Raises RuleFailed, as for OutOfTurn."""
+    """Bring the rows up to these events, each source's in order. Raises RuleFailed, as for UnknownEntity."""
     before = load(connection, [recorded.event for recorded in heard])
     with rules():
         after = reduce(evolve, heard, before)

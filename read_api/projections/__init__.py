@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from read_api.models import Customer, Notification, Order, ReadModels, Reservation, Shipment
 from read_api.projections import customers, notifications, orders, shipments, stock
-from read_api.projections.known import OutOfTurn, known
+from read_api.projections.known import UnknownEntity, known
 from read_api.projections.stock import with_product
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.contracts import (
@@ -39,11 +39,11 @@ from shared.contracts import (
     StockReserved,
 )
 
-__all__ = ["OutOfTurn", "evolve"]
+__all__ = ["UnknownEntity", "evolve"]
 
 
 def evolve(view: ReadModels, recorded: RecordedEvent) -> ReadModels:
-    """The rows after an event; raises OutOfTurn. What has no rows of its own changes nothing."""
+    """The rows after an event; raises UnknownEntity. What has no rows of its own changes nothing."""
     event, at = recorded.event, recorded.recorded_at
     match event:
         case OrderCreated():

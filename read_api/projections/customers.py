@@ -12,7 +12,7 @@ from shared.contracts import CustomerRegistered, CustomerUpdated
 def introduced(
     view: ReadModels, event: CustomerRegistered | CustomerUpdated, at: datetime
 ) -> Customer:
-    """The customer as he is known from now on; raises OutOfTurn."""
+    """The customer as he is known from now on; raises UnknownEntity."""
     match event:
         case CustomerRegistered():
             return Customer(

@@ -6,12 +6,12 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-class OutOfTurn(Exception):  # noqa: N818 - read as "the event is out of turn"
+class UnknownEntity(Exception):  # noqa: N818 - read as "the event is out of turn"
     """An event is about something of which its source has not spoken before."""
 
 
 def known(entities: Mapping[str, T], key: str) -> T:
-    """The entity; raises OutOfTurn."""
+    """The entity; raises UnknownEntity."""
     if key not in entities:
-        raise OutOfTurn(f"nothing is known of {key}")
+        raise UnknownEntity(f"nothing is known of {key}")
     return entities[key]

@@ -24,7 +24,7 @@ def shipped(
     | ShipmentCancelled,
     at: datetime,
 ) -> Shipment:
-    """The shipment as it is from now on; raises OutOfTurn."""
+    """The shipment as it is from now on; raises UnknownEntity."""
     order_id = event.order_id
     match event:
         case ShipmentInitiated():

@@ -38,7 +38,7 @@ def changed(
     event: ProductUpdated | ProductDeleted | StockAdded | StockAdjusted,
     at: datetime,
 ) -> Product:
-    """The product after what has been said of it; raises OutOfTurn."""
+    """The product after what has been said of it; raises UnknownEntity."""
     product = replace(known(view.products, event.product_id), updated_at=at)
     match event:
         case ProductUpdated():
@@ -62,7 +62,7 @@ def _described(event: ProductCreated | ProductUpdated) -> dict[str, Any]:
 def counted(
     view: ReadModels, event: StockReserved | StockReservationFailed | StockReleased | StockDeducted
 ) -> ReadModels:
-    """What there is and what is held after it; a deduction lowers both. Raises OutOfTurn."""
+    """What there is and what is held after it; a deduction lowers both. Raises UnknownEntity."""
     match event:
         case StockReserved(items=items):
             return _with_counts(view, items, reserved=1)
@@ -98,7 +98,7 @@ def held(
     event: StockReserved | StockReservationFailed | StockReleased | StockDeducted,
     at: datetime,
 ) -> Reservation:
-    """The order's reservation after it; raises OutOfTurn."""
+    """The order's reservation after it; raises UnknownEntity."""
     order_id = event.order_id
     match event:
         case StockReserved(items=items):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from read_api.checkpoints import Placed, arrange, placed
 from read_api.models import NotificationStatus, OrderStatus, ReadModels, ReservationStatus
-from read_api.projections import OutOfTurn, evolve
+from read_api.projections import UnknownEntity, evolve
 from shared.chassis.messages.recorded_event import MAX_EVENT_BYTES, encode
 from shared.chassis.storage.dead_letters import MalformedMessage
 from shared.contracts import (
@@ -113,9 +113,9 @@ def test_a_reservation_counts_against_its_products() -> None:
 
 
 def test_an_event_about_what_never_was_is_out_of_turn() -> None:
-    with pytest.raises(OutOfTurn, match="o1"):
+    with pytest.raises(UnknownEntity, match="o1"):
         evolve(ReadModels(), recorded(CONFIRMED))
-    with pytest.raises(OutOfTurn):
+    with pytest.raises(UnknownEntity):
         evolve(ReadModels(), recorded(StockReserved(order_id="o1", items=CREATED.items)))
 
 
