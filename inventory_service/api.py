@@ -30,7 +30,7 @@ from shared.chassis.messages.plain_text import LINE, TEXT, WEB_ADDRESS
 from shared.chassis.messages.rejection import Rejected
 from shared.chassis.runtime.service import Service
 from shared.chassis.storage.idempotency import Reply
-from shared.contracts import Id, Line, Money
+from shared.contracts import Id, LineItem, Money
 
 PageSize = Annotated[int, QueryParameter(ge=1, le=200)]
 Name = Annotated[str, Meta(min_length=1, max_length=200, pattern=LINE)]
@@ -92,7 +92,7 @@ class ReservationView(msgspec.Struct, frozen=True, kw_only=True, rename="camel")
 
     order_id: str
     status: Status
-    items: Sequence[Line]
+    items: Sequence[LineItem]
     created_at: datetime
     updated_at: datetime
 

@@ -17,7 +17,7 @@ from shared.chassis.messages.rejection import Rejected
 from shared.contracts import (
     Event,
     FailedItem,
-    Line,
+    LineItem,
     OrderCancelled,
     OrderFailed,
     ProductCreated,
@@ -64,7 +64,7 @@ class Reservation(Struct, frozen=True, kw_only=True):
 
     order_id: str
     status: Status
-    items: tuple[Line, ...]
+    items: tuple[LineItem, ...]
     created_at: datetime
     updated_at: datetime
 
@@ -121,7 +121,7 @@ class ReserveStock(Struct, frozen=True, kw_only=True):
     """Hold these for the order."""
 
     order_id: str
-    items: tuple[Line, ...]
+    items: tuple[LineItem, ...]
 
 
 class DeductStock(Struct, frozen=True, kw_only=True):
@@ -184,18 +184,18 @@ def _reserve(stock: InventoryState, command: ReserveStock) -> list[Event]:
     return [StockReserved(order_id=order_id, items=lines)]
 
 
-def merged(items: Iterable[Line]) -> tuple[Line, ...]:
+def merged(items: Iterable[LineItem]) -> tuple[LineItem, ...]:
     """Lines of the same product added up, in the order of their first mention."""
     quantities: Counter[str] = Counter()
     for line in items:
         quantities[line.product_id] += line.quantity
     return tuple(
-        Line(product_id=product_id, quantity=quantity)
+        LineItem(product_id=product_id, quantity=quantity)
         for product_id, quantity in quantities.items()
     )
 
 
-def available(stock: InventoryState, line: Line) -> int:
+def available(stock: InventoryState, line: LineItem) -> int:
     """How many of the line's product can be held; none of an unknown or deleted one."""
     product = stock.products.get(line.product_id)
     if product is None or product.is_deleted:
@@ -203,7 +203,7 @@ def available(stock: InventoryState, line: Line) -> int:
     return product.on_hand - product.reserved
 
 
-def _shortage(stock: InventoryState, line: Line) -> FailedItem:
+def _shortage(stock: InventoryState, line: LineItem) -> FailedItem:
     return FailedItem(
         product_id=line.product_id,
         requested_quantity=line.quantity,
@@ -304,7 +304,7 @@ def _described(source: Description | ProductCreated | ProductUpdated) -> dict[st
 
 
 def _counted(
-    stock: InventoryState, items: Iterable[Line], *, reserved: int, on_hand: int = 0
+    stock: InventoryState, items: Iterable[LineItem], *, reserved: int, on_hand: int = 0
 ) -> InventoryState:
     """Move the counts of these products by so many times each line's quantity."""
     products = dict(stock.products)
@@ -319,7 +319,11 @@ def _counted(
 
 
 def _settled(
-    stock: InventoryState, order_id: str, status: Status, at: datetime, items: tuple[Line, ...] = ()
+    stock: InventoryState,
+    order_id: str,
+    status: Status,
+    at: datetime,
+    items: tuple[LineItem, ...] = (),
 ) -> InventoryState:
     before = stock.reservations.get(order_id)
     if before:

@@ -3,7 +3,7 @@
 from inventory_service.domain import DeductStock, ReleaseStock, ReserveStock
 from shared.chassis.messages.decider import on
 from shared.contracts import (
-    Line,
+    LineItem,
     OrderCancelled,
     OrderCompleted,
     OrderCreated,
@@ -19,7 +19,7 @@ def reserve_stock(created: OrderCreated) -> ReserveStock:
     return ReserveStock(
         order_id=created.order_id,
         items=tuple(
-            Line(product_id=item.product_id, quantity=item.quantity) for item in created.items
+            LineItem(product_id=item.product_id, quantity=item.quantity) for item in created.items
         ),
     )
 

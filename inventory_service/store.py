@@ -38,7 +38,13 @@ from shared.chassis.storage.database import (
     select_in,
     upsert,
 )
-from shared.contracts import Line, OrderCancelled, OrderFailed, ShipmentCancelled, ShipmentFailed
+from shared.contracts import (
+    LineItem,
+    OrderCancelled,
+    OrderFailed,
+    ShipmentCancelled,
+    ShipmentFailed,
+)
 
 METADATA = MetaData()
 
@@ -147,11 +153,13 @@ def save(connection: Connection, before: InventoryState, after: InventoryState) 
 
 
 def _assemble(connection: Connection, rows: Rows) -> dict[str, Reservation]:
-    items: dict[str, list[Line]] = defaultdict(list)
+    items: dict[str, list[LineItem]] = defaultdict(list)
     order_ids = [row["order_id"] for row in rows]
     lines = select_in(connection, RESERVATION_ITEMS, "order_id", order_ids)
     for row in sorted(lines, key=itemgetter("order_id", "line")):
-        items[row["order_id"]].append(Line(product_id=row["product_id"], quantity=row["quantity"]))
+        items[row["order_id"]].append(
+            LineItem(product_id=row["product_id"], quantity=row["quantity"])
+        )
     return {
         row["order_id"]: msgspec.convert({**row, "items": items[row["order_id"]]}, Reservation)
         for row in rows

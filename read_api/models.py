@@ -7,7 +7,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from shared.contracts import FailedItem, Line, OrderItem, Role
+from shared.contracts import FailedItem, LineItem, OrderItem, Role
 
 
 class OrderStatus(StrEnum):
@@ -98,7 +98,7 @@ class Reservation(Struct, frozen=True, kw_only=True):
 
     order_id: str
     status: ReservationStatus
-    items: tuple[Line, ...] = ()
+    items: tuple[LineItem, ...] = ()
     reason: str | None = None
     failed_items: tuple[FailedItem, ...] = ()
     created_at: datetime
@@ -111,7 +111,7 @@ class Shipment(Struct, frozen=True, kw_only=True):
     order_id: str
     shipment_id: str | None = None
     status: ShipmentStatus
-    items: tuple[Line, ...] = ()
+    items: tuple[LineItem, ...] = ()
     shipping_address: dict[str, str] | None = None
     carrier: str | None = None
     reference: str | None = None

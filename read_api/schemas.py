@@ -17,7 +17,7 @@ from read_api.models import (
     ShipmentStatus,
 )
 from shared.chassis.messages.recorded_event import RecordedEvent
-from shared.contracts import FailedItem, Line, OrderItem, Role
+from shared.contracts import FailedItem, LineItem, OrderItem, Role
 
 T = TypeVar("T")
 
@@ -54,7 +54,7 @@ class ReservationView(Struct, frozen=True, kw_only=True, rename="camel"):
 
     order_id: str
     status: ReservationStatus
-    items: Sequence[Line]
+    items: Sequence[LineItem]
     reason: str | None
     failed_items: Sequence[FailedItem]
     created_at: datetime
@@ -67,7 +67,7 @@ class ShipmentView(Struct, frozen=True, kw_only=True, rename="camel"):
     order_id: str
     shipment_id: str | None
     status: ShipmentStatus
-    items: Sequence[Line]
+    items: Sequence[LineItem]
     shipping_address: dict[str, str] | None
     carrier: str | None
     reference: str | None

@@ -38,7 +38,7 @@ from shared.contracts import (
     CustomerRegistered,
     CustomerUpdated,
     Event,
-    Line,
+    LineItem,
     OrderItem,
     ProductCreated,
     ProductDeleted,
@@ -148,7 +148,7 @@ def _ids(events: Iterable[Event], kinds: tuple[type[Event], ...], field: str) ->
 
 
 def _product_ids(events: Sequence[Event]) -> list[str]:
-    lines: set[Line] = set()
+    lines: set[LineItem] = set()
     for event in events:
         if isinstance(event, StockReserved | StockReleased | StockDeducted):
             lines.update(event.items)

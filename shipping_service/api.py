@@ -18,7 +18,7 @@ from shared.chassis.messages.plain_text import LINE
 from shared.chassis.messages.rejection import Rejected
 from shared.chassis.runtime.service import Service
 from shared.chassis.storage.idempotency import Reply
-from shared.contracts import Id, Line
+from shared.contracts import Id, LineItem
 from shipping_service import store
 from shipping_service.carriers import Carrier
 from shipping_service.carriers.simulated import SimulatedCarrier, Simulation
@@ -31,7 +31,7 @@ class ShipmentView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     order_id: str
     shipment_id: str | None
     status: Status
-    items: Sequence[Line]
+    items: Sequence[LineItem]
     shipping_address: dict[str, str] | None
     reference: str | None
     tracking_number: str | None

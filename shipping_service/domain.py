@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.contracts import (
     Event,
-    Line,
+    LineItem,
     OrderCreated,
     ShipmentCancellationRefused,
     ShipmentCancelled,
@@ -42,7 +42,7 @@ class Shipment(Struct, frozen=True, kw_only=True):
     order_id: str
     shipment_id: str | None
     status: Status
-    items: tuple[Line, ...] = ()
+    items: tuple[LineItem, ...] = ()
     shipping_address: dict[str, str] | None = None
     reference: str | None = None
     """The carrier's own name for it, once it is DISPATCHED."""
@@ -59,7 +59,7 @@ class AwaitedOrder(Struct, frozen=True, kw_only=True):
     is_created: bool = False
     """Whether OrderCreated has come, and with it the address (which may be absent)."""
     shipping_address: dict[str, str] | None = None
-    items: tuple[Line, ...] = ()
+    items: tuple[LineItem, ...] = ()
     """What inventory holds for it; empty until StockReserved comes."""
 
 

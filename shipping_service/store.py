@@ -28,7 +28,7 @@ from shared.chassis.storage.database import (
     select_in,
     upsert,
 )
-from shared.contracts import Line
+from shared.contracts import LineItem
 from shipping_service.domain import AwaitedOrder, Command, Shipment, ShippingState
 
 METADATA = MetaData()
@@ -137,11 +137,15 @@ def _awaited(connection: Connection, rows: Rows) -> dict[str, AwaitedOrder]:
     }
 
 
-def _items(connection: Connection, table: Table, order_ids: Sequence[str]) -> dict[str, list[Line]]:
-    items: dict[str, list[Line]] = defaultdict(list)
+def _items(
+    connection: Connection, table: Table, order_ids: Sequence[str]
+) -> dict[str, list[LineItem]]:
+    items: dict[str, list[LineItem]] = defaultdict(list)
     rows = select_in(connection, table, "order_id", order_ids)
     for row in sorted(rows, key=itemgetter("order_id", "line")):
-        items[row["order_id"]].append(Line(product_id=row["product_id"], quantity=row["quantity"]))
+        items[row["order_id"]].append(
+            LineItem(product_id=row["product_id"], quantity=row["quantity"])
+        )
     return items
 
 

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from read_api.models import Product, ReadModels, Reservation, ReservationStatus
 from read_api.projections.known import known
 from shared.contracts import (
-    Line,
+    LineItem,
     ProductCreated,
     ProductDeleted,
     ProductUpdated,
@@ -75,7 +75,7 @@ def counted(
 
 
 def _with_counts(
-    view: ReadModels, items: Iterable[Line], *, reserved: int, on_hand: int = 0
+    view: ReadModels, items: Iterable[LineItem], *, reserved: int, on_hand: int = 0
 ) -> ReadModels:
     for line in items:
         product = known(view.products, line.product_id)

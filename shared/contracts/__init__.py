@@ -9,7 +9,7 @@ from shared.contracts.customer import (
     ItemRemovedFromCart,
     Role,
 )
-from shared.contracts.event import Event, Id, Line, Money, Quantity, entity_id
+from shared.contracts.event import Event, Id, LineItem, Money, Quantity, entity_id
 from shared.contracts.identity import SigningKeyPublished, SigningKeyRevoked
 from shared.contracts.inventory import (
     FailedItem,
@@ -135,7 +135,7 @@ __all__ = [
     "Id",
     "ItemAddedToCart",
     "ItemRemovedFromCart",
-    "Line",
+    "LineItem",
     "Money",
     "NotificationFailed",
     "NotificationResendRequested",

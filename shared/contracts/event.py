@@ -43,14 +43,14 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defa
     SCHEMA_VERSION: ClassVar[int] = 1
 
 
-class Line(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+class LineItem(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """So many of one product; of an order's lines added up, perhaps more than one line may ask for."""
 
     product_id: Id
     quantity: Total
 
 
-Lines = Annotated[tuple[Line, ...], msgspec.Meta(max_length=MAX_LINES)]
+LineItems = Annotated[tuple[LineItem, ...], msgspec.Meta(max_length=MAX_LINES)]
 
 
 def entity_id(event: Event) -> str:

@@ -8,7 +8,7 @@ from shared.contracts.event import (
     MAX_LINES,
     Event,
     Id,
-    Lines,
+    LineItems,
     Money,
     Name,
     Quantity,
@@ -93,7 +93,7 @@ class StockReserved(Event, frozen=True, kw_only=True):
     KEY: ClassVar[str] = "order_id"
 
     order_id: Id
-    items: Lines
+    items: LineItems
 
 
 class StockReservationFailed(Event, frozen=True, kw_only=True):
@@ -112,7 +112,7 @@ class StockReleased(Event, frozen=True, kw_only=True):
     KEY: ClassVar[str] = "order_id"
 
     order_id: Id
-    items: Lines
+    items: LineItems
     reason: Reason
 
 
@@ -122,4 +122,4 @@ class StockDeducted(Event, frozen=True, kw_only=True):
     KEY: ClassVar[str] = "order_id"
 
     order_id: Id
-    items: Lines
+    items: LineItems

@@ -6,7 +6,7 @@ from shared.contracts.event import (
     Address,
     Event,
     Id,
-    Lines,
+    LineItems,
     Name,
     Reason,
     TrackingNumber,
@@ -22,7 +22,7 @@ class ShipmentInitiated(Event, frozen=True, kw_only=True):
     shipment_id: Id
     order_id: Id
     shipping_address: Address | None = None
-    items: Lines
+    items: LineItems
 
 
 class ShipmentDispatched(Event, frozen=True, kw_only=True):
@@ -54,7 +54,7 @@ class ShipmentFailed(Event, frozen=True, kw_only=True):
     shipment_id: Id
     order_id: Id
     reason: Reason
-    items: Lines
+    items: LineItems
 
 
 class ShipmentCancelled(Event, frozen=True, kw_only=True):

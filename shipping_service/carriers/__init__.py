@@ -4,7 +4,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from shared.contracts import Line
+from shared.contracts import LineItem
 
 
 class Booking(Struct, frozen=True, kw_only=True, rename="camel"):
@@ -12,7 +12,7 @@ class Booking(Struct, frozen=True, kw_only=True, rename="camel"):
 
     shipment_id: str
     order_id: str
-    items: tuple[Line, ...]
+    items: tuple[LineItem, ...]
     shipping_address: dict[str, str] | None = None
 
 

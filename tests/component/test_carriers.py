@@ -16,7 +16,7 @@ from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.runtime import service as service_module
 from shared.contracts import (
     Event,
-    Line,
+    LineItem,
     OrderCancellationRequested,
     OrderCreated,
     OrderItem,
@@ -35,7 +35,7 @@ from tests.support.little_carrier import FakeCarrier
 
 SECRET = "known to the two of us"
 ADDRESS = {"city": "Tokyo"}
-LINES = (Line(product_id="prod001", quantity=2),)
+LINES = (LineItem(product_id="prod001", quantity=2),)
 SERVICE = next(service for service in DECIDING if service.name == "shipping")
 CANCEL = OrderCancellationRequested(order_id="o1", reason="CUSTOMER")
 

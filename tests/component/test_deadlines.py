@@ -19,7 +19,13 @@ from shared.chassis.messages import clock
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.runtime.service import Service
 from shared.chassis.storage.task_queue import TASK
-from shared.contracts import Line, ProductCreated, ProductUpdated, ShipmentCompleted, StockReserved
+from shared.contracts import (
+    LineItem,
+    ProductCreated,
+    ProductUpdated,
+    ShipmentCompleted,
+    StockReserved,
+)
 from shared.settings import Settings
 from tests.support.broker import NatsServer
 from tests.support.chassis import ORDER, log_of, publishing, rows_of, serving
@@ -45,7 +51,7 @@ async def place_orders(service: Service, *order_ids: str) -> None:
 
 def progress_of(order_ids: Sequence[str]) -> list[RecordedEvent]:
     """What inventory and shipping publish of these orders."""
-    lines = (Line(product_id="p1", quantity=1),)
+    lines = (LineItem(product_id="p1", quantity=1),)
     reserved = [StockReserved(order_id=order_id, items=lines) for order_id in order_ids]
     completed = [
         ShipmentCompleted(shipment_id=f"s-{order_id}", order_id=order_id, tracking_number="T1")

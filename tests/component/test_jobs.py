@@ -21,7 +21,7 @@ from shared.chassis.runtime import service as service_module
 from shared.chassis.runtime.service import Service
 from shared.chassis.storage.task_queue import TASK, Task
 from shared.contracts import (
-    Line,
+    LineItem,
     OrderCreated,
     OrderItem,
     ProductCreated,
@@ -51,7 +51,7 @@ def created(order_id: str) -> RecordedEvent:
 
 
 def reserved(order_id: str) -> RecordedEvent:
-    line = Line(product_id="p1", quantity=1)
+    line = LineItem(product_id="p1", quantity=1)
     return recorded(StockReserved(order_id=order_id, items=(line,)))
 
 

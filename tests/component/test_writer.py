@@ -28,7 +28,7 @@ from shared.chassis.storage.event_log import EVENT_LOG
 from shared.chassis.storage.idempotency import IdempotencyKey, Reply
 from shared.chassis.storage.inbox import INBOX
 from shared.contracts import (
-    Line,
+    LineItem,
     OrderCancellationRequested,
     OrderCreated,
     OrderItem,
@@ -296,8 +296,12 @@ async def test_an_event_names_the_one_that_caused_it(chassis: Chassis):
 async def test_what_one_batch_decides_the_rest_of_it_sees(chassis: Chassis):
     await asyncio.gather(
         chassis.execute(create("p1", stock=3)),
-        chassis.execute(ReserveStock(order_id="o1", items=(Line(product_id="p1", quantity=2),))),
-        chassis.execute(ReserveStock(order_id="o2", items=(Line(product_id="p1", quantity=2),))),
+        chassis.execute(
+            ReserveStock(order_id="o1", items=(LineItem(product_id="p1", quantity=2),))
+        ),
+        chassis.execute(
+            ReserveStock(order_id="o2", items=(LineItem(product_id="p1", quantity=2),))
+        ),
     )
     assert (await chassis.said())[2:] == ["StockReserved", "StockReservationFailed"]
 
@@ -429,7 +433,7 @@ async def test_a_command_the_database_refuses_is_unavailable(chassis: Chassis):
     await chassis.execute(create("p1"))
     trigger = forbid_reservations_of("o1")
     await chassis.writer.run_in_transaction(lambda connection: connection.exec_driver_sql(trigger))
-    lines = (Line(product_id="p1", quantity=1),)
+    lines = (LineItem(product_id="p1", quantity=1),)
     with pytest.raises(StorageUnavailable, match="does not take"):
         await chassis.execute(ReserveStock(order_id="o1", items=lines))
 

@@ -23,7 +23,7 @@ from shared.chassis.messages.rejection import Rejected
 from shared.contracts import (
     Event,
     FailedItem,
-    Line,
+    LineItem,
     ProductCreated,
     ProductDeleted,
     ProductUpdated,
@@ -51,11 +51,11 @@ def added(product_id: str, quantity: int) -> StockAdded:
     return StockAdded(product_id=product_id, quantity=quantity)
 
 
-def line(product_id: str, quantity: int) -> Line:
-    return Line(product_id=product_id, quantity=quantity)
+def line(product_id: str, quantity: int) -> LineItem:
+    return LineItem(product_id=product_id, quantity=quantity)
 
 
-def reserve(*items: Line, order_id: str = "o1") -> ReserveStock:
+def reserve(*items: LineItem, order_id: str = "o1") -> ReserveStock:
     return ReserveStock(order_id=order_id, items=items)
 
 
@@ -271,7 +271,7 @@ def test_lines_that_add_up_to_more_than_one_may_hold_are_said_so_that_all_can_re
 PRODUCTS = st.sampled_from(["prod001", "prod002", "prod003"])
 ORDERS = st.sampled_from(["o1", "o2", "o3"])
 QUANTITIES = st.integers(1, 6) | st.just(1_000_000)
-LINES = st.builds(Line, product_id=PRODUCTS, quantity=QUANTITIES)
+LINES = st.builds(LineItem, product_id=PRODUCTS, quantity=QUANTITIES)
 COMMANDS = st.one_of(
     st.builds(
         CreateProduct,

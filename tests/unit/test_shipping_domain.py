@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from shared.chassis.messages.schedule import Cancel, Schedule
 from shared.contracts import (
     Event,
-    Line,
+    LineItem,
     OrderCreated,
     OrderItem,
     ShipmentCancellationRefused,
@@ -36,7 +36,7 @@ from shipping_service.handlers import BOOKING, UNAVAILABLE, WITHDRAWAL, bookings
 from tests.support.history import fold, recorded
 
 ADDRESS = {"city": "Tokyo"}
-LINES = (Line(product_id="prod001", quantity=2),)
+LINES = (LineItem(product_id="prod001", quantity=2),)
 CREATED = OrderCreated(
     order_id="o1",
     user_id="user123",

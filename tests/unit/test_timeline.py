@@ -12,7 +12,7 @@ from read_api.timeline import timeline
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.contracts import (
     EventDeadLettered,
-    Line,
+    LineItem,
     OrderCancelled,
     OrderCompleted,
     OrderConfirmed,
@@ -27,7 +27,7 @@ from tests.support.history import recorded
 from tests.support.tale import caused, logs_of, worlds
 from tests.support.world import World
 
-ITEMS = (Line(product_id="prod001", quantity=1),)
+ITEMS = (LineItem(product_id="prod001", quantity=1),)
 
 CREATED = recorded(
     OrderCreated(order_id="o1", user_id="u", items=(), total_amount=0, currency="JPY")
