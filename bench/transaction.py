@@ -20,7 +20,7 @@ from order_service.handlers import SUBSCRIPTIONS, deadlines
 from order_service.orders.domain import PlaceOrder, WantedItem
 from order_service.store import load, save
 from order_service.tables import METADATA
-from shared.chassis.engine.unit_of_work import CommandEnvelope, carry_out
+from shared.chassis.engine.unit_of_work import CommandEnvelope, process_batch
 from shared.chassis.messages.clock import new_id, now
 from shared.chassis.messages.decider import Decider
 from shared.chassis.messages.recorded_event import RecordedEvent
@@ -111,7 +111,7 @@ def _begin(connection: Connection) -> None:
 
 
 async def _measure(run: Run, size: int, times: int) -> tuple[float, float]:
-    carry = partial(carry_out, source="order", decider=DECIDER)
+    carry = partial(process_batch, source="order", decider=DECIDER)
     await run(partial(carry, messages=[PRODUCT], wishes=[]))
     await run(partial(carry, messages=[], wishes=_wishes(size)))
     wall, cpu = time.perf_counter(), time.process_time()

@@ -50,7 +50,7 @@ class Outcome(NamedTuple):
     earliest_task: datetime | None
 
 
-def carry_out(
+def process_batch(
     connection: Connection,
     source: str,
     decider: Decider[Any, Any],

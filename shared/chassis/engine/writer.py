@@ -16,7 +16,7 @@ from sqlalchemy.exc import InterfaceError, InternalError, OperationalError, SQLA
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from shared.chassis.engine.rules import RuleFailed, rules
-from shared.chassis.engine.unit_of_work import CommandEnvelope, Message, Outcome, carry_out
+from shared.chassis.engine.unit_of_work import CommandEnvelope, Message, Outcome, process_batch
 from shared.chassis.failpoints import failpoint
 from shared.chassis.messages.decider import Decider
 from shared.chassis.messages.recorded_event import RecordedEvent
@@ -258,7 +258,7 @@ class Writer:
             if not messages and not asked:
                 return None, results
             wishes = [entry.wish for entry in asked]
-            outcome = carry_out(
+            outcome = process_batch(
                 connection, self._source, self._decider, messages, wishes, poison=poison
             )
             if outcome.events:
