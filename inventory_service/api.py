@@ -128,7 +128,7 @@ def catalogue_router(service: Service) -> Router:
             product_id=product_id, description=_description(data), stock=data.stock
         )
         created = _shown(product_id, 201, location=f"/products/{product_id}")
-        return await service.commands.carry_out(request, command, created)
+        return await service.commands.execute(request, command, created)
 
     @put(
         "/{product_id:str}",
@@ -143,7 +143,7 @@ def catalogue_router(service: Service) -> Router:
     ) -> Response[bytes]:
         """Describe a product anew; what is left out of the body is cleared."""
         command = UpdateProduct(product_id=product_id, description=_description(data))
-        return await service.commands.carry_out(request, command, _shown(product_id, 200))
+        return await service.commands.execute(request, command, _shown(product_id, 200))
 
     @delete(
         "/{product_id:str}",
@@ -156,7 +156,7 @@ def catalogue_router(service: Service) -> Router:
     ) -> Response[bytes]:
         """Take it off sale; orders already placed are carried out, and still show it."""
         command = DeleteProduct(product_id=product_id)
-        return await service.commands.carry_out(request, command, _shown(product_id, 200))
+        return await service.commands.execute(request, command, _shown(product_id, 200))
 
     @post(
         "/{product_id:str}/stock",
@@ -173,7 +173,7 @@ def catalogue_router(service: Service) -> Router:
     ) -> Response[bytes]:
         """Add to the stock, or write off."""
         command = ChangeStock(product_id=product_id, quantity=data.quantity, reason=data.reason)
-        return await service.commands.carry_out(request, command, _shown(product_id, 200))
+        return await service.commands.execute(request, command, _shown(product_id, 200))
 
     @get("/", responses=responses(400))
     async def list_products(

@@ -97,7 +97,7 @@ def router(service: Service) -> Router:
             service.limits.take((Limit.RESENDS_PER_ORDER, known[notification_id].order_id))
         new = new_id()
         command = Resend(notification_id=new, resend_of=notification_id)
-        return await service.commands.carry_out(request, command, _shown(new))
+        return await service.commands.execute(request, command, _shown(new))
 
     return Router(
         "/notifications",

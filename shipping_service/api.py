@@ -106,7 +106,7 @@ def carriers_router(service: Service, carrier: Carrier) -> Router:
             )
         order_id = shipment.order_id
         command = _settlement(order_id, report)
-        return await service.commands.carry_out(request, command, _shown(order_id))
+        return await service.commands.execute(request, command, _shown(order_id))
 
     @get("/simulated", guards=[admin_only], responses=responses(401, 403, 404))
     async def show_simulation() -> Simulation:

@@ -115,7 +115,7 @@ def router(service: Service, accounts: Accounts) -> Router:
         service.limits.take((Limit.REGISTRATIONS_PER_ADDRESS, client_address(request)))
         await _refuse_taken(request, service, accounts, email)
         also = await while_connected(request, accounts.with_password(user_id, data.password))
-        return await service.commands.carry_out(
+        return await service.commands.execute(
             request,
             RegisterCustomer(user_id=user_id, email=email, name=data.name, locale=data.locale),
             _shown(user_id, 201),
@@ -187,7 +187,7 @@ def router(service: Service, accounts: Accounts) -> Router:
             name=data.name,
             locale=data.locale,
         )
-        return await service.commands.carry_out(request, command, _shown(user_id, 200))
+        return await service.commands.execute(request, command, _shown(user_id, 200))
 
     @put(
         "/password",

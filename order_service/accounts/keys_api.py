@@ -33,7 +33,7 @@ def router(service: Service, keys: SigningKeys) -> Router:
     async def rotate_key(request: Request[Any, Any, Any]) -> Response[bytes]:
         """Publish a new key; it starts to sign a few seconds later. Tokens of the others stay good."""
         async with keys.rotation() as rotation:
-            return await service.commands.carry_out(
+            return await service.commands.execute(
                 request,
                 rotation.command,
                 lambda _: reply(201, rotation.view),

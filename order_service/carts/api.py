@@ -116,7 +116,7 @@ def router(service: Service) -> Router:
         """Add this many, at the present price."""
         user_id = changing(request)
         command = AddToCart(user_id=user_id, product_id=data.product_id, quantity=data.quantity)
-        return await service.commands.carry_out(request, command, shown_cart(user_id))
+        return await service.commands.execute(request, command, shown_cart(user_id))
 
     @put(
         "/items/{product_id:str}",
@@ -130,7 +130,7 @@ def router(service: Service) -> Router:
         """Set the quantity, at the present price."""
         user_id = changing(request)
         command = ChangeInCart(user_id=user_id, product_id=product_id, quantity=data.quantity)
-        return await service.commands.carry_out(request, command, shown_cart(user_id))
+        return await service.commands.execute(request, command, shown_cart(user_id))
 
     @delete(
         "/items/{product_id:str}",
@@ -144,7 +144,7 @@ def router(service: Service) -> Router:
         """Remove this product."""
         user_id = changing(request)
         command = RemoveFromCart(user_id=user_id, product_id=product_id)
-        return await service.commands.carry_out(request, command, shown_cart(user_id))
+        return await service.commands.execute(request, command, shown_cart(user_id))
 
     @delete(
         "/", status_code=200, guards=[signed_in_only], responses=answers | responses(401, 429, 503)
@@ -153,7 +153,7 @@ def router(service: Service) -> Router:
         """Empty the cart."""
         user_id = changing(request)
         command = ClearCart(user_id=user_id)
-        return await service.commands.carry_out(request, command, shown_cart(user_id))
+        return await service.commands.execute(request, command, shown_cart(user_id))
 
     @post(
         "/checkout",
@@ -177,7 +177,7 @@ def router(service: Service) -> Router:
             shipping_address=data.shipping_address if data else None,
         )
         created = shown(order_id, 201, location=f"/orders/{order_id}")
-        return await service.commands.carry_out(request, command, created)
+        return await service.commands.execute(request, command, created)
 
     return Router(
         "/cart",

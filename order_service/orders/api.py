@@ -117,7 +117,7 @@ def router(service: Service, path: str = "/") -> Router:
         order_id = new_id()
         command = _order(data, buyer, order_id, request.user, settings.currency)
         created = shown(order_id, 201, location=f"/orders/{order_id}")
-        return await service.commands.carry_out(request, command, created)
+        return await service.commands.execute(request, command, created)
 
     @post(
         "/orders/{order_id:str}/cancel",
@@ -137,7 +137,7 @@ def router(service: Service, path: str = "/") -> Router:
         await find_order(request.user, order_id)
         note = data.reason if data else None
         command = RequestCancellation(order_id=order_id, reason="CUSTOMER", note=note)
-        return await service.commands.carry_out(request, command, shown(order_id, 202))
+        return await service.commands.execute(request, command, shown(order_id, 202))
 
     @get("/orders/{order_id:str}", responses=responses(401, 404))
     async def show_order(request: Request[Any, Any, Any], order_id: FromPath[str]) -> OrderView:

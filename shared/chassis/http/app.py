@@ -119,7 +119,7 @@ class Commands:
         self._writer = writer
         self._in_flight: set[str] = set()
 
-    async def carry_out(
+    async def execute(
         self,
         request: Request[Any, Any, Any],
         command: object,
