@@ -111,7 +111,7 @@ class Ready(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """What an operator should look at, though the service works."""
 
 
-class Commands:
+class CommandBus:
     """Carries commands from HTTP to the writer, once for each `Idempotency-Key`."""
 
     def __init__(self, source: str, writer: Writer) -> None:

@@ -29,7 +29,7 @@ from shared.chassis.engine.unit_of_work import Message
 from shared.chassis.engine.writer import Writer
 from shared.chassis.errors import FatalError
 from shared.chassis.http import resend, signing_keys
-from shared.chassis.http.app import Commands, build_app
+from shared.chassis.http.app import CommandBus, build_app
 from shared.chassis.http.auth import PublicKeys
 from shared.chassis.http.policy import HttpPolicy
 from shared.chassis.http.protocol import bounded_http
@@ -152,7 +152,7 @@ class Service:
             self.reads, self.writer, [job for job in jobs if not job.is_deadline]
         )
         self.deadlines = TaskRunner(self.reads, self.writer, deadlines, self._handled_until)
-        self.commands = Commands(source, self.writer)
+        self.commands = CommandBus(source, self.writer)
         self.limits = Limiter(settings.rate_limits)
         self.keys = PublicKeys(self.reads)
         self._housekeeping = RetentionLoop(
