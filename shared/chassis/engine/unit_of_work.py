@@ -100,7 +100,7 @@ def process_batch(
             also(connection)
     signing_keys.keep(connection, source, heard, work.events)
     event_log.append(connection, work.events)
-    inbox.remember(connection, [message.event_id for message in fresh], started_at)
+    inbox.mark_processed(connection, [message.event_id for message in fresh], started_at)
     dead_letters.keep(connection, work.letters, started_at)
     task_queue.finish(connection, finished)
     earliest_task = task_queue.apply(connection, work.changes, started_at)
@@ -232,7 +232,7 @@ class UnitOfWork:
 
 def _not_heard_before(connection: Connection, messages: Sequence[Message]) -> list[Message]:
     once = {message.event_id: message for message in messages}
-    seen = inbox.seen(connection, list(once))
+    seen = inbox.processed(connection, list(once))
     return [message for event_id, message in once.items() if event_id not in seen]
 
 

@@ -19,14 +19,14 @@ Index("inbox_age", INBOX.c.heard_at)
 _SEEN = select(INBOX.c.event_id).where(is_one_of(INBOX.c.event_id, "ids"))
 
 
-def seen(connection: Connection, event_ids: Sequence[str]) -> set[str]:
+def processed(connection: Connection, event_ids: Sequence[str]) -> set[str]:
     """Which of these were heard before."""
     if not event_ids:
         return set()
     return set(connection.execute(_SEEN, {"ids": event_ids}).scalars())
 
 
-def remember(connection: Connection, event_ids: Sequence[str], at: datetime) -> None:
+def mark_processed(connection: Connection, event_ids: Sequence[str], at: datetime) -> None:
     """From now on these were heard."""
     rows = [{"event_id": event_id, "heard_at": at} for event_id in event_ids]
     insert_all(connection, INBOX, rows)
