@@ -58,7 +58,7 @@ async def test_healthy_events_outlive_a_damaged_database(tmp_path: Path, table: 
     orders = [ordered(number) for number in range(20)]
     async with writing(path) as chassis:
         outcomes = await asyncio.gather(
-            chassis.hear(*orders), chassis.execute(KEYBOARD), return_exceptions=True
+            chassis.handle(*orders), chassis.execute(KEYBOARD), return_exceptions=True
         )
         assert {type(outcome) for outcome in outcomes} == {StorageUnavailable}
         assert await chassis.rows(DEAD_LETTER) == []
@@ -67,7 +67,7 @@ async def test_healthy_events_outlive_a_damaged_database(tmp_path: Path, table: 
         assert await chassis.rows(RESERVATIONS) == []
     shutil.copy(backup, path)
     async with writing(path) as chassis:
-        await chassis.hear(*orders)
+        await chassis.handle(*orders)
         assert len(await chassis.rows(RESERVATIONS)) == 20
 
 

@@ -70,7 +70,7 @@ async def reserved_for(chassis: Chassis) -> set[str]:
 
 async def test_a_poisonous_event_is_parked_with_its_reason_and_said_to_be(chassis: Chassis):
     bad = poison("o1")
-    await chassis.hear(bad)
+    await chassis.handle(bad)
     (row,) = await chassis.rows(DEAD_LETTER)
     assert (row["event_id"], row["key"], row["status"]) == (bad.event_id, "o1", "PARKED")
     assert (row["subject"], row["body"]) == (bad.subject, encode(bad).decode())
@@ -83,7 +83,7 @@ async def test_a_poisonous_event_is_parked_with_its_reason_and_said_to_be(chassi
 
 
 async def test_a_poisonous_event_parks_its_own_key_only(chassis: Chassis):
-    await chassis.hear(ordered("o0"), poison("o1"), ordered("o2"), ordered("o1"), ordered("o3"))
+    await chassis.handle(ordered("o0"), poison("o1"), ordered("o2"), ordered("o1"), ordered("o3"))
     assert await reserved_for(chassis) == {"o0", "o2", "o3"}
     assert await letters(chassis) == [
         ("o1", "ShipmentCompleted", "PARKED"),
@@ -92,10 +92,10 @@ async def test_a_poisonous_event_parks_its_own_key_only(chassis: Chassis):
 
 
 async def test_later_events_of_a_parked_key_wait_behind_it_in_order(chassis: Chassis):
-    await chassis.hear(poison("o1"))
+    await chassis.handle(poison("o1"))
     cancelled = recorded(ShipmentCancelled(order_id="o1", reason="CUSTOMER"))
-    await chassis.hear(ordered("o1"), cancelled)
-    await chassis.hear(poison("o1"))
+    await chassis.handle(ordered("o1"), cancelled)
+    await chassis.handle(poison("o1"))
     assert await letters(chassis) == [
         ("o1", "ShipmentCompleted", "PARKED"),
         ("o1", "OrderCreated", "WAITING"),
@@ -107,8 +107,8 @@ async def test_later_events_of_a_parked_key_wait_behind_it_in_order(chassis: Cha
 
 async def test_a_parked_event_heard_again_is_kept_once(chassis: Chassis):
     bad = poison("o1")
-    await asyncio.gather(chassis.hear(bad, bad), chassis.hear(bad))
-    await chassis.hear(bad)
+    await asyncio.gather(chassis.handle(bad, bad), chassis.handle(bad))
+    await chassis.handle(bad)
     assert len(await chassis.rows(DEAD_LETTER)) == 1
 
 
@@ -116,15 +116,15 @@ async def test_a_parked_event_heard_again_after_its_id_was_forgotten_holds_nobod
     chassis: Chassis,
 ):
     bad, waiting = poison("o1"), ordered("o1")
-    await chassis.hear(bad, waiting)
+    await chassis.handle(bad, waiting)
     await chassis.writer.run_in_transaction(lambda connection: delete_slice(connection, EVERY_ID))
-    await chassis.hear(bad, waiting, ordered("o2"))
+    await chassis.handle(bad, waiting, ordered("o2"))
     assert await reserved_for(chassis) == {"o2"}
     assert len(await chassis.rows(DEAD_LETTER)) == 2
 
 
 async def test_two_poisonous_keys_park_each_for_itself(chassis: Chassis):
-    await chassis.hear(poison("o1"), poison("o2"), ordered("o2"), ordered("o3"))
+    await chassis.handle(poison("o1"), poison("o2"), ordered("o2"), ordered("o3"))
     assert await reserved_for(chassis) == {"o3"}
     statuses = [row["status"] for row in await chassis.rows(DEAD_LETTER)]
     assert statuses == ["PARKED", "PARKED", "WAITING"]
@@ -132,7 +132,9 @@ async def test_two_poisonous_keys_park_each_for_itself(chassis: Chassis):
 
 async def test_what_can_not_be_read_holds_nothing_up(chassis: Chassis):
     subject = "shop.order.o1.order_created"
-    await chassis.hear(MalformedMessage(subject=subject, body=b"\xff{", error="bad"), ordered("o1"))
+    await chassis.handle(
+        MalformedMessage(subject=subject, body=b"\xff{", error="bad"), ordered("o1")
+    )
     assert await reserved_for(chassis) == {"o1"}
     (row,) = await chassis.rows(DEAD_LETTER)
     assert (row["status"], row["key"], row["body"]) == ("UNDECODABLE", None, "\\xff{")

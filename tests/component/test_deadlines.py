@@ -39,7 +39,7 @@ PRODUCT = ProductCreated(product_id="p1", name="Keyboard", description="", price
 
 
 async def sell(service: Service) -> None:
-    await service.writer.hear([recorded(PRODUCT)])
+    await service.writer.handle([recorded(PRODUCT)])
 
 
 async def place_orders(service: Service, *order_ids: str) -> None:
@@ -150,8 +150,8 @@ class Slow(Service):
     def __init__(self, settings: Settings) -> None:
         super().__init__("order", settings, SOON.decider, SOON.tables, TASK_HANDLERS)
         self.may_handle = asyncio.Event()
-        self._hear = self.writer.hear
-        self.writer.hear = self._hear_slowly  # type: ignore[method-assign]
+        self._hear = self.writer.handle
+        self.writer.handle = self._hear_slowly  # type: ignore[method-assign]
 
     async def _hear_slowly(self, messages: Sequence[Any]) -> None:
         await self.may_handle.wait()

@@ -66,7 +66,7 @@ def booking(run: Run, attempts: int = 8) -> tuple[TaskHandler, ...]:
 
 async def begin_shipments(service: Service, *order_ids: str) -> None:
     for order_id in order_ids:
-        await service.writer.hear([created(order_id), reserved(order_id)])
+        await service.writer.handle([created(order_id), reserved(order_id)])
 
 
 async def deliver(due: Task) -> CompleteShipment:
@@ -222,7 +222,7 @@ async def test_unrecorded_effect_is_not_repeated(
     async with serving(shop_settings, SHIPPING, booking(deliver_and_lock)) as service:
         await service.writer.run_in_transaction(pragma("busy_timeout=20"))
         heard = [(created(order_id), reserved(order_id)) for order_id in order_ids]
-        await service.writer.hear([event for both in heard for event in both])
+        await service.writer.handle([event for both in heard for event in both])
         await eventually(lambda: len(service.jobs._unrecorded) == MAX_AT_ONCE)
         await asyncio.sleep(1.5)  # long enough for an attempt that must not be made
         assert len(tried) == len(set(tried)) == MAX_AT_ONCE
@@ -319,7 +319,7 @@ async def _have_completed(service: Service, number: int) -> bool:
 
 async def place_order(service: Service) -> None:
     product = ProductCreated(product_id="p1", name="K", description="", price=5)
-    await service.writer.hear([recorded(product)])
+    await service.writer.handle([recorded(product)])
     items = (WantedItem(product_id="p1", quantity=1),)
     await service.writer.execute(
         CommandEnvelope(PlaceOrder(order_id="o1", user_id="guest", items=items, currency="JPY"))
@@ -339,7 +339,7 @@ async def test_overtaken_task_does_nothing(shop_settings: Settings):
     async with serving(shop_settings, at_once, (TaskHandler("deadline", wait),)) as service:
         await place_order(service)
         await eventually(lambda: len(runs) == 1)
-        await service.writer.hear([reserved("o1")])
+        await service.writer.handle([reserved("o1")])
         await eventually(lambda: len(runs) == 2)
         (overtaken, first), (present, second) = runs
         assert overtaken.task_id != present.task_id
@@ -357,7 +357,7 @@ async def test_progress_in_the_same_batch_overtakes_a_task(shop_settings: Settin
         (row,) = await rows_of(service.reads, TASK)
         due = Task(**{name: row[name] for name in Task._fields})
         async with asyncio.TaskGroup() as batch:
-            batch.create_task(service.writer.hear([reserved("o1")]))
+            batch.create_task(service.writer.handle([reserved("o1")]))
             batch.create_task(
                 service.writer.execute(CommandEnvelope(await expire_order(due), finishes=due))
             )

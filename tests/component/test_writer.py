@@ -112,7 +112,7 @@ async def test_a_rule_that_raises_hurts_nobody_else_in_its_batch(chassis: Chassi
     before, faulty, heard, behind = await asyncio.gather(
         chassis.execute(create("p1")),
         chassis.execute(DeductStock(order_id="never-reserved")),
-        chassis.hear(recorded(ordered("o1", "p1", 2))),
+        chassis.handle(recorded(ordered("o1", "p1", 2))),
         chassis.execute(create("p2")),
         return_exceptions=True,
     )
@@ -142,7 +142,7 @@ async def test_a_commit_that_fails_leaves_nothing_behind(chassis: Chassis):
     await chassis.writer.run_in_transaction(pragma("max_page_count=1"))  # the disk is full
     outcomes = await asyncio.gather(
         *(chassis.execute(create(f"p{number}")) for number in range(300)),
-        chassis.hear(*(recorded(ordered(f"o{number}", "p1", 1)) for number in range(300))),
+        chassis.handle(*(recorded(ordered(f"o{number}", "p1", 1)) for number in range(300))),
         return_exceptions=True,
     )
     assert {type(outcome) for outcome in outcomes} == {StorageUnavailable}
@@ -154,9 +154,9 @@ async def test_after_a_failed_commit_the_same_event_may_be_heard_again(chassis: 
     heard = [recorded(ordered(f"o{number}", "p1", 1)) for number in range(300)]
     await chassis.writer.run_in_transaction(pragma("max_page_count=1"))
     with pytest.raises(StorageUnavailable):
-        await chassis.hear(*heard)
+        await chassis.handle(*heard)
     await chassis.writer.run_in_transaction(pragma("max_page_count=1000000"))
-    await chassis.hear(*heard)
+    await chassis.handle(*heard)
     assert await chassis.said() == ["StockReservationFailed"] * 300
 
 
@@ -203,7 +203,7 @@ async def test_a_caller_who_goes_away_stops_nobody(chassis: Chassis):
     impatient = [
         asyncio.create_task(chassis.execute(create("p1"))),
         asyncio.create_task(chassis.execute(DeductStock(order_id="never-reserved"))),
-        asyncio.create_task(chassis.hear(poison, recorded(ordered("o2", "p9", 1)))),
+        asyncio.create_task(chassis.handle(poison, recorded(ordered("o2", "p9", 1)))),
     ]
     await asyncio.sleep(0)
     for caller in impatient:
@@ -235,8 +235,8 @@ async def test_no_caller_is_told_that_a_durable_change_has_not_happened(tmp_path
 async def test_an_event_heard_twice_changes_nothing(chassis: Chassis):
     await chassis.execute(create("p1"))
     order = recorded(ordered("o1", "p1", 2))
-    await chassis.hear(order)
-    await chassis.hear(order)
+    await chassis.handle(order)
+    await chassis.handle(order)
     assert await stock_of(chassis, "p1") == (10, 2)
     assert await chassis.said() == ["ProductCreated", "StockAdded", "StockReserved"]
 
@@ -244,7 +244,7 @@ async def test_an_event_heard_twice_changes_nothing(chassis: Chassis):
 async def test_an_event_heard_twice_in_one_batch_is_handled_once(chassis: Chassis):
     await chassis.execute(create("p1"))
     order = recorded(ordered("o1", "p1", 2))
-    await asyncio.gather(chassis.hear(order, order), chassis.hear(order))
+    await asyncio.gather(chassis.handle(order, order), chassis.handle(order))
     assert await stock_of(chassis, "p1") == (10, 2)
     assert len(await chassis.rows(INBOX)) == 1
 
@@ -253,7 +253,7 @@ async def test_an_event_heard_before_a_restart_is_known_after_it(tmp_path: Path)
     order = recorded(ordered("o1", "p1", 2))
     for _ in range(2):
         async with writing(tmp_path / "inventory.db") as chassis:
-            await chassis.hear(order)
+            await chassis.handle(order)
             assert await chassis.said() == ["StockReservationFailed"]
 
 
@@ -265,13 +265,13 @@ async def test_a_request_is_answered_each_time_it_is_made_but_once_where_it_is_h
     )
     async with writing(tmp_path / "shipping.db", SHIPPING) as chassis:
         for request in (first, again, first, again):
-            await chassis.hear(request)
+            await chassis.handle(request)
         assert await chassis.said() == ["ShipmentCancelled", "ShipmentCancelled"]
 
 
 async def test_a_redelivered_order_reserves_once_even_under_another_event_id(chassis: Chassis):
     await chassis.execute(create("p1"))
-    await chassis.hear(recorded(ordered("o1", "p1", 2)), recorded(ordered("o1", "p1", 2)))
+    await chassis.handle(recorded(ordered("o1", "p1", 2)), recorded(ordered("o1", "p1", 2)))
     assert await stock_of(chassis, "p1") == (10, 2)
 
 
@@ -279,16 +279,16 @@ async def test_a_repeated_shipment_failure_releases_once(chassis: Chassis):
     await chassis.execute(create("p1"))
     failure = ShipmentFailed(shipment_id="s1", order_id="o1", reason="x", items=())
     other = recorded(ordered("o2", "p1", 3))
-    await chassis.hear(recorded(ordered("o1", "p1", 2)), other)
-    await chassis.hear(recorded(failure), recorded(failure))
-    await chassis.hear(recorded(failure))
+    await chassis.handle(recorded(ordered("o1", "p1", 2)), other)
+    await chassis.handle(recorded(failure), recorded(failure))
+    await chassis.handle(recorded(failure))
     assert await stock_of(chassis, "p1") == (10, 3)
     assert (await chassis.said()).count("StockReleased") == 1
 
 
 async def test_an_event_names_the_one_that_caused_it(chassis: Chassis):
     order = recorded(ordered("o1", "p1", 2))
-    await chassis.hear(order)
+    await chassis.handle(order)
     (refused,) = await chassis.log()
     assert (refused.causation_id, refused.correlation_id) == (order.event_id, "o1")
 
@@ -367,7 +367,7 @@ def place(order_id: str, lines: int) -> PlaceOrder:
 
 async def test_an_event_too_large_to_be_sent_is_refused(tmp_path: Path):
     async with writing(tmp_path / "order.db", ORDER) as chassis:
-        await chassis.hear(*(product(number, "𝄞" * 200) for number in range(100)))
+        await chassis.handle(*(product(number, "𝄞" * 200) for number in range(100)))
         too_large, other = await asyncio.gather(
             chassis.execute(place("o1", lines=100)),
             chassis.execute(place("o2", lines=10)),
@@ -387,13 +387,13 @@ async def test_an_unsendable_reply_makes_its_cause_a_dead_letter(
     tmp_path: Path, length: int, error: str
 ):
     async with writing(tmp_path / "order.db", ORDER) as chassis:
-        await chassis.hear(product(0, "Keyboard"))
+        await chassis.handle(product(0, "Keyboard"))
         await asyncio.gather(chassis.execute(place("o1", 1)), chassis.execute(place("o2", 1)))
         long, fine = (
             ShipmentFailed(shipment_id="s1", order_id=order_id, reason="x" * size, items=())
             for order_id, size in (("o1", length), ("o2", 1))
         )
-        await chassis.hear(recorded(long), recorded(fine))
+        await chassis.handle(recorded(long), recorded(fine))
         (letter,) = await chassis.rows(DEAD_LETTER)
         assert (letter["key"], letter["status"]) == ("o1", "PARKED")
         assert letter["error"].startswith(error)
@@ -412,8 +412,8 @@ async def test_a_row_the_database_refuses_is_no_poison(chassis: Chassis):
     trigger = forbid_reservations_of("o1")
     await chassis.writer.run_in_transaction(lambda connection: connection.exec_driver_sql(trigger))
     good, bad, command = await asyncio.gather(
-        chassis.hear(recorded(ordered("o2", "p1", 1))),
-        chassis.hear(refused := recorded(ordered("o1", "p1", 1))),
+        chassis.handle(recorded(ordered("o2", "p1", 1))),
+        chassis.handle(refused := recorded(ordered("o1", "p1", 1))),
         chassis.execute(create("p2")),
         return_exceptions=True,
     )
@@ -425,7 +425,7 @@ async def test_a_row_the_database_refuses_is_no_poison(chassis: Chassis):
     await chassis.writer.run_in_transaction(
         lambda each: each.exec_driver_sql("DROP TRIGGER forbidden")
     )
-    await chassis.hear(refused)
+    await chassis.handle(refused)
     assert await stock_of(chassis, "p1") == (10, 2)
 
 
@@ -442,7 +442,7 @@ async def test_a_value_the_driver_refuses_concerns_its_caller_only(chassis: Chas
     odd, other, heard = await asyncio.gather(
         chassis.execute(ChangeStock(product_id="\ud800", quantity=1)),
         chassis.execute(create("p1")),
-        chassis.hear(recorded(ordered("o1", "p1", 1))),
+        chassis.handle(recorded(ordered("o1", "p1", 1))),
         return_exceptions=True,
     )
     assert isinstance(odd, StorageUnavailable)
@@ -455,7 +455,7 @@ async def test_command_given_up_is_not_carried_out(chassis: Chassis, tmp_path: P
         locker.execute("BEGIN IMMEDIATE")
         waiting = [asyncio.create_task(chassis.execute(create(f"p{each}"))) for each in range(3)]
         await eventually(lambda: chassis.writer._begun)
-        waiting.append(asyncio.create_task(chassis.hear(recorded(ordered("o1", "p1", 1)))))
+        waiting.append(asyncio.create_task(chassis.handle(recorded(ordered("o1", "p1", 1)))))
         await asyncio.sleep(0)
         chassis.writer.give_up_waiting()
         async with asyncio.timeout(1):  # far less than the lock is waited for
@@ -515,7 +515,7 @@ async def test_a_failed_begin_answers_all_who_wait(chassis: Chassis, tmp_path: P
     with capture_logs() as logs:
         outcomes = await asyncio.gather(
             *(chassis.execute(create(f"p{number}")) for number in range(MAX_WAITING)),
-            chassis.hear(recorded(ordered("o1", "p1", 1))),
+            chassis.handle(recorded(ordered("o1", "p1", 1))),
             return_exceptions=True,
         )
     other.close()

@@ -97,8 +97,8 @@ class Chassis:
     async def execute(self, command: object) -> Committed:
         return await self.writer.execute(CommandEnvelope(command))
 
-    async def hear(self, *messages: Any) -> None:
-        await self.writer.hear(messages)
+    async def handle(self, *messages: Any) -> None:
+        await self.writer.handle(messages)
 
     async def rows(self, table: Table) -> list[dict[str, Any]]:
         return await rows_of(self.reads, table)

@@ -61,7 +61,7 @@ class Member:
         """Whether its consumer would be given this."""
         return type(recorded.event) in self._reactions
 
-    def hear(self, recorded: RecordedEvent) -> list[RecordedEvent]:
+    def handle(self, recorded: RecordedEvent) -> list[RecordedEvent]:
         """Handle an event as the writer would; returns what is said of it."""
         self.story.append(recorded)
         if recorded.event_id in self._inbox:
@@ -69,7 +69,7 @@ class Member:
         self._inbox.add(recorded.event_id)
         work = self._work()
         command_for = self._reactions[type(recorded.event)]
-        work.hear(recorded, command_for(recorded) if command_for else None)
+        work.handle(recorded, command_for(recorded) if command_for else None)
         return self._keep(work)
 
     def grant(self, command: Any) -> list[RecordedEvent]:
@@ -159,7 +159,7 @@ class World:
     def deliver(self, member: Member, index: int, *, again_later: bool = False) -> None:
         """One letter of its post reaches the service; it may come once more."""
         letter = member.post[index] if again_later else member.post.pop(index)
-        self._send(member.hear(letter))
+        self._send(member.handle(letter))
 
     def lose(self, member: Member, index: int, *, everywhere: bool) -> RecordedEvent:
         """The broker loses an event before this consumer acknowledged it, or before any of them did."""

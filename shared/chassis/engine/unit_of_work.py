@@ -91,7 +91,7 @@ def process_batch(
         elif message.key in parked:
             work.letters.append(dead_letters.given_up(message, Status.WAITING, "its key is parked"))
         else:
-            work.hear(message, commands.get(message.event_id))
+            work.handle(message, commands.get(message.event_id))
     answers = [work.grant(wish, kept) for wish in wishes]
 
     decider.save(connection, before, work.state)
@@ -133,7 +133,7 @@ class UnitOfWork:
         self.present_tasks: set[str] = set()
         """Ids of those tasks that the batch finishes and that still exist."""
 
-    def hear(self, heard: RecordedEvent, command: object | None) -> None:
+    def handle(self, heard: RecordedEvent, command: object | None) -> None:
         """Remember a foreign event, and do what it makes us do. Raises RuleFailed."""
         with rules():
             self._evolve(heard)

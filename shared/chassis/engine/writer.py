@@ -59,12 +59,12 @@ class Committed(NamedTuple):
     position: int
 
 
-class _Heard(NamedTuple):
+class _Handle(NamedTuple):
     messages: Sequence[Message]
     done: asyncio.Future[None]
 
 
-class _Asked(NamedTuple):
+class _Execute(NamedTuple):
     wish: CommandEnvelope
     done: asyncio.Future[Committed]
 
@@ -74,12 +74,12 @@ class _Callback(NamedTuple):
     done: asyncio.Future[Any]
 
 
-_Entry = _Heard | _Asked | _Callback
+_Entry = _Handle | _Execute | _Callback
 
 
 class _Commit(NamedTuple):
-    heard: list[_Heard]
-    asked: list[_Asked]
+    heard: list[_Handle]
+    asked: list[_Execute]
     aside: list[_Callback]
     outcome: Outcome | None
     results: list[Any]
@@ -115,13 +115,13 @@ class Writer:
         """Carry out a command durably. Raises Rejected, or StorageUnavailable."""
         if wish.finishes is None and len(self._queue) >= MAX_WAITING:
             raise StorageUnavailable(f"{MAX_WAITING} commands wait already")
-        asked = _Asked(wish, _future())
+        asked = _Execute(wish, _future())
         self._enqueue(asked)
         return await asked.done
 
-    async def hear(self, messages: Sequence[Message]) -> None:
+    async def handle(self, messages: Sequence[Message]) -> None:
         """Handle events durably, each once. Raises StorageUnavailable: hear them again later."""
-        heard = _Heard(messages, _future())
+        heard = _Handle(messages, _future())
         self._enqueue(heard)
         await heard.done
 
@@ -179,7 +179,7 @@ class Writer:
             entry = self._queue.popleft()
             if entry.done.cancelled():  # nobody waits for it
                 continue
-            size += len(entry.messages) if isinstance(entry, _Heard) else 1
+            size += len(entry.messages) if isinstance(entry, _Handle) else 1
             taken.append(entry)
         return taken
 
@@ -203,19 +203,19 @@ class Writer:
         if len(entries) > 1:
             for each in entries:
                 await self._settle([each], is_retry=True)
-        elif isinstance(entry, _Heard) and len(entry.messages) > 1:
-            await self._hear_one_by_one(entry)
+        elif isinstance(entry, _Handle) and len(entry.messages) > 1:
+            await self._handle_one_by_one(entry)
         elif isinstance(error, RuleFailed):
             await self._give_up(entry, error)
         elif not is_retry:
             await self._settle(entries, is_retry=True)
         else:
             log.error("batch.rolled_back", entries=1, exc_info=error)
-            is_unavailable = isinstance(entry, _Heard) or isinstance(error, SQLAlchemyError)
+            is_unavailable = isinstance(entry, _Handle) or isinstance(error, SQLAlchemyError)
             _fail(entries, StorageUnavailable(_reason(error)) if is_unavailable else error)
 
     async def _give_up(self, entry: _Entry, failed: RuleFailed) -> None:
-        if not isinstance(entry, _Heard):
+        if not isinstance(entry, _Handle):
             log.error("command.failed", exc_info=failed.error)
             _fail([entry], failed.error)
             return
@@ -230,9 +230,9 @@ class Writer:
         else:
             self._announce(committed)
 
-    async def _hear_one_by_one(self, entry: _Heard) -> None:
+    async def _handle_one_by_one(self, entry: _Handle) -> None:
         for message in entry.messages:
-            alone = _Heard([message], _future())
+            alone = _Handle([message], _future())
             await self._settle([alone], is_retry=True)
             if error := alone.done.exception():
                 _fail([entry], error)
@@ -241,9 +241,9 @@ class Writer:
 
     async def _commit(self, entries: Sequence[_Entry], poison: str | None = None) -> _Commit:
         messages = [
-            message for entry in entries if isinstance(entry, _Heard) for message in entry.messages
+            message for entry in entries if isinstance(entry, _Handle) for message in entry.messages
         ]
-        asked = [entry for entry in entries if isinstance(entry, _Asked)]
+        asked = [entry for entry in entries if isinstance(entry, _Execute)]
         aside = [entry for entry in entries if isinstance(entry, _Callback)]
 
         if self._has_given_up:
@@ -273,7 +273,7 @@ class Writer:
             raise
         finally:
             self._begun = None
-        heard = [entry for entry in entries if isinstance(entry, _Heard)]
+        heard = [entry for entry in entries if isinstance(entry, _Handle)]
         return _Commit(heard, asked, aside, outcome, results)
 
     def _announce(self, committed: _Commit) -> None:
@@ -311,7 +311,7 @@ def _log(events: Sequence[RecordedEvent]) -> None:
         )
 
 
-def _answer(asked: _Asked, answer: Reply | Rejected | None, position: int) -> None:
+def _answer(asked: _Execute, answer: Reply | Rejected | None, position: int) -> None:
     if isinstance(answer, Rejected):
         _fail([asked], answer)
     else:

@@ -203,7 +203,7 @@ class Service:
         self.relay.wake()
 
     async def _deliver(self, messages: Sequence[Message]) -> None:
-        await self.writer.hear(messages)
+        await self.writer.handle(messages)
         if signing_keys.concerns(messages):
             self.keys.reload()
 
