@@ -104,7 +104,7 @@ def _let_people_work(draw: st.DrawFn, world: World) -> None:
     for wish in draw(st.lists(st.sampled_from(WISHES), max_size=3)):
         member = world.order if wish in ACCOUNTS else world.inventory
         with suppress(Rejected):
-            world._send(member.grant(wish))
+            world._send(member.execute(wish))
 
 
 def _let_something_happen(draw: st.DrawFn, world: World, order_id: str) -> None:

@@ -72,11 +72,11 @@ class Member:
         work.handle(recorded, command_for(recorded) if command_for else None)
         return self._keep(work)
 
-    def grant(self, command: Any) -> list[RecordedEvent]:
+    def execute(self, command: Any) -> list[RecordedEvent]:
         """Carry out a command; raises Rejected."""
         work = self._work()
         self.story.append(CommandEnvelope(command))
-        if isinstance(answer := work.grant(CommandEnvelope(command), {}), Rejected):
+        if isinstance(answer := work.execute(CommandEnvelope(command), {}), Rejected):
             raise answer
         return self._keep(work)
 
@@ -115,7 +115,7 @@ class World:
         """A customer orders."""
         wanted = tuple(WantedItem(product_id=name, quantity=number) for name, number in items)
         self._send(
-            self.order.grant(
+            self.order.execute(
                 PlaceOrder(order_id=order_id, user_id="guest", items=wanted, currency="JPY")
             )
         )
@@ -123,7 +123,7 @@ class World:
     def cancel(self, order_id: str) -> None:
         """The customer wants out."""
         try:
-            said = self.order.grant(RequestCancellation(order_id=order_id, reason="CUSTOMER"))
+            said = self.order.execute(RequestCancellation(order_id=order_id, reason="CUSTOMER"))
         except Rejected:
             self.customers_requests[order_id].append(False)
             return
@@ -132,12 +132,12 @@ class World:
 
     def expire(self, order_id: str) -> None:
         """The order's deadline passes, or has passed while its run was being overtaken."""
-        self._send(self.order.grant(RequestCancellation(order_id=order_id, reason="EXPIRED")))
+        self._send(self.order.execute(RequestCancellation(order_id=order_id, reason="EXPIRED")))
 
     def answer_booking(self, order_id: str, *, delivered: bool) -> None:
         """The carrier answers, perhaps a second time, perhaps after the cancellation."""
         self._send(
-            self.shipping.grant(
+            self.shipping.execute(
                 CompleteShipment(order_id=order_id, tracking_number="T1")
                 if delivered
                 else FailShipment(order_id=order_id, reason="CARRIER_DECLINED")
@@ -147,14 +147,16 @@ class World:
     def confirm_booking(self, order_id: str) -> None:
         """The carrier takes the booking, perhaps a second time, perhaps after the cancellation."""
         self._send(
-            self.shipping.grant(DispatchShipment(order_id=order_id, carrier="http", reference="R1"))
+            self.shipping.execute(
+                DispatchShipment(order_id=order_id, carrier="http", reference="R1")
+            )
         )
 
     def finish(self, due: Due, command: object | None) -> None:
         """A task of shipping is over, if it was not dropped meanwhile; its result comes back as a command."""
         self.shipping.due.pop(due, None)
         if command:
-            self._send(self.shipping.grant(command))
+            self._send(self.shipping.execute(command))
 
     def deliver(self, member: Member, index: int, *, again_later: bool = False) -> None:
         """One letter of its post reaches the service; it may come once more."""
@@ -211,12 +213,14 @@ class World:
     def _put_on_sale(self, product_id: str, quantity: int) -> None:
         described = Description(name=product_id, description="", price=PRICE)
         self._send(
-            self.inventory.grant(
+            self.inventory.execute(
                 CreateProduct(product_id=product_id, description=described, stock=0)
             )
         )
         if quantity:
-            self._send(self.inventory.grant(ChangeStock(product_id=product_id, quantity=quantity)))
+            self._send(
+                self.inventory.execute(ChangeStock(product_id=product_id, quantity=quantity))
+            )
 
 
 def _ordering() -> Decider[Any, Any]:

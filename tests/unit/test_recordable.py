@@ -75,7 +75,7 @@ def carried_out(domain: Any, state: Any, command: Any) -> Rejected | list[Any]:
         0,
         clock.now(),
     )
-    answer = work.grant(CommandEnvelope(command), {})
+    answer = work.execute(CommandEnvelope(command), {})
     return answer if isinstance(answer, Rejected) else work.events
 
 

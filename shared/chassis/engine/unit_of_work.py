@@ -92,7 +92,7 @@ def process_batch(
             work.letters.append(dead_letters.given_up(message, Status.WAITING, "its key is parked"))
         else:
             work.handle(message, commands.get(message.event_id))
-    answers = [work.grant(wish, kept) for wish in wishes]
+    answers = [work.execute(wish, kept) for wish in wishes]
 
     decider.save(connection, before, work.state)
     for also in work.besides:
@@ -141,7 +141,7 @@ class UnitOfWork:
                 events = self.decider.decide(self.state, command)
                 self._record(events, heard.event_id, heard.correlation_id, heard.traceparent)
 
-    def grant(
+    def execute(
         self, wish: CommandEnvelope, kept: dict[str, StoredResponse]
     ) -> Reply | Rejected | None:
         """Carry out one command; a refusal concerns its own caller only. Raises RuleFailed."""
