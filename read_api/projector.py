@@ -81,7 +81,7 @@ class Projector:
         try:
             applied = await self._commit(messages)
         except RuleFailed as error:
-            log.warning("batch.taken_apart", messages=len(messages), reason=str(error))
+            log.warning("batch.split", messages=len(messages), reason=str(error))
             applied = await self._commit(messages, one_by_one=True)
         self._note(applied.progress)
         now = clock.now()

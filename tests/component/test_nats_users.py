@@ -232,7 +232,7 @@ async def test_service_waits_for_provisioned_stream(guarded: NatsServer, tmp_pat
             async with provisioned(guarded, tmp_path):
                 await eventually(lambda: is_ready(service))
     warnings = [line["event"] for line in logs if line["log_level"] == "warning"]
-    assert sorted(warnings) == ["broker.error", "consumer.waits"]
+    assert sorted(warnings) == ["broker.error", "consumer.paused"]
     assert guarded.log.count("STREAM.CREATE") == 1
 
 

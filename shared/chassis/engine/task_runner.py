@@ -167,7 +167,7 @@ class TaskRunner:
         try:
             tasks, next_due = await self._database.run(look)
         except TRANSIENT_DATABASE_ERRORS as error:
-            log.warning("jobs.wait", reason=str(error))
+            log.warning("task_poll.failed", reason=str(error))
             return now + timedelta(seconds=PAUSE_SECONDS)
         ready = await self._allowed(tasks)
         if self._stopping:

@@ -137,7 +137,7 @@ def _on_storage(_: Request[Any, Any, Any], __: Exception) -> Response[dict[str, 
 def _on_unreadable(
     request: Request[Any, Any, Any], error: Exception
 ) -> Response[dict[str, object]]:
-    log.warning("request.unanswered", **_route(request), reason=str(error))
+    log.warning("database_read.failed", **_route(request), reason=str(error))
     return _on_storage(request, error)
 
 

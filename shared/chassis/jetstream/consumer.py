@@ -115,7 +115,7 @@ class Consumer:
     def _wait_for(self, reason: str, *, detail: str | None = None) -> None:
         """Anyone may read the reason at `/health/ready`; the detail is for the log."""
         if reason != self._trouble:
-            log.warning("consumer.waits", reason=detail or reason)
+            log.warning("consumer.paused", reason=detail or reason)
         self._trouble = reason
 
     async def _handle(self, messages: list[Msg]) -> None:

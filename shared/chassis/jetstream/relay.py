@@ -70,7 +70,7 @@ class Relay:
             try:
                 progressed = await self._send_some()
             except (*TRANSIENT_DATABASE_ERRORS, StorageUnavailable) as error:
-                log.warning("relay.waits", reason=str(error))
+                log.warning("relay.paused", reason=str(error))
                 progressed = False
             self.backlog = not progressed
             if progressed:

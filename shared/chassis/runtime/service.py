@@ -431,6 +431,6 @@ def _end_process_if_broken(task: asyncio.Task[None]) -> None:
         if isinstance(error, FatalError):
             log.critical("service.failed", reason=str(error))
             return
-        log.critical("part.broke", part=task.get_name(), exc_info=error)
+        log.critical("component.crashed", part=task.get_name(), exc_info=error)
     finally:
         os._exit(1)  # everything that matters is durable; limping on would hide the fault
