@@ -105,7 +105,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """How long the broker keeps events; 0 is for ever. The read API rebuilds from what is kept."""
     stream_max_bytes: Annotated[int, msgspec.Meta(ge=-1)] = -1
     """With an age only: a full stream takes nothing more until events in it become too old."""
-    inbox_days: Annotated[int, msgspec.Meta(ge=0)] = 0
+    inbox_retention_days: Annotated[int, msgspec.Meta(ge=0)] = 0
     """How long ids of heard events are kept; 0 is for ever. Keep longer than the stream's age."""
 
     log_format: Literal["console", "json"] = "console"

@@ -58,14 +58,16 @@ class Shop:
         ledgers: Sequence[ServiceSnapshot],
         projection: Projection | None,
         now: datetime,
-        inbox_days: int = 0,
+        inbox_retention_days: int = 0,
     ) -> None:
         self.ledgers = ledgers
         self.projection = projection
         """None where the read API has no database; it makes itself a new one."""
         self._by_name = {ledger.name: ledger for ledger in ledgers}
         self._now = now
-        self._forgotten_before = now - timedelta(days=inbox_days) if inbox_days else None
+        self._forgotten_before = (
+            now - timedelta(days=inbox_retention_days) if inbox_retention_days else None
+        )
 
     def ledger(self, name: str) -> ServiceSnapshot:
         """The ledger of one service."""
@@ -180,7 +182,7 @@ class Shop:
         )
 
 
-def read_shop(data_dir: Path, inbox_days: int = 0) -> Shop:
+def read_shop(data_dir: Path, inbox_retention_days: int = 0) -> Shop:
     """Every service's file in `data_dir`. Raises UnreadableShop."""
     if not any(_path(data_dir, service.name).exists() for service in DECIDING):
         raise UnreadableShop({"": f"{data_dir} holds no databases of a shop"})
@@ -203,7 +205,7 @@ def read_shop(data_dir: Path, inbox_days: int = 0) -> Shop:
         ledgers = [with_tail(ledger, _path(data_dir, ledger.name)) for ledger in ledgers]
     except CorruptDatabase as damaged:
         raise UnreadableShop({"": str(damaged)}) from damaged
-    return Shop(ledgers, projection, clock.now(), inbox_days)
+    return Shop(ledgers, projection, clock.now(), inbox_retention_days)
 
 
 def _path(data_dir: Path, service: str) -> Path:

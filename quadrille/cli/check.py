@@ -36,15 +36,15 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """Orders by status."""
 
 
-def check(data_dir: Path, inbox_days: int = 0) -> list[Finding]:
+def check(data_dir: Path, inbox_retention_days: int = 0) -> list[Finding]:
     """Everything that is wrong in the databases under `data_dir`; [] when all is as it should be."""
-    return list(inspect(data_dir, inbox_days).findings)
+    return list(inspect(data_dir, inbox_retention_days).findings)
 
 
-def inspect(data_dir: Path, inbox_days: int = 0) -> Report:
+def inspect(data_dir: Path, inbox_retention_days: int = 0) -> Report:
     """The same, with what is unfinished or worth a look."""
     try:
-        shop = read_shop(data_dir, inbox_days)
+        shop = read_shop(data_dir, inbox_retention_days)
     except UnreadableShop as unreadable:
         findings = [
             Finding("files", service, "database", "one that can be read", fault)
@@ -84,7 +84,7 @@ def command(data_dir: Path | None, *, as_json: bool) -> None:
       1  something is wrong, or can not be read; the evidence is shown
     """  # noqa: D301 - \b is click's
     known = settings()
-    report = inspect(data_dir or known.data_dir, known.inbox_days)
+    report = inspect(data_dir or known.data_dir, known.inbox_retention_days)
     if as_json:
         say_json(report)
     else:

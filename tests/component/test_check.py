@@ -385,7 +385,7 @@ def test_what_an_inbox_may_have_forgotten_is_not_missed(data):
     _injure(data, "order", "DELETE FROM inbox")
     shop = read_shop(data)
     later = clock.now() + timedelta(days=3)
-    assert ask(Shop(shop.ledgers, shop.projection, later, inbox_days=2)) == []
+    assert ask(Shop(shop.ledgers, shop.projection, later, inbox_retention_days=2)) == []
     assert {finding.check for finding in ask(shop)} == {"causes", "rows"}
 
 

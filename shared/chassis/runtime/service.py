@@ -156,7 +156,7 @@ class Service:
         self.limits = Limiter(settings.rate_limits)
         self.keys = PublicKeys(self.reads)
         self._housekeeping = RetentionLoop(
-            self.writer, [*expiries, *chassis_expiries(settings.inbox_days)]
+            self.writer, [*expiries, *chassis_expiries(settings.inbox_retention_days)]
         )
         self._background = BackgroundLoops()
         self._consumer: Consumer | None = None
@@ -326,11 +326,11 @@ class Service:
         self.relay.allow()
 
 
-def chassis_expiries(inbox_days: int) -> Iterator[RetentionRule]:
+def chassis_expiries(inbox_retention_days: int) -> Iterator[RetentionRule]:
     """Of the tables that every service has."""
     yield RetentionRule(IDEMPOTENCY_KEY.c.kept_at, timedelta(hours=RETENTION_HOURS))
-    if inbox_days:
-        yield RetentionRule(INBOX.c.heard_at, timedelta(days=inbox_days))
+    if inbox_retention_days:
+        yield RetentionRule(INBOX.c.heard_at, timedelta(days=inbox_retention_days))
 
 
 def run(
