@@ -111,7 +111,7 @@ def _watch_to_end(
 
 def _longest_deadline(settings: Settings) -> float:
     own = (
-        settings.deadline_pending_seconds,
+        settings.order_timeout_pending_seconds,
         settings.deadline_awaiting_shipment_seconds,
         settings.deadline_cancelling_seconds,
     )
