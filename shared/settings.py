@@ -95,7 +95,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     deadline_seconds: Deadline = 900
     """An order without progress for so long is cancelled as EXPIRED; the next three, by state."""
     order_timeout_pending_seconds: Deadline | None = None
-    deadline_awaiting_shipment_seconds: Deadline | None = None
+    order_timeout_awaiting_shipment_seconds: Deadline | None = None
     deadline_cancelling_seconds: Deadline | None = None
     """After so long without an answer the cancellation is asked for again."""
     deadline_grace_seconds: Seconds = 60

@@ -180,7 +180,7 @@ async def test_an_order_that_gets_nowhere_expires(shop: Fleet, aiko: Person):
 
 async def test_a_deadline_survives_a_restart(shop: Fleet, aiko: Person):
     shop.terminate("shipping")
-    await shop.restart("order", deadline_awaiting_shipment_seconds="5")
+    await shop.restart("order", order_timeout_awaiting_shipment_seconds="5")
     order_id = aiko.order(("plenty", 1))["orderId"]
     await until_awaiting(shop, order_id)
     await shop.restart("order")
