@@ -61,5 +61,5 @@ def _deadlines_by_status(settings: Settings) -> dict[Status, float | None]:
     return {
         Status.PENDING: settings.order_timeout_pending_seconds,
         Status.AWAITING_SHIPMENT: settings.order_timeout_awaiting_shipment_seconds,
-        Status.CANCELLING: settings.deadline_cancelling_seconds,
+        Status.CANCELLING: settings.order_timeout_cancelling_seconds,
     }

@@ -96,7 +96,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """An order without progress for so long is cancelled as EXPIRED; the next three, by state."""
     order_timeout_pending_seconds: Deadline | None = None
     order_timeout_awaiting_shipment_seconds: Deadline | None = None
-    deadline_cancelling_seconds: Deadline | None = None
+    order_timeout_cancelling_seconds: Deadline | None = None
     """After so long without an answer the cancellation is asked for again."""
     deadline_grace_seconds: Seconds = 60
     """Deadlines wait for so long after a start or an outage of the broker: others have to catch up first."""

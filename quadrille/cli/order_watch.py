@@ -113,7 +113,7 @@ def _longest_deadline(settings: Settings) -> float:
     own = (
         settings.order_timeout_pending_seconds,
         settings.order_timeout_awaiting_shipment_seconds,
-        settings.deadline_cancelling_seconds,
+        settings.order_timeout_cancelling_seconds,
     )
     return max(settings.deadline_seconds, *(seconds or 0 for seconds in own))
 
