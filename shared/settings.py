@@ -98,7 +98,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     order_timeout_awaiting_shipment_seconds: Deadline | None = None
     order_timeout_cancelling_seconds: Deadline | None = None
     """After so long without an answer the cancellation is asked for again."""
-    deadline_grace_seconds: Seconds = 60
+    order_timeout_grace_seconds: Seconds = 60
     """Deadlines wait for so long after a start or an outage of the broker: others have to catch up first."""
 
     stream_max_age_seconds: Seconds = 0

@@ -84,7 +84,7 @@ async def requests(service: Service) -> int:
 
 
 async def test_broker_outage_expires_no_order(shop_settings: Settings, broker: NatsServer):
-    settings = replace(shop_settings, deadline_grace_seconds=LONG_GRACE_SECONDS)
+    settings = replace(shop_settings, order_timeout_grace_seconds=LONG_GRACE_SECONDS)
     async with publishing(settings) as others, serving(settings, SOON, TASK_HANDLERS) as service:
         await sell(service)
         await eventually(lambda: service.waiting_for() == [])
@@ -133,7 +133,7 @@ async def test_own_outage_expires_no_order(shop_settings: Settings):
 async def test_deadline_without_progress_is_kept_after_outage(
     shop_settings: Settings, broker: NatsServer
 ):
-    settings = replace(shop_settings, deadline_grace_seconds=0.3)
+    settings = replace(shop_settings, order_timeout_grace_seconds=0.3)
     async with serving(settings, SOON, TASK_HANDLERS) as service:
         await sell(service)
         await eventually(lambda: service.waiting_for() == [])

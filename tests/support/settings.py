@@ -28,7 +28,7 @@ def settings_for(data_dir: Path, nats_url: str, **changes: Any) -> Settings:
         carrier_min_seconds=0,
         carrier_max_seconds=0,
         rate_limits="off",
-        deadline_grace_seconds=0,
+        order_timeout_grace_seconds=0,
         **{name: free_port() for name in PORTS},
     )
     return replace(settings, **changes)

@@ -209,7 +209,7 @@ class Service:
 
     def _are_deadlines_late(self) -> bool:
         since = self.deadlines.held_back_since
-        usual = self.settings.deadline_grace_seconds + LATE_SECONDS
+        usual = self.settings.order_timeout_grace_seconds + LATE_SECONDS
         return since is not None and (clock.now() - since).total_seconds() > usual
 
     async def _handled_until(self) -> datetime | None:
@@ -256,7 +256,7 @@ class Service:
             self.relay,
             self._consumer,
             self.source,
-            self.settings.deadline_grace_seconds,
+            self.settings.order_timeout_grace_seconds,
         )
         await self._warn_of_unknown_tasks()
         self._background.start("database", self.database.watch)
