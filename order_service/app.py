@@ -28,7 +28,7 @@ def build(settings: Settings) -> Litestar:
         decide=decide,
         evolve=evolve,
         save=save,
-        schedule=deadlines(settings.deadline_seconds, _deadlines_by_status(settings)),
+        schedule=deadlines(settings.order_timeout_seconds, _deadlines_by_status(settings)),
         subscriptions=SUBSCRIPTIONS,
     )
     service = Service("order", settings, decider, METADATA, TASK_HANDLERS, expiries=RETENTION_RULES)

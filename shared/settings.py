@@ -92,7 +92,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     rate_limits: str = ""
     """Changes to the table in `shared/chassis/http/rate_limits.py`, or `off` for no limits at all."""
 
-    deadline_seconds: Deadline = 900
+    order_timeout_seconds: Deadline = 900
     """An order without progress for so long is cancelled as EXPIRED; the next three, by state."""
     order_timeout_pending_seconds: Deadline | None = None
     order_timeout_awaiting_shipment_seconds: Deadline | None = None

@@ -115,17 +115,17 @@ def _longest_deadline(settings: Settings) -> float:
         settings.order_timeout_awaiting_shipment_seconds,
         settings.order_timeout_cancelling_seconds,
     )
-    return max(settings.deadline_seconds, *(seconds or 0 for seconds in own))
+    return max(settings.order_timeout_seconds, *(seconds or 0 for seconds in own))
 
 
 async def _watch(
-    client: Client, order: dict[str, Any], deadline_seconds: float, *, as_json: bool
+    client: Client, order: dict[str, Any], order_timeout_seconds: float, *, as_json: bool
 ) -> Saga:
     """Show the order's events until it is final and all that follows from it is done, or time is up."""
     saga = Saga()
     start = datetime.fromisoformat(order["createdAt"])
     now = asyncio.get_running_loop().time
-    silence_seconds = deadline_seconds + GRACE_SECONDS
+    silence_seconds = order_timeout_seconds + GRACE_SECONDS
     path = f"/orders/{segment(order['orderId'])}/stream"
     stream = client.follow("read", path, is_awaited=True)
     try:

@@ -164,7 +164,7 @@ async def test_an_order_that_gets_nowhere_expires(shop: Fleet, aiko: Person):
     await shop.settle()
     before = shop.stock("plenty")
     shop.terminate("shipping")
-    await shop.restart("order", deadline_seconds="1")
+    await shop.restart("order", order_timeout_seconds="1")
     order_id = aiko.order(("plenty", 2))["orderId"]
     await eventually(lambda: shop.status(order_id) == "CANCELLING", 30)
     await eventually(lambda: shop.stock("plenty") == (before[0], before[1] + 2))
