@@ -84,7 +84,7 @@ def test_an_impossible_value_names_its_setting(name: str, value: str):
 
 def test_a_shortest_delay_above_the_longest_is_refused():
     with pytest.raises(SettingsError, match="CARRIER_MIN_SECONDS is greater than"):
-        load({"QUADRILLE_CARRIER_MIN_SECONDS": "9"})
+        load({"QUADRILLE_CARRIER_MIN_DELAY_SECONDS": "9"})
 
 
 @pytest.mark.parametrize("age", ["1", "119", "119.9"])
