@@ -75,7 +75,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Signs an `http` carrier's callbacks, HMAC-SHA256."""
     carrier_success_rate: Share = 0.9
     carrier_min_delay_seconds: Seconds = 3
-    carrier_max_seconds: Seconds = 7
+    carrier_max_delay_seconds: Seconds = 7
     carrier_outage_rate: Share = 0
     """The share of booking attempts that find the carrier unreachable, and are tried again."""
     carrier_attempts: Annotated[int, msgspec.Meta(ge=1)] = 8
@@ -174,7 +174,7 @@ def _content(name: str, file: str, given: Mapping[str, str]) -> str:
 def _contradiction(settings: Settings) -> str | None:
     """What the settings say that cannot be; None when they agree."""
     age = settings.stream_max_age_seconds
-    if settings.carrier_min_delay_seconds > settings.carrier_max_seconds:
+    if settings.carrier_min_delay_seconds > settings.carrier_max_delay_seconds:
         return f"{PREFIX}CARRIER_MIN_SECONDS is greater than {PREFIX}CARRIER_MAX_SECONDS"
     if 0 < age < DUPLICATE_WINDOW_SECONDS:
         return f"{PREFIX}STREAM_MAX_AGE_SECONDS must be 0 (no limit) or at least {DUPLICATE_WINDOW_SECONDS}"

@@ -30,7 +30,7 @@ class SimulatedCarrier:
         self.simulation = Simulation(
             success_rate=settings.carrier_success_rate,
             min_delay_seconds=settings.carrier_min_delay_seconds,
-            max_delay_seconds=settings.carrier_max_seconds,
+            max_delay_seconds=settings.carrier_max_delay_seconds,
         )
         """May be changed at run time; a restart goes back to the settings."""
 

@@ -51,7 +51,7 @@ async def _dance(fleet: Fleet) -> None:
     failed = fleet.order(("chair", 3))
     await fleet.until(failed["orderId"], "SHIPMENT_FAILED")
     await fleet.settle()
-    await _restart_shipping(fleet, carrier_min_delay_seconds="500", carrier_max_seconds="500")
+    await _restart_shipping(fleet, carrier_min_delay_seconds="500", carrier_max_delay_seconds="500")
     fleet.order(("lamp", 1))
     await eventually(lambda: _is_booked(fleet.data_dir))
 

@@ -41,7 +41,7 @@ class ContainerShop:
         self._environment = {
             "QUADRILLE_SMTP_URL": "smtp://mailpit:1025",
             "QUADRILLE_CARRIER_MIN_DELAY_SECONDS": "0",
-            "QUADRILLE_CARRIER_MAX_SECONDS": "0",
+            "QUADRILLE_CARRIER_MAX_DELAY_SECONDS": "0",
             "QUADRILLE_ADMIN_PASSWORD": ADMIN_PASSWORD,
         } | {f"QUADRILLE_{name.upper()}": value for name, value in settings.items()}
         self._containers: dict[str, DockerContainer] = {}

@@ -128,7 +128,7 @@ def address(scene: Scene, entry: Entry) -> str:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def shop(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Fleet]:
     """A shop whose carriers take their time, so that an order stays open."""
-    slow = {"carrier_min_delay_seconds": 600, "carrier_max_seconds": 600}
+    slow = {"carrier_min_delay_seconds": 600, "carrier_max_delay_seconds": 600}
     directory = tmp_path_factory.mktemp("shop")
     with Fleet(directory, **slow) as fleet:
         await fleet.start()

@@ -72,7 +72,7 @@ SHIPPING = _trade(
     "shipping",
     shipping_service,
     shipping_service.handlers.bookings(
-        SimulatedCarrier(Settings(carrier_min_delay_seconds=0, carrier_max_seconds=0))
+        SimulatedCarrier(Settings(carrier_min_delay_seconds=0, carrier_max_delay_seconds=0))
     ),
 )
 

@@ -26,7 +26,7 @@ def settings_for(data_dir: Path, nats_url: str, **changes: Any) -> Settings:
         data_dir=data_dir,
         nats_url=nats_url,
         carrier_min_delay_seconds=0,
-        carrier_max_seconds=0,
+        carrier_max_delay_seconds=0,
         rate_limits="off",
         order_timeout_grace_seconds=0,
         **{name: free_port() for name in PORTS},

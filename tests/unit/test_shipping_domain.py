@@ -154,7 +154,7 @@ def test_a_failed_shipment_names_what_it_did_not_bring():
     assert failed.items == LINES
 
 
-CARRIER = SimulatedCarrier(Settings(carrier_min_delay_seconds=5, carrier_max_seconds=5))
+CARRIER = SimulatedCarrier(Settings(carrier_min_delay_seconds=5, carrier_max_delay_seconds=5))
 
 
 def test_a_shipment_begun_is_booked_when_the_carrier_wants_it():
@@ -253,7 +253,7 @@ async def test_the_simulated_carrier_fails_and_hides_as_often_as_set():
 
 @given(st.integers().map(str))
 def test_the_simulated_carrier_delays_between_its_two_settings(order_id: str):
-    carrier = SimulatedCarrier(Settings(carrier_min_delay_seconds=3, carrier_max_seconds=7))
+    carrier = SimulatedCarrier(Settings(carrier_min_delay_seconds=3, carrier_max_delay_seconds=7))
     assert 3 <= carrier.delay_seconds(order_id) <= 7
 
 
