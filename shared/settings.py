@@ -78,7 +78,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     carrier_max_delay_seconds: Seconds = 7
     carrier_outage_rate: Share = 0
     """The share of booking attempts that find the carrier unreachable, and are tried again."""
-    carrier_attempts: Annotated[int, msgspec.Meta(ge=1)] = 8
+    carrier_max_attempts: Annotated[int, msgspec.Meta(ge=1)] = 8
     carrier_seed: str = "quadrille"
 
     admin_email: Annotated[str, msgspec.Meta(max_length=254, pattern=r"^[^@\s]+@[^@\s]+$")] = (

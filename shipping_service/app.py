@@ -27,7 +27,7 @@ def build(settings: Settings) -> Litestar:
         schedule=bookings(carrier),
         subscriptions=SUBSCRIPTIONS,
     )
-    jobs = carrier_jobs(carrier, settings.carrier_attempts)
+    jobs = carrier_jobs(carrier, settings.carrier_max_attempts)
     service = Service("shipping", settings, decider, METADATA, jobs)
     routes = [api.shipments_router(service), api.carriers_router(service, carrier)]
     app = service.app("Quadrille: shipping", routes)

@@ -167,7 +167,7 @@ def http_settings(shop_settings: Settings, carrier: FakeCarrier) -> Settings:
         carrier="http",
         carrier_url=carrier.url,
         carrier_secret=SECRET,
-        carrier_attempts=3,
+        carrier_max_attempts=3,
     )
 
 
