@@ -22,7 +22,7 @@ SERVICES = {
     "inventory_service": "inventory_port",
     "shipping_service": "shipping_port",
     "notifier_service": "notifier_port",
-    "read_api": "read_port",
+    "read_api": "read_api_port",
 }
 START_SECONDS = 30
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")

@@ -167,8 +167,8 @@ async def _buy_at(settings: Settings, moment: float) -> tuple[str, float, float]
 async def _watch(settings: Settings, token: str, orders: int) -> dict[str, float]:
     """When each of so many orders was seen as COMPLETED."""
     visible: dict[str, float] = {}
-    asker = await connect(settings.read_port)
-    async with aclosing(listen(settings.read_port, get("/events/stream", token))) as events:
+    asker = await connect(settings.read_api_port)
+    async with aclosing(listen(settings.read_api_port, get("/events/stream", token))) as events:
         async for event in events:
             if event["type"] != "OrderCompleted":
                 continue

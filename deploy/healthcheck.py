@@ -35,7 +35,7 @@ def port_of(command: list[str], settings: Settings) -> int | None:
         "inventory_service": settings.inventory_port,
         "shipping_service": settings.shipping_port,
         "notifier_service": settings.notifier_port,
-        "read_api": settings.read_port,
+        "read_api": settings.read_api_port,
     }
     return next((ports[word] for word in command if word in ports), None)
 

@@ -4,4 +4,4 @@ from read_api.app import build
 from shared.chassis.runtime.service import run
 
 if __name__ == "__main__":
-    run("read_api", lambda settings: settings.read_port, build)
+    run("read_api", lambda settings: settings.read_api_port, build)

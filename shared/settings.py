@@ -44,7 +44,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     inventory_port: Port = 8081
     shipping_port: Port = 8082
     notifier_port: Port = 8083
-    read_port: Port = 8000
+    read_api_port: Port = 8000
     nats_port: Port = 4222
     """Of the broker that `quadrille up` starts."""
     mailbox_port: Port = 8025

@@ -27,7 +27,7 @@ class Part(NamedTuple):
 SERVICES = (
     Part(
         "read",
-        *("read_api", "read_port", "Shop", "/schema", "all there is to see"),
+        *("read_api", "read_api_port", "Shop", "/schema", "all there is to see"),
         secrets=("nats_url",),
     ),
     Part(

@@ -171,8 +171,8 @@ def test_a_shop_that_is_not_up_is_said(guest):
     nobody = str(free_port())
     for arguments, where, port in (
         (("order", "lamp"), "order service", "QUADRILLE_ORDER_PORT"),
-        (("orders",), "read API", "QUADRILLE_READ_PORT"),
-        (("events", "--follow"), "read API", "QUADRILLE_READ_PORT"),
+        (("orders",), "read API", "QUADRILLE_READ_API_PORT"),
+        (("events", "--follow"), "read API", "QUADRILLE_READ_API_PORT"),
     ):
         code, out, err = guest.run(*arguments, **{port: nobody})
         assert (code, out) == (2, "")
@@ -184,7 +184,7 @@ def test_a_misspelt_setting_is_said(admin):
     code, _, err = admin.run("orders", QUADRILLE_REED_PORT="1")
     assert code == 2
     assert err == (
-        "Error: QUADRILLE_REED_PORT is not a setting; did you mean QUADRILLE_READ_PORT?\n"
+        "Error: QUADRILLE_REED_PORT is not a setting; did you mean QUADRILLE_READ_API_PORT?\n"
     )
 
 

@@ -166,7 +166,9 @@ async def test_deleted_database_of_a_publisher_is_refused(
 async def test_two_databases_of_one_service_never_share_a_durable(
     shop_settings: Settings, publisher: JetStreamConnection, tmp_path: Path
 ):
-    settings_of_second = replace(shop_settings, data_dir=tmp_path / "second", read_port=free_port())
+    settings_of_second = replace(
+        shop_settings, data_dir=tmp_path / "second", read_api_port=free_port()
+    )
     with service_process("read", shop_settings) as first:
         await eventually(first.is_ready, START_SECONDS)
         created = await _created_at(publisher)

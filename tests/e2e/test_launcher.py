@@ -270,8 +270,8 @@ def test_a_port_in_use_is_named_with_its_setting_and_its_holder(
 
 
 def test_one_port_for_two_is_refused(tmp_path: Path, settings: Settings) -> None:
-    sentence = up(tmp_path, settings, QUADRILLE_READ_PORT=str(settings.order_port)).sentence()
-    assert "QUADRILLE_READ_PORT and QUADRILLE_ORDER_PORT" in sentence
+    sentence = up(tmp_path, settings, QUADRILLE_READ_API_PORT=str(settings.order_port)).sentence()
+    assert "QUADRILLE_READ_API_PORT and QUADRILLE_ORDER_PORT" in sentence
 
 
 def test_a_data_directory_that_can_not_be_written_is_said(

@@ -16,7 +16,7 @@ from tests.support.fleet import ADMIN_PASSWORD, Fleet
 README = (Path(__file__).parents[2] / "README.md").read_text()
 CURLS = re.findall(r"```sh\n(curl .*?)```", README, re.DOTALL)
 USUAL = Settings()
-PORTS = {USUAL.order_port: "order", USUAL.read_port: "read"}
+PORTS = {USUAL.order_port: "order", USUAL.read_api_port: "read"}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -83,7 +83,7 @@ class ReadApi:
         self._process: subprocess.Popen[bytes] | None = None
         self.issuer = Issuer()
         self.admin = self.issuer.headers("admin", "admin")
-        self.url = f"http://127.0.0.1:{settings.read_port}"
+        self.url = f"http://127.0.0.1:{settings.read_api_port}"
 
     def start(self) -> None:
         """Start it; it may need a moment. It has heard already whose tokens to believe."""

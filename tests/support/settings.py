@@ -13,7 +13,7 @@ PORTS = (
     "inventory_port",
     "shipping_port",
     "notifier_port",
-    "read_port",
+    "read_api_port",
     "nats_port",
     "mailbox_port",
     "mailbox_smtp_port",
