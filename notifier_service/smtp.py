@@ -140,7 +140,7 @@ def build_mailer(settings: Settings) -> Mailer:
     """What the settings ask for; raises SettingsError naming the setting that makes no sense."""
     server = read_url(settings.smtp_url)
     sender = read_sender(settings.mail_from)
-    return SmtpMailer(server, Composer(sender, settings.locale)) if server else NullMailer()
+    return SmtpMailer(server, Composer(sender, settings.default_locale)) if server else NullMailer()
 
 
 def read_url(url: str) -> SmtpServer | None:

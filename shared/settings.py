@@ -62,7 +62,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     request_body_timeout_seconds: Deadline = 30
 
     currency: Annotated[str, msgspec.Meta(pattern=r"^[A-Z]{3}$(?!\n)")] = "JPY"
-    locale: Literal["en", "ja"] = "en"
+    default_locale: Literal["en", "ja"] = "en"
     """The language of mails for orders that name none."""
     smtp_url: str = "smtp://127.0.0.1:1025"
     """`smtp://[user:password@]host[:port]`, or `null:` to record mails without sending."""
