@@ -35,7 +35,7 @@ ORDER = post(
     {"email": "bench@example.com", "items": [{"productId": PRODUCT["productId"], "quantity": 1}]},
 )
 WARM_UP_ORDERS = 1000
-PATIENCE_SECONDS = 120
+TIMEOUT_SECONDS = 120
 CONNECT_SECONDS = 1
 """Before an order is sent; a service closes connections that say nothing for ten seconds."""
 LOOK_EVERY_SECONDS = 0.05
@@ -115,7 +115,7 @@ async def pace(settings: Settings, token: str, rate: float, seconds: float) -> L
     bought = await asyncio.gather(
         *(_buy_at(settings, start + number / rate) for number in range(orders))
     )
-    async with asyncio.timeout(PATIENCE_SECONDS):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         visible = await watching
     return Latency(
         [posted - begun for _, begun, posted in bought],
@@ -140,7 +140,7 @@ async def _stock_up(settings: Settings, token: str) -> None:
 
 async def _until_taken(connection: Connection, request: bytes) -> None:
     """Ask again until what the service has to know first has come to it."""
-    async with asyncio.timeout(PATIENCE_SECONDS):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         while True:
             with suppress(Unexpected):
                 await connection.ask(request, b"201")
@@ -186,7 +186,7 @@ def _read_database(settings: Settings) -> sqlite3.Connection:
 
 async def _reached(database: sqlite3.Connection, query: str, goal: int) -> float:
     """The moment at which the count was seen to reach the goal."""
-    async with asyncio.timeout(PATIENCE_SECONDS):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         while _count(database, query) < goal:  # noqa: ASYNC110 - a file is polled
             await asyncio.sleep(LOOK_EVERY_SECONDS)
     return time.perf_counter()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from shared.settings import Settings, load
 
-PATIENCE_SECONDS = 4
+TIMEOUT_SECONDS = 4
 
 
 def main() -> None:
@@ -42,7 +42,7 @@ def port_of(command: list[str], settings: Settings) -> int | None:
 
 def ask(port: int) -> tuple[int, str]:
     """The status and the words of `/health/live`. Raises OSError."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_SECONDS)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_SECONDS)
     connection.request("GET", "/health/live")
     answer = connection.getresponse()
     return answer.status, answer.read().decode()

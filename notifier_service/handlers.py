@@ -40,7 +40,7 @@ from shared.contracts import (
 
 MAIL = "mail"
 FOR_A_DAY = Retry(within_seconds=24 * 3600, first_seconds=1, longest_seconds=900)
-PATIENCE_SECONDS = 60
+CUSTOMER_TIMEOUT_SECONDS = 60
 """How long to wait for an order's customer. He registered before he ordered, but events that are sent again
 come in any order; and for somebody who never registered an admin may order all the same."""
 
@@ -80,7 +80,7 @@ def mail_job(
         try:
             order = await orders.order(mail.order_id)
         except CustomerNotReceived:
-            if due.seconds_due(clock.now()) < PATIENCE_SECONDS:
+            if due.seconds_due(clock.now()) < CUSTOMER_TIMEOUT_SECONDS:
                 raise
             return RecordSkipped(mail=mail)
         if not order.email:

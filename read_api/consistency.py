@@ -14,7 +14,7 @@ from litestar.params import HeaderParameter, ParameterKwarg, QueryParameter
 from read_api.positions import MAX_LENGTH, Positions, parse_positions
 from shared.chassis.messages.rejection import Rejected
 
-PATIENCE_SECONDS = 5.0
+CONSISTENCY_TIMEOUT_SECONDS = 5.0
 MAX_WAITING = 1000
 """Requests that wait at a time; further ones are refused."""
 
@@ -63,9 +63,9 @@ class Consistency:
     """How far the rows have come, and the requests that need more of them."""
 
     def __init__(
-        self, patience_seconds: float = PATIENCE_SECONDS, max_waiting: int = MAX_WAITING
+        self, timeout_seconds: float = CONSISTENCY_TIMEOUT_SECONDS, max_waiting: int = MAX_WAITING
     ) -> None:
-        self._patience_seconds = patience_seconds
+        self._patience_seconds = timeout_seconds
         self._max_waiting = max_waiting
         self._applied: Positions = {}
         self._commits = 0

@@ -110,7 +110,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     log_format: Literal["console", "json"] = "console"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    failpoint_: str | None = None
+    failpoint: str | None = None
     """A crash point, `after_commit` or `after_commit:3` for its third passing: for tests."""
 
 

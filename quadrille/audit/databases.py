@@ -32,7 +32,7 @@ class UnreadableShop(Exception):  # noqa: N818 - says what is the case
         self.faults = faults
 
 
-class Pending_(Struct, frozen=True, rename="camel"):
+class Pending(Struct, frozen=True, rename="camel"):
     """Something unfinished that will, or should, go on by itself."""
 
     service: str
@@ -116,7 +116,7 @@ class Shop:
             ):
                 yield recorded
 
-    def on_its_way(self) -> Iterator[Pending_]:
+    def on_its_way(self) -> Iterator[Pending]:
         """What is unsent, unheard, or due later."""
         for ledger in self.ledgers:
             unsent = [
@@ -128,7 +128,7 @@ class Shop:
             yield from _waiting(ledger.name, "to hear", list(self.unheard(ledger)))
             for kind in sorted({task.kind for task in ledger.tasks}):
                 due = [task.due_at for task in ledger.tasks if task.kind == kind]
-                yield Pending_(ledger.name, f"{kind} tasks", len(due), min(due))
+                yield Pending(ledger.name, f"{kind} tasks", len(due), min(due))
         if self.projection:
             applied = self.projection.applied
             unread = [
@@ -212,10 +212,10 @@ def _path(data_dir: Path, service: str) -> Path:
     return data_dir / f"{service}.db"
 
 
-def _waiting(service: str, what: str, events: Sequence[RecordedEvent]) -> Iterator[Pending_]:
+def _waiting(service: str, what: str, events: Sequence[RecordedEvent]) -> Iterator[Pending]:
     if events:
         oldest = min(event.recorded_at for event in events)
-        yield Pending_(service, f"events {what}", len(events), oldest)
+        yield Pending(service, f"events {what}", len(events), oldest)
 
 
 def _refused(ledger: ServiceSnapshot) -> Iterator[AuditWarning]:

@@ -67,7 +67,7 @@ class DeadLetter(NamedTuple):
     error: str
 
 
-class Pending(NamedTuple):
+class TaskRow(NamedTuple):
     """A task that waits for its time."""
 
     kind: str
@@ -88,7 +88,7 @@ class ServiceSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     inbox: Mapping[str, datetime]
     """The ids of events heard, and when, in the order of hearing."""
     dead_letters: tuple[DeadLetter, ...]
-    tasks: tuple[Pending, ...]
+    tasks: tuple[TaskRow, ...]
     state: Any
 
     @property
@@ -199,9 +199,9 @@ def read_dead_letters(connection: Connection) -> tuple[DeadLetter, ...]:
     return tuple(DeadLetter(*row) for row in connection.execute(query))
 
 
-def _tasks(connection: Connection) -> tuple[Pending, ...]:
-    columns = [TASK.c[name] for name in Pending._fields]
-    return tuple(Pending(*row) for row in connection.execute(select(*columns)))
+def _tasks(connection: Connection) -> tuple[TaskRow, ...]:
+    columns = [TASK.c[name] for name in TaskRow._fields]
+    return tuple(TaskRow(*row) for row in connection.execute(select(*columns)))
 
 
 DECIDING = (

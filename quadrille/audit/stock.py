@@ -8,7 +8,7 @@ from inventory_service.domain import Status
 from quadrille.audit.databases import Shop
 from quadrille.audit.violation import Evidence
 from shared.contracts import (
-    Line,
+    LineItem,
     OrderCreated,
     OrderItem,
     ShipmentFailed,
@@ -76,7 +76,7 @@ def goods(shop: Shop) -> Iterator[Evidence]:
                 yield Evidence(recorded.source, what, _listed(expected), _listed(found))
 
 
-def _quantities(items: Iterable[Line | OrderItem]) -> Counter[str]:
+def _quantities(items: Iterable[LineItem | OrderItem]) -> Counter[str]:
     total: Counter[str] = Counter()
     for line in items:
         total[line.product_id] += line.quantity

@@ -10,7 +10,7 @@ import msgspec
 from rich.text import Text
 
 from quadrille.audit import CHECKS, ask
-from quadrille.audit.databases import AuditWarning, Pending_, UnreadableShop, read_shop
+from quadrille.audit.databases import AuditWarning, Pending, UnreadableShop, read_shop
 from quadrille.audit.violation import Finding
 from quadrille.cli.endpoints import settings
 from quadrille.cli.output import age, console, say, say_json
@@ -28,7 +28,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """What is wrong."""
     notices: Sequence[AuditWarning] = ()
     """What a person should look at, though it contradicts nothing."""
-    on_its_way: Sequence[Pending_] = ()
+    on_its_way: Sequence[Pending] = ()
     """What goes on by itself."""
     events: dict[str, int] = {}
     """How many each service has recorded."""

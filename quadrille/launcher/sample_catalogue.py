@@ -10,7 +10,7 @@ from shared.settings import SettingsError, load
 
 ATTEMPT_SECONDS = 5
 PAUSE_SECONDS = 1
-PATIENCE_SECONDS = 60
+TIMEOUT_SECONDS = 60
 NOT_ALLOWED = (401, 403)
 ALREADY_THERE = "urn:quadrille:problem:product-exists"
 UNKNOWN = "urn:quadrille:problem:unknown-product"
@@ -135,7 +135,7 @@ def main(inventory: str | None, orders: str | None) -> None:
         raise click.ClickException(str(error)) from error
     inventory = inventory or f"http://{settings.host}:{settings.inventory_port}"
     orders = orders or f"http://{settings.host}:{settings.order_port}"
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + TIMEOUT_SECONDS
     while True:
         try:
             token = None

@@ -18,7 +18,7 @@ from shared.chassis.jetstream.errors import address_of
 POLL_SECONDS = 0.05
 WATCH_SECONDS = 0.2
 PROBE_SECONDS = 2
-PATIENCE_SECONDS = 10
+STARTUP_NOTICE_SECONDS = 10
 """After so long it says what it waits for."""
 STOCKING_SECONDS = 30
 ON_SALE_SECONDS = 5
@@ -86,7 +86,7 @@ class Steward:
             waited = time.monotonic() - begin
             if at_most is not None and waited > at_most:
                 return
-            if waited > PATIENCE_SECONDS and missing != said:
+            if waited > STARTUP_NOTICE_SECONDS and missing != said:
                 said = missing
                 say(f"still waiting: {missing}")
             self._pause(POLL_SECONDS)

@@ -17,17 +17,17 @@ EXIT_CODE = 86
 _armed: dict[str, int] = {}
 
 
-def arm(failpoint_: str | None) -> None:
+def arm(failpoint: str | None) -> None:
     """Die at the named point: `after_commit`, or `after_commit:3` for its third passing.
 
     Raises ValueError for a point that does not exist.
     """
     _armed.clear()
-    if failpoint_ is None:
+    if failpoint is None:
         return
-    point, _, passing = failpoint_.partition(":")
+    point, _, passing = failpoint.partition(":")
     if point not in FAILPOINTS or not (passing or "1").isdigit():
-        message = f"{failpoint_!r} is no crash point; there are {', '.join(FAILPOINTS)}"
+        message = f"{failpoint!r} is no crash point; there are {', '.join(FAILPOINTS)}"
         raise ValueError(message)
     _armed[point] = int(passing or 1)
 

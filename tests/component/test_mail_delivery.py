@@ -501,7 +501,7 @@ async def test_a_customer_heard_of_after_his_order_is_mailed_all_the_same(
 async def test_a_customer_who_never_registered_is_waited_for_only_so_long(
     notifier: Notifier, server: MailServer, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(handlers, "PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(handlers, "CUSTOMER_TIMEOUT_SECONDS", 0.1)
     await notifier.hears(of_jane("o1"))
     await eventually(lambda: _equal(notifier.outcomes("o1"), {"confirmation": "SKIPPED"}))
     assert await notifier.tasks() == []
@@ -552,7 +552,7 @@ async def test_a_mail_is_sent_again_once_for_a_key(notifier: Notifier, server: M
 async def test_a_mail_that_failed_or_was_skipped_reaches_who_has_an_address_now(
     notifier: Notifier, server: MailServer, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(handlers, "PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(handlers, "CUSTOMER_TIMEOUT_SECONDS", 0.1)
     server.answers.append("550 never")
     await notifier.hears(created("o1"))
     await eventually(lambda: _equal(notifier.outcomes("o1"), {"confirmation": "FAILED"}))

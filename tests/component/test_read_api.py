@@ -25,7 +25,7 @@ from shared.settings import Settings
 from tests.support.chassis import publishing
 from tests.support.eventually import eventually
 from tests.support.history import START
-from tests.support.reading import PATIENCE_SECONDS, ReadApi, places, read_api
+from tests.support.reading import TIMEOUT_SECONDS, ReadApi, places, read_api
 from tests.support.settings import environment_of, settings_for
 from tests.support.tale import Log, log_of, logs_of
 from tests.support.world import World
@@ -97,7 +97,7 @@ async def until_told(reader: ReadApi, number: int) -> None:
     async def all_seen() -> bool:
         return await seen() >= number
 
-    await eventually(all_seen, PATIENCE_SECONDS)
+    await eventually(all_seen, TIMEOUT_SECONDS)
 
 
 async def test_an_order_is_shown_with_all_that_belongs_to_it(reader, shop) -> None:

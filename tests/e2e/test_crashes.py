@@ -100,7 +100,7 @@ async def assert_survived(shop: Fleet, service: str, point: str, passing: int) -
     shop.terminate(service)
     if service == "order":
         passing += 1  # it passes each point once at its start, when it publishes its signing key
-    shop.start_service(service, failpoint_=f"{point}:{passing}")
+    shop.start_service(service, failpoint=f"{point}:{passing}")
     await shop.until_ready(service)
     has_crashed = asyncio.Event()
     async with asyncio.TaskGroup() as tasks:

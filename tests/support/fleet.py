@@ -107,7 +107,7 @@ class Fleet:
         await self.sign_in()
 
     def start_service(self, name: str, **environment: str) -> None:
-        """Start one, with settings of its own such as `failpoint_="after_commit:3"`."""
+        """Start one, with settings of its own such as `failpoint="after_commit:3"`."""
         assert name not in self._running, f"{name} runs already"
         own = {f"QUADRILLE_{setting.upper()}": value for setting, value in environment.items()}
         if not self._beside:

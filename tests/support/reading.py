@@ -36,7 +36,7 @@ from tests.support.settings import environment_of
 ROOT = Path(__file__).parents[2]
 STOP_SECONDS = 10
 READ_SECONDS = 30
-PATIENCE_SECONDS = 30
+TIMEOUT_SECONDS = 30
 
 Rows = dict[str, list[dict[str, Any]]]
 
@@ -141,7 +141,7 @@ class ReadApi:
                 answer = (await self.ask(path, **query)).json()
                 return answer if check(answer) else None
 
-        return await eventually(look, PATIENCE_SECONDS)
+        return await eventually(look, TIMEOUT_SECONDS)
 
     async def until_ready(self) -> None:
         """Until it does its work."""

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 PORTS = {name for name in Settings.__struct_fields__ if name.endswith("_port")}
 NOT_PUBLISHED = {"mailbox_smtp_port"}
 SET_BY_THE_IMAGE = {"data_dir", "host"}
-OF_ONE_PROCESS = {"database_url", "failpoint_"}
+OF_ONE_PROCESS = {"database_url", "failpoint"}
 SECRETS_OF = {
     "order": {"nats_url_file", "admin_password"},
     "inventory": {"nats_url_file"},

@@ -62,13 +62,13 @@ def test_what_is_no_token_is_named(token: str) -> None:
 
 
 async def test_what_is_there_is_not_waited_for() -> None:
-    freshness = Consistency(patience_seconds=0, max_waiting=0)
+    freshness = Consistency(timeout_seconds=0, max_waiting=0)
     freshness.tell({"order": 5})
     await freshness.wait({"order": 5})
 
 
 async def test_a_wait_ends_with_the_last_of_what_it_is_for() -> None:
-    freshness = Consistency(patience_seconds=60)
+    freshness = Consistency(timeout_seconds=60)
     waiting = asyncio.create_task(freshness.wait({"order": 5, "inventory": 2}))
     for applied in ({"order": 4}, {"order": 6}, {"order": 6, "inventory": 1}):
         freshness.tell(applied)
@@ -80,7 +80,7 @@ async def test_a_wait_ends_with_the_last_of_what_it_is_for() -> None:
 
 async def test_what_does_not_come_in_time_is_to_be_asked_for_again() -> None:
     with pytest.raises(Rejected) as refused:
-        await Consistency(patience_seconds=0.01).wait({"order": 1})
+        await Consistency(timeout_seconds=0.01).wait({"order": 1})
     assert (refused.value.status, refused.value.problem) == (503, "projection-behind")
     assert refused.value.headers == {"Retry-After": "1"}
 
@@ -98,7 +98,7 @@ class Order:
 
 
 async def test_waiter_looks_again_only_for_events_of_its_order() -> None:
-    freshness, order = Consistency(patience_seconds=60), Order()
+    freshness, order = Consistency(timeout_seconds=60), Order()
     waiting = asyncio.create_task(freshness.until_found("o1", order.look))
     await let_others_run()
     for position in range(10):
@@ -116,12 +116,12 @@ async def test_waiter_looks_again_only_for_events_of_its_order() -> None:
 
 async def test_order_that_never_comes_is_looked_for_once() -> None:
     order = Order()
-    assert not await Consistency(patience_seconds=0.01).until_found("o1", order.look)
+    assert not await Consistency(timeout_seconds=0.01).until_found("o1", order.look)
     assert order.looks == 1
 
 
 async def test_what_is_committed_while_one_looks_is_seen() -> None:
-    freshness = Consistency(patience_seconds=60)
+    freshness = Consistency(timeout_seconds=60)
     looks = 0
 
     async def look() -> bool:
@@ -135,7 +135,7 @@ async def test_what_is_committed_while_one_looks_is_seen() -> None:
 
 
 async def test_too_many_waiters_are_refused_until_one_leaves() -> None:
-    freshness, order = Consistency(patience_seconds=60, max_waiting=2), Order()
+    freshness, order = Consistency(timeout_seconds=60, max_waiting=2), Order()
     first = asyncio.create_task(freshness.wait({"order": 1}))
     second = asyncio.create_task(freshness.until_found("o1", order.look))
     await let_others_run()
@@ -153,7 +153,7 @@ async def test_too_many_waiters_are_refused_until_one_leaves() -> None:
 
 
 async def test_nobody_waits_for_a_service_that_ends() -> None:
-    freshness, order = Consistency(patience_seconds=60), Order()
+    freshness, order = Consistency(timeout_seconds=60), Order()
     waiting = asyncio.create_task(freshness.wait({"order": 1}))
     looking = asyncio.create_task(freshness.until_found("o1", order.look))
     await let_others_run()

@@ -10,7 +10,7 @@ from msgspec import inspect
 import inventory_service.api as inventory
 import inventory_service.domain
 import order_service.domain
-from inventory_service.domain import CreateProduct, Stock
+from inventory_service.domain import CreateProduct, InventoryState
 from order_service.accounts import api as accounts
 from order_service.accounts.domain import RegisterCustomer
 from order_service.domain import OrderState
@@ -115,7 +115,7 @@ def test_a_product_is_readable(data: inventory.NewProduct):
         description=inventory._description(data),
         stock=data.stock,
     )
-    assert every_consumer_can_read(carried_out(inventory_service.domain, Stock(), command))
+    assert every_consumer_can_read(carried_out(inventory_service.domain, InventoryState(), command))
 
 
 @given(bodies(accounts.NewCustomer), st.text(ID_CHARACTERS, min_size=1, max_size=64))

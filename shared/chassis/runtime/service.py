@@ -344,7 +344,7 @@ def run(
     faulthandler.enable()  # a crash in C says where it was
     try:
         settings = load()
-        failpoints.arm(settings.failpoint_)
+        failpoints.arm(settings.failpoint)
         os.umask(0o077)  # whoever else is on this machine has no business in the databases
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         listening = _listen(host_of(settings), port_of(settings))
