@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.support.fleet import SERVICES, Fleet, Json
+from tests.support.running_shop import SERVICES, Fleet, Json
 
 FINAL = {"COMPLETED", "CANCELLED_NO_STOCK", "SHIPMENT_FAILED", "CANCELLED", "EXPIRED"}
 PLENTY = 1_000_000

@@ -22,8 +22,8 @@ from shared.chassis.http.rate_limits import DAY
 from shared.chassis.messages.clock import now
 from shared.settings import Settings
 from tests.support.broker import NatsServer
-from tests.support.desk import PASSWORD, OrderState, open_desk, problem_of
 from tests.support.eventually import eventually
+from tests.support.order_client import PASSWORD, OrderState, open_desk, problem_of
 from tests.support.settings import settings_for
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

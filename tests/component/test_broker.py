@@ -20,10 +20,10 @@ from shared.settings import Settings
 from tests.support.broker import NatsServer
 from tests.support.chassis import publishing, serving
 from tests.support.eventually import eventually
-from tests.support.fleet import ROOT
-from tests.support.narrows import narrows
 from tests.support.ports import free_port
+from tests.support.running_shop import ROOT
 from tests.support.settings import environment_of, settings_for
+from tests.support.tcp_proxy import narrows
 
 DAY = 86_400
 MAXIMUM_SUBSCRIPTIONS = b"-ERR 'maximum subscriptions exceeded'\r\n"

@@ -30,8 +30,8 @@ from shipping_service.domain import ShippingState, evolve
 from tests.support.access import Issuer
 from tests.support.chassis import publishing, started
 from tests.support.eventually import eventually
+from tests.support.fake_carrier import FakeCarrier
 from tests.support.history import recorded
-from tests.support.little_carrier import FakeCarrier
 
 SECRET = "known to the two of us"
 ADDRESS = {"city": "Tokyo"}

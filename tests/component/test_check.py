@@ -20,7 +20,7 @@ from quadrille.audit.tables import history
 from quadrille.cli.check import check, command, inspect
 from shared.chassis.messages import clock
 from tests.support.eventually import eventually
-from tests.support.fleet import Fleet
+from tests.support.running_shop import Fleet
 
 DAY = "2020-01-01T00:00:00.000000Z"
 

@@ -11,8 +11,8 @@ import msgspec
 import pytest
 
 from tests.support.eventually import eventually
-from tests.support.fleet import ADMIN_PASSWORD, Fleet
 from tests.support.ports import free_port
+from tests.support.running_shop import ADMIN_PASSWORD, Fleet
 from tests.support.terminal import SECONDS, Terminal
 
 ADMIN = "admin@example.com"

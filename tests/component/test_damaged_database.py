@@ -25,7 +25,7 @@ from tests.support.chassis import publishing, rows_of, serving, writing
 from tests.support.damage import damage
 from tests.support.eventually import eventually
 from tests.support.history import recorded
-from tests.support.reading import projecting
+from tests.support.read_api_process import projecting
 from tests.support.settings import environment_of
 
 KEYBOARD = CreateProduct(

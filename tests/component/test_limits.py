@@ -9,8 +9,8 @@ import pytest
 import pytest_asyncio
 
 from shared.settings import Settings
-from tests.support.desk import PASSWORD, OrderState, open_desk, problem_of
 from tests.support.eventually import eventually
+from tests.support.order_client import PASSWORD, OrderState, open_desk, problem_of
 from tests.support.ports import free_port
 from tests.support.process import service_process
 from tests.support.settings import settings_for

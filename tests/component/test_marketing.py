@@ -33,8 +33,8 @@ from shared.contracts import (
     ProductDeleted,
     StockAdded,
 )
-from tests.support.reading import Projection, projecting
-from tests.support.tale import Log, deliveries, log_of, logs_of, worlds
+from tests.support.histories import Log, deliveries, log_of, logs_of, worlds
+from tests.support.read_api_process import Projection, projecting
 
 UTC_DAY = days(date(2026, 11, 20), date(2026, 11, 20), time_zone("UTC"))
 

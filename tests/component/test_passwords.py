@@ -14,7 +14,7 @@ from order_service.accounts.passwords import HASHES_AT_ONCE, Passwords
 from order_service.app import build
 from shared.chassis.messages.rejection import Rejected
 from tests.support.chassis import started
-from tests.support.desk import PASSWORD, OrderState, problem_of
+from tests.support.order_client import PASSWORD, OrderState, problem_of
 from tests.support.ports import free_port
 from tests.support.settings import settings_for
 

@@ -23,9 +23,9 @@ from shared.contracts import (
     ShipmentCompleted,
     ShipmentInitiated,
 )
-from tests.support.reading import Projection, Rows, projecting
-from tests.support.tale import Log, deliveries, log_of, logs_of, worlds
-from tests.support.world import World
+from tests.support.histories import Log, deliveries, log_of, logs_of, worlds
+from tests.support.in_memory_shop import World
+from tests.support.read_api_process import Projection, Rows, projecting
 
 
 def created(order_id: str, **changes: Any) -> OrderCreated:

@@ -25,10 +25,10 @@ from shared.settings import Settings
 from tests.support.access import Issuer
 from tests.support.broker import NatsServer
 from tests.support.chassis import publishing
+from tests.support.histories import Log, log_of
 from tests.support.history import recorded
-from tests.support.reading import ReadApi, read_api
+from tests.support.read_api_process import ReadApi, read_api
 from tests.support.settings import settings_for
-from tests.support.tale import Log, log_of
 
 NOBODY: dict[str, str] = {}
 ADMINS_ONLY = (

@@ -24,11 +24,11 @@ from shared.contracts import (
 from shared.settings import Settings
 from tests.support.chassis import publishing
 from tests.support.eventually import eventually
+from tests.support.histories import Log, log_of, logs_of
 from tests.support.history import START
-from tests.support.reading import TIMEOUT_SECONDS, ReadApi, places, read_api
+from tests.support.in_memory_shop import World
+from tests.support.read_api_process import TIMEOUT_SECONDS, ReadApi, places, read_api
 from tests.support.settings import environment_of, settings_for
-from tests.support.tale import Log, log_of, logs_of
-from tests.support.world import World
 
 ORDERS = 40
 

@@ -29,8 +29,8 @@ from tests.support.broker import NatsServer
 from tests.support.chassis import ORDER, log_of, publishing, rows_of, serving
 from tests.support.eventually import eventually
 from tests.support.history import recorded
-from tests.support.narrows import narrows
 from tests.support.settings import settings_for
+from tests.support.tcp_proxy import narrows
 
 
 def create(number: int) -> CreateProduct:

@@ -8,7 +8,7 @@ from click.testing import CliRunner, Result
 
 from quadrille.cli.main import main
 from shared.settings import Settings
-from tests.support.desk import PASSWORD, open_desk
+from tests.support.order_client import PASSWORD, open_desk
 from tests.support.settings import environment_of
 
 EMAIL = "jane@example.com"

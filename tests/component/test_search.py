@@ -18,8 +18,8 @@ from read_api.search import bounded_time, matches
 from read_api.tables import PRODUCTS
 from shared.chassis.http.problems import BadRequest
 from shared.contracts import ProductCreated, ProductDeleted, ProductUpdated, StockAdded
-from tests.support.reading import Projection, projecting
-from tests.support.tale import log_of
+from tests.support.histories import log_of
+from tests.support.read_api_process import Projection, projecting
 
 
 def product(product_id: str, name: str, description: str = "", **more: Any) -> ProductCreated:

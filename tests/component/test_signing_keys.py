@@ -36,9 +36,9 @@ from shared.settings import Settings
 from tests.support.access import Issuer
 from tests.support.broker import NatsServer
 from tests.support.chassis import publishing, rows_of, started
-from tests.support.desk import OrderState, open_desk, problem_of
 from tests.support.eventually import eventually
 from tests.support.history import recorded
+from tests.support.order_client import OrderState, open_desk, problem_of
 
 Build = Callable[[Settings], Litestar]
 Headers = dict[str, str]

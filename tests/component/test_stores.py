@@ -16,7 +16,7 @@ from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.storage import event_log
 from shared.chassis.storage.database import CHASSIS_METADATA
 from tests.support.chassis import INVENTORY, ORDER, SHIPPING, ServiceSpec
-from tests.support.world import Member, World
+from tests.support.in_memory_shop import Member, World
 
 Visibility = list[RecordedEvent | CommandEnvelope]
 

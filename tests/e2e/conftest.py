@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Generator, Iterator
 import pytest
 import pytest_asyncio
 
-from tests.support.fleet import Fleet, open_fleets
-from tests.support.people import Person, admin_of
+from tests.support.http_clients import Person, admin_of
+from tests.support.running_shop import Fleet, open_fleets
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

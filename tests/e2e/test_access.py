@@ -16,8 +16,8 @@ from shared.chassis.http.auth import LEEWAY_SECONDS, MAX_TOKEN_SECONDS
 from shared.chassis.messages.clock import now
 from tests.e2e.access_table import CALLERS, Entry, entries
 from tests.support.eventually import eventually
-from tests.support.fleet import ADMIN_PASSWORD, SERVICES, Fleet, Json
-from tests.support.people import PASSWORD, Person, admin_of, guest, newcomer
+from tests.support.http_clients import PASSWORD, Person, admin_of, guest, newcomer
+from tests.support.running_shop import ADMIN_PASSWORD, SERVICES, Fleet, Json
 
 METHODS = {"get", "post", "put", "patch", "delete", "head", "options", "trace"}
 

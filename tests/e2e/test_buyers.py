@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.support.fleet import Fleet
-from tests.support.people import Person, accepted, guest, newcomer, refused
+from tests.support.http_clients import Person, accepted, guest, newcomer, refused
+from tests.support.running_shop import Fleet
 
 
 @pytest.fixture

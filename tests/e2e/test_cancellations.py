@@ -10,9 +10,9 @@ import pytest
 import pytest_asyncio
 
 from tests.support.eventually import eventually
-from tests.support.fleet import Fleet, Json
-from tests.support.little_carrier import FakeCarrier
-from tests.support.people import Person, accepted, guest, newcomer, refused
+from tests.support.fake_carrier import FakeCarrier
+from tests.support.http_clients import Person, accepted, guest, newcomer, refused
+from tests.support.running_shop import Fleet, Json
 
 UNREACHABLE = {"carrier_outage_rate": "1"}
 """A shipment is begun, and can still be stopped, for as long as no carrier can be booked."""

@@ -15,7 +15,7 @@ import pytest_asyncio
 
 from shared.chassis.failpoints import EXIT_CODE
 from tests.support.eventually import eventually
-from tests.support.fleet import Fleet, Json
+from tests.support.running_shop import Fleet, Json
 
 HANDLING = ("after_handling", "after_ack")
 ANYWHERE = ("before_commit", "after_commit", "after_publish", "after_marking", *HANDLING)

@@ -3,7 +3,7 @@
 from uuid import uuid4
 
 from tests.support.eventually import eventually
-from tests.support.fleet import Fleet
+from tests.support.running_shop import Fleet
 
 
 async def test_an_order_is_carried_to_its_door(shop: Fleet):

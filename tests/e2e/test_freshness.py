@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.fleet import Fleet
+from tests.support.running_shop import Fleet
 
 pytestmark = pytest.mark.xdist_group("shop")
 

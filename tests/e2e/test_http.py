@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.support.fleet import SERVICES, Fleet
+from tests.support.running_shop import SERVICES, Fleet
 
 every_service = pytest.mark.parametrize("service", SERVICES)
 

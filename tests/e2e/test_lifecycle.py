@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 
 from tests.support.eventually import eventually
-from tests.support.fleet import SERVICES, Fleet, Json
+from tests.support.running_shop import SERVICES, Fleet, Json
 
 PAUSE_SECONDS = 0.02
 """Of a customer between two orders."""

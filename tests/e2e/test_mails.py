@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from tests.support.eventually import eventually
-from tests.support.fleet import Fleet, Json
+from tests.support.running_shop import Fleet, Json
 
 LOCALES = ("en", "ja")
 KANA = re.compile(r"[\u3041-\u30ff]")

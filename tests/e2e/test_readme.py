@@ -11,7 +11,7 @@ import pytest_asyncio
 from quadrille.launcher.sample_catalogue import load_samples
 from shared.settings import Settings
 from tests.support.eventually import eventually
-from tests.support.fleet import ADMIN_PASSWORD, Fleet
+from tests.support.running_shop import ADMIN_PASSWORD, Fleet
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 CURLS = re.findall(r"```sh\n(curl .*?)```", README, re.DOTALL)

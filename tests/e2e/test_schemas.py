@@ -24,7 +24,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from tests.support.eventually import eventually
-from tests.support.fleet import SERVICES, Fleet
+from tests.support.running_shop import SERVICES, Fleet
 
 CHECKS = [
     not_a_server_error,

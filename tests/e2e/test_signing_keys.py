@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 
 from tests.support.eventually import eventually
-from tests.support.fleet import ADMIN_PASSWORD, Fleet
+from tests.support.running_shop import ADMIN_PASSWORD, Fleet
 from tests.support.terminal import SECONDS, Terminal
 
 ADMIN = "admin@example.com"

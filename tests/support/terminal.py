@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.support.fleet import ROOT, Fleet
+from tests.support.running_shop import ROOT, Fleet
 from tests.support.settings import environment_of
 
 SECONDS = 60

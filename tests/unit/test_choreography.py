@@ -32,8 +32,8 @@ from shared.contracts import (
 )
 from shipping_service.domain import Status as Shipped
 from shipping_service.handlers import UNAVAILABLE, WITHDRAWAL
-from tests.support.haulier import CarrierModel
-from tests.support.world import Member, World
+from tests.support.carrier_model import CarrierModel
+from tests.support.in_memory_shop import Member, World
 
 PRODUCTS = ("prod001", "prod002")
 ORDERS = ("o1", "o2", "o3")

@@ -7,7 +7,7 @@ import click
 import pytest
 
 from quadrille.cli.main import COMMANDS, main
-from tests.support.fleet import SERVICES
+from tests.support.running_shop import SERVICES
 
 HELP = "import sys; from quadrille.cli.main import main; main(['--help'], standalone_mode=False); print(*sys.modules)"
 

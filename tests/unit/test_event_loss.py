@@ -8,7 +8,7 @@ import pytest
 from inventory_service.domain import Status as Reserved
 from order_service.orders.domain import is_final
 from shared.contracts import OrderCancelled, OrderCompleted, OrderFailed, StockDeducted
-from tests.support.world import World
+from tests.support.in_memory_shop import World
 
 STOCK = 5
 DEADLINES = 2

@@ -21,9 +21,9 @@ from shared.contracts import (
     OrderResumed,
     StockReserved,
 )
+from tests.support.histories import Log, deliveries, logs_of, worlds
 from tests.support.history import recorded
-from tests.support.tale import Log, deliveries, logs_of, worlds
-from tests.support.world import World
+from tests.support.in_memory_shop import World
 
 CREATED = OrderCreated(
     order_id="o1",

@@ -23,9 +23,9 @@ from shared.contracts import (
     StockDeducted,
     StockReserved,
 )
+from tests.support.histories import caused, logs_of, worlds
 from tests.support.history import recorded
-from tests.support.tale import caused, logs_of, worlds
-from tests.support.world import World
+from tests.support.in_memory_shop import World
 
 ITEMS = (LineItem(product_id="prod001", quantity=1),)
 

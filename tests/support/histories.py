@@ -13,7 +13,7 @@ from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.rejection import Rejected
 from shared.contracts import Event, NotificationFailed, NotificationSent, NotificationSkipped
 from tests.support.history import recorded
-from tests.support.world import PRICE, World
+from tests.support.in_memory_shop import PRICE, World
 
 PRODUCTS = ("prod001", "prod002")
 MAILS = (

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import httpx
 
-from tests.support.fleet import ANSWER_SECONDS, Fleet, Json, order_of
+from tests.support.running_shop import ANSWER_SECONDS, Fleet, Json, order_of
 
 PASSWORD = "correct horse"
 

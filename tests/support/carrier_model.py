@@ -12,7 +12,7 @@ from shared.chassis.messages import clock
 from shared.chassis.storage.task_queue import Task
 from shipping_service.carriers import Accepted, Booking
 from shipping_service.handlers import BOOKING, WITHDRAWAL, BookingNotFound, carrier_jobs
-from tests.support.world import Due, World
+from tests.support.in_memory_shop import Due, World
 
 HALF = 0.5
 OFTEN = 3
