@@ -9,7 +9,7 @@ HEAD_END = b"\r\n\r\n"
 LENGTH = b"content-length: "
 
 
-class Unexpected(Exception):  # noqa: N818 - read as "the answer is unexpected"
+class Unexpected(Exception):
     """The answer has another status than the one that was counted on."""
 
 

@@ -23,7 +23,7 @@ BLANK_LINES = re.compile(r"\n{3,}")
 CONTROLS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f\x85\u2028\u2029]")
 
 
-class Unsendable(Exception):  # noqa: N818 - says what is the case
+class Unsendable(Exception):
     """The mail can never be sent; trying again is useless."""
 
 

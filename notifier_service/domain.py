@@ -89,7 +89,7 @@ class NotifierState(Struct, frozen=True, kw_only=True):
     customers: Mapping[str, KnownCustomer] = {}
 
 
-class OrderNotReceived(Exception):  # noqa: N818 - says what is the case
+class OrderNotReceived(Exception):
     """What would say where a mail goes has not been heard; it may still be."""
 
 

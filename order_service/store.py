@@ -19,7 +19,7 @@ from shared.chassis.engine.retention import RetentionRule
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.contracts import ProductCreated, ProductDeleted, ProductUpdated
 
-__all__ = ["RETENTION_RULES", "METADATA", "load", "read_all", "save"]
+__all__ = ["METADATA", "RETENTION_RULES", "load", "read_all", "save"]
 
 RETENTION_RULES = (RetentionRule(sessions.SESSIONS.c.expires_at, timedelta()),)
 

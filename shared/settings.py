@@ -139,6 +139,12 @@ def load(environment: Mapping[str, str] | None = None) -> Settings:
     return settings
 
 
+def port_of(settings: Settings, service: str) -> int:
+    """The HTTP port of a service, by the name it has on the broker."""
+    port: int = getattr(settings, "read_api_port" if service == "read" else f"{service}_port")
+    return port
+
+
 def loopback_host(settings: Settings) -> str:
     """Where what must not be reached from other machines listens: on the host, if that is on the loopback."""
     try:

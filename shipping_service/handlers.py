@@ -37,7 +37,7 @@ MAX_BOOKING_SECONDS = 20
 """A booking that was under way when it was withdrawn has reached the carrier by then, or never will."""
 
 
-class BookingNotFound(Exception):  # noqa: N818 - says what is the case
+class BookingNotFound(Exception):
     """What is to be withdrawn may still be on its way to the carrier."""
 
 

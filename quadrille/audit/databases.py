@@ -24,7 +24,7 @@ SAGA = ("order", "inventory", "shipping")
 """Those whose word an order's outcome depends on."""
 
 
-class UnreadableShop(Exception):  # noqa: N818 - says what is the case
+class UnreadableShop(Exception):
     """Some databases can not be read: service → why."""
 
     def __init__(self, faults: dict[str, str]) -> None:

@@ -107,7 +107,7 @@ class ServiceSnapshot(msgspec.Struct, frozen=True, kw_only=True):
         return [*self.events, *self.tail]
 
 
-class CorruptDatabase(Exception):  # noqa: N818 - says what is the case
+class CorruptDatabase(Exception):
     """A database can not be read; the message is a sentence for people."""
 
 

@@ -8,7 +8,7 @@ import httpx
 import msgspec
 
 from shared.chassis.printable import printable
-from shared.settings import Settings, SettingsError, load
+from shared.settings import Settings, SettingsError, load, port_of
 
 TIMEOUT_SECONDS = 10
 NO_CONTENT = 204
@@ -26,7 +26,7 @@ class ShopError(click.ClickException):
         return printable(super().format_message(), keep="\n")
 
 
-class Unreachable(ShopError):  # noqa: N818 - a state, perhaps a passing one
+class Unreachable(ShopError):
     """A service is not there, or silent."""
 
 
@@ -39,7 +39,7 @@ class Shop:
     def url(self, service: str, path: str = "") -> httpx.URL:
         """An address of a service."""
         host = EVERY_ADDRESS.get(self._settings.host, self._settings.host)
-        port = getattr(self._settings, f"{service}_port")
+        port = port_of(self._settings, service)
         return httpx.URL(scheme="http", host=host, port=port, path=path)
 
     def send(

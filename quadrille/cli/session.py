@@ -15,7 +15,7 @@ RENEWED_BEFORE = timedelta(seconds=30)
 """A token that is over so soon is not used any more."""
 
 
-class SignInFirst(ShopError):  # noqa: N818 - it says what to do
+class SignInFirst(ShopError):
     """The shop answers only those who are signed in."""
 
     def __init__(self, *, again: bool = False) -> None:

@@ -20,7 +20,7 @@ class CatalogueError(Exception):
     """The inventory does not take the catalogue; the message says what it answered."""
 
 
-class NotAllowed(CatalogueError):  # noqa: N818 - read as "when not allowed"
+class NotAllowed(CatalogueError):
     """Only the admin may fill the shelves, and we are not known as him, or not yet."""
 
 

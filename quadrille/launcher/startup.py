@@ -136,7 +136,7 @@ class Steward:
         return [] if is_on_sale else ["the order service has not heard of the catalogue"]
 
 
-class _Ending(Exception):  # noqa: N818 - no error, only the end
+class _Ending(Exception):
     """A part has ended, or all were told to."""
 
 

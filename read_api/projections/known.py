@@ -6,7 +6,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-class UnknownEntity(Exception):  # noqa: N818 - read as "the event is out of turn"
+class UnknownEntity(Exception):
     """An event is about something of which its source has not spoken before."""
 
 

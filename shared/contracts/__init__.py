@@ -115,16 +115,16 @@ SOURCES = frozenset(PUBLISHERS.values())
 """Every service that has an event log."""
 
 __all__ = [
-    "SYSTEM",
     "CUSTOMER",
-    "PUBLISHERS",
     "EVENT_TYPES",
     "IDENTITY",
     "INVENTORY",
     "NOTIFIER",
     "ORDER",
-    "SOURCES",
+    "PUBLISHERS",
     "SHIPPING",
+    "SOURCES",
+    "SYSTEM",
     "CartCleared",
     "CustomerRegistered",
     "CustomerUpdated",

@@ -37,7 +37,7 @@ class Declined(Struct, frozen=True, kw_only=True):
 Answer = Accepted | Delivered | Declined
 
 
-class CarrierUnavailable(Exception):  # noqa: N818 - says what is the case
+class CarrierUnavailable(Exception):
     """The carrier can not be reached just now, or did not answer clearly; ask again later, under the same key."""
 
 

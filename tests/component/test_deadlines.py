@@ -188,7 +188,7 @@ async def test_constant_load_does_not_disable_deadlines(shop_settings: Settings)
 async def test_service_that_stays_behind_is_not_ready(
     shop_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(shared.service, "LATE_SECONDS", 0.5)
+    monkeypatch.setattr(shared.chassis.runtime.service, "LATE_SECONDS", 0.5)
     async with publishing(shop_settings) as others, serving_slowly(shop_settings) as service:
         await sell(service)
         service.may_handle.clear()

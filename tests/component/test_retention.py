@@ -13,7 +13,7 @@ from shared.chassis.engine.retention import SLICE_ROWS, RetentionLoop, Retention
 from shared.chassis.messages.clock import now
 from shared.chassis.runtime.service import chassis_expiries
 from shared.chassis.storage.database import CHASSIS_METADATA
-from shared.chassis.storage.inbox import INBOX, remember
+from shared.chassis.storage.inbox import INBOX, mark_processed
 from tests.support.chassis import Chassis, writing
 from tests.support.eventually import eventually
 
@@ -22,8 +22,8 @@ WEEK = RetentionRule(INBOX.c.heard_at, timedelta(days=7))
 
 async def fill(chassis: Chassis, *, old: int, new: int) -> None:
     def write(connection: Connection) -> None:
-        remember(connection, [f"old{n}" for n in range(old)], now() - timedelta(days=8))
-        remember(connection, [f"new{n}" for n in range(new)], now() - timedelta(days=6))
+        mark_processed(connection, [f"old{n}" for n in range(old)], now() - timedelta(days=8))
+        mark_processed(connection, [f"new{n}" for n in range(new)], now() - timedelta(days=6))
 
     await chassis.writer.run_in_transaction(write)
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, create_engine
 from sqlalchemy.pool import StaticPool
 
-from shared.chassis.engine.unit_of_work import CommandEnvelope, carry_out
+from shared.chassis.engine.unit_of_work import CommandEnvelope, process_batch
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.storage import event_log
 from shared.chassis.storage.database import CHASSIS_METADATA
@@ -61,7 +61,7 @@ def written(connection: Connection, trade: ServiceSpec, work: list[Visibility]) 
     for batch in work:
         messages = [each for each in batch if isinstance(each, RecordedEvent)]
         wishes = [each for each in batch if isinstance(each, CommandEnvelope)]
-        carry_out(connection, trade.source, trade.decider, messages, wishes)
+        process_batch(connection, trade.source, trade.decider, messages, wishes)
     return trade.store.read_all(connection)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from shared.settings import Settings
+from shared.settings import Settings, port_of
 from tests.support.broker import NatsServer
 from tests.support.eventually import eventually
 from tests.support.settings import environment_of, settings_for
@@ -135,7 +135,7 @@ async def test_its_curl_line_orders_its_mailbox_shows_and_all_is_kept(
     await eventually(lambda: running.status_of(order_id) == "COMPLETED", within_seconds=30)
     await eventually(lambda: len(subjects(running)) == 3, within_seconds=30)
     assert all(
-        str(getattr(running.settings, f"{part}_port")) in running.output
+        str(port_of(running.settings, part)) in running.output
         for part in ("order", "inventory", "shipping", "notifier", "read", "mailbox", "nats")
     )
     assert re.search(r"admin@example.com, password \S{16}", running.output)

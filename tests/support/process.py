@@ -8,7 +8,7 @@ from pathlib import Path
 
 import httpx
 
-from shared.settings import Settings
+from shared.settings import Settings, port_of
 from tests.support.settings import environment_of
 
 ROOT = Path(__file__).parents[2]
@@ -62,7 +62,7 @@ class ServiceProcess:
 def service_process(name: str, settings: Settings) -> Iterator[ServiceProcess]:
     """The service `order`, `inventory`, … or `read`, until the end of the block."""
     module = "read_api" if name == "read" else f"{name}_service"
-    process = ServiceProcess(module, getattr(settings, f"{name}_port"), settings)
+    process = ServiceProcess(module, port_of(settings, name), settings)
     try:
         yield process
     finally:

@@ -21,6 +21,7 @@ from quadrille.audit import ask
 from quadrille.audit.databases import Shop, read_shop
 from quadrille.audit.snapshot import DECIDING
 from quadrille.launcher.nats_users import PROVISIONER
+from shared.settings import port_of
 from tests.support.broker import NatsServer
 from tests.support.eventually import eventually
 from tests.support.mail_sink import MailSink
@@ -201,8 +202,7 @@ class Fleet:
 
     def port(self, name: str) -> int:
         """Where a service listens."""
-        port: int = getattr(self._settings, f"{name}_port")
-        return port
+        return port_of(self._settings, name)
 
     def answers(self, name: str) -> bool:
         """Whether the service listens."""

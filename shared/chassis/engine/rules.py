@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from shared.chassis.storage.database import TRANSIENT_DATABASE_ERRORS
 
 
-class RuleFailed(Exception):  # noqa: N818 - says what is the case
+class RuleFailed(Exception):
     """A rule raised; `error` is what it raised."""
 
     def __init__(self, error: Exception) -> None:

@@ -48,7 +48,7 @@ T = TypeVar("T")
 log = structlog.get_logger()
 
 
-class StorageUnavailable(Exception):  # noqa: N818 - says what is the case, not what went wrong
+class StorageUnavailable(Exception):
     """The database did not take the change; nothing has happened, and it may be tried again."""
 
 

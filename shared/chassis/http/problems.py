@@ -39,7 +39,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_de
     errors: tuple[FieldError, ...] = ()
 
 
-class BadRequest(Exception):  # noqa: N818 - the HTTP word for it
+class BadRequest(Exception):
     """The request is not what the schema says; one entry for each wrong field."""
 
     def __init__(self, *errors: FieldError) -> None:

@@ -24,11 +24,11 @@ Traceparent = Annotated[
 ]
 
 
-class DecodeError(Exception):  # noqa: N818 - read as "the message is undecodable"
+class DecodeError(Exception):
     """The message is not an event we know, and says why."""
 
 
-class EventTooLarge(Exception):  # noqa: N818 - says what is the case
+class EventTooLarge(Exception):
     """The event does not fit into a message."""
 
 

@@ -1,7 +1,7 @@
 """The answer to a command that can not be carried out."""
 
 
-class Rejected(Exception):  # noqa: N818 - the wish was refused; nothing went wrong
+class Rejected(Exception):
     """Nobody but the command's caller needs to know; what others must hear is an event instead.
 
     `problem` is the reason's stable slug, `status` its HTTP status, `detail` a sentence for people, `extra`

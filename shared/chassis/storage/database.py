@@ -65,7 +65,7 @@ CHASSIS_METADATA = MetaData()
 signing_key, database_identity."""
 
 
-class DatabaseDamaged(FatalError):  # noqa: N818 - says what is the case
+class DatabaseDamaged(FatalError):
     """The database file is damaged, and no retry repairs it."""
 
 
