@@ -32,11 +32,12 @@ up: setup  ## Start the whole shop here; Ctrl-C stops it
 users: setup  ## Make the broker's users for compose.yaml, in deploy/nats
 	$(BIN)/quadrille nats-config deploy/nats --for-compose
 
-check: setup  ## Format, lint, types, and who may import whom
+check: setup  ## Format, lint, types, vocabulary, and who may import whom
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python tools/check_vocabulary.py
 
 test: setup  ## Unit, component and end-to-end tests, on a real broker and real databases
 	$(PYTEST) $(TESTS)

@@ -1,1 +1,1 @@
-"""The shop on one machine: its launcher, its command line, and the oracle that checks it."""
+"""The shop on one machine: its launcher, its command line, and the audit that checks it."""
