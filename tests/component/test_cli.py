@@ -181,10 +181,10 @@ def test_a_shop_that_is_not_up_is_said(guest):
 
 
 def test_a_misspelt_setting_is_said(admin):
-    code, _, err = admin.run("orders", QUADRILLE_REED_PORT="1")
+    code, _, err = admin.run("orders", QUADRILLE_REED_API_PORT="1")
     assert code == 2
     assert err == (
-        "Error: QUADRILLE_REED_PORT is not a setting; did you mean QUADRILLE_READ_API_PORT?\n"
+        "Error: QUADRILLE_REED_API_PORT is not a setting; did you mean QUADRILLE_READ_API_PORT?\n"
     )
 
 
