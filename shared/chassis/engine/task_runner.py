@@ -16,6 +16,7 @@ import structlog
 from sqlalchemy import Connection
 from sqlalchemy.exc import DataError, IntegrityError, ProgrammingError, SQLAlchemyError
 
+from shared.chassis.engine.backoff import backoff_seconds
 from shared.chassis.engine.unit_of_work import CommandEnvelope
 from shared.chassis.engine.writer import StorageUnavailable, Writer
 from shared.chassis.messages import clock
@@ -56,7 +57,7 @@ class Retry(NamedTuple):
 
     def pause_seconds(self, failures: int) -> float:
         """Between half the nominal pause and all of it."""
-        nominal: float = min(self.first_seconds * 2 ** min(failures, 30), self.longest_seconds)
+        nominal = backoff_seconds(self.first_seconds, self.longest_seconds, failures)
         return nominal * random.uniform(0.5, 1)  # noqa: S311 - spreading load, not secrets
 
 

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import structlog
 from nats.aio.msg import Msg
 
+from shared.chassis.engine.backoff import Backoff
 from shared.chassis.engine.unit_of_work import Message
 from shared.chassis.engine.writer import StorageUnavailable
 from shared.chassis.failpoints import failpoint
@@ -20,8 +21,6 @@ from shared.chassis.storage.dead_letters import MalformedMessage
 FETCH_SECONDS = 5
 CHECK_SECONDS = 5
 """How often it looks whether stream and consumer are as they must be: nobody says when they change."""
-INITIAL_BACKOFF_SECONDS = 0.1
-MAX_BACKOFF_SECONDS = 5.0
 
 log = structlog.get_logger()
 
@@ -49,7 +48,7 @@ class Consumer:
         self._database_id = database_id
         self._deliver = deliver
         self._before_binding = before_binding
-        self._pause = INITIAL_BACKOFF_SECONDS
+        self._backoff = Backoff()
         self._trouble: str | None = "its consumer"
         self._problems: list[str] = []
         self._check_at = 0.0
@@ -85,7 +84,7 @@ class Consumer:
             except BROKER_ERRORS as error:
                 self._broker.raise_if_lost()
                 self._wait_for(self._broker.explain(error))
-                await self._back_off()
+                await self._backoff.pause()
 
     async def _consume(self, pull: PullConsumer) -> None:
         """Fetch and handle until the connection is a new one; raises what the broker raises."""
@@ -95,7 +94,7 @@ class Consumer:
                 await self._check()
                 if messages := await pull.fetch(FETCH_SECONDS):
                     await self._handle(messages)
-                    self._pause = INITIAL_BACKOFF_SECONDS
+                    self._backoff.reset()
         finally:
             with contextlib.suppress(*BROKER_ERRORS):
                 await pull.close()
@@ -126,16 +125,12 @@ class Consumer:
                 break
             except (*TRANSIENT_DATABASE_ERRORS, StorageUnavailable) as error:
                 self._wait_for("its database to accept events", detail=str(error))
-                await self._back_off()
+                await self._backoff.pause()
         self._trouble = None
         failpoint("after_handling")
         for message in messages:
             await message.ack()
         failpoint("after_ack")
-
-    async def _back_off(self) -> None:
-        await asyncio.sleep(self._pause)
-        self._pause = min(self._pause * 2, MAX_BACKOFF_SECONDS)
 
 
 def _read(message: Msg) -> Message:

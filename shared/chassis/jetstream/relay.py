@@ -10,6 +10,7 @@ from functools import partial
 import structlog
 from sqlalchemy import Connection
 
+from shared.chassis.engine.backoff import Backoff
 from shared.chassis.engine.writer import StorageUnavailable, Writer
 from shared.chassis.failpoints import failpoint
 from shared.chassis.jetstream.connection import JetStreamConnection
@@ -18,8 +19,6 @@ from shared.chassis.storage.database import TRANSIENT_DATABASE_ERRORS, Database
 from shared.chassis.storage.event_log import Outgoing
 
 MAX_AT_ONCE = 256
-INITIAL_BACKOFF_SECONDS = 0.1
-MAX_BACKOFF_SECONDS = 5.0
 
 log = structlog.get_logger()
 
@@ -61,7 +60,7 @@ class Relay:
     async def run(self) -> None:
         """Send for ever."""
         await self._is_allowed.wait()
-        pause = INITIAL_BACKOFF_SECONDS
+        backoff = Backoff()
         self._news.set()
         while True:
             await self._news.wait()
@@ -74,13 +73,12 @@ class Relay:
                 progressed = False
             self.backlog = not progressed
             if progressed:
-                pause = INITIAL_BACKOFF_SECONDS
+                backoff.reset()
                 if not self._news.is_set():
                     self._idle.set()
                 continue
             self.clear_since = None
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, MAX_BACKOFF_SECONDS)
+            await backoff.pause()
             self._news.set()
 
     async def drain(self, seconds: float) -> None:
