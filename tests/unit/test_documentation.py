@@ -1,0 +1,102 @@
+"""The documents name files, functions, tests and settings that exist."""
+
+import ast
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from shared.settings import FILE, PREFIX, SECRETS, Settings
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = sorted(
+    str(path.relative_to(ROOT))
+    for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+    if path.name != "CHANGELOG.md"
+)
+GENERATED = ("deploy/nats",)
+DIRECTORIES = {path.name for path in ROOT.iterdir() if path.is_dir()} - {".venv", "data", "build"}
+
+every_document = pytest.mark.parametrize("document", DOCUMENTS)
+
+
+def text_of(document: str) -> str:
+    return (ROOT / document).read_text()
+
+
+def code_spans(document: str) -> list[str]:
+    without_blocks = re.sub(r"^```.*?^```$", "", text_of(document), flags=re.DOTALL | re.MULTILINE)
+    return re.findall(r"`([^`\n]+)`", without_blocks)
+
+
+def paths_named_in(document: str) -> set[str]:
+    spans = {span.partition("::")[0] for span in code_spans(document)}
+    return {
+        span
+        for span in spans
+        if re.fullmatch(r"[\w.-]+(/[\w.-]+)+/?", span) and span.split("/")[0] in DIRECTORIES
+    }
+
+
+@cache
+def functions_of_tests() -> set[str]:
+    files = (ROOT / "tests").rglob("test_*.py")
+    return {name.rpartition(".")[2] for path in files for name in definitions_in(path)}
+
+
+def definitions_in(path: Path) -> set[str]:
+    return set(_definitions(ast.parse(path.read_text()).body))
+
+
+def _definitions(body: list[ast.stmt], prefix: str = "") -> Iterator[str]:
+    for node in body:
+        match node:
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+                yield prefix + name
+            case ast.ClassDef(name=name):
+                yield prefix + name
+                yield from _definitions(node.body, f"{prefix}{name}.")
+            case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)):
+                yield prefix + name
+
+
+@every_document
+def test_named_paths_exist(document: str):
+    missing = {path for path in paths_named_in(document) if not (ROOT / path).exists()}
+    assert missing - {*GENERATED} == set()
+
+
+@every_document
+def test_named_definitions_exist(document: str):
+    for path, _, name in (span.partition("::") for span in code_spans(document) if "::" in span):
+        assert name in definitions_in(ROOT / path), f"{path} does not define {name}"
+
+
+@every_document
+def test_links_lead_to_files(document: str):
+    targets = re.findall(r"\]\(([^)#\s]+)[^)]*\)", text_of(document))
+    local = [target for target in targets if not target.startswith("http")]
+    assert [
+        target for target in local if not (ROOT / document).parent.joinpath(target).exists()
+    ] == []
+
+
+@every_document
+def test_named_tests_exist(document: str):
+    names = {span for span in code_spans(document) if re.fullmatch(r"test_\w+", span)}
+    assert names - functions_of_tests() == set()
+
+
+@every_document
+def test_named_settings_exist(document: str):
+    names = set(re.findall(rf"{PREFIX}([A-Z_]*[A-Z])\b", text_of(document)))
+    files = {f"{name}{FILE}" for name in SECRETS}
+    assert {name.lower() for name in names} <= {*Settings.__struct_fields__, *files}
+
+
+def test_readme_table_lists_every_setting():
+    table = text_of("README.md").partition("## Settings")[2].partition("\n## ")[0]
+    names = {name.lower() for name in re.findall(r"`([A-Z_]+)`", table)}
+    assert {*Settings.__struct_fields__} - names == {"failpoint"}
