@@ -1,42 +1,65 @@
 """Refuses the words of docs/vocabulary.toml in every file of the project. Usage: check_vocabulary.py [path ...]"""
 
+import ast
 import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
 
 LIST = "docs/vocabulary.toml"
 CHECKED = {".py", ".md", ".toml", ".yaml", ".yml", ".html", ".txt", ".css", ".js", ""}
 THIRD_PARTY = ("*/swagger_ui/*", "requirements.lock", "LICENSE", LIST)
+CAMEL_CASE_BOUNDARY = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
-def main(wanted: list[str]) -> int:
-    """Print each refused word with its place; all files of the list, or those below the wanted paths."""
+def main(paths: list[str]) -> int:
+    """Print each refused word with its place: in all files of the project, or in those below the given paths.
+
+    Given paths are checked even where the list excepts them.
+    """
     table = tomllib.loads(Path(LIST).read_text(encoding="utf-8"))
-    # Parts of CamelCase names become words of their own; parts of snake_case names are words already.
-    parts = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
-    words = {_pattern(word): instead for word, instead in table["refused"].items()}
-    unchecked = [] if wanted else table["unchecked"]["paths"]
-    listed = subprocess.run(
-        ["git", "ls-files", *wanted], check=True, capture_output=True, text=True
-    )
-    found = 0
-    for name in listed.stdout.splitlines():
-        path = Path(name)
-        if path.suffix not in CHECKED or any(fnmatch(name, p) for p in (*THIRD_PARTY, *unchecked)):
-            continue
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-            for pattern, instead in words.items():
-                if match := pattern.search(parts.sub(" ", line)):
-                    print(f"{name}:{number}: {match[0]!r}; instead: {instead}")
-                    found += 1
-    return 1 if found else 0
+    exceptions = [*THIRD_PARTY, *([] if paths else table["unchecked"]["paths"])]
+    files = subprocess.run(["git", "ls-files", *paths], check=True, capture_output=True, text=True)
+    problems = [
+        problem
+        for name in files.stdout.splitlines()
+        if Path(name).suffix in CHECKED and not any(fnmatch(name, path) for path in exceptions)
+        for problem in _problems_in(Path(name), table)
+    ]
+    sys.stdout.writelines(f"{problem}\n" for problem in problems)
+    return 1 if problems else 0
+
+
+def _problems_in(path: Path, table: dict[str, Any]) -> Iterator[str]:
+    text = path.read_text(encoding="utf-8")
+    words = {_pattern(word): replacement for word, replacement in table["refused"].items()}
+    for number, line in enumerate(text.splitlines(), 1):
+        # Parts of CamelCase names become words of their own; parts of snake_case names are words already.
+        separated = CAMEL_CASE_BOUNDARY.sub(" ", line)
+        for pattern, replacement in words.items():
+            if match := pattern.search(separated):
+                yield f"{path}:{number}: {match[0]!r}; instead: {replacement}"
+    if path.suffix == ".py":
+        for number, name in _variables(ast.parse(text)):
+            if name in table["refused_variables"]["names"]:
+                yield f"{path}:{number}: variable {name!r}; instead: the noun"
 
 
 def _pattern(word: str) -> re.Pattern[str]:
     return re.compile(rf"(?<![A-Za-z])(?:{word})(?![A-Za-z])", re.IGNORECASE)
+
+
+def _variables(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    for node in ast.walk(tree):
+        match node:
+            case ast.Name(id=name, ctx=ast.Store()) | ast.arg(arg=name):
+                yield node.lineno, name
+            case _:
+                pass
 
 
 if __name__ == "__main__":
