@@ -3,74 +3,76 @@
 from collections import Counter
 from collections.abc import Iterator
 
-from quadrille.audit.databases import Shop
-from quadrille.audit.violation import Evidence
+from quadrille.audit.shop_snapshot import ShopSnapshot
+from quadrille.audit.violation import Mismatch
 from shared.contracts import PUBLISHERS
 
 
-def positions(shop: Shop) -> Iterator[Evidence]:
+def positions(shop: ShopSnapshot) -> Iterator[Mismatch]:
     """A log has no holes."""
-    for ledger in shop.ledgers:
+    for service in shop.services:
         expected = 1
-        for recorded in ledger.events:
+        for recorded in service.events:
             if recorded.position != expected:
-                yield Evidence(ledger.name, "event_log", f"position {expected}", recorded.position)
+                yield Mismatch(service.name, "event_log", f"position {expected}", recorded.position)
             expected = recorded.position + 1
 
 
-def versions(shop: Shop) -> Iterator[Evidence]:
+def versions(shop: ShopSnapshot) -> Iterator[Mismatch]:
     """Nor has an entity's history."""
-    for ledger in shop.ledgers:
+    for service in shop.services:
         last: Counter[str] = Counter()
-        for entry in ledger.log:
+        for entry in service.log:
             expected = last[entry.entity_id] + 1
             if entry.version != expected:
-                yield Evidence(ledger.name, entry.entity_id, f"version {expected}", entry.version)
+                yield Mismatch(service.name, entry.entity_id, f"version {expected}", entry.version)
             last[entry.entity_id] = entry.version
 
 
-def words(shop: Shop) -> Iterator[Evidence]:
+def words(shop: ShopSnapshot) -> Iterator[Mismatch]:
     """Every event is its own emitter's, about the entity it is filed under, and has an id of its own."""
     filed: set[str] = set()
-    for ledger in shop.ledgers:
-        for recorded, entity_id, *_ in ledger.log:
+    for service in shop.services:
+        for recorded, entity_id, *_ in service.log:
             place = f"position {recorded.position}"
-            emitter = PUBLISHERS.get(type(recorded.event), ledger.name)
-            if emitter != ledger.name:
-                yield Evidence(ledger.name, place, f"no {recorded.event_type}", f"one, {emitter}'s")
+            emitter = PUBLISHERS.get(type(recorded.event), service.name)
+            if emitter != service.name:
+                yield Mismatch(
+                    service.name, place, f"no {recorded.event_type}", f"one, {emitter}'s"
+                )
             if entity_id != recorded.key:
-                yield Evidence(ledger.name, place, f"entity {recorded.key}", entity_id)
+                yield Mismatch(service.name, place, f"entity {recorded.key}", entity_id)
             if recorded.event_id in filed:
-                yield Evidence(ledger.name, place, "a new event id", recorded.event_id)
+                yield Mismatch(service.name, place, "a new event id", recorded.event_id)
             filed.add(recorded.event_id)
 
 
-def causes(shop: Shop) -> Iterator[Evidence]:
+def causes(shop: ShopSnapshot) -> Iterator[Mismatch]:
     """What made an event is in some log, was heard where it came from there, and is of the same story."""
-    for ledger in shop.ledgers:
-        for recorded in ledger.events:
+    for service in shop.services:
+        for recorded in service.events:
             if recorded.causation_id is None:
                 continue
             what = f"{recorded.event_type} of {recorded.key}"
-            cause = shop.said.get(recorded.causation_id)
+            cause = shop.events_by_id.get(recorded.causation_id)
             if cause is None:
-                yield Evidence(
-                    ledger.name, what, f"its cause {recorded.causation_id}", "nobody said it"
+                yield Mismatch(
+                    service.name, what, f"its cause {recorded.causation_id}", "nobody said it"
                 )
                 continue
             if cause.correlation_id != recorded.correlation_id:
-                yield Evidence(
-                    ledger.name, what, f"story {cause.correlation_id}", recorded.correlation_id
+                yield Mismatch(
+                    service.name, what, f"story {cause.correlation_id}", recorded.correlation_id
                 )
-            if cause.source != ledger.name and not shop.has_heard(ledger, cause):
+            if cause.source != service.name and not shop.has_received(service, cause):
                 heard = f"its cause {cause.event_type} ({cause.event_id}) in the inbox"
-                yield Evidence(ledger.name, what, heard, "not there")
+                yield Mismatch(service.name, what, heard, "not there")
 
 
-def inbox_orphans(shop: Shop) -> Iterator[Evidence]:
+def inbox_orphans(shop: ShopSnapshot) -> Iterator[Mismatch]:
     """What was heard, somebody said; rubbish, which has no id, was kept."""
-    for ledger in shop.ledgers:
-        kept = {letter.event_id for letter in ledger.dead_letters}
-        for event_id in ledger.inbox:
-            if event_id not in shop.said and event_id not in kept:
-                yield Evidence(ledger.name, f"event {event_id}", "in some log", "nobody said it")
+    for service in shop.services:
+        kept = {letter.event_id for letter in service.dead_letters}
+        for event_id in service.inbox:
+            if event_id not in shop.events_by_id and event_id not in kept:
+                yield Mismatch(service.name, f"event {event_id}", "in some log", "nobody said it")

@@ -4,18 +4,18 @@ from collections.abc import Iterator
 
 import msgspec
 
-from quadrille.audit.databases import Shop
 from quadrille.audit.fold import FoldError, differences, fold
 from quadrille.audit.read_model import READ, place
-from quadrille.audit.tables import evidence_of
-from quadrille.audit.violation import Evidence
+from quadrille.audit.shop_snapshot import ShopSnapshot
+from quadrille.audit.tables import mismatch_of
+from quadrille.audit.violation import Mismatch
 from read_api.models import ReadModels
 from read_api.projections import evolve
 from read_api.schemas import EventView, event_view
 from shared.chassis.messages.recorded_event import RecordedEvent
 
 
-def views(shop: Shop) -> Iterator[Evidence]:
+def views(shop: ShopSnapshot) -> Iterator[Mismatch]:
     """Its rows are the fold of every log up to where it has read."""
     if shop.projection is None:
         return
@@ -24,31 +24,31 @@ def views(shop: Shop) -> Iterator[Evidence]:
     try:
         expected = fold(ReadModels(), evolve, history)
     except FoldError as error:
-        yield Evidence(READ, "events", "a history that can be told", error)
+        yield Mismatch(READ, "events", "a history that can be told", error)
         return
     for difference in differences(expected, shop.projection.view):
-        yield evidence_of(READ, difference)
+        yield mismatch_of(READ, difference)
 
 
-def copies(shop: Shop) -> Iterator[Evidence]:
+def copies(shop: ShopSnapshot) -> Iterator[Mismatch]:
     """Its combined log is a copy of the others, without a hole."""
     if shop.projection is None:
         return
-    for ledger in shop.ledgers:
-        applied = shop.projection.applied.get(ledger.name, 0)
-        if applied > len(ledger.all_events):
-            what = f"position in the log of {ledger.name}"
-            yield Evidence(READ, what, f"at most {len(ledger.all_events)}", applied)
-    said = {"events": {place(event): _as_read(event) for event in _read_by(shop)}}
-    for difference in differences(said, shop.projection):
-        yield evidence_of(READ, difference)
+    for service in shop.services:
+        applied = shop.projection.applied.get(service.name, 0)
+        if applied > len(service.all_events):
+            what = f"position in the log of {service.name}"
+            yield Mismatch(READ, what, f"at most {len(service.all_events)}", applied)
+    expected = {"events": {place(event): _as_read(event) for event in _read_by(shop)}}
+    for difference in differences(expected, shop.projection):
+        yield mismatch_of(READ, difference)
 
 
-def _read_by(shop: Shop) -> Iterator[RecordedEvent]:
+def _read_by(shop: ShopSnapshot) -> Iterator[RecordedEvent]:
     applied = shop.projection.applied if shop.projection else {}
-    for ledger in shop.ledgers:
-        for event in ledger.all_events:
-            if event.position <= applied.get(ledger.name, 0):
+    for service in shop.services:
+        for event in service.all_events:
+            if event.position <= applied.get(service.name, 0):
                 yield event
 
 

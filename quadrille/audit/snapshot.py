@@ -35,7 +35,7 @@ from shared.contracts import Event
 BUSY_SECONDS = 5
 
 
-class Service(NamedTuple):
+class ServiceDefinition(NamedTuple):
     """How to read a deciding service, and how to understand what it says."""
 
     name: str
@@ -43,7 +43,7 @@ class Service(NamedTuple):
     evolve: Callable[[Any, RecordedEvent], Any]
     nothing: Any
     """Its state before the first event."""
-    hears: tuple[type[Event], ...]
+    consumes: tuple[type[Event], ...]
 
 
 class Entry(NamedTuple):
@@ -81,7 +81,7 @@ class TaskRow(NamedTuple):
 class ServiceSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     """Everything one service knows, at one moment."""
 
-    service: Service
+    definition: ServiceDefinition
     log: tuple[Entry, ...]
     tail: tuple[RecordedEvent, ...] = ()
     """What its log gained after that moment."""
@@ -94,7 +94,7 @@ class ServiceSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def name(self) -> str:
         """The service's name."""
-        return self.service.name
+        return self.definition.name
 
     @property
     def events(self) -> list[RecordedEvent]:
@@ -111,26 +111,26 @@ class CorruptDatabase(Exception):
     """A database can not be read; the message is a sentence for people."""
 
 
-def read_ledger(service: Service, path: Path) -> ServiceSnapshot:
+def read_snapshot(definition: ServiceDefinition, path: Path) -> ServiceSnapshot:
     """One service in one snapshot. Raises CorruptDatabase."""
     with snapshot(path) as connection:
         inspect(connection, path)
         return ServiceSnapshot(
-            service=service,
-            log=tuple(_log(connection, service.name)),
+            definition=definition,
+            log=tuple(_log(connection, definition.name)),
             inbox=_inbox(connection),
             dead_letters=read_dead_letters(connection),
             tasks=_tasks(connection),
-            state=service.read_all(connection),
+            state=definition.read_all(connection),
         )
 
 
-def with_tail(ledger: ServiceSnapshot, path: Path) -> ServiceSnapshot:
-    """The ledger, knowing also what its log has gained since. Raises CorruptDatabase."""
-    last = ledger.log[-1].recorded.position if ledger.log else 0
+def with_tail(service: ServiceSnapshot, path: Path) -> ServiceSnapshot:
+    """The service, knowing also what its log has gained since. Raises CorruptDatabase."""
+    last = service.log[-1].recorded.position if service.log else 0
     with snapshot(path) as connection:
-        tail = tuple(entry.recorded for entry in _log(connection, ledger.name, after=last))
-    return msgspec.structs.replace(ledger, tail=tail)
+        tail = tuple(entry.recorded for entry in _log(connection, service.name, after=last))
+    return msgspec.structs.replace(service, tail=tail)
 
 
 @contextmanager
@@ -204,29 +204,29 @@ def _tasks(connection: Connection) -> tuple[TaskRow, ...]:
     return tuple(TaskRow(*row) for row in connection.execute(select(*columns)))
 
 
-DECIDING = (
-    Service(
+DEFINITIONS = (
+    ServiceDefinition(
         "order",
         order_service.store.read_all,
         order_service.domain.evolve,
         order_service.domain.OrderState(),
         order_service.CONSUMES,
     ),
-    Service(
+    ServiceDefinition(
         "inventory",
         inventory_service.store.read_all,
         inventory_service.domain.evolve,
         inventory_service.domain.InventoryState(),
         inventory_service.CONSUMES,
     ),
-    Service(
+    ServiceDefinition(
         "shipping",
         shipping_service.store.read_all,
         shipping_service.domain.evolve,
         shipping_service.domain.ShippingState(),
         shipping_service.CONSUMES,
     ),
-    Service(
+    ServiceDefinition(
         "notifier",
         notifier_service.store.read_all,
         notifier_service.domain.evolve,

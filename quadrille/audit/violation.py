@@ -5,7 +5,7 @@ from typing import NamedTuple
 from msgspec import Struct
 
 
-class Finding(Struct, frozen=True):
+class Violation(Struct, frozen=True):
     """Something that is wrong, with its evidence."""
 
     check: str
@@ -15,7 +15,7 @@ class Finding(Struct, frozen=True):
     found: str
 
 
-class Evidence(NamedTuple):
+class Mismatch(NamedTuple):
     """A finding before it is known which check it belongs to."""
 
     service: str

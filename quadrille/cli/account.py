@@ -6,7 +6,7 @@ import click
 
 from quadrille.cli.api_client import Client
 from quadrille.cli.endpoints import Shop, ShopError, settings
-from quadrille.cli.output import say, say_json
+from quadrille.cli.output import echo, echo_json
 from quadrille.cli.session import Session
 
 
@@ -26,7 +26,7 @@ def login(email: str | None, *, password_stdin: bool) -> None:
     shop = Shop(settings())
     email, password = _credentials(email, password_stdin=password_stdin)
     Session(shop).begin(email, password)
-    say(f"Signed in at {shop.url('order')} as {email}.")
+    echo(f"Signed in at {shop.url('order')} as {email}.")
 
 
 @click.command()
@@ -39,7 +39,7 @@ def logout() -> None:
         known = Session(Shop(settings())).end()
     except ShopError as error:
         raise ShopError(f"you were signed out only here: {error.message}") from error
-    say(f"Signed out; you were {known.email}." if known else "You were not signed in.")
+    echo(f"Signed out; you were {known.email}." if known else "You were not signed in.")
 
 
 @click.command()
@@ -48,9 +48,9 @@ def whoami(*, as_json: bool) -> None:
     """Say who is signed in."""
     customer = Client(settings()).get("order", "/auth/me")
     if as_json:
-        say_json(customer)
+        echo_json(customer)
     else:
-        say(f"{customer['email']}, {customer['role']}, user {customer['userId']}")
+        echo(f"{customer['email']}, {customer['role']}, user {customer['userId']}")
 
 
 def _credentials(email: str | None, *, password_stdin: bool) -> tuple[str, str]:

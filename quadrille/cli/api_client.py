@@ -19,7 +19,7 @@ from quadrille.cli.endpoints import (
     named,
     refusal,
 )
-from quadrille.cli.session import UNAUTHORIZED, Session, SignInFirst, bearer
+from quadrille.cli.session import UNAUTHORIZED, Session, SignInRequired, bearer
 from quadrille.cli.session_file import SignIn
 from shared.settings import Settings
 
@@ -41,7 +41,7 @@ class Message(NamedTuple):
     data: str
 
 
-class NotThereError(ShopError):
+class NotFoundError(ShopError):
     """There is no such thing, or not for us to see, or not yet."""
 
 
@@ -54,7 +54,7 @@ class Client:
 
     def get(self, service: str, path: str, **query: object) -> Any:  # noqa: ANN401 - any JSON
         """The document at `path`."""
-        return self._ask("GET", service, path, params=_given(query))
+        return self._ask("GET", service, path, params=_query(query))
 
     def post(self, service: str, path: str, body: object) -> Any:  # noqa: ANN401 - any JSON
         """What the service answers to `body`."""
@@ -87,7 +87,7 @@ class Client:
                         async for message in _messages(response.aiter_bytes()):
                             last_event_id = message.id or last_event_id
                             yield message
-                except NotThereError:
+                except NotFoundError:
                     if not is_awaited:
                         raise
                 except (httpx.TransportError, Unreachable) as error:
@@ -137,7 +137,7 @@ class Client:
         return document(response)
 
 
-def run(following: Coroutine[None, None, T]) -> T:
+def run_async(following: Coroutine[None, None, T]) -> T:
     """Follow something until it ends; Ctrl-C is no mishap."""
     try:
         return asyncio.run(following)
@@ -147,12 +147,12 @@ def run(following: Coroutine[None, None, T]) -> T:
 
 def _refusal(response: httpx.Response, sign_in: SignIn | None) -> ShopError:
     if response.status_code == UNAUTHORIZED:
-        return SignInFirst(again=sign_in is not None)
+        return SignInRequired(again=sign_in is not None)
     refused = refusal(response)
-    return NotThereError(refused.message) if response.status_code == NOT_FOUND else refused
+    return NotFoundError(refused.message) if response.status_code == NOT_FOUND else refused
 
 
-def _given(query: dict[str, object]) -> dict[str, str]:
+def _query(query: dict[str, object]) -> dict[str, str]:
     return {name: str(value) for name, value in query.items() if value is not None}
 
 

@@ -8,8 +8,8 @@ from quadrille.cli.api_client import Client
 from quadrille.cli.endpoints import segment, settings
 from quadrille.cli.invoice import show_bill
 from quadrille.cli.order_watch import accepted
-from quadrille.cli.output import say, say_json
-from quadrille.cli.params import Line
+from quadrille.cli.output import echo, echo_json
+from quadrille.cli.params import LineItemParam
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 product_argument = click.argument("product_id", metavar="PRODUCT_ID")
@@ -37,7 +37,9 @@ def show(*, as_json: bool) -> None:
 
 
 @cart.command()
-@click.argument("lines", metavar="PRODUCT[:QUANTITY]...", nargs=-1, required=True, type=Line())
+@click.argument(
+    "lines", metavar="PRODUCT[:QUANTITY]...", nargs=-1, required=True, type=LineItemParam()
+)
 @json_option
 def add(lines: tuple[dict[str, object], ...], *, as_json: bool) -> None:
     """Put more in, one product after the other, at the present prices."""
@@ -48,7 +50,7 @@ def add(lines: tuple[dict[str, object], ...], *, as_json: bool) -> None:
 
 
 @cart.command("set")
-@click.argument("line", metavar="PRODUCT:QUANTITY", type=Line())
+@click.argument("line", metavar="PRODUCT:QUANTITY", type=LineItemParam())
 @json_option
 def change(line: dict[str, object], *, as_json: bool) -> None:
     """Have just so many of a product in it, at the present price."""
@@ -98,8 +100,8 @@ def checkout(*, watch: bool, as_json: bool) -> None:
 
 def _show(found: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
-        say_json(found)
+        echo_json(found)
     elif found["items"]:
         show_bill(found)
     else:
-        say("The cart is empty.")
+        echo("The cart is empty.")

@@ -9,11 +9,11 @@ import click
 import msgspec
 from rich.text import Text
 
-from quadrille.audit import CHECKS, ask
-from quadrille.audit.databases import AuditWarning, Pending, UnreadableShop, read_shop
-from quadrille.audit.violation import Finding
+from quadrille.audit.checks import CHECKS, run_checks
+from quadrille.audit.shop_snapshot import AuditWarning, Pending, UnreadableShop, read_shop
+from quadrille.audit.violation import Violation
 from quadrille.cli.endpoints import settings
-from quadrille.cli.output import age, console, say, say_json
+from quadrille.cli.output import age, console, echo, echo_json
 from shared.chassis.messages import clock
 
 MAX_SHOWN = 10
@@ -24,11 +24,11 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """What the oracle says of a data directory."""
 
     ok: bool
-    findings: Sequence[Finding]
+    findings: Sequence[Violation]
     """What is wrong."""
-    notices: Sequence[AuditWarning] = ()
+    warnings: Sequence[AuditWarning] = msgspec.field(default=(), name="notices")
     """What a person should look at, though it contradicts nothing."""
-    on_its_way: Sequence[Pending] = ()
+    pending: Sequence[Pending] = msgspec.field(default=(), name="onItsWay")
     """What goes on by itself."""
     events: dict[str, int] = {}
     """How many each service has recorded."""
@@ -36,7 +36,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """Orders by status."""
 
 
-def check(data_dir: Path, inbox_retention_days: int = 0) -> list[Finding]:
+def check(data_dir: Path, inbox_retention_days: int = 0) -> list[Violation]:
     """Everything that is wrong in the databases under `data_dir`; [] when all is as it should be."""
     return list(inspect(data_dir, inbox_retention_days).findings)
 
@@ -47,18 +47,18 @@ def inspect(data_dir: Path, inbox_retention_days: int = 0) -> Report:
         shop = read_shop(data_dir, inbox_retention_days)
     except UnreadableShop as unreadable:
         findings = [
-            Finding("files", service, "database", "one that can be read", fault)
+            Violation("files", service, "database", "one that can be read", fault)
             for service, fault in unreadable.faults.items()
         ]
         return Report(ok=False, findings=findings)
-    findings = ask(shop)
-    orders = Counter(order.status.value for order in shop.ledger("order").state.orders.values())
+    findings = run_checks(shop)
+    orders = Counter(order.status.value for order in shop.service("order").state.orders.values())
     return Report(
         ok=not findings,
         findings=findings,
-        notices=list(shop.notices()),
-        on_its_way=list(shop.on_its_way()),
-        events={ledger.name: len(ledger.log) for ledger in shop.ledgers},
+        warnings=list(shop.warnings()),
+        pending=list(shop.pending()),
+        events={service.name: len(service.log) for service in shop.services},
         orders=dict(orders.most_common()),
     )
 
@@ -86,7 +86,7 @@ def command(data_dir: Path | None, *, as_json: bool) -> None:
     known = settings()
     report = inspect(data_dir or known.data_dir, known.inbox_retention_days)
     if as_json:
-        say_json(report)
+        echo_json(report)
     else:
         _show(report)
     sys.exit(0 if report.ok else 1)
@@ -94,13 +94,13 @@ def command(data_dir: Path | None, *, as_json: bool) -> None:
 
 def _show(report: Report) -> None:
     _show_size(report)
-    by_check: dict[str, list[Finding]] = defaultdict(list)
+    by_check: dict[str, list[Violation]] = defaultdict(list)
     for finding in report.findings:
         by_check[finding.check].append(finding)
     if unreadable := by_check.pop("files", []):
         for finding in unreadable:
-            say(f"✗ {finding.found}", "red")
-        say("Nothing else was checked.")
+            echo(f"✗ {finding.found}", "red")
+        echo("Nothing else was checked.")
         return
     for asked in CHECKS:
         findings = by_check[asked.name]
@@ -110,11 +110,11 @@ def _show(report: Report) -> None:
         _show_findings(findings)
     _show_unfinished(report)
     wrong = len(report.findings)
-    say("")
+    echo("")
     if wrong:
-        say(f"{wrong} thing{'s are' if wrong > 1 else ' is'} wrong.", "red bold")
+        echo(f"{wrong} thing{'s are' if wrong > 1 else ' is'} wrong.", "red bold")
     else:
-        say("All is as it should be.", "green")
+        echo("All is as it should be.", "green")
 
 
 def _show_size(report: Report) -> None:
@@ -122,33 +122,33 @@ def _show_size(report: Report) -> None:
         return
     events = ", ".join(f"{service} {count:,}" for service, count in report.events.items())
     orders = ", ".join(f"{count:,} {status}" for status, count in report.orders.items())
-    say(f"events  {events}", "dim")
-    say(f"orders  {orders or 'none yet'}", "dim")
-    say("")
+    echo(f"events  {events}", "dim")
+    echo(f"orders  {orders or 'none yet'}", "dim")
+    echo("")
 
 
-def _show_findings(findings: Sequence[Finding]) -> None:
+def _show_findings(findings: Sequence[Violation]) -> None:
     for finding in findings[:MAX_SHOWN]:
-        say(f"    {finding.service}: {finding.entity}")
-        say(f"      expected  {finding.expected}")
-        say(f"      found     {finding.found}", "red")
+        echo(f"    {finding.service}: {finding.entity}")
+        echo(f"      expected  {finding.expected}")
+        echo(f"      found     {finding.found}", "red")
     if len(findings) > MAX_SHOWN:
-        say(f"    … and {len(findings) - MAX_SHOWN} more; --json shows all", "dim")
+        echo(f"    … and {len(findings) - MAX_SHOWN} more; --json shows all", "dim")
 
 
 def _show_unfinished(report: Report) -> None:
-    if report.on_its_way:
-        say("")
-        say("On its way:", "yellow")
-    for unfinished in report.on_its_way:
+    if report.pending:
+        echo("")
+        echo("On its way:", "yellow")
+    for unfinished in report.pending:
         since = age(unfinished.since)
         when = f"for {since}" if unfinished.since < clock.now() else f"next in {since}"
-        how_many = f"{unfinished.how_many:>6,}  {unfinished.what:<15}"
-        say(f"    {unfinished.service:<9}  {how_many}  {when}")
-    if report.notices:
-        say("")
-        say("Worth a look:", "yellow")
-    for notice in report.notices[:MAX_SHOWN]:
-        say(f"    {notice.service:<9}  {notice.entity}: {notice.what}")
-    if len(report.notices) > MAX_SHOWN:
-        say(f"    … and {len(report.notices) - MAX_SHOWN} more; --json shows all", "dim")
+        count = f"{unfinished.count:>6,}  {unfinished.what:<15}"
+        echo(f"    {unfinished.service:<9}  {count}  {when}")
+    if report.warnings:
+        echo("")
+        echo("Worth a look:", "yellow")
+    for notice in report.warnings[:MAX_SHOWN]:
+        echo(f"    {notice.service:<9}  {notice.entity}: {notice.what}")
+    if len(report.warnings) > MAX_SHOWN:
+        echo(f"    … and {len(report.warnings) - MAX_SHOWN} more; --json shows all", "dim")

@@ -8,10 +8,10 @@ from typing import Any
 import click
 import msgspec
 
-from quadrille.cli.api_client import Client, run
+from quadrille.cli.api_client import Client, run_async
 from quadrille.cli.endpoints import segment, settings
-from quadrille.cli.output import say, say_json, show_line
-from quadrille.cli.timeline import EventDocument, logged, told
+from quadrille.cli.output import echo, echo_json, echo_line
+from quadrille.cli.timeline import EventDocument, log_line, timeline_line
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,16 +56,16 @@ def events(
     """
     client = Client(settings())
     wanted = Wanted(type=event_type, source=source)
-    show = say_json if as_json else _story() if order_id else _log
+    show = echo_json if as_json else _story() if order_id else _log
     if follow:
-        run(_follow(client, order_id, wanted, limit, show))
+        run_async(_follow(client, order_id, wanted, limit, show))
         return
     found = _timeline(client, order_id) if order_id else _newest(client, wanted, limit)
     matching = [document for document in found if wanted.matches(document)]
     for document in matching:
         show(document)
     if not matching and not as_json:
-        say("No such events.")
+        echo("No such events.")
 
 
 def _newest(client: Client, wanted: Wanted, limit: int) -> list[dict[str, Any]]:
@@ -105,7 +105,7 @@ async def _follow(
 
 
 def _log(document: dict[str, Any]) -> None:
-    show_line(logged(msgspec.convert(document, EventDocument)))
+    echo_line(log_line(msgspec.convert(document, EventDocument)))
 
 
 def _story() -> Show:
@@ -116,6 +116,6 @@ def _story() -> Show:
         event = msgspec.convert(document, EventDocument)
         start.append(event) if not start else None
         late = "  (late)" if document.get("late") else ""
-        show_line(told(event, start[0].recorded_at).append(late, "dim"))
+        echo_line(timeline_line(event, start[0].recorded_at).append(late, "dim"))
 
     return show

@@ -6,7 +6,7 @@ import click
 
 from quadrille.cli.api_client import Client
 from quadrille.cli.endpoints import ShopError, segment, settings
-from quadrille.cli.output import console, say, say_json, table
+from quadrille.cli.output import console, echo, echo_json, table
 from shared.contracts import SOURCES
 
 MAX_LISTED = 200
@@ -29,10 +29,10 @@ def held(limit: int, *, as_json: bool) -> None:
     page = Client(settings()).get("read", "/events/held", limit=limit)
     if as_json:
         for event in page["items"]:
-            say_json(event)
+            echo_json(event)
         return
     if not page["items"]:
-        say("No event is held.")
+        echo("No event is held.")
         return
     shown = table("source", "position", "status", "event", "applied instead")
     for event in page["items"]:
@@ -45,7 +45,7 @@ def held(limit: int, *, as_json: bool) -> None:
         )
     console().print(shown)
     if page["nextCursor"]:
-        say(f"… and more; --limit shows up to {MAX_LISTED} of them.", "dim")
+        echo(f"… and more; --limit shows up to {MAX_LISTED} of them.", "dim")
 
 
 @click.command()
@@ -69,9 +69,9 @@ def forget(source: str, position: int, event_id: str | None, *, as_json: bool) -
     path = f"/events/held/{source}/{position}/{segment(event['eventId'])}"
     client.delete("read", path)
     if as_json:
-        say_json(event)
+        echo_json(event)
     else:
-        say(f"Removed event {event['eventId']}, held at position {position} of {source}.")
+        echo(f"Removed event {event['eventId']}, held at position {position} of {source}.")
 
 
 def _at(client: Client, source: str, position: int) -> list[dict[str, Any]]:

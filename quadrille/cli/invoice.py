@@ -2,14 +2,14 @@
 
 from typing import Any
 
-from quadrille.cli.output import console, money, say, table
+from quadrille.cli.output import console, echo, money, table
 
 COUNT = "  {:>4} ×"  # noqa: RUF001 - the sign for times
 
 
 def show_order(order: dict[str, Any]) -> None:
     """As the order service answers it."""
-    say(f"Order {order['orderId']} of {order['userId']}: {order['status']}")
+    echo(f"Order {order['orderId']} of {order['userId']}: {order['status']}")
     show_bill(order)
 
 

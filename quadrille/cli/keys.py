@@ -7,7 +7,7 @@ import click
 
 from quadrille.cli.api_client import Client
 from quadrille.cli.endpoints import segment, settings
-from quadrille.cli.output import console, say, say_json, table
+from quadrille.cli.output import console, echo, echo_json, table
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -36,9 +36,9 @@ def rotate(*, as_json: bool) -> None:
     """Publish a new key. It starts to sign a few seconds later; tokens of the old one stay good."""
     made = Client(settings()).post("order", "/auth/keys", {})
     if as_json:
-        say_json(made)
+        echo_json(made)
     else:
-        say(f"{made['keyId']} signs from {_time(made['signsFrom'])}")
+        echo(f"{made['keyId']} signs from {_time(made['signsFrom'])}")
 
 
 @keys.command()
@@ -56,7 +56,7 @@ def revoke(key_id: str, *, as_json: bool) -> None:
 
 def _show(found: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
-        say_json(found)
+        echo_json(found)
         return
     shown = table("key", "status", "signs from")
     for key in found["items"]:

@@ -12,7 +12,7 @@ import click
 from shared import VERSION
 
 
-class Place(NamedTuple):
+class CommandEntry(NamedTuple):
     """Where a command is, and what it says of itself."""
 
     module: str
@@ -60,62 +60,66 @@ def main() -> None:
     """  # noqa: D301 - \b is click's
 
 
-SECTIONS: Mapping[str, Mapping[str, Place]] = {
+SECTIONS: Mapping[str, Mapping[str, CommandEntry]] = {
     "The shop": {
-        "up": Place(
+        "up": CommandEntry(
             "quadrille.cli.up",
             "up",
             "Start the whole shop here: a broker, five services, a mailbox, some products.",
         ),
-        "events": Place(
+        "events": CommandEntry(
             "quadrille.cli.events", "events", "Show the newest events, or an order's story."
         ),
-        "check": Place("quadrille.cli.check", "command", "Look for faults in the database files."),
-        "nats-config": Place(
+        "check": CommandEntry(
+            "quadrille.cli.check", "command", "Look for faults in the database files."
+        ),
+        "nats-config": CommandEntry(
             "quadrille.cli.nats_command",
             "nats_config_command",
             "Write a broker's configuration and its users.",
         ),
-        "provision": Place(
+        "provision": CommandEntry(
             "quadrille.cli.provision", "provision", "Keep a broker's stream as the settings say."
         ),
     },
     "Who you are": {
-        "login": Place("quadrille.cli.account", "login", "Sign in, and stay so."),
-        "logout": Place("quadrille.cli.account", "logout", "Sign out."),
-        "whoami": Place("quadrille.cli.account", "whoami", "Say who is signed in."),
+        "login": CommandEntry("quadrille.cli.account", "login", "Sign in, and stay so."),
+        "logout": CommandEntry("quadrille.cli.account", "logout", "Sign out."),
+        "whoami": CommandEntry("quadrille.cli.account", "whoami", "Say who is signed in."),
     },
     "Buying": {
-        "products": Place(
+        "products": CommandEntry(
             "quadrille.cli.products", "products", "List what is sold, with its stock."
         ),
-        "order": Place("quadrille.cli.orders", "order", "Place an order."),
-        "cancel": Place("quadrille.cli.orders", "cancel", "Ask for an order to be cancelled."),
-        "orders": Place("quadrille.cli.orders", "orders", "List orders, newest first."),
-        "cart": Place("quadrille.cli.cart", "cart", "Fill a cart, and check it out."),
+        "order": CommandEntry("quadrille.cli.orders", "order", "Place an order."),
+        "cancel": CommandEntry(
+            "quadrille.cli.orders", "cancel", "Ask for an order to be cancelled."
+        ),
+        "orders": CommandEntry("quadrille.cli.orders", "orders", "List orders, newest first."),
+        "cart": CommandEntry("quadrille.cli.cart", "cart", "Fill a cart, and check it out."),
     },
     "For the admin": {
-        "report": Place("quadrille.cli.report", "report", "Show what the shop amounts to."),
-        "stock": Place("quadrille.cli.stock", "stock", "Add to the stock, or write off."),
-        "keys": Place(
+        "report": CommandEntry("quadrille.cli.report", "report", "Show what the shop amounts to."),
+        "stock": CommandEntry("quadrille.cli.stock", "stock", "Add to the stock, or write off."),
+        "keys": CommandEntry(
             "quadrille.cli.keys",
             "keys",
             "List, rotate or revoke the keys that access tokens are signed with.",
         ),
-        "held": Place(
+        "held": CommandEntry(
             "quadrille.cli.held", "held", "List events that the read API holds and does not apply."
         ),
-        "forget": Place(
+        "forget": CommandEntry(
             "quadrille.cli.held",
             "forget",
             "Remove a held event, so that the read API is ready again.",
         ),
-        "reset-password": Place(
+        "reset-password": CommandEntry(
             "quadrille.cli.reset_password",
             "reset_password",
             "Give an account a new password and end all its sessions.",
         ),
-        "resend": Place(
+        "resend": CommandEntry(
             "quadrille.cli.resend",
             "resend",
             "Publish a service's events again, from one position of its log to another.",

@@ -9,11 +9,11 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from quadrille.cli.api_client import Client, Message, run
+from quadrille.cli.api_client import Client, Message, run_async
 from quadrille.cli.endpoints import ShopError, segment
 from quadrille.cli.invoice import show_order
-from quadrille.cli.output import echo_json, say, say_json, show_line, status_style
-from quadrille.cli.timeline import EventDocument, told
+from quadrille.cli.output import echo, echo_json, echo_line, echo_raw_json, status_style
+from quadrille.cli.timeline import EventDocument, timeline_line
 from shared.settings import Settings
 
 ENDED_OTHERWISE = 1
@@ -37,7 +37,7 @@ OWES_A_MAIL = {
 IS_A_MAIL = {"NotificationSent", "NotificationFailed", "NotificationSkipped"}
 
 
-class LostSightError(ShopError):
+class WatchTimeoutError(ShopError):
     """What was asked for was accepted, but the order can not be watched to its end."""
 
     exit_code = LOST
@@ -87,7 +87,7 @@ def accepted(
     if not as_json:
         show_order(order)
     elif not watch:
-        say_json(order)
+        echo_json(order)
     if watch:
         _watch_to_end(client, settings, order, hoped, as_json=as_json)
 
@@ -95,13 +95,13 @@ def accepted(
 def _watch_to_end(
     client: Client, settings: Settings, order: dict[str, Any], hoped: str, *, as_json: bool
 ) -> NoReturn:
-    say("") if not as_json else None
+    echo("") if not as_json else None
     try:
-        saga = run(_watch(client, order, _longest_deadline(settings), as_json=as_json))
+        saga = run_async(_watch(client, order, _longest_deadline(settings), as_json=as_json))
         if as_json:
-            say_json(client.get("read", f"/orders/{segment(order['orderId'])}"))
+            echo_json(client.get("read", f"/orders/{segment(order['orderId'])}"))
     except ShopError as error:
-        raise LostSightError(error.message) from error
+        raise WatchTimeoutError(error.message) from error
     if not as_json:
         _show_end(saga)
     if saga.status is None:
@@ -152,17 +152,17 @@ async def _told(
         if message.data:
             event = msgspec.json.decode(message.data, type=EventDocument)
             if as_json:
-                echo_json(message.data)
+                echo_raw_json(message.data)
             else:
-                show_line(told(event, start))
+                echo_line(timeline_line(event, start))
             yield event
 
 
 def _show_end(saga: Saga) -> None:
-    say("")
+    echo("")
     if saga.status is None:
-        say("It has said nothing for too long, and is not finished.", "yellow")
+        echo("It has said nothing for too long, and is not finished.", "yellow")
         return
-    say(saga.status, status_style(saga.status))
+    echo(saga.status, status_style(saga.status))
     if saga.awaits:
-        say(f"Still waiting for {' and '.join(saga.awaits)}.", "yellow")
+        echo(f"Still waiting for {' and '.join(saga.awaits)}.", "yellow")

@@ -10,12 +10,14 @@ from order_service.orders.domain import Status
 from quadrille.cli.api_client import Client
 from quadrille.cli.endpoints import segment, settings
 from quadrille.cli.order_watch import accepted
-from quadrille.cli.output import age, console, is_wide, money, say, say_json, status_style, table
-from quadrille.cli.params import Line
+from quadrille.cli.output import age, console, echo, echo_json, is_wide, money, status_style, table
+from quadrille.cli.params import LineItemParam
 
 
 @click.command()
-@click.argument("lines", metavar="PRODUCT[:QUANTITY]...", nargs=-1, required=True, type=Line())
+@click.argument(
+    "lines", metavar="PRODUCT[:QUANTITY]...", nargs=-1, required=True, type=LineItemParam()
+)
 @click.option("--user", help="Who orders; you if you are signed in, else a guest.")
 @click.option(
     "--email", help="Where the mails go; your own address if you are signed in, else nowhere."
@@ -100,14 +102,14 @@ def orders(user: str | None, status: str | None, limit: int, *, as_json: bool) -
     page = client.get("read", "/orders", userId=user, status=status, limit=limit)
     if as_json:
         for found in page["items"]:
-            say_json(found)
+            echo_json(found)
         return
     if not page["items"]:
-        say("No orders.")
+        echo("No orders.")
         return
     _list(page["items"])
     if page["nextCursor"]:
-        say("… and more; --limit shows up to 200 of them.", "dim")
+        echo("… and more; --limit shows up to 200 of them.", "dim")
 
 
 def _list(found: list[dict[str, Any]]) -> None:

@@ -66,22 +66,22 @@ def is_wide() -> bool:
     return console().width >= WIDE
 
 
-def say(text: str, style: str | None = None) -> None:
+def echo(text: str, style: str | None = None) -> None:
     """A line, however long it is; the terminal may fold it, we do not."""
     console().print(text, style=style, soft_wrap=True)
 
 
-def say_json(document: object) -> None:
+def echo_json(document: object) -> None:
     """A document on a line of its own."""
-    echo_json(msgspec.json.encode(document).decode())
+    echo_raw_json(msgspec.json.encode(document).decode())
 
 
-def echo_json(document: str) -> None:
+def echo_raw_json(document: str) -> None:
     """A document as it was received, on a line of its own."""
     click.echo(printable_json(document))
 
 
-def show_line(text: Text) -> None:
+def echo_line(text: Text) -> None:
     """One line, even where a name in it has several; the terminal may fold it, we do not."""
     console().print(Text(" ").join(text.split("\n")), soft_wrap=True)
 
@@ -123,12 +123,12 @@ def age(moment: datetime) -> str:
 __all__ = [
     "age",
     "console",
+    "echo",
     "echo_json",
+    "echo_line",
+    "echo_raw_json",
     "is_wide",
     "money",
-    "say",
-    "say_json",
-    "show_line",
     "status_style",
     "table",
 ]

@@ -3,7 +3,7 @@
 import click
 
 
-class Line(click.ParamType[dict[str, object]]):
+class LineItemParam(click.ParamType[dict[str, object]]):
     """`prod001:2`; the quantity is 1 where none is given."""
 
     name = "product:quantity"

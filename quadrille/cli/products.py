@@ -6,7 +6,7 @@ import click
 
 from quadrille.cli.api_client import Client
 from quadrille.cli.endpoints import settings
-from quadrille.cli.output import console, is_wide, money, say, say_json, table
+from quadrille.cli.output import console, echo, echo_json, is_wide, money, table
 
 
 @click.command()
@@ -25,14 +25,14 @@ def products(search: str | None, category: str | None, limit: int, *, as_json: b
     page = Client(known).get("read", "/products", q=search, category=category, limit=limit)
     if as_json:
         for product in page["items"]:
-            say_json(product)
+            echo_json(product)
         return
     if not page["items"]:
-        say("No such products." if search or category else "No products.")
+        echo("No such products." if search or category else "No products.")
         return
     _list(page["items"], known.currency)
     if page["nextCursor"]:
-        say("… and more; --limit shows up to 200 of them.", "dim")
+        echo("… and more; --limit shows up to 200 of them.", "dim")
 
 
 def _list(found: list[dict[str, Any]], currency: str) -> None:

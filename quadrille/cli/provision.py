@@ -1,4 +1,4 @@
-"""`quadrille provision`: keeps the broker's stream as the settings say, which the services may not do."""
+"""`quadrille provision`: keeps the broker's stream as the settings echo, which the services may not do."""
 
 import asyncio
 import contextlib

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from quadrille.cli.api_client import Client
 from quadrille.cli.endpoints import settings
-from quadrille.cli.output import console, money, say, say_json, table
+from quadrille.cli.output import console, echo, echo_json, money, table
 
 MAX_DAYS = 366
 UNKNOWN = "–"  # noqa: RUF001 - a dash is what it is
@@ -52,7 +52,7 @@ def report(days: int, top: int, timezone: str, *, as_json: bool) -> None:
     period = {"from": last - timedelta(days=days - 1), "to": last, "timezone": timezone}
     daily = client.get("read", "/marketing/daily", **period)
     if as_json:
-        say_json({"dashboard": dashboard, "products": products, "daily": daily})
+        echo_json({"dashboard": dashboard, "products": products, "daily": daily})
         return
     _show_overview(dashboard["overview"])
     _show_products(products)
@@ -122,8 +122,8 @@ def _show_stock(low: list[dict[str, Any]]) -> None:
 
 def _headed(title: str, *columns: str) -> Table:
     """A table of figures below its title; the last column is what they are of."""
-    say("")
-    say(title, "bold")
+    echo("")
+    echo(title, "bold")
     shown = table(*columns)
     for column in shown.columns[:-1]:
         column.justify = "right"
@@ -144,5 +144,5 @@ def _show_troubles(dashboard: dict[str, Any]) -> None:
     if dashboard["deadLetters"]:
         troubles.append(f"{dashboard['deadLetters']:,} events were given up: quadrille check")
     for trouble in troubles:
-        say("")
-        say(trouble, "yellow")
+        echo("")
+        echo(trouble, "yellow")

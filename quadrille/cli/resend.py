@@ -4,7 +4,7 @@ import click
 
 from quadrille.cli.api_client import Client
 from quadrille.cli.endpoints import settings
-from quadrille.cli.output import say, say_json
+from quadrille.cli.output import echo, echo_json
 from shared.contracts import PUBLISHERS
 
 SERVICES = sorted(set(PUBLISHERS.values()))
@@ -32,7 +32,7 @@ def resend(service: str, first: int, last: int | None, *, as_json: bool) -> None
     body = {"from": first} if last is None else {"from": first, "to": last}
     resending = Client(settings()).post(service, "/events/resend", body)
     if as_json:
-        say_json(resending)
+        echo_json(resending)
         return
     first, last, events = resending["from"], resending["to"], resending["events"]
-    say(f"{service}: publishing {events:,} events again, from {first:,} to {last:,}")
+    echo(f"{service}: publishing {events:,} events again, from {first:,} to {last:,}")

@@ -11,7 +11,7 @@ from order_service.accounts import credentials, sessions, store
 from order_service.accounts.emails import canonical
 from order_service.accounts.passwords import Passwords
 from quadrille.cli.endpoints import settings
-from quadrille.cli.output import say
+from quadrille.cli.output import echo
 from shared.chassis.errors import FatalError
 from shared.chassis.storage import database_identity
 from shared.chassis.storage.database import database_url, open_for_writing
@@ -32,7 +32,7 @@ def reset_password(email: str) -> None:
         password = asyncio.run(_reset(settings(), canonical(email)))
     except (FatalError, ValueError) as error:
         raise click.ClickException(str(error)) from error
-    say(f"The new password of {email} is {password} (shown only now); all sessions have ended")
+    echo(f"The new password of {email} is {password} (shown only now); all sessions have ended")
 
 
 async def _reset(settings: Settings, email: str) -> str:

@@ -15,7 +15,7 @@ RENEWED_BEFORE = timedelta(seconds=30)
 """A token that is over so soon is not used any more."""
 
 
-class SignInFirst(ShopError):
+class SignInRequired(ShopError):
     """The shop answers only those who are signed in."""
 
     def __init__(self, *, again: bool = False) -> None:
@@ -53,17 +53,17 @@ class Session:
         return known
 
     def known(self) -> SignIn | None:
-        """Who is signed in, with a token that is good for the next request. Raises SignInFirst."""
+        """Who is signed in, with a token that is good for the next request. Raises SignInRequired."""
         known = self._file.load()
         if known and known.expires_at < clock.now() + RENEWED_BEFORE:
             return self.renewed(known)
         return known
 
     def renewed(self, refused: SignIn) -> SignIn:
-        """The same with a newer token than this one. Raises SignInFirst when the shop trades it no more."""
+        """The same with a newer token than this one. Raises SignInRequired when the shop trades it no more."""
         renewed = self._file.renew(refused, self._trade)
         if renewed is None:
-            raise SignInFirst(again=True)
+            raise SignInRequired(again=True)
         return renewed
 
     def _trade(self, known: SignIn) -> SignIn | None:

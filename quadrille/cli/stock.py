@@ -4,7 +4,7 @@ import click
 
 from quadrille.cli.api_client import Client
 from quadrille.cli.endpoints import segment, settings
-from quadrille.cli.output import say, say_json
+from quadrille.cli.output import echo, echo_json
 
 MOST = 1_000_000
 AT_ONCE = click.IntRange(1, MOST)
@@ -53,7 +53,7 @@ def _change(product_id: str, quantity: int, reason: str | None, *, as_json: bool
     body = {"quantity": quantity, "reason": reason}
     changed = Client(settings()).post("inventory", f"/products/{segment(product_id)}/stock", body)
     if as_json:
-        say_json(changed)
+        echo_json(changed)
         return
     held, free = changed["reserved"], changed["available"]
-    say(f"{changed['productId']}: {changed['onHand']:,} there, {held:,} held, {free:,} free")
+    echo(f"{changed['productId']}: {changed['onHand']:,} there, {held:,} held, {free:,} free")

@@ -25,26 +25,26 @@ class EventDocument(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     data: dict[str, Any]
 
 
-def told(event: EventDocument, start: datetime) -> Text:
+def timeline_line(event: EventDocument, start: datetime) -> Text:
     """A line of one order's story: milliseconds since `start`, service, event, fact."""
     since = (event.recorded_at - start).total_seconds() * 1000
-    line = Text.assemble((f"{since:9,.0f} ms  ", "dim"), *_named(event), fact(event))
+    line = Text.assemble((f"{since:9,.0f} ms  ", "dim"), *_named(event), summary(event))
     line.rstrip()
     return line
 
 
-def logged(event: EventDocument) -> Text:
+def log_line(event: EventDocument) -> Text:
     """A line of the shop's whole log: time of day, service, event, entity, and the fact if there is room."""
     moment = event.recorded_at.astimezone()
     time = f"{moment:%H:%M:%S.%f}"[:12] if is_wide() else f"{moment:%H:%M:%S}"
     line = Text.assemble((f"{time}  ", "dim"), *_named(event), f"{event.key:<{KEY_WIDTH}}")
     if is_wide():
-        line.append(f"  {fact(event)}")
+        line.append(f"  {summary(event)}")
     line.rstrip()
     return line
 
 
-def fact(event: EventDocument) -> str:
+def summary(event: EventDocument) -> str:
     """What the event says beyond its name."""
     data = event.data
     said = [_items(data[name]) for name in ("items", "failedItems") if data.get(name)]

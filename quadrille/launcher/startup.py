@@ -8,7 +8,7 @@ import httpx
 import msgspec
 from rich.text import Text
 
-from quadrille.cli.output import console, say, table
+from quadrille.cli.output import console, echo, table
 from quadrille.launcher import sample_catalogue
 from quadrille.launcher.configuration import Plan
 from quadrille.launcher.nats_server import EmbeddedBroker
@@ -77,7 +77,7 @@ class Steward:
         self._until(self._not_on_sale, at_most=ON_SALE_SECONDS)
         greet(self._plan, self._viewer_url)
         if self._not_on_sale():
-            say(f"The sample catalogue is not on sale: {self._refusal or 'it was deleted'}.\n")
+            echo(f"The sample catalogue is not on sale: {self._refusal or 'it was deleted'}.\n")
 
     def _until(self, reasons: Callable[[], list[str]], at_most: float | None = None) -> None:
         """Until nothing is in the way any more; says after a while what is."""
@@ -88,7 +88,7 @@ class Steward:
                 return
             if waited > STARTUP_NOTICE_SECONDS and missing != said:
                 said = missing
-                say(f"still waiting: {missing}")
+                echo(f"still waiting: {missing}")
             self._pause(POLL_SECONDS)
 
     def _pause(self, seconds: float) -> None:
@@ -162,14 +162,14 @@ def greet(plan: Plan, viewer_url: str | None) -> None:
         "JetStreamConnection", address_of(plan.settings.nats_url), "the events: stream SHOP"
     )
     shown.add_row("Data", str(plan.settings.data_dir), "databases, mails, logs")
-    say("")
+    echo("")
     console().print(shown)
-    say("\nOrder something from another terminal:\n", style="dim")
-    say(
+    echo("\nOrder something from another terminal:\n", style="dim")
+    echo(
         f"curl -sS -w '\\n' {plan.address('order')}/orders "
         f"-H 'Content-Type: application/json' -d '{ORDER}'"
     )
     if viewer_url:
-        say("\nLook at the events with the nats CLI, as a user who may only look:\n", style="dim")
-        say(f"export NATS_URL={viewer_url}")
-    say("\nWarnings appear below, the rest is in the logs. Ctrl-C stops it all.\n", style="dim")
+        echo("\nLook at the events with the nats CLI, as a user who may only look:\n", style="dim")
+        echo(f"export NATS_URL={viewer_url}")
+    echo("\nWarnings appear below, the rest is in the logs. Ctrl-C stops it all.\n", style="dim")

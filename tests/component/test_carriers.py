@@ -11,7 +11,7 @@ import pytest
 from httpx import ASGITransport, AsyncClient, Response
 from msgspec.structs import replace
 
-from quadrille.audit.snapshot import DECIDING, read_ledger
+from quadrille.audit.snapshot import DEFINITIONS, read_snapshot
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.runtime import service as service_module
 from shared.contracts import (
@@ -36,7 +36,7 @@ from tests.support.history import recorded
 SECRET = "known to the two of us"
 ADDRESS = {"city": "Tokyo"}
 LINES = (LineItem(product_id="prod001", quantity=2),)
-SERVICE = next(service for service in DECIDING if service.name == "shipping")
+SERVICE = next(service for service in DEFINITIONS if service.name == "shipping")
 CANCEL = OrderCancellationRequested(order_id="o1", reason="CUSTOMER")
 
 Json = dict[str, Any]
@@ -128,7 +128,7 @@ class Shipping:
         assert ledger.dead_letters == ()
 
     def _ledger(self):
-        return read_ledger(SERVICE, self._file)
+        return read_snapshot(SERVICE, self._file)
 
     def _as_admin(self, headers: dict[str, str]) -> dict[str, str]:
         return self.issuer.headers("root", "admin") | headers

@@ -12,10 +12,10 @@ import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
-from quadrille.audit import ask
-from quadrille.audit.databases import Shop, read_shop
+from quadrille.audit.checks import run_checks
 from quadrille.audit.fold import differences, fold
-from quadrille.audit.snapshot import DECIDING
+from quadrille.audit.shop_snapshot import ShopSnapshot, read_shop
+from quadrille.audit.snapshot import DEFINITIONS
 from quadrille.audit.tables import history
 from quadrille.cli.check import check, command, inspect
 from shared.chassis.messages import clock
@@ -63,7 +63,7 @@ async def _restart_shipping(fleet: Fleet, **settings: str) -> None:
 
 
 def _is_booked(data: Path) -> bool:
-    waiting = {(each.service, each.what) for each in inspect(data).on_its_way}
+    waiting = {(each.service, each.what) for each in inspect(data).pending}
     return waiting == {("order", "deadline tasks"), ("shipping", "booking tasks")}
 
 
@@ -82,7 +82,7 @@ def test_a_shop_that_ran_is_sound(ran):
 def test_what_is_on_its_way_is_no_fault_but_is_shown(ran):
     report = inspect(ran)
     assert report.ok
-    shown = {(each.service, each.what, each.how_many) for each in report.on_its_way}
+    shown = {(each.service, each.what, each.count) for each in report.pending}
     assert shown == {("order", "deadline tasks", 1), ("shipping", "booking tasks", 1)}
     assert report.orders["AWAITING_SHIPMENT"] == 1
 
@@ -95,11 +95,11 @@ def test_an_event_the_broker_refuses_is_named(data):
     )
     report = inspect(data)
     assert report.ok
-    (notice,) = [each for each in report.notices if each.entity == "event 2"]
+    (notice,) = [each for each in report.warnings if each.entity == "event 2"]
     assert notice.service == "order"
     assert notice.what.startswith("the broker refuses ")
     assert notice.what.endswith(": too large")
-    assert {each.what for each in report.on_its_way} == {"deadline tasks", "booking tasks"}
+    assert {each.what for each in report.pending} == {"deadline tasks", "booking tasks"}
 
 
 INJURIES = {
@@ -323,14 +323,14 @@ def test_an_event_unheard_is_on_its_way_and_excuses_its_order(data):
     )
     report = inspect(data)
     assert {finding.check for finding in report.findings} == {"rows", "stock", "causes"}
-    assert ("inventory", "events to hear") in {(way.service, way.what) for way in report.on_its_way}
+    assert ("inventory", "events to hear") in {(way.service, way.what) for way in report.pending}
 
 
 def test_events_not_acknowledged_by_the_broker_are_on_their_way(data):
     _injure(data, "order", "UPDATE event_log SET stream_seq = NULL WHERE position > 1")
     report = inspect(data)
     assert report.ok
-    assert ("order", "events to send") in {(way.service, way.what) for way in report.on_its_way}
+    assert ("order", "events to send") in {(way.service, way.what) for way in report.pending}
 
 
 def test_dead_letters_and_overdue_tasks_are_worth_a_look_but_no_contradiction(data):
@@ -343,7 +343,7 @@ def test_dead_letters_and_overdue_tasks_are_worth_a_look_but_no_contradiction(da
     )
     report = inspect(data)
     assert report.ok
-    letter, task = report.notices
+    letter, task = report.warnings
     assert letter.what == "OrderCreated is a dead letter (PARKED): why"
     assert task.what.endswith("overdue, last error: nobody at home")
 
@@ -360,7 +360,7 @@ def test_held_rival_of_applied_event_is_noted(data):
     )
     report = inspect(data)
     assert report.ok
-    assert [(notice.entity, notice.what) for notice in report.notices] == [
+    assert [(notice.entity, notice.what) for notice in report.warnings] == [
         ("order 1", "event forged (not in the log) is held; another was applied at its position"),
         ("order 900000", "event distant (not in the log) is held"),
     ]
@@ -377,7 +377,7 @@ def test_forged_event_applied_in_place_of_the_true_one_is_found(data):
     report = inspect(data)
     assert {finding.check for finding in report.findings} == {"copies"}
     assert "event_id forged" in report.findings[0].found
-    [notice] = report.notices
+    [notice] = report.warnings
     assert "(the log's own) is held; another was applied at its position" in notice.what
 
 
@@ -385,15 +385,18 @@ def test_what_an_inbox_may_have_forgotten_is_not_missed(data):
     _injure(data, "order", "DELETE FROM inbox")
     shop = read_shop(data)
     later = clock.now() + timedelta(days=3)
-    assert ask(Shop(shop.ledgers, shop.projection, later, inbox_retention_days=2)) == []
-    assert {finding.check for finding in ask(shop)} == {"causes", "rows"}
+    assert (
+        run_checks(ShopSnapshot(shop.services, shop.projection, later, inbox_retention_days=2))
+        == []
+    )
+    assert {finding.check for finding in run_checks(shop)} == {"causes", "rows"}
 
 
 def test_a_read_database_that_is_gone_makes_itself_anew(data):
     (data / "read.db").unlink()
     report = inspect(data)
     assert report.ok
-    assert [notice.entity for notice in report.notices] == ["read.db"]
+    assert [notice.entity for notice in report.warnings] == ["read.db"]
 
 
 def test_a_missing_database_is_said(data):
@@ -430,11 +433,11 @@ def test_checking_changes_nothing(data):
 
 def test_folding_part_by_part_is_folding_the_whole(ran):
     shop = read_shop(ran)
-    for service in DECIDING:
-        ledger = shop.ledger(service.name)
-        events = list(history(shop, ledger))
-        whole = reduce(service.evolve, events, service.nothing)
-        assert list(differences(fold(service.nothing, service.evolve, events), whole)) == []
+    for definition in DEFINITIONS:
+        events = list(history(shop, shop.service(definition.name)))
+        whole = reduce(definition.evolve, events, definition.nothing)
+        folded = fold(definition.nothing, definition.evolve, events)
+        assert list(differences(folded, whole)) == []
         assert events
 
 

@@ -17,9 +17,9 @@ from uuid import uuid4
 
 import httpx
 
-from quadrille.audit import ask
-from quadrille.audit.databases import Shop, read_shop
-from quadrille.audit.snapshot import DECIDING
+from quadrille.audit.checks import run_checks
+from quadrille.audit.shop_snapshot import ShopSnapshot, read_shop
+from quadrille.audit.snapshot import DEFINITIONS
 from quadrille.launcher.nats_users import PROVISIONER
 from shared.settings import port_of
 from tests.support.broker import NatsServer
@@ -381,15 +381,15 @@ class Fleet:
     async def settle(self, within_seconds: float = SETTLE_SECONDS) -> None:
         """Wait until nothing is on its way any more, then find every invariant kept and nothing given up."""
         shop = await eventually(self._at_rest, within_seconds)
-        assert ask(shop) == []
-        assert list(shop.notices()) == []
+        assert run_checks(shop) == []
+        assert list(shop.warnings()) == []
 
-    def _at_rest(self) -> Shop:
+    def _at_rest(self) -> ShopSnapshot:
         """The databases, when every event is sent and heard, and no task waits."""
-        for ledger in DECIDING:
-            assert _unfinished(self.data_dir / f"{ledger.name}.db") == 0, ledger.name
+        for service in DEFINITIONS:
+            assert _unfinished(self.data_dir / f"{service.name}.db") == 0, service.name
         shop = read_shop(self.data_dir)
-        assert list(shop.on_its_way()) == []
+        assert list(shop.pending()) == []
         return shop
 
     def _is_ready(self, name: str) -> bool:

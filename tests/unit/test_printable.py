@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from quadrille.cli import output
-from quadrille.cli.timeline import EventDocument, logged
+from quadrille.cli.timeline import EventDocument, log_line
 from shared.chassis.messages.clock import now
 from shared.chassis.printable import printable, printable_json
 
@@ -48,8 +48,8 @@ def test_event_stays_one_harmless_line(capsys: pytest.CaptureFixture[str]):
         recorded_at=now(),
         data={"name": HOSTILE, "reason": HOSTILE},
     )
-    output.show_line(logged(event))
-    output.say_json({"name": HOSTILE})
+    output.echo_line(log_line(event))
+    output.echo_json({"name": HOSTILE})
     [line, document] = capsys.readouterr().out.splitlines()
     assert "CustomerRegistered\\x1b[2K" in line
     assert json.loads(document) == {"name": HOSTILE}
@@ -82,4 +82,4 @@ def test_log_shows_neither_ids_nor_escapes(log_format: str):
     assert ORDER_ID not in logged
     assert logged.count("#bce0bee6") == 5
     assert EVENT_ID in logged
-    assert printable(logged, keep="\n") == logged
+    assert printable(logged, keep="\n") == log_line
