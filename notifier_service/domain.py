@@ -11,6 +11,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from notifier_service.mails import Mail, again, mail_for
+from shared.chassis.messages.event import MAX_ERROR_LENGTH
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.rejection import Rejected
 from shared.contracts import (
@@ -28,7 +29,6 @@ from shared.contracts import (
     OrderItem,
     ShipmentInitiated,
 )
-from shared.contracts.event import MAX_ERROR_LENGTH
 
 
 class Status(StrEnum):

@@ -1,6 +1,12 @@
-"""Every event of the shop, by its one emitter; how an event is named, carried and upgraded."""
+"""Every event of the shop, and the service that publishes it."""
 
-from shared.contracts.anyone import EventDeadLettered, EventRedriven
+from shared.chassis.messages.event import Event, Id
+from shared.chassis.messages.identity_events import (
+    IDENTITY,
+    SigningKeyPublished,
+    SigningKeyRevoked,
+)
+from shared.chassis.messages.system_events import SYSTEM, EventDeadLettered, EventRedriven
 from shared.contracts.customer import (
     CartCleared,
     CustomerRegistered,
@@ -9,8 +15,6 @@ from shared.contracts.customer import (
     ItemRemovedFromCart,
     Role,
 )
-from shared.contracts.event import Event, Id, LineItem, Money, Quantity, entity_id
-from shared.contracts.identity import SigningKeyPublished, SigningKeyRevoked
 from shared.contracts.inventory import (
     FailedItem,
     ProductCreated,
@@ -47,6 +51,15 @@ from shared.contracts.shipping import (
     ShipmentFailed,
     ShipmentInitiated,
 )
+from shared.contracts.types import (
+    CustomerId,
+    LineItem,
+    Money,
+    NotificationId,
+    OrderId,
+    ProductId,
+    Quantity,
+)
 
 ORDER = (
     OrderCreated,
@@ -64,7 +77,6 @@ CUSTOMER = (
     ItemRemovedFromCart,
     CartCleared,
 )
-IDENTITY = (SigningKeyPublished, SigningKeyRevoked)
 INVENTORY = (
     ProductCreated,
     ProductUpdated,
@@ -90,7 +102,6 @@ NOTIFIER = (
     NotificationSkipped,
     NotificationResendRequested,
 )
-SYSTEM = (EventDeadLettered, EventRedriven)
 
 EVENT_TYPES: dict[str, type[Event]] = {
     event_type.__name__: event_type
@@ -109,7 +120,7 @@ PUBLISHERS: dict[type[Event], str] = {
     )
     for event_type in event_types
 }
-"""Who alone may say it; what `SYSTEM` may say is not listed."""
+"""The only service that may publish it; `SYSTEM` is missing, which every service may publish."""
 
 SOURCES = frozenset(PUBLISHERS.values())
 """Every service that has an event log."""
@@ -126,6 +137,7 @@ __all__ = [
     "SOURCES",
     "SYSTEM",
     "CartCleared",
+    "CustomerId",
     "CustomerRegistered",
     "CustomerUpdated",
     "Event",
@@ -138,6 +150,7 @@ __all__ = [
     "LineItem",
     "Money",
     "NotificationFailed",
+    "NotificationId",
     "NotificationResendRequested",
     "NotificationSent",
     "NotificationSkipped",
@@ -147,10 +160,12 @@ __all__ = [
     "OrderConfirmed",
     "OrderCreated",
     "OrderFailed",
+    "OrderId",
     "OrderItem",
     "OrderResumed",
     "ProductCreated",
     "ProductDeleted",
+    "ProductId",
     "ProductUpdated",
     "Quantity",
     "Role",
@@ -168,5 +183,4 @@ __all__ = [
     "StockReleased",
     "StockReservationFailed",
     "StockReserved",
-    "entity_id",
 ]

@@ -1,61 +1,65 @@
-"""Events about customers and their carts."""
+"""Events about customers and their carts, published by the order service."""
 
 from typing import ClassVar, Literal
 
-from shared.contracts.event import Email, Event, Id, Locale, Money, Name, Quantity
+from shared.chassis.messages.event import Event
+from shared.contracts.types import (
+    CustomerId,
+    Email,
+    Locale,
+    Money,
+    Name,
+    OrderId,
+    ProductId,
+    Quantity,
+)
 
 Role = Literal["customer", "admin"]
 
 
-class CustomerRegistered(Event, frozen=True, kw_only=True):
-    """Somebody may sign in from now on. What proves his password stays at home."""
+class CustomerEvent(Event, frozen=True, kw_only=True):
+    """Published by the order service about a customer."""
 
-    KEY: ClassVar[str] = "user_id"
+    SOURCE: ClassVar[str] = "order"
+    ENTITY: ClassVar[str] = "user_id"
 
-    user_id: Id
+    user_id: CustomerId
+
+
+class CustomerRegistered(CustomerEvent, frozen=True, kw_only=True):
+    """An account was created. Credentials are never published."""
+
     email: Email
     name: Name | None = None
     locale: Locale | None = None
     role: Role = "customer"
 
 
-class CustomerUpdated(Event, frozen=True, kw_only=True):
-    """The customer is now known so; every field is the new one."""
+class CustomerUpdated(CustomerEvent, frozen=True, kw_only=True):
+    """The customer's data changed; every field holds the new value."""
 
-    KEY: ClassVar[str] = "user_id"
-
-    user_id: Id
     email: Email
     name: Name | None = None
     locale: Locale | None = None
 
 
-class ItemAddedToCart(Event, frozen=True, kw_only=True):
-    """The cart now holds `quantity` more of the product, at the list price of the moment."""
+class ItemAddedToCart(CustomerEvent, frozen=True, kw_only=True):
+    """The cart contains `quantity` more of the product, at its current list price."""
 
-    KEY: ClassVar[str] = "user_id"
-
-    user_id: Id
-    product_id: Id
+    product_id: ProductId
     quantity: Quantity
     price: Money
 
 
-class ItemRemovedFromCart(Event, frozen=True, kw_only=True):
-    """The cart now holds `quantity` fewer of the product."""
+class ItemRemovedFromCart(CustomerEvent, frozen=True, kw_only=True):
+    """The cart contains `quantity` fewer of the product."""
 
-    KEY: ClassVar[str] = "user_id"
-
-    user_id: Id
-    product_id: Id
+    product_id: ProductId
     quantity: Quantity
     price: Money
 
 
-class CartCleared(Event, frozen=True, kw_only=True):
-    """The cart is empty: thrown away, or turned into the order `order_id`."""
+class CartCleared(CustomerEvent, frozen=True, kw_only=True):
+    """The cart is empty: discarded, or ordered as `order_id`."""
 
-    KEY: ClassVar[str] = "user_id"
-
-    user_id: Id
-    order_id: Id | None = None
+    order_id: OrderId | None = None

@@ -1,21 +1,21 @@
-"""What the inventory service says."""
+"""Events of the inventory service: the catalogue, stock, and its reservation for orders."""
 
 from typing import Annotated, ClassVar
 
 import msgspec
 
-from shared.contracts.event import (
+from shared.chassis.messages.event import Event, Label
+from shared.contracts.types import (
     MAX_LINES,
-    Event,
-    Id,
     LineItems,
     Money,
     Name,
+    OrderId,
+    ProductId,
     Quantity,
     Reason,
     Stock,
-    Total,
-    Word,
+    TotalQuantity,
 )
 
 Description = Annotated[str, msgspec.Meta(max_length=4000)]
@@ -23,103 +23,93 @@ Url = Annotated[str, msgspec.Meta(max_length=2000)]
 
 
 class FailedItem(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """A product of which fewer were available than asked for."""
+    """A product of which less was available than ordered."""
 
-    product_id: Id
-    requested_quantity: Total
+    product_id: ProductId
+    requested_quantity: TotalQuantity
     available_quantity: Stock
 
 
 FailedItems = Annotated[tuple[FailedItem, ...], msgspec.Meta(max_length=MAX_LINES)]
 
 
-class ProductCreated(Event, frozen=True, kw_only=True):
-    """A product entered the catalogue. Its first stock follows as `StockAdded`."""
+class ProductEvent(Event, frozen=True, kw_only=True):
+    """Published by the inventory service about a product."""
 
-    KEY: ClassVar[str] = "product_id"
+    SOURCE: ClassVar[str] = "inventory"
+    ENTITY: ClassVar[str] = "product_id"
 
-    product_id: Id
+    product_id: ProductId
+
+
+class ReservationEvent(Event, frozen=True, kw_only=True):
+    """Published by the inventory service about the stock of an order."""
+
+    SOURCE: ClassVar[str] = "inventory"
+    ENTITY: ClassVar[str] = "order_id"
+
+    order_id: OrderId
+
+
+class ProductCreated(ProductEvent, frozen=True, kw_only=True):
+    """A product was added to the catalogue. Its initial stock follows as `StockAdded`."""
+
     name: Name
     description: Description
     price: Money
-    category: Word | None = None
+    category: Label | None = None
     image_url: Url | None = None
 
 
-class ProductUpdated(Event, frozen=True, kw_only=True):
-    """The product is now described so; every field is the new one."""
+class ProductUpdated(ProductEvent, frozen=True, kw_only=True):
+    """The product's data changed; every field holds the new value."""
 
-    KEY: ClassVar[str] = "product_id"
-
-    product_id: Id
     name: Name
     description: Description
     price: Money
-    category: Word | None = None
+    category: Label | None = None
     image_url: Url | None = None
 
 
-class ProductDeleted(Event, frozen=True, kw_only=True):
-    """The product can not be ordered any more; old orders still show it."""
-
-    KEY: ClassVar[str] = "product_id"
-
-    product_id: Id
+class ProductDeleted(ProductEvent, frozen=True, kw_only=True):
+    """The product cannot be ordered any more; existing orders still contain it."""
 
 
-class StockAdded(Event, frozen=True, kw_only=True):
-    """So many came in."""
+class StockAdded(ProductEvent, frozen=True, kw_only=True):
+    """`quantity` was added to the stock."""
 
-    KEY: ClassVar[str] = "product_id"
-
-    product_id: Id
     quantity: Quantity
     reason: Reason | None = None
 
 
-class StockAdjusted(Event, frozen=True, kw_only=True):
-    """So many were written off: `quantity` is negative."""
+class StockAdjusted(ProductEvent, frozen=True, kw_only=True):
+    """Stock was written off: `quantity` is negative."""
 
-    KEY: ClassVar[str] = "product_id"
-
-    product_id: Id
     quantity: Annotated[int, msgspec.Meta(ge=-1_000_000, le=-1)]
     reason: Reason | None = None
 
 
-class StockReserved(Event, frozen=True, kw_only=True):
-    """Every line of the order is held for it, equal products added up."""
+class StockReserved(ReservationEvent, frozen=True, kw_only=True):
+    """Stock is reserved for every line of the order; lines with the same product are added up."""
 
-    KEY: ClassVar[str] = "order_id"
-
-    order_id: Id
     items: LineItems
 
 
-class StockReservationFailed(Event, frozen=True, kw_only=True):
-    """Nothing is held for the order, and nothing will be."""
+class StockReservationFailed(ReservationEvent, frozen=True, kw_only=True):
+    """Nothing is reserved for the order, and nothing will be."""
 
-    KEY: ClassVar[str] = "order_id"
-
-    order_id: Id
     reason: Reason
     failed_items: FailedItems
 
 
-class StockReleased(Event, frozen=True, kw_only=True):
-    """What was held for the order is for sale again: the compensation, done."""
+class StockReleased(ReservationEvent, frozen=True, kw_only=True):
+    """Compensation: the order's reserved stock is available again."""
 
-    KEY: ClassVar[str] = "order_id"
-
-    order_id: Id
     items: LineItems
     reason: Reason
 
 
-class StockDeducted(Event, frozen=True, kw_only=True):
-    """What was held for the order has left the house."""
+class StockDeducted(ReservationEvent, frozen=True, kw_only=True):
+    """The order's reserved stock was shipped and deducted."""
 
-    KEY: ClassVar[str] = "order_id"
-
-    order_id: Id
     items: LineItems

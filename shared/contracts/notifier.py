@@ -1,63 +1,48 @@
-"""What the notifier says of the mails it owes."""
+"""Events of the notifier about the mails that it sends."""
 
 from typing import Annotated, ClassVar
 
 import msgspec
 
-from shared.contracts.event import Error, Event, EventId, Id, Word
+from shared.chassis.messages.event import Error, Event, EventId, Label
+from shared.contracts.types import NotificationId, OrderId
 
 MaskedEmail = Annotated[str, msgspec.Meta(max_length=300)]
 
 
-class NotificationSent(Event, frozen=True, kw_only=True):
-    """The mail server took the mail. `recipient` is masked: `j***@example.com`."""
+class NotificationEvent(Event, frozen=True, kw_only=True):
+    """Published by the notifier about one mail of an order."""
 
-    KEY: ClassVar[str] = "order_id"
+    SOURCE: ClassVar[str] = "notifier"
+    ENTITY: ClassVar[str] = "order_id"
 
-    notification_id: Id
-    order_id: Id
+    notification_id: NotificationId
+    order_id: OrderId
     event_id: EventId | None = None
-    resend_of: Id | None = None
+    """The event that the mail is about."""
+    resend_of: NotificationId | None = None
     """The notification that this one repeats."""
-    template: Word
+    template: Label
+
+
+class NotificationSent(NotificationEvent, frozen=True, kw_only=True):
+    """The mail server accepted the mail. `recipient` is masked: `j***@example.com`."""
+
     recipient: MaskedEmail
 
 
-class NotificationFailed(Event, frozen=True, kw_only=True):
-    """The mail was given up after a day of trying, or refused for good."""
+class NotificationFailed(NotificationEvent, frozen=True, kw_only=True):
+    """The mail was given up after a day of attempts, or the mail server rejected it permanently."""
 
-    KEY: ClassVar[str] = "order_id"
-
-    notification_id: Id
-    order_id: Id
-    event_id: EventId | None = None
-    resend_of: Id | None = None
-    """The notification that this one repeats."""
-    template: Word
     recipient: MaskedEmail
     error: Error
 
 
-class NotificationSkipped(Event, frozen=True, kw_only=True):
-    """Nobody to write to: neither the order nor its customer has an address."""
-
-    KEY: ClassVar[str] = "order_id"
-
-    notification_id: Id
-    order_id: Id
-    event_id: EventId | None = None
-    resend_of: Id | None = None
-    """The notification that this one repeats."""
-    template: Word
+class NotificationSkipped(NotificationEvent, frozen=True, kw_only=True):
+    """No mail was sent: neither the order nor its customer has an address."""
 
 
-class NotificationResendRequested(Event, frozen=True, kw_only=True):
-    """An admin wants the mail of `resend_of` sent again, as a mail of its own."""
+class NotificationResendRequested(NotificationEvent, frozen=True, kw_only=True):
+    """An admin asked to send the mail `resend_of` again, as a new mail."""
 
-    KEY: ClassVar[str] = "order_id"
-
-    notification_id: Id
-    order_id: Id
-    event_id: EventId | None = None
-    resend_of: Id
-    template: Word
+    resend_of: NotificationId

@@ -1,32 +1,35 @@
-"""What the order service says."""
+"""Events of the order service about orders."""
 
 from typing import Annotated, ClassVar, Literal
 
 import msgspec
 
-from shared.contracts.event import (
+from shared.chassis.messages.event import Event, Label
+from shared.contracts.inventory import FailedItems
+from shared.contracts.types import (
     MAX_LINES,
     Address,
-    Amount,
     Currency,
     Email,
-    Event,
-    Id,
     Locale,
     Money,
     Name,
+    OrderId,
+    ProductId,
     Quantity,
     Reason,
+    TotalAmount,
     TrackingNumber,
-    Word,
 )
-from shared.contracts.inventory import FailedItems
+
+CustomerLabel = Annotated[Label, msgspec.Meta(extra={"entity": "customer"})]
+"""A customer's id; for guests any text, which the caller chose."""
 
 
 class OrderItem(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """One line of an order at the price it was accepted for, in the currency's minor unit."""
+    """One line of an order, at the price for which it was accepted."""
 
-    product_id: Id
+    product_id: ProductId
     name: Name | None = None
     quantity: Quantity
     price: Money
@@ -35,73 +38,60 @@ class OrderItem(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_
 OrderItems = Annotated[tuple[OrderItem, ...], msgspec.Meta(max_length=MAX_LINES)]
 
 
-class OrderCreated(Event, frozen=True, kw_only=True):
-    """A customer asked for goods; nothing is held yet."""
+class OrderEvent(Event, frozen=True, kw_only=True):
+    """Published by the order service about an order."""
 
-    KEY: ClassVar[str] = "order_id"
+    SOURCE: ClassVar[str] = "order"
+    ENTITY: ClassVar[str] = "order_id"
 
-    order_id: Id
-    user_id: Word
+    order_id: OrderId
+
+
+class OrderCreated(OrderEvent, frozen=True, kw_only=True):
+    """A customer placed an order; no stock is reserved yet."""
+
+    user_id: CustomerLabel
     guest: bool = False
-    """Whether nobody was signed in: then the order's id is its secret, and `user_id` a mere label."""
+    """Placed without an account: its id alone gives access to the order, and `user_id` identifies nobody."""
     email: Email | None = None
     locale: Locale | None = None
     items: OrderItems
-    total_amount: Amount
+    total_amount: TotalAmount
     currency: Currency
     shipping_address: Address | None = None
 
 
-class OrderConfirmed(Event, frozen=True, kw_only=True):
-    """The stock is held; the order awaits its shipment."""
-
-    KEY: ClassVar[str] = "order_id"
-
-    order_id: Id
+class OrderConfirmed(OrderEvent, frozen=True, kw_only=True):
+    """The stock is reserved; the order awaits its shipment."""
 
 
-class OrderCompleted(Event, frozen=True, kw_only=True):
-    """The goods are delivered."""
+class OrderCompleted(OrderEvent, frozen=True, kw_only=True):
+    """The order was delivered."""
 
-    KEY: ClassVar[str] = "order_id"
-
-    order_id: Id
     tracking_number: TrackingNumber
 
 
-class OrderCancelled(Event, frozen=True, kw_only=True):
-    """The order ended without a shipment; nothing is held, nothing is charged."""
+class OrderCancelled(OrderEvent, frozen=True, kw_only=True):
+    """The order ended without a shipment; no stock is reserved, nothing is charged."""
 
-    KEY: ClassVar[str] = "order_id"
-
-    order_id: Id
     reason: Literal["NO_STOCK", "CUSTOMER", "EXPIRED"]
     failed_items: FailedItems = ()
 
 
-class OrderFailed(Event, frozen=True, kw_only=True):
+class OrderFailed(OrderEvent, frozen=True, kw_only=True):
     """The shipment failed, and with it the order."""
 
-    KEY: ClassVar[str] = "order_id"
-
-    order_id: Id
     reason: Reason
 
 
-class OrderCancellationRequested(Event, frozen=True, kw_only=True):
-    """Somebody, or the clock, wants the order stopped. Shipping alone decides."""
+class OrderCancellationRequested(OrderEvent, frozen=True, kw_only=True):
+    """The customer asked to cancel the order, or it timed out. The shipping service alone decides."""
 
-    KEY: ClassVar[str] = "order_id"
-
-    order_id: Id
     reason: Literal["CUSTOMER", "EXPIRED"]
     note: Reason | None = None
 
 
-class OrderResumed(Event, frozen=True, kw_only=True):
-    """Shipping refused the cancellation; the order goes on from where it was."""
+class OrderResumed(OrderEvent, frozen=True, kw_only=True):
+    """The shipping service refused the cancellation; the order continues from its previous status."""
 
-    KEY: ClassVar[str] = "order_id"
-
-    order_id: Id
     reason: Reason

@@ -1,76 +1,62 @@
-"""What the shipping service says."""
+"""Events of the shipping service."""
 
 from typing import ClassVar
 
-from shared.contracts.event import (
-    Address,
-    Event,
-    Id,
-    LineItems,
-    Name,
-    Reason,
-    TrackingNumber,
-    Word,
-)
+from shared.chassis.messages.event import Event, Id, Label
+from shared.contracts.types import Address, LineItems, Name, OrderId, Reason, TrackingNumber
 
 
-class ShipmentInitiated(Event, frozen=True, kw_only=True):
-    """Stock and address are known: a carrier is being asked."""
+class ShippingEvent(Event, frozen=True, kw_only=True):
+    """Published by the shipping service about an order."""
 
-    KEY: ClassVar[str] = "order_id"
+    SOURCE: ClassVar[str] = "shipping"
+    ENTITY: ClassVar[str] = "order_id"
+
+
+class ShipmentEvent(ShippingEvent, frozen=True, kw_only=True):
+    """Published about a shipment that was initiated for an order."""
 
     shipment_id: Id
-    order_id: Id
+    order_id: OrderId
+
+
+class ShipmentInitiated(ShipmentEvent, frozen=True, kw_only=True):
+    """The stock is reserved and the address is complete: a carrier is being booked."""
+
     shipping_address: Address | None = None
     items: LineItems
 
 
-class ShipmentDispatched(Event, frozen=True, kw_only=True):
-    """A carrier has confirmed the booking, under its own `reference`: too late to stop."""
+class ShipmentDispatched(ShipmentEvent, frozen=True, kw_only=True):
+    """A carrier confirmed the booking, under its own `reference`: the order cannot be cancelled any more."""
 
-    KEY: ClassVar[str] = "order_id"
-
-    shipment_id: Id
-    order_id: Id
-    carrier: Word
+    carrier: Label
     reference: Name
 
 
-class ShipmentCompleted(Event, frozen=True, kw_only=True):
-    """The carrier delivered."""
+class ShipmentCompleted(ShipmentEvent, frozen=True, kw_only=True):
+    """The carrier delivered the shipment."""
 
-    KEY: ClassVar[str] = "order_id"
-
-    shipment_id: Id
-    order_id: Id
     tracking_number: TrackingNumber
 
 
-class ShipmentFailed(Event, frozen=True, kw_only=True):
-    """No carrier will bring it: refused for good, or every attempt used up."""
+class ShipmentFailed(ShipmentEvent, frozen=True, kw_only=True):
+    """No carrier delivers it: rejected permanently, or every attempt failed."""
 
-    KEY: ClassVar[str] = "order_id"
-
-    shipment_id: Id
-    order_id: Id
     reason: Reason
     items: LineItems
 
 
-class ShipmentCancelled(Event, frozen=True, kw_only=True):
-    """The order will not be shipped; `shipment_id` is absent where none was begun."""
+class ShipmentCancelled(ShippingEvent, frozen=True, kw_only=True):
+    """The order will not be shipped; `shipment_id` is absent if no shipment was initiated."""
 
-    KEY: ClassVar[str] = "order_id"
-
-    order_id: Id
+    order_id: OrderId
     shipment_id: Id | None = None
     reason: Reason
 
 
-class ShipmentCancellationRefused(Event, frozen=True, kw_only=True):
-    """Too late to stop: the shipment is with the carrier, or over."""
+class ShipmentCancellationRefused(ShippingEvent, frozen=True, kw_only=True):
+    """Too late to cancel: the shipment is with the carrier, or over."""
 
-    KEY: ClassVar[str] = "order_id"
-
-    order_id: Id
+    order_id: OrderId
     reason: Reason

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from shared.chassis.messages.clock import new_id
 from shared.chassis.messages.recorded_event import RecordedEvent
-from shared.contracts import PUBLISHERS, Event, entity_id
+from shared.contracts import PUBLISHERS, Event
 
 START = datetime(2026, 11, 20, 9, tzinfo=UTC)
 
@@ -27,7 +27,7 @@ def recorded(
         position=moment if position is None else position,
         event=event,
         recorded_at=START + timedelta(seconds=moment),
-        correlation_id=entity_id(event),
+        correlation_id=event.entity_id,
     )
 
 

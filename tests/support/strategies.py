@@ -20,6 +20,8 @@ def events(event_type: type[Event]) -> st.SearchStrategy[Event]:
 
 def _values(info: inspect.Type) -> st.SearchStrategy[Any]:
     match info:
+        case inspect.Metadata(type=inner):
+            return _values(inner)
         case inspect.StructType(cls=struct, fields=fields):
             return st.builds(struct, **{field.name: _values(field.type) for field in fields})
         case inspect.VarTupleType(item_type=item):

@@ -33,6 +33,8 @@ BOUNDLESS = (inspect.BoolType, inspect.NoneType, inspect.LiteralType, inspect.Da
 def unbounded(info: inspect.Type, where: str) -> list[str]:
     """The fields that have no upper bound."""
     match info:
+        case inspect.Metadata(type=inner):
+            return unbounded(inner, where)
         case inspect.StructType(fields=fields):
             found = (unbounded(field.type, f"{where}.{field.name}") for field in fields)
             return list(chain.from_iterable(found))
@@ -54,6 +56,8 @@ def unbounded(info: inspect.Type, where: str) -> list[str]:
 def widest(info: inspect.Type) -> Any:
     """The value of this type that takes most bytes as JSON."""
     match info:
+        case inspect.Metadata(type=inner):
+            return widest(inner)
         case inspect.StructType(cls=struct, fields=fields):
             return struct(**{field.name: widest(field.type) for field in fields})
         case inspect.UnionType(types=types):
@@ -170,6 +174,8 @@ HTTP_FIELDS = [
 def bounds(info: inspect.Type) -> list[float]:
     """The upper bounds within a type, in an order of their own."""
     match info:
+        case inspect.Metadata(type=inner):
+            return bounds(inner)
         case inspect.UnionType(types=types):
             return list(chain.from_iterable(map(bounds, types)))
         case inspect.StrType(max_length=most):

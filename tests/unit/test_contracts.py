@@ -9,7 +9,6 @@ from shared.chassis.messages.recorded_event import DecodeError, decode, decode_d
 from shared.chassis.messages.subjects import event_token, subject_of, subject_of_every
 from shared.chassis.messages.upcasters import UPCASTERS, upcast
 from shared.contracts import EVENT_TYPES, PUBLISHERS, Event, OrderConfirmed, StockReserved
-from shared.contracts.event import entity_id
 from tests.support.history import recorded
 from tests.support.strategies import events
 
@@ -86,7 +85,7 @@ def test_an_old_shape_with_a_way_up_is_read_as_the_present_one(monkeypatch):
 def test_an_event_is_about_an_entity_whose_id_fits_a_subject(event_type: type[Event]):
     sample = msgspec.json.decode((GOLDEN / f"{event_type.__name__}.v1.json").read_bytes())
     event = decode_data(event_type.__name__, 1, msgspec.json.encode(sample["data"]))
-    assert entity_id(event) == sample["subject"]
+    assert event.entity_id == sample["subject"]
     rubbish = {**sample["data"], _wire_name(event_type): "a.b"}
     with pytest.raises(msgspec.ValidationError):
         decode_data(event_type.__name__, 1, msgspec.json.encode(rubbish))
@@ -94,7 +93,7 @@ def test_an_event_is_about_an_entity_whose_id_fits_a_subject(event_type: type[Ev
 
 def _wire_name(event_type: type[Event]) -> str:
     fields = {field.name: field.encode_name for field in msgspec.structs.fields(event_type)}
-    return fields[event_type.KEY]
+    return fields[event_type.ENTITY]
 
 
 @pytest.mark.parametrize("bad", ["", "a b", "a.b", "*", ">", "a\n", "ä", "x" * 65])

@@ -20,7 +20,7 @@ from shared.chassis.storage import dead_letters, event_log, idempotency, inbox, 
 from shared.chassis.storage.dead_letters import DeadLetter, MalformedMessage, Status
 from shared.chassis.storage.idempotency import IdempotencyKey, Reply, StoredResponse
 from shared.chassis.storage.task_queue import Task
-from shared.contracts import Event, EventDeadLettered, entity_id
+from shared.contracts import Event, EventDeadLettered
 
 Message = RecordedEvent | MalformedMessage
 
@@ -210,7 +210,7 @@ class UnitOfWork:
                 position=position,
                 event=event,
                 recorded_at=self.started_at,
-                correlation_id=correlation_id or entity_id(event),
+                correlation_id=correlation_id or event.entity_id,
                 causation_id=causation_id,
                 traceparent=child_of(traceparent),
             )

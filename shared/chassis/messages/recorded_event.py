@@ -7,10 +7,10 @@ from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
+from shared.chassis.messages.event import Event, EventId, Id, Label
 from shared.chassis.messages.subjects import subject_of
 from shared.chassis.messages.upcasters import upcast
 from shared.contracts import EVENT_TYPES, PUBLISHERS, SOURCES
-from shared.contracts.event import Event, EventId, Id, Word, entity_id
 
 CONTENT_TYPE = "application/cloudevents+json"
 MAX_EVENT_BYTES = 64 * 1024
@@ -52,7 +52,7 @@ class RecordedEvent(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def key(self) -> str:
         """The entity the event is about: events of one key keep their order."""
-        return entity_id(self.event)
+        return self.event.entity_id
 
     @property
     def subject(self) -> str:
@@ -74,7 +74,7 @@ class CloudEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     specversion: Annotated[str, msgspec.Meta(max_length=8)]
     id: Id
     source: Annotated[str, msgspec.Meta(max_length=32, pattern=r"^[a-z_]+$(?!\n)")]
-    type: Word
+    type: Label
     subject: Id
     time: Annotated[datetime, msgspec.Meta(tz=True)]
     sequence: Annotated[str, msgspec.Meta(max_length=18, pattern=r"^(?!0+$)[0-9]{12,18}$(?!\n)")]

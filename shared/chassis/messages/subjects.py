@@ -3,7 +3,7 @@
 import re
 from functools import lru_cache
 
-from shared.contracts.event import Event
+from shared.chassis.messages.event import Event
 
 STREAM = "SHOP"
 EVERYTHING = "shop.>"

@@ -11,10 +11,10 @@ from enum import StrEnum
 import msgspec
 from sqlalchemy import Column, Connection, Index, Integer, Table, Text, select
 
+from shared.chassis.messages.event import MAX_ERROR_LENGTH
 from shared.chassis.messages.recorded_event import RecordedEvent, encode
 from shared.chassis.storage.database import CHASSIS_METADATA, UtcTime, insert_missing
 from shared.chassis.storage.sql import is_one_of
-from shared.contracts.event import MAX_ERROR_LENGTH
 
 
 class Status(StrEnum):

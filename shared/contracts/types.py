@@ -1,0 +1,43 @@
+"""The types of the fields of events. An id type names the kind of entity that it identifies."""
+
+from typing import Annotated
+
+import msgspec
+
+from shared.chassis.messages.event import Id
+
+OrderId = Annotated[Id, msgspec.Meta(extra={"entity": "order"})]
+ProductId = Annotated[Id, msgspec.Meta(extra={"entity": "product"})]
+CustomerId = Annotated[Id, msgspec.Meta(extra={"entity": "customer"})]
+NotificationId = Annotated[Id, msgspec.Meta(extra={"entity": "notification"})]
+
+Name = Annotated[str, msgspec.Meta(max_length=200)]
+Email = Annotated[str, msgspec.Meta(max_length=254)]
+Locale = Annotated[str, msgspec.Meta(max_length=35)]
+Currency = Annotated[str, msgspec.Meta(max_length=3)]
+Reason = Annotated[str, msgspec.Meta(max_length=500)]
+TrackingNumber = Annotated[str, msgspec.Meta(max_length=100)]
+
+Quantity = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
+MAX_LINES = 100
+TotalQuantity = Annotated[int, msgspec.Meta(ge=1, le=MAX_LINES * 1_000_000)]
+"""Of several lines added up: the bound of a single line does not hold for it."""
+Stock = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+Money = Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)]
+"""In the currency's minor unit."""
+TotalAmount = Annotated[int, msgspec.Meta(ge=0, le=MAX_LINES * 1_000_000 * 1_000_000_000)]
+"""The price of all lines of an order."""
+
+AddressPart = Annotated[str, msgspec.Meta(max_length=64)]
+AddressLine = Annotated[str, msgspec.Meta(max_length=200)]
+Address = Annotated[dict[AddressPart, AddressLine], msgspec.Meta(max_length=20)]
+
+
+class LineItem(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """The quantity of one product. Lines of an order with the same product are added up."""
+
+    product_id: ProductId
+    quantity: TotalQuantity
+
+
+LineItems = Annotated[tuple[LineItem, ...], msgspec.Meta(max_length=MAX_LINES)]
