@@ -3,6 +3,6 @@
 import subprocess
 import sys
 
-for script in ("transaction", "relay", "pull", "sign_in", "shop"):
+for script in ("transaction", "relay", "pull", "sign_in", "reads", "shop"):
     print(f"\n== {script} ==\n", flush=True)
     subprocess.run([sys.executable, "-m", f"bench.{script}"], check=True)
