@@ -6,7 +6,7 @@ import contextlib
 from shared.chassis.runtime.service import BackgroundLoops
 
 
-async def test_a_loop_that_loses_its_cancellation_is_cancelled_again():
+async def test_loop_that_swallows_cancellation_is_cancelled_again():
     ended = asyncio.Event()
 
     async def loses_one() -> None:
@@ -25,5 +25,5 @@ async def test_a_loop_that_loses_its_cancellation_is_cancelled_again():
     assert ended.is_set()
 
 
-async def test_a_loop_that_was_never_started_is_no_matter():
+async def test_cancelling_an_unknown_loop_is_a_no_op():
     await BackgroundLoops().cancel("nothing")

@@ -94,11 +94,11 @@ every_event_type = pytest.mark.parametrize("event_type", EVENT_TYPES.values(), i
 
 
 @every_event_type
-def test_every_field_of_an_event_is_bounded(event_type: type[Event]):
+def test_event_fields_are_bounded(event_type: type[Event]):
     assert unbounded(inspect.type_info(event_type), event_type.__name__) == []
 
 
-def test_every_field_of_the_envelope_is_bounded():
+def test_envelope_fields_are_bounded():
     (data,) = unbounded(inspect.type_info(CloudEvent), "CloudEvent")
     assert data.startswith("CloudEvent.data: RawType")
 
@@ -108,11 +108,11 @@ def test_every_field_of_the_envelope_is_bounded():
     [event_type for event_type in EVENT_TYPES.values() if event_type is not OrderCreated],
     ids=[name for name in EVENT_TYPES if name != "OrderCreated"],
 )
-def test_the_widest_event_fits_a_message(event_type: type[Event]):
+def test_widest_event_fits_a_message(event_type: type[Event]):
     assert len(encode(widest_message(event_type))) <= MAX_EVENT_BYTES
 
 
-def test_an_order_of_a_hundred_lines_fits_a_message():
+def test_order_of_hundred_lines_fits_a_message():
     line = contracts.OrderItem(
         product_id="p" * 64, name="n" * 200, quantity=1_000_000, price=1_000_000_000
     )
@@ -125,7 +125,7 @@ def test_an_order_of_a_hundred_lines_fits_a_message():
     assert len(encode(message)) <= MAX_EVENT_BYTES
 
 
-def test_a_message_over_the_bound_is_not_parsed():
+def test_oversized_message_is_not_parsed():
     sent = recorded(contracts.OrderConfirmed(order_id="o1"))
     body = encode(sent)
     assert decode(sent.subject, body.ljust(MAX_EVENT_BYTES)) == sent
@@ -147,7 +147,7 @@ def test_a_message_over_the_bound_is_not_parsed():
         ("specversion", "1.0000000"),
     ],
 )
-def test_an_attribute_over_its_bound_is_undecodable(name: str, value: str):
+def test_attribute_over_its_bound_is_undecodable(name: str, value: str):
     sent = recorded(contracts.OrderConfirmed(order_id="o1"))
     body = msgspec.json.encode(msgspec.json.decode(encode(sent)) | {name: value})
     with pytest.raises(DecodeError, match=rf"at `\$\.{name}`"):
@@ -195,7 +195,7 @@ def bounds(info: inspect.Type) -> list[float]:
 @pytest.mark.parametrize(
     ("body", "names", "event_type"), HTTP_FIELDS, ids=lambda each: getattr(each, "__name__", "")
 )
-def test_an_event_holds_what_http_accepts(
+def test_event_accepts_what_http_accepts(
     body: type[msgspec.Struct], names: dict[str, str], event_type: type[Event]
 ):
     held = {field.name: bounds(field.type) for field in inspect.type_info(event_type).fields}

@@ -14,7 +14,7 @@ from shared.chassis.http.problems import BadRequest
 PLACES = ("Asia/Tokyo", "America/New_York", "Asia/Kolkata", "Australia/Lord_Howe", "Pacific/Apia")
 
 
-def test_a_day_in_tokyo_begins_nine_hours_before_utc() -> None:
+def test_tokyo_day_starts_nine_hours_before_utc() -> None:
     found = local_day(date(2026, 11, 20), time_zone("Asia/Tokyo"))
     assert found.begins == datetime(2026, 11, 19, 15, tzinfo=UTC)
     assert found.ends == datetime(2026, 11, 20, 15, tzinfo=UTC)
@@ -29,7 +29,7 @@ def test_a_day_in_tokyo_begins_nine_hours_before_utc() -> None:
         ("Pacific/Apia", date(2011, 12, 30), 0),
     ],
 )
-def test_a_day_is_as_long_as_its_clocks_say(place: str, day: date, hours: float) -> None:
+def test_day_length_follows_clock_changes(place: str, day: date, hours: float) -> None:
     found = local_day(day, time_zone(place))
     assert found.ends - found.begins == timedelta(hours=hours)
 
@@ -37,13 +37,13 @@ def test_a_day_is_as_long_as_its_clocks_say(place: str, day: date, hours: float)
 @given(
     st.dates(date(1970, 2, 1), date(2037, 1, 1)), st.integers(1, MAX_DAYS), st.sampled_from(PLACES)
 )
-def test_days_follow_upon_each_other_without_a_gap(first: date, number: int, place: str) -> None:
+def test_consecutive_days_have_no_gap(first: date, number: int, place: str) -> None:
     found = days(first, first + timedelta(days=number - 1), ZoneInfo(place))
     assert len(found) == number
     assert all(one.ends == next_one.begins for one, next_one in pairwise(found))
 
 
-def test_thirty_days_until_today_are_usual() -> None:
+def test_default_range_is_thirty_days_until_today() -> None:
     zone = time_zone("UTC")
     found = days(None, None, zone)
     assert (len(found), found[-1]) == (30, today(zone))
@@ -62,9 +62,7 @@ def test_thirty_days_until_today_are_usual() -> None:
         (None, date.min),
     ],
 )
-def test_too_many_days_none_and_those_of_no_calendar_are_refused(
-    first: date | None, last: date | None
-) -> None:
+def test_invalid_range_of_days_is_refused(first: date | None, last: date | None) -> None:
     with pytest.raises(BadRequest):
         days(first, last, time_zone("Asia/Tokyo"))
 
@@ -72,6 +70,6 @@ def test_too_many_days_none_and_those_of_no_calendar_are_refused(
 @pytest.mark.parametrize(
     "name", ["", "Tokyo", "Asia", "Asia/Tokyo\0", "../etc/passwd", "/etc/localtime", "leapseconds"]
 )
-def test_what_is_no_time_zone_is_refused(name: str) -> None:
+def test_unknown_time_zone_is_refused(name: str) -> None:
     with pytest.raises(BadRequest, match="timezone"):
         time_zone(name)

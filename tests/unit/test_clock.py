@@ -21,7 +21,7 @@ def test_id_is_unique_uuid_of_version_7():
     assert {each.variant for each in made} == {RFC_4122}
 
 
-def test_id_begins_with_milliseconds_and_sorts():
+def test_id_starts_with_milliseconds_and_sorts():
     before = int(clock.now().timestamp() * 1000)
     made = ids()
     after = int(clock.now().timestamp() * 1000)

@@ -48,20 +48,20 @@ def settings_of(service: dict[str, Any]) -> set[str]:
     return {name.removeprefix(PREFIX).lower() for name in names if name.startswith(PREFIX)}
 
 
-def test_every_setting_of_the_shop_reaches_its_services(compose: dict[str, Any]):
+def test_every_setting_reaches_its_services(compose: dict[str, Any]):
     passed = {name.removeprefix(PREFIX).lower() for name in compose["x-settings"]}
     passed |= {name for names in SECRETS_OF.values() for name in names}
     given = {name.removesuffix(FILE) for name in passed}
     assert given == {*Settings.__struct_fields__} - PORTS - SET_BY_THE_IMAGE - OF_ONE_PROCESS
 
 
-def test_secrets_reach_only_who_needs_them(compose: dict[str, Any]):
+def test_secrets_reach_only_services_that_need_them(compose: dict[str, Any]):
     secrets = {*SECRETS, *(name + FILE for name in SECRETS)}
     given = {name: settings_of(service) & secrets for name, service in compose["services"].items()}
     assert given == SECRETS_OF
 
 
-def test_each_service_is_a_user_of_its_own(compose: dict[str, Any]):
+def test_each_service_has_its_own_broker_user(compose: dict[str, Any]):
     users = {name: name for name in SERVICES} | {"provision": PROVISIONER}
     for name, user in users.items():
         service = compose["services"][name]
@@ -69,7 +69,7 @@ def test_each_service_is_a_user_of_its_own(compose: dict[str, Any]):
         assert service["environment"]["QUADRILLE_NATS_URL_FILE"] == f"/run/secrets/{user}_url"
 
 
-def test_secret_files_are_those_that_are_written(compose: dict[str, Any], deploy: Path):
+def test_secret_files_match_written_files(compose: dict[str, Any], deploy: Path):
     named = {Path(secret["file"]).name for secret in compose["secrets"].values()}
     assert {file.name for file in deploy.iterdir()} == named | {f"{VIEWER}.url"}
     assert deploy.stat().st_mode & 0o777 == 0o700
@@ -88,7 +88,7 @@ def test_written_files_are_never_committed():
     assert "deploy/nats/" in (ROOT / ".dockerignore").read_text().splitlines()
 
 
-def test_ports_are_published_on_the_loopback_at_their_usual_numbers(compose: dict[str, Any]):
+def test_ports_are_published_on_loopback(compose: dict[str, Any]):
     published = [port for each in compose["services"].values() for port in each.get("ports", [])]
     usual = {name: getattr(Settings(), name) for name in PORTS - NOT_PUBLISHED}
     assert sorted(published) == sorted(

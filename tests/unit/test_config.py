@@ -6,15 +6,15 @@ from shared.settings import Settings, SettingsError, load
 from tests.support.settings import environment_of, settings_for
 
 
-def test_without_variables_everything_has_its_default():
+def test_defaults_apply_without_variables():
     assert load({}) == Settings()
 
 
-def test_variables_of_others_are_none_of_our_business():
+def test_foreign_variables_are_ignored():
     assert load({"PATH": "/bin", "NATS_URL": "nats://elsewhere"}) == Settings()
 
 
-def test_values_are_read_as_what_they_mean():
+def test_values_are_parsed_by_type():
     settings = load(
         {
             "QUADRILLE_NATS_URL": "nats://broker:4222",
@@ -31,12 +31,12 @@ def test_values_are_read_as_what_they_mean():
     assert settings.log_format == "json"
 
 
-def test_what_is_written_to_an_environment_is_read_back(tmp_path: Path):
+def test_settings_round_trip_through_the_environment(tmp_path: Path):
     settings = settings_for(tmp_path, "nats://127.0.0.1:1", carrier_success_rate=0.25)
     assert load(environment_of(settings)) == settings
 
 
-def test_an_unknown_setting_is_refused_with_the_nearest_known_one():
+def test_unknown_setting_suggests_the_nearest():
     with pytest.raises(
         SettingsError,
         match=r"^QUADRILLE_NATS_ULR is not a setting; did you mean QUADRILLE_NATS_URL\?$",
@@ -44,7 +44,7 @@ def test_an_unknown_setting_is_refused_with_the_nearest_known_one():
         load({"QUADRILLE_NATS_ULR": "nats://broker"})
 
 
-def test_an_unknown_setting_that_is_near_to_none_is_refused():
+def test_unknown_setting_without_neighbour_is_refused():
     with pytest.raises(SettingsError, match=r"^QUADRILLE_XYZZY is not a setting$"):
         load({"QUADRILLE_XYZZY": "1"})
 
@@ -77,12 +77,12 @@ def test_an_unknown_setting_that_is_near_to_none_is_refused():
         ("REQUEST_HEAD_TIMEOUT_SECONDS", "0"),
     ],
 )
-def test_an_impossible_value_names_its_setting(name: str, value: str):
+def test_invalid_value_names_its_setting(name: str, value: str):
     with pytest.raises(SettingsError, match=f"^QUADRILLE_{name}"):
         load({f"QUADRILLE_{name}": value})
 
 
-def test_a_shortest_delay_above_the_longest_is_refused():
+def test_minimum_delay_above_maximum_is_refused():
     with pytest.raises(SettingsError, match="CARRIER_MIN_SECONDS is greater than"):
         load({"QUADRILLE_CARRIER_MIN_DELAY_SECONDS": "9"})
 
@@ -93,7 +93,7 @@ def test_stream_age_below_duplicate_window_is_refused(age: str):
         load({"QUADRILLE_STREAM_MAX_AGE_SECONDS": age})
 
 
-def test_stream_age_of_duplicate_window_is_taken():
+def test_stream_age_of_duplicate_window_is_accepted():
     assert load({"QUADRILLE_STREAM_MAX_AGE_SECONDS": "120"}).stream_max_age_seconds == 120
 
 
@@ -121,11 +121,11 @@ def test_missing_secret_file_is_named(tmp_path: Path):
         load({"QUADRILLE_SMTP_URL_FILE": str(tmp_path / "nothing")})
 
 
-def test_file_of_no_secret_is_refused():
+def test_file_variable_of_non_secret_is_refused():
     with pytest.raises(SettingsError, match="QUADRILLE_LOG_LEVEL_FILE is not a setting"):
         load({"QUADRILLE_LOG_LEVEL_FILE": "/dev/null"})
 
 
-def test_missing_authority_is_named(tmp_path: Path):
+def test_missing_certificate_authority_is_named(tmp_path: Path):
     with pytest.raises(SettingsError, match="QUADRILLE_NATS_CA: there is no file"):
         load({"QUADRILLE_NATS_CA": str(tmp_path / "ca.pem")})

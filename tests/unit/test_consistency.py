@@ -26,11 +26,11 @@ async def let_others_run() -> None:
         ("notifier:0", {"notifier": 0}),
     ],
 )
-def test_a_token_names_a_position_of_each_source(token: str, positions: dict[str, int]) -> None:
+def test_token_names_position_of_each_source(token: str, positions: dict[str, int]) -> None:
     assert parse_positions(token, "after") == positions
 
 
-def test_longest_positions_fit_into_the_bound() -> None:
+def test_longest_positions_fit_the_bound() -> None:
     positions = dict.fromkeys(SOURCES, 10**18 - 1)
     text = format_positions(positions)
     assert len(text) <= MAX_LENGTH
@@ -56,18 +56,18 @@ def test_longest_positions_fit_into_the_bound() -> None:
         ",".join(["order:1"] * 10_000),
     ],
 )
-def test_what_is_no_token_is_named(token: str) -> None:
+def test_malformed_token_is_a_bad_request(token: str) -> None:
     with pytest.raises(BadRequest, match="after"):
         parse_positions(token, "after")
 
 
-async def test_what_is_there_is_not_waited_for() -> None:
+async def test_wait_returns_at_once_when_applied() -> None:
     freshness = Consistency(timeout_seconds=0, max_waiting=0)
     freshness.tell({"order": 5})
     await freshness.wait({"order": 5})
 
 
-async def test_a_wait_ends_with_the_last_of_what_it_is_for() -> None:
+async def test_wait_ends_when_all_positions_are_applied() -> None:
     freshness = Consistency(timeout_seconds=60)
     waiting = asyncio.create_task(freshness.wait({"order": 5, "inventory": 2}))
     for applied in ({"order": 4}, {"order": 6}, {"order": 6, "inventory": 1}):
@@ -78,7 +78,7 @@ async def test_a_wait_ends_with_the_last_of_what_it_is_for() -> None:
     await waiting
 
 
-async def test_what_does_not_come_in_time_is_to_be_asked_for_again() -> None:
+async def test_wait_is_rejected_after_timeout() -> None:
     with pytest.raises(Rejected) as refused:
         await Consistency(timeout_seconds=0.01).wait({"order": 1})
     assert (refused.value.status, refused.value.problem) == (503, "projection-behind")
@@ -97,7 +97,7 @@ class Order:
         return self.is_there
 
 
-async def test_waiter_looks_again_only_for_events_of_its_order() -> None:
+async def test_waiter_is_woken_only_by_its_order() -> None:
     freshness, order = Consistency(timeout_seconds=60), Order()
     waiting = asyncio.create_task(freshness.until_found("o1", order.look))
     await let_others_run()
@@ -114,13 +114,13 @@ async def test_waiter_looks_again_only_for_events_of_its_order() -> None:
     assert order.looks == 3
 
 
-async def test_order_that_never_comes_is_looked_for_once() -> None:
+async def test_missing_order_is_looked_up_once() -> None:
     order = Order()
     assert not await Consistency(timeout_seconds=0.01).until_found("o1", order.look)
     assert order.looks == 1
 
 
-async def test_what_is_committed_while_one_looks_is_seen() -> None:
+async def test_commit_during_lookup_causes_another_lookup() -> None:
     freshness = Consistency(timeout_seconds=60)
     looks = 0
 
@@ -134,7 +134,7 @@ async def test_what_is_committed_while_one_looks_is_seen() -> None:
     assert await freshness.until_found("o1", look)
 
 
-async def test_too_many_waiters_are_refused_until_one_leaves() -> None:
+async def test_too_many_waiters_are_rejected() -> None:
     freshness, order = Consistency(timeout_seconds=60, max_waiting=2), Order()
     first = asyncio.create_task(freshness.wait({"order": 1}))
     second = asyncio.create_task(freshness.until_found("o1", order.look))
@@ -152,7 +152,7 @@ async def test_too_many_waiters_are_refused_until_one_leaves() -> None:
     await asyncio.gather(first, third)
 
 
-async def test_nobody_waits_for_a_service_that_ends() -> None:
+async def test_closing_ends_all_waits() -> None:
     freshness, order = Consistency(timeout_seconds=60), Order()
     waiting = asyncio.create_task(freshness.wait({"order": 1}))
     looking = asyncio.create_task(freshness.until_found("o1", order.look))

@@ -18,20 +18,20 @@ every_event_type = pytest.mark.parametrize("event_type", EVENT_TYPES.values(), i
 
 
 @given(st.sampled_from(list(EVENT_TYPES.values())).flatmap(events))
-def test_what_is_encoded_is_decoded_to_the_same(event: Event):
+def test_encoded_event_is_decoded_unchanged(event: Event):
     sent = recorded(event)
     assert decode(sent.subject, encode(sent)) == sent
 
 
 @every_event_type
-def test_every_schema_version_has_a_golden_sample(event_type: type[Event]):
+def test_schema_version_has_a_golden_sample(event_type: type[Event]):
     names = {path.stem for path in GOLDEN.glob(f"{event_type.__name__}.v*.json")}
     versions = range(1, event_type.SCHEMA_VERSION + 1)
     assert names == {f"{event_type.__name__}.v{version}" for version in versions}
 
 
 @pytest.mark.parametrize("path", sorted(GOLDEN.glob("*.json")), ids=lambda path: path.stem)
-def test_a_golden_sample_is_read_and_its_present_version_written_as_ever(path: Path):
+def test_golden_sample_is_decoded_and_encoded_unchanged(path: Path):
     event_type, version = path.stem.split(".v")
     body = path.read_bytes().strip()
     sample = msgspec.json.decode(body)
@@ -43,7 +43,7 @@ def test_a_golden_sample_is_read_and_its_present_version_written_as_ever(path: P
 
 
 @every_event_type
-def test_an_event_without_its_optional_fields_is_read(event_type: type[Event]):
+def test_event_without_optional_fields_is_decoded(event_type: type[Event]):
     fields = msgspec.structs.fields(event_type)
     required = {field.encode_name for field in fields if field.required}
     sample = msgspec.json.decode((GOLDEN / f"{event_type.__name__}.v1.json").read_bytes())["data"]
@@ -51,12 +51,12 @@ def test_an_event_without_its_optional_fields_is_read(event_type: type[Event]):
     decode_data(event_type.__name__, 1, msgspec.json.encode(least))
 
 
-def test_an_event_with_a_field_of_a_later_time_is_read():
+def test_unknown_field_is_ignored():
     event = decode_data("OrderConfirmed", 1, b'{"orderId":"o1","laterField":[1]}')
     assert event == OrderConfirmed(order_id="o1")
 
 
-def test_an_old_shape_is_lifted_step_by_step():
+def test_old_event_is_upcast_step_by_step():
     steps = {
         ("OrderCreated", 1): lambda data: {**data, "first": True},
         ("OrderCreated", 2): lambda data: {**data, "second": "first" in data},
@@ -66,13 +66,13 @@ def test_an_old_shape_is_lifted_step_by_step():
     assert upcast("OrderCreated", 3, {}, 3, steps) == {}
 
 
-def test_an_old_shape_without_a_way_up_is_undecodable(monkeypatch):
+def test_old_event_without_upcaster_is_undecodable(monkeypatch):
     monkeypatch.setattr(OrderConfirmed, "SCHEMA_VERSION", 2)
     with pytest.raises(DecodeError, match="unknown schema version 1 of OrderConfirmed"):
         decode_data("OrderConfirmed", 1, b'{"orderId":"o1"}')
 
 
-def test_an_old_shape_with_a_way_up_is_read_as_the_present_one(monkeypatch):
+def test_old_event_with_upcaster_is_decoded(monkeypatch):
     monkeypatch.setattr(OrderConfirmed, "SCHEMA_VERSION", 2)
     monkeypatch.setitem(
         UPCASTERS, ("OrderConfirmed", 1), lambda data: {"orderId": data["orderNumber"]}
@@ -82,7 +82,7 @@ def test_an_old_shape_with_a_way_up_is_read_as_the_present_one(monkeypatch):
 
 
 @every_event_type
-def test_an_event_is_about_an_entity_whose_id_fits_a_subject(event_type: type[Event]):
+def test_entity_id_must_fit_a_subject(event_type: type[Event]):
     sample = msgspec.json.decode((GOLDEN / f"{event_type.__name__}.v1.json").read_bytes())
     event = decode_data(event_type.__name__, 1, msgspec.json.encode(sample["data"]))
     assert event.entity_id == sample["subject"]
@@ -97,26 +97,26 @@ def _wire_name(event_type: type[Event]) -> str:
 
 
 @pytest.mark.parametrize("bad", ["", "a b", "a.b", "*", ">", "a\n", "ä", "x" * 65])
-def test_an_id_that_would_break_a_subject_is_refused(bad: str):
+def test_id_that_breaks_a_subject_is_refused(bad: str):
     with pytest.raises(msgspec.ValidationError):
         decode_data("OrderConfirmed", 1, msgspec.json.encode({"orderId": bad}))
 
 
-def test_a_subject_names_source_entity_and_event():
+def test_subject_names_source_entity_and_event():
     assert subject_of("inventory", "o1", "StockReserved") == "shop.inventory.o1.stock_reserved"
     assert subject_of_every("inventory", StockReserved) == "shop.inventory.*.stock_reserved"
 
 
-def test_two_events_never_share_a_subject_token():
+def test_subject_tokens_are_unique():
     assert len({event_token(name) for name in EVENT_TYPES}) == len(EVENT_TYPES)
 
 
-def test_every_event_has_one_emitter_except_what_anyone_may_say():
+def test_event_has_one_publisher_except_system_events():
     anyone = set(EVENT_TYPES.values()) - set(PUBLISHERS)
     assert {event_type.__name__ for event_type in anyone} == {"EventDeadLettered", "EventRedriven"}
 
 
-def test_an_event_that_another_service_emits_is_refused():
+def test_event_of_another_publisher_is_undecodable():
     forged = recorded(StockReserved(order_id="o1", items=()), source="order")
     with pytest.raises(DecodeError, match="StockReserved is not for order to say"):
         decode(forged.subject, encode(forged))
@@ -144,13 +144,13 @@ def _sent(**changes: object) -> tuple[str, bytes]:
         ({"id": None}, "Expected `str`"),
     ],
 )
-def test_what_does_not_fit_its_contract_is_undecodable(changes: dict[str, object], reason: str):
+def test_message_that_violates_its_contract_is_undecodable(changes: dict[str, object], reason: str):
     subject, body = _sent(**changes)
     with pytest.raises(DecodeError, match=reason):
         decode(subject, body)
 
 
 @given(st.binary(max_size=200) | st.text().map(str.encode) | st.just(b"[" * 100_000))
-def test_rubbish_is_undecodable_and_nothing_worse(body: bytes):
+def test_malformed_message_is_undecodable(body: bytes):
     with pytest.raises(DecodeError):
         decode("shop.order.o1.order_confirmed", body)

@@ -27,7 +27,7 @@ def refusal(desk: OrderState, command: Command) -> Rejected:
     return caught.value
 
 
-def test_whoever_signs_up_is_a_customer():
+def test_registration_creates_a_customer():
     wish = RegisterCustomer(user_id="aiko", email="aiko@example.com", name="Aiko", locale="ja")
     assert decide(OrderState(), wish) == [AIKO]
     customer = after(AIKO).customers["aiko"]
@@ -35,16 +35,16 @@ def test_whoever_signs_up_is_a_customer():
     assert customer.created_at == customer.updated_at
 
 
-def test_an_address_is_registered_once():
+def test_registration_with_taken_address_is_rejected():
     refused = refusal(after(AIKO), RegisterCustomer(user_id="eve", email="aiko@example.com"))
     assert (refused.problem, refused.status) == ("email-taken", 409)
 
 
-def test_one_who_is_registered_already_is_not_registered_again():
+def test_repeated_registration_records_nothing():
     assert decide(after(AIKO), RegisterCustomer(user_id="aiko", email="aiko@example.com")) == []
 
 
-def test_a_change_says_all_that_is_known():
+def test_profile_update_records_all_fields():
     (updated,) = decide(after(AIKO), UpdateCustomer(user_id="aiko", name="Aiko T."))
     assert updated == CustomerUpdated(
         user_id="aiko", email="aiko@example.com", name="Aiko T.", locale="ja"
@@ -55,27 +55,27 @@ def test_a_change_says_all_that_is_known():
 
 
 @pytest.mark.parametrize("change", [{}, {"name": "Aiko"}, {"email": "aiko@example.com"}])
-def test_a_change_to_what_is_so_already_says_nothing(change: dict[str, str]):
+def test_unchanged_profile_update_records_nothing(change: dict[str, str]):
     assert decide(after(AIKO), UpdateCustomer(user_id="aiko", **change)) == []
 
 
-def test_an_address_of_another_is_not_taken_over():
+def test_profile_update_to_taken_address_is_rejected():
     refused = refusal(after(AIKO, BEN), UpdateCustomer(user_id="ben", email="aiko@example.com"))
     assert refused.problem == "email-taken"
 
 
-def test_an_address_given_up_is_free_again():
+def test_released_address_can_be_registered_again():
     moved = CustomerUpdated(user_id="aiko", email="new@example.com")
     wish = RegisterCustomer(user_id="eve", email="aiko@example.com")
     assert len(decide(after(AIKO, moved), wish)) == 1
 
 
-def test_one_who_is_not_known_can_not_be_changed():
+def test_update_of_unknown_customer_is_rejected():
     refused = refusal(OrderState(), UpdateCustomer(user_id="nobody", name="Nobody"))
     assert (refused.problem, refused.status) == ("unknown-customer", 404)
 
 
-def test_a_change_leaves_the_role_alone():
+def test_profile_update_keeps_role():
     boss = CustomerRegistered(user_id="boss", email="boss@example.com", role="admin")
     (updated,) = decide(after(boss), UpdateCustomer(user_id="boss", name="Boss"))
     assert after(boss, updated).customers["boss"].role == "admin"
@@ -95,7 +95,7 @@ WISHES = st.one_of(
 
 
 @given(st.lists(WISHES, max_size=30))
-def test_whatever_is_wished_no_address_has_two_owners(wishes: list[Any]):
+def test_address_has_one_owner_after_any_commands(wishes: list[Any]):
     desk, log = OrderState(), list[Event]()
     for wish in wishes:
         try:

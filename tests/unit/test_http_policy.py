@@ -46,7 +46,7 @@ async def answer(
         None,
     ],
 )
-async def test_name_of_this_machine_is_accepted(host: str | None):
+async def test_local_host_name_is_accepted(host: str | None):
     assert (await answer(host)).status_code == 200
 
 
@@ -54,7 +54,7 @@ async def test_name_of_this_machine_is_accepted(host: str | None):
     "host", ["evil.example", "evil.example:8080", "localhost.evil.example", "a b", "[::1", "x:y"]
 )
 @pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS"])
-async def test_other_name_is_refused_on_loopback(host: str, method: str):
+async def test_foreign_host_name_is_refused_on_loopback(host: str, method: str):
     refused = await answer(host, origin=f"http://{host}", method=method)
     assert refused.status_code == 421
     assert refused.headers["Content-Type"] == "application/problem+json"
@@ -68,11 +68,11 @@ async def test_allowed_names_are_accepted():
     assert (await answer("evil.example", **allowed)).status_code == 421
 
 
-async def test_any_name_is_accepted_off_loopback():
+async def test_any_host_name_is_accepted_off_loopback():
     assert (await answer("shop.lan", address="0.0.0.0")).status_code == 200
 
 
-async def test_allowed_names_bind_off_loopback_too():
+async def test_allowed_names_apply_off_loopback_too():
     everywhere = {"address": "::", "allowed_hosts": "shop.example"}
     assert (await answer("localhost", **everywhere)).status_code == 200
     assert (await answer("evil.example", **everywhere)).status_code == 421
@@ -94,13 +94,13 @@ async def test_configured_host_name_is_accepted():
         "http://[",
     ],
 )
-async def test_foreign_origin_changes_nothing(method: str, origin: str):
+async def test_foreign_origin_cannot_change_anything(method: str, origin: str):
     refused = await answer(origin=origin, method=method)
     assert refused.status_code == 403
     assert refused.json()["type"] == "urn:quadrille:problem:foreign-origin"
 
 
-async def test_malformed_host_and_origin_are_not_alike():
+async def test_malformed_host_does_not_equal_malformed_origin():
     assert (await answer("[", "null", address="0.0.0.0")).status_code == 403
 
 
@@ -114,18 +114,18 @@ async def test_malformed_host_and_origin_are_not_alike():
         ("localhost:443", "https://localhost"),
     ],
 )
-async def test_own_origin_may_change_things(host: str, origin: str | None):
+async def test_own_origin_may_send_changes(host: str, origin: str | None):
     assert (await answer(host, origin)).status_code == 200
 
 
-async def test_listed_origin_may_change_things():
+async def test_listed_origin_may_send_changes():
     listed = "https://shop.example, https://other.example"
     assert (await answer(origin="https://other.example", cors_origins=listed)).status_code == 200
     assert (await answer(origin=EVIL, cors_origins=listed)).status_code == 403
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
-async def test_foreign_origin_may_ask(method: str):
+async def test_foreign_origin_may_read(method: str):
     assert (await answer(origin=EVIL, method=method)).status_code == 200
 
 

@@ -88,7 +88,7 @@ def refusal(stock: InventoryState, command: Command) -> Rejected:
     return caught.value
 
 
-def test_every_line_is_held_when_there_is_enough_of_each():
+def test_all_lines_are_reserved_when_available():
     stock = after(*TEN_OF_1, *FIVE_OF_2)
     (held,) = decide(stock, reserve(line("prod001", 10), line("prod002", 5)))
     assert held == StockReserved(order_id="o1", items=(line("prod001", 10), line("prod002", 5)))
@@ -96,7 +96,7 @@ def test_every_line_is_held_when_there_is_enough_of_each():
     assert (counts(stock), counts(stock, "prod002")) == ((10, 10), (5, 5))
 
 
-def test_no_line_is_held_when_another_is_short():
+def test_one_short_line_prevents_the_reservation():
     stock = after(*TEN_OF_1, *FIVE_OF_2)
     (failed,) = decide(stock, reserve(line("prod001", 1), line("prod002", 6)))
     assert failed == StockReservationFailed(
@@ -116,7 +116,7 @@ def test_every_short_line_is_named():
     assert [item.product_id for item in failed.failed_items] == ["prod001", "prod009"]
 
 
-def test_lines_of_one_product_are_added_up_before_they_are_compared():
+def test_lines_of_one_product_are_merged_first():
     stock = after(*TEN_OF_1)
     (failed,) = decide(stock, reserve(line("prod001", 6), line("prod001", 5)))
     assert failed.failed_items == (
@@ -126,7 +126,7 @@ def test_lines_of_one_product_are_added_up_before_they_are_compared():
     assert held.items == (line("prod001", 10),)
 
 
-def test_what_is_held_for_one_order_is_not_available_to_another():
+def test_reserved_stock_is_not_available_to_others():
     stock = after(*TEN_OF_1, RESERVED)
     (failed,) = decide(stock, reserve(line("prod001", 7), order_id="o2"))
     assert failed.failed_items[0].available_quantity == 6
@@ -135,34 +135,34 @@ def test_what_is_held_for_one_order_is_not_available_to_another():
 @pytest.mark.parametrize(
     "history", [(), (*TEN_OF_1, ProductDeleted(product_id="prod001"))], ids=["unknown", "deleted"]
 )
-def test_of_a_product_that_is_not_sold_none_is_available(history: tuple[Event, ...]):
+def test_unsold_product_has_no_available_stock(history: tuple[Event, ...]):
     (failed,) = decide(after(*history), reserve(line("prod001", 1)))
     assert failed.failed_items[0].available_quantity == 0
 
 
 @pytest.mark.parametrize("settled", [None, RELEASED, DEDUCTED])
-def test_an_order_heard_twice_is_reserved_once(settled: Event | None):
+def test_redelivered_order_reserves_once(settled: Event | None):
     stock = after(*TEN_OF_1, RESERVED, *([settled] if settled else []))
     assert decide(stock, reserve(line("prod001", 4))) == []
 
 
-def test_a_refused_order_heard_again_stays_refused_even_if_stock_has_come():
+def test_refused_order_stays_refused_after_restocking():
     assert decide(after(*TEN_OF_1, REFUSED), reserve(line("prod001", 4))) == []
 
 
 @pytest.mark.parametrize("closing", [SHIPMENT_CANCELLED, SHIPMENT_FAILED])
-def test_an_order_that_shipping_ended_before_it_came_is_refused(closing: Event):
+def test_order_closed_by_shipping_is_refused(closing: Event):
     (refused,) = decide(after(*TEN_OF_1, closing), reserve(line("prod001", 4)))
     assert refused == StockReservationFailed(order_id="o1", reason="ORDER_CLOSED", failed_items=())
 
 
-def test_a_completed_shipment_takes_what_was_held_from_the_stock():
+def test_completed_shipment_deducts_reserved_stock():
     stock = after(*TEN_OF_1, RESERVED)
     assert decide(stock, DEDUCT) == [DEDUCTED]
     assert counts(fold(evolve, stock, DEDUCTED)) == (6, 0)
 
 
-def test_a_failed_shipment_makes_what_was_held_available_again():
+def test_failed_shipment_releases_stock():
     stock = after(*TEN_OF_1, RESERVED)
     assert decide(stock, RELEASE) == [RELEASED]
     assert counts(fold(evolve, stock, RELEASED)) == (10, 0)
@@ -170,47 +170,47 @@ def test_a_failed_shipment_makes_what_was_held_available_again():
 
 @pytest.mark.parametrize("settled", [RELEASED, DEDUCTED])
 @pytest.mark.parametrize("again", [RELEASE, DEDUCT])
-def test_what_was_held_is_released_or_deducted_once(settled: Event, again: Command):
+def test_reservation_is_released_or_deducted_once(settled: Event, again: Command):
     assert decide(after(*TEN_OF_1, RESERVED, settled), again) == []
 
 
 @pytest.mark.parametrize("again", [RELEASE, DEDUCT])
-def test_of_a_refused_order_nothing_is_released_or_deducted(again: Command):
+def test_refused_order_releases_and_deducts_nothing(again: Command):
     assert decide(after(REFUSED), again) == []
 
 
-def test_nothing_is_released_for_an_order_not_heard_of():
+def test_unknown_order_releases_nothing():
     assert decide(InventoryState(), RELEASE) == []
 
 
-def test_a_shipment_of_an_order_that_was_never_reserved_is_a_fault():
+def test_deduction_without_reservation_raises():
     with pytest.raises(KeyError):
         decide(after(*TEN_OF_1), DEDUCT)
 
 
-def test_a_released_reservation_still_shows_what_was_held():
+def test_released_reservation_keeps_its_items():
     held = after(*TEN_OF_1, RESERVED, RELEASED).reservations["o1"]
     assert (held.status, held.items) == (Status.RELEASED, RESERVED.items)
 
 
-def test_goods_of_a_deleted_product_that_are_held_are_still_shipped():
+def test_deleted_product_is_still_deducted():
     stock = after(*TEN_OF_1, RESERVED, ProductDeleted(product_id="prod001"))
     assert decide(stock, DEDUCT) == [DEDUCTED]
 
 
-def test_a_product_is_created_with_its_first_stock():
+def test_product_is_created_with_initial_stock():
     command = CreateProduct(product_id="prod001", description=DESCRIBED, stock=10)
     first = StockAdded(product_id="prod001", quantity=10, reason="INITIAL")
     assert decide(InventoryState(), command) == [created("prod001"), first]
 
 
-def test_a_product_created_without_stock_has_none():
+def test_product_without_initial_stock_has_none():
     command = CreateProduct(product_id="prod001", description=DESCRIBED, stock=0)
     assert decide(InventoryState(), command) == [created("prod001")]
 
 
 @pytest.mark.parametrize("history", [TEN_OF_1, (*TEN_OF_1, ProductDeleted(product_id="prod001"))])
-def test_a_product_id_is_given_once(history: tuple[Event, ...]):
+def test_product_id_is_used_once(history: tuple[Event, ...]):
     command = CreateProduct(product_id="prod001", description=DESCRIBED, stock=1)
     refused = refusal(after(*history), command)
     assert (refused.problem, refused.status) == ("product-exists", 409)
@@ -225,14 +225,12 @@ def test_a_product_id_is_given_once(history: tuple[Event, ...]):
         ChangeStock(product_id="prod001", quantity=1),
     ],
 )
-def test_a_product_that_is_not_there_can_not_be_changed(
-    history: tuple[Event, ...], command: Command
-):
+def test_missing_product_cannot_be_changed(history: tuple[Event, ...], command: Command):
     refused = refusal(after(*history), command)
     assert (refused.problem, refused.status) == ("unknown-product", 404)
 
 
-def test_a_product_is_described_anew():
+def test_product_update_replaces_its_description():
     command = UpdateProduct(
         product_id="prod001", description=Description(name="K", description="", price=1)
     )
@@ -242,26 +240,26 @@ def test_a_product_is_described_anew():
     assert (product.name, product.price, product.on_hand) == ("K", 1, 10)
 
 
-def test_stock_may_be_written_off_down_to_what_is_held():
+def test_stock_adjustment_down_to_reserved_is_accepted():
     stock = after(*TEN_OF_1, RESERVED)
     (adjusted,) = decide(stock, ChangeStock(product_id="prod001", quantity=-6, reason="broken"))
     assert adjusted == StockAdjusted(product_id="prod001", quantity=-6, reason="broken")
     assert counts(fold(evolve, stock, adjusted)) == (4, 4)
 
 
-def test_stock_may_not_be_written_off_below_what_is_held():
+def test_stock_adjustment_below_reserved_is_rejected():
     refused = refusal(after(*TEN_OF_1, RESERVED), ChangeStock(product_id="prod001", quantity=-7))
     assert (refused.problem, refused.status) == ("stock-reserved", 409)
     assert refused.extra == {"onHand": 10, "reserved": 4}
 
 
-def test_a_change_by_nothing_is_refused():
+def test_stock_change_by_zero_is_rejected():
     refused = refusal(after(*TEN_OF_1), ChangeStock(product_id="prod001", quantity=0))
     assert (refused.problem, refused.status) == ("nothing-to-change", 422)
 
 
 @pytest.mark.parametrize("stock", [0, 2_000_000])
-def test_lines_that_add_up_to_more_than_one_may_hold_are_said_so_that_all_can_read_it(stock: int):
+def test_merged_lines_may_exceed_the_line_limit(stock: int):
     million = line("prod001", 1_000_000)
     history = [created("prod001"), *[added("prod001", 1_000_000)] * (stock // 1_000_000)]
     (said,) = decide(after(*history), reserve(million, million))
@@ -307,7 +305,7 @@ def carried_out(commands: list[Command]) -> tuple[InventoryState, list[Event]]:
 
 
 @given(st.lists(COMMANDS, max_size=40))
-def test_whatever_is_wished_stock_is_conserved(commands: list[Command]):
+def test_stock_is_conserved_by_any_commands(commands: list[Command]):
     stock, log = carried_out(commands)
     for product_id, product in stock.products.items():
         came_in = _sum(log, (StockAdded, StockAdjusted), product_id)
@@ -324,7 +322,7 @@ def test_whatever_is_wished_stock_is_conserved(commands: list[Command]):
 
 
 @given(st.lists(COMMANDS, max_size=40))
-def test_whatever_is_wished_an_order_is_answered_once_and_settled_once(commands: list[Command]):
+def test_order_is_settled_at_most_once(commands: list[Command]):
     _, log = carried_out(commands)
     for order_id in ("o1", "o2", "o3"):
         story = [type(event) for event in log if getattr(event, "order_id", None) == order_id]
@@ -338,7 +336,7 @@ def test_whatever_is_wished_an_order_is_answered_once_and_settled_once(commands:
 
 
 @given(st.lists(COMMANDS, max_size=40))
-def test_whatever_is_wished_a_reservation_holds_every_line_or_none(commands: list[Command]):
+def test_reservation_is_complete_or_empty(commands: list[Command]):
     wanted = {}
     for command in commands:
         if isinstance(command, ReserveStock):
@@ -350,7 +348,7 @@ def test_whatever_is_wished_a_reservation_holds_every_line_or_none(commands: lis
 
 
 @given(st.lists(COMMANDS, max_size=40))
-def test_whatever_is_said_can_be_read_again(commands: list[Command]):
+def test_recorded_events_round_trip(commands: list[Command]):
     _, log = carried_out(commands)
     for event in log:
         assert msgspec.json.decode(msgspec.json.encode(event), type=type(event)) == event

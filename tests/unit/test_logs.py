@@ -21,7 +21,7 @@ def line(data: bytes) -> Message:
     return Message(type="line", data=data, time=None, name="order", colour=None)
 
 
-def test_full_log_begins_a_new_file(logs: Logs, tmp_path: Path):
+def test_full_log_rotates_to_new_file(logs: Logs, tmp_path: Path):
     lines = [b"line %02d.\n" % number for number in range(100)]
     logs.is_silent = True
     for each in lines:
@@ -32,6 +32,6 @@ def test_full_log_begins_a_new_file(logs: Logs, tmp_path: Path):
     assert 100 < len(kept) <= 200
 
 
-def test_terminal_is_shown_escapes(logs: Logs, capsys: pytest.CaptureFixture[str]):
+def test_terminal_output_escapes_control_characters(logs: Logs, capsys: pytest.CaptureFixture[str]):
     logs.write(line(b"[error  ] \x1b[2J\xc2\x9b owned\n"))
     assert capsys.readouterr().out == "order | [error  ] \\x1b[2J\\x9b owned\n"

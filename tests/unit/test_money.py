@@ -16,5 +16,5 @@ from notifier_service.money import money
         (990, "CHF", "CHF 9.90"),
     ],
 )
-def test_an_amount_is_written_in_the_currencys_own_units(amount, currency, written):
+def test_amount_is_formatted_in_currency_units(amount, currency, written):
     assert money(amount, currency) == written

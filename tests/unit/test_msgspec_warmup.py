@@ -40,6 +40,6 @@ for whole in wholes:
 """
 
 
-def test_structs_that_are_prepared_are_safe_with_threads():
+def test_prepared_structs_are_thread_safe():
     done = subprocess.run([sys.executable, "-c", CROWD], capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (0, b"")

@@ -86,40 +86,40 @@ def given_events(*events: Event) -> NotifierState:
         (FAILED, Template.FAILED),
     ],
 )
-def test_each_event_heard_owes_its_own_mail(event, template):
+def test_event_requests_its_own_mail(event, template):
     heard = recorded(event)
     mail = mail_for(heard)
     assert (mail.template, mail.order_id, mail.event_id) == (template, "o1", heard.event_id)
     assert isinstance(event, MAILED_EVENTS)
 
 
-def test_a_mail_keeps_what_only_its_event_knows():
+def test_mail_keeps_data_of_its_event():
     assert DELIVERED.tracking_number == "T1"
     cancelled = mail_for(recorded(CANCELLED))
     assert (cancelled.reason, cancelled.failed_items) == ("NO_STOCK", FAILED_ITEMS)
 
 
-def test_one_event_owes_one_mail_however_often_it_is_heard():
+def test_redelivered_event_requests_one_mail():
     assert mail_for(HEARD) == DELIVERED
 
 
-def test_two_events_of_one_kind_owe_two_mails():
+def test_two_equal_events_request_two_mails():
     assert mail_for(recorded(COMPLETED)).notification_id != DELIVERED.notification_id
 
 
-def test_a_mail_the_server_took_is_sent_to_a_masked_address():
+def test_sent_mail_records_a_masked_recipient():
     assert decide(
         given_events(CREATED), RecordSent(mail=DELIVERED, recipient="jane@example.com")
     ) == [SENT]
 
 
-def test_a_mail_given_up_says_why():
+def test_failed_mail_records_the_error():
     [failed] = decide(given_events(CREATED), RecordFailed(mail=DELIVERED, error="550 no"))
     assert isinstance(failed, NotificationFailed)
     assert (failed.recipient, failed.error) == ("j***@example.com", "550 no")
 
 
-def test_a_mail_about_an_order_never_heard_of_is_given_up_without_a_recipient():
+def test_failed_mail_without_order_has_no_recipient():
     [failed] = decide(NotifierState(), RecordFailed(mail=DELIVERED, error="not known"))
     assert isinstance(failed, NotificationFailed)
     assert failed.recipient == ""
@@ -127,21 +127,21 @@ def test_a_mail_about_an_order_never_heard_of_is_given_up_without_a_recipient():
     assert room.notifications[DELIVERED.notification_id].recipient is None
 
 
-def test_a_mail_to_nobody_is_skipped_as_soon_as_it_is_owed():
+def test_mail_without_recipient_is_skipped():
     [skipped] = decide(given_events(NO_ADDRESS), RequestMail(mail=DELIVERED))
     assert isinstance(skipped, NotificationSkipped)
 
 
-def test_a_mail_to_somebody_waits_to_be_sent():
+def test_mail_with_recipient_waits_for_sending():
     assert decide(given_events(CREATED), RequestMail(mail=DELIVERED)) == []
 
 
-def test_where_nothing_is_sent_a_mail_is_recorded_as_soon_as_it_is_owed():
+def test_disabled_smtp_records_mail_as_sent():
     assert decide(given_events(CREATED), RequestMail(mail=DELIVERED), sends=False) == [SENT]
 
 
 @pytest.mark.parametrize("sends", [True, False])
-def test_a_mail_about_an_order_not_yet_known_waits(sends):
+def test_mail_for_unknown_order_waits(sends):
     assert decide(NotifierState(), RequestMail(mail=DELIVERED), sends=sends) == []
 
 
@@ -154,11 +154,11 @@ def test_a_mail_about_an_order_not_yet_known_waits(sends):
         RecordSkipped(mail=DELIVERED),
     ],
 )
-def test_the_first_outcome_counts(command):
+def test_first_mail_outcome_counts(command):
     assert decide(given_events(CREATED, SENT), command, sends=False) == []
 
 
-def test_an_owed_mail_is_due_at_once_with_all_it_needs():
+def test_requested_mail_is_scheduled_at_once():
     [schedule] = mails(given_events(CREATED), HEARD)
     assert isinstance(schedule, Schedule)
     assert (schedule.kind, schedule.key) == (MAIL, DELIVERED.notification_id)
@@ -166,28 +166,28 @@ def test_an_owed_mail_is_due_at_once_with_all_it_needs():
     assert msgspec.convert(schedule.payload, type(DELIVERED)) == DELIVERED
 
 
-def test_a_mail_whose_outcome_is_known_is_not_due_again():
+def test_settled_mail_is_not_scheduled_again():
     assert mails(given_events(CREATED, SENT), HEARD) == ()
 
 
-def test_an_outcome_settles_the_mail():
+def test_mail_outcome_cancels_its_task():
     settled = (Cancel(kind=MAIL, key=DELIVERED.notification_id),)
     assert mails(given_events(CREATED, SENT), recorded(SENT, source="notifier")) == settled
 
 
-def test_an_event_that_owes_nothing_makes_nothing_due():
+def test_event_without_mail_schedules_nothing():
     dead = EventDeadLettered(event_id="e1", key="o1", error="unreadable")
     assert mails(NotifierState(), recorded(dead, source="notifier")) == ()
 
 
-def test_the_log_says_what_became_of_a_mail():
+def test_notification_records_the_mail_outcome():
     told = recorded(SENT, position=7, source="notifier")
     entry = evolve(NotifierState(), told).notifications[DELIVERED.notification_id]
     assert (entry.status, entry.recipient) == (Status.SENT, "j***@example.com")
     assert (entry.position, entry.created_at) == (7, told.recorded_at)
 
 
-def test_a_mail_is_tried_for_a_day():
+def test_mail_is_retried_for_a_day():
     retry = FOR_A_DAY
     assert retry.within_seconds == 24 * 3600
     assert 0.5 <= retry.pause_seconds(0) <= 1
@@ -201,40 +201,40 @@ def told(*events: RecordedEvent) -> NotifierState:
     return room
 
 
-def test_a_customers_address_and_language_are_his_orders():
+def test_order_without_email_uses_customer_address():
     order = with_recipient(given_events(JANE, OF_JANE), "o1")
     assert (order.email, order.locale) == ("jane@example.org", "ja")
 
 
-def test_what_an_order_says_itself_counts_more():
+def test_order_email_and_locale_take_precedence():
     order = msgspec.structs.replace(OF_JANE, email="aunt@example.com", locale="en")
     found = with_recipient(given_events(JANE, order), "o1")
     assert (found.email, found.locale) == ("aunt@example.com", "en")
 
 
-def test_a_guest_has_the_address_of_his_order_or_none():
+def test_guest_order_uses_its_own_email_only():
     guest = msgspec.structs.replace(OF_JANE, guest=True)
     assert with_recipient(given_events(JANE, guest), "o1").email is None
 
 
-def test_an_order_with_an_address_does_not_wait_for_its_customer():
+def test_order_with_email_needs_no_customer():
     order = msgspec.structs.replace(OF_JANE, email="aunt@example.com")
     assert with_recipient(given_events(order), "o1").email == "aunt@example.com"
 
 
-def test_an_order_without_an_address_waits_for_its_customer():
+def test_order_without_email_waits_for_its_customer():
     with pytest.raises(CustomerNotReceived):
         with_recipient(given_events(OF_JANE), "o1")
     assert decide(given_events(OF_JANE), RequestMail(mail=DELIVERED)) == []
 
 
-def test_an_order_not_heard_of_has_no_address_yet():
+def test_unknown_order_has_no_recipient_yet():
     with pytest.raises(OrderNotReceived):
         with_recipient(given_events(JANE), "o1")
 
 
 @given(st.permutations(range(4)), st.lists(st.integers(0, 3), max_size=4))
-def test_the_newest_word_of_a_customer_counts_in_any_order(order, repeated):
+def test_newest_customer_update_counts_in_any_order(order, repeated):
     words = [recorded(JANE)] + [
         recorded(CustomerUpdated(user_id="jane", email=f"{number}@example.org"))
         for number in range(3)
@@ -254,7 +254,7 @@ ASKED_AGAIN = NotificationResendRequested(
 SENT_BEFORE = told(recorded(CREATED), HEARD, recorded(SENT, source="notifier"))
 
 
-def test_a_mail_asked_for_again_waits_to_be_sent_with_all_that_the_first_one_knew():
+def test_resent_mail_repeats_the_first_mail():
     assert decide(SENT_BEFORE, AGAIN) == [ASKED_AGAIN]
     asked = recorded(ASKED_AGAIN, position=9, source="notifier")
     room = evolve(SENT_BEFORE, asked)
@@ -271,20 +271,20 @@ def test_a_mail_asked_for_again_waits_to_be_sent_with_all_that_the_first_one_kne
     assert (entry.status, entry.position, entry.created_at) == (Status.SENT, 9, asked.recorded_at)
 
 
-def test_where_nothing_is_sent_a_mail_asked_for_again_is_recorded_at_once():
+def test_resent_mail_without_smtp_is_recorded_immediately():
     asked, sent = decide(SENT_BEFORE, AGAIN, sends=False)
     assert asked == ASKED_AGAIN
     assert isinstance(sent, NotificationSent)
     assert sent.notification_id == "n2"
 
 
-def test_a_mail_that_is_not_in_the_log_can_not_be_asked_for_again():
+def test_resend_of_unknown_notification_is_rejected():
     with pytest.raises(Rejected) as refused:
         decide(told(recorded(CREATED), HEARD), AGAIN)
     assert (refused.value.problem, refused.value.status) == ("unknown-notification", 404)
 
 
-def test_a_mail_that_waits_can_not_be_asked_for_again():
+def test_resend_of_pending_notification_is_rejected():
     room = evolve(SENT_BEFORE, recorded(ASKED_AGAIN, source="notifier"))
     with pytest.raises(Rejected) as refused:
         decide(room, Resend(notification_id="n3", resend_of="n2"))
@@ -315,7 +315,7 @@ def commands(heard: list[RecordedEvent]) -> st.SearchStrategy[Command]:
 
 
 @given(st.data(), st.booleans())
-def test_whatever_is_repeated_each_mail_has_one_outcome_and_it_stays(data, sends):
+def test_mail_has_one_outcome_after_any_commands(data, sends):
     heard = [recorded(event) for event in (CREATED, INITIATED, COMPLETED, CANCELLED, FAILED)]
     room = NotifierState()
     outcomes: list[str] = []

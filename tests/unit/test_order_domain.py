@@ -89,7 +89,7 @@ def refusal(desk: OrderState, command: Command) -> Rejected:
     return caught.value
 
 
-def test_an_order_is_created_at_the_list_price():
+def test_order_is_created_at_list_price():
     (created,) = decide(after(KEYBOARD, MOUSE), place(wanted("prod001", 2), wanted("prod002", 1)))
     assert created == OrderCreated(
         order_id="o1",
@@ -103,18 +103,18 @@ def test_an_order_is_created_at_the_list_price():
     )
 
 
-def test_a_clients_price_is_not_trusted():
+def test_client_price_other_than_list_is_rejected():
     refused = refusal(after(KEYBOARD), place(wanted("prod001", 1, price=1)))
     assert (refused.problem, refused.status) == ("price-changed", 409)
     assert refused.extra == {"productId": "prod001", "price": 5000}
 
 
-def test_a_clients_price_that_is_the_list_price_is_accepted():
+def test_client_price_equal_to_list_is_accepted():
     (created,) = decide(after(KEYBOARD), place(wanted("prod001", 1, price=5000)))
     assert created.total_amount == 5000
 
 
-def test_a_price_of_zero_is_a_price():
+def test_client_price_of_zero_is_compared():
     refused = refusal(after(KEYBOARD), place(wanted("prod001", 1, price=0)))
     assert refused.problem == "price-changed"
 
@@ -122,13 +122,13 @@ def test_a_price_of_zero_is_a_price():
 @pytest.mark.parametrize(
     "history", [(), (KEYBOARD, ProductDeleted(product_id="prod001"))], ids=["unknown", "deleted"]
 )
-def test_a_product_that_is_not_sold_can_not_be_ordered(history: tuple[Event, ...]):
+def test_order_of_unsold_product_is_rejected(history: tuple[Event, ...]):
     refused = refusal(after(*history), place(wanted("prod001", 1)))
     assert (refused.problem, refused.status) == ("unknown-product", 422)
     assert refused.extra == {"productId": "prod001"}
 
 
-def test_a_changed_price_holds_for_new_orders_only():
+def test_changed_price_applies_to_new_orders_only():
     dearer = ProductUpdated(product_id="prod001", name="Keyboard", description="", price=6000)
     desk = after(KEYBOARD, CREATED, dearer)
     assert decide(desk, place(wanted("prod001", 1))) == []
@@ -137,7 +137,7 @@ def test_a_changed_price_holds_for_new_orders_only():
     assert created.total_amount == 6000
 
 
-def test_of_two_prices_the_one_further_on_in_inventorys_log_counts_whichever_comes_first():
+def test_newest_price_counts_in_any_delivery_order():
     dearer = ProductUpdated(product_id="prod001", name="Keyboard", description="", price=6000)
     early, late = recorded(KEYBOARD, position=1), recorded(dearer, position=2)
     one_way = evolve(evolve(OrderState(), early), late)
@@ -146,13 +146,13 @@ def test_of_two_prices_the_one_further_on_in_inventorys_log_counts_whichever_com
     assert one_way.prices["prod001"].price == 6000
 
 
-def test_a_deletion_heard_before_the_product_keeps_it_from_being_sold():
+def test_deletion_before_creation_prevents_sale():
     gone = recorded(ProductDeleted(product_id="prod001"), position=2)
     desk = evolve(evolve(OrderState(), gone), recorded(KEYBOARD, position=1))
     assert refusal(desk, place(wanted("prod001", 1))).problem == "unknown-product"
 
 
-def test_an_order_placed_again_is_created_once():
+def test_repeated_place_order_creates_nothing():
     assert decide(after(KEYBOARD, CREATED), place(wanted("prod001", 2))) == []
 
 
@@ -196,7 +196,7 @@ TRANSITIONS = [
 
 
 @pytest.mark.parametrize(("status", "history", "command", "expected"), TRANSITIONS)
-def test_an_open_order_moves_by_its_table_of_transitions(
+def test_open_order_follows_transition_table(
     status: str, history: tuple[Event, ...], command: Command, expected: list[Event]
 ):
     desk = after(CREATED, *history)
@@ -214,7 +214,7 @@ def test_an_open_order_moves_by_its_table_of_transitions(
         ((ASKED_BY_CLOCK, EXPIRED), Status.EXPIRED),
     ],
 )
-def test_a_late_event_never_moves_a_final_order(history: tuple[Event, ...], status: Status):
+def test_late_event_does_not_change_final_order(history: tuple[Event, ...], status: Status):
     desk = after(CREATED, *history)
     assert desk.orders["o1"].status is status
     for command in FOLLOW_UPS:
@@ -233,37 +233,35 @@ def test_a_late_event_never_moves_a_final_order(history: tuple[Event, ...], stat
         ((CONFIRMED, ASKED_BY_CUSTOMER, ASKED_BY_CUSTOMER, RESUMED), Status.AWAITING_SHIPMENT),
     ],
 )
-def test_a_refused_cancellation_leads_back_to_where_the_order_was(
-    history: tuple[Event, ...], status: Status
-):
+def test_refused_cancellation_restores_previous_status(history: tuple[Event, ...], status: Status):
     order = after(CREATED, *history).orders["o1"]
     assert order.status is status
     assert (order.resume_status, order.cancellation) == (None, None)
 
 
-def test_a_cancellation_of_an_order_that_is_not_there_is_refused():
+def test_cancellation_of_unknown_order_is_rejected():
     refused = refusal(OrderState(), CANCEL)
     assert (refused.problem, refused.status) == ("unknown-order", 404)
 
 
-def test_a_word_about_an_order_that_was_never_created_is_a_fault():
+def test_follow_up_of_unknown_order_raises():
     with pytest.raises(LookupError, match="ConfirmOrder"):
         decide(OrderState(), CONFIRM)
 
 
-def test_a_customers_note_travels_with_the_request():
+def test_customer_note_is_kept_in_cancellation_request():
     wish = RequestCancellation(order_id="o1", reason="CUSTOMER", note="changed my mind")
     (asked,) = decide(after(CREATED), wish)
     assert asked.note == "changed my mind"
 
 
-def test_the_order_remembers_why_it_ended():
+def test_order_keeps_its_end_reason():
     desk = after(CREATED, *decide(after(CREATED), REJECT))
     order = desk.orders["o1"]
     assert (order.reason, order.failed_items) == ("NO_STOCK", (SHORT,))
 
 
-def test_every_event_of_an_open_order_moves_its_deadline():
+def test_every_event_of_open_order_moves_deadline():
     due = deadlines(900)(after(CREATED, CONFIRMED), recorded(CONFIRMED))
     assert list(due) == [Schedule(kind="deadline", key="o1", delay_seconds=900)]
 
@@ -278,24 +276,24 @@ def test_every_event_of_an_open_order_moves_its_deadline():
     ],
     ids=["pending", "awaiting", "cancelling", "resumed"],
 )
-def test_a_state_may_have_a_deadline_of_its_own(history: tuple[Event, ...], seconds: float):
+def test_deadline_may_depend_on_order_status(history: tuple[Event, ...], seconds: float):
     by_status = {Status.PENDING: 5, Status.CANCELLING: 7, Status.AWAITING_SHIPMENT: None}
     last = (CREATED, *history)[-1]
     (due,) = deadlines(900, by_status)(after(CREATED, *history), recorded(last))
     assert due == Schedule(kind="deadline", key="o1", delay_seconds=seconds)
 
 
-def test_the_end_of_an_order_drops_its_deadline():
+def test_final_order_cancels_its_deadline():
     due = deadlines(900)(after(CREATED, COMPLETED), recorded(COMPLETED))
     assert list(due) == [Cancel(kind="deadline", key="o1")]
 
 
-def test_an_event_of_another_service_moves_no_deadline():
+def test_foreign_event_moves_no_deadline():
     assert list(deadlines(900)(after(CREATED), recorded(KEYBOARD))) == []
 
 
 @given(st.lists(st.sampled_from(FOLLOW_UPS), max_size=30))
-def test_whatever_is_wished_an_order_ends_at_most_once_and_stays_ended(wishes: list[Command]):
+def test_order_ends_at_most_once_by_any_commands(wishes: list[Command]):
     desk, log = after(CREATED), [CREATED]
     for command in wishes:
         was_final = is_final(desk.orders["o1"])
@@ -311,7 +309,7 @@ def test_whatever_is_wished_an_order_ends_at_most_once_and_stays_ended(wishes: l
 
 
 @given(st.lists(st.sampled_from(FOLLOW_UPS), max_size=30))
-def test_a_command_repeated_at_once_says_nothing_new_unless_the_clock_asks_again(
+def test_repeated_command_adds_nothing_unless_expiring(
     wishes: list[Command],
 ):
     desk = after(CREATED)

@@ -11,12 +11,12 @@ from shared.chassis.http.problems import BadRequest
 
 
 @given(st.text())
-def test_a_cursor_is_taken_back_as_it_was_given(key: str) -> None:
+def test_cursor_round_trips(key: str) -> None:
     assert from_cursor(to_cursor(key), tuple[str]) == (key,)
 
 
 @given(st.text())
-def test_anything_else_is_refused_and_never_an_error_of_ours(text: str) -> None:
+def test_invalid_cursor_is_a_bad_request(text: str) -> None:
     try:
         key = from_cursor(text, tuple[datetime, str])
     except BadRequest:
@@ -25,11 +25,11 @@ def test_anything_else_is_refused_and_never_an_error_of_ours(text: str) -> None:
     assert EARLIEST <= bounded(key[0]) <= LATEST
 
 
-def test_a_cursor_of_another_list_is_refused() -> None:
+def test_cursor_of_another_list_is_refused() -> None:
     with pytest.raises(BadRequest, match="cursor"):
         from_cursor(to_cursor("prod001"), tuple[datetime, str])
 
 
 @given(st.datetimes(timezones=st.none() | st.timezones()))
-def test_any_time_a_client_can_name_can_be_compared_with_ours(moment: datetime) -> None:
+def test_any_client_time_is_bounded_to_comparable(moment: datetime) -> None:
     assert EARLIEST <= bounded(moment).astimezone(UTC) <= LATEST

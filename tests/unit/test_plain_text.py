@@ -6,7 +6,7 @@ import pytest
 from shared.chassis.messages.plain_text import LINE, LINE_WITHOUT_LINK, TEXT, WEB_ADDRESS
 
 
-def test_no_line_holds_control_characters():
+def test_line_refuses_control_characters():
     for number in range(0x110000):
         if unicodedata.category(chr(number)) == "Cc":
             assert not re.match(LINE, f"a{chr(number)}b")

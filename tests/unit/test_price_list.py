@@ -33,12 +33,12 @@ def log_of(*events: Event) -> list[RecordedEvent]:
     return [recorded(event, position=place) for place, event in enumerate(events, start=1)]
 
 
-def test_an_item_is_priced_and_named_by_the_list():
+def test_item_gets_price_and_name_from_list():
     item = priced(heard(log_of(CREATED)), WantedItem(product_id="p", quantity=3))
     assert item == OrderItem(product_id="p", name="Thing", quantity=3, price=100)
 
 
-def test_a_deleted_product_keeps_its_name_but_is_not_sold():
+def test_deleted_product_keeps_name_but_is_unsold():
     prices = heard(log_of(CREATED, DELETED))
     assert prices["p"] == ListPrice(
         product_id="p", name="Thing", price=100, is_deleted=True, position=2
@@ -48,12 +48,12 @@ def test_a_deleted_product_keeps_its_name_but_is_not_sold():
     assert caught.value.problem == "unknown-product"
 
 
-def test_a_product_made_anew_is_sold_again():
+def test_product_created_again_is_sold_again():
     prices = heard(log_of(CREATED, DELETED, CREATED))
     assert priced(prices, WantedItem(product_id="p", quantity=1)).price == 100
 
 
-def test_what_others_say_changes_no_price():
+def test_foreign_event_changes_no_price():
     prices = heard(log_of(CREATED))
     order = OrderCreated(order_id="o", user_id="u", items=(), total_amount=0, currency="JPY")
     assert evolve(prices, recorded(order)) is prices
@@ -63,7 +63,7 @@ WORDS = st.lists(st.sampled_from([CREATED, CHEAPER, DELETED]), min_size=1, max_s
 
 
 @given(WORDS, st.randoms(use_true_random=False), st.data())
-def test_in_any_order_and_however_often_heard_the_last_word_counts(words, random, data):
+def test_last_price_counts_in_any_delivery_order(words, random, data):
     log = log_of(*words)
     shuffled = [*log, *data.draw(st.lists(st.sampled_from(log), max_size=4))]
     random.shuffle(shuffled)

@@ -22,13 +22,13 @@ def test_hidden_characters_are_escaped():
     assert printable("\ud800") == "\\ud800"
 
 
-def test_escaped_json_means_the_same():
+def test_escaped_json_keeps_its_meaning():
     document = json.dumps({"name": HOSTILE}, ensure_ascii=False)
     assert json.loads(printable_json(document)) == {"name": HOSTILE}
     assert printable(printable_json(document)) == printable_json(document)
 
 
-def test_table_row_stays_one_harmless_line(capsys: pytest.CaptureFixture[str]):
+def test_table_row_stays_one_printable_line(capsys: pytest.CaptureFixture[str]):
     shown = output.table("Name", "Price")
     shown.add_row(HOSTILE, "¥1")
     shown.add_row("lamp", "¥2")
@@ -39,7 +39,7 @@ def test_table_row_stays_one_harmless_line(capsys: pytest.CaptureFixture[str]):
     assert not any(set(line) & set("\x1b\x07\x9b\u202e\u2028") for line in lines)
 
 
-def test_event_stays_one_harmless_line(capsys: pytest.CaptureFixture[str]):
+def test_event_line_stays_one_printable_line(capsys: pytest.CaptureFixture[str]):
     event = EventDocument(
         event_id="e",
         type="CustomerRegistered\x1b[2K",
@@ -70,7 +70,7 @@ logging.getLogger("library").error("{ORDER_ID} \\x1b", exc_info=error)
 
 
 @pytest.mark.parametrize("log_format", ["console", "json"])
-def test_log_shows_neither_ids_nor_escapes(log_format: str):
+def test_log_contains_no_order_ids_or_escapes(log_format: str):
     ran = subprocess.run(
         [sys.executable, "-c", LOGGING],
         env={"QUADRILLE_LOG_FORMAT": log_format, "PYTHONPATH": "."},

@@ -84,9 +84,7 @@ LINE = '{"productId":"p1","quantity":1}'
         (StockChange, '{"quantity":true}', "quantity: expected an integer, got true or false"),
     ],
 )
-def test_a_wrong_field_is_named_and_told_in_plain_words(
-    schema: type[msgspec.Struct], body: str, expected: str
-):
+def test_invalid_field_is_named_with_reason(schema: type[msgspec.Struct], body: str, expected: str):
     with pytest.raises(msgspec.ValidationError) as caught:
         msgspec.json.decode(body, type=schema)
     found = field_error(caught.value)

@@ -52,13 +52,13 @@ def status_after(*events: Any) -> OrderStatus:
 
 
 @given(st.data())
-def test_neither_disorder_nor_repetition_changes_what_is_shown(data) -> None:
+def test_read_models_ignore_delivery_order_and_repetition(data) -> None:
     logs = logs_of(data.draw(worlds()))
     assert view_of(data.draw(deliveries(logs))) == view_of(list(logs.values()))
 
 
 @given(worlds())
-def test_what_is_shown_is_what_the_services_know(world: World) -> None:
+def test_read_models_match_the_services(world: World) -> None:
     view = view_of(list(logs_of(world).values()))
     assert {name: order.status for name, order in view.orders.items()} == {
         name: order.status for name, order in world.order.state.orders.items()
@@ -81,29 +81,29 @@ def test_what_is_shown_is_what_the_services_know(world: World) -> None:
 
 
 @given(worlds())
-def test_only_a_completed_order_has_a_moment_of_completion(world: World) -> None:
+def test_only_completed_orders_have_a_completion_time(world: World) -> None:
     for order in view_of(list(logs_of(world).values())).orders.values():
         assert (order.completed_at is not None) == (order.status is OrderStatus.COMPLETED)
 
 
-def test_a_cancelling_order_whose_stock_is_confirmed_goes_on_cancelling() -> None:
+def test_confirmed_stock_keeps_order_cancelling() -> None:
     assert status_after(CREATED, REQUESTED, CONFIRMED) is OrderStatus.CANCELLING
 
 
-def test_it_resumes_where_it_would_have_been() -> None:
+def test_resumed_order_has_its_previous_status() -> None:
     assert status_after(CREATED, REQUESTED, RESUMED) is OrderStatus.PENDING
     resumed = status_after(CREATED, REQUESTED, CONFIRMED, RESUMED)
     assert resumed is OrderStatus.AWAITING_SHIPMENT
 
 
-def test_a_mail_that_failed_and_was_sent_again_is_sent() -> None:
+def test_resent_notification_replaces_the_failure() -> None:
     view = view_of([logs_of(World({}))["notifier"]])
     assert view.notifications["n1"].status is NotificationStatus.SKIPPED
     assert view.notifications["n2"].status is NotificationStatus.SENT
     assert view.notifications["n2"].error is None
 
 
-def test_a_reservation_counts_against_its_products() -> None:
+def test_reservation_counts_against_its_products() -> None:
     world = World({"prod001": 5})
     world.place("o1", [("prod001", 2)])
     world.deliver_all()
@@ -112,7 +112,7 @@ def test_a_reservation_counts_against_its_products() -> None:
     assert (view.products["prod001"].on_hand, view.products["prod001"].reserved) == (5, 2)
 
 
-def test_an_event_about_what_never_was_is_out_of_turn() -> None:
+def test_event_of_unknown_entity_raises() -> None:
     with pytest.raises(UnknownEntity, match="o1"):
         evolve(ReadModels(), recorded(CONFIRMED))
     with pytest.raises(UnknownEntity):
@@ -124,7 +124,7 @@ def numbered(*positions: int) -> list[Placed]:
     return placed(events)
 
 
-def test_an_event_beyond_a_gap_waits_until_the_gap_is_closed() -> None:
+def test_event_after_gap_waits_for_missing_position() -> None:
     applied = {"order": 4}
     ready, early, _ = arrange(applied, numbered(7, 6))
     assert (ready, applied) == ([], {"order": 4})
@@ -140,7 +140,7 @@ def test_sources_do_not_wait_for_each_other() -> None:
     assert [one.position for one in early] == [2]
 
 
-def test_first_of_two_rivals_is_applied() -> None:
+def test_first_of_diverging_events_is_applied() -> None:
     first, second = numbered(2, 2)
     assert arrange({"order": 1}, [first, second]) == ([first], [], [second])
     assert arrange({}, [first, second]) == ([], [first], [second])

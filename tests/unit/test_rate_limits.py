@@ -38,7 +38,7 @@ def test_allowance_of_each_limit_is_its_number(limit: Limit):
     assert limit.rate.most <= number <= limit.rate.most + 1
 
 
-def test_refused_use_says_when_to_retry():
+def test_rejected_use_has_retry_after():
     limiter = Limiter(TWO_A_DAY)
     uses_until_refused(limiter, REGISTRATIONS, "here")
     with pytest.raises(Rejected) as caught:
@@ -59,13 +59,13 @@ def test_allowance_refills_evenly(monkeypatch: pytest.MonkeyPatch):
     assert uses_until_refused(limiter, REGISTRATIONS, "here") == 2
 
 
-def test_keys_have_allowances_of_their_own():
+def test_each_key_has_its_own_allowance():
     limiter = Limiter(TWO_A_DAY)
     uses_until_refused(limiter, REGISTRATIONS, "here")
     assert uses_until_refused(limiter, REGISTRATIONS, "there") == 2
 
 
-def test_uses_are_taken_together_or_not_at_all():
+def test_uses_are_taken_all_or_none():
     limiter = Limiter(TWO_A_DAY)
     uses_until_refused(limiter, REGISTRATIONS, "here")
     orders = (Limit.ORDERS_PER_RECIPIENT, "jane")
@@ -73,7 +73,7 @@ def test_uses_are_taken_together_or_not_at_all():
     assert uses_until_refused(limiter, *orders) == Limit.ORDERS_PER_RECIPIENT.rate.most
 
 
-def test_use_given_back_does_not_count():
+def test_returned_use_does_not_count():
     limiter = Limiter(TWO_A_DAY)
     limiter.take((REGISTRATIONS, "here"))
     limiter.give_back((REGISTRATIONS, "here"))
@@ -94,7 +94,7 @@ def test_check_counts_nothing():
     assert uses_until_refused(limiter, REGISTRATIONS, "here") == 2
 
 
-def test_memory_is_bounded_by_dropping_oldest():
+def test_memory_is_bounded_by_dropping_oldest_keys():
     limiter = Limiter("registrations_per_address=1/day")
     for number in range(MAX_KEYS + 1):
         limiter.take((REGISTRATIONS, str(number)))
@@ -103,7 +103,7 @@ def test_memory_is_bounded_by_dropping_oldest():
     assert is_refused(limiter, (REGISTRATIONS, str(MAX_KEYS)))
 
 
-def test_slots_are_free_again_once_left():
+def test_slot_is_free_after_release():
     limiter = Limiter("streams_per_address=1")
     for _ in range(2):
         with limiter.slot(STREAMS, "here"):
@@ -114,7 +114,7 @@ def test_slots_are_free_again_once_left():
     assert not limiter._open
 
 
-def test_off_is_no_limit_at_all():
+def test_off_disables_all_limits():
     limiter = Limiter("off")
     for _ in range(10_000):
         limiter.take((REGISTRATIONS, "here"), (Limit.ORDERS_PER_RECIPIENT, "jane"))
@@ -149,6 +149,6 @@ def test_setting_changes_named_rows(setting: str, limit: Limit, rate: Rate | Non
         "streams_per_address=10/hour",
     ],
 )
-def test_setting_that_makes_no_sense_is_refused(setting: str):
+def test_invalid_setting_is_refused(setting: str):
     with pytest.raises(ValueError, match=setting.partition("=")[0]):
         parse(setting)

@@ -88,7 +88,9 @@ def every_consumer_can_read(events: list[Any]) -> bool:
 
 
 @given(bodies(orders.NewOrder), st.sampled_from(LETTERS), st.integers(1, 200))
-def test_an_order_is_readable_or_refused(data: orders.NewOrder, letter: str, name_length: int):
+def test_order_at_its_bounds_is_decodable_or_rejected(
+    data: orders.NewOrder, letter: str, name_length: int
+):
     prices = {
         item.product_id: ListPrice(
             product_id=item.product_id,
@@ -109,7 +111,7 @@ def test_an_order_is_readable_or_refused(data: orders.NewOrder, letter: str, nam
 
 
 @given(bodies(inventory.NewProduct))
-def test_a_product_is_readable(data: inventory.NewProduct):
+def test_product_at_its_bounds_is_decodable(data: inventory.NewProduct):
     command = CreateProduct(
         product_id=data.product_id,
         description=inventory._description(data),
@@ -119,7 +121,7 @@ def test_a_product_is_readable(data: inventory.NewProduct):
 
 
 @given(bodies(accounts.NewCustomer), st.text(ID_CHARACTERS, min_size=1, max_size=64))
-def test_a_customer_is_readable(data: accounts.NewCustomer, user_id: str):
+def test_customer_at_its_bounds_is_decodable(data: accounts.NewCustomer, user_id: str):
     command = RegisterCustomer(
         user_id=user_id, email=data.email.lower(), name=data.name, locale=data.locale
     )

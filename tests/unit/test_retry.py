@@ -23,18 +23,18 @@ def failed(attempts: int) -> Task:
 
 
 @pytest.mark.parametrize("failures", range(12))
-def test_pauses_double_with_jitter_up_to_the_longest(failures: int):
+def test_retry_pause_doubles_with_jitter_up_to_maximum(failures: int):
     retry = Retry(attempts=20, first_seconds=0.5, longest_seconds=60)
     nominal = min(0.5 * 2**failures, 60)
     for _ in range(50):
         assert nominal / 2 <= retry.pause_seconds(failures) <= nominal
 
 
-def test_a_task_that_failed_for_a_week_still_has_a_finite_pause():
+def test_retry_pause_stays_finite_after_many_failures():
     assert Retry(first_seconds=1, longest_seconds=300).pause_seconds(100_000) <= 300
 
 
-def test_a_task_is_given_up_after_so_many_failures():
+def test_task_is_given_up_after_max_attempts():
     retry = Retry(attempts=3)
     assert [retry.is_used_up(failed(number), START) for number in range(4)] == [
         False,
@@ -44,11 +44,11 @@ def test_a_task_is_given_up_after_so_many_failures():
     ]
 
 
-def test_a_task_is_given_up_so_long_after_it_was_first_due():
+def test_task_is_given_up_after_max_age():
     retry = Retry(within_seconds=60)
     assert not retry.is_used_up(failed(99), START + timedelta(seconds=59))
     assert retry.is_used_up(failed(0), START + timedelta(seconds=60))
 
 
-def test_a_task_without_a_bound_is_tried_for_ever():
+def test_task_without_limits_is_retried_indefinitely():
     assert not Retry().is_used_up(failed(1000), START + timedelta(days=365))

@@ -5,7 +5,7 @@ from shared.chassis.engine.rules import RuleFailed, rules
 from shared.chassis.storage.database import DatabaseDamaged
 
 
-def test_an_error_of_a_rule_is_its_own_fault():
+def test_rule_error_becomes_rule_failed():
     with pytest.raises(RuleFailed, match=r"^KeyError: 'o1'$") as caught, rules():
         {}["o1"]
     assert isinstance(caught.value.error, KeyError)
@@ -21,7 +21,7 @@ def test_an_error_of_a_rule_is_its_own_fault():
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_an_error_of_the_infrastructure_is_no_rules_fault(error: Exception):
+def test_infrastructure_error_passes_through_rules(error: Exception):
     with pytest.raises(type(error)) as caught, rules():
         raise error
     assert caught.value is error

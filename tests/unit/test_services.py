@@ -15,13 +15,13 @@ every_decider = pytest.mark.parametrize("service", DECIDERS)
 
 
 @every_decider
-def test_a_service_owns_its_tables(service: str):
+def test_service_owns_its_tables(service: str):
     tables = import_module(f"{service}.store").METADATA.tables
     assert set(import_module(service).OWNS) == set(tables)
 
 
 @every_decider
-def test_a_service_hears_what_it_reacts_to(service: str):
+def test_service_consumes_its_subscribed_events(service: str):
     subscriptions = import_module(f"{service}.handlers").SUBSCRIPTIONS
     assert (
         tuple(reaction.event_type for reaction in subscriptions) == import_module(service).CONSUMES
@@ -29,14 +29,14 @@ def test_a_service_hears_what_it_reacts_to(service: str):
 
 
 @every_decider
-def test_a_service_emits_what_nobody_else_does(service: str):
+def test_service_publishes_events_of_its_source(service: str):
     source = service.removesuffix("_service")
     emitted = {event_type for event_type, emitter in PUBLISHERS.items() if emitter == source}
     assert set(import_module(service).PUBLISHES) == emitted
 
 
 @every_decider
-def test_a_service_makes_the_events_it_emits_and_no_other(service: str):
+def test_service_creates_only_events_it_publishes(service: str):
     package = import_module(service)
     made = {name for path in _sources(package) for name in _events_made_in(path)}
     assert made == {event_type.__name__ for event_type in package.PUBLISHES}

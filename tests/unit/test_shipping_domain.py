@@ -68,18 +68,18 @@ def after(*events: Event) -> ShippingState:
 
 
 @pytest.mark.parametrize("heard", [(CREATED, RESERVED), (RESERVED, CREATED)])
-def test_a_shipment_is_begun_when_address_and_stock_are_known_whichever_comes_first(
+def test_shipment_starts_with_address_and_stock_known(
     heard: tuple[Event, ...],
 ):
     assert decide(after(*heard), START) == [INITIATED]
 
 
 @pytest.mark.parametrize("heard", [(), (CREATED,), (RESERVED,)])
-def test_a_shipment_is_not_begun_before_all_is_known(heard: tuple[Event, ...]):
+def test_shipment_does_not_start_early(heard: tuple[Event, ...]):
     assert decide(after(*heard), START) == []
 
 
-def test_an_order_without_an_address_is_shipped_all_the_same():
+def test_order_without_address_is_shipped():
     created = OrderCreated(
         order_id="o1", user_id="user123", items=(), total_amount=0, currency="JPY"
     )
@@ -88,34 +88,34 @@ def test_an_order_without_an_address_is_shipped_all_the_same():
 
 
 @pytest.mark.parametrize("end", [None, COMPLETED, FAILED, CANCELLED])
-def test_a_shipment_is_begun_once(end: Event | None):
+def test_shipment_starts_once(end: Event | None):
     dock = after(*BEGUN, *([end] if end else []))
     assert decide(dock, StartShipment(order_id="o1", shipment_id="s2")) == []
 
 
-def test_a_shipment_cancelled_before_it_was_begun_never_begins():
+def test_shipment_cancelled_early_never_starts():
     dock = after(CREATED, *decide(after(CREATED), CANCEL), RESERVED)
     assert dock.shipments["o1"].status is Status.CANCELLED
     assert decide(dock, START) == []
 
 
 @pytest.mark.parametrize(("command", "expected"), [(COMPLETE, COMPLETED), (FAIL, FAILED)])
-def test_the_carriers_answer_ends_the_shipment(command: Command, expected: Event):
+def test_carrier_outcome_ends_the_shipment(command: Command, expected: Event):
     assert decide(after(*BEGUN), command) == [expected]
 
 
 @pytest.mark.parametrize("end", [COMPLETED, FAILED, CANCELLED])
 @pytest.mark.parametrize("command", [COMPLETE, FAIL])
-def test_a_second_answer_of_the_carrier_changes_nothing(end: Event, command: Command):
+def test_second_carrier_outcome_changes_nothing(end: Event, command: Command):
     assert decide(after(*BEGUN, end), command) == []
 
 
 @pytest.mark.parametrize("command", [COMPLETE, FAIL])
-def test_an_answer_after_a_cancellation_before_the_beginning_changes_nothing(command: Command):
+def test_carrier_outcome_after_early_cancellation_changes_nothing(command: Command):
     assert decide(after(CANCELLED_UNBEGUN), command) == []
 
 
-def test_an_answer_for_an_order_that_was_never_shipped_is_a_fault():
+def test_carrier_outcome_without_shipment_raises():
     with pytest.raises(LookupError, match="never shipped"):
         decide(after(CREATED), COMPLETE)
 
@@ -131,13 +131,11 @@ def test_an_answer_for_an_order_that_was_never_shipped_is_a_fault():
         ((CANCELLED_UNBEGUN,), CANCELLED_UNBEGUN),
     ],
 )
-def test_the_referee_stops_what_is_not_yet_with_the_carrier_however_often_asked(
-    heard: tuple[Event, ...], answer: Event
-):
+def test_cancellation_before_dispatch_is_accepted(heard: tuple[Event, ...], answer: Event):
     assert decide(after(*heard), CANCEL) == [answer]
 
 
-def test_a_repeated_cancellation_keeps_the_first_reason():
+def test_repeated_cancellation_keeps_first_reason():
     (again,) = decide(after(*BEGUN, CANCELLED), CancelShipment(order_id="o1", reason="EXPIRED"))
     assert again.reason == "CUSTOMER"
 
@@ -149,7 +147,7 @@ def test_late_cancellation_is_refused_and_outcome_repeated(end: Event):
     assert repeated == end
 
 
-def test_a_failed_shipment_names_what_it_did_not_bring():
+def test_failed_shipment_names_its_items():
     (failed,) = decide(after(*BEGUN), FAIL)
     assert failed.items == LINES
 
@@ -157,19 +155,19 @@ def test_a_failed_shipment_names_what_it_did_not_bring():
 CARRIER = SimulatedCarrier(Settings(carrier_min_delay_seconds=5, carrier_max_delay_seconds=5))
 
 
-def test_a_shipment_begun_is_booked_when_the_carrier_wants_it():
+def test_initiated_shipment_is_booked_after_carrier_delay():
     due = bookings(CARRIER)(after(*BEGUN), recorded(INITIATED))
     [booking] = due
     assert (booking.kind, booking.key, booking.delay_seconds) == (BOOKING, "o1", 5.0)
     assert msgspec.convert(booking.payload, Booking).items == LINES
 
 
-def test_a_cancelled_shipment_is_booked_no_more_and_withdrawn_at_the_carrier():
+def test_cancelled_shipment_is_withdrawn_not_booked():
     due = bookings(CARRIER)(after(*BEGUN, CANCELLED), recorded(CANCELLED))
     assert list(due) == [Cancel(kind=BOOKING, key="o1"), Schedule(kind=WITHDRAWAL, key="s1")]
 
 
-def test_a_booking_that_was_never_answered_clearly_is_withdrawn_and_no_other_failed_one():
+def test_only_unclear_failed_bookings_are_withdrawn():
     unclear = msgspec.structs.replace(FAILED, reason=UNAVAILABLE)
     due = bookings(CARRIER)(after(*BEGUN, unclear), recorded(unclear))
     assert list(due) == [Schedule(kind=WITHDRAWAL, key="s1")]
@@ -180,7 +178,7 @@ DISPATCH = DispatchShipment(order_id="o1", carrier="http", reference="ACME-1")
 DISPATCHED = ShipmentDispatched(shipment_id="s1", order_id="o1", carrier="http", reference="ACME-1")
 
 
-def test_a_confirmed_booking_is_with_the_carrier_and_can_not_be_stopped():
+def test_dispatched_shipment_cannot_be_cancelled():
     assert decide(after(*BEGUN), DISPATCH) == [DISPATCHED]
     dock = after(*BEGUN, DISPATCHED)
     assert dock.shipments["o1"].status is Status.DISPATCHED
@@ -188,14 +186,14 @@ def test_a_confirmed_booking_is_with_the_carrier_and_can_not_be_stopped():
     assert isinstance(answer, ShipmentCancellationRefused)
 
 
-def test_a_booking_confirmed_after_the_cancellation_is_cancelled_once_more():
+def test_booking_confirmed_after_cancellation_is_cancelled_again():
     [again] = decide(after(*BEGUN, CANCELLED), DISPATCH)
     assert isinstance(again, ShipmentCancelled)
     assert again.shipment_id == "s1"
 
 
 @pytest.mark.parametrize("outcome", [COMPLETE, FAIL])
-def test_a_shipment_with_the_carrier_ends_as_the_carrier_says(outcome: Command):
+def test_dispatched_shipment_ends_by_carrier_outcome(outcome: Command):
     [end] = decide(after(*BEGUN, DISPATCHED), outcome)
     assert isinstance(end, ShipmentCompleted | ShipmentFailed)
     assert decide(after(*BEGUN, DISPATCHED, end), outcome) == []
@@ -207,7 +205,7 @@ WISHES = st.lists(
 
 
 @given(WISHES)
-def test_shipment_begins_once_and_ends_one_way(
+def test_shipment_starts_once_and_ends_one_way(
     story: list[Event | Command],
 ):
     dock, log = ShippingState(), []
@@ -230,7 +228,7 @@ def test_shipment_begins_once_and_ends_one_way(
     assert not (dispatched and cancelled)
 
 
-async def test_the_simulated_carrier_answers_an_order_alike_every_time():
+async def test_simulated_carrier_is_deterministic():
     settings = Settings(carrier_success_rate=0.5, carrier_seed="any")
     orders = [f"order-{number}" for number in range(200)]
     first = [await SimulatedCarrier(settings).book(_booking(order), 0) for order in orders]
@@ -243,7 +241,7 @@ async def test_the_simulated_carrier_answers_an_order_alike_every_time():
     assert len({answer.tracking_number for answer in delivered}) == len(delivered)
 
 
-async def test_the_simulated_carrier_fails_and_hides_as_often_as_set():
+async def test_simulated_carrier_follows_its_rates():
     declining = SimulatedCarrier(Settings(carrier_success_rate=0))
     assert await declining.book(_booking("o1"), 0) == Declined(reason="CARRIER_DECLINED")
     hiding = SimulatedCarrier(Settings(carrier_outage_rate=1))
@@ -252,7 +250,7 @@ async def test_the_simulated_carrier_fails_and_hides_as_often_as_set():
 
 
 @given(st.integers().map(str))
-def test_the_simulated_carrier_delays_between_its_two_settings(order_id: str):
+def test_simulated_carrier_delay_is_within_settings(order_id: str):
     carrier = SimulatedCarrier(Settings(carrier_min_delay_seconds=3, carrier_max_delay_seconds=7))
     assert 3 <= carrier.delay_seconds(order_id) <= 7
 

@@ -62,16 +62,16 @@ def types(*events: RecordedEvent) -> list[str]:
 
 
 @given(st.permutations(STORY))
-def test_events_stand_behind_their_causes_then_by_time(events: list[RecordedEvent]) -> None:
+def test_timeline_orders_events_by_cause_then_time(events: list[RecordedEvent]) -> None:
     assert types(*events) == [event.event_type for event in STORY]
 
 
-def test_a_clock_that_goes_wrong_puts_no_effect_before_its_cause() -> None:
+def test_wrong_clock_keeps_cause_before_effect() -> None:
     early = replace(RESERVED, recorded_at=CREATED.recorded_at - timedelta(hours=1))
     assert types(early, CREATED) == ["OrderCreated", "StockReserved"]
 
 
-def test_events_of_one_batch_stand_by_position() -> None:
+def test_events_of_one_batch_sort_by_position() -> None:
     batch = [
         replace(STORY[0], position=position, event_id=event_id)
         for position, event_id in enumerate(("c", "a", "b"), 1)
@@ -79,7 +79,7 @@ def test_events_of_one_batch_stand_by_position() -> None:
     assert [entry.event_id for entry in entries(*reversed(batch))] == ["c", "a", "b"]
 
 
-def test_each_says_what_made_it_and_how_long_that_took() -> None:
+def test_entry_names_its_cause_and_latency() -> None:
     by_type = {entry.type: entry for entry in entries(*STORY)}
     created, completed = by_type["OrderCreated"], by_type["ShipmentCompleted"]
     assert (created.cause, created.latency_ms, created.since_start_ms) == (None, None, 0)
@@ -91,14 +91,14 @@ def test_each_says_what_made_it_and_how_long_that_took() -> None:
     assert (completed.latency_ms, completed.since_start_ms) == (3000.0, 3014.0)
 
 
-def test_a_cause_that_was_never_heard_is_named_without_its_kind() -> None:
+def test_unknown_cause_is_named_without_type() -> None:
     [entry] = entries(CONFIRMED)
     assert entry.cause
     assert (entry.cause.event_id, entry.cause.type) == (RESERVED.event_id, None)
     assert entry.latency_ms is None
 
 
-def test_what_an_ended_order_had_no_use_for_was_late() -> None:
+def test_unused_event_after_the_end_is_late() -> None:
     refused = caused(
         recorded(ShipmentCancellationRefused(order_id="o1", reason="COMPLETED")),
         CREATED,
@@ -108,18 +108,18 @@ def test_what_an_ended_order_had_no_use_for_was_late() -> None:
     assert late == ["ShipmentCancellationRefused"]
 
 
-def test_nothing_is_late_while_the_order_may_still_hear_it() -> None:
+def test_no_event_of_open_order_is_late() -> None:
     assert not any(entry.late for entry in entries(CREATED, RESERVED))
 
 
 @pytest.mark.parametrize("kind", [StockDeducted, EventDeadLettered])
-def test_what_never_concerns_the_order_itself_is_not_late(kind) -> None:
+def test_foreign_event_is_not_late(kind) -> None:
     lettered = recorded(EventDeadLettered(event_id="e", key="o1", error="x"), source="inventory")
     story = [*STORY, lettered]
     assert not any(entry.late for entry in entries(*story) if entry.type == kind.__name__)
 
 
-def test_events_that_claim_to_have_caused_each_other_are_shown_all_the_same() -> None:
+def test_cyclic_causes_are_listed_once() -> None:
     one = recorded(OrderConfirmed(order_id="o1"))
     other = recorded(OrderCancelled(order_id="o1", reason="CUSTOMER"))
     circle = [
@@ -130,7 +130,7 @@ def test_events_that_claim_to_have_caused_each_other_are_shown_all_the_same() ->
 
 
 @given(worlds())
-def test_every_event_of_every_order_stands_once_and_behind_its_cause(world: World) -> None:
+def test_timeline_lists_every_event_once_after_cause(world: World) -> None:
     log = [event for log in logs_of(world).values() for event in log]
     for order_id in world.order.state.orders:
         story = [event for event in log if event.correlation_id == order_id]
