@@ -82,4 +82,4 @@ def test_log_contains_no_order_ids_or_escapes(log_format: str):
     assert ORDER_ID not in logged
     assert logged.count("#bce0bee6") == 5
     assert EVENT_ID in logged
-    assert printable(logged, keep="\n") == log_line
+    assert printable(logged, keep="\n") == logged
