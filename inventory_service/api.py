@@ -3,10 +3,10 @@
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
-from litestar import Request, Response, Router, delete, get, post, put
+from litestar import Response, Router, delete, get, post, put
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from msgspec import Meta
@@ -22,9 +22,10 @@ from inventory_service.domain import (
     Status,
     UpdateProduct,
 )
-from shared.chassis.http.app import Body, reply
 from shared.chassis.http.auth import admin_only
+from shared.chassis.http.command_bus import json_reply
 from shared.chassis.http.problems import responses
+from shared.chassis.http.request_body import RequestBody, ServiceRequest
 from shared.chassis.messages.clock import new_id
 from shared.chassis.messages.plain_text import LINE, TEXT, WEB_ADDRESS
 from shared.chassis.messages.rejection import Rejected
@@ -36,9 +37,7 @@ PageSize = Annotated[int, QueryParameter(ge=1, le=200)]
 Name = Annotated[str, Meta(min_length=1, max_length=200, pattern=LINE)]
 
 
-class ProductDescription(
-    msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True
-):
+class ProductDescription(RequestBody, frozen=True, kw_only=True):
     """What a product is; `price` in the currency's minor unit."""
 
     name: Name
@@ -55,9 +54,7 @@ class NewProduct(ProductDescription, frozen=True, kw_only=True):
     stock: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
 
 
-class StockChange(
-    msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True
-):
+class StockChange(RequestBody, frozen=True, kw_only=True):
     """So many more; a negative quantity writes off, never below what orders hold."""
 
     quantity: Annotated[int, Meta(ge=-1_000_000, le=1_000_000)]
@@ -112,7 +109,6 @@ def catalogue_router(service: Service) -> Router:
 
     @post(
         "/",
-        dto=Body[NewProduct],
         guards=[admin_only],
         responses={
             201: ResponseSpec(ProductView, description="In the catalogue"),
@@ -120,7 +116,7 @@ def catalogue_router(service: Service) -> Router:
         },
     )
     async def create_product(
-        request: Request[Any, Any, Any], data: JSONBody[NewProduct]
+        request: ServiceRequest, data: JSONBody[NewProduct]
     ) -> Response[bytes]:
         """Put a product into the catalogue."""
         product_id = data.product_id or new_id()
@@ -132,12 +128,11 @@ def catalogue_router(service: Service) -> Router:
 
     @put(
         "/{product_id:str}",
-        dto=Body[ProductDescription],
         guards=[admin_only],
         responses={200: ResponseSpec(ProductView), **responses(400, 401, 403, 404, 413, 422, 503)},
     )
     async def update_product(
-        request: Request[Any, Any, Any],
+        request: ServiceRequest,
         product_id: FromPath[str],
         data: JSONBody[ProductDescription],
     ) -> Response[bytes]:
@@ -151,9 +146,7 @@ def catalogue_router(service: Service) -> Router:
         guards=[admin_only],
         responses={200: ResponseSpec(ProductView), **responses(400, 401, 403, 404, 409, 422, 503)},
     )
-    async def delete_product(
-        request: Request[Any, Any, Any], product_id: FromPath[str]
-    ) -> Response[bytes]:
+    async def delete_product(request: ServiceRequest, product_id: FromPath[str]) -> Response[bytes]:
         """Take it off sale; orders already placed are carried out, and still show it."""
         command = DeleteProduct(product_id=product_id)
         return await service.commands.execute(request, command, _shown(product_id, 200))
@@ -162,14 +155,13 @@ def catalogue_router(service: Service) -> Router:
         "/{product_id:str}/stock",
         status_code=200,
         guards=[admin_only],
-        dto=Body[StockChange],
         responses={
             200: ResponseSpec(ProductView),
             **responses(400, 401, 403, 404, 409, 413, 422, 503),
         },
     )
     async def change_stock(
-        request: Request[Any, Any, Any], product_id: FromPath[str], data: JSONBody[StockChange]
+        request: ServiceRequest, product_id: FromPath[str], data: JSONBody[StockChange]
     ) -> Response[bytes]:
         """Add to the stock, or write off."""
         command = ChangeStock(product_id=product_id, quantity=data.quantity, reason=data.reason)
@@ -229,4 +221,4 @@ def _description(given: ProductDescription) -> Description:
 def _shown(
     product_id: str, status: int, location: str | None = None
 ) -> Callable[[InventoryState], Reply]:
-    return lambda stock: reply(status, view(stock.products[product_id]), location=location)
+    return lambda stock: json_reply(status, view(stock.products[product_id]), location=location)

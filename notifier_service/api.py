@@ -3,19 +3,20 @@
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
-from litestar import Request, Response, Router, get, post
+from litestar import Response, Router, get, post
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, QueryParameter
 
 from notifier_service import store
 from notifier_service.domain import Notification, NotifierState, Resend, Status, unknown
-from shared.chassis.http.app import reply
 from shared.chassis.http.auth import admin_only
+from shared.chassis.http.command_bus import json_reply
 from shared.chassis.http.problems import responses
 from shared.chassis.http.rate_limits import Limit
+from shared.chassis.http.request_body import ServiceRequest
 from shared.chassis.messages.clock import new_id
 from shared.chassis.runtime.service import Service
 from shared.chassis.storage.idempotency import Reply
@@ -87,7 +88,7 @@ def router(service: Service) -> Router:
         },
     )
     async def resend_notification(
-        request: Request[Any, Any, Any], notification_id: FromPath[str]
+        request: ServiceRequest, notification_id: FromPath[str]
     ) -> Response[bytes]:
         """Send a mail again, to where the order's mails go by now; answers the new notification."""
         known = await service.reads.run(
@@ -108,6 +109,6 @@ def router(service: Service) -> Router:
 
 
 def _shown(notification_id: str) -> Callable[[NotifierState], Reply]:
-    return lambda room: reply(
+    return lambda room: json_reply(
         202, view(room.notifications[notification_id]), location=f"/notifications/{notification_id}"
     )

@@ -3,17 +3,18 @@
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
-from litestar import Request, Response, Router, get, post, put
+from litestar import Response, Router, get, post, put
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, HeaderParameter, JSONBody
 from msgspec import Meta
 
-from shared.chassis.http.app import Body, read_body, reply
 from shared.chassis.http.auth import admin_only
+from shared.chassis.http.command_bus import json_reply
 from shared.chassis.http.problems import BadRequest, FieldError, responses
+from shared.chassis.http.request_body import RequestBody, ServiceRequest, decode_body
 from shared.chassis.messages.plain_text import LINE
 from shared.chassis.messages.rejection import Rejected
 from shared.chassis.runtime.service import Service
@@ -40,9 +41,7 @@ class ShipmentView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     updated_at: datetime
 
 
-class CarrierReport(
-    msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True
-):
+class CarrierReport(RequestBody, frozen=True, kw_only=True):
     """How a booking ended, in the carrier's word."""
 
     shipment_id: Id
@@ -86,7 +85,7 @@ def carriers_router(service: Service, carrier: Carrier) -> Router:
         responses={200: ResponseSpec(ShipmentView), **responses(400, 401, 404, 413, 503)},
     )
     async def take_report(
-        request: Request[Any, Any, Any],
+        request: ServiceRequest,
         name: FromPath[str],
         signature: Annotated[str, HeaderParameter(name="X-Signature")] = "",
     ) -> Response[bytes]:
@@ -96,7 +95,7 @@ def carriers_router(service: Service, carrier: Carrier) -> Router:
         body = await request.body()
         if not carrier.has_signed(body, signature):
             raise Rejected("bad-signature", "X-Signature is not the carrier's", status=401)
-        report = read_body(body, CarrierReport)
+        report = decode_body(body, CarrierReport)
         shipment = await service.reads.run(
             partial(store.find_by_shipment, shipment_id=report.shipment_id)
         )
@@ -115,7 +114,6 @@ def carriers_router(service: Service, carrier: Carrier) -> Router:
 
     @put(
         "/simulated",
-        dto=Body[Simulation],
         guards=[admin_only],
         responses=responses(400, 401, 403, 404, 413),
     )
@@ -144,4 +142,4 @@ def _settlement(order_id: str, report: CarrierReport) -> CompleteShipment | Fail
 
 
 def _shown(order_id: str) -> Callable[[ShippingState], Reply]:
-    return lambda dock: reply(200, view(dock.shipments[order_id]))
+    return lambda dock: json_reply(200, view(dock.shipments[order_id]))

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from datetime import datetime
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
-from litestar import Request, Response, Router, get, post, put
+from litestar import Response, Router, get, post, put
 from litestar.exceptions import NotAuthorizedException
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import JSONBody
@@ -18,12 +18,13 @@ from order_service.accounts.password_rules import weakness
 from order_service.accounts.service import Accounts, Tokens
 from order_service.domain import OrderState
 from order_service.request_fields import Email, canonical_email
-from shared.chassis.http.app import Body, claim_name, reply, while_connected
 from shared.chassis.http.auth import signed_in_only
 from shared.chassis.http.client_address import client_address
+from shared.chassis.http.command_bus import json_reply, response_key, while_connected
 from shared.chassis.http.openapi import WITHOUT_KEY
 from shared.chassis.http.problems import BadRequest, FieldError, responses
 from shared.chassis.http.rate_limits import Limit
+from shared.chassis.http.request_body import RequestBody, ServiceRequest
 from shared.chassis.messages.clock import new_id
 from shared.chassis.messages.plain_text import LINE_WITHOUT_LINK
 from shared.chassis.runtime.service import Service
@@ -36,9 +37,7 @@ Token = Annotated[str, Meta(min_length=1, max_length=500)]
 Locale = Literal["en", "ja"]
 
 
-class NewCustomer(
-    msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True
-):
+class NewCustomer(RequestBody, frozen=True, kw_only=True):
     """Who signs up."""
 
     email: Email
@@ -47,9 +46,7 @@ class NewCustomer(
     locale: Locale | None = None
 
 
-class CustomerChange(
-    msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True
-):
+class CustomerChange(RequestBody, frozen=True, kw_only=True):
     """What is to be known of oneself; what is left out stays."""
 
     email: Email | None = None
@@ -57,24 +54,20 @@ class CustomerChange(
     locale: Locale | None = None
 
 
-class SignIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+class SignIn(RequestBody, frozen=True, kw_only=True):
     """E-mail address and password."""
 
     email: Annotated[str, Meta(max_length=254)]
     password: Annotated[str, Meta(max_length=256)]
 
 
-class Refresh(
-    msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True
-):
+class Refresh(RequestBody, frozen=True, kw_only=True):
     """The refresh token of the last answer; it is good once."""
 
     refresh_token: Token
 
 
-class PasswordChange(
-    msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True
-):
+class PasswordChange(RequestBody, frozen=True, kw_only=True):
     """The old proof and the new."""
 
     current_password: Annotated[str, Meta(max_length=256)]
@@ -103,12 +96,9 @@ def router(service: Service, accounts: Accounts) -> Router:
 
     @post(
         "/register",
-        dto=Body[NewCustomer],
         responses={201: ResponseSpec(CustomerView), **responses(400, 409, 413, 422, 429, 503)},
     )
-    async def register(
-        request: Request[Any, Any, Any], data: JSONBody[NewCustomer]
-    ) -> Response[bytes]:
+    async def register(request: ServiceRequest, data: JSONBody[NewCustomer]) -> Response[bytes]:
         """Sign up; sign in afterwards."""
         user_id, email = new_id(), canonical_email(data.email)
         _refuse_weak("password", data.password, email)
@@ -119,18 +109,17 @@ def router(service: Service, accounts: Accounts) -> Router:
             request,
             RegisterCustomer(user_id=user_id, email=email, name=data.name, locale=data.locale),
             _shown(user_id, 201),
-            also=also,
-            stands_for=await _stands_for(request, accounts, data),
+            extra_writes=also,
+            fingerprint_source=await _stands_for(request, accounts, data),
         )
 
     @post(
         "/login",
-        dto=Body[SignIn],
         status_code=200,
         opt=WITHOUT_KEY,
         responses=responses(400, 401, 413, 429, 503),
     )
-    async def sign_in(request: Request[Any, Any, Any], data: JSONBody[SignIn]) -> Tokens:
+    async def sign_in(request: ServiceRequest, data: JSONBody[SignIn]) -> Tokens:
         """Get an access token for a quarter of an hour, and a refresh token for the next."""
         address = client_address(request)
         signing_in = accounts.sign_in(_account(data.email), data.password, address)
@@ -138,30 +127,28 @@ def router(service: Service, accounts: Accounts) -> Router:
 
     @post(
         "/refresh",
-        dto=Body[Refresh],
         status_code=200,
         opt=WITHOUT_KEY,
         responses=responses(400, 401, 413, 429, 503),
     )
-    async def refresh(request: Request[Any, Any, Any], data: JSONBody[Refresh]) -> Tokens:
+    async def refresh(request: ServiceRequest, data: JSONBody[Refresh]) -> Tokens:
         """Exchange a refresh token for the next pair. It answers the same pair again for 20 s, then reuse ends the session."""
         return await accounts.refresh(data.refresh_token, client_address(request))
 
     @post(
         "/logout",
-        dto=Body[Refresh],
         status_code=204,
         opt=WITHOUT_KEY,
         responses=responses(400, 413, 429, 503),
     )
-    async def sign_out(request: Request[Any, Any, Any], data: JSONBody[Refresh]) -> None:
+    async def sign_out(request: ServiceRequest, data: JSONBody[Refresh]) -> None:
         """End this session; the access token expires by itself."""
         await accounts.sign_out(data.refresh_token, client_address(request))
 
     @get("/me", guards=[signed_in_only], responses=responses(401))
-    async def show_me(request: Request[Any, Any, Any]) -> CustomerView:
+    async def show_me(request: ServiceRequest) -> CustomerView:
         """The signed-in customer."""
-        user_id = request.user.user_id
+        user_id = request.customer_id
         found = await service.reads.run(lambda connection: store.load(connection, [user_id]))
         if user_id not in found:
             raise NotAuthorizedException(
@@ -171,15 +158,12 @@ def router(service: Service, accounts: Accounts) -> Router:
 
     @put(
         "/me",
-        dto=Body[CustomerChange],
         guards=[signed_in_only],
         responses={200: ResponseSpec(CustomerView), **responses(400, 401, 409, 413, 429, 503)},
     )
-    async def change_me(
-        request: Request[Any, Any, Any], data: JSONBody[CustomerChange]
-    ) -> Response[bytes]:
+    async def change_me(request: ServiceRequest, data: JSONBody[CustomerChange]) -> Response[bytes]:
         """Change address, name or language."""
-        user_id = request.user.user_id
+        user_id = request.customer_id
         service.limits.take((Limit.CHANGES_PER_CUSTOMER, user_id))
         command = UpdateCustomer(
             user_id=user_id,
@@ -191,17 +175,14 @@ def router(service: Service, accounts: Accounts) -> Router:
 
     @put(
         "/password",
-        dto=Body[PasswordChange],
         status_code=204,
         guards=[signed_in_only],
         responses=responses(400, 401, 403, 413, 429, 503),
     )
-    async def change_password(
-        request: Request[Any, Any, Any], data: JSONBody[PasswordChange]
-    ) -> None:
+    async def change_password(request: ServiceRequest, data: JSONBody[PasswordChange]) -> None:
         """Set a new password; every sign-in ends with it."""
         change = accounts.change_password(
-            request.user.user_id,
+            request.customer_id,
             data.current_password,
             data.new_password,
             client_address(request),
@@ -224,7 +205,7 @@ def router(service: Service, accounts: Accounts) -> Router:
 
 
 async def _stands_for(
-    request: Request[Any, Any, Any], accounts: Accounts, data: NewCustomer
+    request: ServiceRequest, accounts: Accounts, data: NewCustomer
 ) -> bytes | None:
     """What an `Idempotency-Key` was used for, from which nobody can guess the password."""
     if "idempotency-key" not in request.headers:
@@ -236,11 +217,11 @@ async def _stands_for(
 
 
 async def _refuse_taken(
-    request: Request[Any, Any, Any], service: Service, accounts: Accounts, email: str
+    request: ServiceRequest, service: Service, accounts: Accounts, email: str
 ) -> None:
     """A taken address costs no hash, unless the answer may be kept under the request's key."""
     if await accounts.is_taken(email):
-        name = claim_name(request)
+        name = response_key(request)
         if name is None or not await service.reads.run(partial(is_kept, name=name)):
             raise email_taken(email)
 
@@ -259,4 +240,4 @@ def _account(email: str) -> str:
 
 
 def _shown(user_id: str, status: int) -> Callable[[OrderState], Reply]:
-    return lambda desk: reply(status, view(desk.customers[user_id]))
+    return lambda desk: json_reply(status, view(desk.customers[user_id]))

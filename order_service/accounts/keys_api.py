@@ -3,15 +3,16 @@
 from collections.abc import Sequence
 from typing import Any
 
-from litestar import Request, Response, Router, delete, get, post
+from litestar import Response, Router, delete, get, post
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath
 from msgspec import Struct
 
 from order_service.accounts.signing_keys import KeyView, SigningKeys
-from shared.chassis.http.app import reply
 from shared.chassis.http.auth import admin_only
+from shared.chassis.http.command_bus import json_reply
 from shared.chassis.http.problems import responses
+from shared.chassis.http.request_body import ServiceRequest
 from shared.chassis.runtime.service import Service
 
 
@@ -30,14 +31,14 @@ def router(service: Service, keys: SigningKeys) -> Router:
         return KeyList(items=await keys.show())
 
     @post("/", responses={201: ResponseSpec(KeyView), **responses(503)})
-    async def rotate_key(request: Request[Any, Any, Any]) -> Response[bytes]:
+    async def rotate_key(request: ServiceRequest) -> Response[bytes]:
         """Publish a new key; it starts to sign a few seconds later. Tokens of the others stay good."""
         async with keys.rotation() as rotation:
             return await service.commands.execute(
                 request,
                 rotation.command,
-                lambda _: reply(201, rotation.view),
-                also=rotation.store,
+                lambda _: json_reply(201, rotation.view),
+                extra_writes=rotation.store,
             )
 
     @delete("/{key_id:str}", status_code=200, responses=responses(404))

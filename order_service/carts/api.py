@@ -1,10 +1,9 @@
 """The cart of whoever is signed in, over HTTP."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import msgspec
-from litestar import Request, Response, Router, delete, get, post, put
+from litestar import Response, Router, delete, get, post, put
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, JSONBody
 from sqlalchemy import Connection
@@ -23,39 +22,38 @@ from order_service.orders import price_store
 from order_service.orders.api import OrderView, count_order, shown
 from order_service.orders.pricing import Prices
 from order_service.request_fields import Address
-from shared.chassis.http.app import Body, reply
 from shared.chassis.http.auth import signed_in_only
+from shared.chassis.http.command_bus import json_reply
 from shared.chassis.http.problems import responses
 from shared.chassis.http.rate_limits import Limit
+from shared.chassis.http.request_body import RequestBody, ServiceRequest
 from shared.chassis.messages.clock import new_id
 from shared.chassis.runtime.service import Service
 from shared.chassis.storage.idempotency import Reply
 from shared.contracts import Id, Quantity
 
 
-class CartItem(
-    msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True
-):
+class CartItem(RequestBody, frozen=True, kw_only=True):
     """So many more of a product."""
 
     product_id: Id
     quantity: Quantity
 
 
-class CartQuantity(
-    msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True
-):
+class CartQuantity(RequestBody, frozen=True, kw_only=True):
     """How many there should be."""
 
     quantity: Quantity
 
 
-class CheckOutBody(
-    msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True
-):
+class CheckOutBody(RequestBody, frozen=True, kw_only=True):
     """Where to send it."""
 
     shipping_address: Address | None = None
+
+
+NO_ADDRESS = CheckOutBody()
+"""What a request without a body stands for."""
 
 
 class CartLineView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -82,20 +80,20 @@ def router(service: Service) -> Router:
     answers: dict[int, ResponseSpec] = {200: ResponseSpec(CartView)}
 
     def shown_cart(user_id: str) -> Callable[[OrderState], Reply]:
-        return lambda desk: reply(
+        return lambda desk: json_reply(
             200, view(desk.carts.get(user_id) or Cart(user_id=user_id), desk.prices, currency)
         )
 
-    def changing(request: Request[Any, Any, Any]) -> str:
+    def changing(request: ServiceRequest) -> str:
         """Whose cart it is; the change is counted."""
-        user_id: str = request.user.user_id
+        user_id = request.customer_id
         service.limits.take((Limit.CHANGES_PER_CUSTOMER, user_id))
         return user_id
 
     @get("/", guards=[signed_in_only], responses=responses(401))
-    async def show_cart(request: Request[Any, Any, Any]) -> CartView:
+    async def show_cart(request: ServiceRequest) -> CartView:
         """What is in it."""
-        user_id = request.user.user_id
+        user_id = request.customer_id
 
         def find(connection: Connection) -> tuple[Cart, Prices]:
             cart = store.load(connection, [user_id]).get(user_id) or Cart(user_id=user_id)
@@ -105,14 +103,11 @@ def router(service: Service) -> Router:
 
     @post(
         "/items",
-        dto=Body[CartItem],
         status_code=200,
         guards=[signed_in_only],
         responses=answers | responses(400, 401, 409, 413, 422, 429, 503),
     )
-    async def add_item(
-        request: Request[Any, Any, Any], data: JSONBody[CartItem]
-    ) -> Response[bytes]:
+    async def add_item(request: ServiceRequest, data: JSONBody[CartItem]) -> Response[bytes]:
         """Add this many, at the present price."""
         user_id = changing(request)
         command = AddToCart(user_id=user_id, product_id=data.product_id, quantity=data.quantity)
@@ -120,12 +115,11 @@ def router(service: Service) -> Router:
 
     @put(
         "/items/{product_id:str}",
-        dto=Body[CartQuantity],
         guards=[signed_in_only],
         responses=answers | responses(400, 401, 404, 409, 413, 422, 429, 503),
     )
     async def change_item(
-        request: Request[Any, Any, Any], product_id: FromPath[str], data: JSONBody[CartQuantity]
+        request: ServiceRequest, product_id: FromPath[str], data: JSONBody[CartQuantity]
     ) -> Response[bytes]:
         """Set the quantity, at the present price."""
         user_id = changing(request)
@@ -138,9 +132,7 @@ def router(service: Service) -> Router:
         guards=[signed_in_only],
         responses=answers | responses(401, 404, 429, 503),
     )
-    async def remove_item(
-        request: Request[Any, Any, Any], product_id: FromPath[str]
-    ) -> Response[bytes]:
+    async def remove_item(request: ServiceRequest, product_id: FromPath[str]) -> Response[bytes]:
         """Remove this product."""
         user_id = changing(request)
         command = RemoveFromCart(user_id=user_id, product_id=product_id)
@@ -149,7 +141,7 @@ def router(service: Service) -> Router:
     @delete(
         "/", status_code=200, guards=[signed_in_only], responses=answers | responses(401, 429, 503)
     )
-    async def clear_cart(request: Request[Any, Any, Any]) -> Response[bytes]:
+    async def clear_cart(request: ServiceRequest) -> Response[bytes]:
         """Empty the cart."""
         user_id = changing(request)
         command = ClearCart(user_id=user_id)
@@ -157,7 +149,6 @@ def router(service: Service) -> Router:
 
     @post(
         "/checkout",
-        dto=Body[CheckOutBody],
         guards=[signed_in_only],
         responses={
             201: ResponseSpec(OrderView, description="Ordered, and the cart is empty"),
@@ -165,16 +156,16 @@ def router(service: Service) -> Router:
         },
     )
     async def checkout(
-        request: Request[Any, Any, Any], data: JSONBody[CheckOutBody | None] = None
+        request: ServiceRequest, data: JSONBody[CheckOutBody] = NO_ADDRESS
     ) -> Response[bytes]:
         """Order what is in it and empty it, or neither; a price that changed meanwhile is a 409."""
         count_order(service.limits, request)
         order_id = new_id()
         command = CheckOut(
-            user_id=request.user.user_id,
+            user_id=request.customer_id,
             order_id=order_id,
             currency=currency,
-            shipping_address=data.shipping_address if data else None,
+            shipping_address=data.shipping_address,
         )
         created = shown(order_id, 201, location=f"/orders/{order_id}")
         return await service.commands.execute(request, command, created)

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
-from litestar import Request, Response, Router, get, post
+from litestar import Response, Router, get, post
 from litestar.exceptions import NotAuthorizedException, PermissionDeniedException
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
@@ -19,11 +19,12 @@ from order_service.orders import store
 from order_service.orders.domain import Order, PlaceOrder, RequestCancellation, Status
 from order_service.orders.pricing import WantedItem
 from order_service.request_fields import Address, Email, PageSize, Reason, canonical_email
-from shared.chassis.http.app import Body, reply
 from shared.chassis.http.auth import Caller, signed_in_only
 from shared.chassis.http.client_address import client_address
+from shared.chassis.http.command_bus import json_reply
 from shared.chassis.http.problems import BadRequest, FieldError, responses
 from shared.chassis.http.rate_limits import Limit, Limiter
+from shared.chassis.http.request_body import RequestBody, ServiceRequest
 from shared.chassis.messages.clock import new_id
 from shared.chassis.messages.rejection import Rejected
 from shared.chassis.runtime.service import Service
@@ -33,9 +34,7 @@ from shared.contracts import FailedItem, Id, Money, OrderItem, Quantity
 GUEST = "guest"
 
 
-class ItemWanted(
-    msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True
-):
+class ItemWanted(RequestBody, frozen=True, kw_only=True):
     """A line of an order; `price`, when given, must be the present list price."""
 
     product_id: Id
@@ -43,9 +42,7 @@ class ItemWanted(
     price: Money | None = None
 
 
-class NewOrder(
-    msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True
-):
+class NewOrder(RequestBody, frozen=True, kw_only=True):
     """What a customer POSTs. Without items a signed-in customer orders what is in his cart."""
 
     user_id: Id | None = None
@@ -55,12 +52,14 @@ class NewOrder(
     shipping_address: Address | None = None
 
 
-class Cancellation(
-    msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True
-):
+class Cancellation(RequestBody, frozen=True, kw_only=True):
     """Why, in the customer's words."""
 
     reason: Reason | None = None
+
+
+NO_REASON = Cancellation()
+"""What a request without a body stands for."""
 
 
 class OrderView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -101,15 +100,12 @@ def router(service: Service, path: str = "/") -> Router:
 
     @post(
         "/orders",
-        dto=Body[NewOrder],
         responses={
             201: ResponseSpec(OrderView, description="Accepted; its stock is asked for"),
             **responses(400, 401, 403, 409, 413, 422, 429, 503),
         },
     )
-    async def place_order(
-        request: Request[Any, Any, Any], data: JSONBody[NewOrder]
-    ) -> Response[bytes]:
+    async def place_order(request: ServiceRequest, data: JSONBody[NewOrder]) -> Response[bytes]:
         """Place an order. Answers the whole order, PENDING; the events do the rest."""
         buyer = _buyer(request.user, data.user_id, allow_guests=settings.allow_guests)
         recipient = canonical_email(data.email) if data.email else None
@@ -121,7 +117,6 @@ def router(service: Service, path: str = "/") -> Router:
 
     @post(
         "/orders/{order_id:str}/cancel",
-        dto=Body[Cancellation],
         status_code=202,
         responses={
             202: ResponseSpec(OrderView, description="Asked for; shipping decides"),
@@ -129,31 +124,30 @@ def router(service: Service, path: str = "/") -> Router:
         },
     )
     async def cancel_order(
-        request: Request[Any, Any, Any],
+        request: ServiceRequest,
         order_id: FromPath[str],
-        data: JSONBody[Cancellation | None] = None,
+        data: JSONBody[Cancellation] = NO_REASON,
     ) -> Response[bytes]:
         """Ask for the order to be stopped. It is CANCELLING until shipping has answered."""
         await find_order(request.user, order_id)
-        note = data.reason if data else None
-        command = RequestCancellation(order_id=order_id, reason="CUSTOMER", note=note)
+        command = RequestCancellation(order_id=order_id, reason="CUSTOMER", note=data.reason)
         return await service.commands.execute(request, command, shown(order_id, 202))
 
     @get("/orders/{order_id:str}", responses=responses(401, 404))
-    async def show_order(request: Request[Any, Any, Any], order_id: FromPath[str]) -> OrderView:
+    async def show_order(request: ServiceRequest, order_id: FromPath[str]) -> OrderView:
         """One order, as this service knows it."""
         return view(await find_order(request.user, order_id))
 
     @get("/orders", guards=[signed_in_only], responses=responses(400, 401, 403))
     async def list_orders(
-        request: Request[Any, Any, Any],
+        request: ServiceRequest,
         user_id: Annotated[str | None, QueryParameter(name="userId")] = None,
         cursor: FromQuery[str | None] = None,
         limit: PageSize = 50,
     ) -> OrderPage:
         """A customer's orders, newest first; your own, unless you are an admin."""
-        wanted = user_id or request.user.user_id
-        if not request.user.is_admin and wanted != request.user.user_id:
+        wanted = user_id or request.customer_id
+        if not request.user.is_admin and wanted != request.customer_id:
             raise PermissionDeniedException("these are somebody else's orders")
         found = await service.reads.run(
             partial(
@@ -189,12 +183,10 @@ def may_see(caller: Caller, order: Order) -> bool:
 
 def shown(order_id: str, status: int, location: str | None = None) -> Callable[[OrderState], Reply]:
     """Answers a command with the order as it is right after it."""
-    return lambda desk: reply(status, view(desk.orders[order_id]), location=location)
+    return lambda desk: json_reply(status, view(desk.orders[order_id]), location=location)
 
 
-def count_order(
-    limits: Limiter, request: Request[Any, Any, Any], recipient: str | None = None
-) -> None:
+def count_order(limits: Limiter, request: ServiceRequest, recipient: str | None = None) -> None:
     """Count an order by who places it, and where its mails go if it names another recipient. Raises Rejected."""
     caller: Caller = request.user
     if caller.is_admin:

@@ -22,7 +22,7 @@ from litestar.params import Parameter
 
 from quadrille.mailbox.storage import Mail, MailFiles, Summary
 from shared.chassis.http import openapi
-from shared.chassis.http.app import Ready
+from shared.chassis.http.health import Ready
 from shared.chassis.http.problems import HANDLERS, responses
 from shared.chassis.messages.rejection import Rejected
 from shared.settings import Settings, loopback_host

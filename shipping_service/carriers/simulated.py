@@ -3,15 +3,16 @@
 import random
 from typing import Annotated
 
-from msgspec import Meta, Struct
+from msgspec import Meta
 
+from shared.chassis.http.request_body import RequestBody
 from shared.settings import Settings
 from shipping_service.carriers import Booking, CarrierUnavailable, Declined, Delivered
 
 Seconds = Annotated[float, Meta(ge=0, le=86_400)]
 
 
-class Simulation(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+class Simulation(RequestBody, frozen=True, kw_only=True):
     """How the pretended carrier behaves; seconds from the booking to the outcome."""
 
     success_rate: Annotated[float, Meta(ge=0, le=1)]

@@ -219,12 +219,17 @@ def admin_only(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandl
 def signed_in_only(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
     """The guard of what needs a customer."""
     if not _asks_for_methods(connection) and connection.user.is_guest:
-        raise _unauthorized("sign in first: POST /auth/login at the order service")
+        raise sign_in_first()
 
 
 def _asks_for_methods(connection: ASGIConnection[Any, Any, Any, Any]) -> bool:
     """Litestar answers OPTIONS itself, behind a router's guards but without the middleware that names the caller."""
     return connection.scope.get("method") == "OPTIONS"
+
+
+def sign_in_first() -> NotAuthorizedException:
+    """The response to a guest where only customers are served."""
+    return _unauthorized("sign in first: POST /auth/login at the order service")
 
 
 def _unauthorized(detail: str) -> NotAuthorizedException:

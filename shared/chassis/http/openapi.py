@@ -1,10 +1,10 @@
-"""What each route's OpenAPI need not say itself: who may call it, and what any route may be asked and answer."""
+"""What the routes' OpenAPI documents share: who may call a route, its errors, idempotency keys, closed bodies."""
 
-from functools import partial
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass
 
-from litestar import Litestar
-from litestar._openapi.schema_generation.plugins.struct import StructSchemaPlugin
+from litestar import Litestar, Request, Router
+from litestar.datastructures import State
 from litestar.handlers import HTTPRouteHandler
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.spec import (
@@ -17,7 +17,6 @@ from litestar.openapi.spec import (
     SecurityScheme,
 )
 from litestar.routes import HTTPRoute
-from litestar.typing import FieldDefinition
 
 from shared import VERSION
 from shared.chassis.http import swagger
@@ -27,7 +26,7 @@ from shared.chassis.http.swagger import LocalSwagger
 from shared.chassis.storage.idempotency import MAX_KEY_LENGTH, MIN_GUEST_KEY_LENGTH, RETENTION_HOURS
 
 WITHOUT_KEY = {"takes_key": False}
-"""The `opt` of a POST that heeds no `Idempotency-Key`."""
+"""The `opt` of a POST that ignores `Idempotency-Key`."""
 
 _BEARER = {"bearer": list[str]()}
 _TOKEN = SecurityScheme(
@@ -46,25 +45,22 @@ _KEY = Parameter(
 )
 
 
-class StrictStructs(StructSchemaPlugin):
-    """Says of the bodies that know no other fields that they do not."""
+@dataclass
+class _KeyedOperation(Operation):
+    """An operation that accepts an `Idempotency-Key`."""
 
-    def is_plugin_supported_field(self, field_definition: FieldDefinition) -> bool:
-        """Only those."""
-        if not super().is_plugin_supported_field(field_definition):
-            return False
-        is_strict: bool = field_definition.type_.__struct_config__.forbid_unknown_fields
-        return is_strict
+    def __post_init__(self) -> None:
+        self.parameters = [*(self.parameters or []), _KEY]
 
-    def to_openapi_schema(
-        self,
-        field_definition: FieldDefinition,
-        schema_creator: Any,  # noqa: ANN401 - private to Litestar
-    ) -> Schema:
-        """As Litestar has it, and closed."""
-        schema = super().to_openapi_schema(field_definition, schema_creator)
-        schema.additional_properties = False
-        return schema
+
+@dataclass
+class _KeyedOperationWithOptionalBody(_KeyedOperation):
+    """Litestar documents every body as required."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if isinstance(self.request_body, RequestBody):
+            self.request_body.required = False
 
 
 def config(title: str) -> OpenAPIConfig:
@@ -74,13 +70,19 @@ def config(title: str) -> OpenAPIConfig:
         version=VERSION,
         use_handler_docstrings=True,
         render_plugins=[LocalSwagger()],
-        openapi_router=swagger.router(),
+        openapi_router=Router(
+            "/schema",
+            route_handlers=[swagger.files()],
+            before_request=_close_bodies,
+            response_headers={"Content-Security-Policy": swagger.PAGE_POLICY},
+            include_in_schema=False,
+        ),
         components=Components(security_schemes={"bearer": _TOKEN}),
     )
 
 
 def describe(app: Litestar) -> None:
-    """Complete what the routes say of themselves, before the document is first asked for."""
+    """Add to each route what follows from its guards and method, before the document is generated."""
     for route in app.routes:
         if isinstance(route, HTTPRoute):
             for handler in route.route_handlers:
@@ -89,26 +91,52 @@ def describe(app: Litestar) -> None:
 
 def _complete(handler: HTTPRouteHandler) -> None:
     guards = [getattr(guard, "func", guard) for guard in handler.resolve_guards()]
-    may_answer = responses(401, 503)  # a bad token, or a database that can not be read
+    errors = responses(401, 503)  # a bad token, or a database that cannot be read
     if admin_only in guards:
-        may_answer |= responses(403)
-    if _takes_key(handler):
-        may_answer |= responses(400, 409, 422)
-    handler.responses = {**may_answer, **(handler.responses or {})}
+        errors |= responses(403)
+    if "POST" in handler.http_methods and handler.opt.get("takes_key", True):
+        errors |= responses(400, 409, 422)
+        body = handler.parsed_data_field
+        is_optional = body is not None and body.has_default
+        handler.operation_class = (
+            _KeyedOperationWithOptionalBody if is_optional else _KeyedOperation
+        )
+    handler.responses = {**errors, **(handler.responses or {})}
     is_guarded = admin_only in guards or signed_in_only in guards
     handler.security = [_BEARER] if is_guarded else [{}, _BEARER]
-    handler.operation_class = partial(_operation, handler)  # type: ignore[assignment]
 
 
-def _operation(handler: HTTPRouteHandler, **said: Any) -> Operation:  # noqa: ANN401 - as Litestar has it
-    operation = Operation(**said)
-    if _takes_key(handler):
-        operation.parameters = [*(operation.parameters or []), _KEY]
-    body = handler.parsed_fn_signature.parameters.get("data")
-    if body and body.has_default and isinstance(operation.request_body, RequestBody):
-        operation.request_body.required = False
-    return operation
+async def _close_bodies(request: Request[object, object, State]) -> None:
+    """Add to the schema of each request body that it permits no other fields; runs before the document is rendered.
+
+    Litestar leaves `forbid_unknown_fields` out, and offers no hook between generating a document and serving it.
+    """
+    openapi = request.app.openapi_schema
+    schemas = openapi.components.schemas or {}
+    document = openapi.to_schema()
+    open_names = [
+        name
+        for path in document["paths"].values()
+        for operation in path.values()
+        for name in _references(operation.get("requestBody"))
+    ]
+    while open_names:
+        schema = schemas[name := open_names.pop()]
+        if schema.additional_properties is None:
+            schema.additional_properties = False
+            open_names += _references(document["components"]["schemas"][name])
 
 
-def _takes_key(handler: HTTPRouteHandler) -> bool:
-    return "POST" in handler.http_methods and handler.opt.get("takes_key", True)
+def _references(node: object) -> Iterator[str]:
+    """The names of the schemas that this part of a document refers to."""
+    match node:
+        case {"$ref": str(reference)}:
+            yield reference.rpartition("/")[2]
+        case dict():
+            for value in node.values():
+                yield from _references(value)
+        case list():
+            for value in node:
+                yield from _references(value)
+        case _:
+            pass

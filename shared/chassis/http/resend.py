@@ -7,10 +7,10 @@ import msgspec
 from litestar import Router, post
 from litestar.params import JSONBody
 
-from shared.chassis.http.app import Body
 from shared.chassis.http.auth import admin_only
 from shared.chassis.http.openapi import WITHOUT_KEY
 from shared.chassis.http.problems import BadRequest, FieldError, responses
+from shared.chassis.http.request_body import RequestBody
 from shared.chassis.messages.rejection import Rejected
 from shared.chassis.storage import event_log
 from shared.chassis.storage.database import Database
@@ -19,7 +19,7 @@ Position = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
 FIELDS = {"first": "from", "last": "to"}
 
 
-class Range(msgspec.Struct, frozen=True, kw_only=True, rename=FIELDS, forbid_unknown_fields=True):
+class Range(RequestBody, frozen=True, kw_only=True, rename=FIELDS):
     """Positions in the service's event log; without `to`, up to its end."""
 
     first: Position
@@ -39,7 +39,6 @@ def router(reads: Database, resend: Callable[[int, int], Awaitable[None]]) -> Ro
 
     @post(
         "/resend",
-        dto=Body[Range],
         status_code=202,
         guards=[admin_only],
         opt=WITHOUT_KEY,

@@ -27,10 +27,6 @@ class LocalSwagger(OpenAPIRenderPlugin):
         return self._page
 
 
-def router() -> Router:
-    """Where Litestar puts the document and the page, and the page's files."""
-    files = create_static_files_router("/files", directories=[FILES])
-    headers = {"Content-Security-Policy": PAGE_POLICY}
-    return Router(
-        "/schema", route_handlers=[files], response_headers=headers, include_in_schema=False
-    )
+def files() -> Router:
+    """The page's script and styles, below `/files`."""
+    return create_static_files_router("/files", directories=[FILES])

@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from operator import attrgetter
@@ -29,8 +29,9 @@ from shared.chassis.engine.unit_of_work import Message
 from shared.chassis.engine.writer import Writer
 from shared.chassis.errors import FatalError
 from shared.chassis.http import resend, signing_keys
-from shared.chassis.http.app import CommandBus, build_app
+from shared.chassis.http.app import build_app
 from shared.chassis.http.auth import PublicKeys
+from shared.chassis.http.command_bus import CommandBus
 from shared.chassis.http.policy import HttpPolicy
 from shared.chassis.http.protocol import bounded_http
 from shared.chassis.http.rate_limits import Limiter
@@ -224,8 +225,12 @@ class Service:
         title: str,
         routes: Sequence[ControllerRouterHandler],
         on_startup: Sequence[Callable[[], Awaitable[None]]] = (),
+        dependencies: Mapping[str, object] | None = None,
     ) -> Litestar:
-        """The HTTP application that starts and stops this service with itself."""
+        """The HTTP application that starts and stops this service with itself.
+
+        Its handlers may depend on `service`, `commands`, `reads` and what `dependencies` adds.
+        """
         return build_app(
             title,
             [*routes, resend.router(self.reads, self.resend)],
@@ -233,6 +238,12 @@ class Service:
             keys=self.keys,
             waiting_for=self.waiting_for,
             warnings=self.warnings,
+            dependencies={
+                "service": self,
+                "commands": self.commands,
+                "reads": self.reads,
+                **(dependencies or {}),
+            },
             on_startup=[self.start, *on_startup],
             on_stopping=self.begin_stop,
             on_shutdown=self.stop,
