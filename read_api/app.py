@@ -30,6 +30,7 @@ from shared.chassis.storage.database import (
     open_for_reading,
     open_for_writing,
 )
+from shared.chassis.storage.reader import Reader
 from shared.settings import Settings
 
 NAME = "read"
@@ -45,6 +46,7 @@ class ReadService:
         url = database_url(NAME, settings)
         self._database = open_for_writing(url)
         self._reads = open_for_reading(url)
+        self._reader = Reader(url)
         self._broker = JetStreamConnection(NAME, settings)
         self._feed = Feed()
         self._freshness = Consistency()
@@ -98,16 +100,18 @@ class ReadService:
         )
         self._background.start("database", self._database.watch)
         self._background.start("reads", self._reads.watch)
+        self._background.start("reader", self._reader.watch)
         self._background.start("consumer", self._consumer.run)
         log.info("service.started", database=str(self._database.url))
 
     async def stop(self) -> None:
         """Hear nothing more, finish what was taken, close."""
         self._hurry()
-        await self._background.cancel("consumer", "database", "reads")
+        await self._background.cancel("consumer", "database", "reads", "reader")
         await self._broker.close()
         await self._database.close()
         await self._reads.close()
+        await self._reader.close()
         if self._lock:
             self._lock.release()
         log.info("service.stopped")

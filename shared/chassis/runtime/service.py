@@ -54,6 +54,7 @@ from shared.chassis.storage.database import (
 )
 from shared.chassis.storage.idempotency import IDEMPOTENCY_KEY, RETENTION_HOURS
 from shared.chassis.storage.inbox import INBOX
+from shared.chassis.storage.reader import Reader
 from shared.chassis.storage.task_queue import all_kinds
 from shared.contracts import IDENTITY, PUBLISHERS
 from shared.settings import Settings, SettingsError, listed, load
@@ -139,6 +140,7 @@ class Service:
         url = database_url(source, settings)
         self.database = open_for_writing(url)
         self.reads = open_for_reading(url)
+        self.reader = Reader(url)
         self.broker = JetStreamConnection(source, settings)
         self.writer = Writer(
             self.database,
@@ -272,6 +274,7 @@ class Service:
         await self._warn_of_unknown_tasks()
         self._background.start("database", self.database.watch)
         self._background.start("reads", self.reads.watch)
+        self._background.start("reader", self.reader.watch)
         self._background.start("writer", self.writer.run)
         self._background.start("relay", self.relay.run)
         self._background.start("consumer", self._consumer.run)
@@ -304,10 +307,11 @@ class Service:
         await self._background.cancel("relay")
         self.writer.stop()
         await self._background.join("writer", STOP_SECONDS)
-        await self._background.cancel("database", "reads")
+        await self._background.cancel("database", "reads", "reader")
         await self.broker.close()
         await self.database.close()
         await self.reads.close()
+        await self.reader.close()
         if self._lock:
             self._lock.release()
         log.info("service.stopped")

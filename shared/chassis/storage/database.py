@@ -3,8 +3,9 @@
 import asyncio
 import sqlite3
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cache, lru_cache
 from pathlib import Path
@@ -109,6 +110,36 @@ class Json(TypeDecorator[Any]):
         return None if value is None else msgspec.json.decode(value)
 
 
+class DamageDetector:
+    """Recognizes errors that only a damaged file explains, and reports the first one."""
+
+    def __init__(self, url: URL) -> None:
+        self._url = url
+        self._damage: DatabaseDamaged | None = None
+        self._is_damaged = asyncio.Event()
+
+    @contextmanager
+    def detecting(self) -> Iterator[None]:
+        """Raises DatabaseDamaged instead of the driver's error for a damaged file."""
+        try:
+            yield
+        except DatabaseError as error:
+            if not _is_damage(error):
+                raise
+            self._damage = DatabaseDamaged(
+                f"the database {self._url.database} is damaged ({error.orig}): restore it from a backup"
+            )
+            self._is_damaged.set()
+            raise self._damage from error
+
+    async def watch(self) -> None:
+        """Wait until damage is found. Raises DatabaseDamaged."""
+        await self._is_damaged.wait()
+        await asyncio.sleep(ANSWER_SECONDS)
+        if self._damage:
+            raise self._damage
+
+
 class Database:
     """An SQLAlchemy engine on threads of its own: each transaction is one plain function, run whole.
 
@@ -120,11 +151,10 @@ class Database:
         self._engine = engine
         self._commits = 0
         self._is_writer = is_writer
-        self._may_read = _may_read(engine.url)
+        self._may_read = may_read(engine.url)
         self._wal_limit_bytes = WAL_LIMIT_BYTES
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="database")
-        self._damage: DatabaseDamaged | None = None
-        self._is_damaged = asyncio.Event()
+        self._damage = DamageDetector(engine.url)
 
     @property
     def url(self) -> URL:
@@ -137,23 +167,12 @@ class Database:
         Raises DatabaseDamaged for a damaged file, and anything else as it is.
         """
         loop = asyncio.get_running_loop()
-        try:
+        with self._damage.detecting():
             return await loop.run_in_executor(self._threads, self._transact, work)
-        except DatabaseError as error:
-            if not _is_damage(error):
-                raise
-            self._damage = DatabaseDamaged(
-                f"the database {self.url.database} is damaged ({error.orig}): restore it from a backup"
-            )
-            self._is_damaged.set()
-            raise self._damage from error
 
     async def watch(self) -> None:
         """Wait until a transaction finds the file damaged. Raises DatabaseDamaged."""
-        await self._is_damaged.wait()
-        await asyncio.sleep(ANSWER_SECONDS)
-        if self._damage:
-            raise self._damage
+        await self._damage.watch()
 
     async def close(self) -> None:
         """Finish what runs, and let go of the file."""
@@ -202,11 +221,11 @@ class Database:
 
 
 @cache
-def _may_read(_: URL) -> threading.Event:
-    """One for each database, shared by its writer and its readers."""
-    may_read = threading.Event()
-    may_read.set()
-    return may_read
+def may_read(_: URL) -> threading.Event:
+    """One for each database, shared by its writer and its readers: cleared while the writer empties the WAL."""
+    gate = threading.Event()
+    gate.set()
+    return gate
 
 
 def _is_damage(error: DatabaseError) -> bool:

@@ -1,0 +1,153 @@
+"""Queries as async code, on SQLAlchemy's asyncio engine and aiosqlite.
+
+Every call to aiosqlite is a switch to its thread and back, which costs as much as a short statement itself. So a
+statement makes one call here, where SQLAlchemy and aiosqlite alone make four, and a single statement, which is a
+snapshot of its own, runs without BEGIN and COMMIT (measured in docs/decisions/0001).
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Self
+
+import aiosqlite
+from sqlalchemy import URL, AsyncAdaptedQueuePool, Connection, Row, Select, event, make_url
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from shared.chassis.storage import msgspec_warmup
+from shared.chassis.storage.database import BUSY_MILLISECONDS, DamageDetector, may_read
+
+CONNECTIONS = 4
+WAL_POLL_SECONDS = 0.005
+"""Between two looks whether the writer has emptied the write-ahead log."""
+_IS_SNAPSHOT = "is_snapshot"
+
+Rows = Sequence[Row[Any]]
+
+
+class Reader:
+    """Reads the service's database; nothing is written through it."""
+
+    def __init__(self, url: str) -> None:
+        msgspec_warmup.prepare()  # the writer makes structs of rows in its thread at the same time
+        self._engine = _engine(make_url(url))
+        self._may_read = may_read(make_url(url))
+        self._damage = DamageDetector(make_url(url))
+
+    async def fetch(self, statement: Select[Any], **parameters: object) -> Rows:
+        """The rows of one statement. Raises DatabaseDamaged for a damaged file, and anything else as it is."""
+        async with self._connection() as connection:
+            rows: Rows = (await connection.execute(statement, parameters)).all()
+            return rows
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[AsyncConnection]:
+        """A connection whose statements all see one state of the database. Raises as `fetch` does."""
+        async with self._connection() as connection:
+            await connection.execution_options(**{_IS_SNAPSHOT: True})
+            async with connection.begin():
+                yield connection
+
+    async def watch(self) -> None:
+        """Wait until a query finds the file damaged. Raises DatabaseDamaged."""
+        await self._damage.watch()
+
+    async def close(self) -> None:
+        """Close the connections that are not in use."""
+        await self._engine.dispose()
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[AsyncConnection]:
+        while not self._may_read.is_set():  # noqa: ASYNC110 - another thread sets it, rarely
+            await asyncio.sleep(WAL_POLL_SECONDS)
+        with self._damage.detecting():
+            async with self._engine.connect() as connection:
+                yield connection
+
+
+def _engine(url: URL) -> AsyncEngine:
+    if url.get_backend_name() != "sqlite":
+        return create_async_engine(url, hide_parameters=True)
+
+    async def connect() -> aiosqlite.Connection:
+        return await _Connection(url.database)
+
+    engine = create_async_engine(
+        url.set(drivername="sqlite+aiosqlite"),
+        async_creator=connect,
+        hide_parameters=True,  # an error must not contain what was searched for
+        poolclass=AsyncAdaptedQueuePool,
+        pool_size=CONNECTIONS,
+        max_overflow=0,
+        pool_timeout=None,  # requests wait for their turn, without a timer for each
+        pool_use_lifo=True,
+    )
+    event.listen(engine.sync_engine, "begin", _begin)
+    return engine
+
+
+def _begin(connection: Connection) -> None:
+    if connection.get_execution_options().get(_IS_SNAPSHOT):
+        connection.exec_driver_sql("BEGIN")
+
+
+class _Connection(aiosqlite.Connection):
+    """Makes one call to the thread for each statement, and none for a transaction that was not begun."""
+
+    def __init__(self, path: str | None) -> None:
+        def connect() -> sqlite3.Connection:
+            # Transactions are begun by our own BEGIN.
+            connection = sqlite3.connect(path or ":memory:", isolation_level=None)
+            connection.execute(f"PRAGMA busy_timeout={BUSY_MILLISECONDS}")
+            connection.execute("PRAGMA query_only=ON")
+            return connection
+
+        super().__init__(connect, iter_chunk_size=64)
+        self._thread.daemon = True  # a query that is still running does not keep the process alive
+
+    def cursor(self) -> "_Cursor":  # type: ignore[override]  # what SQLAlchemy needs of one
+        return _Cursor(self)
+
+    async def query(self, sql: str, parameters: Sequence[object]) -> tuple[Any, list[Any]]:
+        """The description and all rows of one statement."""
+        # aiosqlite has no public way to run a function of ours on its thread.
+        result: tuple[Any, list[Any]] = await self._execute(self._query, sql, parameters)  # type: ignore[no-untyped-call]
+        return result
+
+    async def commit(self) -> None:
+        if self.in_transaction:
+            await super().commit()
+
+    async def rollback(self) -> None:
+        if self.in_transaction:
+            await super().rollback()
+
+    def _query(self, sql: str, parameters: Sequence[object]) -> tuple[Any, list[Any]]:
+        cursor = self._conn.execute(sql, parameters)
+        return cursor.description, cursor.fetchall()
+
+
+class _Cursor:
+    """The part of aiosqlite's cursor that SQLAlchemy uses to read."""
+
+    rowcount = -1
+    lastrowid = 0
+    arraysize = 1
+
+    def __init__(self, connection: _Connection) -> None:
+        self._connection = connection
+        self._rows: list[Any] = []
+        self.description: Any = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def execute(self, sql: str, parameters: Sequence[object] = ()) -> None:
+        self.description, self._rows = await self._connection.query(sql, parameters)
+
+    async def fetchall(self) -> list[Any]:
+        return self._rows
+
+    async def close(self) -> None:
+        """Nothing is open: all rows were fetched."""
