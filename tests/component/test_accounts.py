@@ -99,7 +99,7 @@ def dump_of(database: Path) -> str:
         return "\n".join(connection.iterdump())
 
 
-async def test_whoever_registers_is_shown_without_a_secret(desk: OrderState, email: str):
+async def test_registration_answer_contains_no_secret(desk: OrderState, email: str):
     response = await desk.register(email, name="Aiko", locale="ja")
     assert response.status_code == 201
     customer = response.json()
@@ -112,14 +112,14 @@ async def test_whoever_registers_is_shown_without_a_secret(desk: OrderState, ema
     assert "assword" not in response.text
 
 
-async def test_an_address_is_registered_once_whatever_its_case(desk: OrderState, email: str):
+async def test_address_is_registered_once_in_any_case(desk: OrderState, email: str):
     await desk.register(email)
     problem_of(await desk.register(email), 409, "email-taken")
     problem_of(await desk.register(email.upper()), 409, "email-taken")
     assert (await desk.login(email.title())).status_code == 200
 
 
-async def test_of_many_who_want_one_address_at_once_one_gets_it(desk: OrderState, email: str):
+async def test_concurrent_registrations_create_one_account(desk: OrderState, email: str):
     answers = await asyncio.gather(
         *(desk.register(email, password=f"password {n}") for n in range(5))
     )
@@ -129,7 +129,9 @@ async def test_of_many_who_want_one_address_at_once_one_gets_it(desk: OrderState
 
 
 @pytest.mark.parametrize("password", ["", "1234567", "x" * 257])
-async def test_a_weak_or_endless_password_is_refused(desk: OrderState, email: str, password: str):
+async def test_password_outside_length_bounds_is_refused(
+    desk: OrderState, email: str, password: str
+):
     problem = problem_of(await desk.register(email, password), 400, "invalid-request")
     assert problem["errors"][0]["field"] == "password"
     assert password == "" or password not in problem["detail"]
@@ -157,17 +159,17 @@ async def test_a_weak_or_endless_password_is_refused(desk: OrderState, email: st
         "a@-example.com",
     ],
 )
-async def test_what_is_no_address_is_refused(desk: OrderState, address: str):
+async def test_invalid_address_is_refused(desk: OrderState, address: str):
     problem = problem_of(await desk.register(address), 400, "invalid-request")
     assert [error["field"] for error in problem["errors"]] == ["email"]
 
 
-async def test_nobody_makes_himself_an_admin(desk: OrderState, email: str):
+async def test_registration_cannot_set_a_role(desk: OrderState, email: str):
     problem = problem_of(await desk.register(email, role="admin"), 400, "invalid-request")
     assert problem["errors"][0] == {"field": "role", "message": "unknown field"}
 
 
-async def test_a_key_registers_once(desk: OrderState, email: str):
+async def test_registration_with_same_key_is_replayed(desk: OrderState, email: str):
     body = {"email": email, "password": PASSWORD}
     first = await desk.ask("POST", "/auth/register", body, key=key_of(email))
     again = await desk.ask("POST", "/auth/register", body, key=key_of(email))
@@ -176,7 +178,7 @@ async def test_a_key_registers_once(desk: OrderState, email: str):
     assert again.headers["Idempotent-Replayed"] == "true"
 
 
-async def test_a_key_with_another_password_is_refused(desk: OrderState, email: str):
+async def test_key_with_another_password_is_refused(desk: OrderState, email: str):
     body = {"email": email, "password": PASSWORD}
     await desk.ask("POST", "/auth/register", body, key=key_of(email))
     other = await desk.ask(
@@ -225,12 +227,12 @@ async def test_name_with_hidden_characters_is_refused(desk: OrderState, email: s
     assert "control or hidden" in problem["errors"][0]["message"]
 
 
-async def test_name_may_need_a_joiner(desk: OrderState, email: str):
+async def test_name_may_contain_a_joiner(desk: OrderState, email: str):
     name = "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647"
     assert (await desk.register(email, name=name)).json()["name"] == name
 
 
-async def test_a_sign_in_gives_two_tokens(desk: OrderState, email: str):
+async def test_sign_in_returns_two_tokens(desk: OrderState, email: str):
     tokens = await desk.newcomer(email)
     assert tokens["tokenType"] == "Bearer"
     assert tokens["expiresIn"] == ACCESS_SECONDS
@@ -238,14 +240,14 @@ async def test_a_sign_in_gives_two_tokens(desk: OrderState, email: str):
     assert me["email"] == email
 
 
-async def test_wrong_password_and_unknown_address_are_told_alike(desk: OrderState, email: str):
+async def test_wrong_password_answers_like_unknown_address(desk: OrderState, email: str):
     await desk.register(email)
     wrong = problem_of(await desk.login(email, "wrong"), 401, "bad-credentials")
     unknown = problem_of(await desk.login(f"no{email}", "wrong"), 401, "bad-credentials")
     assert wrong == unknown
 
 
-async def test_a_sign_in_heeds_no_key_for_tokens_are_not_kept(desk: OrderState, email: str):
+async def test_sign_in_ignores_idempotency_key(desk: OrderState, email: str):
     await desk.register(email)
     body = {"email": email, "password": PASSWORD}
     one, two = [await desk.ask("POST", "/auth/login", body, key=key_of(email)) for _ in range(2)]
@@ -253,7 +255,7 @@ async def test_a_sign_in_heeds_no_key_for_tokens_are_not_kept(desk: OrderState, 
     assert "Idempotent-Replayed" not in two.headers
 
 
-async def test_a_refresh_token_is_traded_for_the_next_pair(desk: OrderState, email: str):
+async def test_refresh_token_is_exchanged_for_new_pair(desk: OrderState, email: str):
     tokens = await desk.newcomer(email)
     for _ in range(3):
         response = await desk.refresh(tokens["refreshToken"])
@@ -290,7 +292,7 @@ async def test_refresh_token_reused_later_ends_session(
     assert (await desk.refresh(elsewhere["refreshToken"])).status_code == 200
 
 
-async def test_older_refresh_token_ends_session_at_once(desk: OrderState, email: str):
+async def test_older_refresh_token_ends_session_immediately(desk: OrderState, email: str):
     oldest = await desk.newcomer(email)
     older = (await desk.refresh(oldest["refreshToken"])).json()
     newer = (await desk.refresh(older["refreshToken"])).json()
@@ -349,16 +351,16 @@ async def test_unknown_customer_of_good_token_is_unauthorized(
 
 
 @pytest.mark.parametrize("token", ["x", "\x00", "é" * 500])
-async def test_what_is_no_refresh_token_is_refused(desk: OrderState, token: str):
+async def test_invalid_refresh_token_is_refused(desk: OrderState, token: str):
     problem_of(await desk.refresh(token), 401, "bad-refresh-token")
 
 
-async def test_an_access_token_refreshes_nothing(desk: OrderState, email: str):
+async def test_access_token_cannot_refresh(desk: OrderState, email: str):
     tokens = await desk.newcomer(email)
     problem_of(await desk.refresh(tokens["accessToken"]), 401, "bad-refresh-token")
 
 
-async def test_a_sign_out_ends_this_sign_in_and_no_other(desk: OrderState, email: str):
+async def test_sign_out_ends_only_its_session(desk: OrderState, email: str):
     here, elsewhere = await desk.newcomer(email), await desk.sign_in(email)
     for _ in range(2):
         gone = await desk.ask("POST", "/auth/logout", {"refreshToken": here["refreshToken"]})
@@ -367,7 +369,7 @@ async def test_a_sign_out_ends_this_sign_in_and_no_other(desk: OrderState, email
     assert (await desk.refresh(elsewhere["refreshToken"])).status_code == 200
 
 
-async def test_a_new_password_ends_every_sign_in(desk: OrderState, email: str):
+async def test_new_password_ends_all_sessions(desk: OrderState, email: str):
     here, elsewhere = await desk.newcomer(email), await desk.sign_in(email)
     body = {"currentPassword": PASSWORD, "newPassword": "battery staple"}
     changed = await desk.ask("PUT", "/auth/password", body, token=here["accessToken"])
@@ -378,7 +380,7 @@ async def test_a_new_password_ends_every_sign_in(desk: OrderState, email: str):
     await desk.sign_in(email, "battery staple")
 
 
-async def test_without_the_present_password_nothing_changes(desk: OrderState, email: str):
+async def test_password_change_requires_current_password(desk: OrderState, email: str):
     tokens = await desk.newcomer(email)
     body = {"currentPassword": "a guess", "newPassword": "battery staple"}
     refused = await desk.ask("PUT", "/auth/password", body, token=tokens["accessToken"])
@@ -387,14 +389,14 @@ async def test_without_the_present_password_nothing_changes(desk: OrderState, em
     assert (await desk.refresh(tokens["refreshToken"])).status_code == 200
 
 
-async def test_a_weak_new_password_is_refused(desk: OrderState, email: str):
+async def test_weak_new_password_is_refused(desk: OrderState, email: str):
     tokens = await desk.newcomer(email)
     body = {"currentPassword": PASSWORD, "newPassword": "short"}
     refused = await desk.ask("PUT", "/auth/password", body, token=tokens["accessToken"])
     problem_of(refused, 400, "invalid-request")
 
 
-async def test_one_changes_what_is_known_of_oneself(desk: OrderState, email: str):
+async def test_customer_changes_own_profile(desk: OrderState, email: str):
     token = (await desk.newcomer(email))["accessToken"]
     moved = f"new.{email}"
     change = {"email": moved.upper(), "name": "Aiko", "locale": "ja"}
@@ -407,20 +409,20 @@ async def test_one_changes_what_is_known_of_oneself(desk: OrderState, email: str
     problem_of(await desk.login(email), 401, "bad-credentials")
 
 
-async def test_an_address_of_another_is_not_taken(desk: OrderState, email: str):
+async def test_profile_update_to_taken_address_is_refused(desk: OrderState, email: str):
     await desk.register(f"other.{email}")
     token = (await desk.newcomer(email))["accessToken"]
     change = {"email": f"other.{email}"}
     problem_of(await desk.ask("PUT", "/auth/me", change, token=token), 409, "email-taken")
 
 
-async def test_a_role_is_not_ones_own_to_change(desk: OrderState, email: str):
+async def test_profile_update_cannot_change_role(desk: OrderState, email: str):
     token = (await desk.newcomer(email))["accessToken"]
     change = {"role": "admin"}
     problem_of(await desk.ask("PUT", "/auth/me", change, token=token), 400, "invalid-request")
 
 
-async def test_anyone_can_check_a_token_with_the_published_key(desk: OrderState, email: str):
+async def test_token_verifies_with_published_key(desk: OrderState, email: str):
     token = (await desk.newcomer(email))["accessToken"]
     jwks = (await desk.ask("GET", "/.well-known/jwks.json")).json()
     header = jwt.get_unverified_header(token)
@@ -431,7 +433,7 @@ async def test_anyone_can_check_a_token_with_the_published_key(desk: OrderState,
     assert 0 < claims["exp"] - now().timestamp() <= ACCESS_SECONDS
 
 
-async def test_the_private_key_stays_private(desk: OrderState):
+async def test_published_keys_contain_no_private_key(desk: OrderState):
     jwks = (await desk.ask("GET", "/.well-known/jwks.json")).json()
     assert all("d" not in key for key in jwks["keys"])
 
@@ -458,7 +460,7 @@ async def test_owner_signs_in_while_account_is_attacked(desk: OrderState, email:
     assert (await desk.login(email, address="198.51.100.200")).status_code == 200
 
 
-async def test_refresh_makes_an_address_known(desk: OrderState, email: str):
+async def test_refresh_makes_an_address_trusted(desk: OrderState, email: str):
     tokens = await desk.newcomer(email)
     body = {"refreshToken": tokens["refreshToken"]}
     await desk.ask("POST", "/auth/refresh", body, address="198.51.100.201")
@@ -467,7 +469,7 @@ async def test_refresh_makes_an_address_known(desk: OrderState, email: str):
     assert (await desk.login(email, address="198.51.100.201")).status_code == 200
 
 
-async def test_addresses_in_one_ipv6_network_are_one(desk: OrderState, email: str):
+async def test_addresses_of_one_ipv6_network_share_limit(desk: OrderState, email: str):
     await desk.register(email)
     for number in range(3):
         wrong = await desk.login(email, "wrong", address=f"2001:db8:1:2::{number}")
@@ -477,14 +479,14 @@ async def test_addresses_in_one_ipv6_network_are_one(desk: OrderState, email: st
     assert (await desk.login(email, address="2001:db8:1:3::1")).status_code == 200
 
 
-async def test_too_many_attempts_at_an_account_do_not_hold_up_another(desk: OrderState, email: str):
+async def test_failed_sign_ins_do_not_limit_other_accounts(desk: OrderState, email: str):
     await desk.register(email)
     for _ in range(4):
         await desk.login(f"no{email}", "wrong", address="198.51.100.7")
     assert (await desk.login(email, address="198.51.100.7")).status_code == 200
 
 
-async def test_one_who_knows_his_password_starts_afresh(desk: OrderState, email: str):
+async def test_successful_sign_in_resets_failures(desk: OrderState, email: str):
     await desk.register(email)
     for _ in range(2):
         for _ in range(2):
@@ -492,7 +494,7 @@ async def test_one_who_knows_his_password_starts_afresh(desk: OrderState, email:
         await desk.sign_in(email)
 
 
-async def test_too_many_attempts_from_an_address_are_refused_for_any_account(desk: OrderState):
+async def test_failed_sign_ins_per_address_are_limited(desk: OrderState):
     for number in range(20):
         wrong = await desk.login(f"nobody{number}@example.com", "x", address="203.0.113.201")
         problem_of(wrong, 401, "bad-credentials")
@@ -502,14 +504,14 @@ async def test_too_many_attempts_from_an_address_are_refused_for_any_account(des
     problem_of(elsewhere, 401, "bad-credentials")
 
 
-async def test_too_many_guesses_of_the_present_password_are_refused(desk: OrderState, email: str):
+async def test_guesses_of_current_password_are_limited(desk: OrderState, email: str):
     token = (await desk.newcomer(email))["accessToken"]
     body = {"currentPassword": "a guess", "newPassword": "battery staple"}
     answers = [await desk.ask("PUT", "/auth/password", body, token=token) for _ in range(4)]
     assert [each.status_code for each in answers] == [403] * 3 + [429]
 
 
-async def test_first_admins_password_is_in_a_private_file(
+async def test_first_admin_password_is_in_private_file(
     apart: Settings, capsys: pytest.CaptureFixture[str]
 ):
     own = replace(apart, admin_password=None)
@@ -529,7 +531,7 @@ async def test_first_admins_password_is_in_a_private_file(
     assert str(file) in logged
 
 
-async def test_a_password_given_for_the_first_admin_is_used_and_not_logged(
+async def test_configured_admin_password_is_used_and_not_logged(
     apart: Settings, capsys: pytest.CaptureFixture[str]
 ):
     own = replace(apart, admin_email="Boss@Example.com")
@@ -538,7 +540,7 @@ async def test_a_password_given_for_the_first_admin_is_used_and_not_logged(
     assert ADMIN_PASSWORD not in capsys.readouterr().out
 
 
-async def test_a_restart_makes_no_other_admin_even_if_he_has_moved(apart: Settings, tmp_path: Path):
+async def test_restart_creates_no_second_admin(apart: Settings, tmp_path: Path):
     async with open_desk(apart) as desk:
         token = (await desk.sign_in(apart.admin_email, ADMIN_PASSWORD))["accessToken"]
         change = {"email": "moved@example.com"}
@@ -551,7 +553,7 @@ async def test_a_restart_makes_no_other_admin_even_if_he_has_moved(apart: Settin
     assert roles == [("admin",)]
 
 
-async def test_no_secret_is_logged_or_kept(
+async def test_secrets_are_neither_logged_nor_stored(
     desk: OrderState, shop: Settings, email: str, capsys: pytest.CaptureFixture[str]
 ):
     body = {"email": email, "password": "hunter2 hunter2"}
@@ -571,7 +573,7 @@ async def test_no_secret_is_logged_or_kept(
     assert [secret for secret in secrets if secret in seen] == []
 
 
-async def test_a_password_can_not_be_guessed_fast_from_a_key(
+async def test_idempotency_fingerprint_does_not_expose_password(
     desk: OrderState, shop: Settings, email: str
 ):
     body = {"email": email, "password": PASSWORD}
@@ -590,9 +592,7 @@ def fast_digests(email: str) -> set[str]:
     return {hashlib.sha256(b"POST /auth/register\n" + sent).hexdigest()}
 
 
-async def test_a_database_that_can_not_be_read_is_503_and_says_nothing_of_it(
-    apart: Settings, tmp_path: Path
-):
+async def test_unreadable_database_is_503_without_details(apart: Settings, tmp_path: Path):
     async with open_desk(apart) as desk:
         token = (await desk.sign_in(apart.admin_email, ADMIN_PASSWORD))["accessToken"]
         with closing(sqlite3.connect(tmp_path / "order.db")) as connection:

@@ -35,22 +35,22 @@ def connection() -> Iterator[Connection]:
     ],
     ids=["none", "some", "special characters", "many"],
 )
-def test_those_that_are_there_are_found(
+def test_any_of_matches_listed_strings(
     connection: Connection, ids: list[str], heard: set[str]
 ) -> None:
     assert set(connection.execute(HEARD, {"ids": ids}).scalars()) == heard
 
 
-def test_the_others_are_found_by_its_contrary(connection: Connection) -> None:
+def test_negated_any_of_matches_the_rest(connection: Connection) -> None:
     assert connection.execute(UNHEARD, {"ids": ["a", 'c"\\,é']}).scalars().all() == ["b"]
 
 
-def test_sqlite_uses_the_index(connection: Connection) -> None:
+def test_any_of_uses_the_sqlite_index(connection: Connection) -> None:
     text = HEARD.compile(dialect=sqlite.dialect()).string
     plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", ("[]",)).all()
     assert "SEARCH inbox USING COVERING INDEX" in plan[0][3]
 
 
-def test_postgresql_is_given_an_array() -> None:
+def test_any_of_compiles_to_postgresql_array() -> None:
     text = HEARD.compile(dialect=psycopg.dialect()).string
     assert "inbox.event_id = ANY(%(ids)s::TEXT[])" in text

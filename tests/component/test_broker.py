@@ -63,7 +63,7 @@ async def test_absent_broker_is_named_without_credentials(tmp_path: Path):
     assert "secret" not in str(logs)
 
 
-async def test_connection_closed_for_good_ends_process(tmp_path: Path, broker: NatsServer):
+async def test_permanently_closed_connection_ends_process(tmp_path: Path, broker: NatsServer):
     log = tmp_path / "inventory.log"
     async with narrows(broker.port) as proxy:
         settings = settings_for(tmp_path / "data", proxy.url)
@@ -149,7 +149,7 @@ async def has_right_subjects(broker: JetStreamConnection) -> bool:
     return config.subjects == ["shop.>"]
 
 
-async def test_stream_in_memory_is_said(shop_settings: Settings, broker: NatsServer):
+async def test_stream_in_memory_is_reported(shop_settings: Settings, broker: NatsServer):
     other = JetStreamConnection("test", shop_settings)
     await other.connect()
     memory = api.StreamConfig(name=STREAM, subjects=["shop.>"], storage=api.StorageType.MEMORY)

@@ -183,7 +183,7 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(handlers, "MAX_BOOKING_SECONDS", 0.2)
 
 
-async def test_a_booking_the_carrier_takes_is_dispatched(service: Shipping, carrier: FakeCarrier):
+async def test_accepted_booking_is_dispatched(service: Shipping, carrier: FakeCarrier):
     await service.ships()
     shown = await service.until("DISPATCHED")
     assert shown["reference"] == "R-1"
@@ -199,7 +199,7 @@ async def test_a_booking_the_carrier_takes_is_dispatched(service: Shipping, carr
     await service.at_rest()
 
 
-async def test_what_the_carrier_delivered_is_completed(service: Shipping):
+async def test_delivered_callback_completes_the_shipment(service: Shipping):
     await service.ships()
     shipment = await service.until("DISPATCHED")
     answer = await service.called_back(delivered(shipment))
@@ -211,7 +211,7 @@ async def test_what_the_carrier_delivered_is_completed(service: Shipping):
 
 
 @pytest.mark.parametrize("reason", ["LOST", None])
-async def test_what_the_carrier_could_not_deliver_has_failed(service: Shipping, reason: str | None):
+async def test_failed_callback_fails_the_shipment(service: Shipping, reason: str | None):
     await service.ships()
     shipment = await service.until("DISPATCHED")
     report = {"shipmentId": shipment["shipmentId"], "status": "failed", "reason": reason}
@@ -222,7 +222,7 @@ async def test_what_the_carrier_could_not_deliver_has_failed(service: Shipping, 
     await service.at_rest()
 
 
-async def test_a_callback_without_the_carriers_signature_changes_nothing(service: Shipping):
+async def test_callback_with_wrong_signature_changes_nothing(service: Shipping):
     await service.ships()
     shipment = await service.until("DISPATCHED")
     body = msgspec.json.encode(delivered(shipment))
@@ -242,7 +242,7 @@ async def test_a_callback_without_the_carriers_signature_changes_nothing(service
     assert (await service.shipment())["status"] == "DISPATCHED"
 
 
-async def test_a_callback_sent_again_changes_nothing(service: Shipping):
+async def test_repeated_callback_changes_nothing(service: Shipping):
     await service.ships()
     shipment = await service.until("DISPATCHED")
     first = await service.called_back(delivered(shipment))
@@ -256,9 +256,7 @@ async def test_a_callback_sent_again_changes_nothing(service: Shipping):
     await service.at_rest()
 
 
-async def test_a_callback_that_overtakes_the_confirmation_counts(
-    service: Shipping, carrier: FakeCarrier
-):
+async def test_callback_before_booking_confirmation_counts(service: Shipping, carrier: FakeCarrier):
     carrier.open.clear()
     await service.ships()
     await eventually(lambda: carrier.asked)
@@ -270,13 +268,13 @@ async def test_a_callback_that_overtakes_the_confirmation_counts(
     assert service.said() == ["ShipmentInitiated", "ShipmentCompleted"]
 
 
-async def test_a_callback_about_a_shipment_nobody_knows_is_a_404(service: Shipping):
+async def test_callback_for_unknown_shipment_is_404(service: Shipping):
     answer = await service.called_back(delivered({"shipmentId": "nothing"}))
     assert answer.status_code == 404
     assert answer.json()["type"] == "urn:quadrille:problem:unknown-shipment"
 
 
-async def test_another_carriers_callback_is_a_404(service: Shipping):
+async def test_callback_of_another_carrier_is_404(service: Shipping):
     answer = await service._http.post("/carriers/simulated/callbacks", content=b"{}")
     assert answer.status_code == 404
     assert answer.json()["type"] == "urn:quadrille:problem:unknown-carrier"
@@ -297,14 +295,14 @@ async def test_another_carriers_callback_is_a_404(service: Shipping):
         ({"shipmentId": "s1", "status": "failed", "odd": 1}, "odd"),
     ],
 )
-async def test_a_report_that_makes_no_sense_is_a_400(service: Shipping, report, field: str):
+async def test_malformed_callback_is_400(service: Shipping, report, field: str):
     answer = await service.called_back(report)
     assert answer.status_code == 400
     [error] = answer.json()["errors"]
     assert error["field"] == field
 
 
-async def test_a_delivery_without_a_tracking_number_is_a_400(service: Shipping):
+async def test_delivered_callback_without_tracking_number_is_400(service: Shipping):
     await service.ships()
     shipment = await service.until("DISPATCHED")
     answer = await service.called_back(
@@ -315,7 +313,7 @@ async def test_a_delivery_without_a_tracking_number_is_a_400(service: Shipping):
 
 
 @pytest.mark.parametrize("trouble", [503, 500, 429, 302, 304])
-async def test_a_carrier_in_trouble_is_asked_again_under_the_same_key(
+async def test_failed_booking_is_retried_under_same_key(
     service: Shipping, carrier: FakeCarrier, trouble: int
 ):
     carrier.troubles += [trouble]
@@ -326,7 +324,7 @@ async def test_a_carrier_in_trouble_is_asked_again_under_the_same_key(
     await service.at_rest()
 
 
-async def test_a_carrier_that_never_answers_clearly_is_given_up_and_the_booking_withdrawn(
+async def test_unanswered_booking_is_given_up_and_withdrawn(
     service: Shipping, carrier: FakeCarrier, soon: None
 ):
     carrier.troubles += [503, 503, 503]
@@ -339,7 +337,7 @@ async def test_a_carrier_that_never_answers_clearly_is_given_up_and_the_booking_
     assert service.said() == ["ShipmentInitiated", "ShipmentFailed"]
 
 
-async def test_a_booking_whose_confirmations_were_all_lost_is_not_shipped_after_all(
+async def test_booking_with_lost_confirmations_is_withdrawn(
     service: Shipping, carrier: FakeCarrier
 ):
     carrier.lost_answers = 3
@@ -350,9 +348,7 @@ async def test_a_booking_whose_confirmations_were_all_lost_is_not_shipped_after_
     assert carrier.withdrawn == [shown["shipmentId"]]
 
 
-async def test_a_booking_whose_confirmation_was_lost_is_made_once(
-    service: Shipping, carrier: FakeCarrier
-):
+async def test_booking_with_lost_confirmation_happens_once(service: Shipping, carrier: FakeCarrier):
     carrier.lost_answers = 1
     await service.ships()
     shown = await service.until("DISPATCHED")
@@ -361,7 +357,7 @@ async def test_a_booking_whose_confirmation_was_lost_is_made_once(
 
 
 @pytest.mark.parametrize("confirmation", [b"nonsense", b"\xff", b"{}", b'{"reference": ""}'])
-async def test_a_confirmation_that_can_not_be_read_is_asked_for_again(
+async def test_unreadable_confirmation_is_requested_again(
     service: Shipping, carrier: FakeCarrier, confirmation: bytes
 ):
     carrier.confirmation = confirmation
@@ -371,7 +367,7 @@ async def test_a_confirmation_that_can_not_be_read_is_asked_for_again(
     assert (await service.until("DISPATCHED"))["reference"] == "R-1"
 
 
-async def test_a_carrier_that_hangs_is_asked_again(
+async def test_hanging_carrier_is_retried(
     http_settings: Settings, carrier: FakeCarrier, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(remote, "TIMEOUT_SECONDS", 0.2)
@@ -382,7 +378,7 @@ async def test_a_carrier_that_hangs_is_asked_again(
     assert len(carrier.asks("POST")) == 2
 
 
-async def test_a_carrier_that_is_away_is_given_up(http_settings: Settings, soon: None):
+async def test_unreachable_carrier_is_given_up(http_settings: Settings, soon: None):
     away = replace(http_settings, carrier_url="http://127.0.0.1:1/bookings")
     async with shipping(away) as service:
         await service.ships()
@@ -392,7 +388,7 @@ async def test_a_carrier_that_is_away_is_given_up(http_settings: Settings, soon:
 
 
 @pytest.mark.parametrize("refusal", [400, 404, 422])
-async def test_a_carrier_that_refuses_is_not_asked_again(
+async def test_declined_booking_is_not_retried(
     service: Shipping, carrier: FakeCarrier, refusal: int
 ):
     carrier.troubles += [refusal]
@@ -403,7 +399,7 @@ async def test_a_carrier_that_refuses_is_not_asked_again(
     assert len(carrier.asked) == 1
 
 
-async def test_an_order_cancelled_before_its_booking_is_never_brought(
+async def test_order_cancelled_before_booking_is_not_booked(
     service: Shipping, carrier: FakeCarrier, soon: None
 ):
     carrier.troubles += [503]
@@ -417,9 +413,7 @@ async def test_an_order_cancelled_before_its_booking_is_never_brought(
     assert service.said() == ["ShipmentInitiated", "ShipmentCancelled"]
 
 
-async def test_an_order_cancelled_before_it_was_begun_needs_no_carrier(
-    service: Shipping, carrier: FakeCarrier
-):
+async def test_early_cancellation_needs_no_carrier(service: Shipping, carrier: FakeCarrier):
     await service.hears(CANCEL)
     await service.until("CANCELLED")
     await service.ships()
@@ -429,7 +423,7 @@ async def test_an_order_cancelled_before_it_was_begun_needs_no_carrier(
     assert (await service.shipment())["shipmentId"] is None
 
 
-async def test_a_booking_confirmed_after_the_cancellation_is_withdrawn(
+async def test_booking_confirmed_after_cancellation_is_withdrawn(
     service: Shipping, carrier: FakeCarrier, soon: None
 ):
     carrier.open.clear()
@@ -449,7 +443,7 @@ async def test_a_booking_confirmed_after_the_cancellation_is_withdrawn(
     await service.at_rest()
 
 
-async def test_a_booking_under_way_when_the_process_died_is_withdrawn_when_it_arrives(
+async def test_booking_in_flight_at_crash_is_withdrawn(
     http_settings: Settings, carrier: FakeCarrier, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(service_module, "EFFECT_SECONDS", 0)
@@ -470,7 +464,9 @@ async def test_a_booking_under_way_when_the_process_died_is_withdrawn_when_it_ar
     assert carrier.withdrawn == [shipment["shipmentId"]]
 
 
-async def test_a_withdrawal_is_insisted_upon(service: Shipping, carrier: FakeCarrier, soon: None):
+async def test_withdrawal_is_retried_until_accepted(
+    service: Shipping, carrier: FakeCarrier, soon: None
+):
     carrier.open.clear()
     await service.ships()
     await eventually(lambda: carrier.asked)
@@ -483,7 +479,7 @@ async def test_a_withdrawal_is_insisted_upon(service: Shipping, carrier: FakeCar
     assert (carrier.bookings, len(carrier.withdrawn)) == ({}, 1)
 
 
-async def test_what_is_with_the_carrier_is_not_cancelled(service: Shipping, carrier: FakeCarrier):
+async def test_dispatched_shipment_is_not_cancelled(service: Shipping, carrier: FakeCarrier):
     await service.ships()
     shipment = await service.until("DISPATCHED")
     await service.hears(CANCEL)
@@ -494,9 +490,7 @@ async def test_what_is_with_the_carrier_is_not_cancelled(service: Shipping, carr
     await service.at_rest()
 
 
-async def test_a_booking_not_made_when_the_process_ended_is_made_by_the_next(
-    http_settings: Settings, carrier: FakeCarrier
-):
+async def test_pending_booking_is_made_after_restart(http_settings: Settings, carrier: FakeCarrier):
     carrier.troubles += [503]
     async with shipping(http_settings) as before:
         await before.ships()
@@ -520,7 +514,7 @@ async def test_a_booking_not_made_when_the_process_ended_is_made_by_the_next(
         {"carrier_url": "http://carrier.example.com/?key=1"},
     ],
 )
-async def test_a_carrier_that_can_never_be_reached_is_said_at_the_start(
+async def test_unusable_carrier_settings_are_refused_at_start(
     http_settings: Settings, changes: dict[str, str | None]
 ):
     with pytest.raises(SettingsError, match=r"QUADRILLE_CARRIER_(URL|SECRET)"):
@@ -530,7 +524,7 @@ async def test_a_carrier_that_can_never_be_reached_is_said_at_the_start(
 SIMULATION = {"successRate": 0, "minDelaySeconds": 0, "maxDelaySeconds": 0}
 
 
-async def test_the_simulated_carrier_can_be_told_how_it_behaves_from_now_on(
+async def test_simulated_carrier_can_be_changed_at_runtime(
     shop_settings: Settings,
 ):
     async with shipping(replace(shop_settings, carrier_success_rate=1)) as service:
@@ -565,7 +559,7 @@ async def test_the_simulated_carrier_can_be_told_how_it_behaves_from_now_on(
         ({"mood": "bad"}, "mood"),
     ],
 )
-async def test_the_simulated_carrier_is_told_nothing_impossible(
+async def test_simulated_carrier_refuses_impossible_settings(
     shop_settings: Settings, change: Json, field: str
 ):
     async with shipping(shop_settings) as service:
@@ -577,7 +571,7 @@ async def test_the_simulated_carrier_is_told_nothing_impossible(
         assert (await service.get("/carriers/simulated")).json() == before
 
 
-async def test_only_an_admin_sees_shipments_and_tells_the_simulated_carrier(
+async def test_only_admin_uses_shipments_and_simulated_carrier(
     shop_settings: Settings,
 ):
     async with shipping(replace(shop_settings, carrier_success_rate=1)) as service:

@@ -33,7 +33,7 @@ def seen(process: Server, *forwarded: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("trusted", ["", "10.0.0.0/8"])
-async def test_forwarded_address_of_stranger_is_ignored(tmp_path: Path, trusted: str) -> None:
+async def test_forwarded_address_of_untrusted_peer_is_ignored(tmp_path: Path, trusted: str) -> None:
     settings = settings_for(tmp_path, "nats://127.0.0.1:1", trusted_proxies=trusted)
     with serving(ECHO, settings.order_port, settings, **UVICORN_TRUSTS_ALL) as process:
         await until_listening(process)

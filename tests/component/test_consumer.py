@@ -65,7 +65,7 @@ async def reserved_in_total(service: Service) -> int:
     return product["reserved"]
 
 
-async def test_an_event_published_while_the_consumer_is_down_is_handled_later(
+async def test_event_published_during_downtime_is_handled_later(
     shop_settings: Settings, elsewhere: JetStreamConnection
 ):
     async with serving(shop_settings) as service:
@@ -76,7 +76,7 @@ async def test_an_event_published_while_the_consumer_is_down_is_handled_later(
         await eventually(lambda: are_reserved(service, 1, 2, 3))
 
 
-async def test_an_event_published_before_the_consumer_first_came_is_handled(
+async def test_event_published_before_first_start_is_handled(
     shop_settings: Settings, elsewhere: JetStreamConnection
 ):
     await send(elsewhere, ordered(1))
@@ -84,7 +84,7 @@ async def test_an_event_published_before_the_consumer_first_came_is_handled(
         await eventually(lambda: are_reserved(service, 1))
 
 
-async def test_a_service_that_starts_before_the_broker_waits_for_it(
+async def test_service_started_before_broker_waits_for_it(
     shop_settings: Settings, broker: NatsServer
 ):
     broker.terminate()
@@ -97,7 +97,7 @@ async def test_a_service_that_starts_before_the_broker_waits_for_it(
             await eventually(lambda: are_reserved(service, 1))
 
 
-async def test_a_killed_broker_costs_no_event_and_repeats_none(
+async def test_killed_broker_loses_and_repeats_no_event(
     shop_settings: Settings, broker: NatsServer, elsewhere: JetStreamConnection
 ):
     async with serving(shop_settings) as service:
@@ -115,7 +115,7 @@ async def test_a_killed_broker_costs_no_event_and_repeats_none(
         assert said["StockReserved"] == 60
 
 
-async def test_a_broker_that_hangs_for_a_while_is_waited_for(
+async def test_hanging_broker_is_waited_for(
     shop_settings: Settings, broker: NatsServer, elsewhere: JetStreamConnection
 ):
     async with serving(shop_settings) as service:
@@ -129,7 +129,7 @@ async def test_a_broker_that_hangs_for_a_while_is_waited_for(
         await eventually(lambda: are_reserved(service, 1, 2))
 
 
-async def test_a_stream_deleted_under_the_consumer_is_made_anew(
+async def test_deleted_stream_is_created_again(
     shop_settings: Settings, elsewhere: JetStreamConnection
 ):
     async with serving(shop_settings) as service:
@@ -145,7 +145,7 @@ async def _has_stream(broker: JetStreamConnection) -> bool:
     return any(info.config.name == STREAM for info in await broker._jetstream().streams_info())
 
 
-async def test_a_durable_deleted_under_the_consumer_is_made_anew_and_nothing_done_twice(
+async def test_deleted_durable_is_created_again_without_repetition(
     shop_settings: Settings, elsewhere: JetStreamConnection
 ):
     async with serving(shop_settings) as service:
@@ -158,7 +158,7 @@ async def test_a_durable_deleted_under_the_consumer_is_made_anew_and_nothing_don
         assert await reserved_in_total(service) == 3
 
 
-async def test_a_locked_database_is_waited_for_and_no_event_skipped(
+async def test_locked_database_delays_events_without_loss(
     shop_settings: Settings, elsewhere: JetStreamConnection
 ):
     async with serving(shop_settings) as service:
@@ -174,7 +174,7 @@ async def test_a_locked_database_is_waited_for_and_no_event_skipped(
         assert service.waiting_for() == []
 
 
-async def test_an_event_that_is_not_durable_when_the_service_stops_comes_again(
+async def test_uncommitted_event_at_stop_is_redelivered(
     shop_settings: Settings, elsewhere: JetStreamConnection
 ):
     other = sqlite3.connect(shop_settings.data_dir / "inventory.db", isolation_level=None)
@@ -193,7 +193,7 @@ def _be_impatient(connection: Connection) -> None:
     connection.exec_driver_sql("PRAGMA busy_timeout=20")
 
 
-async def test_what_was_delivered_and_not_acknowledged_comes_again_at_once_after_a_restart(
+async def test_unacknowledged_event_is_redelivered_after_restart(
     shop_settings: Settings, elsewhere: JetStreamConnection
 ):
     async with serving(shop_settings) as service:
@@ -205,7 +205,7 @@ async def test_what_was_delivered_and_not_acknowledged_comes_again_at_once_after
         await eventually(lambda: are_reserved(service, 1))
 
 
-async def test_a_thousand_events_are_each_handled_once(
+async def test_thousand_events_are_each_handled_once(
     shop_settings: Settings, elsewhere: JetStreamConnection
 ):
     async with serving(shop_settings) as service:

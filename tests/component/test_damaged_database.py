@@ -51,7 +51,7 @@ async def inventory_with_a_product(path: Path) -> Path:
 
 
 @pytest.mark.parametrize("table", ["products", "event_log", "inbox"])
-async def test_healthy_events_outlive_a_damaged_database(tmp_path: Path, table: str):
+async def test_events_survive_a_damaged_database(tmp_path: Path, table: str):
     path = tmp_path / "inventory.db"
     backup = await inventory_with_a_product(path)
     damage(path, table)
@@ -71,7 +71,7 @@ async def test_healthy_events_outlive_a_damaged_database(tmp_path: Path, table: 
         assert len(await chassis.rows(RESERVATIONS)) == 20
 
 
-async def test_a_damaged_file_is_named_with_what_to_do(tmp_path: Path):
+async def test_damaged_file_is_named_with_remedy(tmp_path: Path):
     path = tmp_path / "inventory.db"
     await inventory_with_a_product(path)
     damage(path, "products")
@@ -86,7 +86,7 @@ async def test_a_damaged_file_is_named_with_what_to_do(tmp_path: Path):
             await chassis.reads.watch()
 
 
-async def test_a_damaged_read_database_parks_no_event(tmp_path: Path):
+async def test_damaged_read_database_parks_no_event(tmp_path: Path):
     path = tmp_path / "read.db"
     async with projecting(path) as projection:
         await projection.projector.deliver([ordered(0)])
@@ -132,7 +132,7 @@ async def is_reserved(service, number: int) -> bool:
     return len(await rows_of(service.reads, RESERVATIONS)) == number
 
 
-async def test_a_damaged_database_ends_the_process_with_one_sentence(shop_settings: Settings):
+async def test_damaged_database_ends_process_with_one_sentence(shop_settings: Settings):
     path = shop_settings.data_dir / "inventory.db"
     async with serving(shop_settings) as service:
         await service.writer.execute(CommandEnvelope(KEYBOARD))
@@ -165,7 +165,7 @@ async def is_live(http: httpx.AsyncClient) -> bool:
         return False
 
 
-async def test_a_file_that_is_no_database_is_said_at_start(shop_settings: Settings):
+async def test_file_that_is_no_database_is_reported(shop_settings: Settings):
     path = shop_settings.data_dir / "inventory.db"
     path.write_bytes(b"This is no database, however long one looks at it. " * 100)
     with inventory_process(shop_settings) as process:

@@ -163,7 +163,7 @@ async def test_deleted_database_of_a_publisher_is_refused(
     assert "or new; restore the latest database" in output
 
 
-async def test_two_databases_of_one_service_never_share_a_durable(
+async def test_two_databases_of_one_service_share_no_durable(
     shop_settings: Settings, publisher: JetStreamConnection, tmp_path: Path
 ):
     settings_of_second = replace(

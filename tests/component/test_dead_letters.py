@@ -68,7 +68,7 @@ async def reserved_for(chassis: Chassis) -> set[str]:
     return {row["order_id"] for row in await chassis.rows(RESERVATIONS)}
 
 
-async def test_a_poisonous_event_is_parked_with_its_reason_and_said_to_be(chassis: Chassis):
+async def test_poison_event_is_parked_and_announced(chassis: Chassis):
     bad = poison("o1")
     await chassis.handle(bad)
     (row,) = await chassis.rows(DEAD_LETTER)
@@ -82,7 +82,7 @@ async def test_a_poisonous_event_is_parked_with_its_reason_and_said_to_be(chassi
     assert (said.causation_id, said.correlation_id) == (bad.event_id, bad.correlation_id)
 
 
-async def test_a_poisonous_event_parks_its_own_key_only(chassis: Chassis):
+async def test_poison_event_parks_only_its_entity(chassis: Chassis):
     await chassis.handle(ordered("o0"), poison("o1"), ordered("o2"), ordered("o1"), ordered("o3"))
     assert await reserved_for(chassis) == {"o0", "o2", "o3"}
     assert await letters(chassis) == [
@@ -91,7 +91,7 @@ async def test_a_poisonous_event_parks_its_own_key_only(chassis: Chassis):
     ]
 
 
-async def test_later_events_of_a_parked_key_wait_behind_it_in_order(chassis: Chassis):
+async def test_later_events_of_parked_entity_wait_in_order(chassis: Chassis):
     await chassis.handle(poison("o1"))
     cancelled = recorded(ShipmentCancelled(order_id="o1", reason="CUSTOMER"))
     await chassis.handle(ordered("o1"), cancelled)
@@ -105,14 +105,14 @@ async def test_later_events_of_a_parked_key_wait_behind_it_in_order(chassis: Cha
     assert await chassis.said() == ["EventDeadLettered"]
 
 
-async def test_a_parked_event_heard_again_is_kept_once(chassis: Chassis):
+async def test_redelivered_parked_event_is_kept_once(chassis: Chassis):
     bad = poison("o1")
     await asyncio.gather(chassis.handle(bad, bad), chassis.handle(bad))
     await chassis.handle(bad)
     assert len(await chassis.rows(DEAD_LETTER)) == 1
 
 
-async def test_a_parked_event_heard_again_after_its_id_was_forgotten_holds_nobody_up(
+async def test_redelivered_parked_event_without_inbox_blocks_nothing(
     chassis: Chassis,
 ):
     bad, waiting = poison("o1"), ordered("o1")
@@ -123,14 +123,14 @@ async def test_a_parked_event_heard_again_after_its_id_was_forgotten_holds_nobod
     assert len(await chassis.rows(DEAD_LETTER)) == 2
 
 
-async def test_two_poisonous_keys_park_each_for_itself(chassis: Chassis):
+async def test_two_poison_events_park_two_entities(chassis: Chassis):
     await chassis.handle(poison("o1"), poison("o2"), ordered("o2"), ordered("o3"))
     assert await reserved_for(chassis) == {"o3"}
     statuses = [row["status"] for row in await chassis.rows(DEAD_LETTER)]
     assert statuses == ["PARKED", "PARKED", "WAITING"]
 
 
-async def test_what_can_not_be_read_holds_nothing_up(chassis: Chassis):
+async def test_malformed_message_blocks_nothing(chassis: Chassis):
     subject = "shop.order.o1.order_created"
     await chassis.handle(
         MalformedMessage(subject=subject, body=b"\xff{", error="bad"), ordered("o1")
@@ -179,7 +179,7 @@ def changed(event: RecordedEvent, **attributes: object) -> bytes:
         "endless-sequence",
     ],
 )
-async def test_rubbish_on_the_stream_is_kept_said_and_acknowledged(
+async def test_malformed_message_is_kept_announced_and_acknowledged(
     shop_settings: Settings, body: bytes
 ):
     async with publishing(shop_settings) as other, serving(shop_settings) as service:

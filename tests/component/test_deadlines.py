@@ -130,7 +130,7 @@ async def test_own_outage_expires_no_order(shop_settings: Settings):
         assert await requests(service) == 0
 
 
-async def test_deadline_without_progress_is_kept_after_outage(
+async def test_deadline_without_progress_is_met_after_outage(
     shop_settings: Settings, broker: NatsServer
 ):
     settings = replace(shop_settings, order_timeout_grace_seconds=0.3)
@@ -185,7 +185,7 @@ async def test_constant_load_does_not_disable_deadlines(shop_settings: Settings)
         loading.cancel()
 
 
-async def test_service_that_stays_behind_is_not_ready(
+async def test_service_that_falls_behind_is_not_ready(
     shop_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(shared.chassis.runtime.service, "LATE_SECONDS", 0.5)

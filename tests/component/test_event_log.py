@@ -30,7 +30,7 @@ def append_steps(connection: Connection, position: int, entity_id: str) -> int:
     return steps
 
 
-async def test_append_costs_the_same_after_long_history(tmp_path: Path):
+async def test_append_cost_is_independent_of_history_length(tmp_path: Path):
     def compare(connection: Connection) -> tuple[int, int]:
         owners = [*["busy"] * VERSIONS, "new"]
         history = [

@@ -55,12 +55,12 @@ def read(connection: Connection) -> list[dict[str, object]]:
     return [dict(row) for row in connection.execute(select(NOTES)).mappings()]
 
 
-def test_what_is_written_is_read_again(connection: Connection) -> None:
+def test_execute_many_rows_round_trip(connection: Connection) -> None:
     execute_many(connection, INSERT, ROWS)
     assert read(connection) == ROWS
 
 
-def test_it_is_stored_as_sqlalchemy_stores_it(connection: Connection) -> None:
+def test_execute_many_stores_like_sqlalchemy(connection: Connection) -> None:
     execute_many(connection, INSERT, ROWS)
     ours = connection.exec_driver_sql("SELECT * FROM notes").all()
     connection.execute(NOTES.delete())
@@ -68,23 +68,23 @@ def test_it_is_stored_as_sqlalchemy_stores_it(connection: Connection) -> None:
     assert connection.exec_driver_sql("SELECT * FROM notes").all() == ours
 
 
-def test_each_row_is_a_change_of_its_own(connection: Connection) -> None:
+def test_execute_many_updates_each_row_separately(connection: Connection) -> None:
     execute_many(connection, INSERT, ROWS)
     execute_many(connection, UPDATE, [{"which": "a", "now": 10}, {"which": "b", "now": 20}])
     assert [row["count"] for row in read(connection)] == [10, 20]
 
 
-def test_columns_that_are_not_named_keep_their_default(connection: Connection) -> None:
+def test_execute_many_keeps_defaults_of_omitted_columns(connection: Connection) -> None:
     execute_many(connection, INSERT, [{"key": "a"}])
     execute_many(connection, INSERT, [{"key": "b", "count": 2}])
     assert [row["count"] for row in read(connection)] == [None, 2]
 
 
-def test_without_rows_the_database_is_not_asked(connection: Connection) -> None:
+def test_execute_many_without_rows_executes_nothing(connection: Connection) -> None:
     execute_many(connection, INSERT, [])
     assert read(connection) == []
 
 
-def test_a_row_that_is_there_already_is_an_integrity_error(connection: Connection) -> None:
+def test_execute_many_duplicate_row_is_integrity_error(connection: Connection) -> None:
     with pytest.raises(IntegrityError):
         execute_many(connection, INSERT, [*ROWS, ROWS[0]])

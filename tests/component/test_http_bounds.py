@@ -113,7 +113,7 @@ def test_silent_connection_is_closed(server: Server, begin: bytes) -> None:
 
 
 @pytest.mark.parametrize("rest", [b"\r\n", GET])
-def test_rest_after_a_request_is_timed(server: Server, rest: bytes) -> None:
+def test_partial_request_after_a_request_times_out(server: Server, rest: bytes) -> None:
     with server.connect() as connection:
         connection.sendall(GET + b"\r\n")
         received = b""

@@ -108,7 +108,7 @@ async def test_orders_of_one_customer_are_limited(desk: OrderState, address: str
     assert_limited(checkout)
 
 
-async def test_orders_of_an_admin_are_not_limited(
+async def test_orders_of_admin_are_not_limited(
     desk: OrderState, settings: Settings, address: str, email: str
 ):
     token = (await desk.sign_in(settings.admin_email, ADMIN_PASSWORD))["accessToken"]
@@ -141,14 +141,14 @@ async def test_changes_of_one_customer_are_limited(desk: OrderState, address: st
 @pytest.mark.parametrize(
     "line", ["http://evil.example/login", "x" * 101, "Main\x1b[2K Street", "\u202eMain Street"]
 )
-async def test_shipping_address_is_plain_and_short(desk: OrderState, address: str, line: str):
+async def test_shipping_address_must_be_plain_and_short(desk: OrderState, address: str, line: str):
     body = {"items": ITEMS, "shippingAddress": {"street": line}}
     answer = await desk.ask("POST", "/orders", body, address=address)
     problem = problem_of(answer, 400, "invalid-request")
     assert problem["errors"][0]["field"].startswith("shippingAddress")
 
 
-async def test_cancellation_reason_is_plain(desk: OrderState):
+async def test_cancellation_reason_must_be_plain_text(desk: OrderState):
     answer = await desk.ask("POST", "/orders/none/cancel", {"reason": "\x1b[2K"})
     problem = problem_of(answer, 400, "invalid-request")
     assert problem["errors"][0]["field"] == "reason"
@@ -162,7 +162,7 @@ async def test_invalid_requests_are_not_counted(desk: OrderState, address: str):
 
 
 @pytest.mark.parametrize(("trusted", "statuses"), [("", [422, 429]), ("127.0.0.1", [422, 422])])
-async def test_only_a_trusted_proxy_names_the_client(
+async def test_only_trusted_proxy_names_the_client(
     tmp_path: Path, trusted: str, statuses: list[int]
 ):
     own = settings_for(

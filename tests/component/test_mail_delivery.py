@@ -262,9 +262,7 @@ def of_jane(order_id: str) -> OrderCreated:
 JANE = CustomerRegistered(user_id="jane", email="jane@example.com", locale="ja")
 
 
-async def test_each_event_is_mailed_once_however_often_it_is_heard(
-    notifier: Notifier, server: MailServer
-):
+async def test_redelivered_event_is_mailed_once(notifier: Notifier, server: MailServer):
     first = recorded(created("o1"))
     shipped = recorded(
         ShipmentInitiated(shipment_id="s1", order_id="o1", shipping_address=None, items=())
@@ -288,9 +286,7 @@ async def test_each_event_is_mailed_once_however_often_it_is_heard(
     await notifier.assert_log_and_tables_agree()
 
 
-async def test_mails_are_sent_once_while_the_disk_is_full(
-    shop_settings: Settings, server: MailServer
-):
+async def test_mails_are_sent_once_on_a_full_disk(shop_settings: Settings, server: MailServer):
     decider = Decider(store.load, decide, evolve, store.save, mails, SUBSCRIPTIONS)
     notifier = ServiceSpec("notifier", decider, store.METADATA, store)
     orders = OrderReader(open_for_reading(database_url("notifier", shop_settings)))
@@ -321,7 +317,7 @@ async def _log_of_length(service: Service, length: int) -> list[RecordedEvent] |
     return log if len(log) >= length else None
 
 
-async def test_a_mail_refused_for_now_is_sent_later(notifier: Notifier, server: MailServer):
+async def test_temporarily_refused_mail_is_sent_later(notifier: Notifier, server: MailServer):
     server.answers = ["451 try again later"]
     server.verdicts = ["452 no room just now"]
     await notifier.hears(created("o1"))
@@ -330,7 +326,7 @@ async def test_a_mail_refused_for_now_is_sent_later(notifier: Notifier, server: 
 
 
 @pytest.mark.parametrize("stage", ["answers", "verdicts"])
-async def test_a_mail_refused_for_good_fails_at_once_and_alone(
+async def test_permanently_refused_mail_fails_without_retry(
     notifier: Notifier, server: MailServer, stage: str
 ):
     setattr(server, stage, ["550 nobody of that name"])
@@ -344,7 +340,7 @@ async def test_a_mail_refused_for_good_fails_at_once_and_alone(
     await notifier.assert_log_and_tables_agree()
 
 
-async def test_latin1_refusals_are_recorded_and_block_nobody(
+async def test_latin1_refusals_are_recorded_and_block_nothing(
     notifier: Notifier, server: MailServer
 ):
     server.unknown["nobody@example.com"] = "550 5.1.1 Boîte inconnue"
@@ -358,7 +354,7 @@ async def test_latin1_refusals_are_recorded_and_block_nobody(
     await notifier.assert_log_and_tables_agree()
 
 
-async def test_an_order_without_an_address_is_skipped(notifier: Notifier, server: MailServer):
+async def test_mail_of_order_without_address_is_skipped(notifier: Notifier, server: MailServer):
     await notifier.hears(created("o1", email=None), OrderCancelled(order_id="o1", reason="EXPIRED"))
     skipped = {"confirmation": "SKIPPED", "cancelled": "SKIPPED"}
     await eventually(lambda: _equal(notifier.outcomes("o1"), skipped))
@@ -367,7 +363,7 @@ async def test_an_order_without_an_address_is_skipped(notifier: Notifier, server
     await notifier.assert_log_and_tables_agree()
 
 
-async def test_an_address_that_is_none_fails_at_once(notifier: Notifier, server: MailServer):
+async def test_mail_to_invalid_address_fails_without_retry(notifier: Notifier, server: MailServer):
     await notifier.hears(created("o1", email="jane,all@example.com"))
     await eventually(lambda: _equal(notifier.outcomes("o1"), {"confirmation": "FAILED"}))
     assert server.sessions == 0
@@ -383,9 +379,7 @@ async def test_events_out_of_order_are_all_mailed(notifier: Notifier, server: Ma
     assert len(server.mailed("o1")) == 2
 
 
-async def test_mails_wait_for_a_server_that_is_away_and_hold_up_nothing(
-    shop_settings: Settings, server: MailServer
-):
+async def test_mails_wait_for_unreachable_server(shop_settings: Settings, server: MailServer):
     away = replace(shop_settings, smtp_url=f"smtp://127.0.0.1:{free_port()}")
     async with notifying(away) as notifier:
         await notifier.hears(created("o1"), created("o2", email=None))
@@ -397,9 +391,7 @@ async def test_mails_wait_for_a_server_that_is_away_and_hold_up_nothing(
     assert len(server.mails) == 1
 
 
-async def test_mails_are_recorded_without_sending_where_the_url_is_null(
-    shop_settings: Settings, server: MailServer
-):
+async def test_mails_are_recorded_without_smtp_server(shop_settings: Settings, server: MailServer):
     async with notifying(replace(shop_settings, smtp_url="null:")) as notifier:
         done = OrderCompleted(order_id="o1", tracking_number="T-1")
         await notifier.hears(done, created("o1"), created("o2", email=None))
@@ -410,9 +402,7 @@ async def test_mails_are_recorded_without_sending_where_the_url_is_null(
         await notifier.assert_log_and_tables_agree()
 
 
-async def test_the_notification_log_is_read_page_by_page_newest_first(
-    shop_settings: Settings, server: MailServer
-):
+async def test_notification_log_is_paged_newest_first(shop_settings: Settings, server: MailServer):
     async with notifying(replace(shop_settings, smtp_url="null:")) as notifier:
         await notifier.hears(*(created(f"o{number}") for number in range(5)))
         whole = (await eventually(lambda: _all_of(notifier, 5)))["items"]
@@ -429,7 +419,7 @@ async def test_the_notification_log_is_read_page_by_page_newest_first(
         assert (await notifier.get("/notifications?cursor=x")).status_code == 400
 
 
-async def test_who_is_no_admin_learns_nothing_of_mails(notifier: Notifier):
+async def test_notifications_are_visible_to_admins_only(notifier: Notifier):
     await notifier.hears(created("o1"))
     await eventually(lambda: _equal(notifier.outcomes("o1"), {"confirmation": "SENT"}))
     [entry] = await notifier.log("o1")
@@ -443,9 +433,7 @@ async def test_who_is_no_admin_learns_nothing_of_mails(notifier: Notifier):
     assert len(await notifier.log("o1")) == 1
 
 
-async def test_an_order_without_address_is_mailed_to_its_customer_in_his_language(
-    notifier: Notifier, server: MailServer
-):
+async def test_order_without_address_is_mailed_to_customer(notifier: Notifier, server: MailServer):
     await notifier.hears(JANE, of_jane("o1"), created("o2", user_id="jane", guest=False))
     for order_id in ("o1", "o2"):
         await eventually(lambda order=order_id: _equal(notifier.outcomes(order), CONFIRMED))
@@ -454,9 +442,7 @@ async def test_an_order_without_address_is_mailed_to_its_customer_in_his_languag
     await notifier.assert_log_and_tables_agree()
 
 
-async def test_what_the_order_says_counts_more_than_what_the_customer_says(
-    notifier: Notifier, server: MailServer
-):
+async def test_order_address_takes_precedence_over_customer(notifier: Notifier, server: MailServer):
     order = created("o1", user_id="jane", guest=False, email="aunt@example.com", locale="en")
     await notifier.hears(JANE, order)
     await eventually(lambda: _equal(notifier.outcomes("o1"), CONFIRMED))
@@ -464,17 +450,13 @@ async def test_what_the_order_says_counts_more_than_what_the_customer_says(
     assert (mail["To"], mail["Content-Language"]) == ("aunt@example.com", "en")
 
 
-async def test_a_guest_who_calls_himself_by_a_customers_id_gets_none_of_his_mails(
-    notifier: Notifier, server: MailServer
-):
+async def test_guest_with_customer_id_gets_no_customer_mail(notifier: Notifier, server: MailServer):
     await notifier.hears(JANE, created("o1", user_id="jane", email=None))
     await eventually(lambda: _equal(notifier.outcomes("o1"), {"confirmation": "SKIPPED"}))
     assert server.mails == []
 
 
-async def test_the_customers_newest_address_counts_in_whatever_order_it_is_heard(
-    notifier: Notifier, server: MailServer
-):
+async def test_newest_customer_address_counts_in_any_order(notifier: Notifier, server: MailServer):
     registered = recorded(JANE)
     moved = recorded(CustomerUpdated(user_id="jane", email="new@example.com"))
     await notifier.hears(moved, registered, of_jane("o1"))
@@ -485,7 +467,7 @@ async def test_the_customers_newest_address_counts_in_whatever_order_it_is_heard
 
 
 @pytest.mark.parametrize("url", [None, "null:"])
-async def test_a_customer_heard_of_after_his_order_is_mailed_all_the_same(
+async def test_late_customer_event_releases_the_mail(
     shop_settings: Settings, server: MailServer, url: str | None
 ):
     async with notifying(replace(shop_settings, smtp_url=url or server.url)) as notifier:
@@ -498,7 +480,7 @@ async def test_a_customer_heard_of_after_his_order_is_mailed_all_the_same(
     assert len(server.mails) == (0 if url else 1)
 
 
-async def test_a_customer_who_never_registered_is_waited_for_only_so_long(
+async def test_missing_customer_is_waited_for_with_timeout(
     notifier: Notifier, server: MailServer, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(handlers, "CUSTOMER_TIMEOUT_SECONDS", 0.1)
@@ -508,7 +490,7 @@ async def test_a_customer_who_never_registered_is_waited_for_only_so_long(
     assert server.mails == []
 
 
-async def test_a_mail_sent_again_is_a_mail_of_its_own(notifier: Notifier, server: MailServer):
+async def test_resent_mail_has_its_own_notification(notifier: Notifier, server: MailServer):
     done = OrderCompleted(order_id="o1", tracking_number="T-1")
     await notifier.hears(created("o1"), done)
     both = {"confirmation": "SENT", "delivered": "SENT"}
@@ -534,7 +516,7 @@ async def test_a_mail_sent_again_is_a_mail_of_its_own(notifier: Notifier, server
     await notifier.assert_log_and_tables_agree()
 
 
-async def test_a_mail_is_sent_again_once_for_a_key(notifier: Notifier, server: MailServer):
+async def test_resend_with_same_key_happens_once(notifier: Notifier, server: MailServer):
     await notifier.hears(created("o1"))
     await eventually(lambda: _equal(notifier.outcomes("o1"), CONFIRMED))
     [original] = await notifier.log("o1")
@@ -549,7 +531,7 @@ async def test_a_mail_is_sent_again_once_for_a_key(notifier: Notifier, server: M
     assert len(server.mails) == 3
 
 
-async def test_a_mail_that_failed_or_was_skipped_reaches_who_has_an_address_now(
+async def test_failed_or_skipped_mail_can_be_resent(
     notifier: Notifier, server: MailServer, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(handlers, "CUSTOMER_TIMEOUT_SECONDS", 0.1)
@@ -567,7 +549,7 @@ async def test_a_mail_that_failed_or_was_skipped_reaches_who_has_an_address_now(
     assert [mail["To"] for mail in server.mails] == ["jane@example.com"] * 2
 
 
-async def test_a_mail_to_nobody_sent_again_is_skipped_again(notifier: Notifier):
+async def test_resent_mail_without_recipient_is_skipped_again(notifier: Notifier):
     await notifier.hears(created("o1", email=None))
     await eventually(lambda: _equal(notifier.outcomes("o1"), {"confirmation": "SKIPPED"}))
     [original] = await notifier.log("o1")
@@ -577,9 +559,7 @@ async def test_a_mail_to_nobody_sent_again_is_skipped_again(notifier: Notifier):
     await notifier.assert_log_and_tables_agree()
 
 
-async def test_a_mail_on_its_way_or_unknown_is_not_sent_again(
-    notifier: Notifier, server: MailServer
-):
+async def test_pending_or_unknown_mail_cannot_be_resent(notifier: Notifier, server: MailServer):
     missing = await notifier.resend({"notificationId": "nothing"})
     assert missing.status_code == 404
     assert missing.json()["type"] == "urn:quadrille:problem:unknown-notification"
@@ -598,9 +578,7 @@ async def test_a_mail_on_its_way_or_unknown_is_not_sent_again(
     await eventually(lambda: _settled(notifier, of_that))
 
 
-async def test_a_mail_to_be_sent_again_outlives_a_restart(
-    shop_settings: Settings, server: MailServer
-):
+async def test_requested_resend_survives_a_restart(shop_settings: Settings, server: MailServer):
     away = replace(shop_settings, smtp_url=f"smtp://127.0.0.1:{free_port()}")
     async with notifying(replace(shop_settings, smtp_url="null:")) as notifier:
         await notifier.hears(created("o1"))
@@ -621,7 +599,7 @@ async def test_one_connection_carries_many_mails(server: MailServer):
     assert (len(server.mails), server.sessions) == (3, 1)
 
 
-async def test_a_connection_that_was_closed_meanwhile_is_replaced(server: MailServer):
+async def test_closed_connection_is_replaced(server: MailServer):
     async with delivering(server) as mailer:
         await mailer.deliver(MAIL, ORDER)
         [connection] = mailer._idle
@@ -631,7 +609,7 @@ async def test_a_connection_that_was_closed_meanwhile_is_replaced(server: MailSe
     assert (len(server.mails), server.sessions) == (2, 2)
 
 
-async def test_close_does_not_wait_for_a_mute_server(server: MailServer):
+async def test_close_does_not_wait_for_unresponsive_server(server: MailServer):
     async with delivering(server) as mailer:
         await asyncio.gather(*(mailer.deliver(MAIL, ORDER) for _ in range(50)))
         server.may_answer.clear()
@@ -640,7 +618,7 @@ async def test_close_does_not_wait_for_a_mute_server(server: MailServer):
     server.may_answer.set()
 
 
-async def test_stop_waits_for_mails_on_their_way(shop_settings: Settings, server: MailServer):
+async def test_stop_waits_for_mails_in_flight(shop_settings: Settings, server: MailServer):
     settings = replace(shop_settings, smtp_url=server.url)
     async with notifying(settings) as notifier:
         server.may_answer.clear()
@@ -656,14 +634,14 @@ async def test_stop_waits_for_mails_on_their_way(shop_settings: Settings, server
     assert len(server.mails) == 8
 
 
-async def test_many_mails_at_once_share_a_few_connections(server: MailServer):
+async def test_concurrent_mails_share_few_connections(server: MailServer):
     async with delivering(server) as mailer:
         await asyncio.gather(*(mailer.deliver(MAIL, ORDER) for _ in range(50)))
     assert len(server.mails) == 50
     assert server.sessions <= 8
 
 
-async def test_a_server_that_hangs_is_given_up_in_time():
+async def test_hanging_mail_server_times_out():
     held: list[asyncio.StreamWriter] = []
 
     async def hang(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -681,7 +659,7 @@ async def test_a_server_that_hangs_is_given_up_in_time():
 
 
 @pytest.mark.parametrize("stage", ["answers", "verdicts"])
-async def test_what_may_pass_and_what_is_final_are_told_apart(server: MailServer, stage: str):
+async def test_temporary_and_permanent_refusals_are_distinguished(server: MailServer, stage: str):
     setattr(server, stage, ["451 later", "550 never"])
     async with delivering(server) as mailer:
         with pytest.raises(SMTPException):
@@ -715,7 +693,7 @@ async def tls_server(certificate: Path) -> AsyncIterator[MailServer]:
         yield running
 
 
-async def test_a_server_that_offers_tls_gets_mail_and_password_under_it(
+async def test_mail_and_password_are_sent_under_tls(
     tls_server: MailServer, certificate: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
@@ -725,7 +703,7 @@ async def test_a_server_that_offers_tls_gets_mail_and_password_under_it(
     assert tls_server.passwords == [b"p@ss"]
 
 
-async def test_a_wrong_password_may_be_mended_so_the_mail_waits(
+async def test_mail_waits_after_wrong_smtp_password(
     tls_server: MailServer, certificate: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
@@ -735,7 +713,7 @@ async def test_a_wrong_password_may_be_mended_so_the_mail_waits(
     assert tls_server.mails == []
 
 
-async def test_a_server_that_can_not_prove_its_name_gets_nothing(tls_server: MailServer):
+async def test_unverified_server_receives_nothing(tls_server: MailServer):
     async with delivering(tls_server, user="jane:p%40ss@") as mailer:
         with pytest.raises((SMTPException, OSError)):
             await mailer.deliver(MAIL, ORDER)
@@ -762,7 +740,7 @@ async def _all_of(notifier: Notifier, count: int) -> dict | None:
     return page if len(page["items"]) == count else None
 
 
-async def test_repeated_mails_of_one_order_are_limited(shop_settings: Settings, server: MailServer):
+async def test_resends_per_order_are_limited(shop_settings: Settings, server: MailServer):
     limited = replace(shop_settings, smtp_url="null:", rate_limits="resends_per_order=1/day")
     async with notifying(limited) as notifier:
         await notifier.hears(created("o1"), created("o2"))

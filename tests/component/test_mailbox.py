@@ -104,7 +104,7 @@ def mail(subject: str, html: str | None = "<p>Hello</p>") -> EmailMessage:
     return message
 
 
-def test_a_mail_sent_is_a_file_and_an_entry(mailbox: Mailbox) -> None:
+def test_sent_mail_is_a_file_and_an_entry(mailbox: Mailbox) -> None:
     mailbox.send(mail("ご注文の確認"))
     (listed,) = mailbox.listed()
     assert listed["subject"] == "ご注文の確認"
@@ -115,7 +115,7 @@ def test_a_mail_sent_is_a_file_and_an_entry(mailbox: Mailbox) -> None:
     assert b"Delivered-To: you@example.com\r\n" in file.read_bytes()
 
 
-def test_the_newest_mail_is_first_and_pages_follow_each_other(mailbox: Mailbox) -> None:
+def test_mails_are_paged_newest_first(mailbox: Mailbox) -> None:
     for number in range(5):
         mailbox.send(mail(f"number {number}"))
     subjects, cursor = [], None
@@ -131,7 +131,7 @@ def test_the_newest_mail_is_first_and_pages_follow_each_other(mailbox: Mailbox) 
     assert shown.index("number 4") < shown.index("number 0")
 
 
-def test_a_mail_is_shown_as_html_text_and_raw(mailbox: Mailbox) -> None:
+def test_mail_is_shown_as_html_text_and_raw(mailbox: Mailbox) -> None:
     mailbox.send(mail("parts"))
     mail_id = mailbox.listed()[0]["mailId"]
     read = mailbox.http.get(f"/api/mails/{mail_id}").json()
@@ -149,7 +149,7 @@ def test_a_mail_is_shown_as_html_text_and_raw(mailbox: Mailbox) -> None:
     assert raw.headers["content-type"].startswith("text/plain")
 
 
-def test_html_of_a_mail_is_sandboxed_and_everything_else_escaped(mailbox: Mailbox) -> None:
+def test_mail_html_is_sandboxed_and_rest_escaped(mailbox: Mailbox) -> None:
     mailbox.send(mail(f"sale {SCRIPT}", html=SCRIPT))
     mail_id = mailbox.listed()[0]["mailId"]
     pages = ["/", *(f"/mails/{mail_id}?show={shown}" for shown in ("html", "text", "raw"))]
@@ -178,7 +178,7 @@ def test_html_of_a_mail_is_sandboxed_and_everything_else_escaped(mailbox: Mailbo
         "%00",
     ],
 )
-def test_only_ids_of_mails_are_read(shared_mailbox: Mailbox, mail_id: str) -> None:
+def test_only_mail_ids_are_readable(shared_mailbox: Mailbox, mail_id: str) -> None:
     mailbox = shared_mailbox
     (mailbox.directory.parent / "secret.eml").write_text("secret words")
     (mailbox.directory / "secret.eml").write_text("secret words")
@@ -201,9 +201,7 @@ def test_only_ids_of_mails_are_read(shared_mailbox: Mailbox, mail_id: str) -> No
         b"Message-ID: [\r\nDate: never\r\nTo: a@b, ;:\r\n\r\nbody",
     ],
 )
-def test_a_mail_that_no_standard_covers_is_kept_and_shown(
-    shared_mailbox: Mailbox, content: bytes
-) -> None:
+def test_malformed_mail_is_kept_and_shown(shared_mailbox: Mailbox, content: bytes) -> None:
     mailbox = shared_mailbox
     before = mailbox.listed()
     mailbox.send(content)
@@ -215,7 +213,7 @@ def test_a_mail_that_no_standard_covers_is_kept_and_shown(
     assert mailbox.http.get("/").is_success
 
 
-def test_mailbox_refuses_host_names_of_strangers(mailbox: Mailbox) -> None:
+def test_mailbox_refuses_foreign_host_names(mailbox: Mailbox) -> None:
     for path in ("/", "/api/mails", "/schema"):
         assert mailbox.http.get(path, headers={"Host": "evil.example"}).status_code == 421
         own = mailbox.http.get(path, headers={"Host": f"localhost:{mailbox.http_port}"})
@@ -247,7 +245,7 @@ def listening_addresses(port: int) -> set[str]:
     return found
 
 
-async def test_mails_outlive_the_process(mailbox: Mailbox) -> None:
+async def test_mails_survive_a_restart(mailbox: Mailbox) -> None:
     mailbox.send(mail("kept"))
     assert mailbox.end() == 0
     mailbox.process = mailbox.start()
@@ -255,7 +253,7 @@ async def test_mails_outlive_the_process(mailbox: Mailbox) -> None:
     assert [entry["subject"] for entry in mailbox.listed()] == ["kept"]
 
 
-async def test_a_taken_smtp_port_is_said_in_one_sentence(mailbox: Mailbox, tmp_path: Path) -> None:
+async def test_used_smtp_port_is_reported_in_one_sentence(mailbox: Mailbox, tmp_path: Path) -> None:
     settings = settings_for(
         tmp_path / "other", "nats://127.0.0.1:1", mailbox_smtp_port=mailbox.smtp_port
     )
@@ -267,7 +265,7 @@ async def test_a_taken_smtp_port_is_said_in_one_sentence(mailbox: Mailbox, tmp_p
     assert len(errors.strip().splitlines()) == 1
 
 
-def test_an_envelope_can_not_forge_headers(tmp_path: Path) -> None:
+def test_envelope_cannot_forge_headers(tmp_path: Path) -> None:
     mails = MailFiles(tmp_path)
     mail_id = mails.keep("a@b\r\nSubject: forged", ["c@d\nX: y"], b"Subject: true\r\n\r\n")
     raw = mails.raw(mail_id)

@@ -157,7 +157,7 @@ async def test_user_may_do_its_own_work_only(guarded: NatsServer, user: str):
 
 
 @pytest.mark.parametrize("user", USERS, ids=lambda user: user.name)
-def test_every_permission_is_one_of_those_tried(user):
+def test_every_permission_is_among_the_attempts(user):
     tried = [each.subject for each in publications() if user.name in each.users]
     heard = [each.subject for each in subscriptions() if user.name in each.users]
     for pattern in user.publish:
@@ -176,13 +176,13 @@ def matches(pattern: str, subject: str) -> bool:
 
 
 @pytest.mark.parametrize("credentials", ["", "order@", "order:wrong@", "nobody:wrong@", "read:@"])
-async def test_nobody_without_password_is_let_in(guarded: NatsServer, credentials: str):
+async def test_connection_without_valid_password_is_refused(guarded: NatsServer, credentials: str):
     with pytest.raises(RefusedError):
         async with raw_client(f"nats://{credentials}127.0.0.1:{guarded.port}"):
             pass
 
 
-async def test_answers_cannot_forge_events(guarded: NatsServer, tmp_path: Path):
+async def test_replies_cannot_forge_events(guarded: NatsServer, tmp_path: Path):
     """The broker sends an answer wherever its request says: none of them may be an event."""
     subject, body = ordered(2).subject, encode(ordered(2)).decode()
     async with provisioned(guarded, tmp_path):
@@ -250,14 +250,14 @@ async def test_wiped_store_gets_its_stream_back(guarded: NatsServer, tmp_path: P
     await order.close()
 
 
-async def test_wrong_password_is_said(guarded: NatsServer, tmp_path: Path):
+async def test_wrong_password_is_reported(guarded: NatsServer, tmp_path: Path):
     url = f"nats://inventory:wrong@127.0.0.1:{guarded.port}"
     async with serving(settings_for(tmp_path, url)) as service:
         sentence = f"the broker at nats://127.0.0.1:{guarded.port} refuses the user inventory"
         await eventually(lambda: sentence in said(service))
 
 
-async def test_missing_permission_is_said(
+async def test_missing_permission_is_reported(
     guarded: NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(connection, "API_TIMEOUT_SECONDS", 0.5)
@@ -272,7 +272,7 @@ async def test_missing_permission_is_said(
             )
 
 
-async def test_refused_reset_is_done_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+async def test_refused_consumer_reset_is_tolerated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     users = [
         user._replace(publish=tuple(each for each in user.publish if ".RESET." not in each))
         for user in USERS

@@ -83,7 +83,7 @@ async def test_sign_in_overtakes_waiting_registrations():
     await asyncio.gather(*registrations)
 
 
-async def test_hashes_nobody_waits_for_are_dropped():
+async def test_abandoned_hashes_are_dropped():
     passwords = Passwords()
     for _ in range(3):
         gone = [asyncio.create_task(passwords.hash(PASSWORD)) for _ in range(MAX_WAITING)]
@@ -104,7 +104,9 @@ async def test_sign_ins_are_refused_beyond_their_bound():
     assert isinstance(answers[ROOM], Rejected)
 
 
-async def test_registration_of_caller_who_left_is_dropped(app: Any, desk: OrderState, email: str):
+async def test_registration_of_disconnected_caller_is_dropped(
+    app: Any, desk: OrderState, email: str
+):
     body = json.dumps({"email": email, "password": PASSWORD}).encode()
     received = iter(
         [{"type": "http.request", "body": body, "more_body": False}, {"type": "http.disconnect"}]
@@ -181,5 +183,5 @@ async def test_weak_password_is_refused(desk: OrderState, email: str, password: 
     assert problem["errors"][0]["field"] == "newPassword"
 
 
-async def test_own_address_is_no_password(desk: OrderState, email: str):
+async def test_own_address_is_refused_as_password(desk: OrderState, email: str):
     problem_of(await desk.register(email, email.upper()), 400, "invalid-request")

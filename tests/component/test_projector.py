@@ -43,13 +43,13 @@ async def rows_after(batches: list[Log]) -> Rows:
 
 @settings(max_examples=25)
 @given(st.data())
-async def test_any_delivery_of_the_same_events_makes_the_same_rows(data) -> None:
+async def test_same_events_give_same_rows_in_any_delivery(data) -> None:
     logs = logs_of(data.draw(worlds()))
     batches = data.draw(deliveries(logs))
     assert await rows_after(batches) == await rows_after(list(logs.values()))
 
 
-async def test_what_was_held_and_comes_again_in_turn_is_held_no_more() -> None:
+async def test_redelivered_held_event_is_no_longer_held() -> None:
     log = log_of("order", created("o1"), created("o2"))
     async with projecting() as projection:
         await projection.projector.deliver(log[1:])
@@ -58,7 +58,7 @@ async def test_what_was_held_and_comes_again_in_turn_is_held_no_more() -> None:
         assert (await projection.rows())["held_events"] == []
 
 
-async def test_events_that_wait_for_a_missing_one_outlive_a_restart(tmp_path: Path) -> None:
+async def test_held_events_survive_a_restart(tmp_path: Path) -> None:
     log = log_of("order", created("o1"), OrderConfirmed(order_id="o1"), created("o2"))
     async with projecting(tmp_path / "read.db") as projection:
         await projection.projector.deliver(log[1:])
@@ -72,7 +72,7 @@ async def test_events_that_wait_for_a_missing_one_outlive_a_restart(tmp_path: Pa
     assert rows["held_events"] == []
 
 
-async def test_a_long_wait_ends_in_one_go(tmp_path: Path) -> None:
+async def test_many_held_events_are_applied_at_once(tmp_path: Path) -> None:
     log = log_of("order", *(created(f"o{number}") for number in range(1500)))
     async with projecting(tmp_path / "read.db") as projection:
         await projection.projector.deliver(log[1:])
@@ -85,7 +85,7 @@ async def statuses(projection: Projection) -> dict[str, str]:
     return {row["order_id"]: row["status"] for row in (await projection.rows())["orders"]}
 
 
-async def test_an_event_that_can_not_be_taken_in_parks_only_its_own(tmp_path: Path) -> None:
+async def test_unprojectable_event_parks_only_its_entity(tmp_path: Path) -> None:
     log = log_of(
         "order",
         created("good"),
@@ -107,7 +107,7 @@ async def test_an_event_that_can_not_be_taken_in_parks_only_its_own(tmp_path: Pa
         ]
 
 
-async def test_an_error_of_the_driver_parks_nothing(tmp_path: Path) -> None:
+async def test_driver_error_parks_nothing(tmp_path: Path) -> None:
     log = log_of("order", created("good"), created("bad", total_amount=10**30))
     async with projecting(tmp_path / "read.db") as projection:
         with pytest.raises(StorageUnavailable):
@@ -118,7 +118,7 @@ async def test_an_error_of_the_driver_parks_nothing(tmp_path: Path) -> None:
         assert await statuses(projection) == {"good": "PENDING"}
 
 
-async def test_what_follows_a_parked_event_later_waits_with_it(tmp_path: Path) -> None:
+async def test_event_after_parked_event_waits(tmp_path: Path) -> None:
     log = log_of("order", OrderConfirmed(order_id="bad"), created("bad"), created("good"))
     async with projecting(tmp_path / "read.db") as projection:
         await projection.projector.deliver(log[:1])
@@ -130,7 +130,7 @@ async def test_what_follows_a_parked_event_later_waits_with_it(tmp_path: Path) -
         ]
 
 
-async def test_poison_that_was_held_is_found_when_its_turn_comes(tmp_path: Path) -> None:
+async def test_held_poison_event_is_parked_when_applied(tmp_path: Path) -> None:
     log = log_of("order", created("good"), OrderConfirmed(order_id="bad"), created("also"))
     async with projecting(tmp_path / "read.db") as projection:
         await projection.projector.deliver(log[1:])
@@ -147,7 +147,7 @@ def of_an_unknown_kind(event: RecordedEvent) -> MalformedMessage:
 
 
 @pytest.mark.parametrize("first", [0, 1, 2])
-async def test_an_event_of_an_unknown_kind_is_passed_over(tmp_path: Path, first: int) -> None:
+async def test_event_of_unknown_type_is_skipped(tmp_path: Path, first: int) -> None:
     log = log_of("order", created("o1"), OrderConfirmed(order_id="o1"), created("o2"))
     messages = [log[0], of_an_unknown_kind(log[1]), log[2]]
     async with projecting(tmp_path / "read.db") as projection:
@@ -167,7 +167,7 @@ async def held(projection: Projection) -> list[tuple[int, str]]:
     return [(row["position"], row["event_id"]) for row in (await projection.rows())["held_events"]]
 
 
-async def test_rival_of_applied_event_is_held_as_divergence(tmp_path: Path) -> None:
+async def test_event_at_applied_position_is_held_as_divergence(tmp_path: Path) -> None:
     log = log_of("order", created("o1"), created("o2"), created("o3"))
     rival = forged(log[1])
     async with projecting(tmp_path / "read.db") as projection:
@@ -186,7 +186,7 @@ async def test_rival_of_applied_event_is_held_as_divergence(tmp_path: Path) -> N
         assert await held(projection) == []
 
 
-async def test_true_event_behind_a_forged_one_is_held(tmp_path: Path) -> None:
+async def test_true_event_after_forged_one_is_held(tmp_path: Path) -> None:
     log = log_of("order", created("o1"), created("o2"))
     async with projecting(tmp_path / "read.db") as projection:
         await projection.projector.deliver([forged(log[0]), *log])
@@ -197,7 +197,9 @@ async def test_true_event_behind_a_forged_one_is_held(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("is_one_batch", [True, False])
-async def test_first_of_two_held_rivals_is_applied(tmp_path: Path, *, is_one_batch: bool) -> None:
+async def test_first_of_two_held_diverging_events_is_applied(
+    tmp_path: Path, *, is_one_batch: bool
+) -> None:
     log = log_of("order", created("o1"), created("o2"), created("o3"))
     messages = [log[2], forged(log[1]), log[1], log[0]]
     batches = [messages] if is_one_batch else [[message] for message in messages]
@@ -211,7 +213,7 @@ async def test_first_of_two_held_rivals_is_applied(tmp_path: Path, *, is_one_bat
         ]
 
 
-async def test_event_held_longer_comes_before_its_rival(tmp_path: Path) -> None:
+async def test_longest_held_event_is_applied_first(tmp_path: Path) -> None:
     log = log_of("order", created("o1"), created("o2"))
     async with projecting(tmp_path / "read.db") as projection:
         await projection.projector.deliver(log[1:])
@@ -220,7 +222,7 @@ async def test_event_held_longer_comes_before_its_rival(tmp_path: Path) -> None:
         assert await held(projection) == [(2, "forged-2")]
 
 
-async def test_forgotten_rival_lets_the_other_be_applied(tmp_path: Path) -> None:
+async def test_forgetting_a_held_event_unblocks_the_other(tmp_path: Path) -> None:
     log = log_of("order", created("o1"), created("o2"))
     async with projecting(tmp_path / "read.db") as projection:
         await projection.projector.deliver([forged(log[1]), log[1]])
@@ -230,7 +232,7 @@ async def test_forgotten_rival_lets_the_other_be_applied(tmp_path: Path) -> None
         assert (projection.projector.missing, projection.projector.divergences) == ({}, [])
 
 
-async def test_event_far_ahead_is_held_and_not_waited_for(tmp_path: Path) -> None:
+async def test_event_far_ahead_is_held_without_waiting(tmp_path: Path) -> None:
     log = log_of("order", created("o1"), created("o2"))
     near, far = (replace(forged(log[0]), position=1 + MAX_AHEAD + more) for more in (0, 1))
     async with projecting(tmp_path / "read.db") as projection:
@@ -247,7 +249,7 @@ async def test_event_far_ahead_is_held_and_not_waited_for(tmp_path: Path) -> Non
         assert set(await statuses(projection)) == {"o1", "o2"}
 
 
-async def test_rival_of_an_event_passed_over_diverges(tmp_path: Path) -> None:
+async def test_event_at_skipped_position_diverges(tmp_path: Path) -> None:
     log = log_of("order", created("o1"), OrderConfirmed(order_id="o1"))
     unknown = of_an_unknown_kind(log[1])
     async with projecting(tmp_path / "read.db") as projection:
@@ -260,7 +262,7 @@ async def test_rival_of_an_event_passed_over_diverges(tmp_path: Path) -> None:
         ]
 
 
-async def test_parked_event_received_again_does_not_diverge(tmp_path: Path) -> None:
+async def test_redelivered_parked_event_does_not_diverge(tmp_path: Path) -> None:
     log = log_of("order", created("o1"), OrderConfirmed(order_id="bad"))
     async with projecting(tmp_path / "read.db") as projection:
         await projection.projector.deliver(log)
@@ -283,7 +285,7 @@ async def test_restored_older_log_diverges(tmp_path: Path) -> None:
 
 @settings(max_examples=50)
 @given(st.data())
-async def test_forgeries_hide_no_event_unseen(data) -> None:
+async def test_forged_events_hide_no_true_event(data) -> None:
     """Whatever arrives in whatever order, each true event is applied, or held and reported."""
     log = log_of(
         "order", *(created(f"o{number}") for number in range(data.draw(st.integers(1, 6))))
@@ -311,7 +313,7 @@ async def test_forgeries_hide_no_event_unseen(data) -> None:
         assert not kept
 
 
-async def test_the_same_rubbish_is_kept_once(tmp_path: Path) -> None:
+async def test_repeated_malformed_message_is_kept_once(tmp_path: Path) -> None:
     rubbish = MalformedMessage(
         subject="shop.order.o1.order_created", body=b"\xff{", error="no JSON"
     )
@@ -332,7 +334,7 @@ async def collect(projection: Projection, seen: dict[str, int], number: int) -> 
     return ids
 
 
-async def test_a_stream_that_falls_behind_the_tail_misses_nothing(tmp_path: Path) -> None:
+async def test_stream_behind_the_tail_misses_nothing(tmp_path: Path) -> None:
     log = log_of("order", *(created(f"o{number}") for number in range(600)))
     async with projecting(tmp_path / "read.db", tail=3) as projection:
         stream = projection.streams.follow({"order": 0}, None)
@@ -346,7 +348,7 @@ async def test_a_stream_that_falls_behind_the_tail_misses_nothing(tmp_path: Path
     assert told == [f"order:{position}" for position in range(1, 601)]
 
 
-async def test_a_stream_goes_on_where_another_was_cut(tmp_path: Path) -> None:
+async def test_stream_resumes_where_another_was_cut(tmp_path: Path) -> None:
     world = World({"prod001": 5})
     world.place("o1", [("prod001", 1)])
     world.deliver_all()
@@ -371,7 +373,7 @@ async def test_closing_the_feed_ends_every_stream(tmp_path: Path) -> None:
         assert [message async for message in stream] == []
 
 
-def test_a_stream_of_what_is_new_can_be_resumed_before_anything_has_come() -> None:
+def test_stream_without_events_yet_can_be_resumed() -> None:
     assert format_positions(everything_until_now({"order": 7})).split(",") == [
         "inventory:0",
         "notifier:0",
@@ -380,7 +382,7 @@ def test_a_stream_of_what_is_new_can_be_resumed_before_anything_has_come() -> No
     ]
 
 
-async def test_a_shipment_done_before_its_order_is_heard_of_is_shown_with_it(
+async def test_shipment_before_its_order_is_shown_with_it(
     tmp_path: Path,
 ) -> None:
     shipped = log_of(

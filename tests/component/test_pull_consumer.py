@@ -47,7 +47,7 @@ async def fetch(pull: PullConsumer, count: int) -> list[int]:
     return [int(message.data) for message in messages]
 
 
-async def test_more_than_one_request_brings_arrives_in_order(
+async def test_messages_beyond_one_request_arrive_in_order(
     client: Client, pull: PullConsumer
 ) -> None:
     count = 2 * MAX_AT_ONCE + 1
@@ -55,15 +55,13 @@ async def test_more_than_one_request_brings_arrives_in_order(
     assert await fetch(pull, count) == list(range(count))
 
 
-async def test_what_comes_later_is_heard_by_the_request_that_is_open(
-    client: Client, pull: PullConsumer
-) -> None:
+async def test_open_request_receives_later_messages(client: Client, pull: PullConsumer) -> None:
     assert await pull.fetch(0.05) == []
     await publish(client, range(3))
     assert await fetch(pull, 3) == [0, 1, 2]
 
 
-async def test_what_a_closed_pull_was_given_comes_again(client: Client, pull: PullConsumer) -> None:
+async def test_messages_of_closed_pull_are_redelivered(client: Client, pull: PullConsumer) -> None:
     await publish(client, range(2))
     await pull.fetch(5)
     await pull.close()
@@ -73,14 +71,14 @@ async def test_what_a_closed_pull_was_given_comes_again(client: Client, pull: Pu
     assert await fetch(another, 2) == [0, 1]
 
 
-async def test_a_missing_consumer_is_an_error_at_once(client: Client) -> None:
+async def test_missing_consumer_is_an_error(client: Client) -> None:
     pull = PullConsumer(client, STREAM, "nobody")
     await pull.open()
     with pytest.raises(nats.js.errors.APIError):
         await pull.fetch(5)
 
 
-async def test_a_consumer_deleted_while_we_wait_is_an_error(
+async def test_consumer_deleted_during_fetch_is_an_error(
     client: Client, pull: PullConsumer
 ) -> None:
     assert await pull.fetch(0.05) == []
@@ -89,7 +87,7 @@ async def test_a_consumer_deleted_while_we_wait_is_an_error(
         await pull.fetch(5)
 
 
-async def test_a_header_of_a_publisher_is_no_word_of_the_server(
+async def test_publisher_status_header_is_not_a_server_status(
     client: Client, pull: PullConsumer
 ) -> None:
     await client.jetstream().publish("shop.number", b"7", headers={"Status": "503"})

@@ -106,7 +106,9 @@ async def status(reader: ReadApi, path: str, by: dict[str, str], **query: Any) -
         return (await reader.ask(path, by, **query)).status_code
 
 
-async def test_each_sees_what_is_his(reader: ReadApi, shop: JetStreamConnection) -> None:
+async def test_orders_are_visible_to_their_owners_and_admins(
+    reader: ReadApi, shop: JetStreamConnection
+) -> None:
     jane, joe = reader.customer("jane"), reader.customer("joe")
     assert await shop.publish(history())
     assert (await reader.ask("/orders", after="order:6")).status_code == 200
@@ -134,7 +136,7 @@ async def test_each_sees_what_is_his(reader: ReadApi, shop: JetStreamConnection)
     assert (order["guest"], order["userId"]) == (True, "jane")
 
 
-async def test_a_story_tells_only_admins_of_anybody_else(
+async def test_timeline_shows_foreign_events_to_admins_only(
     reader: ReadApi, shop: JetStreamConnection
 ) -> None:
     assert await shop.publish(history())
@@ -152,7 +154,7 @@ async def test_a_story_tells_only_admins_of_anybody_else(
     assert await told(reader.admin) == ["OrderCreated", "CartCleared", "EventDeadLettered"]
 
 
-async def test_a_stream_waits_for_an_order_placed_a_moment_ago(
+async def test_stream_waits_for_an_order_just_placed(
     reader: ReadApi, shop: JetStreamConnection
 ) -> None:
     async with asyncio.timeout(30):
@@ -202,7 +204,7 @@ async def test_stream_ends_when_its_key_is_revoked(
         assert [message async for message in messages] == []
 
 
-async def test_only_admins_see_the_shop_as_a_whole(reader: ReadApi) -> None:
+async def test_shop_wide_queries_are_for_admins_only(reader: ReadApi) -> None:
     jane = reader.customer("jane")
     for path in (*ADMINS_ONLY, "/events/stream"):
         for by, code in ((NOBODY, 401), (jane, 403), (reader.admin, 200)):
@@ -212,14 +214,14 @@ async def test_only_admins_see_the_shop_as_a_whole(reader: ReadApi) -> None:
         assert await status(reader, "/products/none", by) == 404
 
 
-async def test_a_browser_signs_its_event_stream_in_the_query(reader: ReadApi) -> None:
+async def test_event_stream_accepts_token_in_query(reader: ReadApi) -> None:
     token = reader.admin["Authorization"].removeprefix("Bearer ")
     assert await status(reader, "/events/stream", NOBODY, accessToken=token) == 200
     assert await status(reader, "/events/stream", NOBODY, accessToken="rubbish") == 401
     assert await status(reader, "/events", NOBODY, accessToken=token) == 401
 
 
-async def test_customers_are_found_by_what_they_are_called(
+async def test_customers_are_searched_by_name_and_address(
     reader: ReadApi, shop: JetStreamConnection
 ) -> None:
     people = [
@@ -264,7 +266,7 @@ async def test_products_are_searched_over_http(reader: ReadApi, shop: JetStreamC
     assert await status(reader, "/products", NOBODY, q="x" * 201) == 400
 
 
-async def test_a_query_waits_for_what_its_token_says(
+async def test_query_waits_for_its_consistency_token(
     reader: ReadApi, shop: JetStreamConnection
 ) -> None:
     log = log_of("order", created("o1", "u", guest=True), created("o2", "u", guest=True))
@@ -276,7 +278,7 @@ async def test_a_query_waits_for_what_its_token_says(
     assert (await waiting).status_code == 200
 
 
-async def test_a_token_of_what_does_not_come_is_answered_in_time(reader: ReadApi) -> None:
+async def test_query_with_unreached_token_is_503(reader: ReadApi) -> None:
     answers = await asyncio.gather(
         reader.ask("/products", after="order:1"),
         reader.ask("/dashboard", reader.admin | {"Consistency-Token": "inventory:1"}),
@@ -303,7 +305,9 @@ async def test_a_token_of_what_does_not_come_is_answered_in_time(reader: ReadApi
     ],
 )
 @pytest.mark.asyncio(loop_scope="module")
-async def test_what_makes_no_sense_is_named(idle_reader: ReadApi, path: str, field: str) -> None:
+async def test_invalid_query_parameter_is_named(
+    idle_reader: ReadApi, path: str, field: str
+) -> None:
     answer = await idle_reader.ask(path)
     assert answer.status_code == 400, answer.text
     assert [error["field"] for error in answer.json()["errors"]] == [field]

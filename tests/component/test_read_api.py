@@ -100,7 +100,7 @@ async def until_told(reader: ReadApi, number: int) -> None:
     await eventually(all_seen, TIMEOUT_SECONDS)
 
 
-async def test_an_order_is_shown_with_all_that_belongs_to_it(reader, shop) -> None:
+async def test_order_document_combines_all_projections(reader, shop) -> None:
     logs = busy_shop()
     await tell(shop, *logs.values())
     order = await reader.until("/orders/o1", lambda one: one.get("notifications"))
@@ -122,7 +122,7 @@ async def test_an_order_is_shown_with_all_that_belongs_to_it(reader, shop) -> No
     ]
 
 
-async def test_an_event_behind_a_gap_is_shown_when_the_gap_is_closed(reader, shop) -> None:
+async def test_event_after_gap_is_applied_when_gap_closes(reader, shop) -> None:
     first, missing, last = log_of(
         "order", created("o1"), created("o2"), OrderConfirmed(order_id="o1")
     )
@@ -137,7 +137,7 @@ async def test_an_event_behind_a_gap_is_shown_when_the_gap_is_closed(reader, sho
     assert reader.rows()[HELD_EVENTS.name] == []
 
 
-async def test_a_deleted_database_is_rebuilt_equal_row_for_row(reader, shop) -> None:
+async def test_deleted_read_database_is_rebuilt_row_by_row(reader, shop) -> None:
     logs = busy_shop()
     await tell(shop, *logs.values())
     await until_told(reader, sum(map(len, logs.values())))
@@ -153,7 +153,7 @@ async def test_a_deleted_database_is_rebuilt_equal_row_for_row(reader, shop) -> 
     assert reader.rows() == before
 
 
-async def test_what_was_heard_before_a_restart_is_not_heard_twice(reader, shop) -> None:
+async def test_restart_applies_no_event_twice(reader, shop) -> None:
     log = orders(20)
     await shop.publish(log[:10])
     await reader.until("/orders", lambda page: len(page["items"]) == 10)
@@ -164,7 +164,7 @@ async def test_what_was_heard_before_a_restart_is_not_heard_twice(reader, shop) 
     await reader.until("/orders", lambda page: len(page.get("items", ())) == 20)
 
 
-async def test_rubbish_on_the_stream_stops_nothing(reader, shop, broker_url) -> None:
+async def test_malformed_messages_stop_nothing(reader, shop, broker_url) -> None:
     log = log_of(
         "order",
         created("o1"),
@@ -200,7 +200,7 @@ async def publish_raw(broker_url: str, *messages: tuple[str, bytes]) -> None:
     await client.close()
 
 
-async def test_claim_without_an_event_takes_no_position(reader, shop, broker_url) -> None:
+async def test_incomplete_event_takes_no_position(reader, shop, broker_url) -> None:
     log = log_of("order", created("o1"), created("o2"), created("o3"))
     await shop.publish(log[:1])
     await reader.until("/orders/o1", lambda order: order.get("status") == "PENDING")
@@ -282,7 +282,7 @@ async def test_held_events_are_listed_in_pages(reader, shop) -> None:
     assert (await reader.get("/events/held", position=7))["items"] == []
 
 
-async def test_a_stream_cut_at_any_moment_resumes_without_loss_or_repetition(reader, shop) -> None:
+async def test_event_stream_resumes_without_loss_or_repetition(reader, shop) -> None:
     logs = busy_shop()
     halves = [
         [log[: len(log) // 2] for log in logs.values()],
@@ -307,7 +307,7 @@ async def test_a_stream_cut_at_any_moment_resumes_without_loss_or_repetition(rea
         assert message["event"] == by_id[message["data"]["eventId"]].event_type
 
 
-async def test_a_stream_begins_with_what_is_new(reader, shop) -> None:
+async def test_event_stream_starts_with_new_events(reader, shop) -> None:
     log = orders(3)
     await shop.publish(log[:2])
     await reader.until("/orders", lambda page: len(page["items"]) == 2)
@@ -321,7 +321,7 @@ async def test_a_stream_begins_with_what_is_new(reader, shop) -> None:
     assert message["data"] == newest
 
 
-async def test_an_orders_stream_tells_its_story_from_the_beginning(reader, shop) -> None:
+async def test_order_stream_starts_with_its_first_event(reader, shop) -> None:
     ordered = log_of("order", created("o1"), created("o2"), OrderConfirmed(order_id="o1"))
     items = ()
     held = log_of("inventory", StockReserved(order_id="o1", items=items))
@@ -341,7 +341,7 @@ async def test_an_orders_stream_tells_its_story_from_the_beginning(reader, shop)
     assert rest["data"] == told[3]["data"]
 
 
-async def test_open_streams_do_not_hold_up_the_end(reader, shop) -> None:
+async def test_open_streams_do_not_delay_shutdown(reader, shop) -> None:
     await reader.until_ready()
     async with (
         reader.stream("/events/stream") as events,
@@ -354,7 +354,7 @@ async def test_open_streams_do_not_hold_up_the_end(reader, shop) -> None:
             await anext(events)
 
 
-async def test_pages_stay_what_they_are_while_orders_come_in(reader, shop) -> None:
+async def test_pages_are_stable_under_inserts(reader, shop) -> None:
     log = orders(25)
     await shop.publish(log[:20])
     await reader.until("/orders", lambda page: len(page["items"]) == 20)
@@ -368,7 +368,7 @@ async def test_pages_stay_what_they_are_while_orders_come_in(reader, shop) -> No
     assert third["nextCursor"] is None
 
 
-async def test_orders_are_found_by_customer_state_and_time(reader, shop) -> None:
+async def test_orders_are_filtered_by_customer_status_and_time(reader, shop) -> None:
     log = [*orders(6), *_after(6, OrderConfirmed(order_id="o001"))]
     await shop.publish(log)
     await reader.until("/orders/o001", lambda one: one.get("status") == "AWAITING_SHIPMENT")
@@ -391,7 +391,7 @@ def _text(event: RecordedEvent) -> str:
     return event.recorded_at.isoformat()
 
 
-async def test_the_catalogue_shows_what_is_left(reader, shop) -> None:
+async def test_catalogue_shows_available_stock(reader, shop) -> None:
     logs = busy_shop()
     await tell(shop, logs["inventory"])
     await until_told(reader, len(logs["inventory"]))
@@ -407,7 +407,7 @@ async def test_the_catalogue_shows_what_is_left(reader, shop) -> None:
     assert page["items"] + rest["items"] == products
 
 
-async def test_the_log_is_found_by_kind_source_and_key(reader, shop) -> None:
+async def test_events_are_filtered_by_type_source_and_entity(reader, shop) -> None:
     logs = busy_shop()
     await tell(shop, *logs.values())
     await until_told(reader, sum(map(len, logs.values())))
@@ -419,7 +419,7 @@ async def test_the_log_is_found_by_kind_source_and_key(reader, shop) -> None:
     assert {shipment["status"] for shipment in shipments["items"]} == {"FAILED"}
 
 
-async def test_hostile_product_name_reaches_no_terminal(reader, shop) -> None:
+async def test_control_characters_in_product_names_are_escaped(reader, shop) -> None:
     name = "\x1b]0;OWNED\x07lamp \x9b31m \u202egnp"
     made = ProductCreated(product_id="p1", name=name, description="", price=1)
     await tell(shop, log_of("inventory", made))

@@ -55,7 +55,7 @@ async def on_the_stream(broker: JetStreamConnection) -> list[RecordedEvent]:
     return [decode(message.subject, message.data) for message in messages]
 
 
-async def test_events_travel_in_the_order_of_the_log(shop_settings: Settings):
+async def test_events_are_published_in_log_order(shop_settings: Settings):
     async with serving(shop_settings) as service:
         number = MAX_AT_ONCE * 2 + 10
         await asyncio.gather(*(execute(service, create(each)) for each in range(number)))
@@ -66,7 +66,7 @@ async def test_events_travel_in_the_order_of_the_log(shop_settings: Settings):
         assert sequences == list(range(1, number + 1))
 
 
-async def test_what_is_committed_while_the_broker_is_down_is_sent_when_it_is_back(
+async def test_events_committed_during_outage_are_published_later(
     shop_settings: Settings, broker: NatsServer
 ):
     async with serving(shop_settings) as service:
@@ -84,9 +84,7 @@ async def test_what_is_committed_while_the_broker_is_down_is_sent_when_it_is_bac
         await eventually(lambda: service.waiting_for() == [], within_seconds=20)
 
 
-async def test_what_was_committed_and_not_published_before_a_restart_is_published_after_it(
-    tmp_path: Path, broker: NatsServer
-):
+async def test_unpublished_events_are_published_after_restart(tmp_path: Path, broker: NatsServer):
     nowhere = settings_for(tmp_path, "nats://127.0.0.1:9")
     async with serving(nowhere) as service:
         await execute(service, create(0))
@@ -95,7 +93,7 @@ async def test_what_was_committed_and_not_published_before_a_restart_is_publishe
         assert await on_the_stream(service.broker) == await log_of(service.reads, "inventory")
 
 
-async def test_an_acknowledgement_lost_before_it_was_noted_has_no_second_effect(
+async def test_lost_acknowledgement_has_no_second_effect(
     shop_settings: Settings,
 ):
     async with serving(shop_settings) as service, serving(shop_settings, ORDER) as listener:
@@ -116,7 +114,7 @@ async def _has_heard(service: Service, number: int) -> bool:
     return len(await rows_of(service.reads, INBOX)) == number
 
 
-async def test_an_event_sent_again_after_the_broker_forgot_its_id_is_handled_once(
+async def test_event_published_under_new_id_is_handled_once(
     shop_settings: Settings,
 ):
     first = recorded(ProductCreated(product_id="p1", name="K", description="", price=5))
@@ -147,7 +145,7 @@ async def test_events_wait_while_the_stream_is_full(tmp_path: Path, broker: Nats
         assert await on_the_stream(service.broker) == await log_of(service.reads, "inventory")
 
 
-async def test_a_late_acknowledgement_is_not_taken_for_another_events(
+async def test_late_acknowledgement_is_not_matched_to_another_event(
     tmp_path: Path, broker: NatsServer, monkeypatch: pytest.MonkeyPatch
 ):
     first, second = (
@@ -192,7 +190,7 @@ async def keys_on_the_stream(broker: JetStreamConnection) -> list[str]:
     return [event.key for event in await on_the_stream(broker)]
 
 
-async def test_an_event_the_stream_refuses_holds_up_no_other(shop_settings: Settings):
+async def test_event_refused_by_stream_blocks_no_other(shop_settings: Settings):
     async with serving(shop_settings) as service:
         await eventually(lambda: service.waiting_for() == [])
         await change_stream(service.broker, max_msg_size=2000)
@@ -234,9 +232,7 @@ def narrow_broker(tmp_path: Path) -> Iterator[NatsServer]:
     server.terminate()
 
 
-async def test_an_event_the_server_refuses_holds_up_no_other(
-    tmp_path: Path, narrow_broker: NatsServer
-):
+async def test_event_refused_by_server_blocks_no_other(tmp_path: Path, narrow_broker: NatsServer):
     settings = settings_for(tmp_path, narrow_broker.url)
     fits, only_without_headers, too_large = (
         create_long(number, length) for number, length in enumerate((1450, 1560, 3000))
@@ -258,7 +254,7 @@ async def test_an_event_the_server_refuses_holds_up_no_other(
         await eventually(lambda: has_on_the_stream(service, "p0", "p3", "p4"))
 
 
-async def test_an_event_of_a_newer_release_is_sent_as_stored(tmp_path: Path, broker: NatsServer):
+async def test_event_of_newer_release_is_published_as_stored(tmp_path: Path, broker: NatsServer):
     async with serving(settings_for(tmp_path, "nats://127.0.0.1:9")) as service:
         await execute(service, create(1))
         await service.writer.run_in_transaction(_append_of_a_newer_release)
@@ -287,7 +283,7 @@ def _append_of_a_newer_release(connection: Connection) -> None:
     connection.execute(insert(EVENT_LOG).values(**{**row, **newer}))
 
 
-async def test_a_deleted_stream_is_filled_again_by_a_resend(shop_settings: Settings):
+async def test_resend_refills_a_deleted_stream(shop_settings: Settings):
     async with serving(shop_settings) as service, serving(shop_settings, ORDER) as listener:
         for number in range(3):
             await execute(service, create(number))
@@ -303,7 +299,7 @@ async def test_a_deleted_stream_is_filled_again_by_a_resend(shop_settings: Setti
         assert await rows_of(listener.reads, DEAD_LETTER) == []
 
 
-async def test_a_resend_is_stored_within_the_duplicate_window(shop_settings: Settings):
+async def test_resend_is_stored_within_duplicate_window(shop_settings: Settings):
     async with serving(shop_settings) as service:
         for number in range(3):
             await execute(service, create(number))
@@ -318,7 +314,7 @@ async def test_a_resend_is_stored_within_the_duplicate_window(shop_settings: Set
         await eventually(lambda: has_on_the_stream(service, "p2", *["p0", "p1", "p2"] * 2))
 
 
-async def test_a_late_mark_does_not_cancel_a_resend(shop_settings: Settings):
+async def test_late_acknowledgement_does_not_cancel_a_resend(shop_settings: Settings):
     async with serving(shop_settings) as service:
         await execute(service, create(0))
         await eventually(lambda: all_is_sent(service))

@@ -90,7 +90,7 @@ async def products(shop: Projection, cursor: str | None = None, limit: int = 50)
     return await shop.database.run(query)
 
 
-async def test_the_overview_counts_what_is_completed(shop: Projection) -> None:
+async def test_overview_counts_completed_orders(shop: Projection) -> None:
     await shop.projector.deliver(log_of("order", *ORDERS))
     found = await overview(shop)
     assert (found.orders, found.guest_orders, found.customers) == (7, 2, 1)
@@ -102,7 +102,7 @@ async def test_the_overview_counts_what_is_completed(shop: Projection) -> None:
     assert (found.cancellation_rate, found.failure_rate) == (0.3333, 0.1667)
 
 
-async def test_an_empty_shop_has_figures_too(shop: Projection) -> None:
+async def test_empty_shop_has_reports(shop: Projection) -> None:
     found = await overview(shop)
     assert (found.orders, found.revenue, found.units_sold) == (0, 0, 0)
     assert (found.average_order_value, found.cancellation_rate) == (None, None)
@@ -113,7 +113,7 @@ async def test_an_empty_shop_has_figures_too(shop: Projection) -> None:
     assert (day.orders, day.completed, day.revenue) == (0, 0, 0)
 
 
-async def test_revenue_appears_with_completion_and_never_otherwise(shop: Projection) -> None:
+async def test_revenue_counts_completed_orders_only(shop: Projection) -> None:
     steps: tuple[tuple[Event, int], ...] = (
         (created("o1", lamps=2), 0),
         (OrderConfirmed(order_id="o1"), 0),
@@ -129,7 +129,7 @@ async def test_revenue_appears_with_completion_and_never_otherwise(shop: Project
         assert (await overview(shop)).revenue == revenue
 
 
-async def test_customers_are_known_by_what_they_brought_and_guests_are_one(
+async def test_customer_report_sums_customers_and_guests(
     shop: Projection,
 ) -> None:
     log = log_of("order", *ORDERS)
@@ -160,7 +160,7 @@ async def test_customers_are_known_by_what_they_brought_and_guests_are_one(
     assert (page.guests.orders, page.guests.completed, page.guests.lifetime_value) == (2, 1, 1000)
 
 
-async def test_products_are_known_by_what_they_brought(shop: Projection) -> None:
+async def test_product_report_sums_units_and_revenue(shop: Projection) -> None:
     chair = OrderItem(product_id="chair", name="Chair", quantity=1, price=500)
     twice = replace(created("o8"), items=(chair, chair), total_amount=1000)
     cancelled = OrderCancelled(order_id="o8", reason="CUSTOMER")
@@ -171,7 +171,7 @@ async def test_products_are_known_by_what_they_brought(shop: Projection) -> None
     assert (chairs.units_ordered, chairs.units_sold, chairs.cancellations) == (2, 0, 1)
 
 
-async def test_pages_of_figures_leave_nobody_out(shop: Projection) -> None:
+async def test_report_pages_are_complete(shop: Projection) -> None:
     orders: list[Event] = []
     for number in range(7):
         item = OrderItem(product_id=f"p{number}", quantity=1, price=100)
@@ -190,7 +190,7 @@ async def test_pages_of_figures_leave_nobody_out(shop: Projection) -> None:
         assert len(shown) == 7
 
 
-async def test_what_was_sold_in_another_currency_is_counted_but_not_summed(
+async def test_other_currencies_are_counted_but_not_summed(
     shop: Projection,
 ) -> None:
     log = log_of("order", *ORDERS, created("o8", lamps=99, currency="EUR"), completed("o8"))
@@ -204,7 +204,7 @@ def moved(log: Log, *moments: datetime) -> Log:
     return [replace(each, recorded_at=at) for each, at in zip(log, moments, strict=True)]
 
 
-async def test_a_day_is_the_local_one_of_order_and_of_completion(shop: Projection) -> None:
+async def test_daily_report_uses_local_days(shop: Projection) -> None:
     midnight = datetime(2026, 11, 19, 15, tzinfo=UTC)  # in Tokyo
     moment = timedelta(microseconds=1)
     log = log_of("order", created("o1"), created("o2"), completed("o1"), completed("o2"))
@@ -239,7 +239,7 @@ def lost(event_id: str) -> EventDeadLettered:
     return EventDeadLettered(event_id=event_id, event_type="OrderCreated", key="o1", error="no")
 
 
-async def test_the_dashboard_shows_what_needs_a_person(shop: Projection) -> None:
+async def test_dashboard_shows_what_needs_attention(shop: Projection) -> None:
     def product(product_id: str) -> ProductCreated:
         return ProductCreated(product_id=product_id, name=product_id, description="", price=1)
 
@@ -277,7 +277,7 @@ async def test_the_dashboard_shows_what_needs_a_person(shop: Projection) -> None
 
 @settings(max_examples=25)
 @given(st.data())
-async def test_any_delivery_of_the_same_events_makes_the_same_figures(data) -> None:
+async def test_reports_are_the_same_in_any_delivery(data) -> None:
     async def figures(batches: list[Log]) -> tuple[Any, ...]:
         async with projecting() as shop:
             for batch in batches:

@@ -28,7 +28,7 @@ async def fill(chassis: Chassis, *, old: int, new: int) -> None:
     await chassis.writer.run_in_transaction(write)
 
 
-async def test_expired_rows_are_deleted_and_others_stay(
+async def test_expired_rows_are_deleted_and_others_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("shared.chassis.engine.retention.PAUSE_SECONDS", 0)
@@ -56,7 +56,7 @@ async def test_transaction_deletes_one_slice_at_most(tmp_path: Path):
         assert deleted == [SLICE_ROWS, 1, 0]
 
 
-async def test_every_expiry_is_found_by_an_index(tmp_path: Path):
+async def test_every_retention_rule_uses_an_index(tmp_path: Path):
     def plans(connection: Connection) -> list[str]:
         METADATA.create_all(connection)
         CHASSIS_METADATA.create_all(connection)

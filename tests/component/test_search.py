@@ -86,7 +86,7 @@ async def test_products_are_found_by_parts_of_words(
     assert await find(catalogue, words) == found
 
 
-async def test_a_category_is_found_exactly(catalogue: Projection) -> None:
+async def test_category_filter_matches_exactly(catalogue: Projection) -> None:
     assert await find(catalogue, "", "入力機器") == ["p1", "p3"]
     assert await find(catalogue, "mouse", "入力機器") == ["p3"]
     assert await find(catalogue, "", "入力") == []
@@ -106,15 +106,13 @@ async def test_a_category_is_found_exactly(catalogue: Projection) -> None:
         "'; --",
     ],
 )
-async def test_what_means_something_to_the_index_means_nothing_here(
-    catalogue: Projection, words: str
-) -> None:
+async def test_search_operators_have_no_meaning(catalogue: Projection, words: str) -> None:
     assert await find(catalogue, words) == []
 
 
 @settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.text(max_size=200))
-async def test_any_text_may_be_looked_for(catalogue: Projection, words: str) -> None:
+async def test_any_text_is_a_valid_search(catalogue: Projection, words: str) -> None:
     with suppress(BadRequest):  # too many short words
         await find(catalogue, words)
 
@@ -133,7 +131,7 @@ SELECT count(*) FROM numbers WHERE number < 0
 """
 
 
-async def test_search_that_takes_too_long_is_ended(catalogue: Projection) -> None:
+async def test_search_over_time_limit_is_refused(catalogue: Projection) -> None:
     def search(connection: Connection) -> None:
         with bounded_time(connection, seconds=0.05):
             connection.exec_driver_sql(ENDLESS)
@@ -143,7 +141,7 @@ async def test_search_that_takes_too_long_is_ended(catalogue: Projection) -> Non
     assert await find(catalogue, "mouse") == ["p3"]
 
 
-async def test_other_query_is_not_bounded_by_a_search(catalogue: Projection) -> None:
+async def test_other_queries_have_no_search_time_limit(catalogue: Projection) -> None:
     def query(connection: Connection) -> int:
         with bounded_time(connection, seconds=0):
             pass
@@ -153,7 +151,7 @@ async def test_other_query_is_not_bounded_by_a_search(catalogue: Projection) -> 
     assert await catalogue.database.run(query) == 0
 
 
-async def test_other_error_in_a_search_is_raised(catalogue: Projection) -> None:
+async def test_other_errors_in_a_search_are_raised(catalogue: Projection) -> None:
     def search(connection: Connection) -> None:
         with bounded_time(connection):
             connection.exec_driver_sql("SELECT nothing FROM nowhere")
@@ -162,7 +160,7 @@ async def test_other_error_in_a_search_is_raised(catalogue: Projection) -> None:
         await catalogue.database.run(search)
 
 
-async def test_a_product_described_anew_is_found_by_its_new_words_only(
+async def test_updated_product_is_found_by_new_words_only(
     catalogue: Projection,
 ) -> None:
     renamed = ProductUpdated(product_id="p3", name="Trackball", description="", price=1)
@@ -178,7 +176,7 @@ async def test_a_product_described_anew_is_found_by_its_new_words_only(
     )
 
 
-def test_other_databases_look_into_every_product() -> None:
+def test_other_databases_search_without_index() -> None:
     query = select(PRODUCTS.c.product_id).where(*matches("50% キーボード", "postgresql"))
     compiled = query.compile(dialect=postgresql.dialect())  # type: ignore[no-untyped-call]
     assert "ILIKE" in str(compiled)

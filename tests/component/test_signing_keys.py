@@ -150,7 +150,7 @@ async def _is_empty(found: Any) -> bool:
     return await found == []
 
 
-async def test_key_that_arrives_before_its_voucher_is_trusted(
+async def test_key_before_its_voucher_is_trusted_later(
     shop_settings: Settings, publisher: Publisher
 ):
     first, second, third = Issuer(), Issuer(), Issuer()
@@ -305,7 +305,7 @@ async def valid_keys(desk: OrderState) -> set[str]:
     return {key["kid"] for key in found}
 
 
-async def test_new_key_does_not_sign_at_once(order_settings: Settings):
+async def test_new_key_does_not_sign_immediately(order_settings: Settings):
     async with open_desk(order_settings) as desk:
         old = await sign_in(desk)
         new_key = (await desk.ask("POST", "/auth/keys", token=old)).json()["keyId"]
@@ -313,7 +313,7 @@ async def test_new_key_does_not_sign_at_once(order_settings: Settings):
         assert await statuses(desk, old) == {key_of(old): "CURRENT", new_key: "NEXT"}
 
 
-async def test_rotation_keeps_old_tokens_and_changes_new(soon: Settings):
+async def test_rotation_keeps_old_tokens_valid(soon: Settings):
     async with open_desk(soon) as desk:
         old = await sign_in(desk)
         rotated = await desk.ask("POST", "/auth/keys", token=old)
@@ -358,7 +358,7 @@ async def has_backlog(desk: OrderState) -> bool:
     return "the broker to take its events" in answer["waitingFor"]
 
 
-async def test_revoked_current_key_is_replaced_at_once(order_settings: Settings):
+async def test_revoked_current_key_is_replaced_immediately(order_settings: Settings):
     async with open_desk(order_settings) as desk:
         old = await sign_in(desk)
         answer = await desk.ask("DELETE", f"/auth/keys/{key_of(old)}", token=old)
@@ -373,7 +373,7 @@ async def test_revoked_current_key_is_replaced_at_once(order_settings: Settings)
         assert await statuses(desk, await sign_in(desk)) == await statuses(desk, new)
 
 
-async def test_revoking_the_current_key_promotes_the_next(order_settings: Settings):
+async def test_revoking_current_key_promotes_next_key(order_settings: Settings):
     async with open_desk(order_settings) as desk:
         old = await sign_in(desk)
         following = (await desk.ask("POST", "/auth/keys", token=old)).json()["keyId"]
@@ -390,13 +390,13 @@ async def test_next_key_can_be_revoked_before_use(order_settings: Settings):
         assert await statuses(desk, token) == {key_of(token): "CURRENT", following: "REVOKED"}
 
 
-async def test_revoking_an_unknown_key_is_refused(order_settings: Settings):
+async def test_revoking_unknown_key_is_refused(order_settings: Settings):
     async with open_desk(order_settings) as desk:
         answer = await desk.ask("DELETE", "/auth/keys/none", token=await sign_in(desk))
         problem_of(answer, 404, "unknown-key")
 
 
-async def test_forged_key_of_the_order_service_is_an_alarm(
+async def test_forged_key_is_reported_by_order_service(
     order_settings: Settings, publisher: Publisher, capsys: pytest.CaptureFixture[str]
 ):
     forger = Issuer()
@@ -414,9 +414,7 @@ async def test_forged_key_of_the_order_service_is_an_alarm(
         assert await warnings(desk) == []
 
 
-async def test_key_vouched_for_with_a_leaked_key_is_forged(
-    order_settings: Settings, publisher: Publisher
-):
+async def test_key_vouched_by_leaked_key_is_forged(order_settings: Settings, publisher: Publisher):
     forger = Issuer()
     async with open_desk(order_settings) as desk:
         token = await sign_in(desk)
@@ -436,7 +434,7 @@ def leaked(settings: Settings) -> Issuer:
         return Issuer(TokenSigner.from_pem(*connection.execute(query).fetchone()))
 
 
-async def test_own_keys_are_no_alarm_when_they_return(
+async def test_own_keys_cause_no_warning(
     order_settings: Settings, capsys: pytest.CaptureFixture[str]
 ):
     async with open_desk(order_settings) as desk:
@@ -466,7 +464,7 @@ async def has_received(settings: Settings, number: int) -> bool:
     return len(rows) >= number
 
 
-async def test_start_publishes_keys_that_the_stream_has_lost(
+async def test_start_publishes_keys_the_stream_has_lost(
     order_settings: Settings, broker: NatsServer, tmp_path: Path
 ):
     async with open_desk(order_settings) as desk:

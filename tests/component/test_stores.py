@@ -93,7 +93,7 @@ def engine():
 @pytest.mark.parametrize("trade", [ORDER, INVENTORY, SHIPPING], ids=lambda trade: trade.source)
 @given(seed=st.integers(0, 10_000), cuts=st.lists(st.integers(0, 1000), max_size=40))
 @settings(max_examples=40)
-def test_tables_hold_what_the_rules_say_however_the_work_falls_into_batches(
+def test_tables_match_rules_for_any_batching(
     engine, trade: ServiceSpec, seed: int, cuts: list[int]
 ):
     member = member_of(lived(seed), trade)

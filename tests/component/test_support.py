@@ -3,7 +3,7 @@ import nats
 from tests.support.broker import NatsServer
 
 
-async def test_a_killed_broker_keeps_store_and_port(broker: NatsServer):
+async def test_killed_broker_keeps_store_and_port(broker: NatsServer):
     before = await nats.connect(broker.url)
     await before.jetstream().add_stream(name="KEPT", subjects=["kept"])
     await before.jetstream().publish("kept", b"")

@@ -81,7 +81,7 @@ async def no_task_is_left(service: Service) -> bool:
     return not await rows_of(service.reads, TASK)
 
 
-async def test_a_task_is_written_with_its_event_and_gone_with_its_result(shop_settings: Settings):
+async def test_task_is_stored_and_deleted_with_events(shop_settings: Settings):
     async with serving(shop_settings, SHIPPING, booking(deliver)) as service:
         await begin_shipments(service, "o1")
         await eventually(lambda: no_task_is_left(service))
@@ -90,7 +90,7 @@ async def test_a_task_is_written_with_its_event_and_gone_with_its_result(shop_se
         assert (done.causation_id, done.correlation_id) == (begun.event_id, "o1")
 
 
-async def test_a_task_that_fails_is_tried_again_until_it_succeeds(shop_settings: Settings):
+async def test_failed_task_is_retried_until_it_succeeds(shop_settings: Settings):
     tried: list[Task] = []
 
     async def reluctant(due: Task) -> CompleteShipment:
@@ -109,7 +109,7 @@ async def test_a_task_that_fails_is_tried_again_until_it_succeeds(shop_settings:
     assert all(pause >= 0.01 * 2**number for number, pause in enumerate(waited))
 
 
-async def test_a_task_whose_attempts_are_used_up_is_given_up_and_reported(shop_settings: Settings):
+async def test_task_after_max_attempts_is_given_up(shop_settings: Settings):
     tried: list[int] = []
 
     async def hopeless(due: Task) -> None:
@@ -124,7 +124,7 @@ async def test_a_task_whose_attempts_are_used_up_is_given_up_and_reported(shop_s
     assert tried == [0, 1, 2]
 
 
-async def test_a_task_that_fails_keeps_its_last_reason(shop_settings: Settings):
+async def test_failed_task_stores_its_last_error(shop_settings: Settings):
     async def hopeless(_due: Task) -> None:
         raise ConnectionError("nobody answers")
 
@@ -140,7 +140,7 @@ async def _tried_once(service: Service) -> dict[str, Any] | None:
     return row if row["attempts"] == 1 else None
 
 
-async def test_a_task_that_was_under_way_at_the_end_is_done_after_a_restart(
+async def test_task_in_flight_at_stop_runs_after_restart(
     shop_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(service_module, "EFFECT_SECONDS", 0)
@@ -158,7 +158,7 @@ async def test_a_task_that_was_under_way_at_the_end_is_done_after_a_restart(
         assert await said(service) == ["ShipmentInitiated", "ShipmentCompleted"]
 
 
-async def test_a_failing_task_holds_up_no_other(shop_settings: Settings):
+async def test_failing_task_blocks_no_other(shop_settings: Settings):
     async def choosy(due: Task) -> CompleteShipment:
         if due.key == "o1":
             raise ConnectionError("nobody answers")
@@ -174,7 +174,7 @@ async def _are_left(service: Service, *order_ids: str) -> bool:
     return [row["key"] for row in await rows_of(service.reads, TASK)] == list(order_ids)
 
 
-async def test_many_tasks_run_at_a_time_but_not_all(shop_settings: Settings):
+async def test_concurrent_tasks_are_bounded(shop_settings: Settings):
     running: set[str] = set()
     most = 0
     release = asyncio.Event()
@@ -232,7 +232,7 @@ async def test_unrecorded_effect_is_not_repeated(
         assert (await said(service)).count("ShipmentCompleted") == len(order_ids)
 
 
-async def test_unrecorded_failure_is_no_new_attempt(
+async def test_unrecorded_failure_is_not_another_attempt(
     shop_settings: Settings, locker: sqlite3.Connection
 ):
     tried: list[int] = []
@@ -351,7 +351,7 @@ async def test_overtaken_task_does_nothing(shop_settings: Settings):
         second.set()
 
 
-async def test_progress_in_the_same_batch_overtakes_a_task(shop_settings: Settings):
+async def test_progress_in_same_batch_overtakes_a_task(shop_settings: Settings):
     async with serving(shop_settings, ORDER) as service:
         await place_order(service)
         (row,) = await rows_of(service.reads, TASK)
@@ -364,14 +364,14 @@ async def test_progress_in_the_same_batch_overtakes_a_task(shop_settings: Settin
         assert await said(service) == ["OrderCreated", "OrderConfirmed"]
 
 
-async def test_an_order_without_progress_asks_for_its_own_cancellation(shop_settings: Settings):
+async def test_order_without_progress_requests_its_cancellation(shop_settings: Settings):
     soon = ORDER._replace(decider=ORDER.decider._replace(schedule=deadlines(0.2)))
     async with serving(shop_settings, soon, ORDER_JOBS) as service:
         await place_order(service)
         await eventually(lambda: _has_asked(service))
 
 
-async def test_a_deadline_that_passed_while_the_service_was_down_is_kept(shop_settings: Settings):
+async def test_deadline_missed_during_downtime_is_met_later(shop_settings: Settings):
     soon = ORDER._replace(decider=ORDER.decider._replace(schedule=deadlines(0.2)))
     async with serving(shop_settings, soon) as service:
         await place_order(service)

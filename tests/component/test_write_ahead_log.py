@@ -45,7 +45,7 @@ def wal_bytes(database: Database) -> int:
     return Path(f"{database.url.database}-wal").stat().st_size
 
 
-async def test_overlapping_readers_do_not_make_the_log_grow(
+async def test_overlapping_readers_do_not_grow_write_ahead_log(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "WAL_LIMIT_BYTES", LIMIT_BYTES)

@@ -73,14 +73,14 @@ async def nothing_has_happened(chassis: Chassis) -> bool:
     return not any([await chassis.rows(table) for table in tables])
 
 
-async def test_commands_that_come_together_share_a_transaction(chassis: Chassis):
+async def test_concurrent_commands_share_a_transaction(chassis: Chassis):
     await asyncio.gather(*(chassis.execute(create(f"p{number}")) for number in range(200)))
     transactions = {entry.recorded_at for entry in await chassis.log()}
     assert len(transactions) <= 2
     assert len(await chassis.rows(PRODUCTS)) == 200
 
 
-async def test_positions_and_each_entitys_versions_are_contiguous(chassis: Chassis):
+async def test_positions_and_entity_versions_are_contiguous(chassis: Chassis):
     for product_id in ("p1", "p2"):
         await chassis.execute(create(product_id))
     await asyncio.gather(
@@ -96,7 +96,7 @@ async def test_positions_and_each_entitys_versions_are_contiguous(chassis: Chass
         assert versions == list(range(1, 28))
 
 
-async def test_a_refused_command_concerns_its_own_caller_only(chassis: Chassis):
+async def test_rejected_command_does_not_affect_its_batch(chassis: Chassis):
     first, again, other = await asyncio.gather(
         chassis.execute(create("p1")),
         chassis.execute(create("p1")),
@@ -108,7 +108,7 @@ async def test_a_refused_command_concerns_its_own_caller_only(chassis: Chassis):
     assert await chassis.said() == ["ProductCreated", "StockAdded"] * 2
 
 
-async def test_a_rule_that_raises_hurts_nobody_else_in_its_batch(chassis: Chassis):
+async def test_failing_rule_does_not_affect_its_batch(chassis: Chassis):
     before, faulty, heard, behind = await asyncio.gather(
         chassis.execute(create("p1")),
         chassis.execute(DeductStock(order_id="never-reserved")),
@@ -122,7 +122,7 @@ async def test_a_rule_that_raises_hurts_nobody_else_in_its_batch(chassis: Chassi
     assert await stock_of(chassis, "p1") == (10, 2)
 
 
-async def test_an_answer_shows_the_state_right_after_its_own_command(chassis: Chassis):
+async def test_answer_shows_state_after_its_command(chassis: Chassis):
     def on_hand(stock) -> Reply:
         return Reply(status=200, body=str(stock.products["p1"].on_hand).encode())
 
@@ -138,7 +138,7 @@ async def test_an_answer_shows_the_state_right_after_its_own_command(chassis: Ch
     assert [int(answer.reply.body) for answer in answers] == [1, 2, 3, 4, 5]
 
 
-async def test_a_commit_that_fails_leaves_nothing_behind(chassis: Chassis):
+async def test_failed_commit_leaves_nothing_behind(chassis: Chassis):
     await chassis.writer.run_in_transaction(pragma("max_page_count=1"))  # the disk is full
     outcomes = await asyncio.gather(
         *(chassis.execute(create(f"p{number}")) for number in range(300)),
@@ -150,7 +150,7 @@ async def test_a_commit_that_fails_leaves_nothing_behind(chassis: Chassis):
     assert await nothing_has_happened(chassis)
 
 
-async def test_after_a_failed_commit_the_same_event_may_be_heard_again(chassis: Chassis):
+async def test_event_can_be_handled_after_failed_commit(chassis: Chassis):
     heard = [recorded(ordered(f"o{number}", "p1", 1)) for number in range(300)]
     await chassis.writer.run_in_transaction(pragma("max_page_count=1"))
     with pytest.raises(StorageUnavailable):
@@ -160,9 +160,7 @@ async def test_after_a_failed_commit_the_same_event_may_be_heard_again(chassis: 
     assert await chassis.said() == ["StockReservationFailed"] * 300
 
 
-async def test_a_database_that_is_locked_is_waited_for_and_then_said_to_be_unavailable(
-    chassis: Chassis, tmp_path: Path
-):
+async def test_locked_database_is_unavailable_after_timeout(chassis: Chassis, tmp_path: Path):
     await chassis.writer.run_in_transaction(pragma("busy_timeout=50"))
     other = sqlite3.connect(tmp_path / "inventory.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
@@ -189,7 +187,7 @@ async def test_two_writers_on_one_database_lose_nothing(tmp_path: Path):
     assert positions == list(range(1, 102))
 
 
-async def test_what_was_taken_is_finished_when_the_writer_stops(tmp_path: Path):
+async def test_stopping_writer_completes_queued_commands(tmp_path: Path):
     async with writing(tmp_path / "inventory.db") as chassis:
         waiting = [asyncio.create_task(chassis.execute(create(f"p{n}"))) for n in range(20)]
         await asyncio.sleep(0)
@@ -198,7 +196,7 @@ async def test_what_was_taken_is_finished_when_the_writer_stops(tmp_path: Path):
         await chassis.execute(create("late"))
 
 
-async def test_a_caller_who_goes_away_stops_nobody(chassis: Chassis):
+async def test_cancelled_caller_does_not_affect_others(chassis: Chassis):
     poison = recorded(ShipmentCompleted(shipment_id="s1", order_id="o1", tracking_number="T1"))
     impatient = [
         asyncio.create_task(chassis.execute(create("p1"))),
@@ -213,7 +211,7 @@ async def test_a_caller_who_goes_away_stops_nobody(chassis: Chassis):
     assert await chassis.rows(INBOX) == []
 
 
-async def test_no_caller_is_told_that_a_durable_change_has_not_happened(tmp_path: Path):
+async def test_caller_of_committed_command_gets_no_error(tmp_path: Path):
     chassis = Chassis(tmp_path / "inventory.db", INVENTORY)
     await create_tables(chassis.database, CHASSIS_METADATA, INVENTORY.tables)
 
@@ -232,7 +230,7 @@ async def test_no_caller_is_told_that_a_durable_change_has_not_happened(tmp_path
     await chassis.database.close()
 
 
-async def test_an_event_heard_twice_changes_nothing(chassis: Chassis):
+async def test_redelivered_event_changes_nothing(chassis: Chassis):
     await chassis.execute(create("p1"))
     order = recorded(ordered("o1", "p1", 2))
     await chassis.handle(order)
@@ -241,7 +239,7 @@ async def test_an_event_heard_twice_changes_nothing(chassis: Chassis):
     assert await chassis.said() == ["ProductCreated", "StockAdded", "StockReserved"]
 
 
-async def test_an_event_heard_twice_in_one_batch_is_handled_once(chassis: Chassis):
+async def test_event_twice_in_one_batch_is_handled_once(chassis: Chassis):
     await chassis.execute(create("p1"))
     order = recorded(ordered("o1", "p1", 2))
     await asyncio.gather(chassis.handle(order, order), chassis.handle(order))
@@ -249,7 +247,7 @@ async def test_an_event_heard_twice_in_one_batch_is_handled_once(chassis: Chassi
     assert len(await chassis.rows(INBOX)) == 1
 
 
-async def test_an_event_heard_before_a_restart_is_known_after_it(tmp_path: Path):
+async def test_redelivered_event_is_recognized_after_restart(tmp_path: Path):
     order = recorded(ordered("o1", "p1", 2))
     for _ in range(2):
         async with writing(tmp_path / "inventory.db") as chassis:
@@ -257,7 +255,7 @@ async def test_an_event_heard_before_a_restart_is_known_after_it(tmp_path: Path)
             assert await chassis.said() == ["StockReservationFailed"]
 
 
-async def test_a_request_is_answered_each_time_it_is_made_but_once_where_it_is_heard_twice(
+async def test_repeated_request_is_answered_but_redelivery_is_not(
     tmp_path: Path,
 ):
     first, again = (
@@ -269,13 +267,13 @@ async def test_a_request_is_answered_each_time_it_is_made_but_once_where_it_is_h
         assert await chassis.said() == ["ShipmentCancelled", "ShipmentCancelled"]
 
 
-async def test_a_redelivered_order_reserves_once_even_under_another_event_id(chassis: Chassis):
+async def test_redelivered_order_reserves_once(chassis: Chassis):
     await chassis.execute(create("p1"))
     await chassis.handle(recorded(ordered("o1", "p1", 2)), recorded(ordered("o1", "p1", 2)))
     assert await stock_of(chassis, "p1") == (10, 2)
 
 
-async def test_a_repeated_shipment_failure_releases_once(chassis: Chassis):
+async def test_repeated_shipment_failure_releases_once(chassis: Chassis):
     await chassis.execute(create("p1"))
     failure = ShipmentFailed(shipment_id="s1", order_id="o1", reason="x", items=())
     other = recorded(ordered("o2", "p1", 3))
@@ -286,14 +284,14 @@ async def test_a_repeated_shipment_failure_releases_once(chassis: Chassis):
     assert (await chassis.said()).count("StockReleased") == 1
 
 
-async def test_an_event_names_the_one_that_caused_it(chassis: Chassis):
+async def test_event_names_its_cause(chassis: Chassis):
     order = recorded(ordered("o1", "p1", 2))
     await chassis.handle(order)
     (refused,) = await chassis.log()
     assert (refused.causation_id, refused.correlation_id) == (order.event_id, "o1")
 
 
-async def test_what_one_batch_decides_the_rest_of_it_sees(chassis: Chassis):
+async def test_batch_reads_its_own_decisions(chassis: Chassis):
     await asyncio.gather(
         chassis.execute(create("p1", stock=3)),
         chassis.execute(
@@ -313,7 +311,7 @@ def claimed(key: str, command: object, content: str = "one") -> CommandEnvelope:
     )
 
 
-async def test_the_same_request_under_the_same_key_is_answered_alike_and_done_once(
+async def test_repeated_key_replays_the_stored_response(
     chassis: Chassis,
 ):
     first = await chassis.writer.execute(claimed("k1", create("p1")))
@@ -324,7 +322,7 @@ async def test_the_same_request_under_the_same_key_is_answered_alike_and_done_on
     assert len(await chassis.rows(PRODUCTS)) == 1
 
 
-async def test_the_same_key_twice_in_one_batch_is_done_once(chassis: Chassis):
+async def test_repeated_key_in_one_batch_executes_once(chassis: Chassis):
     answers = await asyncio.gather(
         *(chassis.writer.execute(claimed("k1", create(f"p{number}"))) for number in range(3))
     )
@@ -332,7 +330,7 @@ async def test_the_same_key_twice_in_one_batch_is_done_once(chassis: Chassis):
     assert len(await chassis.rows(PRODUCTS)) == 1
 
 
-async def test_another_request_under_the_same_key_is_refused(chassis: Chassis):
+async def test_key_reused_for_another_request_is_rejected(chassis: Chassis):
     await chassis.writer.execute(claimed("k1", create("p1")))
     with pytest.raises(Rejected) as caught:
         await chassis.writer.execute(claimed("k1", create("p2"), content="two"))
@@ -340,14 +338,14 @@ async def test_another_request_under_the_same_key_is_refused(chassis: Chassis):
     assert len(await chassis.rows(PRODUCTS)) == 1
 
 
-async def test_a_key_is_kept_through_a_restart(tmp_path: Path):
+async def test_stored_response_survives_a_restart(tmp_path: Path):
     for replayed in (False, True):
         async with writing(tmp_path / "inventory.db") as chassis:
             answer = await chassis.writer.execute(claimed("k1", create("p1")))
             assert answer.reply.replayed is replayed
 
 
-async def test_the_key_of_a_refused_request_is_free_again(chassis: Chassis):
+async def test_key_of_rejected_command_is_free_again(chassis: Chassis):
     await chassis.execute(create("p1"))
     with pytest.raises(Rejected):
         await chassis.writer.execute(claimed("k1", create("p1")))
@@ -365,7 +363,7 @@ def place(order_id: str, lines: int) -> PlaceOrder:
     return PlaceOrder(order_id=order_id, user_id="user123", items=items, currency="JPY")
 
 
-async def test_an_event_too_large_to_be_sent_is_refused(tmp_path: Path):
+async def test_event_too_large_to_publish_is_rejected(tmp_path: Path):
     async with writing(tmp_path / "order.db", ORDER) as chassis:
         await chassis.handle(*(product(number, "𝄞" * 200) for number in range(100)))
         too_large, other = await asyncio.gather(
@@ -383,7 +381,7 @@ async def test_an_event_too_large_to_be_sent_is_refused(tmp_path: Path):
 @pytest.mark.parametrize(
     ("length", "error"), [(70_000, "EventTooLarge: OrderFailed"), (501, "DecodeError: ")]
 )
-async def test_an_unsendable_reply_makes_its_cause_a_dead_letter(
+async def test_unpublishable_event_makes_its_cause_dead_letter(
     tmp_path: Path, length: int, error: str
 ):
     async with writing(tmp_path / "order.db", ORDER) as chassis:
@@ -407,7 +405,7 @@ def forbid_reservations_of(order_id: str) -> str:
     """
 
 
-async def test_a_row_the_database_refuses_is_no_poison(chassis: Chassis):
+async def test_row_refused_by_database_is_not_poison(chassis: Chassis):
     await chassis.execute(create("p1"))
     trigger = forbid_reservations_of("o1")
     await chassis.writer.run_in_transaction(lambda connection: connection.exec_driver_sql(trigger))
@@ -429,7 +427,7 @@ async def test_a_row_the_database_refuses_is_no_poison(chassis: Chassis):
     assert await stock_of(chassis, "p1") == (10, 2)
 
 
-async def test_a_command_the_database_refuses_is_unavailable(chassis: Chassis):
+async def test_command_refused_by_database_is_unavailable(chassis: Chassis):
     await chassis.execute(create("p1"))
     trigger = forbid_reservations_of("o1")
     await chassis.writer.run_in_transaction(lambda connection: connection.exec_driver_sql(trigger))
@@ -438,7 +436,7 @@ async def test_a_command_the_database_refuses_is_unavailable(chassis: Chassis):
         await chassis.execute(ReserveStock(order_id="o1", items=lines))
 
 
-async def test_a_value_the_driver_refuses_concerns_its_caller_only(chassis: Chassis):
+async def test_value_refused_by_driver_affects_its_caller_only(chassis: Chassis):
     odd, other, heard = await asyncio.gather(
         chassis.execute(ChangeStock(product_id="\ud800", quantity=1)),
         chassis.execute(create("p1")),
@@ -450,7 +448,7 @@ async def test_a_value_the_driver_refuses_concerns_its_caller_only(chassis: Chas
     assert await stock_of(chassis, "p1") == (10, 1)
 
 
-async def test_command_given_up_is_not_carried_out(chassis: Chassis, tmp_path: Path):
+async def test_abandoned_command_is_not_executed(chassis: Chassis, tmp_path: Path):
     with closing(sqlite3.connect(tmp_path / "inventory.db", isolation_level=None)) as locker:
         locker.execute("BEGIN IMMEDIATE")
         waiting = [asyncio.create_task(chassis.execute(create(f"p{each}"))) for each in range(3)]
@@ -467,7 +465,7 @@ async def test_command_given_up_is_not_carried_out(chassis: Chassis, tmp_path: P
     assert await nothing_has_happened(chassis)
 
 
-async def test_command_begun_is_not_given_up(chassis: Chassis):
+async def test_started_command_is_not_abandoned(chassis: Chassis):
     has_begun, may_end = threading.Event(), threading.Event()
 
     def work(_: Connection) -> str:
@@ -483,7 +481,7 @@ async def test_command_begun_is_not_given_up(chassis: Chassis):
     await chassis.execute(create("p1"))
 
 
-async def test_a_caller_who_leaves_during_the_commit_stops_nobody(chassis: Chassis):
+async def test_caller_cancelled_during_commit_affects_no_other(chassis: Chassis):
     has_begun, may_end = threading.Event(), threading.Event()
 
     def hold(_: Connection) -> None:
@@ -499,7 +497,7 @@ async def test_a_caller_who_leaves_during_the_commit_stops_nobody(chassis: Chass
     assert len(await chassis.rows(PRODUCTS)) == 1
 
 
-async def test_commands_beyond_the_queue_are_refused_at_once(chassis: Chassis):
+async def test_commands_beyond_the_queue_limit_are_refused(chassis: Chassis):
     waiting = [asyncio.create_task(chassis.execute(create(f"p{n}"))) for n in range(MAX_WAITING)]
     await asyncio.sleep(0)
     with pytest.raises(StorageUnavailable, match="commands wait already"):
@@ -508,7 +506,7 @@ async def test_commands_beyond_the_queue_are_refused_at_once(chassis: Chassis):
     await chassis.execute(create("later"))
 
 
-async def test_a_failed_begin_answers_all_who_wait(chassis: Chassis, tmp_path: Path):
+async def test_failed_begin_answers_all_waiting_commands(chassis: Chassis, tmp_path: Path):
     await chassis.writer.run_in_transaction(pragma("busy_timeout=50"))
     other = sqlite3.connect(tmp_path / "inventory.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
