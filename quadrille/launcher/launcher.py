@@ -1,73 +1,101 @@
-"""The shop on one machine: broker, services and mailbox, started and ended together."""
+"""The shop on one machine: broker, services and mailbox, started and stopped together."""
 
+import asyncio
 import os
 import signal
 import sys
-import threading
-from contextlib import ExitStack
+from pathlib import Path
+from typing import TypeVar
 
 import click
 
-from quadrille.launcher import nats_config, preflight
+from quadrille.launcher import nats_config, nats_server, preflight
 from quadrille.launcher.configuration import Plan
 from quadrille.launcher.nats_config import Server
-from quadrille.launcher.nats_server import EmbeddedBroker
 from quadrille.launcher.nats_users import PROVISIONER, VIEWER
-from quadrille.launcher.processes import KILL_SECONDS, Logs, Supervisor
-from quadrille.launcher.startup import BROKER, PROBE_SECONDS, Steward
+from quadrille.launcher.processes import (
+    STOP_TIMEOUT_SECONDS,
+    ChildProcess,
+    ProcessExited,
+    ProcessKilled,
+    supervise,
+)
+from quadrille.launcher.startup import Startup
+
+E = TypeVar("E", bound=Exception)
 
 
 def up(plan: Plan) -> None:
-    """Run the shop until SIGINT or SIGTERM; returns after a clean end.
+    """Run the shop until SIGINT or SIGTERM; returns after a clean stop.
 
-    Raises CannotStart before any service runs, ClickException when a part ended by itself.
+    Raises CannotStart before any service runs, ClickException when a process ended or had to be killed.
     """
     data_dir = plan.settings.data_dir
     os.umask(0o077)  # nobody else on this machine may read databases, logs, mails, or the stream
-    with ExitStack() as closing:
-        closing.enter_context(preflight.open_data_dir(data_dir, "nats", "logs", "mailbox"))
+    with preflight.lock_data_dir(data_dir, "nats", "logs", "mailbox"):
         preflight.check_ports(plan.ports)
-        _run(plan, Logs(data_dir / "logs"), closing)
-    click.echo(f"\nQuadrille has stopped; everything is kept in {data_dir}")
+        asyncio.run(_run(plan))
+    click.echo(f"\nQuadrille has stopped; its data is in {data_dir}")
 
 
-def _run(plan: Plan, logs: Logs, closing: ExitStack) -> None:
-    supervisor = Supervisor(logs)
+async def _run(plan: Plan) -> None:
+    stopping = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: supervisor.terminate())
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     _announce(plan)
-    broker, urls = _start_broker(plan, logs, closing) if plan.has_broker else (None, {})
-    if supervisor.is_ending:
-        return
-    if broker:
-        environment = plan.environment_for("nats_url", nats_url=urls[PROVISIONER])
-        supervisor.add(PROVISIONER, [sys.executable, "-m", "quadrille", "provision"], environment)
-    for part in plan.parts:
-        environment = plan.environment_for(*part.secrets, nats_url=urls.get(part.name))
-        supervisor.add(part.name, [sys.executable, "-m", part.module], environment)
-    steward = Steward(plan, supervisor, broker, urls.get(VIEWER))
-    beside = threading.Thread(target=steward.run, daemon=True)
-    supervisor.on_forked = beside.start
-    supervisor.loop()
-    beside.join(PROBE_SECONDS)
-    if steward.trouble:
-        raise steward.trouble
-    _judge(supervisor, logs)
+    try:
+        if plan.has_broker:
+            await _run_with_broker(plan, stopping)
+        else:
+            await _run_parts(plan, {}, stopping, None)
+    except ExceptionGroup as errors:
+        raise _failure(errors, _log_directory(plan)) from None
 
 
-def _start_broker(
-    plan: Plan, logs: Logs, closing: ExitStack
-) -> tuple[EmbeddedBroker, dict[str, str]]:
-    """The broker as it listens, and the URL of each of its users. Raises CannotStart."""
+async def _run_with_broker(plan: Plan, stopping: asyncio.Event) -> None:
     data_dir, port = plan.settings.data_dir.absolute(), plan.settings.nats_port
     address = f"{preflight.LOOPBACK}:{port}"
     users = data_dir / "nats-users"
     urls = nats_config.write(users, Server(address, str(data_dir / "nats"), address))
-    environment = plan.environment_for()
-    broker = EmbeddedBroker(port, users / nats_config.CONFIG, logs.open(BROKER), environment)
-    closing.callback(broker.stop)
-    broker.wait_until_listening()
-    return broker, urls
+    log = _log_directory(plan) / f"{nats_server.NAME}.log"
+    async with nats_server.running_broker(
+        port, users / nats_config.CONFIG, log, plan.environment_for()
+    ) as broker:
+        await _run_parts(plan, urls, stopping, broker)
+
+
+async def _run_parts(
+    plan: Plan, urls: dict[str, str], stopping: asyncio.Event, broker: ChildProcess | None
+) -> None:
+    """Run the services until `stopping` is set or one of the processes ends, then stop them all at once."""
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(Startup(plan, urls.get(VIEWER)).run())]
+        if broker:
+            tasks.append(group.create_task(broker.watch()))
+        for name, command, environment in _commands(plan, urls):
+            log = _log_directory(plan) / f"{name}.log"
+            tasks.append(group.create_task(supervise(name, command, environment, log)))
+        await stopping.wait()
+        for task in tasks:
+            task.cancel()
+
+
+def _commands(plan: Plan, urls: dict[str, str]) -> list[tuple[str, list[str], dict[str, str]]]:
+    """Name, command and environment of each process; a broker of ours needs somebody to create its stream."""
+    commands = []
+    if urls:
+        environment = plan.environment_for("nats_url", nats_url=urls[PROVISIONER])
+        commands.append(
+            (PROVISIONER, [sys.executable, "-m", "quadrille", "provision"], environment)
+        )
+    for part in plan.parts:
+        environment = plan.environment_for(*part.secrets, nats_url=urls.get(part.name))
+        commands.append((part.name, [sys.executable, "-m", part.module], environment))
+    return commands
+
+
+def _log_directory(plan: Plan) -> Path:
+    return plan.settings.data_dir / "logs"
 
 
 def _announce(plan: Plan) -> None:
@@ -79,20 +107,29 @@ def _announce(plan: Plan) -> None:
         )
 
 
-def _judge(supervisor: Supervisor, logs: Logs) -> None:
-    """Raises ClickException when the end was not a clean one."""
-    if supervisor.ended_first:
+def _failure(errors: ExceptionGroup[Exception], logs: Path) -> Exception:
+    """What ended first is the cause; what had to be killed on the way is not worth a second sentence."""
+    if exited := _of_type(errors, ProcessExited):
         ends = " and ".join(
-            f"{name} ended by itself with {_code(code)} (its last lines are in {logs.path(name)})"
-            for name, code in supervisor.ended_first.items()
+            f"{end.name} {_exit(end.code)} (its last lines are in {logs / end.name}.log)"
+            for end in exited
         )
-        raise click.ClickException(f"{ends}, so all were stopped: mend that, and start again")
-    if late := supervisor.killed():
-        raise click.ClickException(
-            f"{' and '.join(late)} did not end within {KILL_SECONDS} s and had to be killed; "
-            "nothing is lost: start again"
+        return click.ClickException(f"{ends}, so all were stopped: fix the cause and start again")
+    if failed := _of_type(errors, click.ClickException):
+        return failed[0]
+    if killed := _of_type(errors, ProcessKilled):
+        return click.ClickException(
+            f"{' and '.join(end.name for end in killed)} did not stop within "
+            f"{STOP_TIMEOUT_SECONDS} s and had to be killed; nothing is lost: start again"
         )
+    return errors
 
 
-def _code(code: int) -> str:
-    return f"exit code {code}" if code >= 0 else f"signal {signal.Signals(-code).name}"
+def _of_type(errors: ExceptionGroup[Exception], kind: type[E]) -> list[E]:
+    return [error for error in errors.exceptions if isinstance(error, kind)]
+
+
+def _exit(code: int) -> str:
+    if code < 0:
+        return f"was ended by {signal.Signals(-code).name}"
+    return f"exited with code {code}"

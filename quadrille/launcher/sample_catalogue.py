@@ -1,31 +1,33 @@
-"""The sample catalogue, put into the inventory over HTTP like any other product."""
+"""The sample catalogue, loaded into the inventory over HTTP like any other product."""
 
+import asyncio
 import time
 from typing import Any, NamedTuple
 
 import click
 import httpx
+import msgspec
 
-from shared.settings import SettingsError, load
+from shared.settings import Settings, SettingsError, load
 
-ATTEMPT_SECONDS = 5
-PAUSE_SECONDS = 1
+REQUEST_TIMEOUT_SECONDS = 5
+RETRY_SECONDS = 1
 TIMEOUT_SECONDS = 60
 NOT_ALLOWED = (401, 403)
-ALREADY_THERE = "urn:quadrille:problem:product-exists"
+ALREADY_EXISTS = "urn:quadrille:problem:product-exists"
 UNKNOWN = "urn:quadrille:problem:unknown-product"
 
 
 class CatalogueError(Exception):
-    """The inventory does not take the catalogue; the message says what it answered."""
+    """The inventory rejects the catalogue; the message is its reason."""
 
 
 class NotAllowed(CatalogueError):
-    """Only the admin may fill the shelves, and we are not known as him, or not yet."""
+    """Only the admin may create products: the sign-in failed, or the inventory does not accept its token yet."""
 
 
 class Sample(NamedTuple):
-    """A product as it first enters the shop; price in yen."""
+    """A product with its first stock; price in yen."""
 
     product_id: str
     name: str
@@ -46,62 +48,53 @@ SAMPLES = (
 )
 
 
-def sign_in(orders: str, email: str, password: str) -> str:
+async def sign_in(http: httpx.AsyncClient, orders: str, email: str, password: str) -> str:
     """The admin's access token. Raises NotAllowed, or httpx.TransportError."""
-    response = httpx.post(
-        f"{orders}/auth/login",
-        json={"email": email, "password": password},
-        timeout=ATTEMPT_SECONDS,
-        trust_env=False,
-    )
+    account = {"email": email, "password": password}
+    response = await http.post(f"{orders}/auth/login", json=account)
     if response.is_error:
-        raise NotAllowed(f"{email} can not sign in: {_detail(response)}")
+        raise NotAllowed(f"{email} cannot sign in: {_detail(response)}")
     token: str = response.json()["accessToken"]
     return token
 
 
-def load_samples(inventory: str, token: str | None = None) -> int:
-    """Create the samples that were never there, and return how many; a deleted one stays deleted.
+async def load_samples(http: httpx.AsyncClient, inventory: str, token: str | None = None) -> int:
+    """Create the samples that never existed, and return their number; a deleted one stays deleted.
 
-    Raises CatalogueError, or httpx.TransportError while the service can not be reached.
+    Raises CatalogueError, or httpx.TransportError.
     """
     headers = {"Authorization": f"Bearer {token}"} if token else {}
-    with httpx.Client(
-        base_url=inventory, headers=headers, timeout=ATTEMPT_SECONDS, trust_env=False
-    ) as http:
-        return sum(_create(http, sample) for sample in SAMPLES)
+    return sum([await _create(http, inventory, headers, sample) for sample in SAMPLES])
 
 
-def _create(http: httpx.Client, sample: Sample) -> bool:
-    response = http.post(
-        "/products",
-        json={
-            "productId": sample.product_id,
-            "name": sample.name,
-            "description": sample.description,
-            "category": sample.category,
-            "price": sample.price,
-            "stock": sample.stock,
-        },
-    )
+async def _create(
+    http: httpx.AsyncClient, inventory: str, headers: dict[str, str], sample: Sample
+) -> bool:
+    product = {
+        "productId": sample.product_id,
+        "name": sample.name,
+        "description": sample.description,
+        "category": sample.category,
+        "price": sample.price,
+        "stock": sample.stock,
+    }
+    response = await http.post(f"{inventory}/products", json=product, headers=headers)
     if response.is_success:
         return True
-    if _problem(response) == ALREADY_THERE:
+    if _problem(response) == ALREADY_EXISTS:
         return False
-    kind = NotAllowed if response.status_code in NOT_ALLOWED else CatalogueError
-    raise kind(f"the inventory refuses {sample.product_id}: {_detail(response)}")
+    error = NotAllowed if response.status_code in NOT_ALLOWED else CatalogueError
+    raise error(f"the inventory rejects {sample.product_id}: {_detail(response)}")
 
 
-def is_on_sale(orders: str) -> bool:
-    """Whether the order service has heard of the last sample; until then it would refuse an order for it.
+async def is_on_sale(http: httpx.AsyncClient, orders: str) -> bool:
+    """Whether the order service has received the last sample; before that it rejects orders for it.
 
-    Asks with a price that is nobody's: refused in any case, and the refusal tells.
+    Orders it at a wrong price, which is rejected in any case: the reason is the answer.
     """
     wrong_price = SAMPLES[-1].price + 1
     item = {"productId": SAMPLES[-1].product_id, "quantity": 1, "price": wrong_price}
-    response = httpx.post(
-        f"{orders}/orders", json={"items": [item]}, timeout=ATTEMPT_SECONDS, trust_env=False
-    )
+    response = await http.post(f"{orders}/orders", json={"items": [item]})
     return _problem(response) != UNKNOWN
 
 
@@ -115,19 +108,18 @@ def _detail(response: httpx.Response) -> object:
 
 def _document(response: httpx.Response) -> dict[str, Any]:
     try:
-        document = response.json()
-    except ValueError:
+        return msgspec.json.decode(response.content, type=dict[str, Any])
+    except msgspec.MsgspecError:
         return {}
-    return document if isinstance(document, dict) else {}
 
 
 @click.command()
 @click.option("--inventory", help="Where the inventory service is.  [default: from the settings]")
 @click.option("--orders", help="Where the admin signs in.  [default: from the settings]")
 def main(inventory: str | None, orders: str | None) -> None:
-    """Put the sample catalogue into a shop, waiting a minute for it to answer.
+    """Load the sample catalogue into a shop, waiting up to a minute for it to answer.
 
-    Signs in with QUADRILLE_ADMIN_EMAIL and QUADRILLE_ADMIN_PASSWORD where that is set.
+    Signs in with QUADRILLE_ADMIN_EMAIL and QUADRILLE_ADMIN_PASSWORD if that is set.
     """
     try:
         settings = load()
@@ -135,20 +127,23 @@ def main(inventory: str | None, orders: str | None) -> None:
         raise click.ClickException(str(error)) from error
     inventory = inventory or f"http://{settings.host}:{settings.inventory_port}"
     orders = orders or f"http://{settings.host}:{settings.order_port}"
+    created = asyncio.run(_load_with_retries(settings, inventory, orders))
+    click.echo(f"{created} of {len(SAMPLES)} products are new")
+
+
+async def _load_with_retries(settings: Settings, inventory: str, orders: str) -> int:
     deadline = time.monotonic() + TIMEOUT_SECONDS
-    while True:
-        try:
-            token = None
-            if settings.admin_password:
-                token = sign_in(orders, settings.admin_email, settings.admin_password)
-            created = load_samples(inventory, token)
-        except (CatalogueError, httpx.TransportError) as error:
-            if time.monotonic() > deadline:
-                raise click.ClickException(f"the catalogue is not loaded: {error}") from error
-            time.sleep(PAUSE_SECONDS)
-        else:
-            click.echo(f"{created} of {len(SAMPLES)} products are new")
-            return
+    async with httpx.AsyncClient(timeout=REQUEST_TIMEOUT_SECONDS, trust_env=False) as http:
+        while True:
+            try:
+                token = None
+                if password := settings.admin_password:
+                    token = await sign_in(http, orders, settings.admin_email, password)
+                return await load_samples(http, inventory, token)
+            except (CatalogueError, httpx.TransportError) as error:
+                if time.monotonic() > deadline:
+                    raise click.ClickException(f"the catalogue is not loaded: {error}") from error
+            await asyncio.sleep(RETRY_SECONDS)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import httpx
 import pytest_asyncio
 
 from quadrille.launcher.sample_catalogue import load_samples
@@ -25,7 +26,8 @@ async def fleet(tmp_path_factory) -> AsyncIterator[Fleet]:
         await fleet.start()
         account = {"email": USUAL.admin_email, "password": ADMIN_PASSWORD}
         token = fleet.post("order", "/auth/login", account).json()["accessToken"]
-        await eventually(lambda: load_samples(fleet.url("inventory", ""), token) is not None)
+        async with httpx.AsyncClient() as http:
+            await eventually(lambda: load_samples(http, fleet.url("inventory"), token))
         unpriced = {"items": [{"productId": "headset", "quantity": 1, "price": 1}]}
         await eventually(
             lambda: fleet.post("order", "/orders", unpriced).json()["type"].endswith("changed")

@@ -1,0 +1,54 @@
+"""What the launcher's processes print: a bounded file for each; warnings and errors on the terminal too."""
+
+import re
+from pathlib import Path
+from typing import IO
+
+import click
+
+from shared.chassis.printable import printable
+
+MAX_LOG_BYTES = 16 * 1024 * 1024
+"""Of one file; each process has two."""
+
+HAS_LEVEL = re.compile(r'\[(?:debug|info|warning|error|critical) *\]|"level":"')
+IS_URGENT = re.compile(r'\[(?:warning|error|critical) *\]|"level":"(?:warning|error|critical)"')
+
+
+def rotate(path: Path) -> None:
+    """Keep the last file as `.log.1`, in place of the one before it."""
+    if path.exists():
+        path.replace(path.with_suffix(".log.1"))
+
+
+class LogFile:
+    """The output of one process."""
+
+    def __init__(self, path: Path, max_bytes: int = MAX_LOG_BYTES) -> None:
+        self._path = path
+        self._name = path.stem
+        self._max_bytes = max_bytes
+        self._file = self._open_new()
+        self._is_urgent = True
+        self.is_silent = False
+        """While all processes stop, one that loses its connection to another is not worth a warning."""
+
+    def write(self, line: bytes) -> None:
+        """Append a line, to a new file if this one is full; print it if it belongs to a warning or an error."""
+        if self._file.tell() + len(line) > self._max_bytes:
+            self.close()
+            self._file = self._open_new()
+        self._file.write(line)
+        text = line.decode(errors="replace").rstrip("\n")
+        if HAS_LEVEL.search(text):  # a line without one continues the last: a traceback
+            self._is_urgent = bool(IS_URGENT.search(text))
+        if self._is_urgent and not self.is_silent:
+            click.echo(f"{self._name} | {printable(text)}")
+
+    def close(self) -> None:
+        """After the last line."""
+        self._file.close()
+
+    def _open_new(self) -> IO[bytes]:
+        rotate(self._path)
+        return self._path.open("wb", buffering=0)

@@ -1,0 +1,128 @@
+"""The launcher's child processes, without a shop: how they end, and what becomes of their output."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from quadrille.launcher.log_files import LogFile
+from quadrille.launcher.processes import ChildProcess, ProcessExited, ProcessKilled, supervise
+from tests.support.eventually import eventually
+
+PRINT_PID = "import os; print(os.getpid(), flush=True); "
+SLEEP = "print('ready', flush=True); import time; time.sleep(600)"
+IGNORE_SIGTERM = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); " + SLEEP
+LAUNCHER = """
+import asyncio, sys
+from quadrille.launcher.processes import ChildProcess
+async def main():
+    child = await ChildProcess.start("child", sys.argv[1:], {})
+    await child.watch()
+asyncio.run(main())
+"""
+
+
+def python(code: str) -> list[str]:
+    return [sys.executable, "-S", "-E", "-c", code]
+
+
+@pytest.fixture
+def log_path(tmp_path: Path) -> Path:
+    return tmp_path / "child.log"
+
+
+def logged(path: Path) -> list[str]:
+    """The words of a log file."""
+    return path.read_text().split() if path.exists() else []
+
+
+@asynccontextmanager
+async def ready_child(code: str, log_path: Path) -> AsyncIterator[ChildProcess]:
+    log = LogFile(log_path)
+    child = await ChildProcess.start("child", python(code), {}, log)
+    async with asyncio.TaskGroup() as group:
+        watching = group.create_task(child.watch())
+        await eventually(lambda: "ready" in logged(log_path))
+        watching.cancel()
+    yield child
+    log.close()
+
+
+@pytest.mark.parametrize(
+    ("code", "exit_code"),
+    [
+        ("pass", 0),
+        ("import sys; sys.exit(3)", 3),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", -signal.SIGKILL),
+    ],
+)
+async def test_exit_is_reported_with_its_code(log_path: Path, code: str, exit_code: int):
+    with pytest.raises(ProcessExited) as exited:
+        await supervise("child", python(code), {}, log_path)
+    assert (exited.value.name, exited.value.code) == ("child", exit_code)
+
+
+async def test_output_before_exit_is_logged_whole(log_path: Path):
+    code = "import sys; print('x' * 200_000); print('last', file=sys.stderr, end='')"
+    with pytest.raises(ProcessExited):
+        await supervise("child", python(code), {}, log_path)
+    assert sorted(logged(log_path)) == ["last", "x" * 200_000]
+
+
+async def test_cancelled_supervision_stops_the_process(log_path: Path):
+    task = asyncio.create_task(supervise("child", python(PRINT_PID + SLEEP), {}, log_path))
+    await eventually(lambda: "ready" in logged(log_path))
+    pid, _ = logged(log_path)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert not psutil.pid_exists(int(pid))
+
+
+async def test_output_while_stopping_is_logged(log_path: Path):
+    code = (
+        "import signal, sys; signal.signal(signal.SIGTERM, lambda *_: sys.exit('stopped')); "
+        + SLEEP
+    )
+    async with ready_child(code, log_path) as child:
+        await child.stop()
+    assert logged(log_path) == ["ready", "stopped"]
+
+
+async def test_ignored_sigterm_is_followed_by_sigkill(log_path: Path):
+    async with ready_child(IGNORE_SIGTERM, log_path) as child:
+        with pytest.raises(ProcessKilled):
+            await child.stop(timeout_seconds=0.2)
+        assert child.exit_code == -signal.SIGKILL
+
+
+async def test_stopping_an_ended_process_does_nothing(log_path: Path):
+    async with ready_child(SLEEP, log_path) as child:
+        await child.stop()
+        await child.stop()
+        assert child.exit_code == -signal.SIGTERM
+
+
+async def test_child_gets_a_session_of_its_own(log_path: Path):
+    code = "import os; print(os.getsid(0) == os.getpid(), flush=True); " + SLEEP
+    async with ready_child(code, log_path) as child:
+        await child.stop()
+    assert logged(log_path)[0] == "True"
+
+
+async def test_child_ends_with_a_killed_launcher():
+    launcher = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", LAUNCHER, *python(PRINT_PID + SLEEP), stdout=asyncio.subprocess.PIPE
+    )
+    assert launcher.stdout
+    pid = int(await launcher.stdout.readline())
+    assert psutil.pid_exists(pid)
+    os.kill(launcher.pid, signal.SIGKILL)
+    await launcher.wait()
+    await eventually(lambda: not psutil.pid_exists(pid))
