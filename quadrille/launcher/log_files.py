@@ -35,10 +35,10 @@ class LogFile:
 
     def write(self, line: bytes) -> None:
         """Append a line, to a new file if this one is full; print it if it belongs to a warning or an error."""
-        if self._file.tell() + len(line) > self._max_bytes:
+        if self._size + len(line) > self._max_bytes:
             self.close()
             self._file = self._open_new()
-        self._file.write(line)
+        self._size += self._file.write(line)
         text = line.decode(errors="replace").rstrip("\n")
         if HAS_LEVEL.search(text):  # a line without one continues the last: a traceback
             self._is_urgent = bool(IS_URGENT.search(text))
@@ -51,4 +51,5 @@ class LogFile:
 
     def _open_new(self) -> IO[bytes]:
         rotate(self._path)
+        self._size = 0
         return self._path.open("wb", buffering=0)

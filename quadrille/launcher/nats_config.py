@@ -89,8 +89,8 @@ def _user(user: NatsUser, password: str) -> dict[str, object]:
 
 def _password(file: Path) -> str:
     """The user's password, generated if there is none."""
-    kept = urlsplit(file.read_text().strip()).password if file.exists() else None
-    return kept or secrets.token_urlsafe(PASSWORD_BYTES)
+    password = urlsplit(file.read_text().strip()).password if file.exists() else None
+    return password or secrets.token_urlsafe(PASSWORD_BYTES)
 
 
 def _write(file: Path, text: str, mode: int) -> None:

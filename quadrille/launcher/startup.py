@@ -133,4 +133,6 @@ def print_summary(plan: Plan, viewer_url: str | None) -> None:
     if viewer_url:
         echo("\nRead the events with the nats CLI, as a user who can only read:\n", style="dim")
         echo(f"export NATS_URL={viewer_url}")
-    echo("\nWarnings appear below, the rest is in the logs. Ctrl-C stops everything.\n", style="dim")
+    echo(
+        "\nWarnings appear below, the rest is in the logs. Ctrl-C stops everything.\n", style="dim"
+    )

@@ -34,7 +34,9 @@ def test_restart_keeps_previous_log(log: LogFile, tmp_path: Path):
     assert (tmp_path / "order.log").read_bytes() == b""
 
 
-def test_terminal_output_escapes_control_characters(log: LogFile, capsys: pytest.CaptureFixture[str]):
+def test_terminal_output_escapes_control_characters(
+    log: LogFile, capsys: pytest.CaptureFixture[str]
+):
     log.write(b"[error  ] \x1b[2J\xc2\x9b owned\n")
     assert capsys.readouterr().out == "order | [error  ] \\x1b[2J\\x9b owned\n"
 
