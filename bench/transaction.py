@@ -15,14 +15,11 @@ from sqlalchemy import Connection, event
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from bench.table import show, show_machine
-from order_service.domain import decide, evolve
-from order_service.handlers import SUBSCRIPTIONS, deadlines
+from order_service.app import logic
 from order_service.orders.domain import PlaceOrder, WantedItem
-from order_service.store import load, save
 from order_service.tables import METADATA
 from shared.chassis.engine.unit_of_work import CommandEnvelope, process_batch
 from shared.chassis.messages.clock import new_id, now
-from shared.chassis.messages.decider import Decider
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.storage.database import (
     CHASSIS_METADATA,
@@ -31,20 +28,14 @@ from shared.chassis.storage.database import (
     open_for_writing,
 )
 from shared.contracts import ProductCreated
+from shared.settings import Settings
 
 BATCHES = {1: 400, 10: 200, 50: 100}
 """How often each size is run."""
 ROUNDS = 3
 """Of both designs by turns; the fastest counts, for others use the machine too."""
 
-DECIDER = Decider(
-    load=load,
-    decide=decide,
-    evolve=evolve,
-    save=save,
-    schedule=deadlines(900),
-    subscriptions=SUBSCRIPTIONS,
-)
+LOGIC = logic(Settings())
 PRODUCT = RecordedEvent(
     event_id=new_id(),
     source="inventory",
@@ -111,7 +102,7 @@ def _begin(connection: Connection) -> None:
 
 
 async def _measure(run: Run, size: int, times: int) -> tuple[float, float]:
-    carry = partial(process_batch, source="order", decider=DECIDER)
+    carry = partial(process_batch, source="order", logic=LOGIC)
     await run(partial(carry, messages=[PRODUCT], wishes=[]))
     await run(partial(carry, messages=[], wishes=_wishes(size)))
     wall, cpu = time.perf_counter(), time.process_time()

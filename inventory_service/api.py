@@ -181,10 +181,10 @@ def catalogue_router(service: Service) -> Router:
     @get("/{product_id:str}", responses=responses(404))
     async def show_product(product_id: FromPath[str]) -> ProductView:
         """One product with its stock."""
-        found = await service.reads.run(partial(store.load_products, product_ids=[product_id]))
-        if product_id not in found or found[product_id].is_deleted:
+        product = await service.reads.run(partial(store.PRODUCT_TABLE.find, entity_id=product_id))
+        if product is None or product.is_deleted:
             raise Rejected("unknown-product", f"there is no product {product_id}", status=404)
-        return view(found[product_id])
+        return view(product)
 
     return Router(
         "/products",
@@ -206,10 +206,12 @@ def reservations_router(service: Service) -> Router:
     @get("/{order_id:str}", guards=[admin_only], responses=responses(401, 403, 404))
     async def show_reservation(order_id: FromPath[str]) -> ReservationView:
         """The reservation of an order."""
-        found = await service.reads.run(partial(store.load_reservations, order_ids=[order_id]))
-        if order_id not in found:
+        reservation = await service.reads.run(
+            partial(store.RESERVATION_TABLE.find, entity_id=order_id)
+        )
+        if reservation is None:
             raise Rejected("unknown-order", f"nothing is known of order {order_id}", status=404)
-        return msgspec.convert(found[order_id], ReservationView, from_attributes=True)
+        return msgspec.convert(reservation, ReservationView, from_attributes=True)
 
     return Router("/reservations", route_handlers=[show_reservation], tags=["reservations"])
 

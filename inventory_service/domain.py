@@ -20,8 +20,10 @@ from shared.contracts import (
     LineItem,
     OrderCancelled,
     OrderFailed,
+    OrderId,
     ProductCreated,
     ProductDeleted,
+    ProductId,
     ProductUpdated,
     ShipmentCancelled,
     ShipmentFailed,
@@ -69,13 +71,18 @@ class Reservation(Struct, frozen=True, kw_only=True):
     updated_at: datetime
 
 
+class ClosedOrder(Struct, frozen=True, kw_only=True):
+    """An order that has ended without delivery: if its OrderCreated arrives late, it gets no stock."""
+
+    order_id: str
+
+
 class InventoryState(Struct, frozen=True, kw_only=True):
     """The part of the service's state that a batch touches."""
 
     products: Mapping[str, Product] = {}
     reservations: Mapping[str, Reservation] = {}
-    closed_orders: frozenset[str] = frozenset()
-    """Orders that have ended without delivery; one of them that arrives late gets no stock."""
+    closed_orders: Mapping[str, ClosedOrder] = {}
 
 
 class Description(Struct, frozen=True, kw_only=True):
@@ -91,7 +98,7 @@ class Description(Struct, frozen=True, kw_only=True):
 class CreateProduct(Struct, frozen=True, kw_only=True):
     """Put a product into the catalogue, with its first stock."""
 
-    product_id: str
+    product_id: ProductId
     description: Description
     stock: int
 
@@ -99,20 +106,20 @@ class CreateProduct(Struct, frozen=True, kw_only=True):
 class UpdateProduct(Struct, frozen=True, kw_only=True):
     """Describe it anew."""
 
-    product_id: str
+    product_id: ProductId
     description: Description
 
 
 class DeleteProduct(Struct, frozen=True, kw_only=True):
     """Take it off sale."""
 
-    product_id: str
+    product_id: ProductId
 
 
 class ChangeStock(Struct, frozen=True, kw_only=True):
     """Add to the stock, or write off when `quantity` is negative."""
 
-    product_id: str
+    product_id: ProductId
     quantity: int
     reason: str | None = None
 
@@ -120,20 +127,20 @@ class ChangeStock(Struct, frozen=True, kw_only=True):
 class ReserveStock(Struct, frozen=True, kw_only=True):
     """Hold these for the order."""
 
-    order_id: str
+    order_id: OrderId
     items: tuple[LineItem, ...]
 
 
 class DeductStock(Struct, frozen=True, kw_only=True):
     """The order's goods have left."""
 
-    order_id: str
+    order_id: OrderId
 
 
 class ReleaseStock(Struct, frozen=True, kw_only=True):
     """The order will not be shipped."""
 
-    order_id: str
+    order_id: OrderId
     reason: str
 
 
@@ -274,7 +281,8 @@ def evolve(stock: InventoryState, recorded: RecordedEvent) -> InventoryState:
             | OrderFailed(order_id=order_id)
             | OrderCancelled(order_id=order_id)
         ):
-            return replace(stock, closed_orders=stock.closed_orders | {order_id})
+            closed = ClosedOrder(order_id=order_id)
+            return replace(stock, closed_orders={**stock.closed_orders, order_id: closed})
         case ProductCreated():
             created = Product(
                 product_id=event.product_id, **_described(event), created_at=at, updated_at=at

@@ -1,7 +1,7 @@
 """What the inventory does on hearing the others."""
 
-from inventory_service.domain import DeductStock, ReleaseStock, ReserveStock
-from shared.chassis.messages.decider import on
+from inventory_service.domain import Command, DeductStock, ReleaseStock, ReserveStock
+from shared.chassis.messages.decider import Subscription, on
 from shared.contracts import (
     LineItem,
     OrderCancelled,
@@ -38,7 +38,7 @@ def release_stock(
 
 # The shipment's end settles a reservation. The order's end, which follows from it, does so too where the
 # broker has lost the shipment's: an ended order asks nobody again.
-SUBSCRIPTIONS = (
+SUBSCRIPTIONS: tuple[Subscription[Command], ...] = (
     on(OrderCreated, reserve_stock),
     on(ShipmentCompleted, deduct_stock),
     on(ShipmentFailed, release_stock),

@@ -1,11 +1,5 @@
-"""The inventory service's tables, and the way between their rows and the domain's structs."""
+"""The inventory service's tables, and how its entities lie in them."""
 
-from collections import defaultdict
-from collections.abc import Sequence
-from operator import itemgetter
-from typing import Any
-
-import msgspec
 from sqlalchemy import (
     Boolean,
     CheckConstraint,
@@ -19,32 +13,9 @@ from sqlalchemy import (
     select,
 )
 
-from inventory_service.domain import (
-    Administration,
-    Command,
-    InventoryState,
-    Product,
-    Reservation,
-    ReserveStock,
-)
-from shared.chassis.messages.recorded_event import RecordedEvent
-from shared.chassis.storage.database import (
-    Rows,
-    UtcTime,
-    changed,
-    insert_all,
-    insert_missing,
-    read_rows,
-    select_in,
-    upsert,
-)
-from shared.contracts import (
-    LineItem,
-    OrderCancelled,
-    OrderFailed,
-    ShipmentCancelled,
-    ShipmentFailed,
-)
+from inventory_service.domain import ClosedOrder, InventoryState, Product, Reservation
+from shared.chassis.storage.database import UtcTime, read_rows
+from shared.chassis.storage.entity_store import EntityStore, EntityTable
 
 METADATA = MetaData()
 
@@ -89,37 +60,17 @@ CLOSED_ORDERS = Table(
     Column("order_id", Text, primary_key=True),
 )
 
+PRODUCT_TABLE = EntityTable(Product, PRODUCTS, "product")
+RESERVATION_TABLE = EntityTable(
+    Reservation, RESERVATIONS, "order", children={"items": RESERVATION_ITEMS}, follows=True
+)
 
-CLOSING = (ShipmentFailed, ShipmentCancelled, OrderFailed, OrderCancelled)
-
-
-def load(
-    connection: Connection, commands: Sequence[Command], heard: Sequence[RecordedEvent]
-) -> InventoryState:
-    """The reservations and products that these touch, those of the reservations' lines included."""
-    orders = {c.order_id for c in commands if not isinstance(c, Administration)}
-    closing = {e.key for e in heard if isinstance(e.event, CLOSING)}
-    reservations = load_reservations(connection, list(orders))
-    wanted = {c.product_id for c in commands if isinstance(c, Administration)}
-    wanted |= {line.product_id for c in commands if isinstance(c, ReserveStock) for line in c.items}
-    wanted |= {line.product_id for held in reservations.values() for line in held.items}
-    closed = select_in(connection, CLOSED_ORDERS, "order_id", list(orders | closing))
-    return InventoryState(
-        products=load_products(connection, list(wanted)),
-        reservations=reservations,
-        closed_orders=frozenset(row["order_id"] for row in closed),
-    )
-
-
-def load_products(connection: Connection, product_ids: Sequence[str]) -> dict[str, Product]:
-    """These products, by id; deleted ones too, those that never were are missing."""
-    rows = select_in(connection, PRODUCTS, "product_id", product_ids)
-    return {row["product_id"]: Product(**row) for row in rows}
-
-
-def load_reservations(connection: Connection, order_ids: Sequence[str]) -> dict[str, Reservation]:
-    """The reservations of these orders, by order id."""
-    return _assemble(connection, select_in(connection, RESERVATIONS, "order_id", order_ids))
+STORE = EntityStore(
+    InventoryState,
+    products=PRODUCT_TABLE,
+    reservations=RESERVATION_TABLE,
+    closed_orders=EntityTable(ClosedOrder, CLOSED_ORDERS, "order"),
+)
 
 
 def list_products(connection: Connection, after: str | None, most: int) -> list[Product]:
@@ -128,57 +79,5 @@ def list_products(connection: Connection, after: str | None, most: int) -> list[
     if after:
         query = query.where(PRODUCTS.c.product_id > after)
     query = query.order_by(PRODUCTS.c.product_id).limit(most)
-    return [Product(**row) for row in read_rows(connection, PRODUCTS, query)]
-
-
-def read_all(connection: Connection) -> InventoryState:
-    """The whole state, for the oracle that compares it with the event log."""
-    return InventoryState(
-        products={row["product_id"]: Product(**row) for row in read_rows(connection, PRODUCTS)},
-        reservations=_assemble(connection, read_rows(connection, RESERVATIONS)),
-        closed_orders=frozenset(row["order_id"] for row in read_rows(connection, CLOSED_ORDERS)),
-    )
-
-
-def save(connection: Connection, before: InventoryState, after: InventoryState) -> None:
-    """Write what has changed."""
-    products = changed(before.products, after.products)
-    upsert(connection, PRODUCTS, [msgspec.structs.asdict(product) for product in products])
-    reservations = changed(before.reservations, after.reservations)
-    upsert(connection, RESERVATIONS, [_reservation_row(held) for held in reservations])
-    new = [held for held in reservations if held.order_id not in before.reservations]
-    insert_all(connection, RESERVATION_ITEMS, [row for held in new for row in _item_rows(held)])
-    closed = after.closed_orders - before.closed_orders
-    insert_missing(connection, CLOSED_ORDERS, [{"order_id": order_id} for order_id in closed])
-
-
-def _assemble(connection: Connection, rows: Rows) -> dict[str, Reservation]:
-    items: dict[str, list[LineItem]] = defaultdict(list)
-    order_ids = [row["order_id"] for row in rows]
-    lines = select_in(connection, RESERVATION_ITEMS, "order_id", order_ids)
-    for row in sorted(lines, key=itemgetter("order_id", "line")):
-        items[row["order_id"]].append(
-            LineItem(product_id=row["product_id"], quantity=row["quantity"])
-        )
-    return {
-        row["order_id"]: msgspec.convert({**row, "items": items[row["order_id"]]}, Reservation)
-        for row in rows
-    }
-
-
-def _reservation_row(held: Reservation) -> dict[str, Any]:
-    row = msgspec.structs.asdict(held)
-    del row["items"]
-    return row
-
-
-def _item_rows(held: Reservation) -> Rows:
-    return [
-        {
-            "order_id": held.order_id,
-            "line": number,
-            "product_id": line.product_id,
-            "quantity": line.quantity,
-        }
-        for number, line in enumerate(held.items)
-    ]
+    rows = read_rows(connection, PRODUCTS, query)
+    return list(PRODUCT_TABLE.assemble(connection, rows).values())

@@ -72,12 +72,12 @@ def router(service: Service) -> Router:
     @get("/{notification_id:str}", responses=responses(401, 403, 404))
     async def show_notification(notification_id: FromPath[str]) -> NotificationView:
         """One notification."""
-        found = await service.reads.run(
-            partial(store.load_notifications, notification_ids=[notification_id])
+        notification = await service.reads.run(
+            partial(store.NOTIFICATION_TABLE.find, entity_id=notification_id)
         )
-        if notification_id not in found:
+        if notification is None:
             raise unknown(notification_id)
-        return view(found[notification_id])
+        return view(notification)
 
     @post(
         "/{notification_id:str}/resend",
@@ -91,11 +91,11 @@ def router(service: Service) -> Router:
         request: ServiceRequest, notification_id: FromPath[str]
     ) -> Response[bytes]:
         """Send a mail again, to where the order's mails go by now; answers the new notification."""
-        known = await service.reads.run(
-            partial(store.load_notifications, notification_ids=[notification_id])
+        notification = await service.reads.run(
+            partial(store.NOTIFICATION_TABLE.find, entity_id=notification_id)
         )
-        if notification_id in known:
-            service.limits.take((Limit.RESENDS_PER_ORDER, known[notification_id].order_id))
+        if notification:
+            service.limits.take((Limit.RESENDS_PER_ORDER, notification.order_id))
         new = new_id()
         command = Resend(notification_id=new, resend_of=notification_id)
         return await service.commands.execute(request, command, _shown(new))

@@ -5,31 +5,38 @@ from functools import partial
 from litestar import Litestar
 
 from notifier_service import api
-from notifier_service.domain import decide, evolve
+from notifier_service.domain import Command, NotifierState, decide, evolve
 from notifier_service.handlers import SUBSCRIPTIONS, mail_job, mails
 from notifier_service.order_reader import OrderReader
 from notifier_service.smtp import NullMailer, build_mailer
-from notifier_service.store import METADATA, load, save
+from notifier_service.store import METADATA, STORE
+from shared.chassis.engine.service_logic import ServiceLogic
 from shared.chassis.messages.decider import Decider
 from shared.chassis.runtime.service import Service
 from shared.chassis.storage.database import database_url, open_for_reading
 from shared.settings import Settings
 
 
+def logic(*, sends: bool) -> ServiceLogic[NotifierState, Command]:
+    """The service's rules; without `sends`, a mail is as good as sent once its recipient is known."""
+    return ServiceLogic(
+        decider=Decider(
+            initial=NotifierState(), decide=partial(decide, sends=sends), evolve=evolve
+        ),
+        store=STORE,
+        subscriptions=SUBSCRIPTIONS,
+        schedule=mails,
+    )
+
+
 def build(settings: Settings) -> Litestar:
     """The application; nothing runs yet. Raises SettingsError."""
     mailer = build_mailer(settings)
     orders = OrderReader(open_for_reading(database_url("notifier", settings)))
-    decider = Decider(
-        load=load,
-        decide=partial(decide, sends=not isinstance(mailer, NullMailer)),
-        evolve=evolve,
-        save=save,
-        schedule=mails,
-        subscriptions=SUBSCRIPTIONS,
-    )
     jobs = (mail_job(orders, mailer),)
-    service = Service("notifier", settings, decider, METADATA, jobs)
+    service = Service(
+        "notifier", settings, logic(sends=not isinstance(mailer, NullMailer)), METADATA, jobs
+    )
     app = service.app("Quadrille: notifier", [api.router(service)])
     app.on_shutdown += [mailer.close, orders.close]
     return app

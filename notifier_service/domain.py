@@ -6,6 +6,7 @@ A mail may be sent again on request: that is another mail, with an outcome of it
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
+from typing import Annotated
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -14,11 +15,13 @@ from notifier_service.mails import Mail, again, mail_for
 from shared.chassis.messages.event import MAX_ERROR_LENGTH
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.rejection import Rejected
+from shared.chassis.messages.touches import id_of
 from shared.contracts import (
     CustomerRegistered,
     CustomerUpdated,
     Event,
     NotificationFailed,
+    NotificationId,
     NotificationResendRequested,
     NotificationSent,
     NotificationSkipped,
@@ -29,6 +32,11 @@ from shared.contracts import (
     OrderItem,
     ShipmentInitiated,
 )
+
+CustomerRef = Annotated[str, id_of("customer")]
+"""A customer's id, or the name that a guest gave: that names nobody, or a customer who is not asked."""
+OriginalId = Annotated[str, id_of("notification", "mail")]
+"""Of a mail that is sent again."""
 
 
 class Status(StrEnum):
@@ -60,7 +68,7 @@ class KnownOrder(Struct, frozen=True, kw_only=True):
     """What mails need to know of an order, as OrderCreated told it."""
 
     order_id: str
-    user_id: str
+    user_id: CustomerRef
     guest: bool
     email: str | None
     locale: str | None
@@ -101,6 +109,8 @@ class RequestMail(Struct, frozen=True, kw_only=True):
     """An event was heard that owes a mail."""
 
     mail: Mail
+    user_id: CustomerRef | None = None
+    """The customer, if the event names them: an order that was not known before leads to nobody."""
 
 
 class RecordSent(Struct, frozen=True, kw_only=True):
@@ -126,8 +136,8 @@ class RecordSkipped(Struct, frozen=True, kw_only=True):
 class Resend(Struct, frozen=True, kw_only=True):
     """Somebody wants it again, under a new id."""
 
-    notification_id: str
-    resend_of: str
+    notification_id: NotificationId
+    resend_of: OriginalId
 
 
 Outcome = RecordSent | RecordFailed | RecordSkipped

@@ -6,6 +6,7 @@ import msgspec
 
 from notifier_service.composer import Unsendable
 from notifier_service.domain import (
+    Command,
     CustomerNotReceived,
     NotifierState,
     Outcome,
@@ -19,7 +20,7 @@ from notifier_service.order_reader import OrderReader
 from notifier_service.smtp import Mailer
 from shared.chassis.engine.task_runner import Retry, TaskHandler
 from shared.chassis.messages import clock
-from shared.chassis.messages.decider import on, on_recorded
+from shared.chassis.messages.decider import Subscription, on, on_recorded
 from shared.chassis.messages.foreign_text import cleaned
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.schedule import Cancel, Change, Schedule
@@ -47,7 +48,9 @@ come in any order; and for somebody who never registered an admin may order all 
 
 def request_mail(heard: RecordedEvent) -> RequestMail:
     """One of the `MAILED_EVENTS` events was heard."""
-    return RequestMail(mail=mail_for(heard))
+    created = heard.event
+    user_id = created.user_id if isinstance(created, OrderCreated) and not created.guest else None
+    return RequestMail(mail=mail_for(heard), user_id=user_id)
 
 
 def mails(room: NotifierState, recorded: RecordedEvent) -> Iterable[Change]:
@@ -97,7 +100,7 @@ def mail_job(
     return TaskHandler(MAIL, send, give_up, retry)
 
 
-SUBSCRIPTIONS = (
+SUBSCRIPTIONS: tuple[Subscription[Command], ...] = (
     on_recorded(OrderCreated, request_mail),
     on_recorded(ShipmentInitiated, request_mail),
     on_recorded(OrderCompleted, request_mail),

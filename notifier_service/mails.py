@@ -10,10 +10,12 @@ from msgspec.structs import replace
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.contracts import (
     FailedItem,
+    NotificationId,
     OrderCancelled,
     OrderCompleted,
     OrderCreated,
     OrderFailed,
+    OrderId,
     ShipmentInitiated,
 )
 
@@ -35,9 +37,9 @@ class Template(StrEnum):
 class Mail(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A mail that an event owes to the order's customer, with what the event alone knows."""
 
-    notification_id: str
+    notification_id: NotificationId
     event_id: str
-    order_id: str
+    order_id: OrderId
     template: Template
     tracking_number: str | None = None
     reason: str | None = None

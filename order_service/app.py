@@ -9,29 +9,34 @@ from order_service.accounts.password_rules import weakness
 from order_service.accounts.service import Accounts
 from order_service.accounts.signing_keys import SigningKeys
 from order_service.carts import api as carts_api
-from order_service.domain import decide, evolve
+from order_service.domain import Command, OrderState, decide, evolve
 from order_service.handlers import SUBSCRIPTIONS, TASK_HANDLERS, deadlines
 from order_service.orders import api as orders_api
 from order_service.orders.domain import Status
-from order_service.store import RETENTION_RULES, load, save
+from order_service.store import RETENTION_RULES, STORE
 from order_service.tables import METADATA
+from shared.chassis.engine.service_logic import ServiceLogic
 from shared.chassis.messages.decider import Decider
 from shared.chassis.runtime.service import Service
 from shared.settings import Settings, SettingsError
 
 
+def logic(settings: Settings) -> ServiceLogic[OrderState, Command]:
+    """The service's rules, with the deadlines of the settings."""
+    return ServiceLogic(
+        decider=Decider(initial=OrderState(), decide=decide, evolve=evolve),
+        store=STORE,
+        subscriptions=SUBSCRIPTIONS,
+        schedule=deadlines(settings.order_timeout_seconds, _deadlines_by_status(settings)),
+    )
+
+
 def build(settings: Settings) -> Litestar:
     """The application; nothing runs yet."""
     _check_admin(settings)
-    decider = Decider(
-        load=load,
-        decide=decide,
-        evolve=evolve,
-        save=save,
-        schedule=deadlines(settings.order_timeout_seconds, _deadlines_by_status(settings)),
-        subscriptions=SUBSCRIPTIONS,
+    service = Service(
+        "order", settings, logic(settings), METADATA, TASK_HANDLERS, expiries=RETENTION_RULES
     )
-    service = Service("order", settings, decider, METADATA, TASK_HANDLERS, expiries=RETENTION_RULES)
     signing_keys = SigningKeys(service)
     accounts = Accounts(service, signing_keys)
     routes = [

@@ -1,8 +1,8 @@
 """What the order service does on hearing the others, and what its own events make due."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
-from order_service.domain import OrderState
+from order_service.domain import Command, OrderState
 from order_service.orders.domain import (
     AcceptCancellation,
     CompleteOrder,
@@ -15,7 +15,7 @@ from order_service.orders.domain import (
     is_final,
 )
 from shared.chassis.engine.task_runner import TaskHandler
-from shared.chassis.messages.decider import on
+from shared.chassis.messages.decider import ScheduleRule, Subscription, on
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.schedule import Cancel, Change, Schedule
 from shared.chassis.storage.task_queue import Task
@@ -72,7 +72,7 @@ async def expire_order(due: Task) -> RequestCancellation:
 
 def deadlines(
     seconds: float, by_status: Mapping[Status, float | None] | None = None
-) -> Callable[[OrderState, RecordedEvent], Iterable[Change]]:
+) -> ScheduleRule[OrderState]:
     """Every event of an open order moves its deadline; an order's end drops it.
 
     It is `seconds` away unless `by_status` knows better.
@@ -93,7 +93,7 @@ def deadlines(
 
 TASK_HANDLERS = (TaskHandler(DEADLINE, expire_order, is_deadline=True),)
 
-SUBSCRIPTIONS = (
+SUBSCRIPTIONS: tuple[Subscription[Command], ...] = (
     on(ProductCreated),
     on(ProductUpdated),
     on(ProductDeleted),

@@ -61,12 +61,12 @@ def shipments_router(service: Service) -> Router:
     @get("/{order_id:str}", guards=[admin_only], responses=responses(401, 403, 404))
     async def show_shipment(order_id: FromPath[str]) -> ShipmentView:
         """The shipment of an order."""
-        found = await service.reads.run(partial(store.load_shipments, order_ids=[order_id]))
-        if order_id not in found:
+        shipment = await service.reads.run(partial(store.SHIPMENT_TABLE.find, entity_id=order_id))
+        if shipment is None:
             raise Rejected(
                 "unknown-shipment", f"there is no shipment of order {order_id}", status=404
             )
-        return view(found[order_id])
+        return view(shipment)
 
     return Router("/shipments", route_handlers=[show_shipment], tags=["shipments"])
 

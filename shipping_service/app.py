@@ -2,6 +2,7 @@
 
 from litestar import Litestar
 
+from shared.chassis.engine.service_logic import ServiceLogic
 from shared.chassis.messages.decider import Decider
 from shared.chassis.runtime.service import Service
 from shared.settings import Settings
@@ -9,9 +10,19 @@ from shipping_service import api
 from shipping_service.carriers import Carrier
 from shipping_service.carriers.remote import RemoteCarrier
 from shipping_service.carriers.simulated import SimulatedCarrier
-from shipping_service.domain import decide, evolve
+from shipping_service.domain import Command, ShippingState, decide, evolve
 from shipping_service.handlers import SUBSCRIPTIONS, bookings, carrier_jobs
-from shipping_service.store import METADATA, load, save
+from shipping_service.store import METADATA, STORE
+
+
+def logic(carrier: Carrier) -> ServiceLogic[ShippingState, Command]:
+    """The service's rules, with the carrier's delay between a booking and its request."""
+    return ServiceLogic(
+        decider=Decider(initial=ShippingState(), decide=decide, evolve=evolve),
+        store=STORE,
+        subscriptions=SUBSCRIPTIONS,
+        schedule=bookings(carrier),
+    )
 
 
 def build(settings: Settings) -> Litestar:
@@ -19,16 +30,8 @@ def build(settings: Settings) -> Litestar:
     carrier: Carrier = (
         RemoteCarrier(settings) if settings.carrier == "http" else SimulatedCarrier(settings)
     )
-    decider = Decider(
-        load=load,
-        decide=decide,
-        evolve=evolve,
-        save=save,
-        schedule=bookings(carrier),
-        subscriptions=SUBSCRIPTIONS,
-    )
     jobs = carrier_jobs(carrier, settings.carrier_max_attempts)
-    service = Service("shipping", settings, decider, METADATA, jobs)
+    service = Service("shipping", settings, logic(carrier), METADATA, jobs)
     routes = [api.shipments_router(service), api.carriers_router(service, carrier)]
     app = service.app("Quadrille: shipping", routes)
     app.on_shutdown.append(carrier.close)

@@ -16,6 +16,7 @@ from shared.contracts import (
     Event,
     LineItem,
     OrderCreated,
+    OrderId,
     ShipmentCancellationRefused,
     ShipmentCancelled,
     ShipmentCompleted,
@@ -73,14 +74,14 @@ class ShippingState(Struct, frozen=True, kw_only=True):
 class StartShipment(Struct, frozen=True, kw_only=True):
     """Begin, if all is known."""
 
-    order_id: str
+    order_id: OrderId
     shipment_id: str
 
 
 class DispatchShipment(Struct, frozen=True, kw_only=True):
     """A carrier has confirmed the booking."""
 
-    order_id: str
+    order_id: OrderId
     carrier: str
     reference: str
 
@@ -88,21 +89,21 @@ class DispatchShipment(Struct, frozen=True, kw_only=True):
 class CompleteShipment(Struct, frozen=True, kw_only=True):
     """The carrier has delivered."""
 
-    order_id: str
+    order_id: OrderId
     tracking_number: str
 
 
 class FailShipment(Struct, frozen=True, kw_only=True):
     """No carrier will."""
 
-    order_id: str
+    order_id: OrderId
     reason: str
 
 
 class CancelShipment(Struct, frozen=True, kw_only=True):
     """Somebody wants the order stopped."""
 
-    order_id: str
+    order_id: OrderId
     reason: str
 
 

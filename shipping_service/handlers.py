@@ -1,13 +1,13 @@
 """What shipping does on hearing the others, and how a shipment gets to its carrier."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import msgspec
 
 from shared.chassis.engine.task_runner import Retry, TaskHandler
 from shared.chassis.messages import clock
 from shared.chassis.messages.clock import new_id
-from shared.chassis.messages.decider import on
+from shared.chassis.messages.decider import ScheduleRule, Subscription, on
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.schedule import Cancel, Change, Schedule
 from shared.chassis.storage.task_queue import Task
@@ -22,6 +22,7 @@ from shared.contracts import (
 from shipping_service.carriers import Accepted, Booking, Carrier, Declined, Delivered
 from shipping_service.domain import (
     CancelShipment,
+    Command,
     CompleteShipment,
     DispatchShipment,
     FailShipment,
@@ -51,7 +52,7 @@ def cancel_shipment(requested: OrderCancellationRequested) -> CancelShipment:
     return CancelShipment(order_id=requested.order_id, reason=requested.reason)
 
 
-def bookings(carrier: Carrier) -> Callable[[ShippingState, RecordedEvent], Iterable[Change]]:
+def bookings(carrier: Carrier) -> ScheduleRule[ShippingState]:
     """A shipment begun is booked when the carrier wants it; one that ends without him is withdrawn."""
 
     def schedule(_dock: ShippingState, recorded: RecordedEvent) -> Iterable[Change]:
@@ -118,7 +119,7 @@ def carrier_jobs(carrier: Carrier, attempts: int) -> tuple[TaskHandler, ...]:
     )
 
 
-SUBSCRIPTIONS = (
+SUBSCRIPTIONS: tuple[Subscription[Command], ...] = (
     on(OrderCreated, start_shipment),
     on(StockReserved, start_shipment),
     on(OrderCancellationRequested, cancel_shipment),

@@ -149,12 +149,12 @@ def router(service: Service, accounts: Accounts) -> Router:
     async def show_me(request: ServiceRequest) -> CustomerView:
         """The signed-in customer."""
         user_id = request.customer_id
-        found = await service.reads.run(lambda connection: store.load(connection, [user_id]))
-        if user_id not in found:
+        customer = await service.reads.run(partial(store.find, user_id=user_id))
+        if customer is None:
             raise NotAuthorizedException(
                 "there is no such account: sign in again", headers={"WWW-Authenticate": "Bearer"}
             )
-        return view(found[user_id])
+        return view(customer)
 
     @put(
         "/me",

@@ -2,13 +2,18 @@
 
 from collections.abc import Mapping
 from datetime import datetime
+from typing import Annotated
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.rejection import Rejected
-from shared.contracts import CustomerRegistered, CustomerUpdated, Event, Role
+from shared.chassis.messages.touches import id_of
+from shared.contracts import CustomerId, CustomerRegistered, CustomerUpdated, Event, Role
+
+EmailKey = Annotated[str, id_of("email")]
+"""An address in its one spelling: a customer can be found by it."""
 
 
 class Customer(Struct, frozen=True, kw_only=True):
@@ -30,8 +35,8 @@ Customers = Mapping[str, Customer]
 class RegisterCustomer(Struct, frozen=True, kw_only=True):
     """Sign up."""
 
-    user_id: str
-    email: str
+    user_id: CustomerId
+    email: EmailKey
     name: str | None = None
     locale: str | None = None
     role: Role = "customer"
@@ -40,8 +45,8 @@ class RegisterCustomer(Struct, frozen=True, kw_only=True):
 class UpdateCustomer(Struct, frozen=True, kw_only=True):
     """Change what is known of somebody; what is None stays."""
 
-    user_id: str
-    email: str | None = None
+    user_id: CustomerId
+    email: EmailKey | None = None
     name: str | None = None
     locale: str | None = None
 

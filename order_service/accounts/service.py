@@ -159,7 +159,7 @@ class Accounts:
         session = sessions.find(connection, refresh_tokens.session_id_of(refresh_token))
         if session is None:
             return None
-        customer = store.load(connection, [session.user_id]).get(session.user_id)
+        customer = store.find(connection, session.user_id)
         if customer is None or refresh_tokens.is_expired(session):
             sessions.end(connection, session.session_id)
             return None
@@ -199,15 +199,15 @@ class Accounts:
 
 def _find(connection: Connection, email: str) -> tuple[Customer | None, str | None]:
     """The customer of this address, and the hash of their password."""
-    found = store.load(connection, [], [email])
-    for customer in found.values():
-        return customer, credentials.password_hash(connection, customer.user_id)
-    return None, None
+    customer = store.find_by_email(connection, email)
+    if customer is None:
+        return None, None
+    return customer, credentials.password_hash(connection, customer.user_id)
 
 
 def _load(connection: Connection, user_id: str) -> tuple[Customer | None, str | None]:
     """The customer of this id, and the hash of their password."""
-    customer = store.load(connection, [user_id]).get(user_id)
+    customer = store.find(connection, user_id)
     return customer, credentials.password_hash(connection, user_id)
 
 

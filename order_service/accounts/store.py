@@ -1,13 +1,11 @@
 """The customers' table."""
 
-from collections.abc import Sequence
-
-import msgspec
 from sqlalchemy import Column, Connection, Table, Text, select
 
-from order_service.accounts.domain import Customer, Customers
+from order_service.accounts.domain import Customer
 from order_service.tables import METADATA
-from shared.chassis.storage.database import Rows, UtcTime, changed, read_rows, select_in, upsert
+from shared.chassis.storage.database import UtcTime, select_in
+from shared.chassis.storage.entity_store import EntityTable
 
 CUSTOMERS = Table(
     "customers",
@@ -21,37 +19,22 @@ CUSTOMERS = Table(
     Column("updated_at", UtcTime, nullable=False),
 )
 
+CUSTOMER_TABLE = EntityTable(Customer, CUSTOMERS, "customer", also_by={"email": "email"})
 
 _ADMIN = select(CUSTOMERS.c.user_id).where(CUSTOMERS.c.role == "admin").limit(1)
 
 
-def load(
-    connection: Connection, user_ids: Sequence[str], emails: Sequence[str] = ()
-) -> dict[str, Customer]:
-    """These customers, by id, and whoever has one of these addresses."""
-    return _assemble(
-        [
-            *select_in(connection, CUSTOMERS, "user_id", user_ids),
-            *select_in(connection, CUSTOMERS, "email", emails),
-        ]
-    )
+def find(connection: Connection, user_id: str) -> Customer | None:
+    """The customer of this id."""
+    return CUSTOMER_TABLE.read(connection, [user_id]).get(user_id)
+
+
+def find_by_email(connection: Connection, email: str) -> Customer | None:
+    """The customer of this address, which is in its one spelling."""
+    rows = select_in(connection, CUSTOMERS, "email", [email])
+    return next(iter(CUSTOMER_TABLE.assemble(connection, rows).values()), None)
 
 
 def has_admin(connection: Connection) -> bool:
     """Whether there is anybody who may do everything."""
     return connection.execute(_ADMIN).first() is not None
-
-
-def read_all(connection: Connection) -> dict[str, Customer]:
-    """All of them."""
-    return _assemble(read_rows(connection, CUSTOMERS))
-
-
-def save(connection: Connection, before: Customers, after: Customers) -> None:
-    """Write what has changed."""
-    customers = changed(before, after)
-    upsert(connection, CUSTOMERS, [msgspec.structs.asdict(customer) for customer in customers])
-
-
-def _assemble(rows: Rows) -> dict[str, Customer]:
-    return {row["user_id"]: Customer(**row) for row in rows}

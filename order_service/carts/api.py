@@ -96,8 +96,9 @@ def router(service: Service) -> Router:
         user_id = request.customer_id
 
         def find(connection: Connection) -> tuple[Cart, Prices]:
-            cart = store.load(connection, [user_id]).get(user_id) or Cart(user_id=user_id)
-            return cart, price_store.load(connection, [line.product_id for line in cart.lines])
+            cart = store.CART_TABLE.find(connection, user_id) or Cart(user_id=user_id)
+            products = [line.product_id for line in cart.lines]
+            return cart, price_store.PRICE_TABLE.read(connection, products)
 
         return view(*await service.reads.run(find), currency)
 

@@ -1,6 +1,7 @@
 """A customer's cart: what he means to buy, at the prices he saw."""
 
 from collections.abc import Mapping
+from typing import Annotated
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -10,16 +11,27 @@ from order_service.orders.domain import decide as decide_order
 from order_service.orders.pricing import Prices, WantedItem, priced
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.rejection import Rejected
-from shared.contracts import CartCleared, Event, ItemAddedToCart, ItemRemovedFromCart
+from shared.chassis.messages.touches import id_of
+from shared.contracts import (
+    CartCleared,
+    Event,
+    ItemAddedToCart,
+    ItemRemovedFromCart,
+    OrderId,
+    ProductId,
+)
 
 MAX_LINES = 100
 MAX_OF_ONE = 1_000_000
+
+CartId = Annotated[str, id_of("cart")]
+"""The id of the cart's customer."""
 
 
 class CartLine(Struct, frozen=True, kw_only=True):
     """So many of one product, at the list price when it was last put in."""
 
-    product_id: str
+    product_id: ProductId
     quantity: int
     price: int
 
@@ -38,37 +50,37 @@ Carts = Mapping[str, Cart]
 class AddToCart(Struct, frozen=True, kw_only=True):
     """Add this many."""
 
-    user_id: str
-    product_id: str
+    user_id: CartId
+    product_id: ProductId
     quantity: int
 
 
 class ChangeInCart(Struct, frozen=True, kw_only=True):
     """Set the quantity, at the present list price."""
 
-    user_id: str
-    product_id: str
+    user_id: CartId
+    product_id: ProductId
     quantity: int
 
 
 class RemoveFromCart(Struct, frozen=True, kw_only=True):
     """Take all of it out."""
 
-    user_id: str
-    product_id: str
+    user_id: CartId
+    product_id: ProductId
 
 
 class ClearCart(Struct, frozen=True, kw_only=True):
     """Take everything out."""
 
-    user_id: str
+    user_id: CartId
 
 
 class CheckOut(Struct, frozen=True, kw_only=True):
     """Make an order of it, and empty it, in one step."""
 
-    user_id: str
-    order_id: str
+    user_id: CartId
+    order_id: OrderId
     email: str | None = None
     locale: str | None = None
     currency: str

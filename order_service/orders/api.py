@@ -163,8 +163,7 @@ def router(service: Service, path: str = "/") -> Router:
 
     async def find_order(caller: Caller, order_id: str) -> Order:
         """The order, if the caller may know of it."""
-        found = await service.reads.run(partial(store.load, order_ids=[order_id]))
-        order = found.get(order_id)
+        order = await service.reads.run(partial(store.ORDER_TABLE.find, entity_id=order_id))
         if order is None or not may_see(caller, order):
             raise Rejected("unknown-order", f"there is no order {order_id}", status=404)
         return order

@@ -23,6 +23,7 @@ from shared.contracts import (
     OrderConfirmed,
     OrderCreated,
     OrderFailed,
+    OrderId,
     OrderItem,
     OrderResumed,
 )
@@ -85,7 +86,7 @@ Orders = Mapping[str, Order]
 class PlaceOrder(Struct, frozen=True, kw_only=True):
     """Accept an order at our prices."""
 
-    order_id: str
+    order_id: OrderId
     user_id: str
     guest: bool = False
     email: str | None = None
@@ -98,34 +99,34 @@ class PlaceOrder(Struct, frozen=True, kw_only=True):
 class ConfirmOrder(Struct, frozen=True, kw_only=True):
     """Its stock is held."""
 
-    order_id: str
+    order_id: OrderId
 
 
 class RejectOrder(Struct, frozen=True, kw_only=True):
     """There is no stock for it."""
 
-    order_id: str
+    order_id: OrderId
     failed_items: tuple[FailedItem, ...]
 
 
 class CompleteOrder(Struct, frozen=True, kw_only=True):
     """It is delivered."""
 
-    order_id: str
+    order_id: OrderId
     tracking_number: str
 
 
 class FailOrder(Struct, frozen=True, kw_only=True):
     """It can not be shipped."""
 
-    order_id: str
+    order_id: OrderId
     reason: str
 
 
 class RequestCancellation(Struct, frozen=True, kw_only=True):
     """Ask shipping to stop it, for the customer or for the clock."""
 
-    order_id: str
+    order_id: OrderId
     reason: CancellationReason
     note: str | None = None
 
@@ -133,13 +134,13 @@ class RequestCancellation(Struct, frozen=True, kw_only=True):
 class AcceptCancellation(Struct, frozen=True, kw_only=True):
     """Shipping has stopped it."""
 
-    order_id: str
+    order_id: OrderId
 
 
 class RefuseCancellation(Struct, frozen=True, kw_only=True):
     """Shipping could not stop it any more."""
 
-    order_id: str
+    order_id: OrderId
     reason: str
 
 

@@ -6,7 +6,7 @@ from msgspec import Struct
 
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.rejection import Rejected
-from shared.contracts import OrderItem, ProductCreated, ProductDeleted, ProductUpdated
+from shared.contracts import OrderItem, ProductCreated, ProductDeleted, ProductId, ProductUpdated
 
 
 class ListPrice(Struct, frozen=True, kw_only=True):
@@ -26,7 +26,7 @@ Prices = Mapping[str, ListPrice]
 class WantedItem(Struct, frozen=True, kw_only=True):
     """A line as the customer asks for it; `price` is what he believes it costs."""
 
-    product_id: str
+    product_id: ProductId
     quantity: int
     price: int | None = None
 

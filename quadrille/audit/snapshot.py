@@ -207,28 +207,28 @@ def _tasks(connection: Connection) -> tuple[TaskRow, ...]:
 DEFINITIONS = (
     ServiceDefinition(
         "order",
-        order_service.store.read_all,
+        order_service.store.STORE.read_all,
         order_service.domain.evolve,
         order_service.domain.OrderState(),
         order_service.CONSUMES,
     ),
     ServiceDefinition(
         "inventory",
-        inventory_service.store.read_all,
+        inventory_service.store.STORE.read_all,
         inventory_service.domain.evolve,
         inventory_service.domain.InventoryState(),
         inventory_service.CONSUMES,
     ),
     ServiceDefinition(
         "shipping",
-        shipping_service.store.read_all,
+        shipping_service.store.STORE.read_all,
         shipping_service.domain.evolve,
         shipping_service.domain.ShippingState(),
         shipping_service.CONSUMES,
     ),
     ServiceDefinition(
         "notifier",
-        notifier_service.store.read_all,
+        notifier_service.store.STORE.read_all,
         notifier_service.domain.evolve,
         notifier_service.domain.NotifierState(),
         notifier_service.CONSUMES,

@@ -56,8 +56,9 @@ async def _reset(settings: Settings, email: str) -> str:
 
 def _write(connection: Connection, email: str, password_hash: str) -> bool:
     """Whether there is such an account."""
-    for user_id in store.load(connection, [], [email]):
-        credentials.set_password(connection, user_id, password_hash)
-        sessions.end_all_of(connection, user_id)
-        return True
-    return False
+    customer = store.find_by_email(connection, email)
+    if customer is None:
+        return False
+    credentials.set_password(connection, customer.user_id, password_hash)
+    sessions.end_all_of(connection, customer.user_id)
+    return True

@@ -5,6 +5,7 @@ from typing import Annotated, ClassVar, Literal
 import msgspec
 
 from shared.chassis.messages.event import Event, Label
+from shared.chassis.messages.touches import id_of
 from shared.contracts.inventory import FailedItems
 from shared.contracts.types import (
     MAX_LINES,
@@ -22,7 +23,7 @@ from shared.contracts.types import (
     TrackingNumber,
 )
 
-CustomerLabel = Annotated[Label, msgspec.Meta(extra={"entity": "customer"})]
+CustomerLabel = Annotated[Label, id_of("customer")]
 """A customer's id; for guests any text, which the caller chose."""
 
 

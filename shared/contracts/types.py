@@ -5,11 +5,12 @@ from typing import Annotated
 import msgspec
 
 from shared.chassis.messages.event import Id
+from shared.chassis.messages.touches import id_of
 
-OrderId = Annotated[Id, msgspec.Meta(extra={"entity": "order"})]
-ProductId = Annotated[Id, msgspec.Meta(extra={"entity": "product"})]
-CustomerId = Annotated[Id, msgspec.Meta(extra={"entity": "customer"})]
-NotificationId = Annotated[Id, msgspec.Meta(extra={"entity": "notification"})]
+OrderId = Annotated[Id, id_of("order")]
+ProductId = Annotated[Id, id_of("product")]
+CustomerId = Annotated[Id, id_of("customer")]
+NotificationId = Annotated[Id, id_of("notification")]
 
 Name = Annotated[str, msgspec.Meta(max_length=200)]
 Email = Annotated[str, msgspec.Meta(max_length=254)]

@@ -32,7 +32,7 @@ from tests.support.chassis import ORDER, log_of, publishing, rows_of, serving
 from tests.support.eventually import eventually
 from tests.support.history import recorded
 
-SOON = ORDER._replace(decider=ORDER.decider._replace(schedule=deadlines(0.3)))
+SOON = ORDER._replace(logic=ORDER.logic._replace(schedule=deadlines(0.3)))
 ORDER_IDS = [f"o{number}" for number in range(10)]
 LONG_GRACE_SECONDS = 60
 PRODUCT = ProductCreated(product_id="p1", name="Keyboard", description="", price=5)
@@ -148,7 +148,7 @@ class Slow(Service):
     """A service that handles events slowly, or not at all while `may_handle` is clear."""
 
     def __init__(self, settings: Settings) -> None:
-        super().__init__("order", settings, SOON.decider, SOON.tables, TASK_HANDLERS)
+        super().__init__("order", settings, SOON.logic, SOON.tables, TASK_HANDLERS)
         self.may_handle = asyncio.Event()
         self._hear = self.writer.handle
         self.writer.handle = self._hear_slowly  # type: ignore[method-assign]

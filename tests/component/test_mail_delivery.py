@@ -17,15 +17,14 @@ from httpx import ASGITransport, AsyncClient
 from msgspec.structs import replace
 
 from notifier_service import handlers, store
-from notifier_service.app import build
+from notifier_service.app import build, logic
 from notifier_service.composer import Composer, Unsendable
-from notifier_service.domain import KnownOrder, NotifierState, decide, evolve
-from notifier_service.handlers import SUBSCRIPTIONS, mail_job, mails
+from notifier_service.domain import KnownOrder, NotifierState, evolve
+from notifier_service.handlers import mail_job
 from notifier_service.mails import Mail, Template
 from notifier_service.order_reader import OrderReader
 from notifier_service.smtp import TIMEOUT_SECONDS, SmtpMailer, SmtpServer, read_sender, read_url
 from shared.chassis.engine.writer import StorageUnavailable
-from shared.chassis.messages.decider import Decider
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.runtime.service import Service
 from shared.chassis.storage import event_log, task_queue
@@ -212,7 +211,7 @@ class Notifier:
     async def assert_log_and_tables_agree(self) -> None:
         reads = open_for_reading(database_url("notifier", self._settings))
         said = await reads.run(lambda each: list(event_log.read_all(each, "notifier")))
-        tables = await reads.run(store.read_all)
+        tables = await reads.run(store.STORE.read_all)
         await reads.close()
         room = NotifierState()
         for event in (*self._told.values(), *said):
@@ -287,8 +286,7 @@ async def test_redelivered_event_is_mailed_once(notifier: Notifier, server: Mail
 
 
 async def test_mails_are_sent_once_on_a_full_disk(shop_settings: Settings, server: MailServer):
-    decider = Decider(store.load, decide, evolve, store.save, mails, SUBSCRIPTIONS)
-    notifier = ServiceSpec("notifier", decider, store.METADATA, store)
+    notifier = ServiceSpec("notifier", logic(sends=True), store.METADATA)
     orders = OrderReader(open_for_reading(database_url("notifier", shop_settings)))
     async with delivering(server) as mailer:
         jobs = (mail_job(orders, mailer),)

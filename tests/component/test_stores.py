@@ -61,8 +61,8 @@ def written(connection: Connection, trade: ServiceSpec, work: list[Visibility]) 
     for batch in work:
         messages = [each for each in batch if isinstance(each, RecordedEvent)]
         wishes = [each for each in batch if isinstance(each, CommandEnvelope)]
-        process_batch(connection, trade.source, trade.decider, messages, wishes)
-    return trade.store.read_all(connection)
+        process_batch(connection, trade.source, trade.logic, messages, wishes)
+    return trade.logic.store.read_all(connection)
 
 
 def essence(state: Any) -> Any:
@@ -72,8 +72,6 @@ def essence(state: Any) -> Any:
         for row in part.values() if isinstance(part, dict) else ():
             for name in ("created_at", "updated_at", "shipment_id"):
                 row.pop(name, None)
-    if "closed_orders" in plain:
-        plain["closed_orders"] = set(plain["closed_orders"])
     return plain
 
 

@@ -335,7 +335,7 @@ async def test_overtaken_task_does_nothing(shop_settings: Settings):
         await released.wait()
         return await expire_order(due)
 
-    at_once = ORDER._replace(decider=ORDER.decider._replace(schedule=deadlines(0)))
+    at_once = ORDER._replace(logic=ORDER.logic._replace(schedule=deadlines(0)))
     async with serving(shop_settings, at_once, (TaskHandler("deadline", wait),)) as service:
         await place_order(service)
         await eventually(lambda: len(runs) == 1)
@@ -365,14 +365,14 @@ async def test_progress_in_same_batch_overtakes_a_task(shop_settings: Settings):
 
 
 async def test_order_without_progress_requests_its_cancellation(shop_settings: Settings):
-    soon = ORDER._replace(decider=ORDER.decider._replace(schedule=deadlines(0.2)))
+    soon = ORDER._replace(logic=ORDER.logic._replace(schedule=deadlines(0.2)))
     async with serving(shop_settings, soon, ORDER_JOBS) as service:
         await place_order(service)
         await eventually(lambda: _has_asked(service))
 
 
 async def test_deadline_missed_during_downtime_is_met_later(shop_settings: Settings):
-    soon = ORDER._replace(decider=ORDER.decider._replace(schedule=deadlines(0.2)))
+    soon = ORDER._replace(logic=ORDER.logic._replace(schedule=deadlines(0.2)))
     async with serving(shop_settings, soon) as service:
         await place_order(service)
     async with serving(shop_settings, soon, ORDER_JOBS) as service:

@@ -9,20 +9,17 @@ from typing import Any, NamedTuple, TypeVar
 from litestar import Litestar
 from sqlalchemy import Connection, MetaData, Table, select
 
-import inventory_service.domain
-import inventory_service.handlers
+import inventory_service.app
 import inventory_service.store
-import order_service.domain
-import order_service.handlers
+import order_service.app
 import order_service.store
-import shipping_service.domain
-import shipping_service.handlers
+import shipping_service.app
 import shipping_service.store
+from shared.chassis.engine.service_logic import ServiceLogic
 from shared.chassis.engine.task_runner import TaskHandler
 from shared.chassis.engine.unit_of_work import CommandEnvelope
 from shared.chassis.engine.writer import Committed, Writer
 from shared.chassis.jetstream.connection import BROKER_ERRORS, JetStreamConnection
-from shared.chassis.messages.decider import Decider, no_tasks
 from shared.chassis.messages.recorded_event import RecordedEvent, encode
 from shared.chassis.runtime.service import Service
 from shared.chassis.storage import event_log
@@ -46,34 +43,18 @@ class ServiceSpec(NamedTuple):
     """What makes one service differ from another."""
 
     source: str
-    decider: Decider[Any, Any]
+    logic: ServiceLogic[Any, Any]
     tables: MetaData
-    store: Any
 
 
-def _decider(service: Any, schedule: Any) -> Decider[Any, Any]:
-    return Decider(
-        load=service.store.load,
-        decide=service.domain.decide,
-        evolve=service.domain.evolve,
-        save=service.store.save,
-        schedule=schedule,
-        subscriptions=service.handlers.SUBSCRIPTIONS,
-    )
-
-
-def _trade(source: str, service: Any, schedule: Any) -> ServiceSpec:
-    return ServiceSpec(source, _decider(service, schedule), service.store.METADATA, service.store)
-
-
-INVENTORY = _trade("inventory", inventory_service, no_tasks)
-ORDER = _trade("order", order_service, order_service.handlers.deadlines(900))
-SHIPPING = _trade(
+INVENTORY = ServiceSpec("inventory", inventory_service.app.LOGIC, inventory_service.store.METADATA)
+ORDER = ServiceSpec("order", order_service.app.logic(Settings()), order_service.store.METADATA)
+SHIPPING = ServiceSpec(
     "shipping",
-    shipping_service,
-    shipping_service.handlers.bookings(
+    shipping_service.app.logic(
         SimulatedCarrier(Settings(carrier_min_delay_seconds=0, carrier_max_delay_seconds=0))
     ),
+    shipping_service.store.METADATA,
 )
 
 
@@ -89,7 +70,7 @@ class Chassis:
         self.writer = Writer(
             self.database,
             trade.source,
-            trade.decider,
+            trade.logic,
             on_events=self.announced.extend,
             on_tasks=lambda _: None,
         )
@@ -130,7 +111,7 @@ async def serving(
     settings: Settings, trade: ServiceSpec = INVENTORY, jobs: tuple[TaskHandler, ...] = ()
 ) -> AsyncIterator[Service]:
     """All of a service but its HTTP."""
-    service = Service(trade.source, settings, trade.decider, trade.tables, jobs)
+    service = Service(trade.source, settings, trade.logic, trade.tables, jobs)
     await service.start()
     try:
         yield service

@@ -9,26 +9,18 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-import inventory_service.domain
-import inventory_service.handlers
-import order_service.domain
-import order_service.handlers
-import shipping_service.domain
 import shipping_service.handlers
-from inventory_service.domain import ChangeStock, CreateProduct, Description, InventoryState
-from order_service.domain import OrderState
+from inventory_service.domain import ChangeStock, CreateProduct, Description
 from order_service.orders.domain import PlaceOrder, RequestCancellation
 from order_service.orders.pricing import WantedItem
 from shared.chassis.engine.unit_of_work import CommandEnvelope, UnitOfWork
 from shared.chassis.messages import clock
-from shared.chassis.messages.decider import Decider, no_tasks
 from shared.chassis.messages.recorded_event import RecordedEvent, decode, encode
 from shared.chassis.messages.rejection import Rejected
 from shared.chassis.messages.schedule import Change, Schedule
 from shared.contracts import PUBLISHERS
-from shared.settings import Settings
-from shipping_service.carriers.simulated import SimulatedCarrier
-from shipping_service.domain import CompleteShipment, DispatchShipment, FailShipment, ShippingState
+from shipping_service.domain import CompleteShipment, DispatchShipment, FailShipment
+from tests.support.chassis import INVENTORY, ORDER, SHIPPING, ServiceSpec
 
 PRICE = 100
 AGAIN = 0.2
@@ -45,16 +37,18 @@ class Due(NamedTuple):
 class Member:
     """One service: its state, its log, what it has heard, and what it still has to do."""
 
-    def __init__(self, source: str, decider: Decider[Any, Any], state: Any) -> None:
-        self.source = source
-        self.state = state
+    def __init__(self, service: ServiceSpec) -> None:
+        self.source = service.source
+        self.state = service.logic.decider.initial
         self.log: list[RecordedEvent] = []
         self.post: list[RecordedEvent] = []
         self.due: dict[Due, Schedule] = {}
         self.story: list[RecordedEvent | CommandEnvelope] = []
         """All that it was told, in order; repeated letters too."""
-        self._decider = decider
-        self._reactions = {each.event_type: each.command_for for each in decider.subscriptions}
+        self._logic = service.logic
+        self._reactions = {
+            each.event_type: each.command_for for each in service.logic.subscriptions
+        }
         self._inbox: set[str] = set()
 
     def hears(self, recorded: RecordedEvent) -> bool:
@@ -81,7 +75,7 @@ class Member:
         return self._keep(work)
 
     def _work(self) -> UnitOfWork:
-        return UnitOfWork(self.source, self._decider, self.state, len(self.log), clock.now())
+        return UnitOfWork(self.source, self._logic, self.state, len(self.log), clock.now())
 
     def _keep(self, work: UnitOfWork) -> list[RecordedEvent]:
         self.state = work.state
@@ -101,9 +95,9 @@ class World:
     """The three that decide, and the post between them."""
 
     def __init__(self, stock: dict[str, int]) -> None:
-        self.order = Member("order", _ordering(), OrderState())
-        self.inventory = Member("inventory", _keeping(), InventoryState())
-        self.shipping = Member("shipping", _shipping(), ShippingState())
+        self.order = Member(ORDER)
+        self.inventory = Member(INVENTORY)
+        self.shipping = Member(SHIPPING)
         self.members = (self.order, self.inventory, self.shipping)
         self.customers_requests: dict[str, list[bool]] = defaultdict(list)
         """For each order, whether each request of its customer to cancel was accepted."""
@@ -221,30 +215,3 @@ class World:
             self._send(
                 self.inventory.execute(ChangeStock(product_id=product_id, quantity=quantity))
             )
-
-
-def _ordering() -> Decider[Any, Any]:
-    rules, handlers = order_service.domain, order_service.handlers
-    return _decider(rules, handlers.deadlines(900), handlers.SUBSCRIPTIONS)
-
-
-def _keeping() -> Decider[Any, Any]:
-    return _decider(inventory_service.domain, no_tasks, inventory_service.handlers.SUBSCRIPTIONS)
-
-
-def _shipping() -> Decider[Any, Any]:
-    rules, handlers = shipping_service.domain, shipping_service.handlers
-    schedule = handlers.bookings(SimulatedCarrier(Settings()))
-    return _decider(rules, schedule, handlers.SUBSCRIPTIONS)
-
-
-def _decider(rules: Any, schedule: Any, subscriptions: Any) -> Decider[Any, Any]:
-    """The service's own, but for its tables: here the whole state is always at hand."""
-    return Decider(
-        load=lambda *_: None,
-        decide=rules.decide,
-        evolve=rules.evolve,
-        save=lambda *_: None,
-        schedule=schedule,
-        subscriptions=subscriptions,
-    )

@@ -8,8 +8,6 @@ from hypothesis import strategies as st
 from msgspec import inspect
 
 import inventory_service.api as inventory
-import inventory_service.domain
-import order_service.domain
 from inventory_service.domain import CreateProduct, InventoryState
 from order_service.accounts import api as accounts
 from order_service.accounts.domain import RegisterCustomer
@@ -19,9 +17,10 @@ from order_service.orders.pricing import ListPrice
 from shared.chassis.engine.unit_of_work import CommandEnvelope, UnitOfWork
 from shared.chassis.http.auth import GUEST
 from shared.chassis.messages import clock
-from shared.chassis.messages.decider import Decider, no_tasks
+from shared.chassis.messages.decider import no_tasks
 from shared.chassis.messages.recorded_event import MAX_EVENT_BYTES, decode, encode
 from shared.chassis.messages.rejection import Rejected
+from tests.support.chassis import INVENTORY, ORDER, ServiceSpec
 from tests.support.strategies import ID_CHARACTERS
 
 LETTERS = ["a", '"', "é", "住", "𝄞", "\x01"]
@@ -58,23 +57,10 @@ def bodies(body: type[msgspec.Struct]) -> st.SearchStrategy[Any]:
     return longest(inspect.type_info(body))
 
 
-def carried_out(domain: Any, state: Any, command: Any) -> Rejected | list[Any]:
+def carried_out(service: ServiceSpec, state: Any, command: Any) -> Rejected | list[Any]:
     """What the writer would record, or the refusal."""
-    decider = Decider(
-        load=lambda *_: state,
-        decide=domain.decide,
-        evolve=domain.evolve,
-        save=lambda *_: None,
-        schedule=no_tasks,
-        subscriptions=(),
-    )
-    work = UnitOfWork(
-        "inventory" if domain is inventory_service.domain else "order",
-        decider,
-        state,
-        0,
-        clock.now(),
-    )
+    logic = service.logic._replace(schedule=no_tasks)
+    work = UnitOfWork(service.source, logic, state, 0, clock.now())
     answer = work.execute(CommandEnvelope(command), {})
     return answer if isinstance(answer, Rejected) else work.events
 
@@ -102,7 +88,7 @@ def test_order_at_its_bounds_is_decodable_or_rejected(
         for item in data.items
     }
     command = orders._order(data, "u" * 64, "o" * 64, GUEST, "JPY")
-    answer = carried_out(order_service.domain, OrderState(prices=prices), command)
+    answer = carried_out(ORDER, OrderState(prices=prices), command)
     if isinstance(answer, Rejected):
         assert (answer.problem, answer.status) == ("event-too-large", 413)
         assert len(data.items) * name_length > 4000
@@ -117,7 +103,7 @@ def test_product_at_its_bounds_is_decodable(data: inventory.NewProduct):
         description=inventory._description(data),
         stock=data.stock,
     )
-    assert every_consumer_can_read(carried_out(inventory_service.domain, InventoryState(), command))
+    assert every_consumer_can_read(carried_out(INVENTORY, InventoryState(), command))
 
 
 @given(bodies(accounts.NewCustomer), st.text(ID_CHARACTERS, min_size=1, max_size=64))
@@ -125,4 +111,4 @@ def test_customer_at_its_bounds_is_decodable(data: accounts.NewCustomer, user_id
     command = RegisterCustomer(
         user_id=user_id, email=data.email.lower(), name=data.name, locale=data.locale
     )
-    assert every_consumer_can_read(carried_out(order_service.domain, OrderState(), command))
+    assert every_consumer_can_read(carried_out(ORDER, OrderState(), command))

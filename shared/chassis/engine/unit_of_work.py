@@ -1,7 +1,7 @@
 """One transaction's worth of work: hear, load, decide, evolve, and write everything down together."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -9,12 +9,13 @@ import msgspec
 from sqlalchemy import Connection
 
 from shared.chassis.engine.rules import rules
+from shared.chassis.engine.service_logic import ServiceLogic
 from shared.chassis.http import signing_keys
 from shared.chassis.messages import clock
-from shared.chassis.messages.decider import Decider
 from shared.chassis.messages.recorded_event import EventTooLarge, RecordedEvent, check
 from shared.chassis.messages.rejection import Rejected
 from shared.chassis.messages.schedule import Change
+from shared.chassis.messages.touches import References
 from shared.chassis.messages.tracing import child_of
 from shared.chassis.storage import dead_letters, event_log, idempotency, inbox, task_queue
 from shared.chassis.storage.dead_letters import DeadLetter, MalformedMessage, Status
@@ -53,7 +54,7 @@ class Outcome(NamedTuple):
 def process_batch(
     connection: Connection,
     source: str,
-    decider: Decider[Any, Any],
+    logic: ServiceLogic[Any, Any],
     messages: Sequence[Message],
     wishes: Sequence[CommandEnvelope],
     *,
@@ -69,7 +70,7 @@ def process_batch(
     heard = [message for message in fresh if isinstance(message, RecordedEvent)]
     parked = dead_letters.parked_keys(connection, list({event.key for event in heard}))
     kept = idempotency.kept(connection, [wish.claim for wish in wishes if wish.claim])
-    subscriptions = {reaction.event_type: reaction for reaction in decider.subscriptions}
+    subscriptions = {reaction.event_type: reaction for reaction in logic.subscriptions}
     to_decide = [event for event in heard if event.key not in parked and poison is None]
     with rules():
         commands = {
@@ -77,10 +78,8 @@ def process_batch(
             for event in to_decide
             if (command_for := subscriptions[type(event.event)].command_for)
         }
-    before = decider.load(
-        connection, [*commands.values(), *(wish.command for wish in wishes)], to_decide
-    )
-    work = UnitOfWork(source, decider, before, event_log.last_position(connection), started_at)
+    before = logic.store.load(connection, _references(to_decide, commands, wishes))
+    work = UnitOfWork(source, logic, before, event_log.last_position(connection), started_at)
     finished = [wish.finishes.task_id for wish in wishes if wish.finishes]
     work.present_tasks = task_queue.present(connection, finished)
     for message in fresh:
@@ -94,7 +93,7 @@ def process_batch(
             work.handle(message, commands.get(message.event_id))
     answers = [work.execute(wish, kept) for wish in wishes]
 
-    decider.save(connection, before, work.state)
+    logic.store.save(connection, before, work.state)
     for also in work.besides:
         with rules():
             also(connection)
@@ -114,13 +113,13 @@ class UnitOfWork:
     def __init__(
         self,
         source: str,
-        decider: Decider[Any, Any],
+        logic: ServiceLogic[Any, Any],
         state: object,
         position: int,
         started_at: datetime,
     ) -> None:
         self.source = source
-        self.decider = decider
+        self.logic = logic
         self.state = state
         self.position = position
         self.started_at = started_at
@@ -138,7 +137,7 @@ class UnitOfWork:
         with rules():
             self._evolve(heard)
             if command is not None:
-                events = self.decider.decide(self.state, command)
+                events = self.logic.decider.decide(self.state, command)
                 self._record(events, heard.event_id, heard.correlation_id, heard.traceparent)
 
     def execute(
@@ -170,7 +169,7 @@ class UnitOfWork:
         return reply
 
     def _carry_out(self, wish: CommandEnvelope) -> None:
-        events = self.decider.decide(self.state, wish.command)
+        events = self.logic.decider.decide(self.state, wish.command)
         if cause := wish.finishes:
             self._record(events, cause.causation_id, cause.correlation_id, cause.traceparent)
         else:
@@ -224,10 +223,26 @@ class UnitOfWork:
             self._evolve(recorded)
 
     def _evolve(self, recorded: RecordedEvent) -> None:
-        self.state = self.decider.evolve(self.state, recorded)
-        for change in self.decider.schedule(self.state, recorded):
+        self.state = self.logic.decider.evolve(self.state, recorded)
+        for change in self.logic.schedule(self.state, recorded):
             self.changes.append((change, recorded))
             self.changed_tasks.add((change.kind, change.key))
+
+
+def _references(
+    events: Sequence[RecordedEvent], commands: Mapping[str, Any], wishes: Sequence[CommandEnvelope]
+) -> References:
+    """What is to be loaded: an event that leads to a command is about its own entity and what the command touches."""
+    references = References()
+    for wish in wishes:
+        references.add(wish.command)
+    for recorded in events:
+        if command := commands.get(recorded.event_id):
+            references.add_field(recorded.event, recorded.event.ENTITY)
+            references.add(command)
+        else:
+            references.add(recorded.event)
+    return references
 
 
 def _not_heard_before(connection: Connection, messages: Sequence[Message]) -> list[Message]:

@@ -16,9 +16,9 @@ from sqlalchemy.exc import InterfaceError, InternalError, OperationalError, SQLA
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from shared.chassis.engine.rules import RuleFailed, rules
+from shared.chassis.engine.service_logic import ServiceLogic
 from shared.chassis.engine.unit_of_work import CommandEnvelope, Message, Outcome, process_batch
 from shared.chassis.failpoints import failpoint
-from shared.chassis.messages.decider import Decider
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.rejection import Rejected
 from shared.chassis.storage.database import Database, DatabaseDamaged
@@ -93,14 +93,14 @@ class Writer:
         self,
         database: Database,
         source: str,
-        decider: Decider[Any, Any],
+        logic: ServiceLogic[Any, Any],
         *,
         on_events: Callable[[list[RecordedEvent]], None],
         on_tasks: Callable[[datetime], None],
     ) -> None:
         self._database = database
         self._source = source
-        self._decider = decider
+        self._logic = logic
         self._on_events = on_events
         self._on_tasks = on_tasks
         self._queue: deque[_Entry] = deque()
@@ -259,7 +259,7 @@ class Writer:
                 return None, results
             wishes = [entry.wish for entry in asked]
             outcome = process_batch(
-                connection, self._source, self._decider, messages, wishes, poison=poison
+                connection, self._source, self._logic, messages, wishes, poison=poison
             )
             if outcome.events:
                 failpoint("before_commit")

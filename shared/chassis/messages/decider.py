@@ -1,9 +1,7 @@
-"""A service's rules as pure functions: what its writer needs to know of it."""
+"""A service's rules as pure functions, and the events it subscribes to."""
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Generic, NamedTuple, TypeVar
-
-from sqlalchemy import Connection
+from collections.abc import Callable, Iterable
+from typing import Generic, NamedTuple, TypeVar, cast
 
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.schedule import Change
@@ -11,47 +9,49 @@ from shared.contracts import Event
 
 State = TypeVar("State")
 Command = TypeVar("Command")
-
-
-class Subscription(NamedTuple):
-    """A kind of event heard, and the command it makes of itself."""
-
-    event_type: type[Event]
-    command_for: Callable[[RecordedEvent], Any] | None
-
-
-def on(event_type: type[Event], command_for: Callable[[Any], Any] | None = None) -> Subscription:
-    """React to `event_type` with the command that `command_for(event)` returns.
-
-    Without a command, the event is only remembered: `evolve` sees it.
-    """
-    if command_for is None:
-        return Subscription(event_type, None)
-    return Subscription(event_type, lambda heard: command_for(heard.event))
-
-
-def on_recorded(
-    event_type: type[Event], command_for: Callable[[RecordedEvent], Any]
-) -> Subscription:
-    """React to `event_type` with a command that needs to know which event it was."""
-    return Subscription(event_type, command_for)
+Command_co = TypeVar("Command_co", covariant=True)
+E = TypeVar("E", bound=Event)
 
 
 class Decider(NamedTuple, Generic[State, Command]):
-    """How one service decides. `State` is frozen and holds what a batch of commands touches."""
+    """How one service decides. `State` is a frozen struct; each field maps ids to frozen entities."""
 
-    load: Callable[[Connection, Sequence[Command], Sequence[RecordedEvent]], State]
-    """Read what these commands and heard events touch, in a few SELECT … IN."""
+    initial: State
     decide: Callable[[State, Command], list[Event]]
     """The events that a command leads to; raises Rejected. Repeating a settled command gives []."""
     evolve: Callable[[State, RecordedEvent], State]
-    """The state after an event: ours, or one heard that we keep something of."""
-    save: Callable[[Connection, State, State], None]
-    """Write the rows in which `after` differs from `before`."""
-    schedule: Callable[[State, RecordedEvent], Iterable[Change]]
-    """What an event, ours or one heard, makes due or no longer due."""
-    subscriptions: tuple[Subscription, ...]
-    """What the service hears."""
+    """The state after an event: one of ours, or a consumed one that the state keeps something of."""
+
+
+ScheduleRule = Callable[[State, RecordedEvent], Iterable[Change]]
+"""What an event, ours or a consumed one, makes due or no longer due; the state is the one after it."""
+
+
+class Subscription(NamedTuple, Generic[Command_co]):
+    """A type of event that is consumed, and the command it leads to."""
+
+    event_type: type[Event]
+    command_for: Callable[[RecordedEvent], Command_co] | None
+
+
+def on(
+    event_type: type[E], command_for: Callable[[E], Command] | None = None
+) -> Subscription[Command]:
+    """React to `event_type` with the command that `command_for(event)` returns.
+
+    Without a command, only `evolve` sees the event.
+    """
+    if command_for is None:
+        return Subscription(event_type, None)
+    make = cast("Callable[[Event], Command]", command_for)
+    return Subscription(event_type, lambda recorded: make(recorded.event))
+
+
+def on_recorded(
+    event_type: type[Event], command_for: Callable[[RecordedEvent], Command]
+) -> Subscription[Command]:
+    """React to `event_type` with a command that needs the event's id, position or time."""
+    return Subscription(event_type, command_for)
 
 
 def no_tasks(_state: object, _recorded: RecordedEvent) -> tuple[Change, ...]:

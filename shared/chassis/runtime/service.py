@@ -24,6 +24,7 @@ from sqlalchemy import MetaData
 
 from shared.chassis import failpoints
 from shared.chassis.engine.retention import RetentionLoop, RetentionRule
+from shared.chassis.engine.service_logic import ServiceLogic
 from shared.chassis.engine.task_runner import TaskHandler, TaskRunner
 from shared.chassis.engine.unit_of_work import Message
 from shared.chassis.engine.writer import Writer
@@ -40,7 +41,7 @@ from shared.chassis.jetstream.connection import JetStreamConnection
 from shared.chassis.jetstream.consumer import Consumer
 from shared.chassis.jetstream.relay import Relay
 from shared.chassis.messages import clock
-from shared.chassis.messages.decider import Decider, on
+from shared.chassis.messages.decider import on
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.subjects import subject_of_every
 from shared.chassis.runtime import logs
@@ -120,7 +121,7 @@ class Service:
         self,
         source: str,
         settings: Settings,
-        decider: Decider[Any, Any],
+        logic: ServiceLogic[Any, Any],
         tables: MetaData,
         jobs: tuple[TaskHandler, ...] = (),
         *,
@@ -130,12 +131,12 @@ class Service:
         self.settings = settings
         self._tables = tables
         # The service that signs receives its own key events too, and so notices a forged one.
-        decider = decider._replace(
-            subscriptions=(*decider.subscriptions, *(on(event_type) for event_type in IDENTITY))
+        logic = logic._replace(
+            subscriptions=(*logic.subscriptions, *(on(event_type) for event_type in IDENTITY))
         )
         self._subjects = [
             subject_of_every(PUBLISHERS[reaction.event_type], reaction.event_type)
-            for reaction in decider.subscriptions
+            for reaction in logic.subscriptions
         ]
         url = database_url(source, settings)
         self.database = open_for_writing(url)
@@ -145,7 +146,7 @@ class Service:
         self.writer = Writer(
             self.database,
             source,
-            decider,
+            logic,
             on_events=self._on_recorded,
             on_tasks=self._wake_jobs,
         )
