@@ -16,7 +16,7 @@ from nats.js import JetStreamContext
 
 from bench.processes import running_broker
 from bench.table import show, show_machine
-from shared.chassis.jetstream.connection import PUBLISH_TIMEOUT_SECONDS
+from shared.chassis.jetstream.publisher import PUBLISH_TIMEOUT_SECONDS
 from shared.chassis.jetstream.relay import MAX_AT_ONCE
 from shared.chassis.messages.clock import new_id, now
 from shared.chassis.messages.recorded_event import CONTENT_TYPE, RecordedEvent, encode
@@ -38,11 +38,11 @@ async def main() -> None:
     with tempfile.TemporaryDirectory() as directory, running_broker(Path(directory)) as server:
         broker = Publisher("bench", settings_for(Path(directory), server.url))
         await broker.connect()
-        await broker.ensure_stream()
+        await broker.streams.ensure()
         client = await nats.connect(server.url)
         stream = client.jetstream()
         ways: dict[str, tuple[int, Publish]] = {
-            f"JetStreamConnection.publish, {MAX_AT_ONCE} at once": (MAX_AT_ONCE, broker.publish),
+            f"Publisher.publish, {MAX_AT_ONCE} at once": (MAX_AT_ONCE, broker.publish),
             f"js.publish, gather of {WIDTH}": (WIDTH, lambda some: _gather(stream, some)),
             "js.publish, one by one": (1, lambda some: _send(stream, some[0])),
         }

@@ -1,7 +1,7 @@
 """`python -m order_service`: the service as one process, set up by its environment."""
 
 from order_service.app import build
-from shared.chassis.runtime.service import run
+from shared.chassis.runtime.process import run
 
 if __name__ == "__main__":
     run("order_service", lambda settings: settings.order_port, build)

@@ -35,7 +35,7 @@ def build(settings: Settings) -> Litestar:
     """The application; nothing runs yet."""
     _check_admin(settings)
     service = Service(
-        "order", settings, logic(settings), METADATA, TASK_HANDLERS, expiries=RETENTION_RULES
+        "order", settings, logic(settings), METADATA, TASK_HANDLERS, retention_rules=RETENTION_RULES
     )
     signing_keys = SigningKeys(service)
     accounts = Accounts(service, signing_keys)

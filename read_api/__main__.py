@@ -1,7 +1,7 @@
 """`python -m read_api`: the service as one process, set up by its environment."""
 
 from read_api.app import build
-from shared.chassis.runtime.service import run
+from shared.chassis.runtime.process import run
 
 if __name__ == "__main__":
     run("read_api", lambda settings: settings.read_api_port, build)

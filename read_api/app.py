@@ -1,10 +1,10 @@
 """The read API, put together."""
 
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from functools import partial
 
 import structlog
-from filelock import FileLock
 from litestar import Litestar
 
 from read_api import api, divergence
@@ -19,9 +19,11 @@ from shared.chassis.http.auth import PublicKeys
 from shared.chassis.http.rate_limits import Limiter
 from shared.chassis.jetstream.connection import JetStreamConnection
 from shared.chassis.jetstream.consumer import Consumer
+from shared.chassis.jetstream.durable import Durable
+from shared.chassis.jetstream.stream_manager import StreamManager
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.subjects import EVERYTHING
-from shared.chassis.runtime.service import BackgroundLoops
+from shared.chassis.runtime.loops import Loop
 from shared.chassis.storage import database_identity
 from shared.chassis.storage.database import (
     CHASSIS_METADATA,
@@ -52,9 +54,8 @@ class ReadService:
         self._freshness = Consistency()
         self._projector = Projector(self._database, self._tell)
         self._keys = PublicKeys(self._reads)
-        self._background = BackgroundLoops()
         self._consumer: Consumer | None = None
-        self._lock: FileLock | None = None
+        self._running = AsyncExitStack()
 
     def app(self) -> Litestar:
         """The HTTP application that starts and stops this service with itself."""
@@ -91,29 +92,32 @@ class ReadService:
 
     async def start(self) -> None:
         """Open the database and listen; the broker need not be up."""
-        self._lock = database_identity.lock(self._database.url)
+        lock = database_identity.lock(self._database.url)
+        self._running.callback(lock.release)
+        self._running.push_async_callback(self._reader.close)
+        self._running.push_async_callback(self._reads.close)
+        self._running.push_async_callback(self._database.close)
+        self._running.push_async_callback(self._broker.close)
         database_id = await self._database.run(partial(database_identity.claim, service=NAME))
         await create_tables(self._database, CHASSIS_METADATA, METADATA)
         await self._projector.resume()
-        self._consumer = Consumer(
-            self._broker, NAME, [EVERYTHING], database_id, self._projector.deliver
-        )
-        self._background.start("database", self._database.watch)
-        self._background.start("reads", self._reads.watch)
-        self._background.start("reader", self._reader.watch)
-        self._background.start("consumer", self._consumer.run)
+        streams = StreamManager(self._broker, self._settings)
+        durable = Durable(self._broker, NAME, [EVERYTHING], database_id)
+        self._consumer = Consumer(self._broker, streams, durable, self._projector.deliver)
+        for loop in (
+            Loop("database", self._database.watch),
+            Loop("reads", self._reads.watch),
+            Loop("reader", self._reader.watch),
+            Loop("consumer", self._consumer.run),
+        ):
+            loop.start()
+            self._running.push_async_callback(loop.stop)
         log.info("service.started", database=str(self._database.url))
 
     async def stop(self) -> None:
         """Hear nothing more, finish what was taken, close."""
         self._hurry()
-        await self._background.cancel("consumer", "database", "reads", "reader")
-        await self._broker.close()
-        await self._database.close()
-        await self._reads.close()
-        await self._reader.close()
-        if self._lock:
-            self._lock.release()
+        await self._running.aclose()
         log.info("service.stopped")
 
     def _tell(self, events: Sequence[RecordedEvent]) -> None:

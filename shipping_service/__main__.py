@@ -1,6 +1,6 @@
 """`python -m shipping_service`: the service as one process, set up by its environment."""
 
-from shared.chassis.runtime.service import run
+from shared.chassis.runtime.process import run
 from shipping_service.app import build
 
 if __name__ == "__main__":

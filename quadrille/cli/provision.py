@@ -11,6 +11,7 @@ from quadrille.launcher.nats_users import PROVISIONER
 from shared.chassis.errors import FatalError
 from shared.chassis.jetstream.connection import JetStreamConnection
 from shared.chassis.jetstream.errors import BROKER_ERRORS
+from shared.chassis.jetstream.stream_manager import StreamManager
 from shared.chassis.runtime import logs
 from shared.settings import Settings, SettingsError, load
 
@@ -47,12 +48,13 @@ async def _run(settings: Settings, *, once: bool) -> None:
 async def keep(settings: Settings, *, once: bool = False) -> None:
     """Look after the stream until cancelled, or until it is there. Raises ConnectionLostError."""
     broker = JetStreamConnection(PROVISIONER, settings)
+    streams = StreamManager(broker, settings)
     known: list[str] = []
     try:
         await broker.connect()
         while True:
             broker.raise_if_lost()
-            problems = await _look(broker)
+            problems = await _problems(broker, streams)
             if problems and problems != known:
                 log.warning("stream.misconfigured", problems=problems)
             known = problems
@@ -63,8 +65,8 @@ async def keep(settings: Settings, *, once: bool = False) -> None:
         await broker.close()
 
 
-async def _look(broker: JetStreamConnection) -> list[str]:
+async def _problems(broker: JetStreamConnection, streams: StreamManager) -> list[str]:
     try:
-        return await broker.ensure_stream(provisions=True)
+        return await streams.ensure(provisions=True)
     except BROKER_ERRORS as error:
         return [broker.explain(error)]

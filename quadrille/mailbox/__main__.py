@@ -1,7 +1,7 @@
 """`python -m quadrille.mailbox`: the development mailbox as one process."""
 
 from quadrille.mailbox.app import build
-from shared.chassis.runtime.service import run
+from shared.chassis.runtime.process import run
 from shared.settings import loopback_host
 
 if __name__ == "__main__":

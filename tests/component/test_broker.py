@@ -18,7 +18,7 @@ from shared.chassis.messages.subjects import STREAM
 from shared.chassis.runtime.service import Service
 from shared.settings import Settings
 from tests.support.broker import NatsServer
-from tests.support.chassis import publishing, serving
+from tests.support.chassis import Publisher, publishing, serving
 from tests.support.eventually import eventually
 from tests.support.ports import free_port
 from tests.support.running_shop import ROOT
@@ -30,7 +30,7 @@ MAXIMUM_SUBSCRIPTIONS = b"-ERR 'maximum subscriptions exceeded'\r\n"
 
 
 @pytest.fixture
-async def elsewhere(shop_settings: Settings) -> AsyncIterator[JetStreamConnection]:
+async def elsewhere(shop_settings: Settings) -> AsyncIterator[Publisher]:
     async with publishing(shop_settings) as broker:
         yield broker
 
@@ -94,18 +94,18 @@ def started(settings: Settings, log: Path) -> subprocess.Popen[bytes]:
 
 
 async def has_consumer(broker: JetStreamConnection) -> bool:
-    return bool(await broker._jetstream().consumers_info(STREAM))
+    return bool(await broker.jetstream().consumers_info(STREAM))
 
 
 async def test_older_broker_is_served_without_reset(
-    tmp_path: Path, broker: NatsServer, elsewhere: JetStreamConnection
+    tmp_path: Path, broker: NatsServer, elsewhere: Publisher
 ):
     async with narrows(broker.port) as proxy:
         proxy.rewrite = lambda data: data.replace(b'"version":"2.15.1"', b'"version":"2.12.8"')
         settings = settings_for(tmp_path, proxy.url)
         async with serving(settings) as service:
             await eventually(lambda: is_ready(service))
-        stream = elsewhere._jetstream()
+        stream = elsewhere.jetstream()
         greedy = await stream.pull_subscribe_bind(consumer="inventory", stream=STREAM)
         await stream.publish("shop.order.o1.order_created", b"{}")
         await greedy.fetch(1)
@@ -119,12 +119,10 @@ async def test_older_broker_is_served_without_reset(
 
 
 @pytest.mark.usefixtures("looking_often")
-async def test_paused_consumer_is_not_ready(
-    shop_settings: Settings, elsewhere: JetStreamConnection
-):
+async def test_paused_consumer_is_not_ready(shop_settings: Settings, elsewhere: Publisher):
     async with serving(shop_settings) as service:
         await eventually(lambda: is_ready(service))
-        stream = elsewhere._jetstream()
+        stream = elsewhere.jetstream()
         await stream.pause_consumer(STREAM, "inventory", "2100-01-01T00:00:00Z")
         await eventually(lambda: "its consumer is paused" in said(service))
         await stream.resume_consumer(STREAM, "inventory")
@@ -132,8 +130,8 @@ async def test_paused_consumer_is_not_ready(
 
 
 @pytest.mark.usefixtures("looking_often")
-async def test_changed_stream_is_corrected(shop_settings: Settings, elsewhere: JetStreamConnection):
-    stream = elsewhere._jetstream()
+async def test_changed_stream_is_corrected(shop_settings: Settings, elsewhere: Publisher):
+    stream = elsewhere.jetstream()
     present = (await stream.stream_info(STREAM)).config
     await stream.update_stream(present.evolve(subjects=["elsewhere.>"], max_msgs=1))
     async with serving(shop_settings) as service:
@@ -145,7 +143,7 @@ async def test_changed_stream_is_corrected(shop_settings: Settings, elsewhere: J
 
 
 async def has_right_subjects(broker: JetStreamConnection) -> bool:
-    config = (await broker._jetstream().stream_info(STREAM)).config
+    config = (await broker.jetstream().stream_info(STREAM)).config
     return config.subjects == ["shop.>"]
 
 
@@ -153,34 +151,30 @@ async def test_stream_in_memory_is_reported(shop_settings: Settings, broker: Nat
     other = JetStreamConnection("test", shop_settings)
     await other.connect()
     memory = api.StreamConfig(name=STREAM, subjects=["shop.>"], storage=api.StorageType.MEMORY)
-    await other._jetstream().add_stream(memory)
+    await other.jetstream().add_stream(memory)
     async with serving(shop_settings) as service:
         await eventually(lambda: "has storage memory, not file" in said(service))
     await other.close()
 
 
 async def test_provisioned_limits_are_left_to_provisioner(shop_settings: Settings):
-    provisioner = JetStreamConnection(
-        "provisioner", replace(shop_settings, stream_max_age_seconds=DAY)
-    )
+    provisioner = Publisher("provisioner", replace(shop_settings, stream_max_age_seconds=DAY))
     await provisioner.connect()
-    assert await provisioner.ensure_stream(provisions=True) == []
+    assert await provisioner.streams.ensure(provisions=True) == []
     async with serving(shop_settings) as service:
         await eventually(lambda: is_ready(service))
-    config = (await provisioner._jetstream().stream_info(STREAM)).config
+    config = (await provisioner.jetstream().stream_info(STREAM)).config
     assert config.max_age == DAY
     await provisioner.close()
 
 
 async def test_provisioner_takes_over_stream_of_service(
-    shop_settings: Settings, elsewhere: JetStreamConnection
+    shop_settings: Settings, elsewhere: Publisher
 ):
-    provisioner = JetStreamConnection(
-        "provisioner", replace(shop_settings, stream_max_age_seconds=DAY)
-    )
+    provisioner = Publisher("provisioner", replace(shop_settings, stream_max_age_seconds=DAY))
     await provisioner.connect()
-    assert await provisioner.ensure_stream(provisions=True) == []
-    assert await elsewhere.ensure_stream() == []
-    config = (await provisioner._jetstream().stream_info(STREAM)).config
+    assert await provisioner.streams.ensure(provisions=True) == []
+    assert await elsewhere.streams.ensure() == []
+    config = (await provisioner.jetstream().stream_info(STREAM)).config
     assert config.max_age == DAY
     await provisioner.close()

@@ -135,14 +135,14 @@ async def test_deleted_stream_is_created_again(
     async with serving(shop_settings) as service:
         await send(elsewhere, ordered(1))
         await eventually(lambda: are_reserved(service, 1))
-        await elsewhere._jetstream().delete_stream(STREAM)
+        await elsewhere.jetstream().delete_stream(STREAM)
         await eventually(lambda: _has_stream(elsewhere))
         await send(elsewhere, ordered(2))
         await eventually(lambda: are_reserved(service, 1, 2))
 
 
 async def _has_stream(broker: JetStreamConnection) -> bool:
-    return any(info.config.name == STREAM for info in await broker._jetstream().streams_info())
+    return any(info.config.name == STREAM for info in await broker.jetstream().streams_info())
 
 
 async def test_deleted_durable_is_created_again_without_repetition(
@@ -152,7 +152,7 @@ async def test_deleted_durable_is_created_again_without_repetition(
         await stock_up(service, 10)
         await send(elsewhere, ordered(1), ordered(2))
         await eventually(lambda: are_reserved(service, 1, 2))
-        await elsewhere._jetstream().delete_consumer(STREAM, "inventory")
+        await elsewhere.jetstream().delete_consumer(STREAM, "inventory")
         await send(elsewhere, ordered(3))
         await eventually(lambda: are_reserved(service, 1, 2, 3))
         assert await reserved_in_total(service) == 3
@@ -198,7 +198,7 @@ async def test_unacknowledged_event_is_redelivered_after_restart(
 ):
     async with serving(shop_settings) as service:
         await eventually(lambda: service.waiting_for() == [])
-    greedy = await elsewhere._jetstream().pull_subscribe_bind(consumer="inventory", stream=STREAM)
+    greedy = await elsewhere.jetstream().pull_subscribe_bind(consumer="inventory", stream=STREAM)
     await send(elsewhere, ordered(1))
     assert len(await greedy.fetch(1)) == 1
     async with serving(shop_settings) as service:

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from shared.chassis.jetstream.connection import JetStreamConnection
 from shared.chassis.messages.subjects import STREAM
 from shared.chassis.storage import database_identity
 from shared.chassis.storage.database import (
@@ -21,7 +20,7 @@ from shared.chassis.storage.database import (
 from shared.contracts import OrderCreated, OrderItem
 from shared.settings import Settings, SettingsError
 from tests.support.broker import NatsServer
-from tests.support.chassis import publishing
+from tests.support.chassis import Publisher, publishing
 from tests.support.eventually import eventually
 from tests.support.history import recorded
 from tests.support.ports import free_port
@@ -31,7 +30,7 @@ START_SECONDS = 30
 
 
 @pytest.fixture
-async def publisher(shop_settings: Settings) -> AsyncIterator[JetStreamConnection]:
+async def publisher(shop_settings: Settings) -> AsyncIterator[Publisher]:
     async with publishing(shop_settings) as other:
         yield other
 
@@ -51,15 +50,15 @@ async def make_database(settings: Settings, service: str) -> None:
     await database.close()
 
 
-async def run_inventory(settings: Settings, publisher: JetStreamConnection, order_id: str) -> None:
+async def run_inventory(settings: Settings, publisher: Publisher, order_id: str) -> None:
     """Let inventory answer one order, publish the answer, and stop."""
     with service_process("inventory", settings) as process:
         await eventually(process.is_ready, START_SECONDS)
-        published = await publisher.last_published("inventory")
+        published = await publisher.streams.last_published("inventory")
         assert await publisher.publish([recorded(order_created(order_id))])
 
         async def is_answered() -> bool:
-            return await publisher.last_published("inventory") != published
+            return await publisher.streams.last_published("inventory") != published
 
         await eventually(is_answered)
         process.stop()
@@ -112,30 +111,30 @@ async def test_database_of_another_format_is_refused(
 
 
 async def test_restored_copy_older_than_published_is_refused(
-    shop_settings: Settings, publisher: JetStreamConnection, tmp_path: Path
+    shop_settings: Settings, publisher: Publisher, tmp_path: Path
 ):
     database, copy = shop_settings.data_dir / "inventory.db", tmp_path / "copy.db"
     await run_inventory(shop_settings, publisher, "o1")
     shutil.copy(database, copy)
     await run_inventory(shop_settings, publisher, "o2")
     shutil.copy(copy, database)
-    last = await publisher.last_published("inventory")
+    last = await publisher.streams.last_published("inventory")
     with service_process("inventory", shop_settings) as restored:
         code, output = restored.ended()
     assert code == 1
     assert "is not the log that event 2 of inventory was published from" in output
-    assert await publisher.last_published("inventory") == last
+    assert await publisher.streams.last_published("inventory") == last
 
 
 async def test_diverged_copy_never_publishes(
-    shop_settings: Settings, publisher: JetStreamConnection, broker: NatsServer, tmp_path: Path
+    shop_settings: Settings, publisher: Publisher, broker: NatsServer, tmp_path: Path
 ):
     """The copy has come as far as the stream by itself, so that only the ids of the events differ."""
     database, copy = shop_settings.data_dir / "inventory.db", tmp_path / "copy.db"
     await run_inventory(shop_settings, publisher, "o1")
     shutil.copy(database, copy)
     await run_inventory(shop_settings, publisher, "o2")
-    last = await publisher.last_published("inventory")
+    last = await publisher.streams.last_published("inventory")
     shutil.copy(copy, database)
     with sqlite3.connect(database) as connection:
         connection.execute(
@@ -148,11 +147,11 @@ async def test_diverged_copy_never_publishes(
         code, output = diverged.ended()
     assert code == 1
     assert "is not the log that event 2 of inventory was published from" in output
-    assert await publisher.last_published("inventory") == last
+    assert await publisher.streams.last_published("inventory") == last
 
 
 async def test_deleted_database_of_a_publisher_is_refused(
-    shop_settings: Settings, publisher: JetStreamConnection
+    shop_settings: Settings, publisher: Publisher
 ):
     await run_inventory(shop_settings, publisher, "o1")
     for file in shop_settings.data_dir.glob("inventory.db*"):
@@ -164,7 +163,7 @@ async def test_deleted_database_of_a_publisher_is_refused(
 
 
 async def test_two_databases_of_one_service_share_no_durable(
-    shop_settings: Settings, publisher: JetStreamConnection, tmp_path: Path
+    shop_settings: Settings, publisher: Publisher, tmp_path: Path
 ):
     settings_of_second = replace(
         shop_settings, data_dir=tmp_path / "second", read_api_port=free_port()
@@ -182,8 +181,8 @@ async def test_two_databases_of_one_service_share_no_durable(
             await eventually(second.is_ready, START_SECONDS)
 
 
-async def _created_at(publisher: JetStreamConnection) -> object:
-    return (await publisher._jetstream().consumer_info(STREAM, "read")).created
+async def _created_at(publisher: Publisher) -> object:
+    return (await publisher.jetstream().consumer_info(STREAM, "read")).created
 
 
 @pytest.mark.parametrize(

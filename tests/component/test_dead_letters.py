@@ -183,7 +183,7 @@ async def test_malformed_message_is_kept_announced_and_acknowledged(
     shop_settings: Settings, body: bytes
 ):
     async with publishing(shop_settings) as other, serving(shop_settings) as service:
-        stream = other._client.jetstream()
+        stream = other.client.jetstream()
         await stream.publish("shop.order.o1.order_created", body)
         await other.publish([ordered("o3")])
         await eventually(lambda: _is_reserved(service, "o3"))
@@ -208,5 +208,5 @@ async def _all_is_sent(service: Service) -> bool:
 
 
 async def _all_is_acknowledged(service: Service) -> bool:
-    info = await service.broker._jetstream().consumer_info(STREAM, "inventory")
+    info = await service.broker.jetstream().consumer_info(STREAM, "inventory")
     return info.num_ack_pending == 0 and info.num_pending == 0

@@ -204,7 +204,7 @@ async def test_replies_cannot_forge_events(guarded: NatsServer, tmp_path: Path):
 
 
 async def stored_below(broker: JetStreamConnection, prefix: str) -> list[tuple[str, bytes]]:
-    stream = broker._jetstream()
+    stream = broker.jetstream()
     last = (await stream.stream_info(STREAM)).state.last_seq
     messages = [await stream.get_msg(STREAM, seq=number + 1) for number in range(last)]
     return [
@@ -301,7 +301,7 @@ async def leave_one_unacknowledged(server: NatsServer, directory: Path) -> None:
     order = Publisher("order", settings_for(directory, server.url_of("order")))
     await order.connect()
     await order.publish([ordered(1)])
-    pull = await greedy._jetstream().pull_subscribe_bind(consumer="inventory", stream=STREAM)
+    pull = await greedy.jetstream().pull_subscribe_bind(consumer="inventory", stream=STREAM)
     assert len(await pull.fetch(1)) == 1
     for each in (greedy, order):
         await each.close()
@@ -326,7 +326,7 @@ async def test_service_acknowledges_in_both_forms(tmp_path: Path, configuration:
 
 
 async def has_acknowledged(service: Service) -> bool:
-    consumer = await service.broker._jetstream().consumer_info(STREAM, "inventory")
+    consumer = await service.broker.jetstream().consumer_info(STREAM, "inventory")
     return bool(consumer.ack_floor and consumer.ack_floor.consumer_seq)
 
 

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, insert, select, update
 from inventory_service.domain import CreateProduct, Description
 from order_service.orders.price_store import LIST_PRICES
 from shared.chassis.engine.unit_of_work import CommandEnvelope
-from shared.chassis.jetstream import connection as broker_module
+from shared.chassis.jetstream import publisher as publisher_module
 from shared.chassis.jetstream.connection import JetStreamConnection
 from shared.chassis.jetstream.relay import MAX_AT_ONCE
 from shared.chassis.messages.clock import new_id
@@ -48,7 +48,7 @@ async def all_is_sent(service: Service) -> bool:
 
 async def on_the_stream(broker: JetStreamConnection) -> list[RecordedEvent]:
     """All that the stream holds, in its order."""
-    stream = broker._jetstream()
+    stream = broker.jetstream()
     state = (await stream.stream_info(STREAM)).state
     numbers = range(max(state.first_seq, 1), state.last_seq + 1)
     messages = [await stream.get_msg(STREAM, seq=number) for number in numbers]
@@ -121,12 +121,12 @@ async def test_event_published_under_new_id_is_handled_once(
     then = recorded(ProductCreated(product_id="p2", name="K", description="", price=5))
     async with publishing(shop_settings) as other, serving(shop_settings, ORDER) as listener:
         for message_id in ("one", "another"):
-            await other._client.publish(
+            await other.client.publish(
                 first.subject, encode(first), headers={"Nats-Msg-Id": message_id}
             )
         await other.publish([then])
         await eventually(lambda: _has_heard(listener, 2))
-        assert (await other._jetstream().stream_info(STREAM)).state.messages == 3
+        assert (await other.jetstream().stream_info(STREAM)).state.messages == 3
         assert len(await rows_of(listener.reads, LIST_PRICES)) == 2
         assert await rows_of(listener.reads, DEAD_LETTER) == []
 
@@ -138,7 +138,7 @@ async def test_events_wait_while_the_stream_is_full(tmp_path: Path, broker: Nats
         for number in range(10):
             await execute(service, create(number))
         await eventually(lambda: service.relay.backlog)
-        stream = service.broker._jetstream()
+        stream = service.broker.jetstream()
         config = (await stream.stream_info(STREAM)).config
         await stream.update_stream(api.StreamConfig.evolve(config, max_bytes=-1))
         await eventually(lambda: all_is_sent(service), within_seconds=20)
@@ -156,14 +156,14 @@ async def test_late_acknowledgement_is_not_matched_to_another_event(
         narrows(broker.port) as proxy,
         publishing(settings_for(tmp_path, proxy.url)) as sender,
     ):
-        monkeypatch.setattr(broker_module, "PUBLISH_TIMEOUT_SECONDS", 0.3)
+        monkeypatch.setattr(publisher_module, "PUBLISH_TIMEOUT_SECONDS", 0.3)
         proxy.to_client.clear()
         assert await sender.publish([first]) == {}
         proxy.to_server.clear()
         proxy.to_client.set()
         assert await sender.publish([second]) == {}
         proxy.to_server.set()
-        monkeypatch.setattr(broker_module, "PUBLISH_TIMEOUT_SECONDS", 5)
+        monkeypatch.setattr(publisher_module, "PUBLISH_TIMEOUT_SECONDS", 5)
         assert await eventually(partial(sender.publish, [first, second])) == {
             first.position: 1,
             second.position: 2,
@@ -176,7 +176,7 @@ def create_long(number: int, length: int) -> CreateProduct:
 
 
 async def change_stream(broker: JetStreamConnection, **changes: object) -> None:
-    stream = broker._jetstream()
+    stream = broker.jetstream()
     config = (await stream.stream_info(STREAM)).config
     await stream.update_stream(api.StreamConfig.evolve(config, **changes))
 
@@ -261,7 +261,7 @@ async def test_event_of_newer_release_is_published_as_stored(tmp_path: Path, bro
         await execute(service, create(2))
     async with serving(settings_for(tmp_path, broker.url)) as service:
         await eventually(lambda: all_is_sent(service))
-        message = await service.broker._jetstream().get_msg(STREAM, seq=2)
+        message = await service.broker.jetstream().get_msg(STREAM, seq=2)
         assert message.subject == "shop.inventory.p9.product_gilded"
         body = msgspec.json.decode(message.data)
         assert body["data"] == {"productId": "p9", "carats": 24}
@@ -288,7 +288,7 @@ async def test_resend_refills_a_deleted_stream(shop_settings: Settings):
         for number in range(3):
             await execute(service, create(number))
         await eventually(lambda: _has_heard(listener, 3))
-        await service.broker._jetstream().delete_stream(STREAM)
+        await service.broker.jetstream().delete_stream(STREAM)
         await eventually(lambda: service.waiting_for() + listener.waiting_for() != [])
         await eventually(lambda: service.waiting_for() + listener.waiting_for() == [])
         await service.resend(1, 3)

@@ -11,7 +11,7 @@ from order_service.store import RETENTION_RULES
 from order_service.tables import METADATA
 from shared.chassis.engine.retention import SLICE_ROWS, RetentionLoop, RetentionRule, delete_slice
 from shared.chassis.messages.clock import now
-from shared.chassis.runtime.service import chassis_expiries
+from shared.chassis.runtime.service import chassis_retention_rules
 from shared.chassis.storage.database import CHASSIS_METADATA
 from shared.chassis.storage.inbox import INBOX, mark_processed
 from tests.support.chassis import Chassis, writing
@@ -69,7 +69,7 @@ async def test_every_retention_rule_uses_an_index(tmp_path: Path):
                 found.extend(row[3] for row in cursor.fetchall())
 
         event.listen(connection, "before_cursor_execute", explain)
-        for expiry in (*RETENTION_RULES, *chassis_expiries(1)):
+        for expiry in (*RETENTION_RULES, *chassis_retention_rules(1)):
             delete_slice(connection, expiry)
         return found
 

@@ -223,10 +223,10 @@ async def test_unrecorded_effect_is_not_repeated(
         await service.writer.run_in_transaction(pragma("busy_timeout=20"))
         heard = [(created(order_id), reserved(order_id)) for order_id in order_ids]
         await service.writer.handle([event for both in heard for event in both])
-        await eventually(lambda: len(service.jobs._unrecorded) == MAX_AT_ONCE)
+        await eventually(lambda: len(service.effects._unrecorded) == MAX_AT_ONCE)
         await asyncio.sleep(1.5)  # long enough for an attempt that must not be made
         assert len(tried) == len(set(tried)) == MAX_AT_ONCE
-        service.jobs._jobs = {job.kind: job for job in booking(deliver)}
+        service.effects._jobs = {job.kind: job for job in booking(deliver)}
         locker.execute("ROLLBACK")
         await eventually(lambda: no_task_is_left(service))
         assert (await said(service)).count("ShipmentCompleted") == len(order_ids)
@@ -246,7 +246,7 @@ async def test_unrecorded_failure_is_not_another_attempt(
     async with serving(shop_settings, SHIPPING, jobs) as service:
         await service.writer.run_in_transaction(pragma("busy_timeout=20"))
         await begin_shipments(service, "o1")
-        await eventually(lambda: service.jobs._unrecorded)
+        await eventually(lambda: service.effects._unrecorded)
         await asyncio.sleep(1.5)  # long enough for an attempt that must not be made
         locker.execute("ROLLBACK")
         row = await eventually(lambda: _tried_once(service))
@@ -344,7 +344,7 @@ async def test_overtaken_task_does_nothing(shop_settings: Settings):
         (overtaken, first), (present, second) = runs
         assert overtaken.task_id != present.task_id
         first.set()
-        await eventually(lambda: len(service.jobs._running) == 1)
+        await eventually(lambda: len(service.effects._running) == 1)
         (row,) = await rows_of(service.reads, TASK)
         assert row["task_id"] == present.task_id
         assert await said(service) == ["OrderCreated", "OrderConfirmed"]

@@ -19,7 +19,10 @@ from shared.chassis.engine.service_logic import ServiceLogic
 from shared.chassis.engine.task_runner import TaskHandler
 from shared.chassis.engine.unit_of_work import CommandEnvelope
 from shared.chassis.engine.writer import Committed, Writer
-from shared.chassis.jetstream.connection import BROKER_ERRORS, JetStreamConnection
+from shared.chassis.jetstream.connection import JetStreamConnection
+from shared.chassis.jetstream.errors import BROKER_ERRORS
+from shared.chassis.jetstream.publisher import Publisher as BatchPublisher
+from shared.chassis.jetstream.stream_manager import StreamManager
 from shared.chassis.messages.recorded_event import RecordedEvent, encode
 from shared.chassis.runtime.service import Service
 from shared.chassis.storage import event_log
@@ -139,7 +142,7 @@ async def publishing(settings: Settings) -> AsyncIterator["Publisher"]:
 
     async def is_provisioned() -> bool:
         try:
-            await broker.ensure_stream()
+            await broker.streams.ensure()
         except BROKER_ERRORS:  # a busy disk
             return False
         return True
@@ -152,14 +155,19 @@ async def publishing(settings: Settings) -> AsyncIterator["Publisher"]:
 
 
 class Publisher(JetStreamConnection):
-    """Publishes events that no log of ours holds."""
+    """Publishes events that no service's log contains."""
+
+    def __init__(self, name: str, settings: Settings) -> None:
+        super().__init__(name, settings)
+        self.streams = StreamManager(self, settings)
+        self._batches = BatchPublisher(self)
 
     async def publish(self, events: Sequence[RecordedEvent]) -> dict[int, int]:
         """Position → stream sequence of those acknowledged in time."""
         outgoing = [
             Outgoing(each.position, 0, each.event_id, each.subject, encode(each)) for each in events
         ]
-        return dict((await super().publish(outgoing)).sequences)
+        return dict((await self._batches.publish(outgoing)).sequences)
 
 
 async def rows_of(database: Database, table: Table) -> list[dict[str, Any]]:

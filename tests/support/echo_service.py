@@ -1,4 +1,4 @@
-"""A process that `shared.chassis.runtime.service.run` serves as it serves every service and the mailbox, with routes that show what arrived.
+"""A process that `shared.chassis.runtime.process.run` serves as it serves every service and the mailbox, with routes that show what arrived.
 
 python -m tests.support.echo_service
 """
@@ -13,7 +13,7 @@ from litestar.response import ServerSentEvent
 
 from shared.chassis.http.client_address import client_address
 from shared.chassis.http.problems import HANDLERS
-from shared.chassis.runtime.service import run
+from shared.chassis.runtime.process import run
 from shared.settings import Settings
 
 TICK_SECONDS = 0.1

@@ -1,4 +1,4 @@
-"""What the broker's errors are called for people: one sentence, without passwords and without ids."""
+"""The broker's errors as sentences for operators, without passwords and without ids."""
 
 import asyncio
 import re
@@ -13,17 +13,17 @@ DEFAULT_PORT = 4222
 QUIET_SECONDS = 30
 
 BROKER_ERRORS = (nats.errors.Error, nats.js.errors.Error, OSError, TimeoutError)
-"""What the broker's absence, slowness or refusal looks like. Wait, and try again."""
+"""Raised when the broker is down, slow or refuses. Wait, and try again."""
 
 _PERMISSIONS = re.compile(r'permissions violation for (publish|subscription) to "([^"]*)"')
 _AUTHORIZATION = "authorization violation"
 _ENTITY = re.compile(r"\b(shop\.[a-z]+)\.[^.]+\.")
 _INBOX = re.compile(r"\b(_inbox_[a-z]+)\..*")
-_DOING = {"publish": "publish", "subscription": "subscribe"}
+_VERBS = {"publish": "publish", "subscription": "subscribe"}
 
 
 class NotPermitted(nats.errors.Error):
-    """The broker does not let this user do something that it asked for; the message says what."""
+    """The broker refused this user an operation; the message names it."""
 
 
 class NotProvisioned(nats.errors.Error):
@@ -46,18 +46,17 @@ def address_of(url: str) -> str:
 
 
 def user_of(url: str) -> str | None:
-    """The user that the URL names."""
     return urlsplit(url if "://" in url else f"nats://{url}").username
 
 
 def refused_subject(error: Exception) -> str | None:
-    """The subject that this user may not use, in lower case as nats-py has it; None for other errors."""
-    found = _PERMISSIONS.search(str(error).lower())
-    return found[2] if found else None
+    """The subject that this user may not use, in lower case as nats-py reports it; None for other errors."""
+    match = _PERMISSIONS.search(str(error).lower())
+    return match[2] if match else None
 
 
 def text_of(error: Exception) -> str:
-    """The error's own words, without what nats-py puts around them."""
+    """The error's message without the prefix and quotes of nats-py."""
     if isinstance(error, nats.js.errors.APIError) and error.description:
         return error.description
     text = str(error) or type(error).__name__
@@ -67,15 +66,15 @@ def text_of(error: Exception) -> str:
 def described(error: Exception, url: str) -> str:
     """The error of a connection to this broker, in one sentence."""
     text = text_of(error)
-    if found := _PERMISSIONS.search(text.lower()):
-        subject = _INBOX.sub(r"\1.>", _ENTITY.sub(r"\1.*.", found[2]))
-        return f"the broker does not permit {_who(url)} to {_DOING[found[1]]} to {subject}"
+    if match := _PERMISSIONS.search(text.lower()):
+        subject = _INBOX.sub(r"\1.>", _ENTITY.sub(r"\1.*.", match[2]))
+        return f"the broker does not permit {_user(url)} to {_VERBS[match[1]]} to {subject}"
     if _AUTHORIZATION in text.lower():
-        return f"the broker at {address_of(url)} refuses {_who(url)} (wrong user or password)"
+        return f"the broker at {address_of(url)} refuses {_user(url)} (wrong user or password)"
     return f"no broker at {address_of(url)} ({_reason(error, text)})"
 
 
-def _who(url: str) -> str:
+def _user(url: str) -> str:
     user = user_of(url)
     return f"the user {user}" if user else "a user without a name"
 
@@ -92,14 +91,14 @@ def _reason(error: Exception, text: str) -> str:
     return text
 
 
-class Repeated:
-    """Says which sentences were said a moment ago, so that a log does not fill with them."""
+class RecentSentences:
+    """The sentences of the last half minute, so that repetitions do not fill a log."""
 
     def __init__(self) -> None:
         self._until: dict[str, float] = {}
 
     def is_new(self, sentence: str) -> bool:
-        """Whether it was not said in the last half minute."""
+        """Whether the sentence did not occur in the last half minute; remembers it."""
         now = asyncio.get_running_loop().time()
         self._until = {text: until for text, until in self._until.items() if until > now}
         if sentence in self._until:

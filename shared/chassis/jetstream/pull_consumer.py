@@ -1,6 +1,6 @@
-"""What a durable consumer's server sends, as it comes: one request for many messages is kept open.
+"""Messages of one durable consumer as they arrive: one pull request for many messages stays open on the server.
 
-nats-py's own `fetch` starts two tasks for every message and asks twice for every batch.
+Not nats-py's `fetch`, which starts two tasks for every message and sends two requests for every batch.
 """
 
 import asyncio
@@ -15,16 +15,16 @@ from nats.aio.subscription import Subscription
 
 MAX_AT_ONCE = 256
 OPEN_SECONDS = 30
-"""How long the server keeps a request; it says when it lets go of one."""
+"""How long the server keeps a request open; it reports when it ends one."""
 SPARE_SECONDS = 1
 NANOSECONDS = 1_000_000_000
 
-NO_MORE = {"404", "408"}
-"""The request is over, and nothing is wrong."""
+NORMAL_ENDS = {"404", "408"}
+"""Statuses of a request that ended without a fault."""
 
 
 class PullConsumer:
-    """Messages of one durable, handed out in the order of their arrival."""
+    """Hands out messages in the order of their arrival."""
 
     def __init__(self, client: Client, stream: str, durable: str) -> None:
         self._client = client
@@ -32,28 +32,27 @@ class PullConsumer:
         self._reply_to = client.new_inbox()
         self._subscription: Subscription | None = None
         self._arrived: list[Msg] = []
-        self._news = asyncio.Event()
-        self._wanted = 0
+        self._changed = asyncio.Event()
+        self._outstanding = 0
         """How many messages the open request may still bring; 0 when none is open."""
         self._open_until = 0.0
         self._refusal: nats.js.errors.APIError | None = None
 
     async def open(self) -> None:
-        """Be ready to fetch."""
         self._subscription = await self._client.subscribe(self._reply_to, cb=self._take)
 
     async def close(self) -> None:
-        """Hear no more; what was not acknowledged comes again."""
+        """Unsubscribe; what was not acknowledged is redelivered."""
         if self._subscription:
             await self._subscription.unsubscribe()
 
     async def fetch(self, seconds: float) -> list[Msg]:
-        """All that has arrived, or the first to arrive within so many seconds; [] when nothing does.
+        """Everything that has arrived, else the first to arrive within `seconds`; [] when nothing does.
 
-        Raises what the broker refuses with, as when the consumer is gone: it is to be bound anew then.
+        Raises the broker's refusal, as when the consumer was deleted: bind it again then.
         """
-        if self._wanted <= 0 or _now() > self._open_until:
-            await self._ask()
+        if self._outstanding <= 0 or _now() > self._open_until:
+            await self._request()
         if not self._arrived:
             await self._wait(seconds)
         if self._refusal and not self._arrived:
@@ -62,34 +61,34 @@ class PullConsumer:
         return messages
 
     def interrupt(self) -> None:
-        """Let a waiting `fetch` return: the server has forgotten its request."""
-        self._news.set()
+        """Let a waiting `fetch` return: after a reconnect the server no longer has its request."""
+        self._changed.set()
 
-    async def _ask(self) -> None:
+    async def _request(self) -> None:
         request = {"batch": MAX_AT_ONCE, "expires": OPEN_SECONDS * NANOSECONDS}
-        self._wanted = MAX_AT_ONCE
+        self._outstanding = MAX_AT_ONCE
         self._open_until = _now() + OPEN_SECONDS + SPARE_SECONDS
         await self._client.publish(self._subject, json.dumps(request).encode(), self._reply_to)
 
     async def _wait(self, seconds: float) -> None:
-        self._news.clear()
+        self._changed.clear()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                await self._news.wait()
+                await self._changed.wait()
 
     async def _take(self, message: Msg) -> None:
         if message.reply:
-            self._wanted -= 1
+            self._outstanding -= 1
             self._arrived.append(message)
-        else:
+        else:  # a status of the server; publishers' messages always have a reply subject here
             self._note_end(message.headers or {})
-        self._news.set()
+        self._changed.set()
 
     def _note_end(self, status: Mapping[str, str]) -> None:
-        """The server has let go of the request."""
-        self._wanted = 0
+        """The server has ended the request."""
+        self._outstanding = 0
         code = status["Status"]
-        if code not in NO_MORE:
+        if code not in NORMAL_ENDS:
             reason = status.get("Description")
             self._refusal = nats.js.errors.APIError(code=int(code), description=reason)
 

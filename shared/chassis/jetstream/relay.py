@@ -1,6 +1,6 @@
-"""Event log → broker, in order. What is not acknowledged is sent again.
+"""Event log → broker, in order. Events that are not acknowledged are sent again.
 
-An event that the broker will never take is set aside: the others do not wait for it.
+An event that the broker refuses permanently is marked as refused, so that it does not block the others.
 """
 
 import asyncio
@@ -14,6 +14,7 @@ from shared.chassis.engine.backoff import Backoff
 from shared.chassis.engine.writer import StorageUnavailable, Writer
 from shared.chassis.failpoints import failpoint
 from shared.chassis.jetstream.connection import JetStreamConnection
+from shared.chassis.jetstream.publisher import Publisher
 from shared.chassis.storage import event_log
 from shared.chassis.storage.database import TRANSIENT_DATABASE_ERRORS, Database
 from shared.chassis.storage.event_log import Outgoing
@@ -24,7 +25,7 @@ log = structlog.get_logger()
 
 
 class Relay:
-    """Wakes at every commit, reads what is unsent, publishes it, marks what was acknowledged."""
+    """Wakes at every commit, reads unsent events, publishes them and marks those that were acknowledged."""
 
     def __init__(
         self, source: str, database: Database, broker: JetStreamConnection, writer: Writer
@@ -32,16 +33,17 @@ class Relay:
         self._source = source
         self._database = database
         self._broker = broker
+        self._publisher = Publisher(broker)
         self._writer = writer
-        self._news = asyncio.Event()
+        self._woken = asyncio.Event()
         self._idle = asyncio.Event()
         self._is_allowed = asyncio.Event()
         self.backlog = False
-        """Whether events wait that the broker does not take."""
+        """Whether events wait because the broker does not accept them."""
         self.refused = 0
-        """How many events the broker refuses for good."""
+        """How many events the broker refuses permanently."""
         self.clear_since: float | None = None
-        """Since when, on the loop's clock, the broker takes all events; None until it has taken all that waited."""
+        """Since when, on the loop's clock, the broker accepts all events; None while unsent events wait."""
 
     @property
     def is_allowed(self) -> bool:
@@ -49,53 +51,53 @@ class Relay:
         return self._is_allowed.is_set()
 
     def allow(self) -> None:
-        """Begin to publish: the log is known to be the one that was published from before."""
+        """Start publishing: this log is the one that was published from before."""
         self._is_allowed.set()
 
     def wake(self) -> None:
-        """There is something to send."""
+        """Look for unsent events."""
         self._idle.clear()
-        self._news.set()
+        self._woken.set()
 
     async def run(self) -> None:
-        """Send for ever."""
+        """Send until cancelled."""
         await self._is_allowed.wait()
         backoff = Backoff()
-        self._news.set()
+        self._woken.set()
         while True:
-            await self._news.wait()
-            self._news.clear()
+            await self._woken.wait()
+            self._woken.clear()
             self._idle.clear()
             try:
-                progressed = await self._send_some()
+                progressed = await self._send_batch()
             except (*TRANSIENT_DATABASE_ERRORS, StorageUnavailable) as error:
                 log.warning("relay.paused", reason=str(error))
                 progressed = False
             self.backlog = not progressed
             if progressed:
                 backoff.reset()
-                if not self._news.is_set():
+                if not self._woken.is_set():
                     self._idle.set()
                 continue
             self.clear_since = None
             await backoff.pause()
-            self._news.set()
+            self._woken.set()
 
     async def drain(self, seconds: float) -> None:
-        """Wait until all is sent, so long at most; what is left stays in the log."""
+        """Wait until all events are sent, `seconds` at most; the rest stays in the log."""
         if not self._broker.is_connected or not self._is_allowed.is_set():
             return
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._idle.wait()
 
-    async def _send_some(self) -> bool:
-        """Send one batch; whether all of it is acknowledged and marked."""
-        events, self.refused = await self._database.run(self._look)
+    async def _send_batch(self) -> bool:
+        """Send one batch; whether all of it is acknowledged, or refused permanently, and marked."""
+        events, self.refused = await self._database.run(self._read_unsent)
         if not events:
             self._note_clear()
             return True
-        sent = await self._broker.publish(events)
+        sent = await self._publisher.publish(events)
         failpoint("after_publish")
         if sent.sequences or sent.refusals:
             await self._writer.run_in_transaction(
@@ -106,15 +108,15 @@ class Relay:
             log.error("event.refused", position=position, reason=reason)
         is_all_settled = len(sent.sequences) + len(sent.refusals) == len(events)
         if len(events) == MAX_AT_ONCE or sent.refusals:
-            self._news.set()
+            self._woken.set()
         elif is_all_settled:
             self._note_clear()
         return is_all_settled
 
-    def _look(self, connection: Connection) -> tuple[list[Outgoing], int]:
+    def _read_unsent(self, connection: Connection) -> tuple[list[Outgoing], int]:
         unsent = event_log.unsent(connection, self._source, MAX_AT_ONCE)
         return unsent, event_log.count_refused(connection)
 
     def _note_clear(self) -> None:
-        """What waited when the batch was read is sent."""
+        """No event was left unsent when the batch was read."""
         self.clear_since = self.clear_since or asyncio.get_running_loop().time()

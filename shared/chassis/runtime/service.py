@@ -1,28 +1,17 @@
-"""A service's life: its parts put together, started, watched, and stopped in order."""
+"""The parts of a service that decides, put together: what starts them, connects them, and stops them in order."""
 
-import argparse
 import asyncio
-import contextlib
-import faulthandler
-import os
-import signal
-import socket
-import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack
 from datetime import datetime, timedelta
 from functools import partial
-from operator import attrgetter
-from typing import Any, NoReturn
+from typing import Any
 
 import structlog
-import uvicorn
-import uvloop
-from filelock import FileLock
 from litestar import Litestar
 from litestar.types import ControllerRouterHandler
 from sqlalchemy import MetaData
 
-from shared.chassis import failpoints
 from shared.chassis.engine.retention import RetentionLoop, RetentionRule
 from shared.chassis.engine.service_logic import ServiceLogic
 from shared.chassis.engine.task_runner import TaskHandler, TaskRunner
@@ -33,18 +22,18 @@ from shared.chassis.http import resend, signing_keys
 from shared.chassis.http.app import build_app
 from shared.chassis.http.auth import PublicKeys
 from shared.chassis.http.command_bus import CommandBus
-from shared.chassis.http.policy import HttpPolicy
-from shared.chassis.http.protocol import bounded_http
 from shared.chassis.http.rate_limits import Limiter
 from shared.chassis.jetstream.catch_up import CatchUp
 from shared.chassis.jetstream.connection import JetStreamConnection
 from shared.chassis.jetstream.consumer import Consumer
+from shared.chassis.jetstream.durable import Durable
 from shared.chassis.jetstream.relay import Relay
+from shared.chassis.jetstream.stream_manager import StreamManager
 from shared.chassis.messages import clock
 from shared.chassis.messages.decider import on
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.subjects import subject_of_every
-from shared.chassis.runtime import logs
+from shared.chassis.runtime.loops import Loop
 from shared.chassis.storage import database_identity, event_log
 from shared.chassis.storage.database import (
     CHASSIS_METADATA,
@@ -58,64 +47,24 @@ from shared.chassis.storage.inbox import INBOX
 from shared.chassis.storage.reader import Reader
 from shared.chassis.storage.task_queue import all_kinds
 from shared.contracts import IDENTITY, PUBLISHERS
-from shared.settings import Settings, SettingsError, listed, load
+from shared.settings import Settings
 
-STOP_SECONDS = 3
-"""For requests that are being answered, and for the writer."""
+WRITER_STOP_SECONDS = 3
 ANSWER_SECONDS = 2
-"""A command that is not carried out so long after the signal to stop is refused: 503, rather than no answer."""
+"""A command that is not executed this long after the signal to stop is answered 503, so that it gets an answer."""
 EFFECT_SECONDS = 5
-"""For mails and bookings on their way when the signal to stop comes; then they are cut off, and repeated later."""
+"""For mails and bookings under way when the signal to stop comes; then they are cancelled, and repeated later."""
 DRAIN_SECONDS = 1.5
 LATE_SECONDS = 30
-"""A service whose overdue deadlines wait so much longer than the grace is not ready."""
-CANCEL_AGAIN_SECONDS = 0.2
+"""A service whose overdue deadlines wait this much longer than the grace period is not ready."""
 RESEND_AT_ONCE = 5000
 """Events in one transaction: bounds how long commands wait for it."""
-KEEP_ALIVE_SECONDS = 75
-"""Longer than clients and load balancers keep an idle connection: they must be the ones to close it, or a request
-sent in the moment that we close gets no answer."""
 
 log = structlog.get_logger()
 
 
-class BackgroundLoops:
-    """Loops that run beside the HTTP server; one that ends by itself ends the process."""
-
-    def __init__(self) -> None:
-        self._tasks: dict[str, asyncio.Task[None]] = {}
-
-    def start(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
-        """Begin a loop."""
-
-        async def loop() -> None:
-            await run()
-
-        task = asyncio.create_task(loop(), name=name)
-        task.add_done_callback(_end_process_if_broken)
-        self._tasks[name] = task
-
-    async def cancel(self, *names: str) -> None:
-        """End these loops where they wait.
-
-        A cancellation can be lost: Python 3.11's `wait_for`, which nats-py waits with, swallows one that
-        arrives together with its answer. So it is repeated until the loop has ended.
-        """
-        ending = {self._tasks.pop(name) for name in names if name in self._tasks}
-        while ending:
-            for task in ending:
-                task.cancel()
-            _, ending = await asyncio.wait(ending, timeout=CANCEL_AGAIN_SECONDS)
-
-    async def join(self, name: str, seconds: float) -> None:
-        """Wait until a loop that was told to stop has ended, so long at most; then end it."""
-        if task := self._tasks.get(name):
-            await asyncio.wait([task], timeout=max(seconds, 0))
-            await self.cancel(name)
-
-
 class Service:
-    """The parts of a service that decides: writer, relay, consumer, jobs, on one database and one broker."""
+    """Writer, relay, consumer and task runners on one database and one broker."""
 
     def __init__(
         self,
@@ -123,53 +72,46 @@ class Service:
         settings: Settings,
         logic: ServiceLogic[Any, Any],
         tables: MetaData,
-        jobs: tuple[TaskHandler, ...] = (),
+        task_handlers: Sequence[TaskHandler] = (),
         *,
-        expiries: tuple[RetentionRule, ...] = (),
+        retention_rules: Sequence[RetentionRule] = (),
     ) -> None:
         self.source = source
         self.settings = settings
         self._tables = tables
-        # The service that signs receives its own key events too, and so notices a forged one.
-        logic = logic._replace(
-            subscriptions=(*logic.subscriptions, *(on(event_type) for event_type in IDENTITY))
-        )
-        self._subjects = [
-            subject_of_every(PUBLISHERS[reaction.event_type], reaction.event_type)
-            for reaction in logic.subscriptions
-        ]
+        logic = _with_key_events(logic)
+        self._subjects = _consumed_subjects(logic)
         url = database_url(source, settings)
         self.database = open_for_writing(url)
         self.reads = open_for_reading(url)
         self.reader = Reader(url)
         self.broker = JetStreamConnection(source, settings)
+        self._streams = StreamManager(self.broker, settings)
         self.writer = Writer(
             self.database,
             source,
             logic,
             on_events=self._on_recorded,
-            on_tasks=self._wake_jobs,
+            on_tasks=self._wake_task_runners,
         )
         self.relay = Relay(source, self.reads, self.broker, self.writer)
-        deadlines = [job for job in jobs if job.is_deadline]
-        self.jobs = TaskRunner(
-            self.reads, self.writer, [job for job in jobs if not job.is_deadline]
-        )
+        effects = [handler for handler in task_handlers if not handler.is_deadline]
+        deadlines = [handler for handler in task_handlers if handler.is_deadline]
+        self.effects = TaskRunner(self.reads, self.writer, effects)
         self.deadlines = TaskRunner(self.reads, self.writer, deadlines, self._handled_until)
         self.commands = CommandBus(source, self.writer)
         self.limits = Limiter(settings.rate_limits)
         self.keys = PublicKeys(self.reads)
-        self._housekeeping = RetentionLoop(
-            self.writer, [*expiries, *chassis_expiries(settings.inbox_retention_days)]
-        )
-        self._background = BackgroundLoops()
+        rules = [*retention_rules, *chassis_retention_rules(settings.inbox_retention_days)]
+        self._retention = RetentionLoop(self.writer, rules)
         self._consumer: Consumer | None = None
         self._catch_up: CatchUp | None = None
-        self._lock: FileLock | None = None
-        self._stopped_at: float | None = None
+        self._running = AsyncExitStack()
+        """What was started, to be stopped in the opposite order."""
+        self._stopping_since: float | None = None
 
     def waiting_for(self) -> list[str]:
-        """What keeps the service from its work, in words; empty when it is ready."""
+        """What keeps the service from its work, as phrases; empty when it is ready."""
         if self._consumer is None:
             return ["its database"]
         reasons = [self._consumer.waiting_for] if self._consumer.waiting_for else []
@@ -181,16 +123,16 @@ class Service:
         return reasons
 
     def warnings(self) -> list[str]:
-        """What an operator should look at, although the service does its work."""
+        """What an operator should look at although the service works."""
         if not self.relay.refused:
             return []
-        what = f"the broker refuses {self.relay.refused} of its events for good"
-        return [f"{what}: quadrille check names them, quadrille resend sends them again"]
+        problem = f"the broker refuses {self.relay.refused} of its events for good"
+        return [f"{problem}: quadrille check names them, quadrille resend sends them again"]
 
     async def resend(self, first: int, last: int) -> None:
         """Publish the events of these positions again, under message ids that the broker does not know.
 
-        The newest event follows them, to be the stream's last of this service: `_allow_relay` compares it.
+        The newest event follows them, so that it is again the stream's last of this service: `_allow_relay` compares it.
         """
         for start in range(first, last + 1, RESEND_AT_ONCE):
             end = min(last, start + RESEND_AT_ONCE - 1)
@@ -201,28 +143,6 @@ class Service:
         )
         self.relay.wake()
 
-    def _on_recorded(self, events: Sequence[RecordedEvent]) -> None:
-        if signing_keys.concerns(events):
-            self.keys.reload()
-        self.relay.wake()
-
-    async def _deliver(self, messages: Sequence[Message]) -> None:
-        await self.writer.handle(messages)
-        if signing_keys.concerns(messages):
-            self.keys.reload()
-
-    def _are_deadlines_late(self) -> bool:
-        since = self.deadlines.held_back_since
-        usual = self.settings.order_timeout_grace_seconds + LATE_SECONDS
-        return since is not None and (clock.now() - since).total_seconds() > usual
-
-    async def _handled_until(self) -> datetime | None:
-        return await self._catch_up.handled_until() if self._catch_up else None
-
-    def _wake_jobs(self, due_at: datetime) -> None:
-        self.jobs.wake(due_at)
-        self.deadlines.wake(due_at)
-
     def app(
         self,
         title: str,
@@ -230,7 +150,7 @@ class Service:
         on_startup: Sequence[Callable[[], Awaitable[None]]] = (),
         dependencies: Mapping[str, object] | None = None,
     ) -> Litestar:
-        """The HTTP application that starts and stops this service with itself.
+        """The HTTP application, which starts and stops this service.
 
         Its handlers may depend on `service`, `commands`, `reads` and what `dependencies` adds.
         """
@@ -254,82 +174,83 @@ class Service:
 
     async def start(self) -> None:
         """Open the database, then start every part; none of them needs the broker to be up."""
-        self._lock = database_identity.lock(self.database.url)
+        lock = database_identity.lock(self.database.url)
+        self._running.callback(lock.release)
+        self._running.push_async_callback(self.reader.close)
+        self._running.push_async_callback(self.reads.close)
+        self._running.push_async_callback(self.database.close)
+        self._running.push_async_callback(self.broker.close)
         database_id = await self.database.run(partial(database_identity.claim, service=self.source))
         await create_tables(self.database, CHASSIS_METADATA, self._tables)
-        self._consumer = Consumer(
+        consumer = self._consumer = self._connect_consumer(database_id)
+        await self._warn_of_unknown_tasks()
+        for loop in self._loops(consumer):
+            loop.start()
+            self._running.push_async_callback(loop.stop)
+        log.info("service.started", database=str(self.database.url))
+
+    def begin_stop(self) -> None:
+        """The process was asked to stop: start no more tasks, and answer every caller soon."""
+        if self._stopping_since is not None:
+            return
+        loop = asyncio.get_running_loop()
+        self._stopping_since = loop.time()
+        self.effects.stop()
+        self.deadlines.stop()
+        loop.call_later(ANSWER_SECONDS, self.writer.give_up_waiting)
+
+    async def stop(self) -> None:
+        """Consume no more, finish and publish what was started, close: within ten seconds."""
+        self.begin_stop()
+        await self._running.aclose()
+        log.info("service.stopped")
+
+    def _loops(self, consumer: Consumer) -> list[Loop]:
+        """In the order of their start; they are stopped in the opposite order, each before what it depends on."""
+        return [
+            Loop("database", self.database.watch),
+            Loop("reads", self.reads.watch),
+            Loop("reader", self.reader.watch),
+            Loop(
+                "writer",
+                self.writer.run,
+                request_stop=self.writer.stop,
+                grace_seconds=lambda: WRITER_STOP_SECONDS,
+            ),
+            Loop("relay", self.relay.run, request_stop=partial(self.relay.drain, DRAIN_SECONDS)),
+            Loop("effects", self.effects.run, grace_seconds=self._effect_seconds_left),
+            Loop("retention", self._retention.run),
+            Loop("deadlines", self.deadlines.run),
+            Loop("consumer", consumer.run),
+        ]
+
+    def _connect_consumer(self, database_id: str) -> Consumer:
+        durable = Durable(self.broker, self.source, self._subjects, database_id)
+        consumer = Consumer(
             self.broker,
-            self.source,
-            self._subjects,
-            database_id,
+            self._streams,
+            durable,
             self._deliver,
             before_binding=self._allow_relay,
         )
         self._catch_up = CatchUp(
             self.broker,
+            self._streams,
+            durable,
             self.relay,
-            self._consumer,
-            self.source,
-            self.settings.order_timeout_grace_seconds,
+            consumer,
+            grace_seconds=self.settings.order_timeout_grace_seconds,
         )
-        await self._warn_of_unknown_tasks()
-        self._background.start("database", self.database.watch)
-        self._background.start("reads", self.reads.watch)
-        self._background.start("reader", self.reader.watch)
-        self._background.start("writer", self.writer.run)
-        self._background.start("relay", self.relay.run)
-        self._background.start("consumer", self._consumer.run)
-        self._background.start("jobs", self.jobs.run)
-        self._background.start("deadlines", self.deadlines.run)
-        self._background.start("housekeeping", self._housekeeping.run)
-        log.info("service.started", database=str(self.database.url))
-
-    async def _warn_of_unknown_tasks(self) -> None:
-        kinds = set(await self.reads.run(all_kinds)) - self.jobs.kinds - self.deadlines.kinds
-        if kinds:  # a newer release wrote them; they stay in the table
-            log.warning("tasks.unknown", kinds=sorted(kinds))
-
-    def begin_stop(self) -> None:
-        """Start no more tasks, and answer every caller soon: the process was asked to stop."""
-        if self._stopped_at is not None:
-            return
-        loop = asyncio.get_running_loop()
-        self._stopped_at = loop.time()
-        self.jobs.stop()
-        self.deadlines.stop()
-        loop.call_later(ANSWER_SECONDS, self.writer.give_up_waiting)
-
-    async def stop(self) -> None:
-        """Take no more, finish what was taken, send what can be sent, close: within ten seconds."""
-        self.begin_stop()
-        await self._background.cancel("consumer", "deadlines", "housekeeping")
-        await self._background.join("jobs", self._seconds_left(EFFECT_SECONDS))
-        await self.relay.drain(DRAIN_SECONDS)
-        await self._background.cancel("relay")
-        self.writer.stop()
-        await self._background.join("writer", STOP_SECONDS)
-        await self._background.cancel("database", "reads", "reader")
-        await self.broker.close()
-        await self.database.close()
-        await self.reads.close()
-        await self.reader.close()
-        if self._lock:
-            self._lock.release()
-        log.info("service.stopped")
-
-    def _seconds_left(self, seconds: float) -> float:
-        """Of so many after the signal to stop."""
-        return seconds - (asyncio.get_running_loop().time() - (self._stopped_at or 0))
+        return consumer
 
     async def _allow_relay(self) -> None:
-        """Publish only if the log goes at least as far as what was published from it.
+        """Publish only if the log contains the last event that was published from it.
 
-        A copy restored from a backup would use positions a second time, and the events of both lives would
-        differ. Raises FatalError.
+        A copy restored from a backup would use positions a second time, for other events. Raises FatalError.
         """
-        if self.relay.is_allowed:  # what was published since is ours, or a forgery
+        if self.relay.is_allowed:  # later events in the stream are ours, or forged
             return
-        published = await self.broker.last_published(self.source)
+        published = await self._streams.last_published(self.source)
         if published is not None:
             position, event_id = published
             recorded = await self.reads.run(partial(event_log.event_id_at, position=position))
@@ -341,112 +262,53 @@ class Service:
                 )
         self.relay.allow()
 
+    async def _deliver(self, messages: Sequence[Message]) -> None:
+        await self.writer.handle(messages)
+        if signing_keys.concerns(messages):
+            self.keys.reload()
 
-def chassis_expiries(inbox_retention_days: int) -> Iterator[RetentionRule]:
-    """Of the tables that every service has."""
+    def _on_recorded(self, events: Sequence[RecordedEvent]) -> None:
+        if signing_keys.concerns(events):
+            self.keys.reload()
+        self.relay.wake()
+
+    def _wake_task_runners(self, due_at: datetime) -> None:
+        self.effects.wake(due_at)
+        self.deadlines.wake(due_at)
+
+    async def _handled_until(self) -> datetime | None:
+        return await self._catch_up.handled_until() if self._catch_up else None
+
+    def _are_deadlines_late(self) -> bool:
+        since = self.deadlines.held_back_since
+        usual = self.settings.order_timeout_grace_seconds + LATE_SECONDS
+        return since is not None and (clock.now() - since).total_seconds() > usual
+
+    async def _warn_of_unknown_tasks(self) -> None:
+        kinds = set(await self.reads.run(all_kinds)) - self.effects.kinds - self.deadlines.kinds
+        if kinds:  # a newer release wrote them; they stay in the table
+            log.warning("tasks.unknown", kinds=sorted(kinds))
+
+    def _effect_seconds_left(self) -> float:
+        stopping_since = self._stopping_since or 0
+        return EFFECT_SECONDS - (asyncio.get_running_loop().time() - stopping_since)
+
+
+def chassis_retention_rules(inbox_retention_days: int) -> Iterator[RetentionRule]:
+    """For the tables that every service has."""
     yield RetentionRule(IDEMPOTENCY_KEY.c.kept_at, timedelta(hours=RETENTION_HOURS))
     if inbox_retention_days:
         yield RetentionRule(INBOX.c.heard_at, timedelta(days=inbox_retention_days))
 
 
-def run(
-    name: str,
-    port_of: Callable[[Settings], int],
-    build: Callable[[Settings], Litestar],
-    host_of: Callable[[Settings], str] = attrgetter("host"),
-) -> NoReturn:
-    """Run a service until SIGTERM or SIGINT; exit 0 after a clean end, 1 with one sentence otherwise."""
-    _take_no_arguments(name)
-    faulthandler.enable()  # a crash in C says where it was
-    try:
-        settings = load()
-        failpoints.arm(settings.failpoint)
-        os.umask(0o077)  # whoever else is on this machine has no business in the databases
-        settings.data_dir.mkdir(parents=True, exist_ok=True)
-        listening = _listen(host_of(settings), port_of(settings))
-    except (SettingsError, ValueError, OSError) as error:
-        sys.exit(f"{name}: {error}")
-    logs.configure(name, settings)
-    try:
-        uvloop.run(_serve(build(settings), listening, settings))
-    except SettingsError as error:
-        sys.exit(f"{name}: {error}")
-    sys.exit(0)
+def _with_key_events(logic: ServiceLogic[Any, Any]) -> ServiceLogic[Any, Any]:
+    """Every service consumes key events. The one that signs receives its own too, and so detects a forged one."""
+    subscriptions = (*logic.subscriptions, *(on(event_type) for event_type in IDENTITY))
+    return logic._replace(subscriptions=subscriptions)
 
 
-def _take_no_arguments(name: str) -> None:
-    argparse.ArgumentParser(
-        prog=name,
-        description=sys.modules["__main__"].__doc__,
-        epilog="Each setting is an environment variable, QUADRILLE_…: README.md lists them.",
-    ).parse_args()
-
-
-class _Server(uvicorn.Server):
-    """Uvicorn, but a process that was asked to stop, and did, exits 0 instead of dying by the signal."""
-
-    def __init__(self, config: uvicorn.Config, on_stopping: Callable[[], None] | None) -> None:
-        super().__init__(config)
-        self._on_stopping = on_stopping
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._ask_to_stop)
-        yield
-
-    def _ask_to_stop(self) -> None:
-        self.should_exit = True
-        if self._on_stopping:
-            self._on_stopping()
-
-
-async def _serve(app: Litestar, listening: socket.socket, settings: Settings) -> None:
-    proxies = listed(settings.trusted_proxies)
-    policy = HttpPolicy.of(settings, listening.getsockname()[0])
-    server = _Server(
-        uvicorn.Config(
-            policy.protect(app),
-            lifespan="on",
-            http=bounded_http(settings),
-            ws="none",
-            proxy_headers=bool(proxies),
-            forwarded_allow_ips=proxies,  # not from uvicorn's own environment variable
-            log_level="error",  # its warnings are about requests, and whoever sends them chooses how many
-            access_log=False,
-            timeout_keep_alive=KEEP_ALIVE_SECONDS,
-            timeout_graceful_shutdown=STOP_SECONDS,
-        ),
-        app.state.on_stopping,
-    )
-    await server.serve(sockets=[listening])
-    if not server.started:
-        sys.exit(1)
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    """A listening socket; raises OSError saying which port is taken."""
-    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    listening = socket.socket(family, kind, protocol)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listening.bind(address)
-    except OSError as error:
-        message = f"port {port} on {host} can not be used: {error.strerror}"
-        raise OSError(message) from error
-    listening.set_inheritable(True)
-    return listening
-
-
-def _end_process_if_broken(task: asyncio.Task[None]) -> None:
-    error = None if task.cancelled() else task.exception()
-    if error is None:
-        return
-    try:
-        if isinstance(error, FatalError):
-            log.critical("service.failed", reason=str(error))
-            return
-        log.critical("component.crashed", part=task.get_name(), exc_info=error)
-    finally:
-        os._exit(1)  # everything that matters is durable; limping on would hide the fault
+def _consumed_subjects(logic: ServiceLogic[Any, Any]) -> list[str]:
+    return [
+        subject_of_every(PUBLISHERS[subscription.event_type], subscription.event_type)
+        for subscription in logic.subscriptions
+    ]

@@ -1,4 +1,4 @@
-"""The stream SHOP: the configuration it must have, and in what an existing one differs from it."""
+"""The configuration that the stream SHOP must have, and how an existing one differs from it."""
 
 from nats.js import api
 
@@ -23,11 +23,11 @@ COMPARED = (
 )
 
 PROVISIONER = {"provisioner": "quadrille"}
-"""Metadata of a stream whose limits are the provisioner's: services with other settings leave them alone."""
+"""Metadata of a stream whose limits only its provisioner sets: services with other settings do not change them."""
 
 
-def wanted(settings: Settings, *, provisions: bool = False) -> api.StreamConfig:
-    """The configuration by these settings."""
+def target(settings: Settings, *, provisions: bool = False) -> api.StreamConfig:
+    """The configuration that the settings require."""
     return api.StreamConfig(
         name=STREAM,
         subjects=[EVERYTHING],
@@ -48,27 +48,26 @@ def wanted(settings: Settings, *, provisions: bool = False) -> api.StreamConfig:
 
 
 def is_provisioned(present: api.StreamConfig) -> bool:
-    """Whether a provisioner made the stream or has taken it over."""
+    """Whether a provisioner created the stream or took it over."""
     return (present.metadata or {}).get("provisioner") == PROVISIONER["provisioner"]
 
 
 def differing(
     present: api.StreamConfig, target: api.StreamConfig, *, with_limits: bool
 ) -> list[str]:
-    """The fields in which the stream is not as it must be."""
     fields = COMPARED if with_limits else [name for name in COMPARED if name not in LIMITS]
     return [name for name in fields if getattr(present, name) != getattr(target, name)]
 
 
 def changeable(fields: list[str]) -> list[str]:
-    """Those that the broker can change in a stream that exists."""
+    """The fields that the broker can change in an existing stream."""
     return [name for name in fields if name not in UNCHANGEABLE]
 
 
-def described(present: api.StreamConfig, target: api.StreamConfig, fields: list[str]) -> list[str]:
-    """What differs, for people: `the stream SHOP has subjects elsewhere.>, not shop.>`."""
+def describe(present: api.StreamConfig, target: api.StreamConfig, fields: list[str]) -> list[str]:
+    """Sentences such as `the stream SHOP has subjects elsewhere.>, not shop.>`."""
     return [
-        f"the stream {STREAM} has {name} {_shown(present, name)}, not {_shown(target, name)}"
+        f"the stream {STREAM} has {name} {_value(present, name)}, not {_value(target, name)}"
         for name in fields
     ]
 
@@ -76,13 +75,13 @@ def described(present: api.StreamConfig, target: api.StreamConfig, fields: list[
 def corrected(
     present: api.StreamConfig, target: api.StreamConfig, fields: list[str]
 ) -> api.StreamConfig:
-    """The present configuration with these fields, and the mark of the provisioner, as they must be."""
+    """The present configuration with these fields, and the metadata, taken from the target."""
     metadata = (present.metadata or {}) | (target.metadata or {})
     changes = {name: getattr(target, name) for name in fields}
     return present.evolve(**changes, metadata=metadata)
 
 
-def _shown(config: api.StreamConfig, field: str) -> str:
+def _value(config: api.StreamConfig, field: str) -> str:
     value = getattr(config, field)
     return (
         ", ".join(value) if isinstance(value, list) else str(getattr(value, "value", value)).lower()

@@ -1,0 +1,123 @@
+"""A service's durable consumer on the stream: its position survives restarts of the process and of the broker."""
+
+from collections.abc import Awaitable, Sequence
+from typing import TypeVar
+
+import nats.js.errors
+import structlog
+from nats.js import JetStreamContext, api
+
+from shared.chassis.jetstream.connection import ACK_WAIT_SECONDS, JetStreamConnection
+from shared.chassis.jetstream.errors import BROKER_ERRORS, ConsumerInUse
+from shared.chassis.jetstream.pull_consumer import PullConsumer
+from shared.chassis.messages import clock
+from shared.chassis.messages.subjects import STREAM
+
+T = TypeVar("T")
+
+MAX_ACK_PENDING = 20_000
+IN_USE_SECONDS = 3
+"""A running process uses a durable that got a delivery this recently."""
+
+log = structlog.get_logger()
+
+
+class Durable:
+    """The durable consumer that reads `subjects` for one database."""
+
+    def __init__(
+        self,
+        connection: JetStreamConnection,
+        name: str,
+        subjects: Sequence[str],
+        database_id: str,
+    ) -> None:
+        self._connection = connection
+        self._name = name
+        self._database_id = database_id
+        self._config = api.ConsumerConfig(
+            name=name,
+            durable_name=name,
+            filter_subjects=list(subjects),
+            ack_policy=api.AckPolicy.EXPLICIT,
+            ack_wait=ACK_WAIT_SECONDS,
+            max_deliver=-1,
+            max_ack_pending=MAX_ACK_PENDING,
+            metadata={"database": database_id},
+        )
+        self._pull: PullConsumer | None = None
+        connection.on_interrupt(self._interrupt)
+
+    async def bind(self) -> PullConsumer:
+        """Create the durable if it is missing, and read on after the last acknowledged event.
+
+        A durable that was made for another database (ours replaces a deleted one) is created again and starts from
+        the first event, unless another process still uses it: then this raises ConsumerInUse.
+        """
+        present = await self._find()
+        if present and (present.config.metadata or {}).get("database") != self._database_id:
+            if _is_in_use(present):
+                raise ConsumerInUse(
+                    f"another process consumes as {self._name}, with a database of its own"
+                )
+            await self._call("DELETE", self._jetstream.delete_consumer(STREAM, self._name))
+            present = None
+        await self._call("CREATE", self._jetstream.add_consumer(STREAM, self._config))
+        if present and present.num_ack_pending and present.ack_floor:
+            await self._reset(present.ack_floor.stream_seq + 1)
+        pull = self._pull = PullConsumer(self._connection.client, STREAM, self._name)
+        await pull.open()
+        return pull
+
+    async def problems(self) -> list[str]:
+        """Why no events arrive although the broker answers, as sentences."""
+        present = await self._info()
+        if present.paused:
+            return [f"its consumer is paused for another {present.pause_remaining}"]
+        return []
+
+    async def progress(self) -> tuple[int, int]:
+        """The number of events not acknowledged yet, and the stream sequence up to which all are."""
+        present = await self._info()
+        acknowledged = present.ack_floor.stream_seq if present.ack_floor else 0
+        return (present.num_pending or 0) + (present.num_ack_pending or 0), acknowledged
+
+    async def _find(self) -> api.ConsumerInfo | None:
+        try:
+            return await self._info()
+        except nats.js.errors.NotFoundError:
+            return None
+
+    async def _info(self) -> api.ConsumerInfo:
+        return await self._call("INFO", self._jetstream.consumer_info(STREAM, self._name))
+
+    async def _reset(self, sequence: int) -> None:
+        """Have events that a crashed process did not acknowledge redelivered now, not after their ack wait."""
+        if not self._connection.can_reset_consumers():
+            return
+        try:
+            await self._call(
+                "RESET", self._jetstream.reset_consumer(STREAM, self._name, seq=sequence)
+            )
+        except BROKER_ERRORS as error:  # pending events are redelivered later anyway
+            reason = self._connection.explain(error)
+            log.warning("consumer.not_reset", reason=reason, seconds=ACK_WAIT_SECONDS)
+
+    @property
+    def _jetstream(self) -> JetStreamContext:
+        return self._connection.jetstream()
+
+    async def _call(self, verb: str, call: Awaitable[T]) -> T:
+        return await self._connection.call(f"CONSUMER.{verb}.{STREAM}.{self._name}", call)
+
+    def _interrupt(self) -> None:
+        if self._pull:
+            self._pull.interrupt()
+
+
+def _is_in_use(consumer: api.ConsumerInfo) -> bool:
+    """Whether a process reads from it: its request is open, or was answered a moment ago."""
+    if consumer.num_waiting:
+        return True
+    active = consumer.delivered.last_active if consumer.delivered else None
+    return active is not None and (clock.now() - active).total_seconds() < IN_USE_SECONDS

@@ -1,0 +1,95 @@
+"""Creates the stream SHOP, keeps its configuration as the settings require, and reads its newest events."""
+
+import nats.js.errors
+import structlog
+from nats.js import api
+
+from shared.chassis.jetstream import stream_config
+from shared.chassis.jetstream.connection import JetStreamConnection
+from shared.chassis.jetstream.errors import NotPermitted, NotProvisioned
+from shared.chassis.messages.recorded_event import DecodeError, decode
+from shared.chassis.messages.subjects import STREAM, everything_of
+from shared.settings import Settings
+
+log = structlog.get_logger()
+
+
+class StreamManager:
+    """The stream as one connection sees it and, where its user may, changes it."""
+
+    def __init__(self, connection: JetStreamConnection, settings: Settings) -> None:
+        self._connection = connection
+        self._settings = settings
+
+    async def ensure(self, *, provisions: bool = False, with_limits: bool = True) -> list[str]:
+        """Create the stream if it is missing, correct it if this user may; returns the remaining differences.
+
+        Only its provisioner changes the limits of a stream that has one. Raises NotProvisioned.
+        """
+        target = stream_config.target(self._settings, provisions=provisions)
+        present = await self._find()
+        if present is None:
+            await self._create(target)
+            return []
+        is_provisioned = stream_config.is_provisioned(present)
+        is_ours = provisions or not is_provisioned
+        fields = stream_config.differing(present, target, with_limits=with_limits and is_ours)
+        changeable = stream_config.changeable(fields)
+        may_provision = is_ours and self._connection.may_provision
+        if may_provision and (changeable or provisions > is_provisioned):
+            fields = await self._correct(present, target, fields)
+        return stream_config.describe(present, target, fields)
+
+    async def last_sequence(self) -> int:
+        """The stream sequence of the newest event."""
+        call = self._connection.jetstream().stream_info(STREAM)
+        return (await self._connection.call(f"STREAM.INFO.{STREAM}", call)).state.last_seq
+
+    async def last_published(self, source: str) -> tuple[int, str] | None:
+        """Position and id of the newest event of `source` in the stream; None if it has none."""
+        try:
+            # No direct get: its answer is published wherever the request asks, which could be an event subject.
+            call = self._connection.jetstream().get_last_msg(STREAM, everything_of(source))
+            message = await self._connection.call(f"STREAM.MSG.GET.{STREAM}", call)
+            recorded = decode(message.subject or "", message.data or b"")
+        except (nats.js.errors.NotFoundError, DecodeError):
+            return None
+        return recorded.position, recorded.event_id
+
+    async def _find(self) -> api.StreamConfig | None:
+        call = self._connection.jetstream().stream_info(STREAM)
+        try:
+            return (await self._connection.call(f"STREAM.INFO.{STREAM}", call)).config
+        except nats.js.errors.NotFoundError:
+            return None
+
+    async def _create(self, target: api.StreamConfig) -> None:
+        if self._connection.may_provision:
+            try:
+                call = self._connection.jetstream().add_stream(target)
+                await self._connection.call(f"STREAM.CREATE.{STREAM}", call)
+            except NotPermitted:
+                self._connection.may_provision = False
+            else:
+                log.info("stream.created", stream=STREAM)
+                return
+        raise NotProvisioned(f"the stream {STREAM} is not provisioned")
+
+    async def _correct(
+        self, present: api.StreamConfig, target: api.StreamConfig, fields: list[str]
+    ) -> list[str]:
+        """Change what can be changed; returns the fields that still differ."""
+        changeable = stream_config.changeable(fields)
+        corrected = stream_config.corrected(present, target, changeable)
+        call = self._connection.jetstream().update_stream(corrected)
+        try:
+            await self._connection.call(f"STREAM.UPDATE.{STREAM}", call)
+        except NotPermitted:
+            self._connection.may_provision = False
+            return fields
+        except nats.js.errors.APIError as error:
+            log.warning("stream.not_corrected", reason=self._connection.explain(error))
+            return fields
+        changes = stream_config.describe(present, target, changeable)
+        log.warning("stream.corrected", changes=changes)
+        return [name for name in fields if name not in changeable]
