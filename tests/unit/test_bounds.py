@@ -1,4 +1,4 @@
-"""Every event has an upper bound, fits into one message, and holds whatever an HTTP API accepts."""
+"""Every event has an upper bound, fits into one message, and accepts what an HTTP API accepts."""
 
 from datetime import UTC, datetime
 from itertools import chain
@@ -36,10 +36,10 @@ def unbounded(info: inspect.Type, where: str) -> list[str]:
         case inspect.Metadata(type=inner):
             return unbounded(inner, where)
         case inspect.StructType(fields=fields):
-            found = (unbounded(field.type, f"{where}.{field.name}") for field in fields)
-            return list(chain.from_iterable(found))
+            nested = (unbounded(field.type, f"{where}.{field.name}") for field in fields)
+            return list(chain.from_iterable(nested))
         case inspect.UnionType(types=types):
-            return list(chain.from_iterable(unbounded(each, where) for each in types))
+            return list(chain.from_iterable(unbounded(member, where) for member in types))
         case inspect.StrType(max_length=most):
             return [] if most else [where]
         case inspect.IntType(ge=least, le=most):
@@ -61,7 +61,9 @@ def widest(info: inspect.Type) -> Any:
         case inspect.StructType(cls=struct, fields=fields):
             return struct(**{field.name: widest(field.type) for field in fields})
         case inspect.UnionType(types=types):
-            return widest(next(each for each in types if not isinstance(each, inspect.NoneType)))
+            return widest(
+                next(member for member in types if not isinstance(member, inspect.NoneType))
+            )
         case inspect.StrType(pattern=pattern, max_length=most):
             return ("a" if pattern else LONGEST) * most
         case inspect.IntType(ge=least, le=most):
@@ -168,11 +170,11 @@ HTTP_FIELDS = [
     (shipping.CarrierReport, {}, contracts.ShipmentFailed),
     (remote.Confirmation, {}, contracts.ShipmentDispatched),
 ]
-"""What is sent over HTTP, and the event that holds it, in fields of the same name unless one is given."""
+"""HTTP bodies and the events that carry their fields, by the same name unless another is given."""
 
 
 def bounds(info: inspect.Type) -> list[float]:
-    """The upper bounds within a type, in an order of their own."""
+    """The upper bounds within a type, in a fixed order."""
     match info:
         case inspect.Metadata(type=inner):
             return bounds(inner)
@@ -193,20 +195,20 @@ def bounds(info: inspect.Type) -> list[float]:
 
 
 @pytest.mark.parametrize(
-    ("body", "names", "event_type"), HTTP_FIELDS, ids=lambda each: getattr(each, "__name__", "")
+    ("body", "names", "event_type"), HTTP_FIELDS, ids=lambda value: getattr(value, "__name__", "")
 )
 def test_event_accepts_what_http_accepts(
     body: type[msgspec.Struct], names: dict[str, str], event_type: type[Event]
 ):
-    held = {field.name: bounds(field.type) for field in inspect.type_info(event_type).fields}
+    stored = {field.name: bounds(field.type) for field in inspect.type_info(event_type).fields}
     compared = 0
     for field in inspect.type_info(body).fields:
         accepted = bounds(field.type)
         name = names.get(field.name, field.name)
-        if not accepted or name not in held:
+        if not accepted or name not in stored:
             continue
         compared += 1
-        assert len(accepted) == len(held[name])
-        for at_the_door, inside in zip(accepted, held[name], strict=True):
-            assert at_the_door <= inside, field.name
+        assert len(accepted) == len(stored[name])
+        for accepted_bound, stored_bound in zip(accepted, stored[name], strict=True):
+            assert accepted_bound <= stored_bound, field.name
     assert compared

@@ -1,4 +1,4 @@
-"""Local days: as long as the place's clocks say, and none lost between two."""
+"""Local days: their length follows the time zone, and consecutive days leave no gap."""
 
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
@@ -15,9 +15,9 @@ PLACES = ("Asia/Tokyo", "America/New_York", "Asia/Kolkata", "Australia/Lord_Howe
 
 
 def test_tokyo_day_starts_nine_hours_before_utc() -> None:
-    found = local_day(date(2026, 11, 20), time_zone("Asia/Tokyo"))
-    assert found.begins == datetime(2026, 11, 19, 15, tzinfo=UTC)
-    assert found.ends == datetime(2026, 11, 20, 15, tzinfo=UTC)
+    local = local_day(date(2026, 11, 20), time_zone("Asia/Tokyo"))
+    assert local.begins == datetime(2026, 11, 19, 15, tzinfo=UTC)
+    assert local.ends == datetime(2026, 11, 20, 15, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
@@ -30,23 +30,23 @@ def test_tokyo_day_starts_nine_hours_before_utc() -> None:
     ],
 )
 def test_day_length_follows_clock_changes(place: str, day: date, hours: float) -> None:
-    found = local_day(day, time_zone(place))
-    assert found.ends - found.begins == timedelta(hours=hours)
+    local = local_day(day, time_zone(place))
+    assert local.ends - local.begins == timedelta(hours=hours)
 
 
 @given(
     st.dates(date(1970, 2, 1), date(2037, 1, 1)), st.integers(1, MAX_DAYS), st.sampled_from(PLACES)
 )
 def test_consecutive_days_have_no_gap(first: date, number: int, place: str) -> None:
-    found = days(first, first + timedelta(days=number - 1), ZoneInfo(place))
-    assert len(found) == number
-    assert all(one.ends == next_one.begins for one, next_one in pairwise(found))
+    listed = days(first, first + timedelta(days=number - 1), ZoneInfo(place))
+    assert len(listed) == number
+    assert all(one.ends == next_one.begins for one, next_one in pairwise(listed))
 
 
 def test_default_range_is_thirty_days_until_today() -> None:
     zone = time_zone("UTC")
-    found = days(None, None, zone)
-    assert (len(found), found[-1]) == (30, today(zone))
+    listed = days(None, None, zone)
+    assert (len(listed), listed[-1]) == (30, today(zone))
     assert len(days(date(2026, 1, 1), None, zone)) == 30
     assert days(None, date(2026, 1, 30), zone)[0].day == date(2026, 1, 1)
 

@@ -1,4 +1,4 @@
-"""Carts, and the step from a cart to an order: both happen, or neither."""
+"""Carts, and the checkout, which creates the order and clears the cart."""
 
 from typing import Any
 
@@ -40,7 +40,7 @@ SALE = (KEYBOARD, MOUSE)
 
 
 def after(*events: Event) -> OrderState:
-    """The desk once these have happened."""
+    """The state after these events."""
     return fold(evolve, OrderState(), *events)
 
 
@@ -62,14 +62,14 @@ def change(product_id: str, quantity: int) -> ChangeInCart:
     return ChangeInCart(user_id="aiko", product_id=product_id, quantity=quantity)
 
 
-def refusal(desk: OrderState, command: Command) -> Rejected:
+def refusal(state: OrderState, command: Command) -> Rejected:
     with pytest.raises(Rejected) as caught:
-        decide(desk, command)
+        decide(state, command)
     return caught.value
 
 
-def lines(desk: OrderState, user_id: str = "aiko") -> list[tuple[str, int, int]]:
-    cart = desk.carts.get(user_id)
+def lines(state: OrderState, user_id: str = "aiko") -> list[tuple[str, int, int]]:
+    cart = state.carts.get(user_id)
     return [(line.product_id, line.quantity, line.price) for line in cart.lines] if cart else []
 
 
@@ -78,9 +78,9 @@ def test_product_is_added_at_list_price():
 
 
 def test_adding_again_extends_line_at_current_price():
-    desk = after(*SALE, added("prod001", 2, 5000), added("prod002", 1, 3000), DEARER)
-    desk = fold(evolve, desk, *decide(desk, add("prod001", 1)))
-    assert lines(desk) == [("prod001", 3, 6000), ("prod002", 1, 3000)]
+    state = after(*SALE, added("prod001", 2, 5000), added("prod002", 1, 3000), DEARER)
+    state = fold(evolve, state, *decide(state, add("prod001", 1)))
+    assert lines(state) == [("prod001", 3, 6000), ("prod002", 1, 3000)]
 
 
 @pytest.mark.parametrize("history", [(), (KEYBOARD, GONE)], ids=["unknown", "deleted"])
@@ -94,15 +94,15 @@ def test_cart_limits_number_of_products():
         ProductCreated(product_id=f"p{number}", name="", description="", price=1)
         for number in range(MAX_LINES + 1)
     ]
-    held = [added(product.product_id, 1, 1) for product in products[:MAX_LINES]]
-    desk = after(*products, *held)
-    assert refusal(desk, add(f"p{MAX_LINES}", 1)).problem == "cart-full"
-    assert decide(desk, add("p0", 1)) == [added("p0", 1, 1)]
+    contents = [added(product.product_id, 1, 1) for product in products[:MAX_LINES]]
+    state = after(*products, *contents)
+    assert refusal(state, add(f"p{MAX_LINES}", 1)).problem == "cart-full"
+    assert decide(state, add("p0", 1)) == [added("p0", 1, 1)]
 
 
 def test_cart_limits_quantity_of_one_product():
-    desk = after(*SALE, added("prod001", MAX_OF_ONE, 5000))
-    assert refusal(desk, add("prod001", 1)).problem == "cart-full"
+    state = after(*SALE, added("prod001", MAX_OF_ONE, 5000))
+    assert refusal(state, add("prod001", 1)).problem == "cart-full"
 
 
 @pytest.mark.parametrize(
@@ -114,22 +114,22 @@ def test_cart_limits_quantity_of_one_product():
     ],
 )
 def test_changed_quantity_records_the_difference(quantity: int, expected: list[Event]):
-    desk = after(*SALE, added("prod001", 2, 5000))
-    assert decide(desk, change("prod001", quantity)) == expected
+    state = after(*SALE, added("prod001", 2, 5000))
+    assert decide(state, change("prod001", quantity)) == expected
 
 
 @pytest.mark.parametrize("quantity", [1, 2, 5])
 def test_changed_quantity_takes_current_price(quantity: int):
-    desk = after(*SALE, added("prod001", 2, 5000), DEARER)
-    desk = fold(evolve, desk, *decide(desk, change("prod001", quantity)))
-    assert lines(desk) == [("prod001", quantity, 6000)]
+    state = after(*SALE, added("prod001", 2, 5000), DEARER)
+    state = fold(evolve, state, *decide(state, change("prod001", quantity)))
+    assert lines(state) == [("prod001", quantity, 6000)]
 
 
 @pytest.mark.parametrize("quantity", [1, 5])
 def test_changed_line_keeps_its_place(quantity: int):
-    desk = after(*SALE, added("prod001", 2, 5000), added("prod002", 1, 3000))
-    desk = fold(evolve, desk, *decide(desk, change("prod001", quantity)))
-    assert [product_id for product_id, _, _ in lines(desk)] == ["prod001", "prod002"]
+    state = after(*SALE, added("prod001", 2, 5000), added("prod002", 1, 3000))
+    state = fold(evolve, state, *decide(state, change("prod001", quantity)))
+    assert [product_id for product_id, _, _ in lines(state)] == ["prod001", "prod002"]
 
 
 @pytest.mark.parametrize(
@@ -141,30 +141,30 @@ def test_product_missing_from_cart_cannot_be_changed(command: Command):
 
 
 def test_deleted_product_can_be_removed_not_changed():
-    desk = after(*SALE, added("prod001", 2, 5000), GONE)
-    assert refusal(desk, change("prod001", 1)).problem == "unknown-product"
-    out = decide(desk, RemoveFromCart(user_id="aiko", product_id="prod001"))
+    state = after(*SALE, added("prod001", 2, 5000), GONE)
+    assert refusal(state, change("prod001", 1)).problem == "unknown-product"
+    out = decide(state, RemoveFromCart(user_id="aiko", product_id="prod001"))
     assert out == [removed("prod001", 2, 5000)]
-    assert lines(fold(evolve, desk, *out)) == []
+    assert lines(fold(evolve, state, *out)) == []
 
 
 def test_clearing_an_empty_cart_records_nothing():
     assert decide(after(*SALE), ClearCart(user_id="aiko")) == []
-    desk = after(*SALE, added("prod001", 1, 5000))
-    assert decide(desk, ClearCart(user_id="aiko")) == [CartCleared(user_id="aiko")]
+    state = after(*SALE, added("prod001", 1, 5000))
+    assert decide(state, ClearCart(user_id="aiko")) == [CartCleared(user_id="aiko")]
 
 
 def test_cart_belongs_to_one_customer():
-    desk = after(*SALE, added("prod001", 1, 5000))
-    desk = fold(evolve, desk, *decide(desk, add("prod002", 1, user_id="ben")))
-    desk = fold(evolve, desk, *decide(desk, ClearCart(user_id="ben")))
-    assert lines(desk) == [("prod001", 1, 5000)]
-    assert lines(desk, "ben") == []
+    state = after(*SALE, added("prod001", 1, 5000))
+    state = fold(evolve, state, *decide(state, add("prod002", 1, user_id="ben")))
+    state = fold(evolve, state, *decide(state, ClearCart(user_id="ben")))
+    assert lines(state) == [("prod001", 1, 5000)]
+    assert lines(state, "ben") == []
 
 
 def test_checkout_orders_lines_and_clears_cart():
-    desk = after(*SALE, added("prod001", 2, 5000), added("prod002", 1, 3000))
-    created, cleared = decide(desk, CHECK_OUT)
+    state = after(*SALE, added("prod001", 2, 5000), added("prod002", 1, 3000))
+    created, cleared = decide(state, CHECK_OUT)
     assert created == OrderCreated(
         order_id="o1",
         user_id="aiko",
@@ -196,21 +196,21 @@ def test_checkout_names_deleted_product():
 
 
 def test_repeated_checkout_is_rejected_as_empty():
-    desk = after(*SALE, added("prod001", 1, 5000))
-    desk = fold(evolve, desk, *decide(desk, CHECK_OUT))
-    assert refusal(desk, CHECK_OUT).problem == "cart-empty"
+    state = after(*SALE, added("prod001", 1, 5000))
+    state = fold(evolve, state, *decide(state, CHECK_OUT))
+    assert refusal(state, CHECK_OUT).problem == "cart-empty"
 
 
 def test_checkout_succeeds_after_accepting_current_price():
-    desk = after(*SALE, added("prod001", 1, 5000), DEARER)
-    desk = fold(evolve, desk, *decide(desk, change("prod001", 1)))
-    created, _ = decide(desk, CHECK_OUT)
+    state = after(*SALE, added("prod001", 1, 5000), DEARER)
+    state = fold(evolve, state, *decide(state, change("prod001", 1)))
+    created, _ = decide(state, CHECK_OUT)
     assert created.total_amount == 6000
 
 
 PRODUCTS = st.sampled_from(["prod001", "prod002", "prod003"])
 OWNERS = st.sampled_from(["aiko", "ben"])
-HAPPENINGS = st.one_of(
+STEPS = st.one_of(
     st.builds(AddToCart, user_id=OWNERS, product_id=PRODUCTS, quantity=st.integers(1, 5)),
     st.builds(ChangeInCart, user_id=OWNERS, product_id=PRODUCTS, quantity=st.integers(1, 5)),
     st.builds(RemoveFromCart, user_id=OWNERS, product_id=PRODUCTS),
@@ -232,22 +232,22 @@ HAPPENINGS = st.one_of(
 )
 
 
-class Clerk:
-    """Keeps two carts by hand, as anyone would on paper."""
+class CartModel:
+    """A reference model of two carts."""
 
     def __init__(self) -> None:
         self.prices: dict[str, int] = {}
         self.carts: dict[str, dict[str, CartLine]] = {"aiko": {}, "ben": {}}
 
-    def note(self, happening: Any) -> None:
-        match happening:
+    def apply(self, step: Any) -> None:
+        match step:
             case ProductUpdated(product_id=product_id, price=price):
                 self.prices[product_id] = price
             case ProductDeleted(product_id=product_id):
                 self.prices.pop(product_id, None)
             case AddToCart(user_id=user_id, product_id=product_id, quantity=quantity):
-                held = self.carts[user_id].get(product_id)
-                self._put(user_id, product_id, quantity + (held.quantity if held else 0))
+                line = self.carts[user_id].get(product_id)
+                self._put(user_id, product_id, quantity + (line.quantity if line else 0))
             case ChangeInCart(user_id=user_id, product_id=product_id, quantity=quantity):
                 self._put(user_id, product_id, quantity)
             case RemoveFromCart(user_id=user_id, product_id=product_id):
@@ -261,48 +261,48 @@ class Clerk:
         self.carts[user_id][product_id] = line
 
 
-@given(st.lists(HAPPENINGS, max_size=40))
-def test_carts_match_reference_model(happenings: list[Any]):
-    desk, clerk, log = OrderState(), Clerk(), list[Event]()
-    for happening in happenings:
-        if isinstance(happening, Event):
-            events = [happening]
+@given(st.lists(STEPS, max_size=40))
+def test_carts_match_reference_model(steps: list[Any]):
+    state, model, log = OrderState(), CartModel(), list[Event]()
+    for step in steps:
+        if isinstance(step, Event):
+            events = [step]
         else:
             try:
-                events = decide(desk, happening)
+                events = decide(state, step)
             except Rejected:
                 continue
-        clerk.note(happening)
-        desk, log = fold(evolve, desk, *events), [*log, *events]
+        model.apply(step)
+        state, log = fold(evolve, state, *events), [*log, *events]
         ordered = [event for event in events if isinstance(event, OrderCreated)]
         emptied = [event for event in events if isinstance(event, CartCleared) and event.order_id]
         assert [order.order_id for order in ordered] == [cleared.order_id for cleared in emptied]
         assert all(order.items for order in ordered)
-    for owner, held in clerk.carts.items():
-        found = desk.carts[owner].lines if owner in desk.carts else ()
-        assert {line.product_id: line for line in found} == held
-    assert fold(evolve, OrderState(), *log).carts == desk.carts
+    for owner, expected in model.carts.items():
+        lines = state.carts[owner].lines if owner in state.carts else ()
+        assert {line.product_id: line for line in lines} == expected
+    assert fold(evolve, OrderState(), *log).carts == state.carts
 
 
-@given(st.lists(HAPPENINGS, max_size=40))
-def test_rejected_checkout_changes_nothing(happenings: list[Any]):
-    desk = OrderState()
-    for happening in happenings:
+@given(st.lists(STEPS, max_size=40))
+def test_rejected_checkout_changes_nothing(steps: list[Any]):
+    state = OrderState()
+    for step in steps:
         try:
-            events = [happening] if isinstance(happening, Event) else decide(desk, happening)
+            events = [step] if isinstance(step, Event) else decide(state, step)
         except Rejected:
             continue
-        desk = fold(evolve, desk, *events)
-    for owner, cart in desk.carts.items():
-        wish = CheckOut(user_id=owner, order_id="o1", currency="JPY")
+        state = fold(evolve, state, *events)
+    for owner, cart in state.carts.items():
+        check_out = CheckOut(user_id=owner, order_id="o1", currency="JPY")
         stale = any(
             price is None or price.is_deleted or price.price != line.price
             for line in cart.lines
-            for price in [desk.prices.get(line.product_id)]
+            for price in [state.prices.get(line.product_id)]
         )
         if stale:
-            assert refusal(desk, wish).problem in {"price-changed", "unknown-product"}
+            assert refusal(state, check_out).problem in {"price-changed", "unknown-product"}
         else:
-            created, cleared = decide(desk, wish)
+            created, cleared = decide(state, check_out)
             assert isinstance(created, OrderCreated)
             assert cleared == CartCleared(user_id=owner, order_id="o1")

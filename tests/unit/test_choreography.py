@@ -14,7 +14,7 @@ from hypothesis.stateful import (
     rule,
 )
 
-from inventory_service.domain import Status as Held
+from inventory_service.domain import Status as ReservationStatus
 from order_service.orders.domain import Status, is_final
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.contracts import (
@@ -30,7 +30,7 @@ from shared.contracts import (
     StockAdded,
     StockDeducted,
 )
-from shipping_service.domain import Status as Shipped
+from shipping_service.domain import Status as ShipmentStatus
 from shipping_service.handlers import UNAVAILABLE, WITHDRAWAL
 from tests.support.carrier_model import CarrierModel
 from tests.support.in_memory_shop import Member, World
@@ -39,39 +39,39 @@ PRODUCTS = ("prod001", "prod002")
 ORDERS = ("o1", "o2", "o3")
 
 HALF = 0.5
-WISHES = st.sampled_from(["CUSTOMER", "EXPIRED", *[None] * 8])
-"""Rarely: an order stopped at once never comes as far as a carrier."""
+CANCELLATIONS = st.sampled_from(["CUSTOMER", "EXPIRED", *[None] * 8])
+"""Mostly none: an order that is cancelled early never reaches a carrier."""
 PICKS = st.integers(0, 1000)
 SEEDS = st.integers(0, 2**32)
 BASKETS = st.lists(st.tuples(st.sampled_from(PRODUCTS), st.integers(1, 3)), min_size=1, max_size=3)
 
-HELD_AT_THE_END = {
-    Status.COMPLETED: {Held.DEDUCTED},
-    Status.SHIPMENT_FAILED: {Held.RELEASED},
-    Status.CANCELLED_NO_STOCK: {Held.REFUSED},
-    Status.CANCELLED: {Held.RELEASED, Held.REFUSED},
-    Status.EXPIRED: {Held.RELEASED, Held.REFUSED},
+RESERVATIONS_AT_THE_END = {
+    Status.COMPLETED: {ReservationStatus.DEDUCTED},
+    Status.SHIPMENT_FAILED: {ReservationStatus.RELEASED},
+    Status.CANCELLED_NO_STOCK: {ReservationStatus.REFUSED},
+    Status.CANCELLED: {ReservationStatus.RELEASED, ReservationStatus.REFUSED},
+    Status.EXPIRED: {ReservationStatus.RELEASED, ReservationStatus.REFUSED},
 }
-SHIPPED_AT_THE_END = {
-    Status.COMPLETED: {Shipped.COMPLETED},
-    Status.SHIPMENT_FAILED: {Shipped.FAILED},
+SHIPMENTS_AT_THE_END = {
+    Status.COMPLETED: {ShipmentStatus.COMPLETED},
+    Status.SHIPMENT_FAILED: {ShipmentStatus.FAILED},
     Status.CANCELLED_NO_STOCK: {None},
-    Status.CANCELLED: {Shipped.CANCELLED},
-    Status.EXPIRED: {Shipped.CANCELLED},
+    Status.CANCELLED: {ShipmentStatus.CANCELLED},
+    Status.EXPIRED: {ShipmentStatus.CANCELLED},
 }
 
 
 class Shop(RuleBasedStateMachine):
-    """Whatever happens meanwhile: when the post is delivered, every order has ended once and well.
+    """After any steps, once all events are delivered: every order has ended once and consistently.
 
-    Where an event was lost, it takes the orders' deadlines as well.
+    If an event was lost, the orders' deadlines are needed too.
     """
 
     @initialize(first=st.integers(0, 5), second=st.integers(0, 5), seed=SEEDS)
     def open(self, first: int, second: int, seed: int) -> None:
         self.draw = random.Random(seed)
         self.world = World(dict(zip(PRODUCTS, (first, second), strict=True)))
-        self.haulier = CarrierModel(self.world)
+        self.carrier = CarrierModel(self.world)
         self.lost: tuple[RecordedEvent, Member] | None = None
 
     @property
@@ -84,23 +84,23 @@ class Shop(RuleBasedStateMachine):
         self.world.place(ORDERS[len(self.placed)], basket)
 
     @precondition(lambda self: self.placed)
-    @rule(pick=PICKS, wish=WISHES)
-    def somebody_wants_an_order_stopped(self, pick: int, wish: str | None) -> None:
+    @rule(pick=PICKS, reason=CANCELLATIONS)
+    def an_order_is_cancelled_or_expires(self, pick: int, reason: str | None) -> None:
         order_id = self.placed[pick % len(self.placed)]
-        if wish == "CUSTOMER":
+        if reason == "CUSTOMER":
             self.world.cancel(order_id)
-        if wish == "EXPIRED":
+        if reason == "EXPIRED":
             self.world.expire(order_id)
 
     @precondition(lambda self: self.world.begun())
     @rule(number=st.integers(1, 6))
-    def carriers_are_asked_and_answer(self, number: int) -> None:
+    def carriers_are_called_and_answer(self, number: int) -> None:
         for _ in range(number):
-            self.haulier.do_something(self.draw)
+            self.carrier.do_something(self.draw)
 
     @precondition(lambda self: self.world.letters())
     @rule(number=st.integers(1, 12))
-    def some_post_is_delivered(self, number: int) -> None:
+    def some_events_are_delivered(self, number: int) -> None:
         self.world.deliver_some(number, self.draw)
 
     @precondition(lambda self: self.lost is None and self.world.letters())
@@ -111,7 +111,7 @@ class Shop(RuleBasedStateMachine):
         self.lost = self.world.lose(member, index, everywhere=everywhere), member
 
     @invariant()
-    def no_more_is_held_than_there_is(self) -> None:
+    def reserved_stock_is_on_hand(self) -> None:
         for product in self.world.inventory.state.products.values():
             assert 0 <= product.reserved <= product.on_hand
 
@@ -123,8 +123,8 @@ class Shop(RuleBasedStateMachine):
         if not hasattr(self, "world"):
             return
         self.world.deliver_all(self.draw)
-        self._every_carrier_will_be_asked()
-        self._the_wire_falls_silent()
+        self._every_shipment_will_be_booked()
+        self._carriers_answer_everything()
         for number, order_id in enumerate(self.world.begun()):
             self.world.answer_booking(order_id, delivered=number % 2 == 0)
         self.world.deliver_all(self.draw)
@@ -133,29 +133,33 @@ class Shop(RuleBasedStateMachine):
         self._every_order_has_ended_once()
         self._reservations_and_shipments_agree_with_the_orders()
         self._stock_is_conserved()
-        self._every_request_was_answered_by_the_referee()
-        self._nobody_who_lost_was_told_he_had_won()
-        self._nothing_is_brought_that_nobody_waits_for()
+        self._shipping_answered_every_request()
+        self._no_contradictory_answers()
+        self._nothing_unwanted_is_booked()
 
     def _ends(self) -> Counter[str]:
         ends = (OrderCompleted, OrderFailed, OrderCancelled)
-        return Counter(each.key for each in self.world.said(self.world.order, *ends))
+        return Counter(event.key for event in self.world.said(self.world.order, *ends))
 
-    def _every_carrier_will_be_asked(self) -> None:
+    def _every_shipment_will_be_booked(self) -> None:
         shipments = self.world.shipping.state.shipments.values()
-        unasked = {each.order_id for each in shipments if each.status is Shipped.INITIATED}
-        assert unasked <= set(self.world.bookings_due())
+        unbooked = {
+            shipment.order_id
+            for shipment in shipments
+            if shipment.status is ShipmentStatus.INITIATED
+        }
+        assert unbooked <= set(self.world.bookings_due())
 
-    def _the_wire_falls_silent(self) -> None:
-        """Half of what is under way arrives, unanswered; then everything due is done."""
-        while self.haulier.under_way:
+    def _carriers_answer_everything(self) -> None:
+        """Half of the requests in flight arrive and lose their answers; then everything due is done."""
+        while self.carrier.under_way:
             if self.draw.random() < HALF:
-                self.haulier.arrive(0, is_answered=False)
+                self.carrier.arrive(0, is_answered=False)
             else:
-                self.haulier.lose(0)
+                self.carrier.lose(0)
         for order_id in self.world.bookings_due():
-            self.haulier.send(order_id)
-            self.haulier.arrive(0, is_answered=True)
+            self.carrier.send(order_id)
+            self.carrier.arrive(0, is_answered=True)
 
     def _deadlines_pass(self) -> None:
         """Twice: an answer may be what was lost, and the order then asks again."""
@@ -185,63 +189,65 @@ class Shop(RuleBasedStateMachine):
             shipment = shipments.get(order_id)
             reservation = reservations.get(order_id)
             if reservation or not self._is_lost(OrderCreated, order_id):
-                assert reservations[order_id].status in HELD_AT_THE_END[order.status]
+                assert reservations[order_id].status in RESERVATIONS_AT_THE_END[order.status]
             shipped = shipment.status if shipment else None
             if shipment or not self._is_lost(OrderCancellationRequested, order_id):
-                assert shipped in SHIPPED_AT_THE_END[order.status]
+                assert shipped in SHIPMENTS_AT_THE_END[order.status]
 
     def _stock_is_conserved(self) -> None:
         inventory = self.world.inventory
         for product_id, product in inventory.state.products.items():
             added = sum(
-                each.event.quantity
-                for each in self.world.said(inventory, StockAdded)
-                if each.event.product_id == product_id
+                recorded.event.quantity
+                for recorded in self.world.said(inventory, StockAdded)
+                if recorded.event.product_id == product_id
             )
             deducted = sum(
                 line.quantity
-                for each in self.world.said(inventory, StockDeducted)
-                for line in each.event.items
+                for recorded in self.world.said(inventory, StockDeducted)
+                for line in recorded.event.items
                 if line.product_id == product_id
             )
             assert product.reserved == 0
             assert product.on_hand + deducted == added
 
-    def _every_request_was_answered_by_the_referee(self) -> None:
+    def _shipping_answered_every_request(self) -> None:
         asked = self.world.said(self.world.order, OrderCancellationRequested)
         answers = self.world.said(
             self.world.shipping, ShipmentCancelled, ShipmentCancellationRefused
         )
-        heard = [each.causation_id for each in answers if each.causation_id]
-        if self.lost and self.lost[0].event_id not in heard:
-            asked = [each for each in asked if each.event_id != self.lost[0].event_id]
-        assert Counter(heard) == Counter(each.event_id for each in asked)
+        answered = [answer.causation_id for answer in answers if answer.causation_id]
+        if self.lost and self.lost[0].event_id not in answered:
+            asked = [request for request in asked if request.event_id != self.lost[0].event_id]
+        assert Counter(answered) == Counter(request.event_id for request in asked)
 
-    def _nobody_who_lost_was_told_he_had_won(self) -> None:
+    def _no_contradictory_answers(self) -> None:
         shipping = self.world.shipping
-        refused = {each.key for each in self.world.said(shipping, ShipmentCancellationRefused)}
-        cancelled = {each.key for each in self.world.said(shipping, ShipmentCancelled)}
-        delivered = {each.key for each in self.world.said(shipping, ShipmentCompleted)}
+        refused = {
+            recorded.key for recorded in self.world.said(shipping, ShipmentCancellationRefused)
+        }
+        cancelled = {recorded.key for recorded in self.world.said(shipping, ShipmentCancelled)}
+        delivered = {recorded.key for recorded in self.world.said(shipping, ShipmentCompleted)}
         assert not refused & cancelled
         assert not delivered & cancelled
         for order_id, accepted in self.world.customers_requests.items():
             order = self.world.order.state.orders[order_id]
             assert sorted(accepted, reverse=True) == accepted, "refused only once it is final"
-            is_unheard = self._is_lost(OrderCancellationRequested, order_id)
+            is_lost = self._is_lost(OrderCancellationRequested, order_id)
             ended_otherwise = order.status in {Status.COMPLETED, Status.SHIPMENT_FAILED}
-            if any(accepted) and ended_otherwise and not is_unheard:
+            if any(accepted) and ended_otherwise and not is_lost:
                 assert order_id in refused
 
-    def _nothing_is_brought_that_nobody_waits_for(self) -> None:
-        self.haulier.withdraw_all_due()
+    def _nothing_unwanted_is_booked(self) -> None:
+        self.carrier.withdraw_all_due()
         assert not [due for due in self.world.shipping.due if due.kind == WITHDRAWAL]
         shipments = self.world.shipping.state.shipments.values()
         unwanted = {
-            each.shipment_id
-            for each in shipments
-            if each.status is Shipped.CANCELLED or each.reason == UNAVAILABLE
+            shipment.shipment_id
+            for shipment in shipments
+            if shipment.status is ShipmentStatus.CANCELLED or shipment.reason == UNAVAILABLE
         }
-        assert not unwanted & self.haulier.bookings
+        assert not unwanted & self.carrier.bookings
 
 
 class TestAnyDisorder(Shop.TestCase):

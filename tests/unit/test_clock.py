@@ -1,4 +1,4 @@
-"""Ids: UUIDv7 whose 74 random bits are drawn anew each time."""
+"""Ids: UUIDv7 whose 74 random bits are random in every id."""
 
 from itertools import pairwise
 from uuid import RFC_4122, UUID
@@ -17,21 +17,21 @@ def ids() -> list[UUID]:
 def test_id_is_unique_uuid_of_version_7():
     made = ids()
     assert len(set(made)) == MANY
-    assert {each.version for each in made} == {7}
-    assert {each.variant for each in made} == {RFC_4122}
+    assert {uuid.version for uuid in made} == {7}
+    assert {uuid.variant for uuid in made} == {RFC_4122}
 
 
 def test_id_starts_with_milliseconds_and_sorts():
     before = int(clock.now().timestamp() * 1000)
     made = ids()
     after = int(clock.now().timestamp() * 1000)
-    milliseconds = [each.int >> 80 for each in made]
+    milliseconds = [uuid.int >> 80 for uuid in made]
     assert milliseconds == sorted(milliseconds)
     assert before <= milliseconds[0] <= milliseconds[-1] <= after
 
 
 def test_every_random_bit_flips_half_the_time():
-    made = [each.int for each in ids()]
+    made = [uuid.int for uuid in ids()]
     for bit in RANDOM_BITS:
         ones = sum(value >> bit & 1 for value in made)
         flips = sum((one ^ other) >> bit & 1 for one, other in pairwise(made))

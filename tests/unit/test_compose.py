@@ -89,7 +89,9 @@ def test_written_files_are_never_committed():
 
 
 def test_ports_are_published_on_loopback(compose: dict[str, Any]):
-    published = [port for each in compose["services"].values() for port in each.get("ports", [])]
+    published = [
+        port for service in compose["services"].values() for port in service.get("ports", [])
+    ]
     usual = {name: getattr(Settings(), name) for name in PORTS - NOT_PUBLISHED}
     assert sorted(published) == sorted(
         f"127.0.0.1:${{{PREFIX}{name.upper()}:-{port}}}:{port}" for name, port in usual.items()

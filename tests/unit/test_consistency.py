@@ -1,4 +1,4 @@
-"""Waiting for what one has done: exactly until it is there, for a while, and for nothing that makes no sense."""
+"""Queries wait until a token's positions are applied, and no longer than the timeout."""
 
 import asyncio
 

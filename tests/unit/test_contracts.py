@@ -86,9 +86,9 @@ def test_entity_id_must_fit_a_subject(event_type: type[Event]):
     sample = msgspec.json.decode((GOLDEN / f"{event_type.__name__}.v1.json").read_bytes())
     event = decode_data(event_type.__name__, 1, msgspec.json.encode(sample["data"]))
     assert event.entity_id == sample["subject"]
-    rubbish = {**sample["data"], _wire_name(event_type): "a.b"}
+    invalid = {**sample["data"], _wire_name(event_type): "a.b"}
     with pytest.raises(msgspec.ValidationError):
-        decode_data(event_type.__name__, 1, msgspec.json.encode(rubbish))
+        decode_data(event_type.__name__, 1, msgspec.json.encode(invalid))
 
 
 def _wire_name(event_type: type[Event]) -> str:

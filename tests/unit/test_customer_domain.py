@@ -17,19 +17,19 @@ BEN = CustomerRegistered(user_id="ben", email="ben@example.com")
 
 
 def after(*events: Event) -> OrderState:
-    """The desk once these have happened."""
+    """The state after these events."""
     return fold(evolve, OrderState(), *events)
 
 
-def refusal(desk: OrderState, command: Command) -> Rejected:
+def refusal(state: OrderState, command: Command) -> Rejected:
     with pytest.raises(Rejected) as caught:
-        decide(desk, command)
+        decide(state, command)
     return caught.value
 
 
 def test_registration_creates_a_customer():
-    wish = RegisterCustomer(user_id="aiko", email="aiko@example.com", name="Aiko", locale="ja")
-    assert decide(OrderState(), wish) == [AIKO]
+    command = RegisterCustomer(user_id="aiko", email="aiko@example.com", name="Aiko", locale="ja")
+    assert decide(OrderState(), command) == [AIKO]
     customer = after(AIKO).customers["aiko"]
     assert (customer.role, customer.email, customer.name) == ("customer", AIKO.email, "Aiko")
     assert customer.created_at == customer.updated_at
@@ -66,8 +66,8 @@ def test_profile_update_to_taken_address_is_rejected():
 
 def test_released_address_can_be_registered_again():
     moved = CustomerUpdated(user_id="aiko", email="new@example.com")
-    wish = RegisterCustomer(user_id="eve", email="aiko@example.com")
-    assert len(decide(after(AIKO, moved), wish)) == 1
+    command = RegisterCustomer(user_id="eve", email="aiko@example.com")
+    assert len(decide(after(AIKO, moved), command)) == 1
 
 
 def test_update_of_unknown_customer_is_rejected():
@@ -83,7 +83,7 @@ def test_profile_update_keeps_role():
 
 USERS = st.sampled_from(["u1", "u2", "u3"])
 EMAILS = st.sampled_from(["a@example.com", "b@example.com", "c@example.com"])
-WISHES = st.one_of(
+COMMANDS = st.one_of(
     st.builds(RegisterCustomer, user_id=USERS, email=EMAILS),
     st.builds(
         UpdateCustomer,
@@ -94,18 +94,22 @@ WISHES = st.one_of(
 )
 
 
-@given(st.lists(WISHES, max_size=30))
-def test_address_has_one_owner_after_any_commands(wishes: list[Any]):
-    desk, log = OrderState(), list[Event]()
-    for wish in wishes:
+@given(st.lists(COMMANDS, max_size=30))
+def test_address_has_one_owner_after_any_commands(commands: list[Any]):
+    state, log = OrderState(), list[Event]()
+    for command in commands:
         try:
-            events = decide(desk, wish)
+            events = decide(state, command)
         except Rejected:
             continue
-        desk, log = fold(evolve, desk, *events), [*log, *events]
-        assert decide(desk, wish) == []
-    emails = [customer.email for customer in desk.customers.values()]
+        state, log = fold(evolve, state, *events), [*log, *events]
+        assert decide(state, command) == []
+    emails = [customer.email for customer in state.customers.values()]
     assert len(emails) == len(set(emails))
-    found = {name: (each.email, each.name) for name, each in desk.customers.items()}
+    emails_and_names = {
+        name: (customer.email, customer.name) for name, customer in state.customers.items()
+    }
     refolded = fold(evolve, OrderState(), *log).customers
-    assert {name: (each.email, each.name) for name, each in refolded.items()} == found
+    assert {
+        name: (customer.email, customer.name) for name, customer in refolded.items()
+    } == emails_and_names

@@ -5,7 +5,7 @@ from order_service.accounts.password_rules import weakness
 
 
 @pytest.mark.parametrize(
-    ("given", "kept"),
+    ("given", "canonical_form"),
     [
         ("Jane@Example.COM", "jane@example.com"),
         ("\uff4aane@example.com", "jane@example.com"),
@@ -18,9 +18,9 @@ from order_service.accounts.password_rules import weakness
         ("jane+news@localhost", "jane+news@localhost"),
     ],
 )
-def test_email_has_one_spelling(given: str, kept: str):
-    assert canonical(given) == kept
-    assert canonical(kept) == kept
+def test_email_has_one_spelling(given: str, canonical_form: str):
+    assert canonical(given) == canonical_form
+    assert canonical(canonical_form) == canonical_form
 
 
 @pytest.mark.parametrize(

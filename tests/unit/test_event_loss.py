@@ -1,4 +1,4 @@
-"""Any one event may be lost on its way: deadlines then bring the order to its end, and its stock is settled."""
+"""Any one event may be lost: deadlines then end the order and settle its stock."""
 
 import random
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from tests.support.in_memory_shop import World
 
 STOCK = 5
 DEADLINES = 2
-"""The order asks again where the answer to its first question was what got lost."""
+"""The order asks again if the answer to its first request was lost."""
 
 
 def delivered(world: World) -> None:
@@ -41,8 +41,8 @@ def cancelled_after_delivery(world: World) -> None:
 SCENARIOS = (delivered, failed, cancelled, cancelled_with_the_carrier, cancelled_after_delivery)
 
 
-class LossyPost:
-    """Delivers in any order, and loses one delivery: for its consumer only, or for all who await the event."""
+class LossyDelivery:
+    """Delivers in any order and loses one delivery, for one consumer or for all."""
 
     def __init__(self, world: World, seed: int, lost: int, *, everywhere: bool) -> None:
         self._world = world
@@ -55,12 +55,12 @@ class LossyPost:
         return self._until_loss < 0
 
     def deliver_all(self) -> None:
-        while letters := self._world.letters():
-            letter = self._draw.choice(letters)
+        while deliveries := self._world.letters():
+            next_delivery = self._draw.choice(deliveries)
             if self._until_loss == 0:
-                self._world.lose(*letter, everywhere=self._everywhere)
+                self._world.lose(*next_delivery, everywhere=self._everywhere)
             else:
-                self._world.deliver(*letter)
+                self._world.deliver(*next_delivery)
             self._until_loss -= 1
 
 
@@ -80,23 +80,23 @@ def test_order_ends_after_any_lost_event(
 def _has_healed(
     scenario: Callable[[World], None], quantity: int, seed: int, lost: int, *, everywhere: bool
 ) -> bool:
-    """Play the scenario without its `lost`-th delivery, and check its end; False when there were fewer."""
+    """Run the scenario without its `lost`-th delivery and check its end; False if there were fewer deliveries."""
     world = World({"prod001": STOCK})
-    post = LossyPost(world, seed, lost, everywhere=everywhere)
+    delivery = LossyDelivery(world, seed, lost, everywhere=everywhere)
     world.place("o1", [("prod001", quantity)])
-    post.deliver_all()
+    delivery.deliver_all()
     scenario(world)
-    post.deliver_all()
+    delivery.deliver_all()
     for _ in range(DEADLINES):
         _answer_carriers(world, delivered=scenario is not failed)
-        post.deliver_all()
+        delivery.deliver_all()
         if not is_final(world.order.state.orders["o1"]):
             world.expire("o1")
-        post.deliver_all()
-    if post.has_lost:
+        delivery.deliver_all()
+    if delivery.has_lost:
         _order_has_ended_once(world)
         _stock_is_settled(world)
-    return post.has_lost
+    return delivery.has_lost
 
 
 def _answer_carriers(world: World, *, delivered: bool) -> None:

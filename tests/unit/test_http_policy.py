@@ -1,4 +1,4 @@
-"""Which Host a request may name, and which Origin may change anything."""
+"""Which Host a request may name, and which Origin may send changes."""
 
 from typing import Any
 

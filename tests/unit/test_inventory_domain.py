@@ -73,7 +73,7 @@ DEDUCT = DeductStock(order_id="o1")
 
 
 def after(*events: Event) -> InventoryState:
-    """The stock once these have happened."""
+    """The state after these events."""
     return fold(evolve, InventoryState(), *events)
 
 
@@ -90,9 +90,9 @@ def refusal(stock: InventoryState, command: Command) -> Rejected:
 
 def test_all_lines_are_reserved_when_available():
     stock = after(*TEN_OF_1, *FIVE_OF_2)
-    (held,) = decide(stock, reserve(line("prod001", 10), line("prod002", 5)))
-    assert held == StockReserved(order_id="o1", items=(line("prod001", 10), line("prod002", 5)))
-    stock = fold(evolve, stock, held)
+    (reserved,) = decide(stock, reserve(line("prod001", 10), line("prod002", 5)))
+    assert reserved == StockReserved(order_id="o1", items=(line("prod001", 10), line("prod002", 5)))
+    stock = fold(evolve, stock, reserved)
     assert (counts(stock), counts(stock, "prod002")) == ((10, 10), (5, 5))
 
 
@@ -122,8 +122,8 @@ def test_lines_of_one_product_are_merged_first():
     assert failed.failed_items == (
         FailedItem(product_id="prod001", requested_quantity=11, available_quantity=10),
     )
-    (held,) = decide(stock, reserve(line("prod001", 6), line("prod001", 4)))
-    assert held.items == (line("prod001", 10),)
+    (reserved,) = decide(stock, reserve(line("prod001", 6), line("prod001", 4)))
+    assert reserved.items == (line("prod001", 10),)
 
 
 def test_reserved_stock_is_not_available_to_others():
@@ -189,8 +189,8 @@ def test_deduction_without_reservation_raises():
 
 
 def test_released_reservation_keeps_its_items():
-    held = after(*TEN_OF_1, RESERVED, RELEASED).reservations["o1"]
-    assert (held.status, held.items) == (Status.RELEASED, RESERVED.items)
+    reservation = after(*TEN_OF_1, RESERVED, RELEASED).reservations["o1"]
+    assert (reservation.status, reservation.items) == (Status.RELEASED, RESERVED.items)
 
 
 def test_deleted_product_is_still_deducted():
@@ -262,8 +262,8 @@ def test_stock_change_by_zero_is_rejected():
 def test_merged_lines_may_exceed_the_line_limit(stock: int):
     million = line("prod001", 1_000_000)
     history = [created("prod001"), *[added("prod001", 1_000_000)] * (stock // 1_000_000)]
-    (said,) = decide(after(*history), reserve(million, million))
-    assert msgspec.json.decode(msgspec.json.encode(said), type=type(said)) == said
+    (event,) = decide(after(*history), reserve(million, million))
+    assert msgspec.json.decode(msgspec.json.encode(event), type=type(event)) == event
 
 
 PRODUCTS = st.sampled_from(["prod001", "prod002", "prod003"])
@@ -288,7 +288,7 @@ COMMANDS = st.one_of(
 )
 
 
-def carried_out(commands: list[Command]) -> tuple[InventoryState, list[Event]]:
+def executed(commands: list[Command]) -> tuple[InventoryState, list[Event]]:
     """State and log after these commands; refused ones leave no trace."""
     stock, log = after(*TEN_OF_1, *FIVE_OF_2), [*TEN_OF_1, *FIVE_OF_2]
     for command in commands:
@@ -306,11 +306,11 @@ def carried_out(commands: list[Command]) -> tuple[InventoryState, list[Event]]:
 
 @given(st.lists(COMMANDS, max_size=40))
 def test_stock_is_conserved_by_any_commands(commands: list[Command]):
-    stock, log = carried_out(commands)
+    stock, log = executed(commands)
     for product_id, product in stock.products.items():
         came_in = _sum(log, (StockAdded, StockAdjusted), product_id)
         left = _sum_of_lines(log, StockDeducted, product_id)
-        held = sum(
+        reserved = sum(
             item.quantity
             for reservation in stock.reservations.values()
             if reservation.status is Status.RESERVED
@@ -318,15 +318,15 @@ def test_stock_is_conserved_by_any_commands(commands: list[Command]):
             if item.product_id == product_id
         )
         assert product.on_hand + left == came_in
-        assert product.reserved == held
+        assert product.reserved == reserved
 
 
 @given(st.lists(COMMANDS, max_size=40))
 def test_order_is_settled_at_most_once(commands: list[Command]):
-    _, log = carried_out(commands)
+    _, log = executed(commands)
     for order_id in ("o1", "o2", "o3"):
-        story = [type(event) for event in log if getattr(event, "order_id", None) == order_id]
-        assert story in (
+        types = [type(event) for event in log if getattr(event, "order_id", None) == order_id]
+        assert types in (
             [],
             [StockReservationFailed],
             [StockReserved],
@@ -337,19 +337,19 @@ def test_order_is_settled_at_most_once(commands: list[Command]):
 
 @given(st.lists(COMMANDS, max_size=40))
 def test_reservation_is_complete_or_empty(commands: list[Command]):
-    wanted = {}
+    ordered = {}
     for command in commands:
         if isinstance(command, ReserveStock):
-            wanted.setdefault(command.order_id, merged(command.items))
-    stock, _ = carried_out(commands)
+            ordered.setdefault(command.order_id, merged(command.items))
+    stock, _ = executed(commands)
     for order_id, reservation in stock.reservations.items():
-        assert reservation.items in ((), wanted[order_id])
+        assert reservation.items in ((), ordered[order_id])
         assert (reservation.items == ()) == (reservation.status is Status.REFUSED)
 
 
 @given(st.lists(COMMANDS, max_size=40))
 def test_recorded_events_round_trip(commands: list[Command]):
-    _, log = carried_out(commands)
+    _, log = executed(commands)
     for event in log:
         assert msgspec.json.decode(msgspec.json.encode(event), type=type(event)) == event
 

@@ -37,7 +37,7 @@ def trusted(ring: KeyRing) -> set[str]:
 
 
 def unproven(ring: KeyRing) -> int:
-    return sum(not each.is_proven for each in ring.revocations.values())
+    return sum(not revocation.is_proven for revocation in ring.revocations.values())
 
 
 def test_first_key_is_pinned():

@@ -21,9 +21,9 @@ def test_full_log_rotates_to_new_file(log: LogFile, tmp_path: Path):
     for line in lines:
         log.write(line)
     assert {path.name for path in tmp_path.iterdir()} == {"order.log", "order.log.1"}
-    kept = (tmp_path / "order.log.1").read_bytes() + (tmp_path / "order.log").read_bytes()
-    assert b"".join(lines).endswith(kept)
-    assert 100 < len(kept) <= 200
+    content = (tmp_path / "order.log.1").read_bytes() + (tmp_path / "order.log").read_bytes()
+    assert b"".join(lines).endswith(content)
+    assert 100 < len(content) <= 200
 
 
 def test_restart_keeps_previous_log(log: LogFile, tmp_path: Path):

@@ -62,7 +62,7 @@ def composed(mail: Mail = MAIL, **changes) -> EmailMessage:
 
 
 def received(message: EmailMessage) -> EmailMessage:
-    """The message as whoever gets it reads it."""
+    """The message as its recipient parses it."""
     return message_from_bytes(message.as_bytes(), policy=default)
 
 
@@ -205,11 +205,11 @@ def test_international_domain_is_encoded_as_ascii():
 
 
 @pytest.mark.parametrize(
-    ("email", "shown"),
+    ("email", "expected"),
     [("jane@example.com", "j***@example.com"), ("j@example.com", "j***@example.com")],
 )
-def test_masked_address_keeps_first_letter_and_domain(email, shown):
-    assert masked(email) == shown
+def test_masked_address_keeps_first_letter_and_domain(email, expected):
+    assert masked(email) == expected
 
 
 @pytest.mark.parametrize(

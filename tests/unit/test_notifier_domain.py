@@ -60,13 +60,13 @@ CANCELLED = OrderCancelled(order_id="o1", reason="NO_STOCK", failed_items=FAILED
 COMPLETED = OrderCompleted(order_id="o1", tracking_number="T1")
 INITIATED = ShipmentInitiated(shipment_id="s1", order_id="o1", shipping_address=None, items=())
 FAILED = OrderFailed(order_id="o1", reason="CARRIER_DECLINED")
-HEARD = recorded(COMPLETED)
-DELIVERED = mail_for(HEARD)
+CONSUMED = recorded(COMPLETED)
+DELIVERED = mail_for(CONSUMED)
 
 SENT = NotificationSent(
     notification_id=DELIVERED.notification_id,
     order_id="o1",
-    event_id=HEARD.event_id,
+    event_id=CONSUMED.event_id,
     template="delivered",
     recipient="j***@example.com",
 )
@@ -87,9 +87,9 @@ def given_events(*events: Event) -> NotifierState:
     ],
 )
 def test_event_requests_its_own_mail(event, template):
-    heard = recorded(event)
-    mail = mail_for(heard)
-    assert (mail.template, mail.order_id, mail.event_id) == (template, "o1", heard.event_id)
+    consumed = recorded(event)
+    mail = mail_for(consumed)
+    assert (mail.template, mail.order_id, mail.event_id) == (template, "o1", consumed.event_id)
     assert isinstance(event, MAILED_EVENTS)
 
 
@@ -100,7 +100,7 @@ def test_mail_keeps_data_of_its_event():
 
 
 def test_redelivered_event_requests_one_mail():
-    assert mail_for(HEARD) == DELIVERED
+    assert mail_for(CONSUMED) == DELIVERED
 
 
 def test_two_equal_events_request_two_mails():
@@ -123,8 +123,8 @@ def test_failed_mail_without_order_has_no_recipient():
     [failed] = decide(NotifierState(), RecordFailed(mail=DELIVERED, error="not known"))
     assert isinstance(failed, NotificationFailed)
     assert failed.recipient == ""
-    room = evolve(NotifierState(), recorded(failed))
-    assert room.notifications[DELIVERED.notification_id].recipient is None
+    state = evolve(NotifierState(), recorded(failed))
+    assert state.notifications[DELIVERED.notification_id].recipient is None
 
 
 def test_mail_without_recipient_is_skipped():
@@ -159,7 +159,7 @@ def test_first_mail_outcome_counts(command):
 
 
 def test_requested_mail_is_scheduled_at_once():
-    [schedule] = mails(given_events(CREATED), HEARD)
+    [schedule] = mails(given_events(CREATED), CONSUMED)
     assert isinstance(schedule, Schedule)
     assert (schedule.kind, schedule.key) == (MAIL, DELIVERED.notification_id)
     assert schedule.delay_seconds == 0
@@ -167,7 +167,7 @@ def test_requested_mail_is_scheduled_at_once():
 
 
 def test_settled_mail_is_not_scheduled_again():
-    assert mails(given_events(CREATED, SENT), HEARD) == ()
+    assert mails(given_events(CREATED, SENT), CONSUMED) == ()
 
 
 def test_mail_outcome_cancels_its_task():
@@ -181,10 +181,10 @@ def test_event_without_mail_schedules_nothing():
 
 
 def test_notification_records_the_mail_outcome():
-    told = recorded(SENT, position=7, source="notifier")
-    entry = evolve(NotifierState(), told).notifications[DELIVERED.notification_id]
+    sent = recorded(SENT, position=7, source="notifier")
+    entry = evolve(NotifierState(), sent).notifications[DELIVERED.notification_id]
     assert (entry.status, entry.recipient) == (Status.SENT, "j***@example.com")
-    assert (entry.position, entry.created_at) == (7, told.recorded_at)
+    assert (entry.position, entry.created_at) == (7, sent.recorded_at)
 
 
 def test_mail_is_retried_for_a_day():
@@ -194,11 +194,11 @@ def test_mail_is_retried_for_a_day():
     assert retry.pause_seconds(30) <= 900
 
 
-def told(*events: RecordedEvent) -> NotifierState:
-    room = NotifierState()
+def state_after(*events: RecordedEvent) -> NotifierState:
+    state = NotifierState()
     for event in events:
-        room = evolve(room, event)
-    return room
+        state = evolve(state, event)
+    return state
 
 
 def test_order_without_email_uses_customer_address():
@@ -208,8 +208,8 @@ def test_order_without_email_uses_customer_address():
 
 def test_order_email_and_locale_take_precedence():
     order = msgspec.structs.replace(OF_JANE, email="aunt@example.com", locale="en")
-    found = with_recipient(given_events(JANE, order), "o1")
-    assert (found.email, found.locale) == ("aunt@example.com", "en")
+    order = with_recipient(given_events(JANE, order), "o1")
+    assert (order.email, order.locale) == ("aunt@example.com", "en")
 
 
 def test_guest_order_uses_its_own_email_only():
@@ -235,39 +235,39 @@ def test_unknown_order_has_no_recipient_yet():
 
 @given(st.permutations(range(4)), st.lists(st.integers(0, 3), max_size=4))
 def test_newest_customer_update_counts_in_any_order(order, repeated):
-    words = [recorded(JANE)] + [
+    updates = [recorded(JANE)] + [
         recorded(CustomerUpdated(user_id="jane", email=f"{number}@example.org"))
         for number in range(3)
     ]
-    room = told(*(words[index] for index in (*order, *repeated)))
-    assert room.customers["jane"].email == "2@example.org"
+    state = state_after(*(updates[index] for index in (*order, *repeated)))
+    assert state.customers["jane"].email == "2@example.org"
 
 
 AGAIN = Resend(notification_id="n2", resend_of=DELIVERED.notification_id)
 ASKED_AGAIN = NotificationResendRequested(
     notification_id="n2",
     order_id="o1",
-    event_id=HEARD.event_id,
+    event_id=CONSUMED.event_id,
     resend_of=DELIVERED.notification_id,
     template="delivered",
 )
-SENT_BEFORE = told(recorded(CREATED), HEARD, recorded(SENT, source="notifier"))
+SENT_BEFORE = state_after(recorded(CREATED), CONSUMED, recorded(SENT, source="notifier"))
 
 
 def test_resent_mail_repeats_the_first_mail():
     assert decide(SENT_BEFORE, AGAIN) == [ASKED_AGAIN]
     asked = recorded(ASKED_AGAIN, position=9, source="notifier")
-    room = evolve(SENT_BEFORE, asked)
-    [schedule] = mails(room, asked)
+    state = evolve(SENT_BEFORE, asked)
+    [schedule] = mails(state, asked)
     repeated = msgspec.convert(schedule.payload, type(DELIVERED))
     assert repeated == msgspec.structs.replace(
         DELIVERED, notification_id="n2", resend_of=DELIVERED.notification_id
     )
-    assert room.notifications["n2"].status is Status.PENDING
-    [sent] = decide(room, RecordSent(mail=repeated, recipient="jane@example.com"))
+    assert state.notifications["n2"].status is Status.PENDING
+    [sent] = decide(state, RecordSent(mail=repeated, recipient="jane@example.com"))
     assert isinstance(sent, NotificationSent)
     assert sent.resend_of == DELIVERED.notification_id
-    entry = evolve(room, recorded(sent, source="notifier")).notifications["n2"]
+    entry = evolve(state, recorded(sent, source="notifier")).notifications["n2"]
     assert (entry.status, entry.position, entry.created_at) == (Status.SENT, 9, asked.recorded_at)
 
 
@@ -280,26 +280,26 @@ def test_resent_mail_without_smtp_is_recorded_immediately():
 
 def test_resend_of_unknown_notification_is_rejected():
     with pytest.raises(Rejected) as refused:
-        decide(told(recorded(CREATED), HEARD), AGAIN)
+        decide(state_after(recorded(CREATED), CONSUMED), AGAIN)
     assert (refused.value.problem, refused.value.status) == ("unknown-notification", 404)
 
 
 def test_resend_of_pending_notification_is_rejected():
-    room = evolve(SENT_BEFORE, recorded(ASKED_AGAIN, source="notifier"))
+    state = evolve(SENT_BEFORE, recorded(ASKED_AGAIN, source="notifier"))
     with pytest.raises(Rejected) as refused:
-        decide(room, Resend(notification_id="n3", resend_of="n2"))
+        decide(state, Resend(notification_id="n3", resend_of="n2"))
     assert (refused.value.problem, refused.value.status) == ("notification-pending", 409)
 
 
-def commands(heard: list[RecordedEvent]) -> st.SearchStrategy[Command]:
-    mails = [mail_for(event) for event in heard]
+def commands(events: list[RecordedEvent]) -> st.SearchStrategy[Command]:
+    mails = [mail_for(event) for event in events]
     mails += [
         msgspec.structs.replace(
             mail, notification_id=f"again-{number}", resend_of=mail.notification_id
         )
         for number, mail in enumerate(mails)
     ]
-    owed = st.sampled_from(mails)
+    mail = st.sampled_from(mails)
     repeats = [
         Resend(notification_id=mail.notification_id, resend_of=mail.resend_of)
         for mail in mails
@@ -307,48 +307,48 @@ def commands(heard: list[RecordedEvent]) -> st.SearchStrategy[Command]:
     ]
     return st.one_of(
         st.sampled_from(repeats),
-        st.builds(RequestMail, mail=owed),
-        st.builds(RecordSent, mail=owed, recipient=st.just("jane@example.com")),
-        st.builds(RecordFailed, mail=owed, error=st.text()),
-        st.builds(RecordSkipped, mail=owed),
+        st.builds(RequestMail, mail=mail),
+        st.builds(RecordSent, mail=mail, recipient=st.just("jane@example.com")),
+        st.builds(RecordFailed, mail=mail, error=st.text()),
+        st.builds(RecordSkipped, mail=mail),
     )
 
 
 @given(st.data(), st.booleans())
 def test_mail_has_one_outcome_after_any_commands(data, sends):
-    heard = [recorded(event) for event in (CREATED, INITIATED, COMPLETED, CANCELLED, FAILED)]
-    room = NotifierState()
+    events = [recorded(event) for event in (CREATED, INITIATED, COMPLETED, CANCELLED, FAILED)]
+    state = NotifierState()
     outcomes: list[str] = []
     asked: set[str] = set()
-    steps = st.one_of(st.sampled_from(heard), commands(heard))
+    steps = st.one_of(st.sampled_from(events), commands(events))
     for step in data.draw(st.lists(steps, max_size=40)):
         if isinstance(step, RecordedEvent):
-            room = evolve(room, step)
+            state = evolve(state, step)
             continue
-        if not _may_come(room, asked, step):
+        if not _may_come(state, asked, step):
             continue
-        before = room.notifications
-        for event in _decided(room, step, sends=sends):
+        before = state.notifications
+        for event in _decided(state, step, sends=sends):
             if isinstance(event, NotificationResendRequested):
                 asked.add(event.notification_id)
             else:
                 outcomes.append(event.notification_id)
-            room = evolve(room, recorded(event, source="notifier"))
-        settled = {key: each for key, each in before.items() if each.status is not Status.PENDING}
-        assert settled.items() <= room.notifications.items()
+            state = evolve(state, recorded(event, source="notifier"))
+        settled = {key: mail for key, mail in before.items() if mail.status is not Status.PENDING}
+        assert settled.items() <= state.notifications.items()
     assert len(outcomes) == len(set(outcomes))
-    assert asked.union(outcomes) == set(room.notifications)
+    assert asked.union(outcomes) == set(state.notifications)
 
 
-def _may_come(room: NotifierState, asked: set[str], command: Command) -> bool:
+def _may_come(state: NotifierState, asked: set[str], command: Command) -> bool:
     """Ids of mails asked for again are new, and such a mail is sent only when it was asked for."""
     if isinstance(command, Resend):
-        return command.notification_id not in asked and command.resend_of in room.mails
+        return command.notification_id not in asked and command.resend_of in state.mails
     return command.mail.resend_of is None or command.mail.notification_id in asked
 
 
-def _decided(room: NotifierState, command: Command, *, sends: bool) -> list[Event]:
+def _decided(state: NotifierState, command: Command, *, sends: bool) -> list[Event]:
     try:
-        return decide(room, command, sends=sends)
+        return decide(state, command, sends=sends)
     except Rejected:
         return []

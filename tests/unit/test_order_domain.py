@@ -71,7 +71,7 @@ MOUSE = ProductCreated(product_id="prod002", name="Ergonomic Mouse", description
 
 
 def after(*events: Event) -> OrderState:
-    """The desk once these have happened."""
+    """The state after these events."""
     return fold(evolve, OrderState(), *events)
 
 
@@ -79,18 +79,18 @@ def place(*items: WantedItem) -> PlaceOrder:
     return PlaceOrder(order_id="o1", user_id="user123", items=items, currency="JPY")
 
 
-def wanted(product_id: str, quantity: int, price: int | None = None) -> WantedItem:
+def item(product_id: str, quantity: int, price: int | None = None) -> WantedItem:
     return WantedItem(product_id=product_id, quantity=quantity, price=price)
 
 
-def refusal(desk: OrderState, command: Command) -> Rejected:
+def refusal(state: OrderState, command: Command) -> Rejected:
     with pytest.raises(Rejected) as caught:
-        decide(desk, command)
+        decide(state, command)
     return caught.value
 
 
 def test_order_is_created_at_list_price():
-    (created,) = decide(after(KEYBOARD, MOUSE), place(wanted("prod001", 2), wanted("prod002", 1)))
+    (created,) = decide(after(KEYBOARD, MOUSE), place(item("prod001", 2), item("prod002", 1)))
     assert created == OrderCreated(
         order_id="o1",
         user_id="user123",
@@ -104,18 +104,18 @@ def test_order_is_created_at_list_price():
 
 
 def test_client_price_other_than_list_is_rejected():
-    refused = refusal(after(KEYBOARD), place(wanted("prod001", 1, price=1)))
+    refused = refusal(after(KEYBOARD), place(item("prod001", 1, price=1)))
     assert (refused.problem, refused.status) == ("price-changed", 409)
     assert refused.extra == {"productId": "prod001", "price": 5000}
 
 
 def test_client_price_equal_to_list_is_accepted():
-    (created,) = decide(after(KEYBOARD), place(wanted("prod001", 1, price=5000)))
+    (created,) = decide(after(KEYBOARD), place(item("prod001", 1, price=5000)))
     assert created.total_amount == 5000
 
 
 def test_client_price_of_zero_is_compared():
-    refused = refusal(after(KEYBOARD), place(wanted("prod001", 1, price=0)))
+    refused = refusal(after(KEYBOARD), place(item("prod001", 1, price=0)))
     assert refused.problem == "price-changed"
 
 
@@ -123,17 +123,17 @@ def test_client_price_of_zero_is_compared():
     "history", [(), (KEYBOARD, ProductDeleted(product_id="prod001"))], ids=["unknown", "deleted"]
 )
 def test_order_of_unsold_product_is_rejected(history: tuple[Event, ...]):
-    refused = refusal(after(*history), place(wanted("prod001", 1)))
+    refused = refusal(after(*history), place(item("prod001", 1)))
     assert (refused.problem, refused.status) == ("unknown-product", 422)
     assert refused.extra == {"productId": "prod001"}
 
 
 def test_changed_price_applies_to_new_orders_only():
     dearer = ProductUpdated(product_id="prod001", name="Keyboard", description="", price=6000)
-    desk = after(KEYBOARD, CREATED, dearer)
-    assert decide(desk, place(wanted("prod001", 1))) == []
-    assert desk.orders["o1"].total_amount == 10_000
-    (created,) = decide(after(KEYBOARD, dearer), place(wanted("prod001", 1)))
+    state = after(KEYBOARD, CREATED, dearer)
+    assert decide(state, place(item("prod001", 1))) == []
+    assert state.orders["o1"].total_amount == 10_000
+    (created,) = decide(after(KEYBOARD, dearer), place(item("prod001", 1)))
     assert created.total_amount == 6000
 
 
@@ -148,12 +148,12 @@ def test_newest_price_counts_in_any_delivery_order():
 
 def test_deletion_before_creation_prevents_sale():
     gone = recorded(ProductDeleted(product_id="prod001"), position=2)
-    desk = evolve(evolve(OrderState(), gone), recorded(KEYBOARD, position=1))
-    assert refusal(desk, place(wanted("prod001", 1))).problem == "unknown-product"
+    state = evolve(evolve(OrderState(), gone), recorded(KEYBOARD, position=1))
+    assert refusal(state, place(item("prod001", 1))).problem == "unknown-product"
 
 
 def test_repeated_place_order_creates_nothing():
-    assert decide(after(KEYBOARD, CREATED), place(wanted("prod001", 2))) == []
+    assert decide(after(KEYBOARD, CREATED), place(item("prod001", 2))) == []
 
 
 TRANSITIONS = [
@@ -199,9 +199,9 @@ TRANSITIONS = [
 def test_open_order_follows_transition_table(
     status: str, history: tuple[Event, ...], command: Command, expected: list[Event]
 ):
-    desk = after(CREATED, *history)
-    assert desk.orders["o1"].status == status
-    assert decide(desk, command) == expected
+    state = after(CREATED, *history)
+    assert state.orders["o1"].status == status
+    assert decide(state, command) == expected
 
 
 @pytest.mark.parametrize(
@@ -215,12 +215,12 @@ def test_open_order_follows_transition_table(
     ],
 )
 def test_late_event_does_not_change_final_order(history: tuple[Event, ...], status: Status):
-    desk = after(CREATED, *history)
-    assert desk.orders["o1"].status is status
+    state = after(CREATED, *history)
+    assert state.orders["o1"].status is status
     for command in FOLLOW_UPS:
         if command is not CANCEL:
-            assert decide(desk, command) == []
-    refused = refusal(desk, CANCEL)
+            assert decide(state, command) == []
+    refused = refusal(state, CANCEL)
     assert (refused.problem, refused.status) == ("order-final", 409)
 
 
@@ -250,14 +250,14 @@ def test_follow_up_of_unknown_order_raises():
 
 
 def test_customer_note_is_kept_in_cancellation_request():
-    wish = RequestCancellation(order_id="o1", reason="CUSTOMER", note="changed my mind")
-    (asked,) = decide(after(CREATED), wish)
+    cancel = RequestCancellation(order_id="o1", reason="CUSTOMER", note="changed my mind")
+    (asked,) = decide(after(CREATED), cancel)
     assert asked.note == "changed my mind"
 
 
 def test_order_keeps_its_end_reason():
-    desk = after(CREATED, *decide(after(CREATED), REJECT))
-    order = desk.orders["o1"]
+    state = after(CREATED, *decide(after(CREATED), REJECT))
+    order = state.orders["o1"]
     assert (order.reason, order.failed_items) == ("NO_STOCK", (SHORT,))
 
 
@@ -293,29 +293,29 @@ def test_foreign_event_moves_no_deadline():
 
 
 @given(st.lists(st.sampled_from(FOLLOW_UPS), max_size=30))
-def test_order_ends_at_most_once_by_any_commands(wishes: list[Command]):
-    desk, log = after(CREATED), [CREATED]
-    for command in wishes:
-        was_final = is_final(desk.orders["o1"])
+def test_order_ends_at_most_once_by_any_commands(commands: list[Command]):
+    state, log = after(CREATED), [CREATED]
+    for command in commands:
+        was_final = is_final(state.orders["o1"])
         try:
-            events = decide(desk, command)
+            events = decide(state, command)
         except Rejected:
             assert was_final
             continue
         assert not (was_final and events)
-        desk, log = fold(evolve, desk, *events), [*log, *events]
+        state, log = fold(evolve, state, *events), [*log, *events]
     ends = [event for event in log if isinstance(event, ENDS)]
-    assert len(ends) == is_final(desk.orders["o1"])
+    assert len(ends) == is_final(state.orders["o1"])
 
 
 @given(st.lists(st.sampled_from(FOLLOW_UPS), max_size=30))
 def test_repeated_command_adds_nothing_unless_expiring(
-    wishes: list[Command],
+    commands: list[Command],
 ):
-    desk = after(CREATED)
-    for command in wishes:
+    state = after(CREATED)
+    for command in commands:
         try:
-            desk = fold(evolve, desk, *decide(desk, command))
-            assert command is EXPIRE or decide(desk, command) == []
+            state = fold(evolve, state, *decide(state, command))
+            assert command is EXPIRE or decide(state, command) == []
         except Rejected:
             assert command is CANCEL

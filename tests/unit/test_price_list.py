@@ -1,4 +1,4 @@
-"""Our own price list follows inventory's log, in whatever order its words arrive."""
+"""The price list follows inventory's log, in any order of delivery."""
 
 import pytest
 from hypothesis import given
@@ -22,24 +22,24 @@ CHEAPER = ProductUpdated(product_id="p", name="Thing II", description="", price=
 DELETED = ProductDeleted(product_id="p")
 
 
-def heard(words: list[RecordedEvent]) -> Prices:
+def prices_after(events: list[RecordedEvent]) -> Prices:
     prices: Prices = {}
-    for word in words:
-        prices = evolve(prices, word)
+    for event in events:
+        prices = evolve(prices, event)
     return prices
 
 
 def log_of(*events: Event) -> list[RecordedEvent]:
-    return [recorded(event, position=place) for place, event in enumerate(events, start=1)]
+    return [recorded(event, position=position) for position, event in enumerate(events, start=1)]
 
 
 def test_item_gets_price_and_name_from_list():
-    item = priced(heard(log_of(CREATED)), WantedItem(product_id="p", quantity=3))
+    item = priced(prices_after(log_of(CREATED)), WantedItem(product_id="p", quantity=3))
     assert item == OrderItem(product_id="p", name="Thing", quantity=3, price=100)
 
 
 def test_deleted_product_keeps_name_but_is_unsold():
-    prices = heard(log_of(CREATED, DELETED))
+    prices = prices_after(log_of(CREATED, DELETED))
     assert prices["p"] == ListPrice(
         product_id="p", name="Thing", price=100, is_deleted=True, position=2
     )
@@ -49,25 +49,25 @@ def test_deleted_product_keeps_name_but_is_unsold():
 
 
 def test_product_created_again_is_sold_again():
-    prices = heard(log_of(CREATED, DELETED, CREATED))
+    prices = prices_after(log_of(CREATED, DELETED, CREATED))
     assert priced(prices, WantedItem(product_id="p", quantity=1)).price == 100
 
 
 def test_foreign_event_changes_no_price():
-    prices = heard(log_of(CREATED))
+    prices = prices_after(log_of(CREATED))
     order = OrderCreated(order_id="o", user_id="u", items=(), total_amount=0, currency="JPY")
     assert evolve(prices, recorded(order)) is prices
 
 
-WORDS = st.lists(st.sampled_from([CREATED, CHEAPER, DELETED]), min_size=1, max_size=8)
+EVENTS = st.lists(st.sampled_from([CREATED, CHEAPER, DELETED]), min_size=1, max_size=8)
 
 
-@given(WORDS, st.randoms(use_true_random=False), st.data())
-def test_last_price_counts_in_any_delivery_order(words, random, data):
-    log = log_of(*words)
+@given(EVENTS, st.randoms(use_true_random=False), st.data())
+def test_last_price_counts_in_any_delivery_order(events, random, data):
+    log = log_of(*events)
     shuffled = [*log, *data.draw(st.lists(st.sampled_from(log), max_size=4))]
     random.shuffle(shuffled)
-    listed, in_order = heard(shuffled)["p"], heard(log)["p"]
+    listed, in_order = prices_after(shuffled)["p"], prices_after(log)["p"]
     assert (listed.position, listed.is_deleted) == (in_order.position, in_order.is_deleted)
     if not listed.is_deleted:
         assert listed == in_order

@@ -1,4 +1,4 @@
-"""What terminals and logs are given of strangers' texts."""
+"""Untrusted text on terminals and in logs."""
 
 import json
 import subprocess
@@ -29,10 +29,10 @@ def test_escaped_json_keeps_its_meaning():
 
 
 def test_table_row_stays_one_printable_line(capsys: pytest.CaptureFixture[str]):
-    shown = output.table("Name", "Price")
-    shown.add_row(HOSTILE, "¥1")
-    shown.add_row("lamp", "¥2")
-    output.console().print(shown)
+    table = output.table("Name", "Price")
+    table.add_row(HOSTILE, "¥1")
+    table.add_row("lamp", "¥2")
+    output.console().print(table)
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[-1] for line in lines] == ["Price", "¥1", "¥2"]
     assert lines[1].startswith(SHOWN[:60])

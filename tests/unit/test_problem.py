@@ -87,8 +87,8 @@ LINE = '{"productId":"p1","quantity":1}'
 def test_invalid_field_is_named_with_reason(schema: type[msgspec.Struct], body: str, expected: str):
     with pytest.raises(msgspec.ValidationError) as caught:
         msgspec.json.decode(body, type=schema)
-    found = field_error(caught.value)
-    assert f"{found.field}: {found.message}" == expected
+    problem = field_error(caught.value)
+    assert f"{problem.field}: {problem.message}" == expected
 
 
 def test_server_error_is_masked_and_logged_without_ids():

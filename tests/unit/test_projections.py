@@ -1,4 +1,4 @@
-"""What the read API makes of events: the same whatever the order in which the sources are heard."""
+"""The read models: the same for any order of delivery."""
 
 from functools import reduce
 from typing import Any
@@ -38,7 +38,7 @@ RESUMED = OrderResumed(order_id="o1", reason="the shipment is COMPLETED already"
 
 
 def view_of(batches: list[Log]) -> ReadModels:
-    """What is shown after these batches have come."""
+    """The read models after these batches."""
     view, applied, early = ReadModels(), {}, []
     for batch in batches:
         ready, early, _ = arrange(applied, [*early, *placed(batch)])
@@ -69,8 +69,8 @@ def test_read_models_match_the_services(world: World) -> None:
         name: (product.on_hand, product.reserved)
         for name, product in world.inventory.state.products.items()
     }
-    assert {name: held.status for name, held in view.reservations.items()} == {
-        name: held.status for name, held in world.inventory.state.reservations.items()
+    assert {name: reservation.status for name, reservation in view.reservations.items()} == {
+        name: reservation.status for name, reservation in world.inventory.state.reservations.items()
     }
     assert {name: sent.status for name, sent in view.shipments.items()} == {
         name: sent.status for name, sent in world.shipping.state.shipments.items()
@@ -173,8 +173,8 @@ def test_event_of_newer_release_keeps_its_position(message: MalformedMessage) ->
 
 
 UNPLACED = {
-    "rubbish": MalformedMessage(
-        subject="shop.order.o1.order_created", body=b"rubbish", error="no JSON"
+    "no JSON": MalformedMessage(
+        subject="shop.order.o1.order_created", body=b"nonsense", error="no JSON"
     ),
     "too deep": MalformedMessage(subject="shop.order.o1.a", body=b"[" * 5000, error="too deep"),
     "claim alone": MalformedMessage(

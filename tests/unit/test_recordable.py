@@ -1,4 +1,4 @@
-"""Whatever HTTP accepts at its limits is recorded so that every consumer can read it, or refused in plain words."""
+"""What HTTP accepts at its bounds is recorded so that every consumer can decode it, or rejected."""
 
 from typing import Any
 
@@ -33,7 +33,9 @@ def longest(info: inspect.Type) -> st.SearchStrategy[Any]:
         case inspect.StructType(cls=struct, fields=fields):
             return st.builds(struct, **{field.name: longest(field.type) for field in fields})
         case inspect.UnionType(types=types):
-            return longest(next(each for each in types if not isinstance(each, inspect.NoneType)))
+            return longest(
+                next(member for member in types if not isinstance(member, inspect.NoneType))
+            )
         case inspect.StrType(pattern=pattern, max_length=most):
             if pattern:
                 return st.just("a" * 64) if most == 64 else st.just("a" * (most - 2) + "@b")
@@ -57,7 +59,7 @@ def bodies(body: type[msgspec.Struct]) -> st.SearchStrategy[Any]:
     return longest(inspect.type_info(body))
 
 
-def carried_out(service: ServiceSpec, state: Any, command: Any) -> Rejected | list[Any]:
+def executed(service: ServiceSpec, state: Any, command: Any) -> Rejected | list[Any]:
     """What the writer would record, or the refusal."""
     logic = service.logic._replace(schedule=no_tasks)
     work = UnitOfWork(service.source, logic, state, 0, clock.now())
@@ -65,7 +67,7 @@ def carried_out(service: ServiceSpec, state: Any, command: Any) -> Rejected | li
     return answer if isinstance(answer, Rejected) else work.events
 
 
-def every_consumer_can_read(events: list[Any]) -> bool:
+def are_decodable(events: list[Any]) -> bool:
     for recorded in events:
         body = encode(recorded)
         assert len(body) <= MAX_EVENT_BYTES
@@ -88,12 +90,12 @@ def test_order_at_its_bounds_is_decodable_or_rejected(
         for item in data.items
     }
     command = orders._order(data, "u" * 64, "o" * 64, GUEST, "JPY")
-    answer = carried_out(ORDER, OrderState(prices=prices), command)
+    answer = executed(ORDER, OrderState(prices=prices), command)
     if isinstance(answer, Rejected):
         assert (answer.problem, answer.status) == ("event-too-large", 413)
         assert len(data.items) * name_length > 4000
     else:
-        assert every_consumer_can_read(answer)
+        assert are_decodable(answer)
 
 
 @given(bodies(inventory.NewProduct))
@@ -103,7 +105,7 @@ def test_product_at_its_bounds_is_decodable(data: inventory.NewProduct):
         description=inventory._description(data),
         stock=data.stock,
     )
-    assert every_consumer_can_read(carried_out(INVENTORY, InventoryState(), command))
+    assert are_decodable(executed(INVENTORY, InventoryState(), command))
 
 
 @given(bodies(accounts.NewCustomer), st.text(ID_CHARACTERS, min_size=1, max_size=64))
@@ -111,4 +113,4 @@ def test_customer_at_its_bounds_is_decodable(data: accounts.NewCustomer, user_id
     command = RegisterCustomer(
         user_id=user_id, email=data.email.lower(), name=data.name, locale=data.locale
     )
-    assert every_consumer_can_read(carried_out(ORDER, OrderState(), command))
+    assert are_decodable(executed(ORDER, OrderState(), command))

@@ -1,4 +1,4 @@
-"""Request bodies: how the application reads them, and what its document says of them."""
+"""Request bodies: how the application reads them, and how its document describes them."""
 
 from collections.abc import Iterator
 

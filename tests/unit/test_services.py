@@ -1,4 +1,4 @@
-"""Each service's `__init__` says what it owns, emits and hears; here it is held to its word."""
+"""Each service's `__init__` lists what it owns, publishes and consumes: these lists are true."""
 
 import ast
 from importlib import import_module
@@ -31,8 +31,8 @@ def test_service_consumes_its_subscribed_events(service: str):
 @every_decider
 def test_service_publishes_events_of_its_source(service: str):
     source = service.removesuffix("_service")
-    emitted = {event_type for event_type, emitter in PUBLISHERS.items() if emitter == source}
-    assert set(import_module(service).PUBLISHES) == emitted
+    published = {event_type for event_type, publisher in PUBLISHERS.items() if publisher == source}
+    assert set(import_module(service).PUBLISHES) == published
 
 
 @every_decider

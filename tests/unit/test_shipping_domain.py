@@ -52,67 +52,67 @@ INITIATED = ShipmentInitiated(
 COMPLETED = ShipmentCompleted(shipment_id="s1", order_id="o1", tracking_number="T1")
 FAILED = ShipmentFailed(shipment_id="s1", order_id="o1", reason="CARRIER_DECLINED", items=LINES)
 CANCELLED = ShipmentCancelled(order_id="o1", shipment_id="s1", reason="CUSTOMER")
-CANCELLED_UNBEGUN = ShipmentCancelled(order_id="o1", reason="CUSTOMER")
+CANCELLED_EARLY = ShipmentCancelled(order_id="o1", reason="CUSTOMER")
 
 START = StartShipment(order_id="o1", shipment_id="s1")
 COMPLETE = CompleteShipment(order_id="o1", tracking_number="T1")
 FAIL = FailShipment(order_id="o1", reason="CARRIER_DECLINED")
 CANCEL = CancelShipment(order_id="o1", reason="CUSTOMER")
 
-BEGUN = (CREATED, RESERVED, INITIATED)
+STARTED = (CREATED, RESERVED, INITIATED)
 
 
 def after(*events: Event) -> ShippingState:
-    """The dock once these have happened."""
+    """The state after these events."""
     return fold(evolve, ShippingState(), *events)
 
 
-@pytest.mark.parametrize("heard", [(CREATED, RESERVED), (RESERVED, CREATED)])
+@pytest.mark.parametrize("history", [(CREATED, RESERVED), (RESERVED, CREATED)])
 def test_shipment_starts_with_address_and_stock_known(
-    heard: tuple[Event, ...],
+    history: tuple[Event, ...],
 ):
-    assert decide(after(*heard), START) == [INITIATED]
+    assert decide(after(*history), START) == [INITIATED]
 
 
-@pytest.mark.parametrize("heard", [(), (CREATED,), (RESERVED,)])
-def test_shipment_does_not_start_early(heard: tuple[Event, ...]):
-    assert decide(after(*heard), START) == []
+@pytest.mark.parametrize("history", [(), (CREATED,), (RESERVED,)])
+def test_shipment_does_not_start_early(history: tuple[Event, ...]):
+    assert decide(after(*history), START) == []
 
 
 def test_order_without_address_is_shipped():
     created = OrderCreated(
         order_id="o1", user_id="user123", items=(), total_amount=0, currency="JPY"
     )
-    (begun,) = decide(after(created, RESERVED), START)
-    assert begun.shipping_address is None
+    (initiated,) = decide(after(created, RESERVED), START)
+    assert initiated.shipping_address is None
 
 
 @pytest.mark.parametrize("end", [None, COMPLETED, FAILED, CANCELLED])
 def test_shipment_starts_once(end: Event | None):
-    dock = after(*BEGUN, *([end] if end else []))
-    assert decide(dock, StartShipment(order_id="o1", shipment_id="s2")) == []
+    state = after(*STARTED, *([end] if end else []))
+    assert decide(state, StartShipment(order_id="o1", shipment_id="s2")) == []
 
 
 def test_shipment_cancelled_early_never_starts():
-    dock = after(CREATED, *decide(after(CREATED), CANCEL), RESERVED)
-    assert dock.shipments["o1"].status is Status.CANCELLED
-    assert decide(dock, START) == []
+    state = after(CREATED, *decide(after(CREATED), CANCEL), RESERVED)
+    assert state.shipments["o1"].status is Status.CANCELLED
+    assert decide(state, START) == []
 
 
 @pytest.mark.parametrize(("command", "expected"), [(COMPLETE, COMPLETED), (FAIL, FAILED)])
 def test_carrier_outcome_ends_the_shipment(command: Command, expected: Event):
-    assert decide(after(*BEGUN), command) == [expected]
+    assert decide(after(*STARTED), command) == [expected]
 
 
 @pytest.mark.parametrize("end", [COMPLETED, FAILED, CANCELLED])
 @pytest.mark.parametrize("command", [COMPLETE, FAIL])
 def test_second_carrier_outcome_changes_nothing(end: Event, command: Command):
-    assert decide(after(*BEGUN, end), command) == []
+    assert decide(after(*STARTED, end), command) == []
 
 
 @pytest.mark.parametrize("command", [COMPLETE, FAIL])
 def test_carrier_outcome_after_early_cancellation_changes_nothing(command: Command):
-    assert decide(after(CANCELLED_UNBEGUN), command) == []
+    assert decide(after(CANCELLED_EARLY), command) == []
 
 
 def test_carrier_outcome_without_shipment_raises():
@@ -121,34 +121,34 @@ def test_carrier_outcome_without_shipment_raises():
 
 
 @pytest.mark.parametrize(
-    ("heard", "answer"),
+    ("history", "answer"),
     [
-        ((), CANCELLED_UNBEGUN),
-        ((CREATED,), CANCELLED_UNBEGUN),
-        ((RESERVED,), CANCELLED_UNBEGUN),
-        (BEGUN, CANCELLED),
-        ((*BEGUN, CANCELLED), CANCELLED),
-        ((CANCELLED_UNBEGUN,), CANCELLED_UNBEGUN),
+        ((), CANCELLED_EARLY),
+        ((CREATED,), CANCELLED_EARLY),
+        ((RESERVED,), CANCELLED_EARLY),
+        (STARTED, CANCELLED),
+        ((*STARTED, CANCELLED), CANCELLED),
+        ((CANCELLED_EARLY,), CANCELLED_EARLY),
     ],
 )
-def test_cancellation_before_dispatch_is_accepted(heard: tuple[Event, ...], answer: Event):
-    assert decide(after(*heard), CANCEL) == [answer]
+def test_cancellation_before_dispatch_is_accepted(history: tuple[Event, ...], answer: Event):
+    assert decide(after(*history), CANCEL) == [answer]
 
 
 def test_repeated_cancellation_keeps_first_reason():
-    (again,) = decide(after(*BEGUN, CANCELLED), CancelShipment(order_id="o1", reason="EXPIRED"))
+    (again,) = decide(after(*STARTED, CANCELLED), CancelShipment(order_id="o1", reason="EXPIRED"))
     assert again.reason == "CUSTOMER"
 
 
 @pytest.mark.parametrize("end", [COMPLETED, FAILED])
 def test_late_cancellation_is_refused_and_outcome_repeated(end: Event):
-    refused, repeated = decide(after(*BEGUN, end), CANCEL)
+    refused, repeated = decide(after(*STARTED, end), CANCEL)
     assert isinstance(refused, ShipmentCancellationRefused)
     assert repeated == end
 
 
 def test_failed_shipment_names_its_items():
-    (failed,) = decide(after(*BEGUN), FAIL)
+    (failed,) = decide(after(*STARTED), FAIL)
     assert failed.items == LINES
 
 
@@ -156,22 +156,22 @@ CARRIER = SimulatedCarrier(Settings(carrier_min_delay_seconds=5, carrier_max_del
 
 
 def test_initiated_shipment_is_booked_after_carrier_delay():
-    due = bookings(CARRIER)(after(*BEGUN), recorded(INITIATED))
+    due = bookings(CARRIER)(after(*STARTED), recorded(INITIATED))
     [booking] = due
     assert (booking.kind, booking.key, booking.delay_seconds) == (BOOKING, "o1", 5.0)
     assert msgspec.convert(booking.payload, Booking).items == LINES
 
 
 def test_cancelled_shipment_is_withdrawn_not_booked():
-    due = bookings(CARRIER)(after(*BEGUN, CANCELLED), recorded(CANCELLED))
+    due = bookings(CARRIER)(after(*STARTED, CANCELLED), recorded(CANCELLED))
     assert list(due) == [Cancel(kind=BOOKING, key="o1"), Schedule(kind=WITHDRAWAL, key="s1")]
 
 
 def test_only_unclear_failed_bookings_are_withdrawn():
     unclear = msgspec.structs.replace(FAILED, reason=UNAVAILABLE)
-    due = bookings(CARRIER)(after(*BEGUN, unclear), recorded(unclear))
+    due = bookings(CARRIER)(after(*STARTED, unclear), recorded(unclear))
     assert list(due) == [Schedule(kind=WITHDRAWAL, key="s1")]
-    assert bookings(CARRIER)(after(*BEGUN, FAILED), recorded(FAILED)) == ()
+    assert bookings(CARRIER)(after(*STARTED, FAILED), recorded(FAILED)) == ()
 
 
 DISPATCH = DispatchShipment(order_id="o1", carrier="http", reference="ACME-1")
@@ -179,51 +179,53 @@ DISPATCHED = ShipmentDispatched(shipment_id="s1", order_id="o1", carrier="http",
 
 
 def test_dispatched_shipment_cannot_be_cancelled():
-    assert decide(after(*BEGUN), DISPATCH) == [DISPATCHED]
-    dock = after(*BEGUN, DISPATCHED)
-    assert dock.shipments["o1"].status is Status.DISPATCHED
-    [answer] = decide(dock, CANCEL)
+    assert decide(after(*STARTED), DISPATCH) == [DISPATCHED]
+    state = after(*STARTED, DISPATCHED)
+    assert state.shipments["o1"].status is Status.DISPATCHED
+    [answer] = decide(state, CANCEL)
     assert isinstance(answer, ShipmentCancellationRefused)
 
 
 def test_booking_confirmed_after_cancellation_is_cancelled_again():
-    [again] = decide(after(*BEGUN, CANCELLED), DISPATCH)
+    [again] = decide(after(*STARTED, CANCELLED), DISPATCH)
     assert isinstance(again, ShipmentCancelled)
     assert again.shipment_id == "s1"
 
 
 @pytest.mark.parametrize("outcome", [COMPLETE, FAIL])
 def test_dispatched_shipment_ends_by_carrier_outcome(outcome: Command):
-    [end] = decide(after(*BEGUN, DISPATCHED), outcome)
+    [end] = decide(after(*STARTED, DISPATCHED), outcome)
     assert isinstance(end, ShipmentCompleted | ShipmentFailed)
-    assert decide(after(*BEGUN, DISPATCHED, end), outcome) == []
+    assert decide(after(*STARTED, DISPATCHED, end), outcome) == []
 
 
-WISHES = st.lists(
+STEPS = st.lists(
     st.sampled_from([CREATED, RESERVED, START, DISPATCH, COMPLETE, FAIL, CANCEL]), max_size=25
 )
 
 
-@given(WISHES)
+@given(STEPS)
 def test_shipment_starts_once_and_ends_one_way(
-    story: list[Event | Command],
+    steps: list[Event | Command],
 ):
-    dock, log = ShippingState(), []
-    for step in story:
+    state, log = ShippingState(), []
+    for step in steps:
         if isinstance(step, Event):
-            dock = fold(evolve, dock, step)
-        elif step in {DISPATCH, COMPLETE, FAIL} and "o1" not in dock.shipments:
+            state = fold(evolve, state, step)
+        elif step in {DISPATCH, COMPLETE, FAIL} and "o1" not in state.shipments:
             continue
         else:
-            events = decide(dock, step)
-            dock, log = fold(evolve, dock, *events), [*log, *events]
-    begun = [event for event in log if isinstance(event, ShipmentInitiated)]
+            events = decide(state, step)
+            state, log = fold(evolve, state, *events), [*log, *events]
+    initiated = [event for event in log if isinstance(event, ShipmentInitiated)]
     ended = [event for event in log if isinstance(event, ShipmentCompleted | ShipmentFailed)]
     cancelled = [event for event in log if isinstance(event, ShipmentCancelled)]
     dispatched = [event for event in log if isinstance(event, ShipmentDispatched)]
-    assert len(begun) <= 1
-    assert len(dispatched) <= len(begun)
-    assert len({msgspec.json.encode(event) for event in ended}) <= len(begun), "repeated unchanged"
+    assert len(initiated) <= 1
+    assert len(dispatched) <= len(initiated)
+    assert len({msgspec.json.encode(event) for event in ended}) <= len(initiated), (
+        "repeated unchanged"
+    )
     assert not (ended and cancelled)
     assert not (dispatched and cancelled)
 

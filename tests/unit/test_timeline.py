@@ -1,4 +1,4 @@
-"""An order's events in causal order, with what each was due to and how long it took."""
+"""An order's events in causal order, with the cause and latency of each."""
 
 from datetime import timedelta
 
@@ -50,7 +50,7 @@ ENDED = caused(
 DEDUCTED = caused(
     recorded(StockDeducted(order_id="o1", items=ITEMS)), COMPLETED, after_seconds=0.001
 )
-STORY = [CREATED, RESERVED, INITIATED, CONFIRMED, COMPLETED, DEDUCTED, ENDED]
+HISTORY = [CREATED, RESERVED, INITIATED, CONFIRMED, COMPLETED, DEDUCTED, ENDED]
 
 
 def entries(*events: RecordedEvent) -> list[Entry]:
@@ -61,9 +61,9 @@ def types(*events: RecordedEvent) -> list[str]:
     return [entry.type for entry in entries(*events)]
 
 
-@given(st.permutations(STORY))
+@given(st.permutations(HISTORY))
 def test_timeline_orders_events_by_cause_then_time(events: list[RecordedEvent]) -> None:
-    assert types(*events) == [event.event_type for event in STORY]
+    assert types(*events) == [event.event_type for event in HISTORY]
 
 
 def test_wrong_clock_keeps_cause_before_effect() -> None:
@@ -73,14 +73,14 @@ def test_wrong_clock_keeps_cause_before_effect() -> None:
 
 def test_events_of_one_batch_sort_by_position() -> None:
     batch = [
-        replace(STORY[0], position=position, event_id=event_id)
+        replace(HISTORY[0], position=position, event_id=event_id)
         for position, event_id in enumerate(("c", "a", "b"), 1)
     ]
     assert [entry.event_id for entry in entries(*reversed(batch))] == ["c", "a", "b"]
 
 
 def test_entry_names_its_cause_and_latency() -> None:
-    by_type = {entry.type: entry for entry in entries(*STORY)}
+    by_type = {entry.type: entry for entry in entries(*HISTORY)}
     created, completed = by_type["OrderCreated"], by_type["ShipmentCompleted"]
     assert (created.cause, created.latency_ms, created.since_start_ms) == (None, None, 0)
     assert completed.cause
@@ -104,7 +104,7 @@ def test_unused_event_after_the_end_is_late() -> None:
         CREATED,
         after_seconds=5,
     )
-    late = [entry.type for entry in entries(*STORY, refused) if entry.late]
+    late = [entry.type for entry in entries(*HISTORY, refused) if entry.late]
     assert late == ["ShipmentCancellationRefused"]
 
 
@@ -115,8 +115,8 @@ def test_no_event_of_open_order_is_late() -> None:
 @pytest.mark.parametrize("kind", [StockDeducted, EventDeadLettered])
 def test_foreign_event_is_not_late(kind) -> None:
     lettered = recorded(EventDeadLettered(event_id="e", key="o1", error="x"), source="inventory")
-    story = [*STORY, lettered]
-    assert not any(entry.late for entry in entries(*story) if entry.type == kind.__name__)
+    events = [*HISTORY, lettered]
+    assert not any(entry.late for entry in entries(*events) if entry.type == kind.__name__)
 
 
 def test_cyclic_causes_are_listed_once() -> None:
@@ -133,9 +133,9 @@ def test_cyclic_causes_are_listed_once() -> None:
 def test_timeline_lists_every_event_once_after_cause(world: World) -> None:
     log = [event for log in logs_of(world).values() for event in log]
     for order_id in world.order.state.orders:
-        story = [event for event in log if event.correlation_id == order_id]
-        shown = [entry.event_id for entry in entries(*story)]
-        assert sorted(shown) == sorted(event.event_id for event in story)
-        causes = {event.event_id: event.causation_id for event in story}
-        for place, event_id in enumerate(shown):
-            assert causes[event_id] not in shown[place:]
+        events = [event for event in log if event.correlation_id == order_id]
+        listed = [entry.event_id for entry in entries(*events)]
+        assert sorted(listed) == sorted(event.event_id for event in events)
+        causes = {event.event_id: event.causation_id for event in events}
+        for index, event_id in enumerate(listed):
+            assert causes[event_id] not in listed[index:]
