@@ -1,6 +1,6 @@
-"""Where the shop's services are, and one request to any of them: its answer, or a sentence that says what to do."""
+"""Where the services of a shop are, and one request to any of them: its answer, or one sentence with what to do."""
 
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.parse import quote
 
 import click
@@ -10,64 +10,68 @@ import msgspec
 from shared.chassis.printable import printable
 from shared.settings import Settings, SettingsError, load, port_of
 
+Json: TypeAlias = Any
+"""A decoded JSON document of a service."""
+
 TIMEOUT_SECONDS = 10
 NO_CONTENT = 204
-EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
-AGENT = {"User-Agent": "quadrille"}
+LOOPBACK_FOR_WILDCARD = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+USER_AGENT = {"User-Agent": "quadrille"}
 
 
 class ShopError(click.ClickException):
-    """The shop can not be asked, or refuses; exit code 2."""
+    """A service cannot be reached, or rejects the request; exit code 2."""
 
     exit_code = 2
 
     def format_message(self) -> str:
-        """What a service answered may be part of it."""
+        """Without control characters: the message may contain text of a service."""
         return printable(super().format_message(), keep="\n")
 
 
-class Unreachable(ShopError):
-    """A service is not there, or silent."""
+class ServiceUnreachable(ShopError):
+    """A service does not accept the connection, or does not answer."""
 
 
-class Shop:
-    """One shop, at the addresses that the settings say."""
+class Endpoints:
+    """The HTTP endpoints of one shop, at the addresses of the settings."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
     def url(self, service: str, path: str = "") -> httpx.URL:
-        """An address of a service."""
-        host = EVERY_ADDRESS.get(self._settings.host, self._settings.host)
+        """`service` is its short name: `order`, `read`."""
+        host = LOOPBACK_FOR_WILDCARD.get(self._settings.host, self._settings.host)
         port = port_of(self._settings, service)
         return httpx.URL(scheme="http", host=host, port=port, path=path)
 
-    def send(
+    def request(
         self,
         method: str,
         service: str,
         path: str,
         headers: dict[str, str] | None = None,
-        **content: Any,  # noqa: ANN401 - as httpx takes it
+        **content: Json,
     ) -> httpx.Response:
-        """What a service answers, a refusal too. Raises Unreachable."""
+        """The response, an error status too. Raises ServiceUnreachable."""
         try:
             with httpx.Client(trust_env=False, timeout=TIMEOUT_SECONDS) as http:
                 return http.request(
-                    method, self.url(service, path), headers=AGENT | (headers or {}), **content
+                    method, self.url(service, path), headers=USER_AGENT | (headers or {}), **content
                 )
         except httpx.TransportError as error:
             raise self.unreachable(service, error) from error
 
-    def unreachable(self, service: str, error: httpx.TransportError) -> Unreachable:
-        """What this error comes to, and what to do about it."""
-        where = self.url(service, "/")
-        why = "does not answer" if isinstance(error, httpx.TimeoutException) else "is not there"
-        return Unreachable(f"the {named(service)} {why} at {where}: is the shop up? make up")
+    def unreachable(self, service: str, error: httpx.TransportError) -> ServiceUnreachable:
+        """The sentence for this error, and what to do."""
+        name, address = title_of(service), self.url(service, "/")
+        if isinstance(error, httpx.TimeoutException):
+            return ServiceUnreachable(f"the {name} at {address} does not answer; see its log")
+        return ServiceUnreachable(f"cannot connect to the {name} at {address}; start it: make up")
 
 
-def settings() -> Settings:
-    """The settings of the environment. Raises ShopError for one that is unknown or impossible."""
+def load_settings() -> Settings:
+    """The settings of the environment. Raises ShopError for an unknown or invalid one."""
     try:
         return load()
     except SettingsError as error:
@@ -75,33 +79,36 @@ def settings() -> Settings:
 
 
 def segment(text: str) -> str:
-    """A part of a path, whatever somebody typed."""
+    """User input as one segment of a path."""
     return quote(text, safe="")
 
 
-def named(service: str) -> str:
-    """What people call it."""
+def title_of(service: str) -> str:
+    """A service's name in a sentence."""
     return "read API" if service == "read" else f"{service} service"
 
 
-def document(response: httpx.Response) -> Any:  # noqa: ANN401 - any JSON
-    """The JSON of an answer, None of one without content. Raises ShopError for a refusal, and for what is no answer of the shop's."""
+def decoded(response: httpx.Response) -> Json:
+    """The JSON of a response, None without content. Raises ShopError for an error status or another format."""
     if response.is_error:
-        raise refusal(response)
+        raise rejection(response)
     if response.status_code == NO_CONTENT:
         return None
     try:
         return msgspec.json.decode(response.content)
     except msgspec.DecodeError as error:
-        message = f"{response.url} does not answer JSON: is that a service of the shop?"
-        raise ShopError(message) from error
+        raise _not_a_service(response, "not with JSON") from error
 
 
-def refusal(response: httpx.Response) -> ShopError:
-    """What a problem document says."""
+def rejection(response: httpx.Response) -> ShopError:
+    """The detail of a problem document."""
     try:
-        problem = msgspec.json.decode(response.content)
-        return ShopError(problem["detail"])
-    except (msgspec.DecodeError, KeyError, TypeError, AttributeError):
-        message = f"{response.url} answers {response.status_code}: is that a service of the shop?"
-        return ShopError(message)
+        return ShopError(msgspec.json.decode(response.content)["detail"])
+    except (msgspec.DecodeError, KeyError, TypeError):
+        return _not_a_service(response, str(response.status_code))
+
+
+def _not_a_service(response: httpx.Response, answer: str) -> ShopError:
+    return ShopError(
+        f"{response.url} answers {answer}: check that this is the address of a Quadrille service"
+    )

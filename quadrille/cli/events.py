@@ -1,44 +1,53 @@
-"""`quadrille events`: what the shop has said, and what it says just now."""
+"""`quadrille events`: lists the newest events or an order's timeline, and follows them live."""
 
 import asyncio
 from collections.abc import Callable
 from contextlib import aclosing
-from typing import Any
 
 import click
 import msgspec
 
 from quadrille.cli.api_client import Client, run_async
-from quadrille.cli.endpoints import segment, settings
-from quadrille.cli.output import echo, echo_json, echo_line
-from quadrille.cli.timeline import EventDocument, log_line, timeline_line
+from quadrille.cli.endpoints import Json, load_settings, segment
+from quadrille.cli.output import (
+    MAX_LIMIT,
+    EventDocument,
+    echo,
+    echo_json,
+    echo_line,
+    log_line,
+    timeline_line,
+)
 
 
-class Wanted(msgspec.Struct, frozen=True, kw_only=True):
-    """Which events."""
+class EventFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """None matches everything."""
 
     type: str | None
     source: str | None
 
-    def matches(self, document: dict[str, Any]) -> bool:
-        """Whether this is one of them."""
-        return self.type in {None, document["type"]} and self.source in {None, document["source"]}
+    def matches(self, event: Json) -> bool:
+        return self.type in {None, event["type"]} and self.source in {None, event["source"]}
 
 
-Show = Callable[[dict[str, Any]], None]
+Print = Callable[[Json], None]
 
 
 @click.command()
-@click.option("--follow", is_flag=True, help="Go on with what comes, until Ctrl-C.")
-@click.option("--order", "order_id", help="Only this order's story, in causal order.")
-@click.option("--type", "event_type", help="Only such events, e.g. StockReserved.")
+@click.option("--follow", is_flag=True, help="Continue with new events until Ctrl-C.")
+@click.option("--order", "order_id", help="Only this order's timeline, in causal order.")
+@click.option("--type", "event_type", help="Only events of this type, e.g. StockReserved.")
 @click.option(
     "--source",
     type=click.Choice(["order", "inventory", "shipping", "notifier"]),
-    help="Only this service's.",
+    help="Only events of this service.",
 )
 @click.option(
-    "--limit", type=click.IntRange(0, 200), default=20, show_default=True, help="How many."
+    "--limit",
+    type=click.IntRange(0, MAX_LIMIT),
+    default=20,
+    show_default=True,
+    help="The number of events.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, one event per line.")
 def events(
@@ -50,72 +59,69 @@ def events(
     follow: bool,
     as_json: bool,
 ) -> None:
-    """Show the newest events, or an order's story.
-
-    The shop's events are for its admin; an order's story is for whoever may see the order.
-    """
-    client = Client(settings())
-    wanted = Wanted(type=event_type, source=source)
-    show = echo_json if as_json else _story() if order_id else _log
+    """Only the admin sees all events; an order's timeline is for everyone who may see the order."""
+    client = Client(load_settings())
+    selection = EventFilter(type=event_type, source=source)
+    print_event = echo_json if as_json else _print_timeline() if order_id else _print_log
     if follow:
-        run_async(_follow(client, order_id, wanted, limit, show))
+        run_async(_follow(client, order_id, selection, limit, print_event))
         return
-    found = _timeline(client, order_id) if order_id else _newest(client, wanted, limit)
-    matching = [document for document in found if wanted.matches(document)]
-    for document in matching:
-        show(document)
+    newest = _timeline(client, order_id) if order_id else _newest(client, selection, limit)
+    matching = [event for event in newest if selection.matches(event)]
+    for event in matching:
+        print_event(event)
     if not matching and not as_json:
         echo("No such events.")
 
 
-def _newest(client: Client, wanted: Wanted, limit: int) -> list[dict[str, Any]]:
+def _newest(client: Client, selection: EventFilter, limit: int) -> list[Json]:
+    """Oldest first."""
     if limit == 0:
         return []
-    page = client.get("read", "/events", type=wanted.type, source=wanted.source, limit=limit)
-    found: list[dict[str, Any]] = page["items"]
-    return found[::-1]
+    page = client.get("read", "/events", type=selection.type, source=selection.source, limit=limit)
+    return list(reversed(page["items"]))
 
 
-def _timeline(client: Client, order_id: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = client.get("read", f"/orders/{segment(order_id)}/timeline")[
-        "items"
-    ]
-    return found
+def _timeline(client: Client, order_id: str) -> list[Json]:
+    timeline: list[Json] = client.get("read", f"/orders/{segment(order_id)}/timeline")["items"]
+    return timeline
 
 
 async def _follow(
-    client: Client, order_id: str | None, wanted: Wanted, limit: int, show: Show
+    client: Client, order_id: str | None, selection: EventFilter, limit: int, print_event: Print
 ) -> None:
-    """An order's stream begins with its first event; the shop's with the next, behind the newest ones."""
-    shown: set[str] = set()
-    is_resumed = False
+    """An order's stream starts with its first event; the stream of all events starts after the newest ones."""
+    printed: set[str] = set()
+    is_opened = False
     path = f"/orders/{segment(order_id)}/stream" if order_id else "/events/stream"
     async with aclosing(client.follow("read", path)) as messages:
         async for message in messages:
             if message.data:
-                document = msgspec.json.decode(message.data)
-                if wanted.matches(document) and document["eventId"] not in shown:
-                    show(document)
-            elif not order_id and not is_resumed:
-                is_resumed = True  # every later opening message is of a stream that goes on
-                before = await asyncio.to_thread(_newest, client, wanted, limit)
-                shown = {document["eventId"] for document in before}
-                for document in before:
-                    show(document)
+                event = msgspec.json.decode(message.data)
+                if selection.matches(event) and event["eventId"] not in printed:
+                    print_event(event)
+            elif not order_id and not is_opened:
+                # Once the stream is open: an event recorded between the two requests is in both, not in neither.
+                is_opened = True
+                newest = await asyncio.to_thread(_newest, client, selection, limit)
+                printed = {event["eventId"] for event in newest}
+                for event in newest:
+                    print_event(event)
 
 
-def _log(document: dict[str, Any]) -> None:
-    echo_line(log_line(msgspec.convert(document, EventDocument)))
+def _print_log(event: Json) -> None:
+    echo_line(log_line(msgspec.convert(event, EventDocument)))
 
 
-def _story() -> Show:
-    """Shows events with the time since the first of them."""
-    start: list[EventDocument] = []
+def _print_timeline() -> Print:
+    """Prints events with the time since the first one."""
+    first: EventDocument | None = None
 
-    def show(document: dict[str, Any]) -> None:
+    def print_event(document: Json) -> None:
+        nonlocal first
         event = msgspec.convert(document, EventDocument)
-        start.append(event) if not start else None
+        first = first or event
         late = "  (late)" if document.get("late") else ""
-        echo_line(timeline_line(event, start[0].recorded_at).append(late, "dim"))
+        echo_line(timeline_line(event, first.recorded_at).append(late, "dim"))
 
-    return show
+    return print_event

@@ -1,10 +1,13 @@
-"""The `quadrille` command: starts the shop on this machine, looks at it, and buys there.
+"""The `quadrille` command: starts the shop on this machine, inspects it, and orders there.
 
-A command's module is imported when it is called; `--help` needs none of them.
+A command's module is imported when the command is called: `quadrille --help` must not wait for HTTP clients and
+database drivers. Hence a command's summary is in the table below, and only the rest of its help in its docstring.
 """
 
 from collections.abc import Mapping
+from functools import cache
 from importlib import import_module
+from inspect import cleandoc
 from typing import NamedTuple
 
 import click
@@ -13,51 +16,50 @@ from shared import VERSION
 
 
 class CommandEntry(NamedTuple):
-    """Where a command is, and what it says of itself."""
-
     module: str
-    name: str
-    says: str
+    attribute: str
+    summary: str
 
 
-class Commands(click.Group):
-    """Those in the table below."""
+class LazyGroup(click.Group):
+    """The commands of `SECTIONS`."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
-        """Their names, in the table's order."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        """The command of that name."""
-        place = COMMANDS.get(cmd_name)
-        if place is None:
-            return None
-        command: click.Command = getattr(import_module(place.module), place.name)
-        return command
+        entry = COMMANDS.get(cmd_name)
+        return _load(entry) if entry else None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
-        """All of them, by what they are for."""
         width = max(map(len, COMMANDS))
-        for title, places in SECTIONS.items():
+        for title, entries in SECTIONS.items():
             with formatter.section(title):
                 formatter.write_dl(
-                    [(f"{name:<{width}}", place.says) for name, place in places.items()]
+                    [(f"{name:<{width}}", entry.summary) for name, entry in entries.items()]
                 )
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@cache
+def _load(entry: CommandEntry) -> click.Command:
+    command: click.Command = getattr(import_module(entry.module), entry.attribute)
+    command.help = f"{entry.summary}\n\n{cleandoc(command.help or '')}"
+    return command
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(VERSION, prog_name="quadrille")
 def main() -> None:
-    """A shop of five services that dance together over NATS JetStream.
+    """A shop of five services, choreographed over NATS JetStream.
 
     \b
     quadrille up                            start it
-    quadrille order prod001:2 --watch       order, and see the dance
-    quadrille login admin@example.com       be the admin: up prints the password
+    quadrille order prod001:2 --watch       place an order and follow it
+    quadrille login admin@example.com       sign in as the admin; `up` prints the password
 
-    The services are where QUADRILLE_HOST, QUADRILLE_ORDER_PORT and so on say; by default on this machine.
-    What the shop refuses is said in one sentence, with exit code 2.
-    """  # noqa: D301 - \b is click's
+    QUADRILLE_HOST, QUADRILLE_ORDER_PORT and so on name the services' addresses; by default they are on this machine.
+    A rejected request is explained in one sentence, with exit code 2.
+    """
 
 
 SECTIONS: Mapping[str, Mapping[str, CommandEntry]] = {
@@ -65,46 +67,48 @@ SECTIONS: Mapping[str, Mapping[str, CommandEntry]] = {
         "up": CommandEntry(
             "quadrille.cli.up",
             "up",
-            "Start the whole shop here: a broker, five services, a mailbox, some products.",
+            "Start the whole shop on this machine: broker, services, mailbox, sample products.",
         ),
         "events": CommandEntry(
-            "quadrille.cli.events", "events", "Show the newest events, or an order's story."
+            "quadrille.cli.events", "events", "Show the newest events, or an order's timeline."
         ),
         "check": CommandEntry(
-            "quadrille.cli.check", "command", "Look for faults in the database files."
+            "quadrille.cli.check", "check", "Audit the database files for inconsistencies."
         ),
         "nats-config": CommandEntry(
             "quadrille.cli.nats_command",
             "nats_config_command",
-            "Write a broker's configuration and its users.",
+            "Write the configuration and the users of a NATS server.",
         ),
         "provision": CommandEntry(
-            "quadrille.cli.provision", "provision", "Keep a broker's stream as the settings say."
+            "quadrille.cli.provision",
+            "provision",
+            "Keep a NATS server's stream as the settings require.",
         ),
     },
-    "Who you are": {
-        "login": CommandEntry("quadrille.cli.account", "login", "Sign in, and stay so."),
+    "Your account": {
+        "login": CommandEntry("quadrille.cli.account", "login", "Sign in."),
         "logout": CommandEntry("quadrille.cli.account", "logout", "Sign out."),
-        "whoami": CommandEntry("quadrille.cli.account", "whoami", "Say who is signed in."),
+        "whoami": CommandEntry("quadrille.cli.account", "whoami", "Show who is signed in."),
     },
-    "Buying": {
+    "Ordering": {
         "products": CommandEntry(
-            "quadrille.cli.products", "products", "List what is sold, with its stock."
+            "quadrille.cli.products", "products", "List the products and their stock."
         ),
         "order": CommandEntry("quadrille.cli.orders", "order", "Place an order."),
         "cancel": CommandEntry(
-            "quadrille.cli.orders", "cancel", "Ask for an order to be cancelled."
+            "quadrille.cli.orders", "cancel", "Request the cancellation of an order."
         ),
         "orders": CommandEntry("quadrille.cli.orders", "orders", "List orders, newest first."),
-        "cart": CommandEntry("quadrille.cli.cart", "cart", "Fill a cart, and check it out."),
+        "cart": CommandEntry("quadrille.cli.cart", "cart", "Fill a cart and order its content."),
     },
-    "For the admin": {
-        "report": CommandEntry("quadrille.cli.report", "report", "Show what the shop amounts to."),
-        "stock": CommandEntry("quadrille.cli.stock", "stock", "Add to the stock, or write off."),
+    "Administration": {
+        "report": CommandEntry(
+            "quadrille.cli.report", "report", "Report revenue, sales, low stock and problems."
+        ),
+        "stock": CommandEntry("quadrille.cli.stock", "stock", "Add stock, or write it off."),
         "keys": CommandEntry(
-            "quadrille.cli.keys",
-            "keys",
-            "List, rotate or revoke the keys that access tokens are signed with.",
+            "quadrille.cli.keys", "keys", "List, rotate or revoke the keys that sign access tokens."
         ),
         "held": CommandEntry(
             "quadrille.cli.held", "held", "List events that the read API holds and does not apply."
@@ -117,7 +121,7 @@ SECTIONS: Mapping[str, Mapping[str, CommandEntry]] = {
         "reset-password": CommandEntry(
             "quadrille.cli.reset_password",
             "reset_password",
-            "Give an account a new password and end all its sessions.",
+            "Set a new password for an account and end all its sessions.",
         ),
         "resend": CommandEntry(
             "quadrille.cli.resend",
@@ -126,4 +130,4 @@ SECTIONS: Mapping[str, Mapping[str, CommandEntry]] = {
         ),
     },
 }
-COMMANDS = {name: place for places in SECTIONS.values() for name, place in places.items()}
+COMMANDS = {name: entry for entries in SECTIONS.values() for name, entry in entries.items()}

@@ -1,4 +1,4 @@
-"""`quadrille nats-config`: the configuration and the users of a broker that somebody else starts."""
+"""`quadrille nats-config`: the configuration and the users of a NATS server that `quadrille up` does not start."""
 
 from pathlib import Path
 
@@ -9,20 +9,20 @@ from quadrille.launcher.nats_config import OWNER_ONLY, Server, Tls
 from quadrille.launcher.nats_users import VIEWER
 from shared.settings import SettingsError, load
 
-FOR_CONTAINERS = 0o444
-"""A container's user is another one than the files' owner; their directory keeps everybody else out."""
+READABLE_FOR_CONTAINERS = 0o444
+"""A container's user does not own the files; the directory's mode keeps other users out."""
 
 
 @click.command("nats-config")
 @click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
 @click.option(
-    "--address", default="127.0.0.1:4222", show_default=True, help="Where clients reach it."
+    "--address", default="127.0.0.1:4222", show_default=True, help="Where clients connect."
 )
-@click.option("--listen", help="Where it listens.  [default: the address]")
-@click.option("--store", help="Where it keeps the stream.  [default: `store` in the directory]")
-@click.option("--tls-cert", help="Its certificate, a file; URLs then begin with tls://.")
+@click.option("--listen", help="Where the server listens.  [default: the address]")
+@click.option("--store", help="Where it stores the stream.  [default: `store` in the directory]")
+@click.option("--tls-cert", help="Its certificate, a file; URLs then start with tls://.")
 @click.option("--tls-key", help="The certificate's key, a file.")
-@click.option("--for-compose", is_flag=True, help="All of that as compose.yaml needs it.")
+@click.option("--for-compose", is_flag=True, help="All of this as compose.yaml needs it.")
 def nats_config_command(
     *,
     directory: Path,
@@ -33,22 +33,20 @@ def nats_config_command(
     tls_key: str | None,
     for_compose: bool,
 ) -> None:
-    """Write a broker's configuration and its users.
-
-    DIRECTORY gets nats.conf for `nats-server --config`, and for each user a file with the URL that
-    QUADRILLE_NATS_URL is to be: order.url, inventory.url and so on. Passwords that are there are kept; delete
-    a file to have a new one made.
+    """Writes nats.conf for `nats-server --config` into DIRECTORY, and for each user a file with the value of
+    QUADRILLE_NATS_URL: order.url, inventory.url and so on. Existing passwords are kept; delete a file for a new one.
     """
     if bool(tls_cert) != bool(tls_key):
-        raise click.UsageError("--tls-cert and --tls-key belong together")
+        raise click.UsageError("--tls-cert and --tls-key require each other")
     tls = Tls(tls_cert, tls_key) if tls_cert and tls_key else None
     if for_compose:
-        server, mode = _for_compose(tls), FOR_CONTAINERS
+        server, mode = _for_compose(tls), READABLE_FOR_CONTAINERS
     else:
-        kept = store or str((directory / "store").absolute())
-        server, mode = Server(listen or address, kept, address, tls=tls), OWNER_ONLY
+        directory_of_stream = store or str((directory / "store").absolute())
+        server = Server(listen or address, directory_of_stream, address, tls=tls)
+        mode = OWNER_ONLY
     urls = nats_config.write(directory, server, mode)
-    click.echo(f"{directory} holds nats.conf and a URL for each of {', '.join(urls)}")
+    click.echo(f"{directory} contains nats.conf and a URL for each of {', '.join(urls)}")
     click.echo(f"export NATS_URL={urls[VIEWER]}")
 
 

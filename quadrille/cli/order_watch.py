@@ -1,168 +1,159 @@
-"""Following one order live, until everything that follows from it is done."""
+"""Follows the events of one order until it is final and its stock and mails are settled."""
 
 import asyncio
 import sys
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from datetime import datetime
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import msgspec
+from httpx_sse import ServerSentEvent
 
-from quadrille.cli.api_client import Client, Message, run_async
-from quadrille.cli.endpoints import ShopError, segment
-from quadrille.cli.invoice import show_order
-from quadrille.cli.output import echo, echo_json, echo_line, echo_raw_json, status_style
-from quadrille.cli.timeline import EventDocument, timeline_line
+from quadrille.cli.api_client import Client, run_async
+from quadrille.cli.endpoints import Json, ShopError, segment
+from quadrille.cli.output import (
+    EventDocument,
+    echo,
+    echo_json,
+    echo_line,
+    print_order,
+    status_style,
+    timeline_line,
+)
 from shared.settings import Settings
 
-ENDED_OTHERWISE = 1
-LOST = 3
+EXIT_OTHER_STATUS = 1
+EXIT_END_NOT_SEEN = 3
 
 GRACE_SECONDS = 60
-"""An open order says something by its deadline, or soon after; one that does not is lost sight of."""
-SETTLE_SECONDS = 10
-"""How long a finished order's stock and mails are waited for."""
+"""An open order has another event by its deadline, or at most this much later."""
+SETTLE_TIMEOUT_SECONDS = 10
+"""For the stock and mail events of a final order."""
 
-END_OF = {"OrderCompleted": "COMPLETED", "OrderFailed": "SHIPMENT_FAILED"}
-END_OF_CANCELLED = {"NO_STOCK": "CANCELLED_NO_STOCK", "EXPIRED": "EXPIRED", "CUSTOMER": "CANCELLED"}
+FINAL_STATUS = {"OrderCompleted": "COMPLETED", "OrderFailed": "SHIPMENT_FAILED"}
+CANCELLED_STATUS = {"NO_STOCK": "CANCELLED_NO_STOCK", "EXPIRED": "EXPIRED", "CUSTOMER": "CANCELLED"}
 SETTLES_STOCK = {"StockDeducted", "StockReleased", "StockReservationFailed"}
-OWES_A_MAIL = {
-    "OrderCreated",
-    "ShipmentInitiated",
-    "OrderCompleted",
-    "OrderCancelled",
-    "OrderFailed",
-}
-IS_A_MAIL = {"NotificationSent", "NotificationFailed", "NotificationSkipped"}
+MAILED = {"OrderCreated", "ShipmentInitiated", "OrderCompleted", "OrderCancelled", "OrderFailed"}
+MAIL_OUTCOMES = {"NotificationSent", "NotificationFailed", "NotificationSkipped"}
 
 
-class WatchTimeoutError(ShopError):
-    """What was asked for was accepted, but the order can not be watched to its end."""
+class WatchError(ShopError):
+    """The request was accepted, but the order cannot be watched to its end."""
 
-    exit_code = LOST
+    exit_code = EXIT_END_NOT_SEEN
 
 
 class Saga:
-    """What has been heard of one order, and whether more is to come."""
+    """The state of an order after the events so far, and which events must still follow."""
 
     def __init__(self) -> None:
-        self.status: str | None = None
-        """Its end; None while there is none."""
+        self.final_status: str | None = None
         self._types: list[str] = []
 
-    def hear(self, event: EventDocument) -> None:
-        """Take note."""
+    def apply(self, event: EventDocument) -> None:
         self._types.append(event.type)
         if event.type == "OrderCancelled":
-            self.status = END_OF_CANCELLED[event.data["reason"]]
+            self.final_status = CANCELLED_STATUS[event.data["reason"]]
         else:
-            self.status = END_OF.get(event.type, self.status)
+            self.final_status = FINAL_STATUS.get(event.type, self.final_status)
 
     @property
-    def awaits(self) -> list[str]:
-        """What is still to come of a finished order, in words."""
+    def missing(self) -> list[str]:
+        """What must still follow a final order, in words."""
         missing = []
         if SETTLES_STOCK.isdisjoint(self._types):
-            missing.append("its stock to be settled")
-        owed = sum(kind in OWES_A_MAIL for kind in self._types)
-        if sum(kind in IS_A_MAIL for kind in self._types) < owed:
+            missing.append("its stock")
+        mails = sum(event_type in MAILED for event_type in self._types)
+        if sum(event_type in MAIL_OUTCOMES for event_type in self._types) < mails:
             missing.append("its mails")
         return missing
 
 
-def accepted(
-    client: Client,
-    settings: Settings,
-    order: dict[str, Any],
-    hoped: str,
-    *,
-    watch: bool,
-    as_json: bool,
+def print_or_watch(
+    client: Client, order: Json, success: str, *, watch: bool, as_json: bool
 ) -> None:
-    """Show the order as the shop accepted it, and what follows where that is wanted.
+    """Print an order that the shop has accepted, and with `watch` its events.
 
-    Does not return from watching: the exit code says whether the order ended as hoped.
+    With `watch` it does not return: the exit code is 0 if the order ended with the status `success`.
     """
     if not as_json:
-        show_order(order)
+        print_order(order)
     elif not watch:
         echo_json(order)
     if watch:
-        _watch_to_end(client, settings, order, hoped, as_json=as_json)
+        _watch_to_end(client, order, success, as_json=as_json)
 
 
-def _watch_to_end(
-    client: Client, settings: Settings, order: dict[str, Any], hoped: str, *, as_json: bool
-) -> NoReturn:
-    echo("") if not as_json else None
+def _watch_to_end(client: Client, order: Json, success: str, *, as_json: bool) -> NoReturn:
+    if not as_json:
+        echo("")
     try:
-        saga = run_async(_watch(client, order, _longest_deadline(settings), as_json=as_json))
+        saga = run_async(_watch(client, order, as_json=as_json))
         if as_json:
             echo_json(client.get("read", f"/orders/{segment(order['orderId'])}"))
     except ShopError as error:
-        raise WatchTimeoutError(error.message) from error
+        raise WatchError(error.message) from error
     if not as_json:
-        _show_end(saga)
-    if saga.status is None:
-        sys.exit(LOST)
-    sys.exit(0 if saga.status == hoped else ENDED_OTHERWISE)
+        _print_end(saga)
+    if saga.final_status is None:
+        sys.exit(EXIT_END_NOT_SEEN)
+    sys.exit(0 if saga.final_status == success else EXIT_OTHER_STATUS)
 
 
-def _longest_deadline(settings: Settings) -> float:
-    own = (
-        settings.order_timeout_pending_seconds,
-        settings.order_timeout_awaiting_shipment_seconds,
-        settings.order_timeout_cancelling_seconds,
-    )
-    return max(settings.order_timeout_seconds, *(seconds or 0 for seconds in own))
-
-
-async def _watch(
-    client: Client, order: dict[str, Any], order_timeout_seconds: float, *, as_json: bool
-) -> Saga:
-    """Show the order's events until it is final and all that follows from it is done, or time is up."""
+async def _watch(client: Client, order: Json, *, as_json: bool) -> Saga:
+    """Print the order's events until it is final and settled, or time is up."""
     saga = Saga()
-    start = datetime.fromisoformat(order["createdAt"])
     now = asyncio.get_running_loop().time
-    silence_seconds = order_timeout_seconds + GRACE_SECONDS
-    path = f"/orders/{segment(order['orderId'])}/stream"
-    stream = client.follow("read", path, is_awaited=True)
+    open_seconds = _longest_timeout(client.settings) + GRACE_SECONDS
+    # The read API may receive the order's first event only after we ask for it.
+    stream = client.follow("read", f"/orders/{segment(order['orderId'])}/stream", is_awaited=True)
+    start = datetime.fromisoformat(order["createdAt"])
     try:
-        async with asyncio.timeout(silence_seconds) as patience, aclosing(stream) as messages:
-            async for event in _told(messages, start, as_json=as_json):
-                was_open = saga.status is None
-                saga.hear(event)
-                if saga.status and not saga.awaits:
+        async with asyncio.timeout(open_seconds) as deadline, aclosing(stream) as messages:
+            async for event in _printed(messages, start, as_json=as_json):
+                was_open = saga.final_status is None
+                saga.apply(event)
+                if saga.final_status and not saga.missing:
                     break
                 if was_open:
-                    patience.reschedule(
-                        now() + (SETTLE_SECONDS if saga.status else silence_seconds)
-                    )
+                    seconds = SETTLE_TIMEOUT_SECONDS if saga.final_status else open_seconds
+                    deadline.reschedule(now() + seconds)
     except TimeoutError:
         pass
     return saga
 
 
-async def _told(
-    messages: AsyncIterator[Message], start: datetime, *, as_json: bool
+def _longest_timeout(settings: Settings) -> float:
+    """The longest time that an order stays in one status."""
+    return max(
+        settings.order_timeout_seconds,
+        settings.order_timeout_pending_seconds or 0,
+        settings.order_timeout_awaiting_shipment_seconds or 0,
+        settings.order_timeout_cancelling_seconds or 0,
+    )
+
+
+async def _printed(
+    messages: AsyncIterator[ServerSentEvent], start: datetime, *, as_json: bool
 ) -> AsyncIterator[EventDocument]:
-    """The events, each as it is shown."""
+    """The events of these messages, each after it was printed."""
     async for message in messages:
-        if message.data:
-            event = msgspec.json.decode(message.data, type=EventDocument)
-            if as_json:
-                echo_raw_json(message.data)
-            else:
-                echo_line(timeline_line(event, start))
-            yield event
+        if not message.data:  # a stream opens with an id only
+            continue
+        event = msgspec.json.decode(message.data, type=EventDocument)
+        if as_json:
+            echo_json(msgspec.Raw(message.data))
+        else:
+            echo_line(timeline_line(event, start))
+        yield event
 
 
-def _show_end(saga: Saga) -> None:
+def _print_end(saga: Saga) -> None:
     echo("")
-    if saga.status is None:
-        echo("It has said nothing for too long, and is not finished.", "yellow")
+    if saga.final_status is None:
+        echo("Timed out waiting for events; the order is still open.", "yellow")
         return
-    echo(saga.status, status_style(saga.status))
-    if saga.awaits:
-        echo(f"Still waiting for {' and '.join(saga.awaits)}.", "yellow")
+    echo(saga.final_status, status_style(saga.final_status))
+    if saga.missing:
+        echo(f"Timed out waiting for the events of {' and '.join(saga.missing)}.", "yellow")

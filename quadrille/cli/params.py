@@ -1,10 +1,21 @@
-"""What people type for so many of a product."""
+"""Arguments and options that several commands take."""
 
 import click
 
+from quadrille.cli.endpoints import Json
 
-class LineItemParam(click.ParamType[dict[str, object]]):
-    """`prod001:2`; the quantity is 1 where none is given."""
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+json_lines_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print JSON, one document per line."
+)
+watch_option = click.option(
+    "--watch", is_flag=True, help="Follow the order until its stock and mails are settled."
+)
+product_argument = click.argument("product_id", metavar="PRODUCT_ID")
+
+
+class LineItemParam(click.ParamType[Json]):
+    """`prod001:2`, or `prod001` for a quantity of 1; converted to the order service's JSON."""
 
     name = "product:quantity"
 
@@ -13,13 +24,16 @@ class LineItemParam(click.ParamType[dict[str, object]]):
         value: object,
         param: click.Parameter | None,
         ctx: click.Context | None,
-    ) -> dict[str, object]:
-        """As the order service wants it."""
+    ) -> Json:
         product_id, _, quantity = str(value).partition(":")
         if not product_id:
-            self.fail(f"{value!r} names no product; say it like prod001:2", param, ctx)
+            self.fail(f"{value!r} has no product id; an example is prod001:2", param, ctx)
         if quantity and not (quantity.isascii() and quantity.isdigit() and int(quantity)):
-            self.fail(
-                f"{value!r}: {quantity!r} is no quantity; say it like {product_id}:2", param, ctx
-            )
+            message = f"{value!r}: {quantity!r} is not a quantity; an example is {product_id}:2"
+            self.fail(message, param, ctx)
         return {"productId": product_id, "quantity": int(quantity or 1)}
+
+
+line_items_argument = click.argument(
+    "lines", metavar="PRODUCT[:QUANTITY]...", nargs=-1, required=True, type=LineItemParam()
+)

@@ -1,4 +1,4 @@
-"""`quadrille provision`: keeps the broker's stream as the settings echo, which the services may not do."""
+"""`quadrille provision`: creates the broker's stream and corrects it, which the services are not allowed to do."""
 
 import asyncio
 import contextlib
@@ -15,19 +15,18 @@ from shared.chassis.jetstream.stream_manager import StreamManager
 from shared.chassis.runtime import logs
 from shared.settings import Settings, SettingsError, load
 
-LOOK_SECONDS = 2
+POLL_SECONDS = 2
 
 log = structlog.get_logger()
 
 
 @click.command()
-@click.option("--once", is_flag=True, help="End when the stream is there.")
+@click.option("--once", is_flag=True, help="Exit when the stream is as it should be.")
 def provision(once: bool) -> None:
-    """Keep a broker's stream as the settings say.
+    """Creates the stream SHOP, also after the broker has lost it, and corrects changes to it.
 
-    Creates the stream SHOP, and again when the broker has lost it; corrects it when somebody has changed it.
-    QUADRILLE_NATS_URL names a user who may do that; QUADRILLE_STREAM_MAX_AGE_SECONDS and
-    QUADRILLE_STREAM_MAX_BYTES are the stream's limits.
+    QUADRILLE_NATS_URL names a user who is allowed to; QUADRILLE_STREAM_MAX_AGE_SECONDS and
+    QUADRILLE_STREAM_MAX_BYTES limit the stream.
     """
     try:
         settings = load()
@@ -38,34 +37,35 @@ def provision(once: bool) -> None:
 
 
 async def _run(settings: Settings, *, once: bool) -> None:
-    keeping = asyncio.ensure_future(keep(settings, once=once))
+    provisioning = asyncio.ensure_future(maintain_stream(settings, once=once))
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, keeping.cancel)
+        asyncio.get_running_loop().add_signal_handler(number, provisioning.cancel)
     with contextlib.suppress(asyncio.CancelledError):
-        await keeping
+        await provisioning
 
 
-async def keep(settings: Settings, *, once: bool = False) -> None:
-    """Look after the stream until cancelled, or until it is there. Raises ConnectionLostError."""
+async def maintain_stream(settings: Settings, *, once: bool = False) -> None:
+    """Runs until cancelled, or `once` the stream is as it should be. Raises ConnectionLostError."""
     broker = JetStreamConnection(PROVISIONER, settings)
     streams = StreamManager(broker, settings)
-    known: list[str] = []
+    reported: list[str] = []
     try:
         await broker.connect()
         while True:
             broker.raise_if_lost()
-            problems = await _problems(broker, streams)
-            if problems and problems != known:
+            problems = await _provision(broker, streams)
+            if problems and problems != reported:
                 log.warning("stream.misconfigured", problems=problems)
-            known = problems
+            reported = problems
             if once and not problems:
                 return
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(POLL_SECONDS)
     finally:
         await broker.close()
 
 
-async def _problems(broker: JetStreamConnection, streams: StreamManager) -> list[str]:
+async def _provision(broker: JetStreamConnection, streams: StreamManager) -> list[str]:
+    """The problems that remain."""
     try:
         return await streams.ensure(provisions=True)
     except BROKER_ERRORS as error:

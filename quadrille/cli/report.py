@@ -1,18 +1,19 @@
-"""`quadrille report`: what the shop amounts to."""
+"""`quadrille report`: revenue, sales, stock and problems."""
 
+from collections.abc import Iterator
 from datetime import date, timedelta
-from typing import Any
 
 import click
 from rich.table import Table
 from rich.text import Text
 
+from notifier_service.money import money
 from quadrille.cli.api_client import Client
-from quadrille.cli.endpoints import settings
-from quadrille.cli.output import console, echo, echo_json, money, table
+from quadrille.cli.endpoints import Json, load_settings
+from quadrille.cli.output import MAX_LIMIT, console, echo, echo_json, table
 
 MAX_DAYS = 366
-UNKNOWN = "–"  # noqa: RUF001 - a dash is what it is
+UNKNOWN = "–"  # noqa: RUF001 - a dash is meant
 
 
 @click.command()
@@ -21,31 +22,29 @@ UNKNOWN = "–"  # noqa: RUF001 - a dash is what it is
     type=click.IntRange(1, MAX_DAYS),
     default=7,
     show_default=True,
-    help="How many days to list, today being the last.",
+    help="The number of days, the last being today.",
 )
 @click.option(
     "--top",
-    type=click.IntRange(1, 200),
+    type=click.IntRange(1, MAX_LIMIT),
     default=5,
     show_default=True,
-    help="How many products to list.",
+    help="The number of products.",
 )
 @click.option(
     "--timezone",
     metavar="ZONE",
     default="UTC",
     show_default=True,
-    help="Whose days, e.g. Asia/Tokyo.",
+    help="Of the days, e.g. Asia/Tokyo.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print all of it as one JSON document.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def report(days: int, top: int, timezone: str, *, as_json: bool) -> None:
-    """Show what the shop amounts to.
+    """Revenue counts completed orders only. Products with little stock and problems follow the figures.
 
-    Revenue is that of completed orders only. Below the figures: what runs low, and what wants looking after.
-
-    Only the admin may see it: quadrille login admin@example.com
+    Only for the admin: quadrille login admin@example.com
     """
-    client = Client(settings())
+    client = Client(load_settings())
     dashboard = client.get("read", "/dashboard", timezone=timezone)
     products = client.get("read", "/marketing/products", limit=top)
     last = date.fromisoformat(dashboard["today"]["day"])
@@ -54,95 +53,91 @@ def report(days: int, top: int, timezone: str, *, as_json: bool) -> None:
     if as_json:
         echo_json({"dashboard": dashboard, "products": products, "daily": daily})
         return
-    _show_overview(dashboard["overview"])
-    _show_products(products)
-    _show_days(daily)
-    _show_stock(dashboard["lowStock"])
-    _show_troubles(dashboard)
+    _print_overview(dashboard["overview"])
+    _print_products(products)
+    _print_days(daily)
+    _print_low_stock(dashboard["lowStock"])
+    for problem in _problems(dashboard):
+        echo("")
+        echo(problem, "yellow")
 
 
-def _show_overview(overview: dict[str, Any]) -> None:
+def _print_overview(overview: Json) -> None:
     currency = overview["currency"]
     average = overview["averageOrderValue"]
     by_status = ", ".join(
         f"{count:,} {status}" for status, count in overview["ordersByStatus"].items() if count
     )
-    shown = table("what", "how much")
-    shown.show_header = False
-    for what, how_much in (
+    grid = table("name", "figure")
+    grid.show_header = False
+    for name, figure in (
         ("Revenue", money(overview["revenue"], currency)),
-        ("An order, on average", UNKNOWN if average is None else money(average, currency)),
+        ("Average order", UNKNOWN if average is None else money(average, currency)),
         ("Units", f"{overview['unitsSold']:,} sold of {overview['unitsOrdered']:,} ordered"),
         ("Orders", f"{overview['orders']:,}, {overview['guestOrders']:,} of them by guests"),
         ("", by_status),
-        ("Of the ended", _rates(overview)),
+        ("Of final orders", _rates(overview)),
         ("Customers", f"{overview['customers']:,}"),
     ):
-        shown.add_row(Text(what, "bold"), how_much) if how_much else None
-    console().print(shown)
+        if figure:
+            grid.add_row(Text(name, "bold"), figure)
+    console().print(grid)
 
 
-def _rates(overview: dict[str, Any]) -> str:
+def _rates(overview: Json) -> str:
     if overview["cancellationRate"] is None:
         return ""
     return f"{overview['cancellationRate']:.1%} cancelled, {overview['failureRate']:.1%} failed"
 
 
-def _show_products(page: dict[str, Any]) -> None:
+def _print_products(page: Json) -> None:
     if not page["items"]:
         return
-    shown = _headed("Products", "revenue", "sold", "ordered", "cancelled", "product")
-    for each in page["items"]:
-        shown.add_row(
-            money(each["revenue"], page["currency"]),
-            f"{each['unitsSold']:,}",
-            f"{each['unitsOrdered']:,}",
-            f"{each['cancellations']:,}",
-            each["name"] or each["productId"],
+    grid = _titled_table("Products", "revenue", "sold", "ordered", "cancelled", "product")
+    for product in page["items"]:
+        grid.add_row(
+            money(product["revenue"], page["currency"]),
+            f"{product['unitsSold']:,}",
+            f"{product['unitsOrdered']:,}",
+            f"{product['cancellations']:,}",
+            product["name"] or product["productId"],
         )
-    console().print(shown)
+    console().print(grid)
 
 
-def _show_days(daily: dict[str, Any]) -> None:
-    shown = _headed(f"Days ({daily['timezone']})", "revenue", "completed", "orders", "day")
-    for each in daily["items"]:
-        revenue = money(each["revenue"], daily["currency"])
-        shown.add_row(revenue, f"{each['completed']:,}", f"{each['orders']:,}", each["day"])
-    console().print(shown)
+def _print_days(daily: Json) -> None:
+    grid = _titled_table(f"Days ({daily['timezone']})", "revenue", "completed", "orders", "day")
+    for day in daily["items"]:
+        revenue = money(day["revenue"], daily["currency"])
+        grid.add_row(revenue, f"{day['completed']:,}", f"{day['orders']:,}", day["day"])
+    console().print(grid)
 
 
-def _show_stock(low: list[dict[str, Any]]) -> None:
-    if not low:
+def _print_low_stock(products: list[Json]) -> None:
+    if not products:
         return
-    shown = _headed("Running low", "free", "held", "product")
-    for each in low:
-        shown.add_row(f"{each['available']:,}", f"{each['reserved']:,}", each["productId"])
-    console().print(shown)
+    grid = _titled_table("Low stock", "available", "reserved", "product")
+    for product in products:
+        available, reserved = f"{product['available']:,}", f"{product['reserved']:,}"
+        grid.add_row(available, reserved, product["productId"])
+    console().print(grid)
 
 
-def _headed(title: str, *columns: str) -> Table:
-    """A table of figures below its title; the last column is what they are of."""
+def _titled_table(title: str, *columns: str) -> Table:
+    """All columns but the last are figures."""
     echo("")
     echo(title, "bold")
-    shown = table(*columns)
-    for column in shown.columns[:-1]:
-        column.justify = "right"
-    return shown
+    return table(*columns, right=range(len(columns) - 1))
 
 
-def _show_troubles(dashboard: dict[str, Any]) -> None:
-    troubles = [
-        f"event {source['missing']:,} of {source['source']} is missing, later ones have come"
-        for source in dashboard["sources"]
-        if source["missing"]
-    ]
-    troubles += [
-        f"{source['source']}'s log diverges at position {source['divergesAt']:,}: quadrille held"
-        for source in dashboard["sources"]
-        if source["divergesAt"]
-    ]
+def _problems(dashboard: Json) -> Iterator[str]:
+    for source in dashboard["sources"]:
+        if source["missing"]:
+            event = f"event {source['missing']:,} of {source['source']}"
+            yield f"{event} is missing, but later ones have arrived"
+    for source in dashboard["sources"]:
+        if source["divergesAt"]:
+            log = f"the log of {source['source']}"
+            yield f"{log} diverges at position {source['divergesAt']:,}: quadrille held"
     if dashboard["deadLetters"]:
-        troubles.append(f"{dashboard['deadLetters']:,} events were given up: quadrille check")
-    for trouble in troubles:
-        echo("")
-        echo(trouble, "yellow")
+        yield f"{dashboard['deadLetters']:,} events are dead letters: quadrille check"

@@ -1,4 +1,4 @@
-"""`quadrille reset-password`: a new password for somebody who has lost theirs, written to the database file."""
+"""`quadrille reset-password`: writes a new password for an account to the order service's database file."""
 
 import asyncio
 import secrets
@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from order_service.accounts import credentials, sessions, store
 from order_service.accounts.emails import canonical
 from order_service.accounts.passwords import Passwords
-from quadrille.cli.endpoints import settings
+from quadrille.cli.endpoints import load_settings
 from quadrille.cli.output import echo
 from shared.chassis.errors import FatalError
 from shared.chassis.storage import database_identity
@@ -23,16 +23,12 @@ PASSWORD_BYTES = 12
 @click.command("reset-password")
 @click.argument("email")
 def reset_password(email: str) -> None:
-    """Give an account a new password and end all its sessions.
-
-    Works on the order service's database file, for whoever may write there: stop the service first. It is the
-    way back for an admin who has lost the password.
-    """
+    """For an admin who has lost the password: changes the order service's database file. Stop that service first."""
     try:
-        password = asyncio.run(_reset(settings(), canonical(email)))
+        password = asyncio.run(_reset(load_settings(), canonical(email)))
     except (FatalError, ValueError) as error:
         raise click.ClickException(str(error)) from error
-    echo(f"The new password of {email} is {password} (shown only now); all sessions have ended")
+    echo(f"The new password of {email} is {password} (printed only now); all sessions have ended")
 
 
 async def _reset(settings: Settings, email: str) -> str:
@@ -46,16 +42,17 @@ async def _reset(settings: Settings, email: str) -> str:
         try:
             await database.run(partial(database_identity.claim, service="order"))
             password_hash = await Passwords().replace(password)
-            is_known = await database.run(partial(_write, email=email, password_hash=password_hash))
+            write = partial(_write, email=email, password_hash=password_hash)
+            has_account = await database.run(write)
         finally:
             await database.close()
-    if not is_known:
+    if not has_account:
         raise click.ClickException(f"no account has the address {email}")
     return password
 
 
 def _write(connection: Connection, email: str, password_hash: str) -> bool:
-    """Whether there is such an account."""
+    """False if there is no such account."""
     customer = store.find_by_email(connection, email)
     if customer is None:
         return False

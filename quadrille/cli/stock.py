@@ -1,59 +1,58 @@
-"""`quadrille stock`: filling the shelves, and clearing them."""
+"""`quadrille stock`: adds stock of a product, and writes it off."""
 
 import click
 
 from quadrille.cli.api_client import Client
-from quadrille.cli.endpoints import segment, settings
+from quadrille.cli.endpoints import load_settings, segment
 from quadrille.cli.output import echo, echo_json
+from quadrille.cli.params import json_option, product_argument
 
-MOST = 1_000_000
-AT_ONCE = click.IntRange(1, MOST)
+MAX_QUANTITY = 1_000_000
 
-reason_option = click.option("--reason", help="Why; it is kept with the event.")
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+reason_option = click.option("--reason", help="A text that is stored with the event.")
 
 
 @click.group()
 def stock() -> None:
-    """Add to the stock, or write off.
-
-    Only the admin may: quadrille login admin@example.com
-    """
+    """Only for the admin: quadrille login admin@example.com"""
 
 
-@stock.command(context_settings={"ignore_unknown_options": True})  # -2 is none
-@click.argument("product_id", metavar="PRODUCT_ID")
-@click.argument("quantity", type=click.IntRange(-MOST, MOST))
+@stock.command(context_settings={"ignore_unknown_options": True})  # -2 is a quantity
+@product_argument
+@click.argument("quantity", type=click.IntRange(-MAX_QUANTITY, MAX_QUANTITY))
 @reason_option
 @json_option
 def add(product_id: str, quantity: int, reason: str | None, *, as_json: bool) -> None:
-    """Put so many more of a product on its shelf.
+    """Add this quantity of a product.
 
     \b
     For example:
       quadrille stock add prod001 20
       quadrille stock add prod001 -2 --reason "count was wrong"
 
-    A negative quantity writes off, as `stock remove` does.
-    """  # noqa: D301 - \b is click's
+    A negative quantity is written off, as by `stock remove`.
+    """
     _change(product_id, quantity, reason, as_json=as_json)
 
 
 @stock.command()
-@click.argument("product_id", metavar="PRODUCT_ID")
-@click.argument("quantity", type=AT_ONCE)
+@product_argument
+@click.argument("quantity", type=click.IntRange(1, MAX_QUANTITY))
 @reason_option
 @json_option
 def remove(product_id: str, quantity: int, reason: str | None, *, as_json: bool) -> None:
-    """Write off so many of a product; never below what orders hold."""
+    """Write off this quantity of a product, but never what is reserved for orders."""
     _change(product_id, -quantity, reason, as_json=as_json)
 
 
 def _change(product_id: str, quantity: int, reason: str | None, *, as_json: bool) -> None:
     body = {"quantity": quantity, "reason": reason}
-    changed = Client(settings()).post("inventory", f"/products/{segment(product_id)}/stock", body)
+    path = f"/products/{segment(product_id)}/stock"
+    product = Client(load_settings()).post("inventory", path, body)
     if as_json:
-        echo_json(changed)
+        echo_json(product)
         return
-    held, free = changed["reserved"], changed["available"]
-    echo(f"{changed['productId']}: {changed['onHand']:,} there, {held:,} held, {free:,} free")
+    echo(
+        f"{product['productId']}: {product['onHand']:,} on hand, "
+        f"{product['reserved']:,} reserved, {product['available']:,} available"
+    )

@@ -8,9 +8,9 @@ from shared.settings import inherited
 
 @click.command()
 def up() -> None:
-    """Start the whole shop here: a broker, five services, a mailbox, some products.
+    """Starts a NATS server, five services, a mailbox and a sample catalogue. Ctrl-C stops everything.
 
-    Settings are QUADRILLE_* variables. QUADRILLE_NATS_URL names a broker to use instead of starting one,
-    QUADRILLE_SMTP_URL a mail server instead of the mailbox. Ctrl-C stops it all.
+    Settings are QUADRILLE_* variables. QUADRILLE_NATS_URL names a NATS server to use instead of starting one,
+    QUADRILLE_SMTP_URL a mail server instead of the mailbox.
     """
     launcher.up(configuration.plan(inherited()))

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import httpx
 
-from quadrille.cli.endpoints import EVERY_ADDRESS
+from quadrille.cli.endpoints import LOOPBACK_FOR_WILDCARD
 from quadrille.launcher.preflight import LOOPBACK, CannotStart, Port
 from shared.settings import FILE, PREFIX, SECRETS, Settings, SettingsError, load, loopback_host
 
@@ -88,7 +88,7 @@ class Plan(NamedTuple):
         """Where this machine reaches a part: `http://127.0.0.1:8080`."""
         (part,) = (part for part in self.parts if part.name == name)
         port = self._port(part.setting)
-        host = EVERY_ADDRESS.get(port.host, port.host)
+        host = LOOPBACK_FOR_WILDCARD.get(port.host, port.host)
         return str(httpx.URL(scheme="http", host=host, port=port.number))
 
     def _port(self, setting: str) -> Port:

@@ -1,4 +1,4 @@
-"""The oracle finds nothing in a shop that really ran, and finds every injury done to a copy of its files."""
+"""The audit finds no violation in the databases of a shop that ran, and every damage done to a copy of them."""
 
 import asyncio
 import shutil
@@ -14,10 +14,12 @@ from click.testing import CliRunner, Result
 
 from quadrille.audit.checks import run_checks
 from quadrille.audit.fold import differences, fold
+from quadrille.audit.report import audit
 from quadrille.audit.shop_snapshot import ShopSnapshot, read_shop
 from quadrille.audit.snapshot import DEFINITIONS
 from quadrille.audit.tables import history
-from quadrille.cli.check import check, command, inspect
+from quadrille.audit.violation import Violation
+from quadrille.cli.check import check
 from shared.chassis.messages import clock
 from tests.support.eventually import eventually
 from tests.support.running_shop import Fleet
@@ -25,28 +27,37 @@ from tests.support.running_shop import Fleet
 DAY = "2020-01-01T00:00:00.000000Z"
 
 
+def _violations(data: Path) -> list[Violation]:
+    return list(audit(data).violations)
+
+
+def _violated(data: Path) -> set[str]:
+    """The names of the checks that fail."""
+    return {violation.check for violation in audit(data).violations}
+
+
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The files of a shop that has seen every dance and was stopped with one order under way."""
+    """The databases after each saga outcome, of a shop that was stopped with one open order."""
     with Fleet(tmp_path_factory.mktemp("ran"), carrier_success_rate=1) as fleet:
-        asyncio.run(_dance(fleet))
+        asyncio.run(_run_sagas(fleet))
         fleet.terminate("order", "inventory", "shipping", "notifier", "read")
         yield fleet.data_dir
 
 
 @pytest.fixture
 def data(ran: Path, tmp_path: Path) -> Path:
-    """A copy to do harm to."""
+    """A copy for one test to damage."""
     return shutil.copytree(ran, tmp_path / "data")
 
 
-async def _dance(fleet: Fleet) -> None:
+async def _run_sagas(fleet: Fleet) -> None:
     await fleet.start()
     await fleet.stock_up(lamp=10, chair=10)
-    happy = fleet.order(("lamp", 2), ("chair", 1), ("lamp", 1), email="jane@example.com")
-    refused = fleet.order(("lamp", 99))
-    await fleet.until(happy["orderId"], "COMPLETED")
-    await fleet.until(refused["orderId"], "CANCELLED_NO_STOCK")
+    completed = fleet.order(("lamp", 2), ("chair", 1), ("lamp", 1), email="jane@example.com")
+    cancelled = fleet.order(("lamp", 99))
+    await fleet.until(completed["orderId"], "COMPLETED")
+    await fleet.until(cancelled["orderId"], "CANCELLED_NO_STOCK")
     await _restart_shipping(fleet, carrier_success_rate="0")
     failed = fleet.order(("chair", 3))
     await fleet.until(failed["orderId"], "SHIPMENT_FAILED")
@@ -63,72 +74,72 @@ async def _restart_shipping(fleet: Fleet, **settings: str) -> None:
 
 
 def _is_booked(data: Path) -> bool:
-    waiting = {(each.service, each.what) for each in inspect(data).pending}
-    return waiting == {("order", "deadline tasks"), ("shipping", "booking tasks")}
+    pending = {(work.service, work.what) for work in audit(data).pending}
+    return pending == {("order", "deadline tasks"), ("shipping", "booking tasks")}
 
 
-def _injure(data: Path, service: str, *statements: str) -> None:
+def _damage(data: Path, service: str, *statements: str) -> None:
     connection = sqlite3.connect(data / f"{service}.db")
     with connection:
         changed = [connection.execute(statement).rowcount for statement in statements]
     connection.close()
-    assert all(changed), "no row was hurt"
+    assert all(changed), "no row was changed"
 
 
-def test_a_shop_that_ran_is_sound(ran):
-    assert check(ran) == []
+def test_audit_of_stopped_shop_finds_nothing(ran):
+    assert _violations(ran) == []
 
 
-def test_what_is_on_its_way_is_no_fault_but_is_shown(ran):
-    report = inspect(ran)
+def test_pending_tasks_are_no_violation(ran):
+    report = audit(ran)
     assert report.ok
-    shown = {(each.service, each.what, each.count) for each in report.pending}
-    assert shown == {("order", "deadline tasks", 1), ("shipping", "booking tasks", 1)}
+    pending = {(work.service, work.what, work.count) for work in report.pending}
+    assert pending == {("order", "deadline tasks", 1), ("shipping", "booking tasks", 1)}
     assert report.orders["AWAITING_SHIPMENT"] == 1
 
 
-def test_an_event_the_broker_refuses_is_named(data):
-    _injure(
+def test_event_rejected_by_broker_is_a_warning(data):
+    _damage(
         data,
         "order",
         "UPDATE event_log SET stream_seq = NULL, refusal = 'too large' WHERE position = 2",
     )
-    report = inspect(data)
+    report = audit(data)
     assert report.ok
-    (notice,) = [each for each in report.warnings if each.entity == "event 2"]
-    assert notice.service == "order"
-    assert notice.what.startswith("the broker refuses ")
-    assert notice.what.endswith(": too large")
-    assert {each.what for each in report.pending} == {"deadline tasks", "booking tasks"}
+    [warning] = [warning for warning in report.warnings if warning.entity == "event 2"]
+    assert warning.service == "order"
+    assert warning.what.startswith("the broker refuses ")
+    assert warning.what.endswith(": too large")
+    assert {work.what for work in report.pending} == {"deadline tasks", "booking tasks"}
 
 
-INJURIES = {
-    "a reserved count raised": (
+DAMAGES = {
+    "reserved count too high": (
         "inventory",
         "UPDATE products SET reserved = reserved + 1 WHERE product_id = 'chair'",
         {"stock", "rows"},
     ),
-    "a reserved count lost": (
+    "reserved count lost": (
         "inventory",
         "UPDATE products SET reserved = 0 WHERE product_id = 'lamp'",
         {"stock", "rows"},
     ),
-    "goods never deducted": (
+    "stock not deducted": (
         "inventory",
         "UPDATE products SET on_hand = 10 WHERE product_id = 'lamp'",
         {"stock", "rows"},
     ),
-    "goods still held for a delivered order": (
+    "stock still reserved for a completed order": (
         "inventory",
         "UPDATE reservations SET status = 'RESERVED' WHERE status = 'DEDUCTED'",
         {"stock", "rows", "agreement"},
     ),
-    "goods not released": (
+    "stock not released": (
         "inventory",
         "UPDATE reservations SET status = 'RESERVED' WHERE status = 'RELEASED'",
         {"stock", "rows", "agreement"},
     ),
-    "a partial reservation": (
+    "partial reservation": (
         "inventory",
         """
         UPDATE event_log SET data = json_remove(data, '$.items[1]')
@@ -136,77 +147,77 @@ INJURIES = {
         """,
         {"goods", "rows", "copies", "views"},
     ),
-    "an order moved backwards": (
+    "order set back to an earlier status": (
         "order",
         "UPDATE orders SET status = 'PENDING' WHERE status = 'COMPLETED'",
         {"rows", "deadlines"},
     ),
-    "an order completed out of nothing": (
+    "order completed without events": (
         "order",
         "UPDATE orders SET status = 'COMPLETED' WHERE status = 'CANCELLED_NO_STOCK'",
         {"rows", "agreement"},
     ),
-    "a price the catalogue never had": (
+    "price that no event set": (
         "order",
         "UPDATE list_prices SET price = 1 WHERE product_id = 'chair'",
         {"rows"},
     ),
-    "an order nobody watches": (
+    "open order without a deadline": (
         "order",
         "DELETE FROM task WHERE kind = 'deadline'",
         {"deadlines"},
     ),
-    "a shipment whose carrier is never asked": (
+    "shipment without a booking task": (
         "shipping",
         "DELETE FROM task WHERE kind = 'booking'",
         {"bookings"},
     ),
-    "a shipment that failed for a delivered order": (
+    "failed shipment of a completed order": (
         "shipping",
         "UPDATE shipments SET status = 'FAILED' WHERE status = 'COMPLETED'",
         {"rows", "agreement"},
     ),
-    "an address lost": (
+    "received order lost": (
         "shipping",
         "UPDATE awaited_orders SET is_created = 0",
         {"rows"},
     ),
-    "a hole in a log": (
+    "gap in a log": (
         "order",
         "DELETE FROM event_log WHERE event_type = 'OrderConfirmed'",
         {"positions", "versions", "rows", "copies", "views"},
     ),
-    "a log's end cut off": (
+    "end of a log missing": (
         "order",
         "DELETE FROM event_log WHERE position = (SELECT max(position) FROM event_log)",
         {"rows", "copies", "views"},
     ),
-    "a beginning nobody remembers": (
+    "first event of an order missing": (
         "order",
         "DELETE FROM event_log WHERE event_type = 'OrderCreated'",
         {"positions", "versions", "causes", "inbox_orphans", "rows", "goods", "copies", "views"},
     ),
-    "a version skipped": (
+    "version skipped": (
         "inventory",
         "UPDATE event_log SET version = 7 WHERE event_type = 'StockDeducted'",
         {"versions"},
     ),
-    "an event filed under another": (
+    "event of another entity": (
         "shipping",
         "UPDATE event_log SET entity_id = 'another' WHERE event_type = 'ShipmentFailed'",
         {"words", "versions"},
     ),
-    "an effect without a cause": (
+    "event without a cause": (
         "inventory",
         "UPDATE event_log SET causation_id = 'nothing' WHERE event_type = 'StockDeducted'",
         {"causes", "copies"},
     ),
-    "an effect of another story": (
+    "event with another correlation id": (
         "inventory",
         "UPDATE event_log SET correlation_id = 'another' WHERE event_type = 'StockDeducted'",
         {"causes", "copies"},
     ),
-    "an event forgotten by who acted on it": (
+    "cause missing in the inbox": (
         "inventory",
         """
         DELETE FROM inbox WHERE event_id IN
@@ -214,7 +225,7 @@ INJURIES = {
         """,
         {"causes"},
     ),
-    "an event heard that nobody said": (
+    "inbox row of an unknown event": (
         "order",
         f"INSERT INTO inbox (event_id, heard_at) VALUES ('phantom', '{DAY}')",
         {"inbox_orphans"},
@@ -228,7 +239,7 @@ INJURIES = {
         """,
         {"stock", "rows", "ends"},
     ),
-    "an order that ended twice": (
+    "order with two final events": (
         "order",
         """
         INSERT INTO event_log SELECT (SELECT max(position) + 1 FROM event_log), 'again', entity_id,
@@ -238,27 +249,27 @@ INJURIES = {
         """,
         {"rows", "ends"},
     ),
-    "a mail forgotten": (
+    "mail missing": (
         "notifier",
         "DELETE FROM notifications WHERE template = 'delivered'",
         {"rows", "mails"},
     ),
-    "a view that lags behind what it has read": (
+    "read model behind its position": (
         "read",
         "UPDATE orders SET status = 'PENDING' WHERE status = 'COMPLETED'",
         {"views"},
     ),
-    "a view of stock that is not there": (
+    "read model with too much stock": (
         "read",
         "UPDATE products SET on_hand = 99 WHERE product_id = 'lamp'",
         {"views"},
     ),
-    "an event missing from the combined log": (
+    "event missing in the archive": (
         "read",
         "DELETE FROM events WHERE event_type = 'StockReserved'",
         {"copies"},
     ),
-    "an event changed in the combined log": (
+    "event changed in the archive": (
         "read",
         """
         UPDATE events SET data = json_set(data, '$.trackingNumber', 'X')
@@ -266,17 +277,17 @@ INJURIES = {
         """,
         {"copies"},
     ),
-    "a view ahead of the log": (
+    "read position beyond the log": (
         "read",
         "UPDATE positions SET applied = applied + 1 WHERE source = 'shipping'",
         {"copies"},
     ),
-    "a state that does not exist": (
+    "unknown status": (
         "order",
         "UPDATE orders SET status = 'LOST' WHERE status = 'COMPLETED'",
         {"files"},
     ),
-    "an event that can not be decoded": (
+    "event that cannot be decoded": (
         "order",
         "UPDATE event_log SET data = '{}' WHERE event_type = 'OrderCreated'",
         {"files"},
@@ -286,7 +297,7 @@ INJURIES = {
         "DELETE FROM reservations WHERE status = 'DEDUCTED'",
         {"files"},
     ),
-    "a table missing": (
+    "table missing": (
         "shipping",
         "DROP TABLE awaited_items",
         {"files"},
@@ -294,24 +305,24 @@ INJURIES = {
 }
 
 
-@pytest.mark.parametrize("injury", INJURIES)
-def test_an_injury_is_found(data, injury):
-    service, statement, expected = INJURIES[injury]
-    _injure(data, service, statement)
-    assert {finding.check for finding in check(data)} == expected
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damage_violates_checks(data, damage):
+    service, statement, expected = DAMAGES[damage]
+    _damage(data, service, statement)
+    assert _violated(data) == expected
 
 
-def test_a_finding_shows_what_was_expected_and_what_was_found(data):
-    _injure(data, "inventory", "UPDATE products SET reserved = 5 WHERE product_id = 'lamp'")
-    (finding,) = [finding for finding in check(data) if finding.check == "stock"]
-    assert (finding.service, finding.entity) == ("inventory", "product lamp")
-    assert finding.expected == "reserved 1: what its reservations hold"
-    assert finding.found == "reserved 5"
+def test_violation_has_expected_and_found_value(data):
+    _damage(data, "inventory", "UPDATE products SET reserved = 5 WHERE product_id = 'lamp'")
+    [violation] = [entry for entry in _violations(data) if entry.check == "stock"]
+    assert (violation.service, violation.entity) == ("inventory", "product lamp")
+    assert violation.expected == "reserved 1: what its reservations hold"
+    assert violation.found == "reserved 5"
 
 
-def test_an_event_unheard_is_on_its_way_and_excuses_its_order(data):
-    """As after a crash: the commit of the deduction never happened, the delivery's news comes again."""
-    _injure(
+def test_order_with_pending_event_may_disagree(data):
+    """As after a crash before the commit of the deduction: ShipmentCompleted is delivered again."""
+    _damage(
         data,
         "inventory",
         "DELETE FROM inbox WHERE event_id IN "
@@ -321,117 +332,117 @@ def test_an_event_unheard_is_on_its_way_and_excuses_its_order(data):
         "UPDATE products SET reserved = reserved + 3, on_hand = on_hand + 3 WHERE product_id = 'lamp'",
         "UPDATE products SET reserved = reserved + 1, on_hand = on_hand + 1 WHERE product_id = 'chair'",
     )
-    report = inspect(data)
-    assert {finding.check for finding in report.findings} == {"rows", "stock", "causes"}
-    assert ("inventory", "events to hear") in {(way.service, way.what) for way in report.pending}
+    report = audit(data)
+    assert {violation.check for violation in report.violations} == {"rows", "stock", "causes"}
+    assert ("inventory", "events to hear") in {(work.service, work.what) for work in report.pending}
 
 
-def test_events_not_acknowledged_by_the_broker_are_on_their_way(data):
-    _injure(data, "order", "UPDATE event_log SET stream_seq = NULL WHERE position > 1")
-    report = inspect(data)
+def test_unacknowledged_events_are_pending(data):
+    _damage(data, "order", "UPDATE event_log SET stream_seq = NULL WHERE position > 1")
+    report = audit(data)
     assert report.ok
-    assert ("order", "events to send") in {(way.service, way.what) for way in report.pending}
+    assert ("order", "events to send") in {(work.service, work.what) for work in report.pending}
 
 
-def test_dead_letters_and_overdue_tasks_are_worth_a_look_but_no_contradiction(data):
-    _injure(
+def test_dead_letters_and_overdue_tasks_are_warnings(data):
+    _damage(
         data,
         "shipping",
         "INSERT INTO dead_letter (event_id, event_type, key, status, subject, body, error, "
         f"dead_lettered_at) VALUES ('x', 'OrderCreated', 'k', 'PARKED', 's', 'b', 'why', '{DAY}')",
-        f"UPDATE task SET due_at = '{DAY}', last_error = 'nobody at home'",
+        f"UPDATE task SET due_at = '{DAY}', last_error = 'timeout'",
     )
-    report = inspect(data)
+    report = audit(data)
     assert report.ok
     letter, task = report.warnings
     assert letter.what == "OrderCreated is a dead letter (PARKED): why"
-    assert task.what.endswith("overdue, last error: nobody at home")
+    assert task.what.endswith("overdue, last error: timeout")
 
 
 HELD = "INSERT INTO held_events (source, position, event_id, subject, body) "
 
 
-def test_held_rival_of_applied_event_is_noted(data):
-    _injure(
+def test_held_forged_event_is_a_warning(data):
+    _damage(
         data,
         "read",
         f"{HELD} VALUES ('order', 1, 'forged', 's', 'b')",
         f"{HELD} VALUES ('order', 900000, 'distant', 's', 'b')",
     )
-    report = inspect(data)
+    report = audit(data)
     assert report.ok
-    assert [(notice.entity, notice.what) for notice in report.warnings] == [
+    assert [(warning.entity, warning.what) for warning in report.warnings] == [
         ("order 1", "event forged (not in the log) is held; another was applied at its position"),
         ("order 900000", "event distant (not in the log) is held"),
     ]
 
 
-def test_forged_event_applied_in_place_of_the_true_one_is_found(data):
+def test_applied_forged_event_is_a_violation(data):
     own = "SELECT 'order', position, event_id, 's', 'b' FROM events"
-    _injure(
+    _damage(
         data,
         "read",
         f"{HELD} {own} WHERE source = 'order' AND position = 1",
         "UPDATE events SET event_id = 'forged' WHERE source = 'order' AND position = 1",
     )
-    report = inspect(data)
-    assert {finding.check for finding in report.findings} == {"copies"}
-    assert "event_id forged" in report.findings[0].found
-    [notice] = report.warnings
-    assert "(the log's own) is held; another was applied at its position" in notice.what
+    report = audit(data)
+    assert {violation.check for violation in report.violations} == {"copies"}
+    assert "event_id forged" in report.violations[0].found
+    [warning] = report.warnings
+    assert "(the log's own) is held; another was applied at its position" in warning.what
 
 
-def test_what_an_inbox_may_have_forgotten_is_not_missed(data):
-    _injure(data, "order", "DELETE FROM inbox")
+def test_deleted_inbox_rows_are_not_missed(data):
+    _damage(data, "order", "DELETE FROM inbox")
     shop = read_shop(data)
     later = clock.now() + timedelta(days=3)
     assert (
         run_checks(ShopSnapshot(shop.services, shop.projection, later, inbox_retention_days=2))
         == []
     )
-    assert {finding.check for finding in run_checks(shop)} == {"causes", "rows"}
+    assert {violation.check for violation in run_checks(shop)} == {"causes", "rows"}
 
 
-def test_a_read_database_that_is_gone_makes_itself_anew(data):
+def test_missing_read_database_is_a_warning(data):
     (data / "read.db").unlink()
-    report = inspect(data)
+    report = audit(data)
     assert report.ok
-    assert [notice.entity for notice in report.warnings] == ["read.db"]
+    assert [warning.entity for warning in report.warnings] == ["read.db"]
 
 
-def test_a_missing_database_is_said(data):
+def test_missing_database_is_a_violation(data):
     (data / "shipping.db").unlink()
-    (finding,) = check(data)
-    assert finding.found == f"{data / 'shipping.db'} does not exist"
+    [violation] = _violations(data)
+    assert violation.found == f"{data / 'shipping.db'} does not exist"
 
 
-def test_a_file_that_is_no_database_is_said(data):
+def test_file_of_other_format_is_a_violation(data):
     (data / "order.db").write_bytes(b"so long" * 1000)
-    (finding,) = check(data)
-    assert finding.found == f"{data / 'order.db'} can not be read: file is not a database"
+    [violation] = _violations(data)
+    assert violation.found == f"{data / 'order.db'} can not be read: file is not a database"
 
 
-def test_a_database_with_a_torn_page_is_said(data):
+def test_database_with_torn_pages_is_a_violation(data):
     pages = bytearray((data / "inventory.db").read_bytes())
     for start in range(4096, len(pages), 4096):
         pages[start : start + 64] = b"\xff" * 64
     (data / "inventory.db").write_bytes(pages)
-    (finding,) = check(data)
-    assert "inventory.db" in finding.found
+    [violation] = _violations(data)
+    assert "inventory.db" in violation.found
 
 
-def test_a_directory_without_a_shop_is_said(tmp_path):
-    (finding,) = check(tmp_path)
-    assert finding.found == f"{tmp_path} holds no databases of a shop"
+def test_directory_without_databases_is_a_violation(tmp_path):
+    [violation] = _violations(tmp_path)
+    assert violation.found == f"{tmp_path} holds no databases of a shop"
 
 
-def test_checking_changes_nothing(data):
+def test_audit_changes_no_file(data):
     before = {file.name: file.read_bytes() for file in data.glob("*.db")}
-    check(data)
+    audit(data)
     assert {file.name: file.read_bytes() for file in data.glob("*.db")} == before
 
 
-def test_folding_part_by_part_is_folding_the_whole(ran):
+def test_fold_by_entity_equals_whole_fold(ran):
     shop = read_shop(ran)
     for definition in DEFINITIONS:
         events = list(history(shop, shop.service(definition.name)))
@@ -442,26 +453,26 @@ def test_folding_part_by_part_is_folding_the_whole(ran):
 
 
 def _run(*arguments: str) -> Result:
-    return CliRunner().invoke(command, arguments)
+    return CliRunner().invoke(check, arguments)
 
 
-def test_the_command_says_that_all_is_well(ran):
-    done = _run("--data-dir", str(ran))
-    assert done.exit_code == 0
-    assert "All is as it should be." in done.output
+def test_command_prints_that_no_problem_was_found(ran):
+    result = _run("--data-dir", str(ran))
+    assert result.exit_code == 0
+    assert "No problems found." in result.output
 
 
-def test_the_command_shows_the_evidence_and_fails(data):
-    _injure(data, "order", "UPDATE orders SET status = 'PENDING' WHERE status = 'COMPLETED'")
-    done = _run("--data-dir", str(data))
-    assert done.exit_code == 1
-    assert "expected  status COMPLETED\n      found     status PENDING" in done.output
+def test_command_prints_violations_and_fails(data):
+    _damage(data, "order", "UPDATE orders SET status = 'PENDING' WHERE status = 'COMPLETED'")
+    result = _run("--data-dir", str(data))
+    assert result.exit_code == 1
+    assert "expected  status COMPLETED\n      found     status PENDING" in result.output
 
 
-def test_the_command_speaks_to_scripts(data):
-    _injure(data, "order", "DELETE FROM task")
-    done = _run("--data-dir", str(data), "--json")
-    assert done.exit_code == 1
-    report = msgspec.json.decode(done.output)
+def test_command_prints_report_as_json(data):
+    _damage(data, "order", "DELETE FROM task")
+    result = _run("--data-dir", str(data), "--json")
+    assert result.exit_code == 1
+    report = msgspec.json.decode(result.output)
     assert report["ok"] is False
     assert report["findings"][0]["check"] == "deadlines"

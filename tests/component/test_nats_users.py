@@ -130,8 +130,8 @@ def guarded(tmp_path: Path) -> Iterator[NatsServer]:
 async def provisioned(server: NatsServer, directory: Path) -> AsyncIterator[None]:
     """The stream is there, and looked after."""
     settings = settings_for(directory, server.url_of(PROVISIONER))
-    await provision.keep(settings, once=True)
-    keeping = asyncio.create_task(provision.keep(settings))
+    await provision.maintain_stream(settings, once=True)
+    keeping = asyncio.create_task(provision.maintain_stream(settings))
     try:
         yield
     finally:
@@ -350,7 +350,7 @@ async def test_broker_with_tls_is_trusted_by_authority(tmp_path: Path):
     server.start()
     try:
         provisioner = settings_for(tmp_path, server.url_of(PROVISIONER), nats_ca=files.authority)
-        await provision.keep(provisioner, once=True)
+        await provision.maintain_stream(provisioner, once=True)
         url = server.url_of("inventory")
         assert url.startswith("tls://inventory:")
         async with serving(settings_for(tmp_path, url, nats_ca=files.authority)) as service:

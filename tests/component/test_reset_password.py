@@ -1,4 +1,4 @@
-"""`quadrille reset-password` on the file of a real order service."""
+"""`quadrille reset-password` on the database file of an order service."""
 
 import asyncio
 from pathlib import Path
@@ -15,7 +15,7 @@ EMAIL = "jane@example.com"
 
 
 async def run(settings: Settings, *arguments: str) -> Result:
-    """The command, in a thread of its own: it has an event loop of its own."""
+    """In another thread, because the command starts its own event loop."""
     environment = environment_of(settings)
     return await asyncio.to_thread(
         CliRunner().invoke, main, ["reset-password", *arguments], env=environment

@@ -1,4 +1,4 @@
-"""The file that keeps who is signed in: private, whole at every moment, and one trade of a token at a time."""
+"""The session file: private, complete at any time, and one refresh of a token at a time."""
 
 import threading
 from collections.abc import Callable
@@ -9,11 +9,11 @@ import pytest
 from msgspec.structs import replace
 
 from quadrille.cli.endpoints import ShopError
-from quadrille.cli.session_file import SessionFile, SignIn
+from quadrille.cli.session import SessionFile, Tokens
 
-HERE = "http://127.0.0.1:8080"
-THERE = "http://127.0.0.1:9090"
-JANE = SignIn(
+SHOP = "http://127.0.0.1:8080"
+OTHER_SHOP = "http://127.0.0.1:9090"
+JANE = Tokens(
     email="jane@example.com",
     access_token="a0",
     refresh_token="r0",
@@ -28,113 +28,113 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def file(path: Path) -> SessionFile:
-    return SessionFile(path, HERE)
+    return SessionFile(path, SHOP)
 
 
-class OrderState:
-    """Trades each refresh token once, and tells what came."""
+class TokenEndpoint:
+    """Accepts each refresh token and records it."""
 
     def __init__(self) -> None:
-        self.traded: list[str] = []
+        self.refresh_tokens: list[str] = []
 
-    def trade(self, known: SignIn) -> SignIn | None:
-        self.traded.append(known.refresh_token)
-        number = len(self.traded)
-        return replace(known, access_token=f"a{number}", refresh_token=f"r{number}")
+    def refresh(self, tokens: Tokens) -> Tokens | None:
+        self.refresh_tokens.append(tokens.refresh_token)
+        number = len(self.refresh_tokens)
+        return replace(tokens, access_token=f"a{number}", refresh_token=f"r{number}")
 
 
-def test_nobody_is_signed_in_at_first_and_nothing_is_written_to_find_that_out(file, path):
+def test_load_without_file_writes_nothing(file, path):
     assert file.load() is None
     assert not path.parent.exists()
 
 
-def test_who_signs_in_stays_so(file, path):
-    file.keep(JANE)
-    assert SessionFile(path, HERE).load() == JANE
+def test_saved_tokens_are_loaded(file, path):
+    file.save(JANE)
+    assert SessionFile(path, SHOP).load() == JANE
 
 
-def test_the_file_is_for_its_owner_alone(file, path):
-    file.keep(JANE)
+def test_session_file_is_private(file, path):
+    file.save(JANE)
     assert path.stat().st_mode & 0o777 == 0o600
     assert path.parent.stat().st_mode & 0o777 == 0o700
 
 
-def test_each_shop_has_its_own_sign_in(file, path):
-    there = SessionFile(path, THERE)
-    file.keep(JANE)
-    there.keep(replace(JANE, email="jack@example.com"))
+def test_each_shop_has_its_own_tokens(file, path):
+    other = SessionFile(path, OTHER_SHOP)
+    file.save(JANE)
+    other.save(replace(JANE, email="jack@example.com"))
     assert file.load() == JANE
-    assert file.forget() == JANE
+    assert file.remove() == JANE
     assert file.load() is None
-    assert there.load() is not None
+    assert other.load() is not None
 
 
-def test_signing_out_twice_is_signing_out_once(file):
-    file.keep(JANE)
-    assert file.forget() == JANE
-    assert file.forget() is None
+def test_tokens_are_removed_once(file):
+    file.save(JANE)
+    assert file.remove() == JANE
+    assert file.remove() is None
 
 
-def test_a_renewed_token_is_kept(file):
-    file.keep(JANE)
-    renewed = file.renew(JANE, OrderState().trade)
-    assert renewed == replace(JANE, access_token="a1", refresh_token="r1")
-    assert file.load() == renewed
+def test_refreshed_tokens_are_saved(file):
+    file.save(JANE)
+    refreshed = file.refresh(JANE, TokenEndpoint().refresh)
+    assert refreshed == replace(JANE, access_token="a1", refresh_token="r1")
+    assert file.load() == refreshed
 
 
-def test_a_token_that_another_command_has_renewed_is_not_traded_again(file):
-    file.keep(JANE)
-    desk = OrderState()
-    first, second = file.renew(JANE, desk.trade), file.renew(JANE, desk.trade)
+def test_token_refreshed_elsewhere_is_not_refreshed_again(file):
+    file.save(JANE)
+    endpoint = TokenEndpoint()
+    first, second = file.refresh(JANE, endpoint.refresh), file.refresh(JANE, endpoint.refresh)
     assert first == second
-    assert desk.traded == ["r0"]
+    assert endpoint.refresh_tokens == ["r0"]
 
 
-def test_commands_at_once_trade_a_token_once(file, path):
-    file.keep(JANE)
-    desk = OrderState()
-    renewed: list[SignIn | None] = []
+def test_concurrent_commands_refresh_once(file, path):
+    file.save(JANE)
+    endpoint = TokenEndpoint()
+    refreshed: list[Tokens | None] = []
 
     def command() -> None:
-        renewed.append(SessionFile(path, HERE).renew(JANE, desk.trade))
+        refreshed.append(SessionFile(path, SHOP).refresh(JANE, endpoint.refresh))
 
-    _all_at_once(command)
-    assert desk.traded == ["r0"]
-    assert set(renewed) == {file.load()}
+    _in_threads(command)
+    assert endpoint.refresh_tokens == ["r0"]
+    assert set(refreshed) == {file.load()}
 
 
-def test_commands_at_once_lose_nobodys_sign_in(path):
+def test_concurrent_saves_lose_no_tokens(path):
     shops = iter([f"http://127.0.0.1:{port}" for port in range(20)])
-    _all_at_once(lambda: SessionFile(path, next(shops)).keep(JANE))
+    _in_threads(lambda: SessionFile(path, next(shops)).save(JANE))
     assert all(SessionFile(path, f"http://127.0.0.1:{port}").load() for port in range(20))
 
 
-def test_a_trade_that_is_refused_ends_the_sign_in(file):
-    file.keep(JANE)
-    assert file.renew(JANE, lambda _: None) is None
+def test_rejected_refresh_removes_tokens(file):
+    file.save(JANE)
+    assert file.refresh(JANE, lambda _: None) is None
     assert file.load() is None
 
 
-def test_a_trade_that_fails_changes_nothing(file):
-    def fail(_: SignIn) -> SignIn:
-        raise ShopError("the order service is not there")
+def test_failed_refresh_changes_nothing(file):
+    def fail(_: Tokens) -> Tokens:
+        raise ShopError("cannot connect to the order service")
 
-    file.keep(JANE)
+    file.save(JANE)
     with pytest.raises(ShopError):
-        file.renew(JANE, fail)
+        file.refresh(JANE, fail)
     assert file.load() == JANE
 
 
-def test_a_draft_left_by_a_killed_command_is_of_no_matter(file, path):
+def test_draft_of_killed_command_is_replaced(file, path):
     path.parent.mkdir(parents=True)
     path.with_suffix(".new").write_bytes(b"x" * 10_000)
-    file.keep(JANE)
+    file.save(JANE)
     assert file.load() == JANE
     assert path.stat().st_mode & 0o777 == 0o600
-    assert {left.name for left in path.parent.iterdir()} == {"session.json", "session.lock"}
+    assert {entry.name for entry in path.parent.iterdir()} == {"session.json", "session.lock"}
 
 
-def test_a_damaged_file_is_said_and_how_to_mend_it(file, path):
+def test_damaged_file_is_explained(file, path):
     path.parent.mkdir(parents=True)
     path.write_text('{"http://127.0.0.1:8080": 7}')
     with pytest.raises(
@@ -143,14 +143,14 @@ def test_a_damaged_file_is_said_and_how_to_mend_it(file, path):
         file.load()
 
 
-def test_a_directory_that_can_not_be_used_is_said(tmp_path):
-    (tmp_path / "config").write_text("in the way")
-    file = SessionFile(tmp_path / "config" / "session.json", HERE)
-    with pytest.raises(ShopError, match="the sign-in can not be kept in"):
-        file.keep(JANE)
+def test_unusable_directory_is_explained(tmp_path):
+    (tmp_path / "config").write_text("a file")
+    file = SessionFile(tmp_path / "config" / "session.json", SHOP)
+    with pytest.raises(ShopError, match="cannot use the session file"):
+        file.save(JANE)
 
 
-def _all_at_once(command: Callable[[], object]) -> None:
+def _in_threads(command: Callable[[], object]) -> None:
     threads = [threading.Thread(target=command) for _ in range(20)]
     for thread in threads:
         thread.start()

@@ -1,4 +1,4 @@
-"""What `quadrille --help` says of the commands, and how little it takes to say it; what a service takes."""
+"""The help of `quadrille` and of its commands; the arguments of a service process."""
 
 import subprocess
 import sys
@@ -13,36 +13,40 @@ HELP = "import sys; from quadrille.cli.main import main; main(['--help'], standa
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_help_says_of_each_command_what_it_says_itself(name):
+def test_command_help_starts_with_its_summary(name: str):
+    summary = COMMANDS[name].summary
     command = main.get_command(click.Context(main), name)
     assert command is not None
-    assert command.get_short_help_str(limit=100) == COMMANDS[name].says
-    assert command.name in {name, "command"}
+    assert command.name == name
+    assert command.get_short_help_str(limit=100) == summary
+    help_text = " ".join(command.get_help(click.Context(command, info_name=name)).split())
+    assert help_text.count(summary) == 1
+    assert summary in " ".join(main.get_help(click.Context(main)).split())
 
 
-def test_help_imports_none_of_the_commands():
+def test_help_imports_no_command():
     done = subprocess.run([sys.executable, "-c", HELP], capture_output=True, text=True, check=True)
-    *shown, modules = done.stdout.splitlines()
-    assert any(line.split()[:1] == ["check"] for line in shown)
+    *lines, modules = done.stdout.splitlines()
+    assert any(line.split()[:1] == ["check"] for line in lines)
     imported = set(modules.split())
     assert imported.isdisjoint({"httpx", "rich", "msgspec", "sqlalchemy", "order_service"})
-    assert imported.isdisjoint(place.module for place in COMMANDS.values())
+    assert imported.isdisjoint(entry.module for entry in COMMANDS.values())
 
 
-def test_a_command_that_is_none_is_said():
-    with pytest.raises(click.UsageError, match="No such command 'dance'"):
-        main(["dance"], standalone_mode=False)
+def test_unknown_command_is_an_error():
+    with pytest.raises(click.UsageError, match="No such command 'orders2'"):
+        main(["orders2"], standalone_mode=False)
 
 
 @pytest.mark.parametrize("service", SERVICES.values())
-def test_a_service_takes_its_settings_from_the_environment_only(service):
+def test_service_takes_settings_from_environment_only(service):
     def start(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", service, *arguments]
         return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
-    asked = start("--help")
-    assert asked.returncode == 0
-    assert "QUADRILLE_" in asked.stdout
-    mistaken = start("--port", "80")
-    assert mistaken.returncode == 2
-    assert f"{service}: error: unrecognized arguments: --port 80" in mistaken.stderr
+    usage = start("--help")
+    assert usage.returncode == 0
+    assert "QUADRILLE_" in usage.stdout
+    rejected = start("--port", "80")
+    assert rejected.returncode == 2
+    assert f"{service}: error: unrecognized arguments: --port 80" in rejected.stderr

@@ -7,7 +7,6 @@ import sys
 import pytest
 
 from quadrille.cli import output
-from quadrille.cli.timeline import EventDocument, log_line
 from shared.chassis.messages.clock import now
 from shared.chassis.printable import printable, printable_json
 
@@ -40,15 +39,15 @@ def test_table_row_stays_one_printable_line(capsys: pytest.CaptureFixture[str]):
 
 
 def test_event_line_stays_one_printable_line(capsys: pytest.CaptureFixture[str]):
-    event = EventDocument(
+    event = output.EventDocument(
         event_id="e",
         type="CustomerRegistered\x1b[2K",
         source="order",
-        key="k",
+        entity_id="k",
         recorded_at=now(),
         data={"name": HOSTILE, "reason": HOSTILE},
     )
-    output.echo_line(log_line(event))
+    output.echo_line(output.log_line(event))
     output.echo_json({"name": HOSTILE})
     [line, document] = capsys.readouterr().out.splitlines()
     assert "CustomerRegistered\\x1b[2K" in line

@@ -1,0 +1,50 @@
+"""The result of an audit, as `quadrille check` prints it."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from quadrille.audit.checks import run_checks
+from quadrille.audit.shop_snapshot import AuditWarning, Pending, UnreadableShop, read_shop
+from quadrille.audit.violation import Violation
+
+FILES = "files"
+"""The name of the check that every database can be read; no other check runs if it fails."""
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """The audit of one data directory."""
+
+    ok: bool
+    """Whether there are no violations."""
+    violations: Sequence[Violation] = msgspec.field(name="findings")
+    warnings: Sequence[AuditWarning] = msgspec.field(default=(), name="notices")
+    pending: Sequence[Pending] = msgspec.field(default=(), name="onItsWay")
+    events: dict[str, int] = {}
+    """The number of recorded events by service."""
+    orders: dict[str, int] = {}
+    """The number of orders by status."""
+
+
+def audit(data_dir: Path, inbox_retention_days: int = 0) -> Report:
+    """Audit the databases in `data_dir`, while the services run or not. Nothing is written."""
+    try:
+        shop = read_shop(data_dir, inbox_retention_days)
+    except UnreadableShop as unreadable:
+        violations = [
+            Violation(FILES, service, "database", "a readable database", fault)
+            for service, fault in unreadable.faults.items()
+        ]
+        return Report(ok=False, violations=violations)
+    violations = run_checks(shop)
+    orders = Counter(order.status.value for order in shop.service("order").state.orders.values())
+    return Report(
+        ok=not violations,
+        violations=violations,
+        warnings=list(shop.warnings()),
+        pending=list(shop.pending()),
+        events={service.name: len(service.log) for service in shop.services},
+        orders=dict(orders.most_common()),
+    )
