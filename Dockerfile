@@ -1,4 +1,4 @@
-# One image for all five services; which one a container is, its command says:
+# One image for all five services; the command selects the service:
 #   docker run --env QUADRILLE_NATS_URL=nats://… --volume order:/data quadrille python -m order_service
 
 ARG PYTHON_IMAGE=python:3.11-slim-bookworm
@@ -40,8 +40,8 @@ COPY --from=build /opt/quadrille /opt/quadrille
 COPY --from=build /app /app
 WORKDIR /app
 
-# Proves that every service finds what it imports, and leaves the byte code of the standard library,
-# which the base image comes without and a read-only container could never keep.
+# Proves that every service can import its modules, and compiles those of the standard library: the base image has
+# no byte code, and a read-only container cannot write any.
 RUN for package in order_service inventory_service shipping_service notifier_service read_api; do \
       /opt/quadrille/bin/python -c "import healthcheck, quadrille.cli.provision, $package.app" || exit 1; \
     done

