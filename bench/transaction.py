@@ -103,18 +103,18 @@ def _begin(connection: Connection) -> None:
 
 async def _measure(run: Run, size: int, times: int) -> tuple[float, float]:
     carry = partial(process_batch, source="order", logic=LOGIC)
-    await run(partial(carry, messages=[PRODUCT], wishes=[]))
-    await run(partial(carry, messages=[], wishes=_wishes(size)))
+    await run(partial(carry, messages=[PRODUCT], envelopes=[]))
+    await run(partial(carry, messages=[], envelopes=_envelopes(size)))
     wall, cpu = time.perf_counter(), time.process_time()
     for _ in range(times):
-        await run(partial(carry, messages=[], wishes=_wishes(size)))
+        await run(partial(carry, messages=[], envelopes=_envelopes(size)))
     return (
         1000 * (time.perf_counter() - wall) / times,
         1000 * (time.process_time() - cpu) / times,
     )
 
 
-def _wishes(count: int) -> list[CommandEnvelope]:
+def _envelopes(count: int) -> list[CommandEnvelope]:
     item = WantedItem(product_id="bench", quantity=1)
     return [
         CommandEnvelope(

@@ -194,7 +194,7 @@ class Accounts:
         user_id = clock.new_id()
         command = RegisterCustomer(user_id=user_id, email=email, name="Admin", role="admin")
         also = await self.with_password(user_id, password)
-        await self._service.writer.execute(CommandEnvelope(command, also=also))
+        await self._service.writer.execute(CommandEnvelope(command, extra_writes=also))
 
 
 def _find(connection: Connection, email: str) -> tuple[Customer | None, str | None]:

@@ -215,7 +215,7 @@ class SigningKeys:
         return sorted({each.key_id for each in revocations if each.is_proven})
 
     async def _publish(self, command: PublishKeys, keep: partial[None] | None = None) -> None:
-        await self._service.writer.execute(CommandEnvelope(command, also=keep))
+        await self._service.writer.execute(CommandEnvelope(command, extra_writes=keep))
         await self._reload()
 
     async def _reload(self) -> None:

@@ -359,7 +359,7 @@ async def test_progress_in_same_batch_overtakes_a_task(shop_settings: Settings):
         async with asyncio.TaskGroup() as batch:
             batch.create_task(service.writer.handle([reserved("o1")]))
             batch.create_task(
-                service.writer.execute(CommandEnvelope(await expire_order(due), finishes=due))
+                service.writer.execute(CommandEnvelope(await expire_order(due), completes_task=due))
             )
         assert await said(service) == ["OrderCreated", "OrderConfirmed"]
 

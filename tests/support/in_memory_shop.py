@@ -70,7 +70,7 @@ class Member:
         """Carry out a command; raises Rejected."""
         work = self._work()
         self.story.append(CommandEnvelope(command))
-        if isinstance(answer := work.execute(CommandEnvelope(command), {}), Rejected):
+        if isinstance(answer := work.execute(CommandEnvelope(command)), Rejected):
             raise answer
         return self._keep(work)
 

@@ -63,7 +63,7 @@ def executed(service: ServiceSpec, state: Any, command: Any) -> Rejected | list[
     """What the writer would record, or the refusal."""
     logic = service.logic._replace(schedule=no_tasks)
     work = UnitOfWork(service.source, logic, state, 0, clock.now())
-    answer = work.execute(CommandEnvelope(command), {})
+    answer = work.execute(CommandEnvelope(command))
     return answer if isinstance(answer, Rejected) else work.events
 
 

@@ -30,7 +30,7 @@ class RetentionRule(NamedTuple):
 class RetentionLoop:
     """Sweeps once an hour."""
 
-    def __init__(self, writer: Writer, expiries: Sequence[RetentionRule]) -> None:
+    def __init__(self, writer: Writer[Any, Any], expiries: Sequence[RetentionRule]) -> None:
         self._writer = writer
         self._expiries = expiries
 

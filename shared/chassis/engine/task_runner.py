@@ -101,7 +101,7 @@ class TaskRunner:
     def __init__(
         self,
         database: Database,
-        writer: Writer,
+        writer: Writer[Any, Any],
         jobs: Sequence[TaskHandler],
         until: Callable[[], Awaitable[datetime | None]] | None = None,
     ) -> None:
@@ -261,7 +261,7 @@ class TaskRunner:
                 partial(task_queue.finish, task_ids=[due.task_id])
             )
         else:
-            await self._writer.execute(CommandEnvelope(command, finishes=due))
+            await self._writer.execute(CommandEnvelope(command, completes_task=due))
 
     async def _record(
         self,

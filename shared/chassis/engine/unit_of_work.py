@@ -1,14 +1,15 @@
-"""One transaction's worth of work: hear, load, decide, evolve, and write everything down together."""
+"""One transaction's worth of work: load, handle messages, execute commands, flush, outcome."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, Self, TypeVar
 
 import msgspec
 from sqlalchemy import Connection
 
-from shared.chassis.engine.rules import rules
+from shared.chassis.engine.rules import RuleFailed, rules
 from shared.chassis.engine.service_logic import ServiceLogic
 from shared.chassis.http import signing_keys
 from shared.chassis.messages import clock
@@ -23,221 +24,303 @@ from shared.chassis.storage.idempotency import IdempotencyKey, Reply, StoredResp
 from shared.chassis.storage.task_queue import Task
 from shared.contracts import Event, EventDeadLettered
 
+State = TypeVar("State", bound=msgspec.Struct)
+Command = TypeVar("Command")
+
 Message = RecordedEvent | MalformedMessage
 
 
-class CommandEnvelope(NamedTuple):
-    """A command to carry out."""
+class CommandEnvelope(NamedTuple, Generic[State, Command]):
+    """A command, and what belongs to it."""
 
-    command: Any
-    answer: Callable[[Any], Reply] | None = None
-    """Makes the caller's answer of the state right after the command."""
-    claim: IdempotencyKey | None = None
-    finishes: Task | None = None
-    """The task whose result this is; done in the same transaction. Nothing happens if it was dropped or scheduled anew."""
+    command: Command
+    respond: Callable[[State], Reply] | None = None
+    """Makes the caller's response from the state right after the command."""
+    idempotency_key: IdempotencyKey | None = None
+    completes_task: Task | None = None
+    """The task whose result this is; done in the same transaction. Ignored if it was dropped or scheduled anew."""
     traceparent: str | None = None
-    also: Callable[[Connection], None] | None = None
-    """What else to write, in the same transaction, unless it is refused or answered from before."""
+    extra_writes: Callable[[Connection], None] | None = None
+    """Run in the same transaction, unless the command is rejected or its response was stored before."""
+
+
+Answer = Reply | Rejected | RuleFailed | None
 
 
 class Outcome(NamedTuple):
-    """What a committed batch has done."""
+    """What a committed transaction has done."""
 
     events: list[RecordedEvent]
-    answers: list[Reply | Rejected | None]
-    """One for each wish, in order."""
+    answers: list[Answer]
+    """One for each command, in order."""
     position: int
     """The log's end."""
     earliest_task: datetime | None
+    failures: list[tuple[str, RuleFailed]]
+    """Ids of the events that were parked by this transaction, and what their rules raised."""
+
+
+class _Trace(NamedTuple):
+    """What an event inherits from its cause."""
+
+    causation_id: str | None = None
+    correlation_id: str | None = None
+    """Without one, an event correlates with its own entity."""
+    traceparent: str | None = None
 
 
 def process_batch(
     connection: Connection,
     source: str,
-    logic: ServiceLogic[Any, Any],
+    logic: ServiceLogic[State, Command],
     messages: Sequence[Message],
-    wishes: Sequence[CommandEnvelope],
-    *,
-    poison: str | None = None,
+    envelopes: Sequence[CommandEnvelope[State, Command]],
 ) -> Outcome:
     """Do all of it in the caller's transaction, or raise and leave the transaction to be rolled back.
 
-    Raises RuleFailed for the fault of a message or command; anything else says nothing about them.
-    `poison` says that the one message in hand has failed before, and how: it is given up instead.
+    An event or a command whose rule raises changes nothing; the others are not affected.
     """
-    started_at = clock.now()
-    fresh = _not_heard_before(connection, messages)
-    heard = [message for message in fresh if isinstance(message, RecordedEvent)]
-    parked = dead_letters.parked_keys(connection, list({event.key for event in heard}))
-    kept = idempotency.kept(connection, [wish.claim for wish in wishes if wish.claim])
-    subscriptions = {reaction.event_type: reaction for reaction in logic.subscriptions}
-    to_decide = [event for event in heard if event.key not in parked and poison is None]
-    with rules():
-        commands = {
-            event.event_id: command_for(event)
-            for event in to_decide
-            if (command_for := subscriptions[type(event.event)].command_for)
-        }
-    before = logic.store.load(connection, _references(to_decide, commands, wishes))
-    work = UnitOfWork(source, logic, before, event_log.last_position(connection), started_at)
-    finished = [wish.finishes.task_id for wish in wishes if wish.finishes]
-    work.present_tasks = task_queue.present(connection, finished)
-    for message in fresh:
-        if isinstance(message, MalformedMessage):
-            work.give_up(dead_letters.unreadable(message), cause=None)
-        elif poison is not None:
-            work.give_up(dead_letters.given_up(message, Status.PARKED, poison), message)
-        elif message.key in parked:
-            work.letters.append(dead_letters.given_up(message, Status.WAITING, "its key is parked"))
-        else:
-            work.handle(message, commands.get(message.event_id))
-    answers = [work.execute(wish, kept) for wish in wishes]
-
-    logic.store.save(connection, before, work.state)
-    for also in work.besides:
-        with rules():
-            also(connection)
-    signing_keys.keep(connection, source, heard, work.events)
-    event_log.append(connection, work.events)
-    inbox.mark_processed(connection, [message.event_id for message in fresh], started_at)
-    dead_letters.keep(connection, work.letters, started_at)
-    task_queue.finish(connection, finished)
-    earliest_task = task_queue.apply(connection, work.changes, started_at)
-    idempotency.keep(connection, work.replies, started_at)
-    return Outcome(work.events, answers, work.position, earliest_task)
+    work = UnitOfWork.load(connection, source, logic, messages, envelopes)
+    work.handle_messages()
+    work.execute_commands()
+    return work.flush(connection)
 
 
-class UnitOfWork:
-    """What the batch has decided so far; nothing of it is written yet."""
+class UnitOfWork(Generic[State, Command]):
+    """What a transaction has decided so far; nothing of it is written before `flush`."""
 
     def __init__(
         self,
         source: str,
-        logic: ServiceLogic[Any, Any],
-        state: object,
+        logic: ServiceLogic[State, Command],
+        state: State,
         position: int,
         started_at: datetime,
     ) -> None:
-        self.source = source
-        self.logic = logic
         self.state = state
         self.position = position
-        self.started_at = started_at
         self.events: list[RecordedEvent] = []
-        self.letters: list[DeadLetter] = []
+        self.dead_letters: list[DeadLetter] = []
         self.changes: list[tuple[Change, RecordedEvent]] = []
-        self.replies: list[tuple[IdempotencyKey, Reply]] = []
-        self.besides: list[Callable[[Connection], None]] = []
-        self.changed_tasks: set[tuple[str, str]] = set()
-        self.present_tasks: set[str] = set()
-        """Ids of those tasks that the batch finishes and that still exist."""
+        """What is to be scheduled or cancelled, with the event that causes it."""
+        self._source = source
+        self._logic = logic
+        self._started_at = started_at
+        self._before = state
+        self._messages: list[Message] = []
+        self._commands: dict[str, Command | RuleFailed] = {}
+        self._envelopes: Sequence[CommandEnvelope[State, Command]] = ()
+        self._parked: set[str] = set()
+        self._present_tasks: set[str] = set()
+        self._changed_tasks: set[tuple[str, str]] = set()
+        self._stored: dict[str, StoredResponse] = {}
+        self._replies: list[tuple[IdempotencyKey, Reply]] = []
+        self._extra_writes: list[Callable[[Connection], None]] = []
+        self._answers: list[Answer] = []
+        self._failures: list[tuple[str, RuleFailed]] = []
 
-    def handle(self, heard: RecordedEvent, command: object | None) -> None:
-        """Remember a foreign event, and do what it makes us do. Raises RuleFailed."""
-        with rules():
-            self._evolve(heard)
+    @classmethod
+    def load(
+        cls,
+        connection: Connection,
+        source: str,
+        logic: ServiceLogic[State, Command],
+        messages: Sequence[Message],
+        envelopes: Sequence[CommandEnvelope[State, Command]],
+    ) -> Self:
+        """Read what the messages and commands need, in a few queries."""
+        started_at = clock.now()
+        new = _not_processed(connection, messages)
+        events = [message for message in new if isinstance(message, RecordedEvent)]
+        parked = dead_letters.parked_keys(connection, list({event.key for event in events}))
+        events = [event for event in events if event.key not in parked]
+        commands = logic.commands_for(events)
+        references = _references(events, commands, envelopes)
+        state = logic.store.load(connection, references)
+        work = cls(source, logic, state, event_log.last_position(connection), started_at)
+        work._messages = new
+        work._commands = commands
+        work._envelopes = envelopes
+        work._parked = parked
+        tasks = [envelope.completes_task for envelope in envelopes]
+        work._present_tasks = task_queue.present(connection, [t.task_id for t in tasks if t])
+        keys = [envelope.idempotency_key for envelope in envelopes]
+        work._stored = idempotency.kept(connection, [key for key in keys if key])
+        return work
+
+    def handle_messages(self) -> None:
+        """Handle the events in order; one whose rule raises is parked, with those of its entity that follow."""
+        for message in self._messages:
+            if isinstance(message, MalformedMessage):
+                self.dead_letter(dead_letters.unreadable(message))
+            elif message.key in self._parked:
+                letter = dead_letters.given_up(message, Status.WAITING, "its entity is parked")
+                self.dead_letters.append(letter)
+            else:
+                self._handle_or_park(message)
+
+    def execute_commands(self) -> None:
+        """Execute the commands in order; a rejected or failed one changes nothing."""
+        for envelope in self._envelopes:
+            try:
+                self._answers.append(self.execute(envelope))
+            except RuleFailed as failed:
+                self._answers.append(failed)
+
+    def flush(self, connection: Connection) -> Outcome:
+        """Write everything down."""
+        self._logic.store.save(connection, self._before, self.state)
+        for extra_writes in self._extra_writes:
+            with rules():
+                extra_writes(connection)
+        consumed = [message for message in self._messages if isinstance(message, RecordedEvent)]
+        signing_keys.keep(connection, self._source, consumed, self.events)
+        event_log.append(connection, self.events)
+        event_ids = [message.event_id for message in self._messages]
+        inbox.mark_processed(connection, event_ids, self._started_at)
+        dead_letters.keep(connection, self.dead_letters, self._started_at)
+        task_queue.finish(connection, self._finished_tasks())
+        earliest_task = task_queue.apply(connection, self.changes, self._started_at)
+        idempotency.keep(connection, self._replies, self._started_at)
+        return Outcome(self.events, self._answers, self.position, earliest_task, self._failures)
+
+    def handle(self, recorded: RecordedEvent, command: Command | None) -> None:
+        """Evolve the state by a consumed event, and decide the command that it leads to. Raises RuleFailed."""
+        with rules(), self._all_or_nothing():
+            self._evolve(recorded)
             if command is not None:
-                events = self.logic.decider.decide(self.state, command)
-                self._record(events, heard.event_id, heard.correlation_id, heard.traceparent)
+                self._record(self._logic.decider.decide(self.state, command), _effect_of(recorded))
 
-    def execute(
-        self, wish: CommandEnvelope, kept: dict[str, StoredResponse]
-    ) -> Reply | Rejected | None:
-        """Carry out one command; a refusal concerns its own caller only. Raises RuleFailed."""
-        if wish.claim and (before := kept.get(wish.claim.name)):
-            return _replay(wish.claim, before)
-        if wish.finishes and self._is_overtaken(wish.finishes):
+    def execute(self, envelope: CommandEnvelope[State, Command]) -> Reply | Rejected | None:
+        """Execute one command, or repeat the response that was stored under its key. Raises RuleFailed."""
+        key = envelope.idempotency_key
+        if key and (stored := self._stored.get(key.name)):
+            return _replay(key, stored)
+        task = envelope.completes_task
+        if task and self._is_overtaken(task):
             return None
+        trace = _trace_of(task) if task else _Trace(traceparent=envelope.traceparent)
         with rules():
             try:
-                self._carry_out(wish)
-            except Rejected as refused:
-                return refused
+                with self._all_or_nothing():
+                    self._record(self._logic.decider.decide(self.state, envelope.command), trace)
+                    reply = envelope.respond(self.state) if envelope.respond else None
+            except Rejected as rejected:
+                return rejected
             except EventTooLarge as too_large:
                 return Rejected("event-too-large", str(too_large), status=413)
-            if wish.also:
-                self.besides.append(wish.also)
-            if wish.answer is None:
-                return None
-            reply = wish.answer(self.state)
-        if wish.claim:
-            self.replies.append((wish.claim, reply))
-            kept[wish.claim.name] = StoredResponse(
-                fingerprint=wish.claim.fingerprint,
-                reply=msgspec.structs.replace(reply, replayed=True),
-            )
+        if envelope.extra_writes:
+            self._extra_writes.append(envelope.extra_writes)
+        if key and reply:
+            self._store_reply(key, reply)
         return reply
 
-    def _carry_out(self, wish: CommandEnvelope) -> None:
-        events = self.logic.decider.decide(self.state, wish.command)
-        if cause := wish.finishes:
-            self._record(events, cause.causation_id, cause.correlation_id, cause.traceparent)
-        else:
-            self._record(events, None, None, wish.traceparent)
-
-    def _is_overtaken(self, finished: Task) -> bool:
-        """Whether the task was dropped or scheduled anew, before this batch or in it."""
-        is_changed = (finished.kind, finished.key) in self.changed_tasks
-        return is_changed or finished.task_id not in self.present_tasks
-
-    def give_up(self, letter: DeadLetter, cause: RecordedEvent | None) -> None:
+    def dead_letter(self, letter: DeadLetter, cause: RecordedEvent | None = None) -> None:
         """Keep a message that cannot be handled, and publish that. Raises RuleFailed."""
-        self.letters.append(letter)
-        key = letter.key or _claimed_key(letter.subject)
+        entity_id = letter.key or _claimed_entity(letter.subject)
         dead_lettered = EventDeadLettered(
-            event_id=letter.event_id, event_type=letter.event_type, key=key, error=letter.error
+            event_id=letter.event_id,
+            event_type=letter.event_type,
+            key=entity_id,
+            error=letter.error,
         )
-        with rules():
-            if cause:
-                trace = cause.event_id, cause.correlation_id, cause.traceparent
-                self._record([dead_lettered], *trace)
-            else:
-                self._record([dead_lettered], None, key, None)
+        trace = _effect_of(cause) if cause else _Trace(correlation_id=entity_id)
+        with rules(), self._all_or_nothing():
+            self._record([dead_lettered], trace)
+        self.dead_letters.append(letter)
 
-    def _record(
-        self,
-        events: Sequence[Event],
-        causation_id: str | None,
-        correlation_id: str | None,
-        traceparent: str | None,
-    ) -> None:
-        """Take them into the log, all or none; without a correlation id each is about its own entity."""
-        fresh = [
+    def _handle_or_park(self, recorded: RecordedEvent) -> None:
+        try:
+            command = self._commands.get(recorded.event_id)
+            if isinstance(command, RuleFailed):
+                raise command
+            self.handle(recorded, command)
+        except RuleFailed as failed:
+            self._failures.append((recorded.event_id, failed))
+            self._parked.add(recorded.key)
+            self.dead_letter(
+                dead_letters.given_up(recorded, Status.PARKED, str(failed)), cause=recorded
+            )
+
+    @contextmanager
+    def _all_or_nothing(self) -> Iterator[None]:
+        """Undoes what was decided within if anything is raised."""
+        state, position = self.state, self.position
+        event_count, change_count = len(self.events), len(self.changes)
+        try:
+            yield
+        except Exception:
+            self.state, self.position = state, position
+            del self.events[event_count:], self.changes[change_count:]
+            self._changed_tasks = {(change.kind, change.key) for change, _ in self.changes}
+            raise
+
+    def _is_overtaken(self, task: Task) -> bool:
+        """Whether the task was dropped or scheduled anew, before this transaction or in it."""
+        is_changed = (task.kind, task.key) in self._changed_tasks
+        return is_changed or task.task_id not in self._present_tasks
+
+    def _finished_tasks(self) -> list[str]:
+        """Ids of the completed tasks; the task of a command that failed is left for its task runner."""
+        return [
+            envelope.completes_task.task_id
+            for envelope, answer in zip(self._envelopes, self._answers, strict=True)
+            if envelope.completes_task and not isinstance(answer, RuleFailed)
+        ]
+
+    def _store_reply(self, key: IdempotencyKey, reply: Reply) -> None:
+        self._replies.append((key, reply))
+        self._stored[key.name] = StoredResponse(
+            fingerprint=key.fingerprint, reply=msgspec.structs.replace(reply, replayed=True)
+        )
+
+    def _record(self, events: Sequence[Event], trace: _Trace) -> None:
+        """Append the events, all or none."""
+        recorded_events = [
             RecordedEvent(
                 event_id=clock.new_id(),
-                source=self.source,
+                source=self._source,
                 position=position,
                 event=event,
-                recorded_at=self.started_at,
-                correlation_id=correlation_id or event.entity_id,
-                causation_id=causation_id,
-                traceparent=child_of(traceparent),
+                recorded_at=self._started_at,
+                correlation_id=trace.correlation_id or event.entity_id,
+                causation_id=trace.causation_id,
+                traceparent=child_of(trace.traceparent),
             )
             for position, event in enumerate(events, self.position + 1)
         ]
-        for recorded in fresh:
+        for recorded in recorded_events:
             check(recorded)
-        for recorded in fresh:
+        for recorded in recorded_events:
             self.position = recorded.position
             self.events.append(recorded)
             self._evolve(recorded)
 
     def _evolve(self, recorded: RecordedEvent) -> None:
-        self.state = self.logic.decider.evolve(self.state, recorded)
-        for change in self.logic.schedule(self.state, recorded):
+        self.state = self._logic.decider.evolve(self.state, recorded)
+        for change in self._logic.schedule(self.state, recorded):
             self.changes.append((change, recorded))
-            self.changed_tasks.add((change.kind, change.key))
+            self._changed_tasks.add((change.kind, change.key))
+
+
+def _not_processed(connection: Connection, messages: Sequence[Message]) -> list[Message]:
+    once = {message.event_id: message for message in messages}
+    processed = inbox.processed(connection, list(once))
+    return [message for event_id, message in once.items() if event_id not in processed]
 
 
 def _references(
-    events: Sequence[RecordedEvent], commands: Mapping[str, Any], wishes: Sequence[CommandEnvelope]
+    events: Sequence[RecordedEvent],
+    commands: Mapping[str, Any],
+    envelopes: Sequence[CommandEnvelope[Any, Any]],
 ) -> References:
-    """What is to be loaded: an event that leads to a command is about its own entity and what the command touches."""
+    """An event with a command needs its own entity and what the command touches; one without, all that it touches."""
     references = References()
-    for wish in wishes:
-        references.add(wish.command)
+    for envelope in envelopes:
+        references.add(envelope.command)
     for recorded in events:
-        if command := commands.get(recorded.event_id):
+        command = commands.get(recorded.event_id)
+        if isinstance(command, msgspec.Struct):
             references.add_field(recorded.event, recorded.event.ENTITY)
             references.add(command)
         else:
@@ -245,23 +328,25 @@ def _references(
     return references
 
 
-def _not_heard_before(connection: Connection, messages: Sequence[Message]) -> list[Message]:
-    once = {message.event_id: message for message in messages}
-    seen = inbox.processed(connection, list(once))
-    return [message for event_id, message in once.items() if event_id not in seen]
+def _effect_of(cause: RecordedEvent) -> _Trace:
+    return _Trace(cause.event_id, cause.correlation_id, cause.traceparent)
 
 
-def _replay(claim: IdempotencyKey, before: StoredResponse) -> Reply | Rejected:
-    if claim.fingerprint == before.fingerprint:
-        return before.reply
+def _trace_of(task: Task) -> _Trace:
+    return _Trace(task.causation_id, task.correlation_id, task.traceparent)
+
+
+def _replay(key: IdempotencyKey, stored: StoredResponse) -> Reply | Rejected:
+    if key.fingerprint == stored.fingerprint:
+        return stored.reply
     return Rejected(
         "idempotency-key-reused",
-        f"Idempotency-Key {claim.key!r} was used for another request",
+        f"Idempotency-Key {key.key!r} was used for another request",
         status=422,
     )
 
 
-def _claimed_key(subject: str) -> str:
+def _claimed_entity(subject: str) -> str:
     tokens = subject.split(".")
-    key = tokens[2] if len(tokens) > 2 else ""  # noqa: PLR2004 - shop.<source>.<key>.<type>
-    return key if re.fullmatch(r"[A-Za-z0-9_-]{1,64}", key) else "unknown"
+    entity_id = tokens[2] if len(tokens) > 2 else ""  # noqa: PLR2004 - shop.<source>.<entity>.<type>
+    return entity_id if re.fullmatch(r"[A-Za-z0-9_-]{1,64}", entity_id) else "unknown"

@@ -8,8 +8,9 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from threading import Lock
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
+import msgspec
 import structlog
 from sqlalchemy import Connection
 from sqlalchemy.exc import InterfaceError, InternalError, OperationalError, SQLAlchemyError
@@ -17,7 +18,13 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from shared.chassis.engine.rules import RuleFailed, rules
 from shared.chassis.engine.service_logic import ServiceLogic
-from shared.chassis.engine.unit_of_work import CommandEnvelope, Message, Outcome, process_batch
+from shared.chassis.engine.unit_of_work import (
+    Answer,
+    CommandEnvelope,
+    Message,
+    Outcome,
+    process_batch,
+)
 from shared.chassis.failpoints import failpoint
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.rejection import Rejected
@@ -44,6 +51,8 @@ UNAVAILABLE = (
 """The database takes nothing at present, whatever the batch contains."""
 
 T = TypeVar("T")
+State = TypeVar("State", bound=msgspec.Struct)
+Command = TypeVar("Command")
 
 log = structlog.get_logger()
 
@@ -65,7 +74,7 @@ class _Handle(NamedTuple):
 
 
 class _Execute(NamedTuple):
-    wish: CommandEnvelope
+    envelope: CommandEnvelope[Any, Any]
     done: asyncio.Future[Committed]
 
 
@@ -86,14 +95,14 @@ class _Commit(NamedTuple):
     """Of `aside`, in order."""
 
 
-class Writer:
+class Writer(Generic[State, Command]):
     """Takes commands, heard events and small side jobs; commits them in batches, in order of arrival."""
 
     def __init__(
         self,
         database: Database,
         source: str,
-        logic: ServiceLogic[Any, Any],
+        logic: ServiceLogic[State, Command],
         *,
         on_events: Callable[[list[RecordedEvent]], None],
         on_tasks: Callable[[datetime], None],
@@ -111,11 +120,11 @@ class Writer:
         self._begun: Lock | None = None
         """Acquired once for each transaction: when it begins, or when it is given up before."""
 
-    async def execute(self, wish: CommandEnvelope) -> Committed:
-        """Carry out a command durably. Raises Rejected, or StorageUnavailable."""
-        if wish.finishes is None and len(self._queue) >= MAX_WAITING:
+    async def execute(self, envelope: CommandEnvelope[State, Command]) -> Committed:
+        """Execute a command durably. Raises Rejected, StorageUnavailable, or what a faulty rule raises."""
+        if envelope.completes_task is None and len(self._queue) >= MAX_WAITING:
             raise StorageUnavailable(f"{MAX_WAITING} commands wait already")
-        asked = _Execute(wish, _future())
+        asked = _Execute(envelope, _future())
         self._enqueue(asked)
         return await asked.done
 
@@ -198,37 +207,22 @@ class Writer:
     async def _settle_faulty(
         self, entries: list[_Entry], error: Exception, *, is_retry: bool
     ) -> None:
-        """Take the batch apart; only what a rule raised for an event is the event's own fault."""
+        """Split the batch, so that an entry that the database refuses does not affect the others."""
         entry = entries[0]
         if len(entries) > 1:
-            for each in entries:
-                await self._settle([each], is_retry=True)
+            for single in entries:
+                await self._settle([single], is_retry=True)
         elif isinstance(entry, _Handle) and len(entry.messages) > 1:
             await self._handle_one_by_one(entry)
-        elif isinstance(error, RuleFailed):
-            await self._give_up(entry, error)
+        elif isinstance(error, RuleFailed) and not isinstance(entry, _Handle):
+            log.error("command.failed", exc_info=error.error)
+            _fail([entry], error.error)
         elif not is_retry:
             await self._settle(entries, is_retry=True)
         else:
             log.error("batch.rolled_back", entries=1, exc_info=error)
             is_unavailable = isinstance(entry, _Handle) or isinstance(error, SQLAlchemyError)
             _fail(entries, StorageUnavailable(_reason(error)) if is_unavailable else error)
-
-    async def _give_up(self, entry: _Entry, failed: RuleFailed) -> None:
-        if not isinstance(entry, _Handle):
-            log.error("command.failed", exc_info=failed.error)
-            _fail([entry], failed.error)
-            return
-        event_id = entry.messages[0].event_id
-        log.error("event.dead_lettered", event_id=event_id, exc_info=failed.error)
-        try:
-            committed = await self._commit([entry], poison=str(failed))
-        except Exception as again:  # noqa: BLE001 - not even giving up was possible
-            reason = _reason(again)
-            log.error("batch.rolled_back", entries=1, error=reason)  # noqa: TRY400 - no traceback needed
-            _fail([entry], StorageUnavailable(reason))
-        else:
-            self._announce(committed)
 
     async def _handle_one_by_one(self, entry: _Handle) -> None:
         for message in entry.messages:
@@ -239,7 +233,7 @@ class Writer:
                 return
         _fulfil(entry.done, None)
 
-    async def _commit(self, entries: Sequence[_Entry], poison: str | None = None) -> _Commit:
+    async def _commit(self, entries: Sequence[_Entry]) -> _Commit:
         messages = [
             message for entry in entries if isinstance(entry, _Handle) for message in entry.messages
         ]
@@ -257,10 +251,8 @@ class Writer:
                 results = [entry.work(connection) for entry in aside]
             if not messages and not asked:
                 return None, results
-            wishes = [entry.wish for entry in asked]
-            outcome = process_batch(
-                connection, self._source, self._logic, messages, wishes, poison=poison
-            )
+            envelopes = [entry.envelope for entry in asked]
+            outcome = process_batch(connection, self._source, self._logic, messages, envelopes)
             if outcome.events:
                 failpoint("before_commit")
             return outcome, results
@@ -291,6 +283,8 @@ class Writer:
         if outcome.events:
             failpoint("after_commit")
             self._on_events(outcome.events)
+        for event_id, failed in outcome.failures:
+            log.error("event.dead_lettered", event_id=event_id, exc_info=failed.error)
         if outcome.earliest_task:
             self._on_tasks(outcome.earliest_task)
         _log(outcome.events)
@@ -311,9 +305,12 @@ def _log(events: Sequence[RecordedEvent]) -> None:
         )
 
 
-def _answer(asked: _Execute, answer: Reply | Rejected | None, position: int) -> None:
+def _answer(asked: _Execute, answer: Answer, position: int) -> None:
     if isinstance(answer, Rejected):
         _fail([asked], answer)
+    elif isinstance(answer, RuleFailed):
+        log.error("command.failed", exc_info=answer.error)
+        _fail([asked], answer.error)
     else:
         _fulfil(asked.done, Committed(answer, position))
 

@@ -28,7 +28,7 @@ T = TypeVar("T")
 class CommandBus:
     """Executes commands for HTTP handlers."""
 
-    def __init__(self, source: str, writer: Writer) -> None:
+    def __init__(self, source: str, writer: Writer[Any, Any]) -> None:
         self._source = source
         self._writer = writer
         self._in_flight: set[str] = set()
@@ -53,10 +53,10 @@ class CommandBus:
         key = await _idempotency_key(request, fingerprint_source)
         envelope = CommandEnvelope(
             command=command,
-            answer=respond,
-            claim=key,
+            respond=respond,
+            idempotency_key=key,
             traceparent=request.headers.get("traceparent"),
-            also=extra_writes,
+            extra_writes=extra_writes,
         )
         if key is None:
             return self._response(await self._writer.execute(envelope))

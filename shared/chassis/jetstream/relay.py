@@ -6,6 +6,7 @@ An event that the broker refuses permanently is marked as refused, so that it do
 import asyncio
 import contextlib
 from functools import partial
+from typing import Any
 
 import structlog
 from sqlalchemy import Connection
@@ -28,7 +29,7 @@ class Relay:
     """Wakes at every commit, reads unsent events, publishes them and marks those that were acknowledged."""
 
     def __init__(
-        self, source: str, database: Database, broker: JetStreamConnection, writer: Writer
+        self, source: str, database: Database, broker: JetStreamConnection, writer: Writer[Any, Any]
     ) -> None:
         self._source = source
         self._database = database
