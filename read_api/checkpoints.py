@@ -18,9 +18,9 @@ from shared.chassis.messages.recorded_event import (
     encode,
     read_position,
 )
-from shared.chassis.storage.bulk import execute_many
 from shared.chassis.storage.database import insert_missing, read_rows, upsert
 from shared.chassis.storage.dead_letters import MalformedMessage
+from shared.chassis.storage.sql import execute_many
 
 MAX_AT_ONCE = 512
 MAX_AHEAD = 100_000

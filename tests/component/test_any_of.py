@@ -8,10 +8,10 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.postgresql import psycopg
 
 from shared.chassis.storage.inbox import INBOX
-from shared.chassis.storage.sql import is_one_of
+from shared.chassis.storage.sql import any_of
 
-HEARD = select(INBOX.c.event_id).where(is_one_of(INBOX.c.event_id, "ids"))
-UNHEARD = select(INBOX.c.event_id).where(~is_one_of(INBOX.c.event_id, "ids"))
+HEARD = select(INBOX.c.event_id).where(any_of(INBOX.c.event_id, "ids"))
+UNHEARD = select(INBOX.c.event_id).where(~any_of(INBOX.c.event_id, "ids"))
 
 
 @pytest.fixture

@@ -20,8 +20,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import IntegrityError
 
-from shared.chassis.storage.bulk import execute_many
 from shared.chassis.storage.database import Json, UtcTime
+from shared.chassis.storage.sql import execute_many
 
 NOTES = Table(
     "notes",

@@ -37,8 +37,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from shared.chassis.errors import FatalError
 from shared.chassis.storage import msgspec_warmup
-from shared.chassis.storage.bulk import execute_many
-from shared.chassis.storage.sql import is_one_of
+from shared.chassis.storage.sql import any_of, execute_many
 from shared.settings import Settings, SettingsError
 
 T = TypeVar("T")
@@ -316,7 +315,7 @@ def _column_names(table: Table) -> tuple[str, ...]:
 
 @cache
 def _select_in(table: Table, column: str) -> Select[Any]:
-    return select(table).where(is_one_of(table.c[column], "values"))
+    return select(table).where(any_of(table.c[column], "values"))
 
 
 @cache

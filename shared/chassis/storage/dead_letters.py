@@ -14,7 +14,7 @@ from sqlalchemy import Column, Connection, Index, Integer, Table, Text, select
 from shared.chassis.messages.event import MAX_ERROR_LENGTH
 from shared.chassis.messages.recorded_event import RecordedEvent, encode
 from shared.chassis.storage.database import CHASSIS_METADATA, UtcTime, insert_missing
-from shared.chassis.storage.sql import is_one_of
+from shared.chassis.storage.sql import any_of
 
 
 class Status(StrEnum):
@@ -68,7 +68,7 @@ DEAD_LETTER = Table(
 )
 Index("dead_letter_key", DEAD_LETTER.c.key)
 
-_PARKED = select(DEAD_LETTER.c.key).where(is_one_of(DEAD_LETTER.c.key, "keys")).distinct()
+_PARKED = select(DEAD_LETTER.c.key).where(any_of(DEAD_LETTER.c.key, "keys")).distinct()
 
 
 def parked_keys(connection: Connection, keys: Sequence[str]) -> set[str]:

@@ -14,7 +14,6 @@ from msgspec import inspect
 from sqlalchemy import Connection, Delete, Table, bindparam, select
 
 from shared.chassis.messages.touches import References
-from shared.chassis.storage.bulk import execute_many
 from shared.chassis.storage.database import (
     Rows,
     changed,
@@ -23,7 +22,7 @@ from shared.chassis.storage.database import (
     select_in,
     upsert,
 )
-from shared.chassis.storage.sql import is_one_of
+from shared.chassis.storage.sql import any_of, execute_many
 
 State = TypeVar("State", bound=msgspec.Struct)
 Entity = TypeVar("Entity", bound=msgspec.Struct)
@@ -43,7 +42,7 @@ class ChildTable:
         self._names = tuple(n for n in _column_names(table) if n not in {self.key, LINE})
         self._values_of = _values_getter(self._names)
         self._all = select(*(table.c[name] for name in (self.key, LINE, *self._names)))
-        self._some = self._all.where(is_one_of(table.c[self.key], "ids"))
+        self._some = self._all.where(any_of(table.c[self.key], "ids"))
 
     def read(
         self, connection: Connection, ids: Sequence[str] | None

@@ -27,9 +27,8 @@ from shared.chassis.messages.recorded_event import (
     decode_data,
     encode_stored,
 )
-from shared.chassis.storage.bulk import execute_many
 from shared.chassis.storage.database import CHASSIS_METADATA, UtcTime, insert_all
-from shared.chassis.storage.sql import each_of, is_one_of
+from shared.chassis.storage.sql import any_of, each_of, execute_many
 
 EVENT_LOG = Table(
     "event_log",
@@ -77,7 +76,7 @@ _LAST_VERSIONS = select(
     .scalar_subquery()
     .label("last"),
 )
-_RECORDED = select(EVENT_LOG.c.event_id).where(is_one_of(EVENT_LOG.c.event_id, "ids"))
+_RECORDED = select(EVENT_LOG.c.event_id).where(any_of(EVENT_LOG.c.event_id, "ids"))
 _UNSENT = (
     select(EVENT_LOG).where(_IS_UNSENT).order_by(EVENT_LOG.c.position).limit(bindparam("most"))
 )

@@ -16,7 +16,7 @@ from sqlalchemy import (
 )
 
 from shared.chassis.storage.database import CHASSIS_METADATA, UtcTime, insert_all
-from shared.chassis.storage.sql import is_one_of
+from shared.chassis.storage.sql import any_of
 
 RETENTION_HOURS = 24
 MAX_KEY_LENGTH = 255
@@ -66,7 +66,7 @@ IDEMPOTENCY_KEY = Table(
 )
 Index("idempotency_key_age", IDEMPOTENCY_KEY.c.kept_at)
 
-_KEPT = select(IDEMPOTENCY_KEY).where(is_one_of(IDEMPOTENCY_KEY.c.name, "names"))
+_KEPT = select(IDEMPOTENCY_KEY).where(any_of(IDEMPOTENCY_KEY.c.name, "names"))
 
 
 def kept(connection: Connection, claims: Sequence[IdempotencyKey]) -> dict[str, StoredResponse]:

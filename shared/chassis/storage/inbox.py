@@ -6,7 +6,7 @@ from datetime import datetime
 from sqlalchemy import Column, Connection, Index, Table, Text, select
 
 from shared.chassis.storage.database import CHASSIS_METADATA, UtcTime, insert_all
-from shared.chassis.storage.sql import is_one_of
+from shared.chassis.storage.sql import any_of
 
 INBOX = Table(
     "inbox",
@@ -16,7 +16,7 @@ INBOX = Table(
 )
 Index("inbox_age", INBOX.c.heard_at)
 
-_SEEN = select(INBOX.c.event_id).where(is_one_of(INBOX.c.event_id, "ids"))
+_SEEN = select(INBOX.c.event_id).where(any_of(INBOX.c.event_id, "ids"))
 
 
 def processed(connection: Connection, event_ids: Sequence[str]) -> set[str]:

@@ -13,9 +13,8 @@ from sqlalchemy import Column, Connection, Index, Integer, Table, Text, bindpara
 from shared.chassis.messages.clock import new_id
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.schedule import Cancel, Change, Schedule
-from shared.chassis.storage.bulk import execute_many
 from shared.chassis.storage.database import CHASSIS_METADATA, Json, Rows, UtcTime, upsert
-from shared.chassis.storage.sql import is_one_of
+from shared.chassis.storage.sql import any_of, execute_many
 
 
 class Task(NamedTuple):
@@ -60,7 +59,7 @@ TASK = Table(
 Index("task_due", TASK.c.due_at)
 
 _FIELDS = [TASK.c[name] for name in Task._fields]
-_WAITING = is_one_of(TASK.c.kind, "kinds") & ~is_one_of(TASK.c.task_id, "busy")
+_WAITING = any_of(TASK.c.kind, "kinds") & ~any_of(TASK.c.task_id, "busy")
 _DUE = (
     select(*_FIELDS)
     .where(TASK.c.due_at <= bindparam("now"), _WAITING)
@@ -69,7 +68,7 @@ _DUE = (
 )
 _NEXT_DUE = select(func.min(TASK.c.due_at)).where(_WAITING)
 _KINDS = select(TASK.c.kind).distinct()
-_PRESENT = select(TASK.c.task_id).where(is_one_of(TASK.c.task_id, "task_ids"))
+_PRESENT = select(TASK.c.task_id).where(any_of(TASK.c.task_id, "task_ids"))
 _DROP = TASK.delete().where(TASK.c.kind == bindparam("a_kind"), TASK.c.key == bindparam("a_key"))
 _FINISH = TASK.delete().where(TASK.c.task_id == bindparam("finished"))
 _POSTPONE = (
