@@ -183,7 +183,7 @@ def catalogue_router(service: Service) -> Router:
         """One product with its stock."""
         product = await service.reads.run(partial(store.PRODUCT_TABLE.find, entity_id=product_id))
         if product is None or product.is_deleted:
-            raise Rejected("unknown-product", f"there is no product {product_id}", status=404)
+            raise Rejected("unknown-product", f"there is no product {product_id}")
         return view(product)
 
     return Router(
@@ -210,7 +210,7 @@ def reservations_router(service: Service) -> Router:
             partial(store.RESERVATION_TABLE.find, entity_id=order_id)
         )
         if reservation is None:
-            raise Rejected("unknown-order", f"nothing is known of order {order_id}", status=404)
+            raise Rejected("unknown-order", f"nothing is known of order {order_id}")
         return msgspec.convert(reservation, ReservationView, from_attributes=True)
 
     return Router("/reservations", route_handlers=[show_reservation], tags=["reservations"])

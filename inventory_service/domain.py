@@ -224,7 +224,7 @@ def _administer(stock: InventoryState, command: Administration) -> list[Event]:
     if isinstance(command, CreateProduct):
         return _create(product, command)
     if product is None or product.is_deleted:
-        raise Rejected("unknown-product", f"there is no product {product_id}", status=404)
+        raise Rejected("unknown-product", f"there is no product {product_id}")
     match command:
         case UpdateProduct(description=described):
             return [ProductUpdated(product_id=product_id, **_described(described))]
@@ -247,7 +247,7 @@ def _create(product: Product | None, command: CreateProduct) -> list[Event]:
 def _change_stock(product: Product, command: ChangeStock) -> Event:
     quantity, reason = command.quantity, command.reason
     if quantity == 0:
-        raise Rejected("nothing-to-change", "a quantity of 0 changes nothing", status=422)
+        raise Rejected("nothing-to-change", "a quantity of 0 changes nothing")
     if quantity > 0:
         return StockAdded(product_id=product.product_id, quantity=quantity, reason=reason)
     if product.on_hand + quantity < product.reserved:

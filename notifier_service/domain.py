@@ -218,7 +218,7 @@ def _resend(room: NotifierState, command: Resend, sends: bool) -> list[Event]:
 def unknown(notification_id: str) -> Rejected:
     """What is said of a notification that is not in the log."""
     detail = f"there is no notification {notification_id}"
-    return Rejected("unknown-notification", detail, status=404)
+    return Rejected("unknown-notification", detail)
 
 
 def _settle_at_once(room: NotifierState, mail: Mail, sends: bool) -> list[Event]:

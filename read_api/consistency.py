@@ -96,8 +96,6 @@ class Consistency:
             raise Rejected(
                 "projection-behind",
                 "the read model has not caught up with this token yet; retry",
-                status=503,
-                headers={"Retry-After": "1"},
             )
 
     async def until_found(self, order_id: str, look: Callable[[], Awaitable[T]]) -> T:
@@ -121,8 +119,6 @@ class Consistency:
             raise Rejected(
                 "too-many-waiting",
                 "too many requests wait for events at present; retry",
-                status=503,
-                headers={"Retry-After": "1"},
             )
         self._waiters.add(waiter)
         try:

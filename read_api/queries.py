@@ -145,7 +145,7 @@ def show_product(connection: Connection, product_id: str) -> ProductView:
     """One product; raises Rejected for one that is not, or not any more."""
     product = store.load_products(connection, [product_id]).get(product_id)
     if product is None or product.is_deleted:
-        raise Rejected("unknown-product", f"there is no product {product_id}", status=404)
+        raise Rejected("unknown-product", f"there is no product {product_id}")
     return product_view(product)
 
 

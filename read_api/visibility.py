@@ -58,4 +58,4 @@ def own_orders(caller: Caller) -> ColumnElement[bool]:
 
 def unknown_order(order_id: str) -> Rejected:
     """The answer for an order that is not there, or not for the caller to see."""
-    return Rejected("unknown-order", f"there is no order {order_id}", status=404)
+    return Rejected("unknown-order", f"there is no order {order_id}")

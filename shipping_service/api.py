@@ -63,9 +63,7 @@ def shipments_router(service: Service) -> Router:
         """The shipment of an order."""
         shipment = await service.reads.run(partial(store.SHIPMENT_TABLE.find, entity_id=order_id))
         if shipment is None:
-            raise Rejected(
-                "unknown-shipment", f"there is no shipment of order {order_id}", status=404
-            )
+            raise Rejected("unknown-shipment", f"there is no shipment of order {order_id}")
         return view(shipment)
 
     return Router("/shipments", route_handlers=[show_shipment], tags=["shipments"])
@@ -76,7 +74,7 @@ def carriers_router(service: Service, carrier: Carrier) -> Router:
 
     def simulated() -> SimulatedCarrier:
         if not isinstance(carrier, SimulatedCarrier):
-            raise Rejected("unknown-carrier", f"the carrier is {carrier.name}", status=404)
+            raise Rejected("unknown-carrier", f"the carrier is {carrier.name}")
         return carrier
 
     @post(
@@ -91,18 +89,16 @@ def carriers_router(service: Service, carrier: Carrier) -> Router:
     ) -> Response[bytes]:
         """The carrier calls back; `X-Signature: sha256=<HMAC-SHA256 of the body, in hex>`."""
         if name != carrier.name:
-            raise Rejected("unknown-carrier", f"there is no carrier {name}", status=404)
+            raise Rejected("unknown-carrier", f"there is no carrier {name}")
         body = await request.body()
         if not carrier.has_signed(body, signature):
-            raise Rejected("bad-signature", "X-Signature is not the carrier's", status=401)
+            raise Rejected("bad-signature", "X-Signature is not the carrier's")
         report = decode_body(body, CarrierReport)
         shipment = await service.reads.run(
             partial(store.find_by_shipment, shipment_id=report.shipment_id)
         )
         if shipment is None:
-            raise Rejected(
-                "unknown-shipment", f"there is no shipment {report.shipment_id}", status=404
-            )
+            raise Rejected("unknown-shipment", f"there is no shipment {report.shipment_id}")
         order_id = shipment.order_id
         command = _settlement(order_id, report)
         return await service.commands.execute(request, command, _shown(order_id))

@@ -67,7 +67,7 @@ def decide(customers: Customers, command: Command) -> list[Event]:
             return [] if known else [_registered(command)]
         case UpdateCustomer():
             if known is None:
-                raise Rejected("unknown-customer", "there is no such customer", status=404)
+                raise Rejected("unknown-customer", "there is no such customer")
             return _updated(known, command)
 
 

@@ -20,13 +20,12 @@ HASHES_AT_ONCE = 2
 MAX_WAITING = 16
 """Of each kind: the last of them waits for about a second."""
 
-RETRY_SECONDS = 2
 
 T = TypeVar("T")
 
 
 class Passwords:
-    """Hashes and checks passwords. Each method raises Rejected (503) when too many wait already."""
+    """Hashes and checks passwords. Each method raises Rejected, `busy`, when too many wait already."""
 
     def __init__(self) -> None:
         # One lane each: more would take the processors from the event loop, which answers everybody else.
@@ -96,8 +95,6 @@ class _Queue:
             raise Rejected(
                 "busy",
                 "too many passwords wait to be checked; try again",
-                status=503,
-                headers={"Retry-After": str(RETRY_SECONDS)},
             )
         job = _Job(work, asyncio.get_running_loop().create_future())
         lane.append(job)

@@ -101,9 +101,7 @@ class Accounts:
             partial(self._exchange, refresh_token)
         )
         if found is None:
-            raise Rejected(
-                "bad-refresh-token", "unknown, expired, or used before: sign in again", status=401
-            )
+            raise Rejected("bad-refresh-token", "unknown, expired, or used before: sign in again")
         customer, tokens = found
         self._attempts.note_owner(customer.email, address)
         return tokens
@@ -117,7 +115,7 @@ class Accounts:
     async def change_password(self, user_id: str, current: str, new: str, address: str) -> None:
         """Check the present password, set the new one, and end every session.
 
-        Raises Rejected: `bad-credentials`, `too-many-attempts`, `busy`; BadRequest.
+        Raises Rejected: `wrong-password`, `too-many-attempts`, `busy`; BadRequest.
         """
         attempt = self._attempts.begin(user_id, address)
         try:
@@ -212,8 +210,8 @@ def _load(connection: Connection, user_id: str) -> tuple[Customer | None, str | 
 
 
 def _bad_credentials() -> Rejected:
-    return Rejected("bad-credentials", "e-mail or password is wrong", status=401)
+    return Rejected("bad-credentials", "e-mail or password is wrong")
 
 
 def _wrong_password() -> Rejected:
-    return Rejected("bad-credentials", "the present password is wrong", status=403)
+    return Rejected("wrong-password", "the present password is wrong")

@@ -158,7 +158,7 @@ class SigningKeys:
         async with self._changing:
             await self._reload()
             if not self._ring.has(key_id):
-                raise Rejected("unknown-key", f"there is no signing key {key_id}", status=404)
+                raise Rejected("unknown-key", f"there is no signing key {key_id}")
             if self._ring.is_revoked(key_id):
                 return
             if key_id == self.signer.key_id:

@@ -93,7 +93,7 @@ Command = AddToCart | ChangeInCart | RemoveFromCart | ClearCart | CheckOut
 def decide(carts: Carts, orders: Orders, prices: Prices, command: Command) -> list[Event]:
     """The events that the command leads to.
 
-    Raises Rejected: `unknown-product`, `not-in-cart`, `cart-full`; on checkout also `cart-empty` and
+    Raises Rejected: `product-not-for-sale`, `not-in-cart`, `cart-full`; on checkout also `cart-empty` and
     `price-changed`, when a price is no more what the customer saw.
     """
     cart = carts.get(command.user_id) or Cart(user_id=command.user_id)
@@ -152,7 +152,7 @@ def _emptied(cart: Cart, held: CartLine) -> ItemRemovedFromCart:
 
 def _check_out(cart: Cart, orders: Orders, prices: Prices, command: CheckOut) -> list[Event]:
     if not cart.lines:
-        raise Rejected("cart-empty", "there is nothing in the cart", status=422)
+        raise Rejected("cart-empty", "there is nothing in the cart")
     items = tuple(
         WantedItem(product_id=line.product_id, quantity=line.quantity, price=line.price)
         for line in cart.lines
@@ -181,7 +181,7 @@ def held_line(cart: Cart, product_id: str) -> CartLine:
     """The cart's line of this product. Raises Rejected: `not-in-cart`."""
     held = line_of(cart, product_id)
     if held is None:
-        raise Rejected("not-in-cart", f"there is no {product_id} in the cart", status=404)
+        raise Rejected("not-in-cart", f"there is no {product_id} in the cart")
     return held
 
 

@@ -165,7 +165,7 @@ def router(service: Service, path: str = "/") -> Router:
         """The order, if the caller may know of it."""
         order = await service.reads.run(partial(store.ORDER_TABLE.find, entity_id=order_id))
         if order is None or not may_see(caller, order):
-            raise Rejected("unknown-order", f"there is no order {order_id}", status=404)
+            raise Rejected("unknown-order", f"there is no order {order_id}")
         return order
 
     return Router(

@@ -159,7 +159,7 @@ Command = PlaceOrder | FollowUp
 def decide(orders: Orders, prices: Prices, command: Command) -> list[Event]:
     """The events that the command leads to.
 
-    Raises Rejected: `unknown-product` or `price-changed` for a new order, `unknown-order` and `order-final`
+    Raises Rejected: `product-not-for-sale` or `price-changed` for a new order, `unknown-order` and `order-final`
     for a customer's cancellation.
     """
     if isinstance(command, PlaceOrder):
@@ -205,7 +205,7 @@ def _request_cancellation(order: Order | None, command: RequestCancellation) -> 
     )
     by_customer = command.reason == "CUSTOMER"
     if order is None:
-        raise Rejected("unknown-order", f"there is no order {command.order_id}", status=404)
+        raise Rejected("unknown-order", f"there is no order {command.order_id}")
     if is_final(order):
         if by_customer:
             raise Rejected("order-final", f"the order is {order.status} already")

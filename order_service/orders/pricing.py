@@ -32,13 +32,12 @@ class WantedItem(Struct, frozen=True, kw_only=True):
 
 
 def priced(prices: Prices, wanted: WantedItem) -> OrderItem:
-    """The line at its list price. Raises Rejected: `unknown-product`, `price-changed`."""
+    """The line at its list price. Raises Rejected: `product-not-for-sale`, `price-changed`."""
     listed = prices.get(wanted.product_id)
     if listed is None or listed.is_deleted:
         raise Rejected(
-            "unknown-product",
+            "product-not-for-sale",
             f"there is no product {wanted.product_id}",
-            status=422,
             productId=wanted.product_id,
         )
     if wanted.price is not None and wanted.price != listed.price:

@@ -19,7 +19,7 @@ from quadrille.mailbox.storage import Mail, MailStorage, Summary
 from shared.chassis.http import health, openapi
 from shared.chassis.http.health import Health
 from shared.chassis.http.pagination import Page, page_of, schema_name
-from shared.chassis.http.problems import HANDLERS, responses
+from shared.chassis.http.problems import ProblemDetails, responses
 from shared.chassis.messages.rejection import Rejected
 from shared.settings import Settings, loopback_host
 
@@ -48,7 +48,7 @@ def build(settings: Settings) -> Litestar:
     return Litestar(
         route_handlers=[health.router(), PAGES, API],
         dependencies={name: _provide(value) for name, value in dependencies.items()},
-        exception_handlers=HANDLERS,
+        plugins=[ProblemDetails()],
         openapi_config=openapi.config("Quadrille: development mailbox"),
         on_startup=[smtp.start],
         on_shutdown=[smtp.stop],
@@ -124,7 +124,7 @@ def read_raw(mails: NamedDependency[MailStorage], mail_id: str) -> Response[byte
 
 def _existing(mail: T | None) -> T:
     if mail is None:
-        raise Rejected("unknown-mail", "there is no such mail", status=404)
+        raise Rejected("unknown-mail", "there is no such mail")
     return mail
 
 

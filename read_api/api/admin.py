@@ -107,7 +107,7 @@ def router(parts: Parts) -> Router:
         """Remove a held event. The applied ones stay as they are, and a gap stays a gap."""
         if not await parts.projector.forget(source, position, event_id):
             detail = f"no event {event_id} is held at position {position} of {source}"
-            raise Rejected("unknown-held-event", detail, status=404)
+            raise Rejected("unknown-held-event", detail)
 
     @get(
         "/events/stream",

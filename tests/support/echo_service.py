@@ -12,7 +12,7 @@ from litestar.datastructures import State
 from litestar.response import ServerSentEvent
 
 from shared.chassis.http.client_address import client_address
-from shared.chassis.http.problems import HANDLERS
+from shared.chassis.http.problems import ProblemDetails
 from shared.chassis.runtime.process import run
 from shared.settings import Settings
 
@@ -42,7 +42,7 @@ async def stream() -> ServerSentEvent:
 def build(_: Settings) -> Litestar:
     return Litestar(
         route_handlers=[show, count, stream],
-        exception_handlers=HANDLERS,
+        plugins=[ProblemDetails()],
         state=State({"on_stopping": None}),
     )
 

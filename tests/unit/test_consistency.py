@@ -81,8 +81,7 @@ async def test_wait_ends_when_all_positions_are_applied() -> None:
 async def test_wait_is_rejected_after_timeout() -> None:
     with pytest.raises(Rejected) as refused:
         await Consistency(timeout_seconds=0.01).wait({"order": 1})
-    assert (refused.value.status, refused.value.problem) == (503, "projection-behind")
-    assert refused.value.headers == {"Retry-After": "1"}
+    assert refused.value.code == "projection-behind"
 
 
 class Order:
@@ -142,8 +141,7 @@ async def test_too_many_waiters_are_rejected() -> None:
     for wait in (freshness.wait({"order": 1}), freshness.until_found("o2", order.look)):
         with pytest.raises(Rejected) as refused:
             await wait
-        assert (refused.value.status, refused.value.problem) == (503, "too-many-waiting")
-        assert refused.value.headers == {"Retry-After": "1"}
+        assert refused.value.code == "too-many-waiting"
     second.cancel()
     await asyncio.wait([second])
     third = asyncio.create_task(freshness.wait({"order": 1}))

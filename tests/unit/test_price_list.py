@@ -45,7 +45,7 @@ def test_deleted_product_keeps_name_but_is_unsold():
     )
     with pytest.raises(Rejected) as caught:
         priced(prices, WantedItem(product_id="p", quantity=1))
-    assert caught.value.problem == "unknown-product"
+    assert caught.value.code == "product-not-for-sale"
 
 
 def test_product_created_again_is_sold_again():

@@ -8,7 +8,7 @@ from litestar.params import FromPath
 from litestar.testing import TestClient
 from structlog.testing import capture_logs
 
-from shared.chassis.http.problems import HANDLERS, field_error
+from shared.chassis.http.problems import ProblemDetails, field_error
 from shared.contracts import Id, Money, Quantity
 
 
@@ -98,7 +98,7 @@ def test_server_error_is_masked_and_logged_without_ids():
 
     with (
         capture_logs() as logs,
-        TestClient(Litestar([fail], exception_handlers=HANDLERS)) as client,
+        TestClient(Litestar([fail], plugins=[ProblemDetails()])) as client,
     ):
         answer = client.get("/orders/0190-secret")
     assert answer.status_code == 500

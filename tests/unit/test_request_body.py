@@ -8,7 +8,7 @@ from litestar.params import JSONBody
 from litestar.testing import TestClient
 
 from shared.chassis.http import openapi
-from shared.chassis.http.problems import HANDLERS
+from shared.chassis.http.problems import ProblemDetails
 from shared.chassis.http.request_body import RequestBody, ServiceRequest
 
 
@@ -38,7 +38,7 @@ def client() -> Iterator[TestClient[Litestar]]:
     app = Litestar(
         [count, count_or_none],
         request_class=ServiceRequest,
-        exception_handlers=HANDLERS,
+        plugins=[ProblemDetails()],
         openapi_config=openapi.config("test"),
     )
     openapi.describe(app)

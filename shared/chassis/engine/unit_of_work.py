@@ -208,7 +208,7 @@ class UnitOfWork(Generic[State, Command]):
             except Rejected as rejected:
                 return rejected
             except EventTooLarge as too_large:
-                return Rejected("event-too-large", str(too_large), status=413)
+                return Rejected("event-too-large", str(too_large))
         if envelope.extra_writes:
             self._extra_writes.append(envelope.extra_writes)
         if key and reply:
@@ -342,7 +342,6 @@ def _replay(key: IdempotencyKey, stored: StoredResponse) -> Reply | Rejected:
     return Rejected(
         "idempotency-key-reused",
         f"Idempotency-Key {key.key!r} was used for another request",
-        status=422,
     )
 
 

@@ -16,7 +16,7 @@ from shared.chassis.errors import FatalError
 from shared.chassis.http import health, openapi
 from shared.chassis.http.auth import PublicKeys, authentication
 from shared.chassis.http.health import Health
-from shared.chassis.http.problems import HANDLERS
+from shared.chassis.http.problems import ProblemDetails
 from shared.chassis.http.request_body import ServiceRequest
 from shared.settings import Settings, listed
 
@@ -58,11 +58,11 @@ def build_app(
         route_handlers=[health.router(), *routes],
         request_class=ServiceRequest,
         dependencies={name: _provide(value) for name, value in dependencies.items()},
-        exception_handlers=HANDLERS,
         middleware=[authentication(keys)],
         cors_config=_cors(settings.cors_origins),
         request_max_body_size=MAX_BODY_BYTES,
         openapi_config=openapi.config(title),
+        plugins=[ProblemDetails()],
         on_startup=[_or_exit(title, hook) for hook in on_startup],
         on_shutdown=[on_shutdown],
         state=State({"on_stopping": on_stopping}),

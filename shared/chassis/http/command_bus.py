@@ -127,7 +127,7 @@ async def while_connected(request: Request[Any, Any, Any], work: Coroutine[Any, 
     try:
         await asyncio.wait({working, disconnecting}, return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
-            raise Rejected("client-gone", "the client has disconnected", status=408)
+            raise Rejected("client-gone", "the client has disconnected")
         return working.result()
     finally:
         working.cancel()

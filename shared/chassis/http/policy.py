@@ -9,12 +9,11 @@ from ipaddress import ip_address
 from typing import NamedTuple, Self
 from urllib.parse import urlsplit
 
-import msgspec
 from litestar.config.cors import CORSConfig
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
-from shared.chassis.http.problems import MEDIA_TYPE, document
+from shared.chassis.http.problems import MEDIA_TYPE, PROBLEM_TYPES, document
 from shared.settings import Settings, listed
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -75,17 +74,17 @@ class HttpPolicy(NamedTuple):
 
         return protected
 
-    def _refusal(self, scope: HTTPScope) -> tuple[int, str, str] | None:
-        """Status, slug and detail of a request that may not go on."""
+    def _refusal(self, scope: HTTPScope) -> tuple[str, str] | None:
+        """Code and detail of the problem with a request that is not passed on."""
         hosts = _values(scope, b"host")
         for host in hosts:
             if not self._is_allowed_host(host):
                 detail = f"no service has the name {_shown(host)}: see QUADRILLE_ALLOWED_HOSTS"
-                return 421, "misdirected-request", detail
+                return "misdirected-request", detail
         for origin in _values(scope, b"origin") if scope["method"] not in SAFE_METHODS else []:
             if not (self.cors.is_origin_allowed(origin) or _is_own(origin, hosts)):
                 detail = f"pages of {_shown(origin)} may not do this: see QUADRILLE_CORS_ORIGINS"
-                return 403, "foreign-origin", detail
+                return "foreign-origin", detail
         return None
 
     def _is_allowed_host(self, host: str) -> bool:
@@ -135,8 +134,9 @@ def _shown(text: str) -> str:
     return ascii(text[:MAX_SHOWN])
 
 
-async def _send_problem(send: Send, status: int, slug: str, detail: str) -> None:
-    body = msgspec.json.encode(document(status, slug, detail))
+async def _send_problem(send: Send, code: str, detail: str) -> None:
+    status = PROBLEM_TYPES[code].status
+    body = document(status, code, detail)
     headers = [
         (b"content-type", MEDIA_TYPE.encode()),
         (b"content-length", str(len(body)).encode()),

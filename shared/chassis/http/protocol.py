@@ -9,11 +9,10 @@ from functools import partial
 from http import HTTPStatus
 from typing import Any, Literal, cast
 
-import msgspec
 from litestar.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from shared.chassis.http.problems import MEDIA_TYPE, document
+from shared.chassis.http.problems import MEDIA_TYPE, document, slug_of
 from shared.settings import Settings
 
 MAX_HEAD_BYTES = 64 * 1024
@@ -148,8 +147,7 @@ _REASONS = {
 
 
 def _body(status: HTTPStatus) -> bytes:
-    slug = status.phrase.lower().replace(" ", "-")
-    return msgspec.json.encode(document(status, slug, _REASONS[status]))
+    return document(status, slug_of(status), _REASONS[status])
 
 
 def _headers(body: bytes) -> list[tuple[bytes, bytes]]:

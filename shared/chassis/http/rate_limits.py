@@ -92,6 +92,16 @@ def _rate(limit: Limit, value: str) -> Rate:
     return Rate(int(found[1]), seconds)
 
 
+class RateLimited(Rejected):
+    """One use too many; the next may succeed in `retry_after_seconds`."""
+
+    def __init__(
+        self, code: str, detail: str, *, retry_after_seconds: int, **extra: object
+    ) -> None:
+        super().__init__(code, detail, **extra)
+        self.retry_after_seconds = retry_after_seconds
+
+
 class Limiter:
     """Counts uses, and refuses one too many as 429 with `Retry-After`."""
 
@@ -111,7 +121,7 @@ class Limiter:
             key=lambda waiting: waiting[0],
         )
         if seconds > 0:
-            raise _refusal(limit, math.ceil(seconds))
+            raise _rejection(limit, math.ceil(seconds))
 
     def take(self, *uses: Use) -> None:
         """Count all of these, or none and raise Rejected."""
@@ -143,7 +153,7 @@ class Limiter:
         """One of those that may be open at once, until the block is left. Raises Rejected."""
         rate, held = self._rates[limit], (limit, hash(key))
         if rate and self._open[held] >= rate.most:
-            raise _refusal(limit, MINUTE)
+            raise _rejection(limit, MINUTE)
         self._open[held] += 1
         try:
             yield
@@ -162,11 +172,10 @@ class Limiter:
         return seconds if seconds > ROUNDING_SECONDS else 0
 
 
-def _refusal(limit: Limit, seconds: int) -> Rejected:
-    return Rejected(
+def _rejection(limit: Limit, seconds: int) -> RateLimited:
+    return RateLimited(
         "too-many-attempts" if "FAILURES" in limit.name else "too-many-requests",
         f"too many {limit.what}; try again in {seconds} s",
-        status=429,
-        headers={"Retry-After": str(seconds)},
+        retry_after_seconds=seconds,
         limit=limit.name.lower(),
     )

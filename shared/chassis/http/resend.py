@@ -50,7 +50,7 @@ def router(reads: Database, resend: Callable[[int, int], Awaitable[None]]) -> Ro
         if data.last is not None and data.last < data.first:
             raise BadRequest(FieldError(field="to", message="less than from"))
         if max(data.first, data.last or 0) > end:
-            raise Rejected("unknown-position", f"the event log ends at {end}", status=422)
+            raise Rejected("unknown-position", f"the event log ends at {end}")
         last = data.last or end
         await resend(data.first, last)
         return Resending(first=data.first, last=last, events=last - data.first + 1)

@@ -1,25 +1,15 @@
-"""The answer to a command that can not be carried out."""
+"""The exception for a command, or another request, that violates a rule."""
 
 
 class Rejected(Exception):
-    """Nobody but the command's caller needs to know; what others must hear is an event instead.
+    """A command violated a business rule. Only its caller learns of it; facts for other services are events.
 
-    `problem` is the reason's stable slug, `status` its HTTP status, `detail` a sentence for people, `extra`
-    further members of the problem document.
+    `code` names the rule, and never changes; `detail` is a sentence for people; `extra` are facts for programs, such
+    as the current price. How a code looks over HTTP is in `shared/chassis/http/problems.py`.
     """
 
-    def __init__(
-        self,
-        problem: str,
-        detail: str,
-        *,
-        status: int = 409,
-        headers: dict[str, str] | None = None,
-        **extra: object,
-    ) -> None:
+    def __init__(self, code: str, detail: str, **extra: object) -> None:
         super().__init__(detail)
-        self.problem = problem
+        self.code = code
         self.detail = detail
-        self.status = status
-        self.headers = headers or {}
         self.extra = extra
