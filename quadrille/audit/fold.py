@@ -1,113 +1,89 @@
-"""A service's history folded through its own rules, and how the outcome differs from what its rows say.
+"""The fold of a service's events with its own rules, and how it differs from the service's tables.
 
-Rules see only the part of the state that an event touches, as in the service's own batches: an event costs the
-same after a million others.
+Rules are given only the entities that an event refers to, as in a unit of work: the cost of an event does not grow with
+the number of entities.
 """
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
 from shared.chassis.messages.recorded_event import RecordedEvent
+from shared.chassis.messages.touches import touches
 
-State: TypeAlias = Any
-"""Each service has its own: a frozen struct of mappings and sets."""
-Part: TypeAlias = Any
-"""One field of it."""
-
-_QUOTED = re.compile(r'"([^"\\]*)"')
+State = TypeVar("State", bound=msgspec.Struct)
+Entities = dict[str, Any]
+"""By id."""
 
 
 class Difference(NamedTuple):
-    """One entity that is not as it should be; None for one that should not, or does not, exist."""
+    """An entity that is not as expected; None stands for one that does not exist."""
 
-    part: str
-    """The field of the state: `orders`, `reservations`."""
-    entity: str
+    field: str
+    """Of the state: `orders`, `reservations`."""
+    entity_id: str
     expected: Any
-    found: Any
+    actual: Any
 
 
 class FoldError(Exception):
-    """The rules can not follow the history; the message says where."""
+    """The rules reject the history; the message names the event."""
 
 
 def fold(
-    nothing: State,
+    initial: State,
     evolve: Callable[[State, RecordedEvent], State],
     history: Iterable[RecordedEvent],
-) -> dict[str, Any]:
-    """The state after all of it, as one mapping or set for each of its fields. Raises FoldError."""
-    whole = {name: _mutable(getattr(nothing, name)) for name in nothing.__struct_fields__}
+) -> dict[str, Entities]:
+    """The state after all events, by field. Raises FoldError."""
+    state: dict[str, Entities] = {field: {} for field in initial.__struct_fields__}
     for recorded in history:
-        before = _touched(whole, recorded)
+        before = _referenced(state, recorded)
         try:
-            after = evolve(msgspec.structs.replace(nothing, **before), recorded)
+            after = evolve(msgspec.structs.replace(initial, **before), recorded)
         except Exception as error:
-            message = (
-                f"{recorded.event_type} of {recorded.key} ({recorded.source} {recorded.position}) "
-                f"does not fit what came before: {type(error).__name__}: {error}"
-            )
-            raise FoldError(message) from error
-        for name, part in before.items():
-            _merge(whole, name, part, getattr(after, name))
-    return whole
+            raise FoldError(
+                f"{recorded.event_type} of {recorded.event.entity_id} at position "
+                f"{recorded.position} of {recorded.source}: {type(error).__name__}: {error}"
+            ) from error
+        for field, entities in before.items():
+            _update(state[field], entities, getattr(after, field))
+    return state
 
 
-def differences(expected: Mapping[str, Any], found: State) -> Iterator[Difference]:
-    """What is in one and not, or not so, in the other."""
-    for name, should in expected.items():
-        has = getattr(found, name)
-        if isinstance(should, dict):
-            for key in sorted(should.keys() | has.keys(), key=str):
-                if should.get(key) != has.get(key):
-                    yield Difference(name, str(key), should.get(key), has.get(key))
-        elif isinstance(should, set):
-            for key in sorted(should ^ has, key=str):
-                yield Difference(name, str(key), key in should, key in has)
-        elif should != has:
-            yield Difference(name, name, should, has)
+def differences(
+    expected: Mapping[str, Entities], actual: Mapping[str, Mapping[str, Any]]
+) -> Iterator[Difference]:
+    """The entities in which the states differ."""
+    for field, entities in expected.items():
+        others = actual[field]
+        for entity_id in sorted(entities.keys() | others.keys()):
+            entity, other = entities.get(entity_id), others.get(entity_id)
+            if entity != other:
+                yield Difference(field, entity_id, entity, other)
 
 
-def _touched(whole: Mapping[str, Any], recorded: RecordedEvent) -> dict[str, Any]:
-    """The entities that the event names, and those that these name."""
-    named = _names(recorded.event)
-    for part in whole.values():
-        if isinstance(part, dict):
-            for key in named & part.keys():
-                named |= _names(part[key])
-    return {name: _restricted(part, named) for name, part in whole.items()}
+def _referenced(state: Mapping[str, Entities], recorded: RecordedEvent) -> dict[str, Entities]:
+    """The entities that the event refers to, and those that they refer to.
+
+    Of each kind: an id of another kind selects nothing, or one entity too many, which does no harm.
+    """
+    ids = _ids(recorded.event)
+    for entities in state.values():
+        for entity_id in ids & entities.keys():
+            ids |= _ids(entities[entity_id])
+    return {
+        field: {entity_id: entities[entity_id] for entity_id in ids & entities.keys()}
+        for field, entities in state.items()
+    }
 
 
-def _restricted(part: Part, named: set[str]) -> Part:
-    if isinstance(part, dict):
-        return {key: part[key] for key in named & part.keys()}
-    if isinstance(part, set):
-        return frozenset(named & part)
-    return part
+def _ids(message: msgspec.Struct) -> set[str]:
+    return {entity_id for ids in touches(message).values() for entity_id in ids}
 
 
-def _merge(whole: dict[str, Any], name: str, before: Part, after: Part) -> None:
-    part = whole[name]
-    if isinstance(part, dict):
-        for key in before.keys() - after.keys():
-            del part[key]
-        part.update(after)
-    elif isinstance(part, set):
-        part -= before - after
-        part |= after
-    else:
-        whole[name] = after
-
-
-def _mutable(part: Part) -> Part:
-    if isinstance(part, Mapping):
-        return dict(part)
-    return set(part) if isinstance(part, frozenset) else part
-
-
-def _names(entity: object) -> set[str]:
-    """Every string in it that could be an id, field names too; ids contain nothing that JSON escapes."""
-    return set(_QUOTED.findall(msgspec.json.encode(entity).decode()))
+def _update(entities: Entities, before: Entities, after: Mapping[str, Any]) -> None:
+    for entity_id in before.keys() - after.keys():
+        del entities[entity_id]
+    entities.update(after)

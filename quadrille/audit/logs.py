@@ -1,15 +1,18 @@
-"""What must hold of the logs: no holes, nobody's words in another's mouth, a cause for every effect."""
+"""Checks of the event logs: no gaps, every event in its publisher's log, and with a recorded cause."""
 
 from collections import Counter
 from collections.abc import Iterator
 
 from quadrille.audit.shop_snapshot import ShopSnapshot
+from quadrille.audit.snapshot import ServiceSnapshot
 from quadrille.audit.violation import Mismatch
+from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.contracts import PUBLISHERS
+
+NOT_RECORDED = "in no log"
 
 
 def positions(shop: ShopSnapshot) -> Iterator[Mismatch]:
-    """A log has no holes."""
     for service in shop.services:
         expected = 1
         for recorded in service.events:
@@ -19,60 +22,61 @@ def positions(shop: ShopSnapshot) -> Iterator[Mismatch]:
 
 
 def versions(shop: ShopSnapshot) -> Iterator[Mismatch]:
-    """Nor has an entity's history."""
     for service in shop.services:
         last: Counter[str] = Counter()
-        for entry in service.log:
-            expected = last[entry.entity_id] + 1
-            if entry.version != expected:
-                yield Mismatch(service.name, entry.entity_id, f"version {expected}", entry.version)
-            last[entry.entity_id] = entry.version
+        for row in service.log:
+            expected = last[row.entity_id] + 1
+            if row.version != expected:
+                yield Mismatch(service.name, row.entity_id, f"version {expected}", row.version)
+            last[row.entity_id] = row.version
 
 
-def words(shop: ShopSnapshot) -> Iterator[Mismatch]:
-    """Every event is its own emitter's, about the entity it is filed under, and has an id of its own."""
-    filed: set[str] = set()
+def ownership(shop: ShopSnapshot) -> Iterator[Mismatch]:
+    event_ids: set[str] = set()
     for service in shop.services:
         for recorded, entity_id, *_ in service.log:
-            place = f"position {recorded.position}"
-            emitter = PUBLISHERS.get(type(recorded.event), service.name)
-            if emitter != service.name:
-                yield Mismatch(
-                    service.name, place, f"no {recorded.event_type}", f"one, {emitter}'s"
-                )
-            if entity_id != recorded.key:
-                yield Mismatch(service.name, place, f"entity {recorded.key}", entity_id)
-            if recorded.event_id in filed:
-                yield Mismatch(service.name, place, "a new event id", recorded.event_id)
-            filed.add(recorded.event_id)
+            position = f"position {recorded.position}"
+            # An event that every service may publish is in no table of publishers.
+            publisher = PUBLISHERS.get(type(recorded.event), service.name)
+            if publisher != service.name:
+                event_type = recorded.event_type
+                yield Mismatch(service.name, position, f"{event_type} in {publisher}'s log", "here")
+            if entity_id != recorded.event.entity_id:
+                expected = f"entity {recorded.event.entity_id}"
+                yield Mismatch(service.name, position, expected, entity_id)
+            if recorded.event_id in event_ids:
+                yield Mismatch(service.name, position, "a unique event id", recorded.event_id)
+            event_ids.add(recorded.event_id)
 
 
 def causes(shop: ShopSnapshot) -> Iterator[Mismatch]:
-    """What made an event is in some log, was heard where it came from there, and is of the same story."""
     for service in shop.services:
         for recorded in service.events:
-            if recorded.causation_id is None:
-                continue
-            what = f"{recorded.event_type} of {recorded.key}"
-            cause = shop.events_by_id.get(recorded.causation_id)
-            if cause is None:
-                yield Mismatch(
-                    service.name, what, f"its cause {recorded.causation_id}", "nobody said it"
-                )
-                continue
-            if cause.correlation_id != recorded.correlation_id:
-                yield Mismatch(
-                    service.name, what, f"story {cause.correlation_id}", recorded.correlation_id
-                )
-            if cause.source != service.name and not shop.has_received(service, cause):
-                heard = f"its cause {cause.event_type} ({cause.event_id}) in the inbox"
-                yield Mismatch(service.name, what, heard, "not there")
+            if recorded.causation_id is not None:
+                yield from _cause(shop, service, recorded, recorded.causation_id)
+
+
+def _cause(
+    shop: ShopSnapshot, service: ServiceSnapshot, recorded: RecordedEvent, cause_id: str
+) -> Iterator[Mismatch]:
+    """Whether the cause of an event is recorded, of the same saga, and handled if it is another service's."""
+    event = f"{recorded.event_type} of {recorded.event.entity_id}"
+    cause = shop.events_by_id.get(cause_id)
+    if cause is None:
+        yield Mismatch(service.name, event, f"its cause {cause_id}", NOT_RECORDED)
+        return
+    if cause.correlation_id != recorded.correlation_id:
+        expected = f"correlation id {cause.correlation_id}"
+        yield Mismatch(service.name, event, expected, recorded.correlation_id)
+    if cause.source != service.name and not shop.has_handled(service, cause):
+        expected = f"its cause {cause.event_type} ({cause_id}) in the inbox"
+        yield Mismatch(service.name, event, expected, "not there")
 
 
 def inbox_orphans(shop: ShopSnapshot) -> Iterator[Mismatch]:
-    """What was heard, somebody said; rubbish, which has no id, was kept."""
     for service in shop.services:
-        kept = {letter.event_id for letter in service.dead_letters}
+        # A malformed message has an id only as a dead letter.
+        dead_letter_ids = {letter.event_id for letter in service.dead_letters}
         for event_id in service.inbox:
-            if event_id not in shop.events_by_id and event_id not in kept:
-                yield Mismatch(service.name, f"event {event_id}", "in some log", "nobody said it")
+            if event_id not in shop.events_by_id and event_id not in dead_letter_ids:
+                yield Mismatch(service.name, f"event {event_id}", "in a log", NOT_RECORDED)

@@ -1,4 +1,4 @@
-"""What must hold of mails: each one owed, or asked for again, has its outcome or is still being sent."""
+"""The check that every mail is sent, was given up, or has a task."""
 
 from collections.abc import Iterator
 
@@ -10,16 +10,16 @@ from quadrille.audit.violation import Mismatch
 
 
 def mails(shop: ShopSnapshot) -> Iterator[Mismatch]:
-    """No event that the notifier has heard is left without its mail, nor a mail that waits without its task."""
     service = shop.service("notifier")
-    being_sent = {task.key for task in service.tasks if task.kind == MAIL}
-    settled = service.state.notifications.keys() | being_sent
-    for notification_id, entry in service.state.notifications.items():
-        if entry.status is Status.PENDING and notification_id not in being_sent:
-            yield Mismatch("notifier", f"notification {notification_id}", "PENDING: a task", "none")
-    for recorded in shop.received(service):
+    with_task = {task.key for task in service.tasks if task.kind == MAIL}
+    notifications = service.state.notifications
+    for notification_id, notification in notifications.items():
+        if notification.status is Status.PENDING and notification_id not in with_task:
+            entity = f"notification {notification_id}"
+            yield Mismatch("notifier", entity, "a task while it is PENDING", "none")
+    for recorded in shop.handled_by(service):
         if isinstance(recorded.event, MAILED_EVENTS):
             mail = mail_for(recorded)
-            if mail.notification_id not in settled:
-                what = f"{mail.template} mail of {mail.order_id}"
-                yield Mismatch("notifier", what, "an outcome, or a task", "none")
+            if mail.notification_id not in notifications.keys() | with_task:
+                entity = f"{mail.template} mail of {mail.order_id}"
+                yield Mismatch("notifier", entity, "a notification or a task", "none")

@@ -1,4 +1,4 @@
-"""What the read API has made of the logs, and what must hold of it: as far as it has read, it is their fold."""
+"""The read API's database in one snapshot."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,7 +7,12 @@ from typing import Any, NamedTuple
 import msgspec
 from sqlalchemy import Connection, Table, select
 
-from quadrille.audit.snapshot import DeadLetter, inspect, read_dead_letters, snapshot
+from quadrille.audit.snapshot import (
+    DeadLetter,
+    open_snapshot,
+    raise_if_corrupt,
+    read_dead_letters,
+)
 from read_api.event_archive import event_views
 from read_api.models import Customer, Notification, Product, ReadModels, Reservation, Shipment
 from read_api.schemas import EventView
@@ -37,29 +42,28 @@ class HeldEvent(NamedTuple):
     event_id: str
 
 
-class Projection(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything the read API knows, at one moment."""
+class ReadSnapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """The read API's database at one moment."""
 
     applied: Mapping[str, int]
-    """The last position of each source that its rows contain."""
+    """The last position of each source that the tables contain."""
     held: tuple[HeldEvent, ...]
-    """Events that came before their turn, or claim the position of another."""
     dead_letters: tuple[DeadLetter, ...]
     events: Mapping[str, EventView]
-    """Its copy of all logs, by `source position`."""
-    view: ReadModels
+    """The archive of all logs, by `source position`."""
+    models: ReadModels
 
 
-def read_projection(path: Path) -> Projection:
-    """The read API's database in one snapshot. Raises CorruptDatabase."""
-    with snapshot(path) as connection:
-        inspect(connection, path)
-        return Projection(
+def read_snapshot_of_read_api(path: Path) -> ReadSnapshot:
+    """Raises CorruptDatabase."""
+    with open_snapshot(path) as connection:
+        raise_if_corrupt(connection, path)
+        return ReadSnapshot(
             applied={row["source"]: row["applied"] for row in read_rows(connection, POSITIONS)},
             held=_held(connection),
             dead_letters=read_dead_letters(connection),
             events={place(event): event for event in event_views(read_rows(connection, EVENTS))},
-            view=ReadModels(
+            models=ReadModels(
                 orders=assemble(connection, read_rows(connection, ORDERS)),
                 customers=_entities(connection, CUSTOMERS, "user_id", Customer),
                 products=_entities(connection, PRODUCTS, "product_id", Product),
@@ -71,7 +75,7 @@ def read_projection(path: Path) -> Projection:
 
 
 def place(event: EventView | RecordedEvent) -> str:
-    """Where it stands, and nothing else can stand."""
+    """The event's unique position in the logs."""
     return f"{event.source} {event.position}"
 
 

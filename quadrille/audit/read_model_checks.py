@@ -1,11 +1,11 @@
-"""What must hold of the read API: as far as it has read the logs, it is what they make of nothing."""
+"""Checks of the read API: up to the positions that it has applied, its database is the fold of the logs."""
 
 from collections.abc import Iterator
 
 import msgspec
 
 from quadrille.audit.fold import FoldError, differences, fold
-from quadrille.audit.read_model import READ, place
+from quadrille.audit.read_model import READ, ReadSnapshot, place
 from quadrille.audit.shop_snapshot import ShopSnapshot
 from quadrille.audit.tables import mismatch_of
 from quadrille.audit.violation import Mismatch
@@ -15,44 +15,45 @@ from read_api.schemas import EventView, event_view
 from shared.chassis.messages.recorded_event import RecordedEvent
 
 
-def views(shop: ShopSnapshot) -> Iterator[Mismatch]:
-    """Its rows are the fold of every log up to where it has read."""
-    if shop.projection is None:
+def read_model(shop: ShopSnapshot) -> Iterator[Mismatch]:
+    if shop.read is None:
         return
-    given_up = {letter.event_id for letter in shop.projection.dead_letters}
-    history = (event for event in _read_by(shop) if event.event_id not in given_up)
+    dead_letter_ids = {letter.event_id for letter in shop.read.dead_letters}
+    history = (
+        recorded
+        for recorded in _applied(shop, shop.read)
+        if recorded.event_id not in dead_letter_ids
+    )
     try:
         expected = fold(ReadModels(), evolve, history)
     except FoldError as error:
-        yield Mismatch(READ, "events", "a history that can be told", error)
+        yield Mismatch(READ, "events", "events that the projections accept", error)
         return
-    for difference in differences(expected, shop.projection.view):
+    for difference in differences(expected, msgspec.structs.asdict(shop.read.models)):
         yield mismatch_of(READ, difference)
 
 
-def copies(shop: ShopSnapshot) -> Iterator[Mismatch]:
-    """Its combined log is a copy of the others, without a hole."""
-    if shop.projection is None:
+def archive(shop: ShopSnapshot) -> Iterator[Mismatch]:
+    if shop.read is None:
         return
     for service in shop.services:
-        applied = shop.projection.applied.get(service.name, 0)
-        if applied > len(service.all_events):
-            what = f"position in the log of {service.name}"
-            yield Mismatch(READ, what, f"at most {len(service.all_events)}", applied)
-    expected = {"events": {place(event): _as_read(event) for event in _read_by(shop)}}
-    for difference in differences(expected, shop.projection):
+        applied, last = shop.read.applied.get(service.name, 0), len(service.all_events)
+        if applied > last:
+            entity = f"position in the log of {service.name}"
+            yield Mismatch(READ, entity, f"at most {last}", applied)
+    expected = {place(recorded): _archived(recorded) for recorded in _applied(shop, shop.read)}
+    for difference in differences({"events": expected}, {"events": shop.read.events}):
         yield mismatch_of(READ, difference)
 
 
-def _read_by(shop: ShopSnapshot) -> Iterator[RecordedEvent]:
-    applied = shop.projection.applied if shop.projection else {}
+def _applied(shop: ShopSnapshot, read: ReadSnapshot) -> Iterator[RecordedEvent]:
     for service in shop.services:
-        for event in service.all_events:
-            if event.position <= applied.get(service.name, 0):
-                yield event
+        for recorded in service.all_events:
+            if recorded.position <= read.applied.get(service.name, 0):
+                yield recorded
 
 
-def _as_read(recorded: RecordedEvent) -> EventView:
-    document = event_view(recorded)
+def _archived(recorded: RecordedEvent) -> EventView:
+    """The event after its way through the archive's JSON."""
     data = msgspec.json.decode(msgspec.json.encode(recorded.event))
-    return msgspec.structs.replace(document, data=data)
+    return msgspec.structs.replace(event_view(recorded), data=data)

@@ -7,7 +7,8 @@ from pathlib import Path
 import msgspec
 
 from quadrille.audit.checks import run_checks
-from quadrille.audit.shop_snapshot import AuditWarning, Pending, UnreadableShop, read_shop
+from quadrille.audit.pending import AuditWarning, Pending, find_pending, find_warnings
+from quadrille.audit.shop_snapshot import UnreadableShop, read_shop
 from quadrille.audit.violation import Violation
 
 FILES = "files"
@@ -43,8 +44,8 @@ def audit(data_dir: Path, inbox_retention_days: int = 0) -> Report:
     return Report(
         ok=not violations,
         violations=violations,
-        warnings=list(shop.warnings()),
-        pending=list(shop.pending()),
+        warnings=list(find_warnings(shop)),
+        pending=list(find_pending(shop)),
         events={service.name: len(service.log) for service in shop.services},
         orders=dict(orders.most_common()),
     )

@@ -1,5 +1,6 @@
-"""What must hold of an order's story: one end, a clock while it lasts, the same version of it everywhere."""
+"""Checks of the sagas: one outcome for each order, a deadline until then, and agreement of the services after it."""
 
+from collections import defaultdict
 from collections.abc import Iterator
 
 from order_service.handlers import DEADLINE
@@ -25,7 +26,7 @@ from shared.contracts import (
 from shipping_service.domain import Status as ShipmentStatus
 from shipping_service.handlers import BOOKING
 
-SHIPMENT_ENDS = (ShipmentCompleted, ShipmentFailed, ShipmentCancelled)
+SHIPMENT_OUTCOMES = (ShipmentCompleted, ShipmentFailed, ShipmentCancelled)
 
 AT_MOST_ONE_OF: tuple[tuple[type[Event], ...], ...] = (
     (OrderCreated,),
@@ -33,10 +34,10 @@ AT_MOST_ONE_OF: tuple[tuple[type[Event], ...], ...] = (
     (StockReserved, StockReservationFailed),
     (StockReleased, StockDeducted),
     (ShipmentInitiated,),
-    SHIPMENT_ENDS,
+    SHIPMENT_OUTCOMES,
 )
 
-STOCK_AT_END = {
+RESERVATION_STATUSES = {
     Status.COMPLETED: ("DEDUCTED",),
     Status.SHIPMENT_FAILED: ("RELEASED",),
     Status.CANCELLED_NO_STOCK: ("REFUSED",),
@@ -44,7 +45,7 @@ STOCK_AT_END = {
     Status.EXPIRED: ("RELEASED", "REFUSED"),
 }
 
-SHIPMENT_AT_END = {
+SHIPMENT_STATUSES = {
     Status.COMPLETED: ("COMPLETED",),
     Status.SHIPMENT_FAILED: ("FAILED",),
     Status.CANCELLED_NO_STOCK: ("NONE",),
@@ -53,56 +54,56 @@ SHIPMENT_AT_END = {
 }
 
 
-def ends(shop: ShopSnapshot) -> Iterator[Mismatch]:
-    """Nothing is answered, begun or ended twice. Shipping may repeat how a shipment has ended."""
-    for alternatives in AT_MOST_ONE_OF:
-        emitter = PUBLISHERS[alternatives[0]]
-        answers: dict[str, list[str]] = {}
-        for recorded in shop.service(emitter).events:
-            if isinstance(recorded.event, alternatives):
-                given = answers.setdefault(recorded.key, [])
-                is_repeated = recorded.event_type in given
-                if not (is_repeated and isinstance(recorded.event, SHIPMENT_ENDS)):
-                    given.append(recorded.event_type)
-        for order_id, given in answers.items():
-            if len(given) > 1:
-                yield Mismatch(emitter, f"order {order_id}", "one answer", ", ".join(given))
+def outcomes(shop: ShopSnapshot) -> Iterator[Mismatch]:
+    for event_types in AT_MOST_ONE_OF:
+        publisher = PUBLISHERS[event_types[0]]
+        by_order: dict[str, list[str]] = defaultdict(list)
+        for recorded in shop.service(publisher).events:
+            event = recorded.event
+            if isinstance(event, event_types):
+                published = by_order[event.entity_id]
+                # Shipping repeats a shipment's outcome if it is asked to cancel the shipment afterwards.
+                is_repeated = recorded.event_type in published
+                if not (is_repeated and isinstance(event, SHIPMENT_OUTCOMES)):
+                    published.append(recorded.event_type)
+        for order_id, published in by_order.items():
+            if len(published) > 1:
+                yield Mismatch(publisher, f"order {order_id}", "one of them", ", ".join(published))
 
 
 def deadlines(shop: ShopSnapshot) -> Iterator[Mismatch]:
-    """An order has ended, or is in progress and the clock watches it."""
     service = shop.service("order")
-    watched = {task.key for task in service.tasks if task.kind == DEADLINE}
-    for order_id, order in service.state.orders.items():
-        if is_final(order) and order_id in watched:
-            yield Mismatch("order", f"order {order_id}", f"{order.status}: no deadline", "one")
-        if not is_final(order) and order_id not in watched:
-            yield Mismatch("order", f"order {order_id}", f"{order.status}: a deadline", "none")
-    for order_id in sorted(watched - service.state.orders.keys()):
-        yield Mismatch("order", f"deadline of {order_id}", "its order", "none")
+    orders = service.state.orders
+    with_deadline = {task.key for task in service.tasks if task.kind == DEADLINE}
+    for order_id, order in orders.items():
+        if is_final(order) and order_id in with_deadline:
+            yield Mismatch("order", f"order {order_id}", f"no deadline while {order.status}", "one")
+        if not is_final(order) and order_id not in with_deadline:
+            yield Mismatch("order", f"order {order_id}", f"a deadline while {order.status}", "none")
+    for order_id in sorted(with_deadline - orders.keys()):
+        yield Mismatch("order", f"deadline of {order_id}", "an order", "none")
 
 
 def bookings(shop: ShopSnapshot) -> Iterator[Mismatch]:
-    """Of a shipment that was only begun the carrier is being asked."""
     service = shop.service("shipping")
-    booked = {task.key for task in service.tasks if task.kind == BOOKING}
+    with_booking = {task.key for task in service.tasks if task.kind == BOOKING}
     for order_id, shipment in service.state.shipments.items():
-        if shipment.status is ShipmentStatus.INITIATED and order_id not in booked:
-            yield Mismatch("shipping", f"shipment of {order_id}", "INITIATED: a booking", "none")
+        if shipment.status is ShipmentStatus.INITIATED and order_id not in with_booking:
+            entity = f"shipment of {order_id}"
+            yield Mismatch("shipping", entity, "a booking task while INITIATED", "none")
 
 
 def agreement(shop: ShopSnapshot) -> Iterator[Mismatch]:
-    """When nothing of an order moves any more, stock and shipment are as its end wants them."""
+    reservations = shop.service("inventory").state.reservations
+    shipments = shop.service("shipping").state.shipments
     for order_id, order in shop.service("order").state.orders.items():
-        if not is_final(order) or order_id in shop.moving:
+        if not is_final(order) or order_id in shop.unsettled_orders:
             continue
-        reservation = shop.service("inventory").state.reservations.get(order_id)
-        shipment = shop.service("shipping").state.shipments.get(order_id)
-        for service, part, allowed in (
-            ("inventory", reservation, STOCK_AT_END[order.status]),
-            ("shipping", shipment, SHIPMENT_AT_END[order.status]),
+        for service, part, statuses in (
+            ("inventory", reservations.get(order_id), RESERVATION_STATUSES[order.status]),
+            ("shipping", shipments.get(order_id), SHIPMENT_STATUSES[order.status]),
         ):
             status = part.status.value if part else "NONE"
-            if status not in allowed:
-                what = f"order {order_id}, {order.status}"
-                yield Mismatch(service, what, " or ".join(allowed), status)
+            if status not in statuses:
+                entity = f"order {order_id}, {order.status}"
+                yield Mismatch(service, entity, " or ".join(statuses), status)

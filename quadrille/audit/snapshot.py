@@ -1,7 +1,7 @@
-"""What the shop's database files say, read without writing, while the services run or not.
+"""The databases of the services, read without writing while the services run or not.
 
-Each service is read in one snapshot; afterwards every log once more, so that whatever any of the snapshots
-builds upon is found in some log.
+Each database is read in one snapshot, and afterwards every log once more: a service may have handled an event that was
+recorded after the snapshot of its publisher.
 """
 
 import sqlite3
@@ -27,38 +27,39 @@ import shipping_service.store
 from shared.chassis.messages.recorded_event import DecodeError, RecordedEvent
 from shared.chassis.storage import event_log
 from shared.chassis.storage.dead_letters import DEAD_LETTER
+from shared.chassis.storage.entity_store import EntityStore
 from shared.chassis.storage.event_log import EVENT_LOG
 from shared.chassis.storage.inbox import INBOX
 from shared.chassis.storage.task_queue import TASK
 from shared.contracts import Event
 
-BUSY_SECONDS = 5
+BUSY_TIMEOUT_SECONDS = 5
 
 
 class ServiceDefinition(NamedTuple):
-    """How to read a deciding service, and how to understand what it says."""
+    """How to read the database of a service that has an event log, and how to fold its events."""
 
     name: str
-    read_all: Callable[[Connection], Any]
+    initial: Any
+    """The state before the first event."""
     evolve: Callable[[Any, RecordedEvent], Any]
-    nothing: Any
-    """Its state before the first event."""
+    store: EntityStore[Any]
     consumes: tuple[type[Event], ...]
 
 
-class Entry(NamedTuple):
+class LogRow(NamedTuple):
     """A row of an event log."""
 
     recorded: RecordedEvent
     entity_id: str
     version: int
-    is_sent: bool
-    refusal: str | None
-    """Why the broker refuses it for good."""
+    is_published: bool
+    rejection: str | None
+    """Why the broker rejects it for good."""
 
 
 class DeadLetter(NamedTuple):
-    """An event that was given up and kept."""
+    """A message that could not be handled and is kept; the fields are columns."""
 
     event_id: str
     event_type: str | None
@@ -68,7 +69,7 @@ class DeadLetter(NamedTuple):
 
 
 class TaskRow(NamedTuple):
-    """A task that waits for its time."""
+    """A task that is not done yet; the fields are columns."""
 
     kind: str
     key: str
@@ -79,63 +80,62 @@ class TaskRow(NamedTuple):
 
 
 class ServiceSnapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything one service knows, at one moment."""
+    """The database of one service at one moment."""
 
     definition: ServiceDefinition
-    log: tuple[Entry, ...]
+    log: tuple[LogRow, ...]
     tail: tuple[RecordedEvent, ...] = ()
-    """What its log gained after that moment."""
+    """The events recorded after that moment."""
     inbox: Mapping[str, datetime]
-    """The ids of events heard, and when, in the order of hearing."""
+    """When each event was handled, by event id and in this order."""
     dead_letters: tuple[DeadLetter, ...]
     tasks: tuple[TaskRow, ...]
     state: Any
 
     @property
     def name(self) -> str:
-        """The service's name."""
         return self.definition.name
 
     @property
     def events(self) -> list[RecordedEvent]:
         """Its own events, in order."""
-        return [entry.recorded for entry in self.log]
+        return [row.recorded for row in self.log]
 
     @property
     def all_events(self) -> list[RecordedEvent]:
-        """These, and what came after the snapshot."""
+        """With those recorded after the snapshot."""
         return [*self.events, *self.tail]
 
 
 class CorruptDatabase(Exception):
-    """A database can not be read; the message is a sentence for people."""
+    """A database cannot be read; the message is one sentence."""
 
 
 def read_snapshot(definition: ServiceDefinition, path: Path) -> ServiceSnapshot:
-    """One service in one snapshot. Raises CorruptDatabase."""
-    with snapshot(path) as connection:
-        inspect(connection, path)
+    """Raises CorruptDatabase."""
+    with open_snapshot(path) as connection:
+        raise_if_corrupt(connection, path)
         return ServiceSnapshot(
             definition=definition,
             log=tuple(_log(connection, definition.name)),
             inbox=_inbox(connection),
             dead_letters=read_dead_letters(connection),
             tasks=_tasks(connection),
-            state=definition.read_all(connection),
+            state=definition.store.read_all(connection),
         )
 
 
 def with_tail(service: ServiceSnapshot, path: Path) -> ServiceSnapshot:
-    """The service, knowing also what its log has gained since. Raises CorruptDatabase."""
+    """The snapshot with the events recorded since. Raises CorruptDatabase."""
     last = service.log[-1].recorded.position if service.log else 0
-    with snapshot(path) as connection:
-        tail = tuple(entry.recorded for entry in _log(connection, service.name, after=last))
+    with open_snapshot(path) as connection:
+        tail = tuple(row.recorded for row in _log(connection, service.name, after=last))
     return msgspec.structs.replace(service, tail=tail)
 
 
 @contextmanager
-def snapshot(path: Path) -> Iterator[Connection]:
-    """A read-only connection that sees one moment of the database. Raises CorruptDatabase for any fault of it."""
+def open_snapshot(path: Path) -> Iterator[Connection]:
+    """A read-only connection that sees the database at one moment. Raises CorruptDatabase for any error in it."""
     if not path.is_file():
         message = f"{path} does not exist"
         raise CorruptDatabase(message)
@@ -146,10 +146,10 @@ def snapshot(path: Path) -> Iterator[Connection]:
             yield connection
     except (DatabaseError, sqlite3.Error) as error:
         reason = getattr(error, "orig", None) or error
-        message = f"{path} can not be read: {reason}"
+        message = f"{path} cannot be read: {reason}"
         raise CorruptDatabase(message) from error
     except (msgspec.ValidationError, DecodeError, TypeError, ValueError, KeyError) as error:
-        message = f"{path} has a row that makes no sense: {error}"
+        message = f"{path} has an invalid row: {error}"
         raise CorruptDatabase(message) from error
     finally:
         engine.dispose()
@@ -160,31 +160,31 @@ def _open(path: Path) -> sqlite3.Connection:
         f"{path.absolute().as_uri()}?mode=ro",
         uri=True,
         isolation_level=None,
-        timeout=BUSY_SECONDS,
+        timeout=BUSY_TIMEOUT_SECONDS,
     )
 
 
-def inspect(connection: Connection, path: Path) -> None:
-    """Ask SQLite whether the file is sound."""
+def raise_if_corrupt(connection: Connection, path: Path) -> None:
+    """Ask SQLite for damaged pages and for rows without their parent. Raises CorruptDatabase."""
     fault = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar()
     if fault != "ok":
         message = f"{path} is damaged: {fault}"
         raise CorruptDatabase(message)
     orphan = connection.exec_driver_sql("PRAGMA foreign_key_check").first()
     if orphan:
-        message = f"{path} is damaged: row {orphan[1]} of {orphan[0]} belongs to no {orphan[2]}"
+        message = f"{path} is damaged: row {orphan[1]} of {orphan[0]} has no row in {orphan[2]}"
         raise CorruptDatabase(message)
 
 
-def _log(connection: Connection, source: str, after: int = 0) -> Iterator[Entry]:
+def _log(connection: Connection, source: str, after: int = 0) -> Iterator[LogRow]:
     query = select(EVENT_LOG).where(EVENT_LOG.c.position > after).order_by(EVENT_LOG.c.position)
     for row in connection.execute(query):
         try:
             recorded = event_log.read(row, source)
         except (DecodeError, msgspec.MsgspecError) as error:
-            message = f"event {row.position} ({row.event_type}) can not be decoded: {error}"
+            message = f"event {row.position} ({row.event_type}) cannot be decoded: {error}"
             raise ValueError(message) from error
-        yield Entry(recorded, row.entity_id, row.version, row.stream_seq is not None, row.refusal)
+        yield LogRow(recorded, row.entity_id, row.version, row.stream_seq is not None, row.refusal)
 
 
 def _inbox(connection: Connection) -> dict[str, datetime]:
@@ -193,7 +193,7 @@ def _inbox(connection: Connection) -> dict[str, datetime]:
 
 
 def read_dead_letters(connection: Connection) -> tuple[DeadLetter, ...]:
-    """What was given up, in that order."""
+    """Oldest first."""
     columns = [DEAD_LETTER.c[name] for name in DeadLetter._fields]
     query = select(*columns).order_by(DEAD_LETTER.c.dead_letter_id)
     return tuple(DeadLetter(*row) for row in connection.execute(query))
@@ -207,30 +207,30 @@ def _tasks(connection: Connection) -> tuple[TaskRow, ...]:
 DEFINITIONS = (
     ServiceDefinition(
         "order",
-        order_service.store.STORE.read_all,
-        order_service.domain.evolve,
         order_service.domain.OrderState(),
+        order_service.domain.evolve,
+        order_service.store.STORE,
         order_service.CONSUMES,
     ),
     ServiceDefinition(
         "inventory",
-        inventory_service.store.STORE.read_all,
-        inventory_service.domain.evolve,
         inventory_service.domain.InventoryState(),
+        inventory_service.domain.evolve,
+        inventory_service.store.STORE,
         inventory_service.CONSUMES,
     ),
     ServiceDefinition(
         "shipping",
-        shipping_service.store.STORE.read_all,
-        shipping_service.domain.evolve,
         shipping_service.domain.ShippingState(),
+        shipping_service.domain.evolve,
+        shipping_service.store.STORE,
         shipping_service.CONSUMES,
     ),
     ServiceDefinition(
         "notifier",
-        notifier_service.store.STORE.read_all,
-        notifier_service.domain.evolve,
         notifier_service.domain.NotifierState(),
+        notifier_service.domain.evolve,
+        notifier_service.store.STORE,
         notifier_service.CONSUMES,
     ),
 )

@@ -1,4 +1,4 @@
-"""What must hold of the goods: none is lost, none is made, and an order moves as one."""
+"""Checks of the stock: it is conserved, and a reservation has exactly the ordered quantities."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -20,68 +20,75 @@ from shared.contracts import (
     StockReserved,
 )
 
-MOVES = (StockReserved, StockReleased, StockDeducted, ShipmentInitiated, ShipmentFailed)
+WITH_ORDERED_ITEMS = (
+    StockReserved,
+    StockReleased,
+    StockDeducted,
+    ShipmentInitiated,
+    ShipmentFailed,
+)
 
 
 def stock(shop: ShopSnapshot) -> Iterator[Mismatch]:
-    """Whatever came in is on hand, written off or delivered; what is reserved, is so for somebody."""
-    came, left = _movements(shop)
-    held = _held(shop)
-    for name, product in shop.service("inventory").state.products.items():
+    added, deducted = _movements(shop)
+    reservations = _reservations(shop)
+    for product_id, product in shop.service("inventory").state.products.items():
+        entity = f"product {product_id}"
         on_hand, reserved = product.on_hand, product.reserved
-        what = f"product {name}"
-        if on_hand != came[name] - left[name]:
-            sums = f"{came[name] - left[name]}: {came[name]} came in, {left[name]} left"
-            yield Mismatch("inventory", what, f"on hand {sums}", f"on hand {on_hand}")
-        if reserved != held[name]:
-            sums = f"{held[name]}: what its reservations hold"
-            yield Mismatch("inventory", what, f"reserved {sums}", f"reserved {reserved}")
+        if on_hand != added[product_id] - deducted[product_id]:
+            expected = f"on hand {added[product_id] - deducted[product_id]}"
+            sums = f"{added[product_id]} added, {deducted[product_id]} deducted"
+            yield Mismatch("inventory", entity, f"{expected}: {sums}", f"on hand {on_hand}")
+        if reserved != reservations[product_id]:
+            expected = f"reserved {reservations[product_id]}: the sum of the reservations"
+            yield Mismatch("inventory", entity, expected, f"reserved {reserved}")
         if not 0 <= reserved <= on_hand:
             counts = f"reserved {reserved}, on hand {on_hand}"
-            yield Mismatch("inventory", what, "0 ≤ reserved ≤ on hand", counts)
+            yield Mismatch("inventory", entity, "0 ≤ reserved ≤ on hand", counts)
 
 
 def _movements(shop: ShopSnapshot) -> tuple[Counter[str], Counter[str]]:
-    """Of each product how many came in, less those written off, and how many were delivered."""
-    came: Counter[str] = Counter()
-    left: Counter[str] = Counter()
+    """The quantities added, less those written off, and the quantities deducted, by product."""
+    added: Counter[str] = Counter()
+    deducted: Counter[str] = Counter()
     for event in (recorded.event for recorded in shop.service("inventory").events):
         if isinstance(event, StockAdded | StockAdjusted):
-            came[event.product_id] += event.quantity
+            added[event.product_id] += event.quantity
         elif isinstance(event, StockDeducted):
-            left.update(_quantities(event.items))
-    return came, left
+            deducted.update(_quantities(event.items))
+    return added, deducted
 
 
-def _held(shop: ShopSnapshot) -> Counter[str]:
-    held: Counter[str] = Counter()
+def _reservations(shop: ShopSnapshot) -> Counter[str]:
+    reserved: Counter[str] = Counter()
     for reservation in shop.service("inventory").state.reservations.values():
         if reservation.status is Status.RESERVED:
-            held.update(_quantities(reservation.items))
-    return held
+            reserved.update(_quantities(reservation.items))
+    return reserved
 
 
-def goods(shop: ShopSnapshot) -> Iterator[Mismatch]:
-    """What is held, shipped, deducted or released is what was ordered, no line more or less."""
-    ordered: dict[str, Counter[str]] = {}
-    for recorded in shop.service("order").all_events:
-        if isinstance(recorded.event, OrderCreated):
-            ordered[recorded.key] = _quantities(recorded.event.items)
+def quantities(shop: ShopSnapshot) -> Iterator[Mismatch]:
+    ordered = {
+        recorded.event.order_id: _quantities(recorded.event.items)
+        for recorded in shop.service("order").all_events
+        if isinstance(recorded.event, OrderCreated)
+    }
     for recorded in chain(shop.service("inventory").events, shop.service("shipping").events):
-        if isinstance(recorded.event, MOVES):
-            expected = ordered.get(recorded.key, Counter())
-            found = _quantities(recorded.event.items)
-            if found != expected:
-                what = f"{recorded.event_type} of order {recorded.key}"
-                yield Mismatch(recorded.source, what, _listed(expected), _listed(found))
+        event = recorded.event
+        if isinstance(event, WITH_ORDERED_ITEMS):
+            expected, actual = ordered.get(event.order_id, Counter()), _quantities(event.items)
+            if actual != expected:
+                entity = f"{recorded.event_type} of order {event.order_id}"
+                yield Mismatch(recorded.source, entity, _text(expected), _text(actual))
 
 
 def _quantities(items: Iterable[LineItem | OrderItem]) -> Counter[str]:
+    """By product: an order may have several lines of one product."""
     total: Counter[str] = Counter()
-    for line in items:
-        total[line.product_id] += line.quantity
+    for item in items:
+        total[item.product_id] += item.quantity
     return total
 
 
-def _listed(quantities: Counter[str]) -> str:
+def _text(quantities: Counter[str]) -> str:
     return ", ".join(f"{name}:{n}" for name, n in sorted(quantities.items())) or "nothing"

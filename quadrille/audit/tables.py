@@ -1,10 +1,11 @@
-"""What must hold of the tables: they are what the events make of nothing."""
+"""The check that a service's tables are the fold of its events."""
 
 from collections.abc import Iterator
 from heapq import merge
 from operator import itemgetter
 
 from msgspec import Struct, to_builtins
+from msgspec.structs import asdict
 
 from quadrille.audit.fold import Difference, FoldError, differences, fold
 from quadrille.audit.shop_snapshot import ShopSnapshot
@@ -14,48 +15,43 @@ from shared.chassis.messages.recorded_event import RecordedEvent
 
 
 def rows(shop: ShopSnapshot) -> Iterator[Mismatch]:
-    """A service's tables are what its log, and what it heard, make of nothing."""
     for service in shop.services:
+        initial, evolve = service.definition.initial, service.definition.evolve
         try:
-            expected = fold(
-                service.definition.nothing, service.definition.evolve, history(shop, service)
-            )
+            expected = fold(initial, evolve, history(shop, service))
         except FoldError as error:
-            yield Mismatch(service.name, "event_log", "a history that can be told", error)
+            yield Mismatch(service.name, "event_log", "events that the rules accept", error)
             continue
-        for difference in differences(expected, service.state):
+        for difference in differences(expected, asdict(service.state)):
             yield mismatch_of(service.name, difference)
 
 
 def history(shop: ShopSnapshot, service: ServiceSnapshot) -> Iterator[RecordedEvent]:
-    """What the service said and heard, as it came."""
-    heard = (
-        (service.inbox.get(event.event_id, event.recorded_at), 0, event)
-        for event in shop.received(service)
+    """The events that the service has handled or published, in this order."""
+    handled = (
+        (service.inbox.get(recorded.event_id, recorded.recorded_at), 0, recorded)
+        for recorded in shop.handled_by(service)
     )
-    own = ((event.recorded_at, 1, event) for event in service.events)
-    for _, _, event in merge(heard, own, key=itemgetter(0, 1)):
-        yield event
+    # The events that a unit of work records have the time of its inbox rows, and follow from them.
+    published = ((recorded.recorded_at, 1, recorded) for recorded in service.events)
+    for _, _, recorded in merge(handled, published, key=itemgetter(0, 1)):
+        yield recorded
 
 
 def mismatch_of(service: str, difference: Difference) -> Mismatch:
-    """Of two versions of an entity, only the fields that differ."""
-    part, entity, expected, found = difference
-    what = f"{part} {entity}"
-    if not isinstance(expected, Struct) or type(expected) is not type(found):
-        return Mismatch(service, what, _presence(expected), _presence(found))
-    fields = [
-        name
-        for name in expected.__struct_fields__
-        if getattr(expected, name) != getattr(found, name)
-    ]
-    return Mismatch(service, what, _shown(expected, fields), _shown(found, fields))
+    """Only the fields that differ, if the entity exists in both states."""
+    field, entity_id, expected, actual = difference
+    entity = f"{field} {entity_id}"
+    if not isinstance(expected, Struct) or type(expected) is not type(actual):
+        return Mismatch(service, entity, _existence(expected), _existence(actual))
+    names = [name for name, value in asdict(expected).items() if value != getattr(actual, name)]
+    return Mismatch(service, entity, _values(expected, names), _values(actual, names))
 
 
-def _shown(entity: Struct, fields: list[str]) -> str:
-    values = to_builtins({name: getattr(entity, name) for name in fields})
+def _values(entity: Struct, names: list[str]) -> str:
+    values = to_builtins({name: getattr(entity, name) for name in names})
     return ", ".join(f"{name} {value}" for name, value in values.items())
 
 
-def _presence(entity: object) -> str:
-    return "there" if entity else "not there"
+def _existence(entity: object) -> str:
+    return "exists" if entity else "does not exist"

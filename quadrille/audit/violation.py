@@ -1,24 +1,24 @@
-"""What an oracle answers."""
+"""What a check reports."""
 
 from typing import NamedTuple
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 
 class Violation(Struct, frozen=True):
-    """Something that is wrong, with its evidence."""
+    """An invariant that does not hold, with its evidence."""
 
     check: str
     service: str
     entity: str
     expected: str
-    found: str
+    actual: str = field(name="found")
 
 
 class Mismatch(NamedTuple):
-    """A finding before it is known which check it belongs to."""
+    """A violation as a check yields it: without the check's own name, the values not yet as text."""
 
     service: str
     entity: str
     expected: object
-    found: object
+    actual: object

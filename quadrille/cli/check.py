@@ -51,7 +51,7 @@ def _print(report: Report) -> None:
         by_check[violation.check].append(violation)
     if unreadable := by_check[FILES]:
         for violation in unreadable:
-            echo(f"✗ {violation.found}", "red")
+            echo(f"✗ {violation.actual}", "red")
         echo("Nothing else was checked.")
         return
     for name, invariant, _ in CHECKS:
@@ -83,7 +83,7 @@ def _print_violations(violations: Sequence[Violation]) -> None:
     for violation in violations[:MAX_PRINTED]:
         echo(f"    {violation.service}: {violation.entity}")
         echo(f"      expected  {violation.expected}")
-        echo(f"      found     {violation.found}", "red")
+        echo(f"      found     {violation.actual}", "red")
     _print_rest(len(violations))
 
 

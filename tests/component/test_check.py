@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from click.testing import CliRunner, Result
+from msgspec.structs import asdict
 
 from quadrille.audit.checks import run_checks
 from quadrille.audit.fold import differences, fold
@@ -108,7 +109,7 @@ def test_event_rejected_by_broker_is_a_warning(data):
     assert report.ok
     [warning] = [warning for warning in report.warnings if warning.entity == "event 2"]
     assert warning.service == "order"
-    assert warning.what.startswith("the broker refuses ")
+    assert warning.what.startswith("the broker rejects ")
     assert warning.what.endswith(": too large")
     assert {work.what for work in report.pending} == {"deadline tasks", "booking tasks"}
 
@@ -145,7 +146,7 @@ DAMAGES = {
         UPDATE event_log SET data = json_remove(data, '$.items[1]')
         WHERE event_type = 'StockReserved' AND json_array_length(data, '$.items') = 2
         """,
-        {"goods", "rows", "copies", "views"},
+        {"quantities", "rows", "archive", "read_model"},
     ),
     "order set back to an earlier status": (
         "order",
@@ -185,17 +186,26 @@ DAMAGES = {
     "gap in a log": (
         "order",
         "DELETE FROM event_log WHERE event_type = 'OrderConfirmed'",
-        {"positions", "versions", "rows", "copies", "views"},
+        {"positions", "versions", "rows", "archive", "read_model"},
     ),
     "end of a log missing": (
         "order",
         "DELETE FROM event_log WHERE position = (SELECT max(position) FROM event_log)",
-        {"rows", "copies", "views"},
+        {"rows", "archive", "read_model"},
     ),
     "first event of an order missing": (
         "order",
         "DELETE FROM event_log WHERE event_type = 'OrderCreated'",
-        {"positions", "versions", "causes", "inbox_orphans", "rows", "goods", "copies", "views"},
+        {
+            "positions",
+            "versions",
+            "causes",
+            "inbox_orphans",
+            "rows",
+            "quantities",
+            "archive",
+            "read_model",
+        },
     ),
     "version skipped": (
         "inventory",
@@ -205,17 +215,17 @@ DAMAGES = {
     "event of another entity": (
         "shipping",
         "UPDATE event_log SET entity_id = 'another' WHERE event_type = 'ShipmentFailed'",
-        {"words", "versions"},
+        {"ownership", "versions"},
     ),
     "event without a cause": (
         "inventory",
         "UPDATE event_log SET causation_id = 'nothing' WHERE event_type = 'StockDeducted'",
-        {"causes", "copies"},
+        {"causes", "archive"},
     ),
     "event with another correlation id": (
         "inventory",
         "UPDATE event_log SET correlation_id = 'another' WHERE event_type = 'StockDeducted'",
-        {"causes", "copies"},
+        {"causes", "archive"},
     ),
     "cause missing in the inbox": (
         "inventory",
@@ -237,7 +247,7 @@ DAMAGES = {
         version + 1, event_type, schema_version, data, causation_id, correlation_id, traceparent,
         recorded_at, stream_seq, resends, refusal FROM event_log WHERE event_type = 'StockDeducted'
         """,
-        {"stock", "rows", "ends"},
+        {"stock", "rows", "outcomes"},
     ),
     "order with two final events": (
         "order",
@@ -247,7 +257,7 @@ DAMAGES = {
         causation_id, correlation_id, traceparent, recorded_at, stream_seq, resends, refusal
         FROM event_log WHERE event_type = 'OrderCompleted'
         """,
-        {"rows", "ends"},
+        {"rows", "outcomes"},
     ),
     "mail missing": (
         "notifier",
@@ -257,17 +267,17 @@ DAMAGES = {
     "read model behind its position": (
         "read",
         "UPDATE orders SET status = 'PENDING' WHERE status = 'COMPLETED'",
-        {"views"},
+        {"read_model"},
     ),
     "read model with too much stock": (
         "read",
         "UPDATE products SET on_hand = 99 WHERE product_id = 'lamp'",
-        {"views"},
+        {"read_model"},
     ),
     "event missing in the archive": (
         "read",
         "DELETE FROM events WHERE event_type = 'StockReserved'",
-        {"copies"},
+        {"archive"},
     ),
     "event changed in the archive": (
         "read",
@@ -275,12 +285,12 @@ DAMAGES = {
         UPDATE events SET data = json_set(data, '$.trackingNumber', 'X')
         WHERE event_type = 'ShipmentCompleted'
         """,
-        {"copies"},
+        {"archive"},
     ),
     "read position beyond the log": (
         "read",
         "UPDATE positions SET applied = applied + 1 WHERE source = 'shipping'",
-        {"copies"},
+        {"archive"},
     ),
     "unknown status": (
         "order",
@@ -316,8 +326,8 @@ def test_violation_has_expected_and_found_value(data):
     _damage(data, "inventory", "UPDATE products SET reserved = 5 WHERE product_id = 'lamp'")
     [violation] = [entry for entry in _violations(data) if entry.check == "stock"]
     assert (violation.service, violation.entity) == ("inventory", "product lamp")
-    assert violation.expected == "reserved 1: what its reservations hold"
-    assert violation.found == "reserved 5"
+    assert violation.expected == "reserved 1: the sum of the reservations"
+    assert violation.actual == "reserved 5"
 
 
 def test_order_with_pending_event_may_disagree(data):
@@ -334,14 +344,16 @@ def test_order_with_pending_event_may_disagree(data):
     )
     report = audit(data)
     assert {violation.check for violation in report.violations} == {"rows", "stock", "causes"}
-    assert ("inventory", "events to hear") in {(work.service, work.what) for work in report.pending}
+    assert ("inventory", "events to handle") in {
+        (work.service, work.what) for work in report.pending
+    }
 
 
 def test_unacknowledged_events_are_pending(data):
     _damage(data, "order", "UPDATE event_log SET stream_seq = NULL WHERE position > 1")
     report = audit(data)
     assert report.ok
-    assert ("order", "events to send") in {(work.service, work.what) for work in report.pending}
+    assert ("order", "events to publish") in {(work.service, work.what) for work in report.pending}
 
 
 def test_dead_letters_and_overdue_tasks_are_warnings(data):
@@ -386,20 +398,17 @@ def test_applied_forged_event_is_a_violation(data):
         "UPDATE events SET event_id = 'forged' WHERE source = 'order' AND position = 1",
     )
     report = audit(data)
-    assert {violation.check for violation in report.violations} == {"copies"}
-    assert "event_id forged" in report.violations[0].found
+    assert {violation.check for violation in report.violations} == {"archive"}
+    assert "event_id forged" in report.violations[0].actual
     [warning] = report.warnings
-    assert "(the log's own) is held; another was applied at its position" in warning.what
+    assert "(in the log) is held; another was applied at its position" in warning.what
 
 
 def test_deleted_inbox_rows_are_not_missed(data):
     _damage(data, "order", "DELETE FROM inbox")
     shop = read_shop(data)
     later = clock.now() + timedelta(days=3)
-    assert (
-        run_checks(ShopSnapshot(shop.services, shop.projection, later, inbox_retention_days=2))
-        == []
-    )
+    assert run_checks(ShopSnapshot(shop.services, shop.read, later, inbox_retention_days=2)) == []
     assert {violation.check for violation in run_checks(shop)} == {"causes", "rows"}
 
 
@@ -413,13 +422,13 @@ def test_missing_read_database_is_a_warning(data):
 def test_missing_database_is_a_violation(data):
     (data / "shipping.db").unlink()
     [violation] = _violations(data)
-    assert violation.found == f"{data / 'shipping.db'} does not exist"
+    assert violation.actual == f"{data / 'shipping.db'} does not exist"
 
 
 def test_file_of_other_format_is_a_violation(data):
     (data / "order.db").write_bytes(b"so long" * 1000)
     [violation] = _violations(data)
-    assert violation.found == f"{data / 'order.db'} can not be read: file is not a database"
+    assert violation.actual == f"{data / 'order.db'} cannot be read: file is not a database"
 
 
 def test_database_with_torn_pages_is_a_violation(data):
@@ -428,12 +437,12 @@ def test_database_with_torn_pages_is_a_violation(data):
         pages[start : start + 64] = b"\xff" * 64
     (data / "inventory.db").write_bytes(pages)
     [violation] = _violations(data)
-    assert "inventory.db" in violation.found
+    assert "inventory.db" in violation.actual
 
 
 def test_directory_without_databases_is_a_violation(tmp_path):
     [violation] = _violations(tmp_path)
-    assert violation.found == f"{tmp_path} holds no databases of a shop"
+    assert violation.actual == f"{tmp_path} contains no databases of a shop"
 
 
 def test_audit_changes_no_file(data):
@@ -446,9 +455,9 @@ def test_fold_by_entity_equals_whole_fold(ran):
     shop = read_shop(ran)
     for definition in DEFINITIONS:
         events = list(history(shop, shop.service(definition.name)))
-        whole = reduce(definition.evolve, events, definition.nothing)
-        folded = fold(definition.nothing, definition.evolve, events)
-        assert list(differences(folded, whole)) == []
+        whole = reduce(definition.evolve, events, definition.initial)
+        folded = fold(definition.initial, definition.evolve, events)
+        assert list(differences(folded, asdict(whole))) == []
         assert events
 
 

@@ -18,6 +18,7 @@ from uuid import uuid4
 import httpx
 
 from quadrille.audit.checks import run_checks
+from quadrille.audit.pending import find_pending, find_warnings
 from quadrille.audit.shop_snapshot import ShopSnapshot, read_shop
 from quadrille.audit.snapshot import DEFINITIONS
 from quadrille.launcher.nats_users import PROVISIONER
@@ -382,14 +383,14 @@ class Fleet:
         """Wait until nothing is on its way any more, then find every invariant kept and nothing given up."""
         shop = await eventually(self._at_rest, within_seconds)
         assert run_checks(shop) == []
-        assert list(shop.warnings()) == []
+        assert list(find_warnings(shop)) == []
 
     def _at_rest(self) -> ShopSnapshot:
         """The databases, when every event is sent and heard, and no task waits."""
         for service in DEFINITIONS:
             assert _unfinished(self.data_dir / f"{service.name}.db") == 0, service.name
         shop = read_shop(self.data_dir)
-        assert list(shop.pending()) == []
+        assert list(find_pending(shop)) == []
         return shop
 
     def _is_ready(self, name: str) -> bool:
