@@ -19,7 +19,8 @@ from bench.table import show, show_machine
 from shared.chassis.jetstream.publisher import PUBLISH_TIMEOUT_SECONDS
 from shared.chassis.jetstream.relay import MAX_AT_ONCE
 from shared.chassis.messages.clock import new_id, now
-from shared.chassis.messages.recorded_event import CONTENT_TYPE, RecordedEvent, encode
+from shared.chassis.messages.cloudevents import CONTENT_TYPE, encode
+from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.contracts import OrderCreated, OrderItem
 from tests.support.chassis import Publisher
 from tests.support.settings import settings_for

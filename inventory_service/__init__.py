@@ -3,7 +3,7 @@
 from shared import contracts
 
 OWNS = ("products", "reservations", "reservation_items", "closed_orders")
-PUBLISHES = contracts.INVENTORY
+PUBLISHES = contracts.CATALOG.published_by("inventory")
 CONSUMES = (
     contracts.OrderCreated,
     contracts.ShipmentCompleted,

@@ -27,11 +27,12 @@ from shared.chassis.http.command_bus import json_reply
 from shared.chassis.http.problems import responses
 from shared.chassis.http.request_body import RequestBody, ServiceRequest
 from shared.chassis.messages.clock import new_id
+from shared.chassis.messages.event import Id
 from shared.chassis.messages.plain_text import LINE, TEXT, WEB_ADDRESS
 from shared.chassis.messages.rejection import Rejected
 from shared.chassis.runtime.service import Service
 from shared.chassis.storage.idempotency import Reply
-from shared.contracts import Id, LineItem, Money
+from shared.contracts import LineItem, Money
 
 PageSize = Annotated[int, QueryParameter(ge=1, le=200)]
 Name = Annotated[str, Meta(min_length=1, max_length=200, pattern=LINE)]

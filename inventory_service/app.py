@@ -9,6 +9,7 @@ from inventory_service.store import METADATA, STORE
 from shared.chassis.engine.service_logic import ServiceLogic
 from shared.chassis.messages.decider import Decider
 from shared.chassis.runtime.service import Service
+from shared.contracts import CATALOG
 from shared.settings import Settings
 
 LOGIC: ServiceLogic[InventoryState, Command] = ServiceLogic(
@@ -20,6 +21,6 @@ LOGIC: ServiceLogic[InventoryState, Command] = ServiceLogic(
 
 def build(settings: Settings) -> Litestar:
     """The application; nothing runs yet."""
-    service = Service("inventory", settings, LOGIC, METADATA)
+    service = Service("inventory", settings, LOGIC, METADATA, catalog=CATALOG)
     routes = [api.catalogue_router(service), api.reservations_router(service)]
     return service.app("Quadrille: inventory", routes)

@@ -3,7 +3,7 @@
 from shared import contracts
 
 OWNS = ("notifications", "mails", "known_orders", "known_customers")
-PUBLISHES = contracts.NOTIFIER
+PUBLISHES = contracts.CATALOG.published_by("notifier")
 CONSUMES = (
     contracts.OrderCreated,
     contracts.ShipmentInitiated,

@@ -14,6 +14,7 @@ from shared.chassis.engine.service_logic import ServiceLogic
 from shared.chassis.messages.decider import Decider
 from shared.chassis.runtime.service import Service
 from shared.chassis.storage.database import database_url, open_for_reading
+from shared.contracts import CATALOG
 from shared.settings import Settings
 
 
@@ -35,7 +36,12 @@ def build(settings: Settings) -> Litestar:
     orders = OrderReader(open_for_reading(database_url("notifier", settings)))
     jobs = (mail_job(orders, mailer),)
     service = Service(
-        "notifier", settings, logic(sends=not isinstance(mailer, NullMailer)), METADATA, jobs
+        "notifier",
+        settings,
+        logic(sends=not isinstance(mailer, NullMailer)),
+        METADATA,
+        jobs,
+        catalog=CATALOG,
     )
     app = service.app("Quadrille: notifier", [api.router(service)])
     app.on_shutdown += [mailer.close, orders.close]

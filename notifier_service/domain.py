@@ -12,14 +12,13 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from notifier_service.mails import Mail, again, mail_for
-from shared.chassis.messages.event import MAX_ERROR_LENGTH
+from shared.chassis.messages.event import MAX_ERROR_LENGTH, Event
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.rejection import Rejected
 from shared.chassis.messages.touches import id_of
 from shared.contracts import (
     CustomerRegistered,
     CustomerUpdated,
-    Event,
     NotificationFailed,
     NotificationId,
     NotificationResendRequested,

@@ -75,7 +75,7 @@ def _mail(heard: RecordedEvent, template: Template, **details: Any) -> Mail:  # 
     return Mail(
         notification_id=str(uuid5(NOTIFICATIONS, f"{heard.event_id}/{template}")),
         event_id=heard.event_id,
-        order_id=heard.key,
+        order_id=heard.entity_id,
         template=template,
         **details,
     )

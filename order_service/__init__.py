@@ -12,7 +12,7 @@ OWNS = (
     "sessions",
     "private_keys",
 )
-PUBLISHES = (*contracts.ORDER, *contracts.CUSTOMER, *contracts.IDENTITY)
+PUBLISHES = contracts.CATALOG.published_by("order")
 CONSUMES = (
     contracts.ProductCreated,
     contracts.ProductUpdated,

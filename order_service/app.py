@@ -18,6 +18,7 @@ from order_service.tables import METADATA
 from shared.chassis.engine.service_logic import ServiceLogic
 from shared.chassis.messages.decider import Decider
 from shared.chassis.runtime.service import Service
+from shared.contracts import CATALOG
 from shared.settings import Settings, SettingsError
 
 
@@ -35,7 +36,13 @@ def build(settings: Settings) -> Litestar:
     """The application; nothing runs yet."""
     _check_admin(settings)
     service = Service(
-        "order", settings, logic(settings), METADATA, TASK_HANDLERS, retention_rules=RETENTION_RULES
+        "order",
+        settings,
+        logic(settings),
+        METADATA,
+        TASK_HANDLERS,
+        catalog=CATALOG,
+        retention_rules=RETENTION_RULES,
     )
     signing_keys = SigningKeys(service)
     accounts = Accounts(service, signing_keys)

@@ -12,8 +12,8 @@ from order_service.orders import domain as orders
 from order_service.orders import pricing as prices
 from order_service.orders.domain import Orders
 from order_service.orders.pricing import Prices
+from shared.chassis.messages.event import Event
 from shared.chassis.messages.recorded_event import RecordedEvent
-from shared.contracts import Event
 
 
 class OrderState(Struct, frozen=True, kw_only=True):

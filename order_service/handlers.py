@@ -20,7 +20,6 @@ from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.schedule import Cancel, Change, Schedule
 from shared.chassis.storage.task_queue import Task
 from shared.contracts import (
-    ORDER,
     ProductCreated,
     ProductDeleted,
     ProductUpdated,
@@ -31,6 +30,7 @@ from shared.contracts import (
     StockReservationFailed,
     StockReserved,
 )
+from shared.contracts.order import OrderEvent
 
 DEADLINE = "deadline"
 
@@ -80,9 +80,9 @@ def deadlines(
     own = {status: given for status, given in (by_status or {}).items() if given is not None}
 
     def schedule(desk: OrderState, recorded: RecordedEvent) -> Iterable[Change]:
-        if not isinstance(recorded.event, ORDER):
+        if not isinstance(recorded.event, OrderEvent):
             return ()
-        order = desk.orders[recorded.key]
+        order = desk.orders[recorded.entity_id]
         if is_final(order):
             return (Cancel(kind=DEADLINE, key=order.order_id),)
         delay = own.get(order.status, seconds)

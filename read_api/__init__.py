@@ -16,4 +16,4 @@ OWNS = (
     "held_events",
 )
 PUBLISHES = ()
-CONSUMES = tuple(contracts.EVENT_TYPES.values())
+CONSUMES = tuple(contracts.CATALOG.event_types.values())

@@ -33,6 +33,7 @@ from shared.chassis.storage.database import (
     open_for_writing,
 )
 from shared.chassis.storage.reader import Reader
+from shared.contracts import CATALOG
 from shared.settings import Settings
 
 NAME = "read"
@@ -103,7 +104,9 @@ class ReadService:
         await self._projector.resume()
         streams = StreamManager(self._broker, self._settings)
         durable = Durable(self._broker, NAME, [EVERYTHING], database_id)
-        self._consumer = Consumer(self._broker, streams, durable, self._projector.deliver)
+        self._consumer = Consumer(
+            self._broker, streams, durable, self._projector.deliver, catalog=CATALOG
+        )
         for loop in (
             Loop("database", self._database.watch),
             Loop("reads", self._reads.watch),
@@ -124,7 +127,7 @@ class ReadService:
         if signing_keys.concerns(events):
             self._keys.reload()
         self._feed.tell(events)
-        self._freshness.tell(self._projector.positions, (event.key for event in events))
+        self._freshness.tell(self._projector.positions, (event.entity_id for event in events))
 
     def _hurry(self) -> None:
         """Nobody is to wait for what will not come any more."""

@@ -11,16 +11,13 @@ from sqlalchemy import Connection, bindparam, delete, select
 
 from read_api.tables import EVENTS, HELD_EVENTS, PASSED_OVER, POSITIONS
 from shared.chassis.engine.unit_of_work import Message
-from shared.chassis.messages.recorded_event import (
-    DecodeError,
-    RecordedEvent,
-    decode,
-    encode,
-    read_position,
-)
+from shared.chassis.messages.catalog import DecodeError
+from shared.chassis.messages.cloudevents import decode, encode, read_position
+from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.storage.database import insert_missing, read_rows, upsert
 from shared.chassis.storage.dead_letters import MalformedMessage
 from shared.chassis.storage.sql import execute_many
+from shared.contracts import CATALOG
 
 MAX_AT_ONCE = 512
 MAX_AHEAD = 100_000
@@ -77,7 +74,7 @@ def placed(messages: Iterable[Message]) -> list[Placed]:
 def _placed(message: Message) -> Placed | None:
     if isinstance(message, RecordedEvent):
         return Placed(message.source, message.position, message.event_id, message)
-    found = read_position(message.subject, message.body)
+    found = read_position(message.subject, message.body, CATALOG)
     return Placed(*found, message) if found else None
 
 
@@ -233,7 +230,7 @@ def _held(connection: Connection, source: str, beyond: int) -> list[Placed]:
 
 def _read(subject: str, body: str) -> Message:
     try:
-        return decode(subject, body.encode())
+        return decode(subject, body.encode(), CATALOG)
     except DecodeError as error:
         return MalformedMessage(subject=subject, body=body.encode(), error=str(error))
 

@@ -13,9 +13,10 @@ from read_api.queries import OrderFilter
 from read_api.report_schemas import Dashboard, SourceState
 from read_api.schemas import StockView, stock_view
 from read_api.tables import EVENTS, POSITIONS, PRODUCTS
+from shared.chassis.messages.system_events import EventDeadLettered, EventRedriven
 from shared.chassis.storage.database import read_rows
 from shared.chassis.storage.dead_letters import DEAD_LETTER
-from shared.contracts import SOURCES, EventDeadLettered, EventRedriven
+from shared.contracts import CATALOG
 
 MAX_SHOWN = 10
 LOW_STOCK = 5
@@ -99,7 +100,7 @@ def _sources(
             diverges_at=wanted.diverges_at.get(source),
             dead_letters=letters.get(source, 0),
         )
-        for source in sorted(SOURCES)
+        for source in sorted(CATALOG.sources)
     ]
 
 

@@ -18,7 +18,7 @@ from read_api.schemas import HeldEventPage, HeldEventView, HeldStatus
 from read_api.tables import HELD_EVENTS
 from shared.chassis.http.pagination import from_cursor, to_cursor
 from shared.chassis.storage.database import Rows, read_rows
-from shared.contracts import SOURCES
+from shared.contracts import CATALOG
 
 MAX_REPORTED = 100
 """Divergences of one source that are logged and looked at; all of them are held, and listed on request."""
@@ -56,7 +56,7 @@ def find(connection: Connection, applied: Mapping[str, int]) -> list[Divergence]
     if not checkpoints.holds_any(connection):
         return []
     rows: Rows = []
-    for source in sorted(SOURCES):
+    for source in sorted(CATALOG.sources):
         last = applied.get(source, 0)
         for beyond, up_to in ((0, last), (last + MAX_AHEAD, _LAST_POSITION)):
             bounds = {"held_of": source, "beyond": beyond, "up_to": up_to}

@@ -62,7 +62,7 @@ def _row(recorded: RecordedEvent) -> dict[str, object]:
         "position": recorded.position,
         "event_id": recorded.event_id,
         "event_type": recorded.event_type,
-        "key": recorded.key,
+        "key": recorded.entity_id,
         "correlation_id": recorded.correlation_id,
         "causation_id": recorded.causation_id,
         "recorded_at": recorded.recorded_at,

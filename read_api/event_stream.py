@@ -23,7 +23,7 @@ from read_api.visibility import Visibility
 from shared.chassis.http.auth import Access, PublicKeys
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.storage.database import TRANSIENT_DATABASE_ERRORS, Database
-from shared.contracts import SOURCES
+from shared.contracts import CATALOG
 
 TAIL = 4096
 """Events kept in memory."""
@@ -146,7 +146,7 @@ class Streams:
 
 def everything_until_now(positions: Seen) -> Seen:
     """Where a stream starts that asks only for what is new."""
-    return {**dict.fromkeys(sorted(SOURCES), 0), **positions}
+    return {**dict.fromkeys(sorted(CATALOG.sources), 0), **positions}
 
 
 def _is_wanted(event: EventView, seen: Seen, story: Visibility | None) -> bool:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 
 from shared.chassis.http.problems import BadRequest, FieldError
-from shared.contracts import SOURCES
+from shared.contracts import CATALOG
 
 MAX_LENGTH = 128
 """Of the text; every source once, with the largest position, is shorter."""
@@ -12,7 +12,7 @@ MAX_LENGTH = 128
 Positions = Mapping[str, int]
 """A position in the log of each source."""
 
-_POSITION = f"(?:{'|'.join(sorted(SOURCES))}):[0-9]{{1,18}}"
+_POSITION = f"(?:{'|'.join(sorted(CATALOG.sources))}):[0-9]{{1,18}}"
 _POSITIONS = re.compile(f"{_POSITION}(?:,{_POSITION})*")
 
 

@@ -30,7 +30,7 @@ from shared.chassis.storage.dead_letters import (
     Status,
     given_up,
 )
-from shared.contracts import SOURCES
+from shared.contracts import CATALOG
 
 log = structlog.get_logger()
 
@@ -153,7 +153,7 @@ def apply(
 def _progress(connection: Connection, applied: dict[str, int]) -> Progress:
     return Progress(
         positions=applied,
-        missing=checkpoints.missing(connection, applied, sorted(SOURCES)),
+        missing=checkpoints.missing(connection, applied, sorted(CATALOG.sources)),
         divergences=divergence.find(connection, applied),
     )
 
@@ -185,7 +185,7 @@ def _attempt(connection: Connection, work: Callable[[Connection], None]) -> str 
 
 def _parked(connection: Connection, events: Sequence[RecordedEvent]) -> set[Key]:
     """Which sources and keys have an event that could not be taken in."""
-    keys = list({event.key for event in events})
+    keys = list({event.entity_id for event in events})
     rows = select_in(connection, DEAD_LETTER, "key", keys)
     return {(row["subject"].split(".")[1], row["key"]) for row in rows}
 
@@ -205,7 +205,7 @@ def _waiting(event: RecordedEvent) -> DeadLetter:
 
 
 def _key(event: RecordedEvent) -> Key:
-    return event.source, event.key
+    return event.source, event.entity_id
 
 
 def _log(applied: Applied) -> None:

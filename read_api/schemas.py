@@ -272,7 +272,7 @@ def event_view(recorded: RecordedEvent) -> EventView:
         type=recorded.event_type,
         source=recorded.source,
         position=recorded.position,
-        key=recorded.key,
+        key=recorded.entity_id,
         correlation_id=recorded.correlation_id,
         causation_id=recorded.causation_id,
         recorded_at=recorded.recorded_at,

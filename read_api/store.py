@@ -29,15 +29,12 @@ from read_api.tables import (
     SHIPMENTS,
 )
 from shared.chassis.engine.rules import rules
+from shared.chassis.messages.event import Event
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.storage.database import Rows, changed, select_in, upsert
 from shared.contracts import (
-    NOTIFIER,
-    ORDER,
-    SHIPPING,
     CustomerRegistered,
     CustomerUpdated,
-    Event,
     LineItem,
     OrderItem,
     ProductCreated,
@@ -50,6 +47,9 @@ from shared.contracts import (
     StockReservationFailed,
     StockReserved,
 )
+from shared.contracts.notifier import NotificationEvent
+from shared.contracts.order import OrderEvent
+from shared.contracts.shipping import ShippingEvent
 
 ACCOUNTS = (CustomerRegistered, CustomerUpdated)
 CATALOGUE = (ProductCreated, ProductUpdated, ProductDeleted, StockAdded, StockAdjusted)
@@ -67,18 +67,18 @@ def project(connection: Connection, heard: Sequence[RecordedEvent]) -> None:
 def load(connection: Connection, events: Sequence[Event]) -> ReadModels:
     """What these events touch."""
     return ReadModels(
-        orders=load_orders(connection, _ids(events, ORDER, "order_id")),
+        orders=load_orders(connection, _ids(events, (OrderEvent,), "order_id")),
         customers=_load(
             connection, CUSTOMERS, "user_id", _ids(events, ACCOUNTS, "user_id"), Customer
         ),
         products=load_products(connection, _product_ids(events)),
         reservations=load_reservations(connection, _ids(events, RESERVATION, "order_id")),
-        shipments=load_shipments(connection, _ids(events, SHIPPING, "order_id")),
+        shipments=load_shipments(connection, _ids(events, (ShippingEvent,), "order_id")),
         notifications=_load(
             connection,
             NOTIFICATIONS,
             "notification_id",
-            _ids(events, NOTIFIER, "notification_id"),
+            _ids(events, (NotificationEvent,), "notification_id"),
             Notification,
         ),
     )
@@ -144,7 +144,7 @@ def save(connection: Connection, before: ReadModels, after: ReadModels) -> None:
 
 
 def _ids(events: Iterable[Event], kinds: tuple[type[Event], ...], field: str) -> list[str]:
-    return list({getattr(event, field) for event in events if type(event) in kinds})
+    return list({getattr(event, field) for event in events if isinstance(event, kinds)})
 
 
 def _product_ids(events: Sequence[Event]) -> list[str]:

@@ -7,7 +7,7 @@ from sqlalchemy import ColumnElement, Connection, and_, select, true
 from read_api.tables import EVENTS, ORDERS
 from shared.chassis.http.auth import Caller
 from shared.chassis.messages.rejection import Rejected
-from shared.contracts import SYSTEM
+from shared.chassis.messages.system_events import SYSTEM
 
 OPERATORS_ONLY = frozenset(kind.__name__ for kind in SYSTEM)
 """Events that quote what could not be handled, whoever's it is."""

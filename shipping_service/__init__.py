@@ -3,7 +3,7 @@
 from shared import contracts
 
 OWNS = ("shipments", "shipment_items", "awaited_orders", "awaited_items")
-PUBLISHES = contracts.SHIPPING
+PUBLISHES = contracts.CATALOG.published_by("shipping")
 CONSUMES = (
     contracts.OrderCreated,
     contracts.StockReserved,

@@ -15,11 +15,12 @@ from shared.chassis.http.auth import admin_only
 from shared.chassis.http.command_bus import json_reply
 from shared.chassis.http.problems import BadRequest, FieldError, responses
 from shared.chassis.http.request_body import RequestBody, ServiceRequest, decode_body
+from shared.chassis.messages.event import Id
 from shared.chassis.messages.plain_text import LINE
 from shared.chassis.messages.rejection import Rejected
 from shared.chassis.runtime.service import Service
 from shared.chassis.storage.idempotency import Reply
-from shared.contracts import Id, LineItem
+from shared.contracts import LineItem
 from shipping_service import store
 from shipping_service.carriers import Carrier
 from shipping_service.carriers.simulated import SimulatedCarrier, Simulation

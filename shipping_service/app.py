@@ -5,6 +5,7 @@ from litestar import Litestar
 from shared.chassis.engine.service_logic import ServiceLogic
 from shared.chassis.messages.decider import Decider
 from shared.chassis.runtime.service import Service
+from shared.contracts import CATALOG
 from shared.settings import Settings
 from shipping_service import api
 from shipping_service.carriers import Carrier
@@ -31,7 +32,7 @@ def build(settings: Settings) -> Litestar:
         RemoteCarrier(settings) if settings.carrier == "http" else SimulatedCarrier(settings)
     )
     jobs = carrier_jobs(carrier, settings.carrier_max_attempts)
-    service = Service("shipping", settings, logic(carrier), METADATA, jobs)
+    service = Service("shipping", settings, logic(carrier), METADATA, jobs, catalog=CATALOG)
     routes = [api.shipments_router(service), api.carriers_router(service, carrier)]
     app = service.app("Quadrille: shipping", routes)
     app.on_shutdown.append(carrier.close)

@@ -7,10 +7,11 @@ from typing import Annotated
 from msgspec import Struct
 from msgspec.structs import replace
 
+from shared.chassis.messages.event import Event
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.rejection import Rejected
 from shared.chassis.messages.touches import id_of
-from shared.contracts import CustomerId, CustomerRegistered, CustomerUpdated, Event, Role
+from shared.contracts import CustomerId, CustomerRegistered, CustomerUpdated, Role
 
 EmailKey = Annotated[str, id_of("email")]
 """An address in its one spelling: a customer can be found by it."""

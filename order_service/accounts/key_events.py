@@ -3,7 +3,8 @@
 from msgspec import Struct
 
 from shared.chassis.http.key_trust import KnownKey, Revocation
-from shared.contracts import Event, SigningKeyPublished, SigningKeyRevoked
+from shared.chassis.messages.event import Event
+from shared.chassis.messages.identity_events import SigningKeyPublished, SigningKeyRevoked
 
 
 class PublishKeys(Struct, frozen=True, kw_only=True):

@@ -28,9 +28,10 @@ from shared.chassis.http.problems import responses
 from shared.chassis.http.rate_limits import Limit
 from shared.chassis.http.request_body import RequestBody, ServiceRequest
 from shared.chassis.messages.clock import new_id
+from shared.chassis.messages.event import Id
 from shared.chassis.runtime.service import Service
 from shared.chassis.storage.idempotency import Reply
-from shared.contracts import Id, Quantity
+from shared.contracts import Quantity
 
 
 class CartItem(RequestBody, frozen=True, kw_only=True):

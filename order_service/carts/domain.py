@@ -9,17 +9,11 @@ from msgspec.structs import replace
 from order_service.orders.domain import Orders, PlaceOrder
 from order_service.orders.domain import decide as decide_order
 from order_service.orders.pricing import Prices, WantedItem, priced
+from shared.chassis.messages.event import Event
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.rejection import Rejected
 from shared.chassis.messages.touches import id_of
-from shared.contracts import (
-    CartCleared,
-    Event,
-    ItemAddedToCart,
-    ItemRemovedFromCart,
-    OrderId,
-    ProductId,
-)
+from shared.contracts import CartCleared, ItemAddedToCart, ItemRemovedFromCart, OrderId, ProductId
 
 MAX_LINES = 100
 MAX_OF_ONE = 1_000_000

@@ -26,10 +26,11 @@ from shared.chassis.http.problems import BadRequest, FieldError, responses
 from shared.chassis.http.rate_limits import Limit, Limiter
 from shared.chassis.http.request_body import RequestBody, ServiceRequest
 from shared.chassis.messages.clock import new_id
+from shared.chassis.messages.event import Id
 from shared.chassis.messages.rejection import Rejected
 from shared.chassis.runtime.service import Service
 from shared.chassis.storage.idempotency import Reply
-from shared.contracts import FailedItem, Id, Money, OrderItem, Quantity
+from shared.contracts import FailedItem, Money, OrderItem, Quantity
 
 GUEST = "guest"
 

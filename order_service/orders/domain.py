@@ -12,10 +12,10 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from order_service.orders.pricing import Prices, WantedItem, priced
+from shared.chassis.messages.event import Event
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.rejection import Rejected
 from shared.contracts import (
-    Event,
     FailedItem,
     OrderCancellationRequested,
     OrderCancelled,

@@ -7,7 +7,7 @@ from quadrille.audit.shop_snapshot import ShopSnapshot
 from quadrille.audit.snapshot import ServiceSnapshot
 from quadrille.audit.violation import Mismatch
 from shared.chassis.messages.recorded_event import RecordedEvent
-from shared.contracts import PUBLISHERS
+from shared.contracts import CATALOG
 
 NOT_RECORDED = "in no log"
 
@@ -37,7 +37,7 @@ def ownership(shop: ShopSnapshot) -> Iterator[Mismatch]:
         for recorded, entity_id, *_ in service.log:
             position = f"position {recorded.position}"
             # An event that every service may publish is in no table of publishers.
-            publisher = PUBLISHERS.get(type(recorded.event), service.name)
+            publisher = CATALOG.publisher_of(type(recorded.event)) or service.name
             if publisher != service.name:
                 event_type = recorded.event_type
                 yield Mismatch(service.name, position, f"{event_type} in {publisher}'s log", "here")

@@ -7,9 +7,8 @@ from order_service.handlers import DEADLINE
 from order_service.orders.domain import Status, is_final
 from quadrille.audit.shop_snapshot import ShopSnapshot
 from quadrille.audit.violation import Mismatch
+from shared.chassis.messages.event import Event
 from shared.contracts import (
-    PUBLISHERS,
-    Event,
     OrderCancelled,
     OrderCompleted,
     OrderCreated,
@@ -56,7 +55,7 @@ SHIPMENT_STATUSES = {
 
 def outcomes(shop: ShopSnapshot) -> Iterator[Mismatch]:
     for event_types in AT_MOST_ONE_OF:
-        publisher = PUBLISHERS[event_types[0]]
+        publisher = event_types[0].SOURCE or ""
         by_order: dict[str, list[str]] = defaultdict(list)
         for recorded in shop.service(publisher).events:
             event = recorded.event

@@ -24,14 +24,16 @@ import order_service.domain
 import order_service.store
 import shipping_service.domain
 import shipping_service.store
-from shared.chassis.messages.recorded_event import DecodeError, RecordedEvent
+from shared.chassis.messages.catalog import DecodeError
+from shared.chassis.messages.event import Event
+from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.storage import event_log
 from shared.chassis.storage.dead_letters import DEAD_LETTER
 from shared.chassis.storage.entity_store import EntityStore
 from shared.chassis.storage.event_log import EVENT_LOG
 from shared.chassis.storage.inbox import INBOX
 from shared.chassis.storage.task_queue import TASK
-from shared.contracts import Event
+from shared.contracts import CATALOG
 
 BUSY_TIMEOUT_SECONDS = 5
 
@@ -180,7 +182,7 @@ def _log(connection: Connection, source: str, after: int = 0) -> Iterator[LogRow
     query = select(EVENT_LOG).where(EVENT_LOG.c.position > after).order_by(EVENT_LOG.c.position)
     for row in connection.execute(query):
         try:
-            recorded = event_log.read(row, source)
+            recorded = event_log.read(row, source, CATALOG)
         except (DecodeError, msgspec.MsgspecError) as error:
             message = f"event {row.position} ({row.event_type}) cannot be decoded: {error}"
             raise ValueError(message) from error

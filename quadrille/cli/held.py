@@ -6,7 +6,7 @@ from quadrille.cli.api_client import Client
 from quadrille.cli.endpoints import Json, ShopError, load_settings, segment
 from quadrille.cli.output import MAX_LIMIT, console, echo, echo_json, echo_page, table
 from quadrille.cli.params import json_lines_option, json_option
-from shared.contracts import SOURCES
+from shared.contracts import CATALOG
 
 
 @click.command()
@@ -39,7 +39,7 @@ def _print(events: list[Json]) -> None:
 
 
 @click.command()
-@click.argument("source", type=click.Choice(sorted(SOURCES)))
+@click.argument("source", type=click.Choice(sorted(CATALOG.sources)))
 @click.argument("position", type=click.IntRange(min=1))
 @click.argument("event_id", required=False)
 @json_option

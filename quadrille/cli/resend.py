@@ -6,13 +6,13 @@ from quadrille.cli.api_client import Client
 from quadrille.cli.endpoints import load_settings
 from quadrille.cli.output import echo, echo_json
 from quadrille.cli.params import json_option
-from shared.contracts import SOURCES
+from shared.contracts import CATALOG
 
 POSITION = click.IntRange(min=1)
 
 
 @click.command()
-@click.argument("service", type=click.Choice(sorted(SOURCES)))
+@click.argument("service", type=click.Choice(sorted(CATALOG.sources)))
 @click.argument("first", metavar="FROM", type=POSITION)
 @click.argument("last", metavar="[TO]", type=POSITION, required=False)
 @json_option

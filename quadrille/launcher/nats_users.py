@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 from shared.chassis.jetstream.connection import inbox_prefix
 from shared.chassis.messages.subjects import STREAM, everything_of
-from shared.contracts import PUBLISHERS
+from shared.contracts import CATALOG
 
-SOURCES = tuple(sorted(set(PUBLISHERS.values())))
+SOURCES = tuple(sorted(CATALOG.sources))
 SERVICES = (*SOURCES, "read")
 PROVISIONER = "provisioner"
 VIEWER = "viewer"

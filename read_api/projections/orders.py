@@ -5,8 +5,8 @@ from datetime import datetime
 from msgspec.structs import replace
 
 from read_api.models import Order, OrderStatus
+from shared.chassis.messages.event import Event
 from shared.contracts import (
-    Event,
     OrderCancellationRequested,
     OrderCancelled,
     OrderCompleted,

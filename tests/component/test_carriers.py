@@ -12,10 +12,10 @@ from httpx import ASGITransport, AsyncClient, Response
 from msgspec.structs import replace
 
 from quadrille.audit.snapshot import DEFINITIONS, read_snapshot
+from shared.chassis.messages.event import Event
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.runtime import service as service_module
 from shared.contracts import (
-    Event,
     LineItem,
     OrderCancellationRequested,
     OrderCreated,

@@ -7,19 +7,15 @@ import pytest
 
 from inventory_service.store import RESERVATIONS
 from shared.chassis.engine.retention import RetentionRule, delete_slice
-from shared.chassis.messages.recorded_event import RecordedEvent, encode
+from shared.chassis.messages.cloudevents import encode
+from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.subjects import STREAM
+from shared.chassis.messages.system_events import EventDeadLettered
 from shared.chassis.runtime.service import Service
 from shared.chassis.storage.dead_letters import DEAD_LETTER, MalformedMessage
 from shared.chassis.storage.event_log import EVENT_LOG
 from shared.chassis.storage.inbox import INBOX
-from shared.contracts import (
-    EventDeadLettered,
-    OrderCreated,
-    OrderItem,
-    ShipmentCancelled,
-    ShipmentCompleted,
-)
+from shared.contracts import OrderCreated, OrderItem, ShipmentCancelled, ShipmentCompleted
 from shared.settings import Settings
 from tests.support.chassis import (
     Chassis,

@@ -25,14 +25,15 @@ from notifier_service.mails import Mail, Template
 from notifier_service.order_reader import OrderReader
 from notifier_service.smtp import TIMEOUT_SECONDS, SmtpMailer, SmtpServer, read_sender, read_url
 from shared.chassis.engine.writer import StorageUnavailable
+from shared.chassis.messages.event import Event
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.runtime.service import Service
 from shared.chassis.storage import event_log, task_queue
 from shared.chassis.storage.database import database_url, open_for_reading, read_rows
 from shared.contracts import (
+    CATALOG,
     CustomerRegistered,
     CustomerUpdated,
-    Event,
     OrderCancelled,
     OrderCompleted,
     OrderCreated,
@@ -210,7 +211,7 @@ class Notifier:
 
     async def assert_log_and_tables_agree(self) -> None:
         reads = open_for_reading(database_url("notifier", self._settings))
-        said = await reads.run(lambda each: list(event_log.read_all(each, "notifier")))
+        said = await reads.run(lambda each: list(event_log.read_all(each, "notifier", CATALOG)))
         tables = await reads.run(store.STORE.read_all)
         await reads.close()
         room = NotifierState()

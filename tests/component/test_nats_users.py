@@ -17,11 +17,13 @@ from quadrille.launcher.nats_config import Server, Tls
 from quadrille.launcher.nats_users import PROVISIONER, SERVICES, SOURCES, USERS, VIEWER
 from shared.chassis.jetstream import connection
 from shared.chassis.jetstream.connection import JetStreamConnection
-from shared.chassis.messages.recorded_event import DecodeError, RecordedEvent, decode, encode
+from shared.chassis.messages.catalog import DecodeError
+from shared.chassis.messages.cloudevents import decode, encode
+from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.subjects import STREAM
 from shared.chassis.runtime.service import Service
 from shared.chassis.storage.inbox import INBOX
-from shared.contracts import OrderCreated
+from shared.contracts import CATALOG, OrderCreated
 from shared.contracts.order import OrderItem
 from tests.support.broker import NatsServer
 from tests.support.chassis import ORDER, Publisher, rows_of, serving
@@ -200,7 +202,7 @@ async def test_replies_cannot_forge_events(guarded: NatsServer, tmp_path: Path):
     assert stored
     for each in stored:
         with pytest.raises(DecodeError):
-            decode(*each)
+            decode(*each, CATALOG)
 
 
 async def stored_below(broker: JetStreamConnection, prefix: str) -> list[tuple[str, bytes]]:

@@ -13,7 +13,8 @@ from read_api.divergence import Divergence
 from read_api.event_stream import everything_until_now
 from read_api.positions import format_positions
 from shared.chassis.engine.writer import StorageUnavailable
-from shared.chassis.messages.recorded_event import RecordedEvent, encode
+from shared.chassis.messages.cloudevents import encode
+from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.storage.dead_letters import MalformedMessage
 from shared.contracts import (
     OrderCancelled,
@@ -142,7 +143,7 @@ async def test_held_poison_event_is_parked_when_applied(tmp_path: Path) -> None:
 def of_an_unknown_kind(event: RecordedEvent) -> MalformedMessage:
     body = encode(event).replace(b"OrderConfirmed", b"OrderMislaid")
     return MalformedMessage(
-        subject=f"shop.order.{event.key}.order_mislaid", body=body, error="unknown"
+        subject=f"shop.order.{event.entity_id}.order_mislaid", body=body, error="unknown"
     )
 
 

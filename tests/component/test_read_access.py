@@ -12,10 +12,10 @@ from msgspec.structs import replace
 from shared.chassis.http.auth import LEEWAY_SECONDS
 from shared.chassis.jetstream.connection import JetStreamConnection
 from shared.chassis.messages.clock import now
+from shared.chassis.messages.system_events import EventDeadLettered
 from shared.contracts import (
     CartCleared,
     CustomerRegistered,
-    EventDeadLettered,
     OrderCancelled,
     OrderCreated,
     OrderItem,

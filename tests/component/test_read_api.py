@@ -12,7 +12,8 @@ from msgspec.structs import replace
 
 from read_api.tables import HELD_EVENTS
 from shared.chassis.jetstream.connection import JetStreamConnection
-from shared.chassis.messages.recorded_event import RecordedEvent, encode
+from shared.chassis.messages.cloudevents import encode
+from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.contracts import (
     OrderConfirmed,
     OrderCreated,

@@ -16,14 +16,15 @@ from shared.chassis.jetstream import publisher as publisher_module
 from shared.chassis.jetstream.connection import JetStreamConnection
 from shared.chassis.jetstream.relay import MAX_AT_ONCE
 from shared.chassis.messages.clock import new_id
-from shared.chassis.messages.recorded_event import RecordedEvent, decode, encode
+from shared.chassis.messages.cloudevents import decode, encode
+from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.subjects import STREAM
 from shared.chassis.runtime.service import Service
 from shared.chassis.storage import event_log
 from shared.chassis.storage.dead_letters import DEAD_LETTER
 from shared.chassis.storage.event_log import EVENT_LOG, Outgoing, Sent
 from shared.chassis.storage.inbox import INBOX
-from shared.contracts import ProductCreated
+from shared.contracts import CATALOG, ProductCreated
 from shared.settings import Settings
 from tests.support.broker import NatsServer
 from tests.support.chassis import ORDER, log_of, publishing, rows_of, serving
@@ -52,7 +53,7 @@ async def on_the_stream(broker: JetStreamConnection) -> list[RecordedEvent]:
     state = (await stream.stream_info(STREAM)).state
     numbers = range(max(state.first_seq, 1), state.last_seq + 1)
     messages = [await stream.get_msg(STREAM, seq=number) for number in numbers]
-    return [decode(message.subject, message.data) for message in messages]
+    return [decode(message.subject, message.data, CATALOG) for message in messages]
 
 
 async def test_events_are_published_in_log_order(shop_settings: Settings):
@@ -187,7 +188,7 @@ async def refusals(service: Service) -> dict[int, str]:
 
 
 async def keys_on_the_stream(broker: JetStreamConnection) -> list[str]:
-    return [event.key for event in await on_the_stream(broker)]
+    return [event.entity_id for event in await on_the_stream(broker)]
 
 
 async def test_event_refused_by_stream_blocks_no_other(shop_settings: Settings):
@@ -242,7 +243,9 @@ async def test_event_refused_by_server_blocks_no_other(tmp_path: Path, narrow_br
         for command in (fits, only_without_headers, too_large, create(3)):
             await execute(service, command)
         await eventually(lambda: has_on_the_stream(service, "p0", "p3"))
-        bodies = {each.key: len(encode(each)) for each in await log_of(service.reads, "inventory")}
+        bodies = {
+            each.entity_id: len(encode(each)) for each in await log_of(service.reads, "inventory")
+        }
         assert bodies["p0"] < bodies["p1"] < 2000 < bodies["p2"]
         assert await refusals(service) == dict.fromkeys([2, 3], "nats: maximum payload exceeded")
         assert not service.broker.reconnected.is_set()

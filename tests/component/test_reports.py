@@ -16,11 +16,10 @@ from read_api.calendar_days import days, time_zone
 from read_api.dashboard import Wanted, dashboard
 from read_api.models import OrderStatus
 from read_api.report_schemas import CustomerFigures, Dashboard
+from shared.chassis.messages.event import Event
+from shared.chassis.messages.system_events import EventDeadLettered, EventRedriven
 from shared.contracts import (
     CustomerRegistered,
-    Event,
-    EventDeadLettered,
-    EventRedriven,
     OrderCancellationRequested,
     OrderCancelled,
     OrderCompleted,

@@ -28,10 +28,10 @@ from shared.chassis.http.auth import LEEWAY_SECONDS, MAX_TOKEN_SECONDS
 from shared.chassis.http.signing_keys import SIGNING_KEY
 from shared.chassis.jetstream.connection import JetStreamConnection
 from shared.chassis.messages.clock import now
-from shared.chassis.messages.recorded_event import encode
+from shared.chassis.messages.cloudevents import encode
+from shared.chassis.messages.event import Event
 from shared.chassis.storage.database import database_url, open_for_reading, open_for_writing
 from shared.chassis.storage.inbox import INBOX
-from shared.contracts import Event
 from shared.settings import Settings
 from tests.support.access import Issuer
 from tests.support.broker import NatsServer

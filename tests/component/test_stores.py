@@ -15,6 +15,7 @@ from shared.chassis.engine.unit_of_work import CommandEnvelope, process_batch
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.storage import event_log
 from shared.chassis.storage.database import CHASSIS_METADATA
+from shared.contracts import CATALOG
 from tests.support.chassis import INVENTORY, ORDER, SHIPPING, ServiceSpec
 from tests.support.in_memory_shop import Member, World
 
@@ -99,9 +100,9 @@ def test_tables_match_rules_for_any_batching(
         for tables in (CHASSIS_METADATA, trade.tables):
             tables.create_all(connection)
         state = written(connection, trade, batches(member.story, cuts))
-        log = list(event_log.read_all(connection, trade.source))
+        log = list(event_log.read_all(connection, trade.source, CATALOG))
         for tables in (trade.tables, CHASSIS_METADATA):
             tables.drop_all(connection)
     assert essence(state) == essence(member.state)
     assert [each.event_type for each in log] == [each.event_type for each in member.log]
-    assert [each.key for each in log] == [each.key for each in member.log]
+    assert [each.entity_id for each in log] == [each.entity_id for each in member.log]

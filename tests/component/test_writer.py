@@ -374,7 +374,7 @@ async def test_event_too_large_to_publish_is_rejected(tmp_path: Path):
         assert isinstance(too_large, Rejected)
         assert too_large.code == "event-too-large"
         assert other.position == 1
-        assert [entry.key for entry in await chassis.log()] == ["o2"]
+        assert [entry.entity_id for entry in await chassis.log()] == ["o2"]
         assert len(await chassis.rows(EVENT_LOG)) == 1
 
 

@@ -8,7 +8,8 @@ from order_service.accounts.tokens import TokenSigner
 from shared.chassis.http.auth import AUDIENCE, ISSUER
 from shared.chassis.http.key_trust import revocation_statement, voucher_statement
 from shared.chassis.messages.clock import now
-from shared.contracts import Role, SigningKeyPublished, SigningKeyRevoked
+from shared.chassis.messages.identity_events import SigningKeyPublished, SigningKeyRevoked
+from shared.contracts import Role
 from tests.support.history import START
 
 

@@ -23,7 +23,8 @@ from shared.chassis.jetstream.connection import JetStreamConnection
 from shared.chassis.jetstream.errors import BROKER_ERRORS
 from shared.chassis.jetstream.publisher import Publisher as BatchPublisher
 from shared.chassis.jetstream.stream_manager import StreamManager
-from shared.chassis.messages.recorded_event import RecordedEvent, encode
+from shared.chassis.messages.cloudevents import encode
+from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.runtime.service import Service
 from shared.chassis.storage import event_log
 from shared.chassis.storage.database import (
@@ -35,6 +36,7 @@ from shared.chassis.storage.database import (
     read_rows,
 )
 from shared.chassis.storage.event_log import Outgoing
+from shared.contracts import CATALOG
 from shared.settings import Settings
 from shipping_service.carriers.simulated import SimulatedCarrier
 from tests.support.eventually import eventually
@@ -114,7 +116,7 @@ async def serving(
     settings: Settings, trade: ServiceSpec = INVENTORY, jobs: tuple[TaskHandler, ...] = ()
 ) -> AsyncIterator[Service]:
     """All of a service but its HTTP."""
-    service = Service(trade.source, settings, trade.logic, trade.tables, jobs)
+    service = Service(trade.source, settings, trade.logic, trade.tables, jobs, catalog=CATALOG)
     await service.start()
     try:
         yield service
@@ -179,7 +181,7 @@ async def rows_of(database: Database, table: Table) -> list[dict[str, Any]]:
 
 async def log_of(database: Database, source: str) -> list[RecordedEvent]:
     def read(connection: Connection) -> list[RecordedEvent]:
-        return list(event_log.read_all(connection, source))
+        return list(event_log.read_all(connection, source, CATALOG))
 
     return await database.run(read)
 

@@ -9,9 +9,10 @@ from msgspec.structs import replace
 from inventory_service.domain import ChangeStock, DeleteProduct, Description, UpdateProduct
 from order_service.accounts.domain import RegisterCustomer, UpdateCustomer
 from order_service.carts.domain import AddToCart, CheckOut
+from shared.chassis.messages.event import Event
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.rejection import Rejected
-from shared.contracts import Event, NotificationFailed, NotificationSent, NotificationSkipped
+from shared.contracts import NotificationFailed, NotificationSent, NotificationSkipped
 from tests.support.history import recorded
 from tests.support.in_memory_shop import PRICE, World
 

@@ -6,8 +6,9 @@ from itertools import count
 from typing import TypeVar
 
 from shared.chassis.messages.clock import new_id
+from shared.chassis.messages.event import Event
 from shared.chassis.messages.recorded_event import RecordedEvent
-from shared.contracts import PUBLISHERS, Event
+from shared.contracts import CATALOG
 
 START = datetime(2026, 11, 20, 9, tzinfo=UTC)
 
@@ -23,7 +24,7 @@ def recorded(
     moment = next(_moments)
     return RecordedEvent(
         event_id=new_id(),
-        source=source or PUBLISHERS.get(type(event), "order"),
+        source=source or CATALOG.publisher_of(type(event)) or "order",
         position=moment if position is None else position,
         event=event,
         recorded_at=START + timedelta(seconds=moment),

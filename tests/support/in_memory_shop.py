@@ -15,10 +15,11 @@ from order_service.orders.domain import PlaceOrder, RequestCancellation
 from order_service.orders.pricing import WantedItem
 from shared.chassis.engine.unit_of_work import CommandEnvelope, UnitOfWork
 from shared.chassis.messages import clock
-from shared.chassis.messages.recorded_event import RecordedEvent, decode, encode
+from shared.chassis.messages.cloudevents import decode, encode
+from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.rejection import Rejected
 from shared.chassis.messages.schedule import Change, Schedule
-from shared.contracts import PUBLISHERS
+from shared.contracts import CATALOG
 from shipping_service.domain import CompleteShipment, DispatchShipment, FailShipment
 from tests.support.chassis import INVENTORY, ORDER, SHIPPING, ServiceSpec
 
@@ -199,10 +200,10 @@ class World:
 
     def _send(self, said: list[RecordedEvent]) -> None:
         for recorded in said:
-            assert PUBLISHERS[type(recorded.event)] == recorded.source
+            assert CATALOG.publisher_of(type(recorded.event)) == recorded.source
             for member in self.members:
                 if member.hears(recorded):
-                    member.post.append(decode(recorded.subject, encode(recorded)))
+                    member.post.append(decode(recorded.subject, encode(recorded), CATALOG))
 
     def _put_on_sale(self, product_id: str, quantity: int) -> None:
         described = Description(name=product_id, description="", price=PRICE)

@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import strategies as st
 from msgspec import inspect
 
-from shared.contracts import Event
+from shared.chassis.messages.event import Event
 
 ID_CHARACTERS = "abcXYZ019_-"
 CHARACTERS = st.characters(exclude_categories=["Cs"])

@@ -13,15 +13,11 @@ import shipping_service.api as shipping
 from order_service.accounts import api as accounts
 from order_service.orders import api as orders
 from shared import contracts
-from shared.chassis.messages.recorded_event import (
-    MAX_EVENT_BYTES,
-    CloudEvent,
-    DecodeError,
-    RecordedEvent,
-    decode,
-    encode,
-)
-from shared.contracts import EVENT_TYPES, Event, OrderCreated
+from shared.chassis.messages.catalog import DecodeError
+from shared.chassis.messages.cloudevents import MAX_EVENT_BYTES, CloudEvent, decode, encode
+from shared.chassis.messages.event import Event
+from shared.chassis.messages.recorded_event import RecordedEvent
+from shared.contracts import CATALOG, OrderCreated
 from shipping_service.carriers import remote
 from tests.support.history import recorded
 
@@ -92,7 +88,9 @@ def widest_message(event_type: type[Event]) -> RecordedEvent:
     )
 
 
-every_event_type = pytest.mark.parametrize("event_type", EVENT_TYPES.values(), ids=EVENT_TYPES)
+every_event_type = pytest.mark.parametrize(
+    "event_type", CATALOG.event_types.values(), ids=CATALOG.event_types
+)
 
 
 @every_event_type
@@ -107,8 +105,8 @@ def test_envelope_fields_are_bounded():
 
 @pytest.mark.parametrize(
     "event_type",
-    [event_type for event_type in EVENT_TYPES.values() if event_type is not OrderCreated],
-    ids=[name for name in EVENT_TYPES if name != "OrderCreated"],
+    [event_type for event_type in CATALOG.event_types.values() if event_type is not OrderCreated],
+    ids=[name for name in CATALOG.event_types if name != "OrderCreated"],
 )
 def test_widest_event_fits_a_message(event_type: type[Event]):
     assert len(encode(widest_message(event_type))) <= MAX_EVENT_BYTES
@@ -130,9 +128,9 @@ def test_order_of_hundred_lines_fits_a_message():
 def test_oversized_message_is_not_parsed():
     sent = recorded(contracts.OrderConfirmed(order_id="o1"))
     body = encode(sent)
-    assert decode(sent.subject, body.ljust(MAX_EVENT_BYTES)) == sent
+    assert decode(sent.subject, body.ljust(MAX_EVENT_BYTES), CATALOG) == sent
     with pytest.raises(DecodeError, match="65537 bytes are more than the 65536 of an event"):
-        decode(sent.subject, body.ljust(MAX_EVENT_BYTES + 1))
+        decode(sent.subject, body.ljust(MAX_EVENT_BYTES + 1), CATALOG)
 
 
 @pytest.mark.parametrize(
@@ -153,7 +151,7 @@ def test_attribute_over_its_bound_is_undecodable(name: str, value: str):
     sent = recorded(contracts.OrderConfirmed(order_id="o1"))
     body = msgspec.json.encode(msgspec.json.decode(encode(sent)) | {name: value})
     with pytest.raises(DecodeError, match=rf"at `\$\.{name}`"):
-        decode(sent.subject, body)
+        decode(sent.subject, body, CATALOG)
 
 
 HTTP_FIELDS = [

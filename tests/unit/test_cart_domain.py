@@ -17,10 +17,10 @@ from order_service.carts.domain import (
     RemoveFromCart,
 )
 from order_service.domain import Command, OrderState, decide, evolve
+from shared.chassis.messages.event import Event
 from shared.chassis.messages.rejection import Rejected
 from shared.contracts import (
     CartCleared,
-    Event,
     ItemAddedToCart,
     ItemRemovedFromCart,
     OrderCreated,

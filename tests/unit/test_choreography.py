@@ -16,9 +16,9 @@ from hypothesis.stateful import (
 
 from inventory_service.domain import Status as ReservationStatus
 from order_service.orders.domain import Status, is_final
+from shared.chassis.messages.event import Event
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.contracts import (
-    Event,
     OrderCancellationRequested,
     OrderCancelled,
     OrderCompleted,
@@ -139,7 +139,7 @@ class Shop(RuleBasedStateMachine):
 
     def _ends(self) -> Counter[str]:
         ends = (OrderCompleted, OrderFailed, OrderCancelled)
-        return Counter(event.key for event in self.world.said(self.world.order, *ends))
+        return Counter(event.entity_id for event in self.world.said(self.world.order, *ends))
 
     def _every_shipment_will_be_booked(self) -> None:
         shipments = self.world.shipping.state.shipments.values()
@@ -174,7 +174,7 @@ class Shop(RuleBasedStateMachine):
         return (
             self.lost is not None
             and isinstance(self.lost[0].event, event_type)
-            and self.lost[0].key == order_id
+            and self.lost[0].entity_id == order_id
         )
 
     def _every_order_has_ended_once(self) -> None:
@@ -224,10 +224,15 @@ class Shop(RuleBasedStateMachine):
     def _no_contradictory_answers(self) -> None:
         shipping = self.world.shipping
         refused = {
-            recorded.key for recorded in self.world.said(shipping, ShipmentCancellationRefused)
+            recorded.entity_id
+            for recorded in self.world.said(shipping, ShipmentCancellationRefused)
         }
-        cancelled = {recorded.key for recorded in self.world.said(shipping, ShipmentCancelled)}
-        delivered = {recorded.key for recorded in self.world.said(shipping, ShipmentCompleted)}
+        cancelled = {
+            recorded.entity_id for recorded in self.world.said(shipping, ShipmentCancelled)
+        }
+        delivered = {
+            recorded.entity_id for recorded in self.world.said(shipping, ShipmentCompleted)
+        }
         assert not refused & cancelled
         assert not delivered & cancelled
         for order_id, accepted in self.world.customers_requests.items():

@@ -8,7 +8,7 @@ from read_api.consistency import Consistency
 from read_api.positions import MAX_LENGTH, format_positions, parse_positions
 from shared.chassis.http.problems import BadRequest
 from shared.chassis.messages.rejection import Rejected
-from shared.contracts import SOURCES
+from shared.contracts import CATALOG
 
 SEVERAL_LOOPS = 5
 
@@ -31,7 +31,7 @@ def test_token_names_position_of_each_source(token: str, positions: dict[str, in
 
 
 def test_longest_positions_fit_the_bound() -> None:
-    positions = dict.fromkeys(SOURCES, 10**18 - 1)
+    positions = dict.fromkeys(CATALOG.sources, 10**18 - 1)
     text = format_positions(positions)
     assert len(text) <= MAX_LENGTH
     assert parse_positions(text, "after") == positions

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from order_service.accounts.domain import RegisterCustomer, UpdateCustomer
 from order_service.domain import Command, OrderState, decide, evolve
+from shared.chassis.messages.event import Event
 from shared.chassis.messages.rejection import Rejected
-from shared.contracts import CustomerRegistered, CustomerUpdated, Event
+from shared.contracts import CustomerRegistered, CustomerUpdated
 from tests.support.history import fold
 
 AIKO = CustomerRegistered(user_id="aiko", email="aiko@example.com", name="Aiko", locale="ja")

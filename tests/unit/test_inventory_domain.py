@@ -19,9 +19,9 @@ from inventory_service.domain import (
     evolve,
     merged,
 )
+from shared.chassis.messages.event import Event
 from shared.chassis.messages.rejection import Rejected
 from shared.contracts import (
-    Event,
     FailedItem,
     LineItem,
     ProductCreated,

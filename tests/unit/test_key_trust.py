@@ -19,7 +19,7 @@ from shared.chassis.http.key_trust import (
     objection,
     voucher_statement,
 )
-from shared.contracts import SigningKeyPublished
+from shared.chassis.messages.identity_events import SigningKeyPublished
 from tests.support.access import Issuer
 
 FIRST, SECOND, THIRD, FORGER = Issuer(), Issuer(), Issuer(), Issuer()

@@ -20,14 +20,14 @@ from notifier_service.domain import (
 )
 from notifier_service.handlers import FOR_A_DAY, MAIL, mails
 from notifier_service.mails import MAILED_EVENTS, Template, mail_for
+from shared.chassis.messages.event import Event
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.rejection import Rejected
 from shared.chassis.messages.schedule import Cancel, Schedule
+from shared.chassis.messages.system_events import EventDeadLettered
 from shared.contracts import (
     CustomerRegistered,
     CustomerUpdated,
-    Event,
-    EventDeadLettered,
     FailedItem,
     NotificationFailed,
     NotificationResendRequested,

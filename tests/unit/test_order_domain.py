@@ -17,10 +17,10 @@ from order_service.orders.domain import (
     is_final,
 )
 from order_service.orders.pricing import WantedItem
+from shared.chassis.messages.event import Event
 from shared.chassis.messages.rejection import Rejected
 from shared.chassis.messages.schedule import Cancel, Schedule
 from shared.contracts import (
-    Event,
     FailedItem,
     OrderCancellationRequested,
     OrderCancelled,

@@ -5,16 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from order_service.orders.pricing import ListPrice, Prices, WantedItem, evolve, priced
+from shared.chassis.messages.event import Event
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.rejection import Rejected
-from shared.contracts import (
-    Event,
-    OrderCreated,
-    OrderItem,
-    ProductCreated,
-    ProductDeleted,
-    ProductUpdated,
-)
+from shared.contracts import OrderCreated, OrderItem, ProductCreated, ProductDeleted, ProductUpdated
 from tests.support.history import recorded
 
 CREATED = ProductCreated(product_id="p", name="Thing", description="", price=100)

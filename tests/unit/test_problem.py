@@ -9,7 +9,8 @@ from litestar.testing import TestClient
 from structlog.testing import capture_logs
 
 from shared.chassis.http.problems import ProblemDetails, field_error
-from shared.contracts import Id, Money, Quantity
+from shared.chassis.messages.event import Id
+from shared.contracts import Money, Quantity
 
 
 class Item(msgspec.Struct, rename="camel", forbid_unknown_fields=True, kw_only=True):

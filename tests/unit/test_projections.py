@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from read_api.checkpoints import Placed, arrange, placed
 from read_api.models import NotificationStatus, OrderStatus, ReadModels, ReservationStatus
 from read_api.projections import UnknownEntity, evolve
-from shared.chassis.messages.recorded_event import MAX_EVENT_BYTES, encode
+from shared.chassis.messages.cloudevents import MAX_EVENT_BYTES, encode
 from shared.chassis.storage.dead_letters import MalformedMessage
 from shared.contracts import (
     OrderCancellationRequested,

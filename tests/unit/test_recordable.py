@@ -17,9 +17,10 @@ from order_service.orders.pricing import ListPrice
 from shared.chassis.engine.unit_of_work import CommandEnvelope, UnitOfWork
 from shared.chassis.http.auth import GUEST
 from shared.chassis.messages import clock
+from shared.chassis.messages.cloudevents import MAX_EVENT_BYTES, decode, encode
 from shared.chassis.messages.decider import no_tasks
-from shared.chassis.messages.recorded_event import MAX_EVENT_BYTES, decode, encode
 from shared.chassis.messages.rejection import Rejected
+from shared.contracts import CATALOG
 from tests.support.chassis import INVENTORY, ORDER, ServiceSpec
 from tests.support.strategies import ID_CHARACTERS
 
@@ -71,7 +72,7 @@ def are_decodable(events: list[Any]) -> bool:
     for recorded in events:
         body = encode(recorded)
         assert len(body) <= MAX_EVENT_BYTES
-        assert decode(recorded.subject, body) == recorded
+        assert decode(recorded.subject, body, CATALOG) == recorded
     return bool(events)
 
 

@@ -3,9 +3,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.chassis.messages.event import Event
 from shared.chassis.messages.schedule import Cancel, Schedule
 from shared.contracts import (
-    Event,
     LineItem,
     OrderCreated,
     OrderItem,

@@ -10,8 +10,8 @@ from msgspec.structs import replace
 from read_api.schemas import Entry, event_view
 from read_api.timeline import timeline
 from shared.chassis.messages.recorded_event import RecordedEvent
+from shared.chassis.messages.system_events import EventDeadLettered
 from shared.contracts import (
-    EventDeadLettered,
     LineItem,
     OrderCancelled,
     OrderCompleted,

@@ -13,16 +13,18 @@ from shared.chassis.engine.rules import RuleFailed, rules
 from shared.chassis.engine.service_logic import ServiceLogic
 from shared.chassis.http import signing_keys
 from shared.chassis.messages import clock
-from shared.chassis.messages.recorded_event import EventTooLarge, RecordedEvent, check
+from shared.chassis.messages.cloudevents import EventTooLarge, check
+from shared.chassis.messages.event import Event
+from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.rejection import Rejected
 from shared.chassis.messages.schedule import Change
+from shared.chassis.messages.system_events import EventDeadLettered
 from shared.chassis.messages.touches import References
 from shared.chassis.messages.tracing import child_of
 from shared.chassis.storage import dead_letters, event_log, idempotency, inbox, task_queue
 from shared.chassis.storage.dead_letters import DeadLetter, MalformedMessage, Status
 from shared.chassis.storage.idempotency import IdempotencyKey, Reply, StoredResponse
 from shared.chassis.storage.task_queue import Task
-from shared.contracts import Event, EventDeadLettered
 
 State = TypeVar("State", bound=msgspec.Struct)
 Command = TypeVar("Command")
@@ -132,8 +134,8 @@ class UnitOfWork(Generic[State, Command]):
         started_at = clock.now()
         new = _not_processed(connection, messages)
         events = [message for message in new if isinstance(message, RecordedEvent)]
-        parked = dead_letters.parked_keys(connection, list({event.key for event in events}))
-        events = [event for event in events if event.key not in parked]
+        parked = dead_letters.parked_keys(connection, list({event.entity_id for event in events}))
+        events = [event for event in events if event.entity_id not in parked]
         commands = logic.commands_for(events)
         references = _references(events, commands, envelopes)
         state = logic.store.load(connection, references)
@@ -153,7 +155,7 @@ class UnitOfWork(Generic[State, Command]):
         for message in self._messages:
             if isinstance(message, MalformedMessage):
                 self.dead_letter(dead_letters.unreadable(message))
-            elif message.key in self._parked:
+            elif message.entity_id in self._parked:
                 letter = dead_letters.given_up(message, Status.WAITING, "its entity is parked")
                 self.dead_letters.append(letter)
             else:
@@ -237,7 +239,7 @@ class UnitOfWork(Generic[State, Command]):
             self.handle(recorded, command)
         except RuleFailed as failed:
             self._failures.append((recorded.event_id, failed))
-            self._parked.add(recorded.key)
+            self._parked.add(recorded.entity_id)
             self.dead_letter(
                 dead_letters.given_up(recorded, Status.PARKED, str(failed)), cause=recorded
             )

@@ -300,7 +300,7 @@ def _log(events: Sequence[RecordedEvent]) -> None:
         log.info(
             "event.recorded",
             event_type=recorded.event_type,
-            key=recorded.key,
+            key=recorded.entity_id,
             position=recorded.position,
         )
 

@@ -14,7 +14,7 @@ from jwt.utils import base64url_decode
 from msgspec import Struct
 from msgspec.structs import replace
 
-from shared.contracts import SigningKeyPublished, SigningKeyRevoked
+from shared.chassis.messages.identity_events import SigningKeyPublished, SigningKeyRevoked
 
 MAX_UNPROVEN = 32
 """Untrusted keys and unproven revocations kept, of each. Whoever can publish must not be able to fill the database."""

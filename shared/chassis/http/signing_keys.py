@@ -8,10 +8,10 @@ from msgspec.structs import asdict
 from sqlalchemy import Boolean, Column, Connection, Table, Text
 
 from shared.chassis.http.key_trust import KeyRing, KnownKey, Revocation, distrust, learn, objection
+from shared.chassis.messages.identity_events import IDENTITY
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.storage import event_log
 from shared.chassis.storage.database import CHASSIS_METADATA, read_rows, upsert
-from shared.contracts import IDENTITY
 
 SIGNING_KEY = Table(
     "signing_key",
@@ -84,7 +84,7 @@ def load(connection: Connection) -> KeyRing:
 def _log_error(what: str, recorded: RecordedEvent, reason: str) -> None:
     log.error(
         what,
-        key_id=recorded.key,
+        key_id=recorded.entity_id,
         event_type=recorded.event_type,
         event_id=recorded.event_id,
         reason=reason,

@@ -16,7 +16,8 @@ from shared.chassis.jetstream.durable import Durable
 from shared.chassis.jetstream.errors import BROKER_ERRORS
 from shared.chassis.jetstream.pull_consumer import PullConsumer
 from shared.chassis.jetstream.stream_manager import StreamManager
-from shared.chassis.messages.recorded_event import DecodeError, decode
+from shared.chassis.messages.catalog import Catalog, DecodeError
+from shared.chassis.messages.cloudevents import decode
 from shared.chassis.storage.database import TRANSIENT_DATABASE_ERRORS
 from shared.chassis.storage.dead_letters import MalformedMessage
 
@@ -41,12 +42,14 @@ class Consumer:
         durable: Durable,
         deliver: Callable[[Sequence[Message]], Awaitable[None]],
         *,
+        catalog: Catalog,
         before_binding: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._broker = broker
         self._streams = streams
         self._durable = durable
         self._deliver = deliver
+        self._catalog = catalog
         self._before_binding = before_binding
         self._backoff = Backoff()
         self._pause_reason: str | None = "its consumer"
@@ -119,7 +122,7 @@ class Consumer:
         self._pause_reason = reason
 
     async def _handle(self, messages: list[Msg]) -> None:
-        decoded = [_decode(message) for message in messages]
+        decoded = [self._decode(message) for message in messages]
         while True:
             try:
                 await self._deliver(decoded)
@@ -133,9 +136,8 @@ class Consumer:
             await message.ack()
         failpoint("after_ack")
 
-
-def _decode(message: Msg) -> Message:
-    try:
-        return decode(message.subject, message.data)
-    except DecodeError as error:
-        return MalformedMessage(subject=message.subject, body=message.data, error=str(error))
+    def _decode(self, message: Msg) -> Message:
+        try:
+            return decode(message.subject, message.data, self._catalog)
+        except DecodeError as error:
+            return MalformedMessage(subject=message.subject, body=message.data, error=str(error))

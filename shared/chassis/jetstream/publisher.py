@@ -12,7 +12,7 @@ from nats.aio.msg import Msg
 
 from shared.chassis.jetstream.connection import JetStreamConnection
 from shared.chassis.jetstream.errors import BROKER_ERRORS
-from shared.chassis.messages.recorded_event import CONTENT_TYPE
+from shared.chassis.messages.cloudevents import CONTENT_TYPE
 from shared.chassis.storage.event_log import Outgoing, Sent
 
 PUBLISH_TIMEOUT_SECONDS = 5

@@ -7,7 +7,8 @@ from nats.js import api
 from shared.chassis.jetstream import stream_config
 from shared.chassis.jetstream.connection import JetStreamConnection
 from shared.chassis.jetstream.errors import NotPermitted, NotProvisioned
-from shared.chassis.messages.recorded_event import DecodeError, decode
+from shared.chassis.messages.catalog import Catalog, DecodeError
+from shared.chassis.messages.cloudevents import decode
 from shared.chassis.messages.subjects import STREAM, everything_of
 from shared.settings import Settings
 
@@ -45,13 +46,13 @@ class StreamManager:
         call = self._connection.jetstream().stream_info(STREAM)
         return (await self._connection.call(f"STREAM.INFO.{STREAM}", call)).state.last_seq
 
-    async def last_published(self, source: str) -> tuple[int, str] | None:
+    async def last_published(self, source: str, catalog: Catalog) -> tuple[int, str] | None:
         """Position and id of the newest event of `source` in the stream; None if it has none."""
         try:
             # No direct get: its answer is published wherever the request asks, which could be an event subject.
             call = self._connection.jetstream().get_last_msg(STREAM, everything_of(source))
             message = await self._connection.call(f"STREAM.MSG.GET.{STREAM}", call)
-            recorded = decode(message.subject or "", message.data or b"")
+            recorded = decode(message.subject or "", message.data or b"", catalog)
         except (nats.js.errors.NotFoundError, DecodeError):
             return None
         return recorded.position, recorded.event_id

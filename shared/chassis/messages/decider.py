@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterable
 from typing import Generic, NamedTuple, TypeVar, cast
 
+from shared.chassis.messages.event import Event
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.schedule import Change
-from shared.contracts import Event
 
 State = TypeVar("State")
 Command = TypeVar("Command")

@@ -30,7 +30,9 @@ from shared.chassis.jetstream.durable import Durable
 from shared.chassis.jetstream.relay import Relay
 from shared.chassis.jetstream.stream_manager import StreamManager
 from shared.chassis.messages import clock
+from shared.chassis.messages.catalog import Catalog
 from shared.chassis.messages.decider import on
+from shared.chassis.messages.identity_events import IDENTITY
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.subjects import subject_of_every
 from shared.chassis.runtime.loops import Loop
@@ -46,7 +48,6 @@ from shared.chassis.storage.idempotency import IDEMPOTENCY_KEY, RETENTION_HOURS
 from shared.chassis.storage.inbox import INBOX
 from shared.chassis.storage.reader import Reader
 from shared.chassis.storage.task_queue import all_kinds
-from shared.contracts import IDENTITY, PUBLISHERS
 from shared.settings import Settings
 
 WRITER_STOP_SECONDS = 3
@@ -74,13 +75,15 @@ class Service:
         tables: MetaData,
         task_handlers: Sequence[TaskHandler] = (),
         *,
+        catalog: Catalog,
         retention_rules: Sequence[RetentionRule] = (),
     ) -> None:
         self.source = source
         self.settings = settings
+        self._catalog = catalog
         self._tables = tables
         logic = _with_key_events(logic)
-        self._subjects = _consumed_subjects(logic)
+        self._subjects = _consumed_subjects(logic, catalog)
         url = database_url(source, settings)
         self.database = open_for_writing(url)
         self.reads = open_for_reading(url)
@@ -231,6 +234,7 @@ class Service:
             self._streams,
             durable,
             self._deliver,
+            catalog=self._catalog,
             before_binding=self._allow_relay,
         )
         self._catch_up = CatchUp(
@@ -250,7 +254,7 @@ class Service:
         """
         if self.relay.is_allowed:  # later events in the stream are ours, or forged
             return
-        published = await self._streams.last_published(self.source)
+        published = await self._streams.last_published(self.source, self._catalog)
         if published is not None:
             position, event_id = published
             recorded = await self.reads.run(partial(event_log.event_id_at, position=position))
@@ -307,8 +311,10 @@ def _with_key_events(logic: ServiceLogic[Any, Any]) -> ServiceLogic[Any, Any]:
     return logic._replace(subscriptions=subscriptions)
 
 
-def _consumed_subjects(logic: ServiceLogic[Any, Any]) -> list[str]:
+def _consumed_subjects(logic: ServiceLogic[Any, Any], catalog: Catalog) -> list[str]:
     return [
-        subject_of_every(PUBLISHERS[subscription.event_type], subscription.event_type)
+        subject_of_every(
+            catalog.publisher_of(subscription.event_type) or "*", subscription.event_type
+        )
         for subscription in logic.subscriptions
     ]

@@ -11,8 +11,9 @@ from enum import StrEnum
 import msgspec
 from sqlalchemy import Column, Connection, Index, Integer, Table, Text, select
 
+from shared.chassis.messages.cloudevents import encode
 from shared.chassis.messages.event import MAX_ERROR_LENGTH
-from shared.chassis.messages.recorded_event import RecordedEvent, encode
+from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.storage.database import CHASSIS_METADATA, UtcTime, insert_missing
 from shared.chassis.storage.sql import any_of
 
@@ -83,7 +84,7 @@ def given_up(heard: RecordedEvent, status: Status, error: str) -> DeadLetter:
     return DeadLetter(
         event_id=heard.event_id,
         event_type=heard.event_type,
-        key=heard.key,
+        key=heard.entity_id,
         status=status,
         subject=heard.subject,
         body=encode(heard).decode(),

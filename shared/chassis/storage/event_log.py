@@ -21,12 +21,9 @@ from sqlalchemy import (
     select,
 )
 
-from shared.chassis.messages.recorded_event import (
-    RecordedEvent,
-    StoredEvent,
-    decode_data,
-    encode_stored,
-)
+from shared.chassis.messages.catalog import Catalog
+from shared.chassis.messages.cloudevents import encode_stored
+from shared.chassis.messages.recorded_event import RecordedEvent, StoredEvent
 from shared.chassis.storage.database import CHASSIS_METADATA, UtcTime, insert_all
 from shared.chassis.storage.sql import any_of, each_of, execute_many
 
@@ -140,10 +137,10 @@ def append(connection: Connection, events: Sequence[RecordedEvent]) -> None:
     """
     if not events:
         return
-    versions = _last_versions(connection, {recorded.key for recorded in events})
+    versions = _last_versions(connection, {recorded.entity_id for recorded in events})
     rows = []
     for recorded in events:
-        version = versions[recorded.key] = versions[recorded.key] + 1
+        version = versions[recorded.entity_id] = versions[recorded.entity_id] + 1
         rows.append(_row(recorded, version))
     insert_all(connection, EVENT_LOG, rows)
 
@@ -185,19 +182,19 @@ def recorded_among(connection: Connection, event_ids: Collection[str]) -> set[st
     return set(connection.execute(_RECORDED, {"ids": list(event_ids)}).scalars())
 
 
-def read_all(connection: Connection, source: str) -> Iterable[RecordedEvent]:
+def read_all(connection: Connection, source: str, catalog: Catalog) -> Iterable[RecordedEvent]:
     """The whole history, oldest first."""
     for row in connection.execute(select(EVENT_LOG).order_by(EVENT_LOG.c.position)):
-        yield read(row, source)
+        yield read(row, source, catalog)
 
 
-def read(row: Row[tuple[object, ...]], source: str) -> RecordedEvent:
+def read(row: Row[tuple[object, ...]], source: str, catalog: Catalog) -> RecordedEvent:
     """The event in a row of `event_log`, lifted to its present schema."""
     return RecordedEvent(
         event_id=row.event_id,
         source=source,
         position=row.position,
-        event=decode_data(row.event_type, row.schema_version, row.data),
+        event=catalog.decode(row.event_type, row.schema_version, row.data),
         recorded_at=row.recorded_at,
         correlation_id=row.correlation_id,
         causation_id=row.causation_id,
@@ -238,7 +235,7 @@ def _row(recorded: RecordedEvent, version: int) -> dict[str, object]:
     return {
         "position": recorded.position,
         "event_id": recorded.event_id,
-        "entity_id": recorded.key,
+        "entity_id": recorded.entity_id,
         "version": version,
         "event_type": recorded.event_type,
         "schema_version": recorded.event.SCHEMA_VERSION,
