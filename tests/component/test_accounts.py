@@ -1,4 +1,4 @@
-"""Signing up, in and out, on a real database."""
+"""Registration, sign-in and sign-out on a real database."""
 
 import asyncio
 import hashlib
@@ -69,7 +69,7 @@ def apart(shop: Settings, tmp_path: Path, broker_url: str) -> Settings:
 
 @pytest.fixture
 def email() -> str:
-    """Nobody's yet."""
+    """An unused address."""
     return f"customer{next(_numbers)}@example.com"
 
 
@@ -94,7 +94,7 @@ def sessions_of(shop: Settings, email: str) -> int:
 
 
 def dump_of(database: Path) -> str:
-    """All that is kept, as text."""
+    """The whole database as text."""
     with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
         return "\n".join(connection.iterdump())
 
@@ -123,8 +123,8 @@ async def test_concurrent_registrations_create_one_account(desk: OrderState, ema
     answers = await asyncio.gather(
         *(desk.register(email, password=f"password {n}") for n in range(5))
     )
-    assert sorted(each.status_code for each in answers) == [201, 409, 409, 409, 409]
-    (winner,) = [n for n, each in enumerate(answers) if each.status_code == 201]
+    assert sorted(answer.status_code for answer in answers) == [201, 409, 409, 409, 409]
+    (winner,) = [n for n, answer in enumerate(answers) if answer.status_code == 201]
     await desk.sign_in(email, f"password {winner}")
 
 
@@ -268,8 +268,8 @@ async def test_refresh_token_is_exchanged_for_new_pair(desk: OrderState, email: 
 async def test_concurrent_refreshes_answer_the_same_pair(desk: OrderState, email: str):
     tokens = await desk.newcomer(email)
     answers = await asyncio.gather(*(desk.refresh(tokens["refreshToken"]) for _ in range(3)))
-    assert [each.status_code for each in answers] == [200, 200, 200]
-    assert len({each.content for each in answers}) == 1
+    assert [answer.status_code for answer in answers] == [200, 200, 200]
+    assert len({answer.content for answer in answers}) == 1
     assert (await desk.refresh(answers[0].json()["refreshToken"])).status_code == 200
 
 
@@ -426,8 +426,8 @@ async def test_token_verifies_with_published_key(desk: OrderState, email: str):
     token = (await desk.newcomer(email))["accessToken"]
     jwks = (await desk.ask("GET", "/.well-known/jwks.json")).json()
     header = jwt.get_unverified_header(token)
-    (known,) = [key for key in jwks["keys"] if key["kid"] == header["kid"]]
-    key = jwt.PyJWK(known)
+    (jwk,) = [key for key in jwks["keys"] if key["kid"] == header["kid"]]
+    key = jwt.PyJWK(jwk)
     claims = jwt.decode(token, key, algorithms=["EdDSA"], issuer=ISSUER, audience=AUDIENCE)
     assert claims["role"] == "customer"
     assert 0 < claims["exp"] - now().timestamp() <= ACCESS_SECONDS
@@ -508,7 +508,7 @@ async def test_guesses_of_current_password_are_limited(desk: OrderState, email: 
     token = (await desk.newcomer(email))["accessToken"]
     body = {"currentPassword": "a guess", "newPassword": "battery staple"}
     answers = [await desk.ask("PUT", "/auth/password", body, token=token) for _ in range(4)]
-    assert [each.status_code for each in answers] == [403] * 3 + [429]
+    assert [answer.status_code for answer in answers] == [403] * 3 + [429]
 
 
 async def test_first_admin_password_is_in_private_file(
@@ -568,7 +568,7 @@ async def test_secrets_are_neither_logged_nor_stored(
     assert key_of(email) in seen
     secrets = [
         *(f"hunter{number}" for number in (2, 3, 4)),
-        *(each[name] for each in (tokens, newer) for name in ("accessToken", "refreshToken")),
+        *(pair[name] for pair in (tokens, newer) for name in ("accessToken", "refreshToken")),
     ]
     assert [secret for secret in secrets if secret in seen] == []
 
@@ -577,16 +577,16 @@ async def test_idempotency_fingerprint_does_not_expose_password(
     desk: OrderState, shop: Settings, email: str
 ):
     body = {"email": email, "password": PASSWORD}
-    veiled = await desk.ask("POST", "/auth/register", body, key=key_of(email))
-    assert veiled.status_code == 201
+    registered = await desk.ask("POST", "/auth/register", body, key=key_of(email))
+    assert registered.status_code == 201
     with closing(sqlite3.connect(shop.data_dir / "order.db")) as connection:
         query = "SELECT fingerprint FROM idempotency_key WHERE name LIKE ?"
-        ((kept,),) = connection.execute(query, (f"%{key_of(email)}",)).fetchall()
-    assert kept not in fast_digests(email)
+        ((fingerprint,),) = connection.execute(query, (f"%{key_of(email)}",)).fetchall()
+    assert fingerprint not in fast_digests(email)
 
 
 def fast_digests(email: str) -> set[str]:
-    """What one would find who tries passwords against a digest of the request."""
+    """What an attacker would compare who tries passwords against a fast digest of the request."""
     body: dict[str, Any] = {"email": email, "password": PASSWORD}
     sent = httpx.Request("POST", "http://order/auth/register", json=body).content
     return {hashlib.sha256(b"POST /auth/register\n" + sent).hexdigest()}

@@ -1,4 +1,4 @@
-"""A condition on many strings: any number of them, whatever they hold, and found by the index."""
+"""A condition on any number of strings, which uses the index."""
 
 from collections.abc import Iterator
 
@@ -10,8 +10,8 @@ from sqlalchemy.dialects.postgresql import psycopg
 from shared.chassis.storage.inbox import INBOX
 from shared.chassis.storage.sql import any_of
 
-HEARD = select(INBOX.c.event_id).where(any_of(INBOX.c.event_id, "ids"))
-UNHEARD = select(INBOX.c.event_id).where(~any_of(INBOX.c.event_id, "ids"))
+MATCHING = select(INBOX.c.event_id).where(any_of(INBOX.c.event_id, "ids"))
+NOT_MATCHING = select(INBOX.c.event_id).where(~any_of(INBOX.c.event_id, "ids"))
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def connection() -> Iterator[Connection]:
 
 
 @pytest.mark.parametrize(
-    ("ids", "heard"),
+    ("ids", "expected"),
     [
         ([], set()),
         (["b", "x", "b"], {"b"}),
@@ -36,21 +36,21 @@ def connection() -> Iterator[Connection]:
     ids=["none", "some", "special characters", "many"],
 )
 def test_any_of_matches_listed_strings(
-    connection: Connection, ids: list[str], heard: set[str]
+    connection: Connection, ids: list[str], expected: set[str]
 ) -> None:
-    assert set(connection.execute(HEARD, {"ids": ids}).scalars()) == heard
+    assert set(connection.execute(MATCHING, {"ids": ids}).scalars()) == expected
 
 
 def test_negated_any_of_matches_the_rest(connection: Connection) -> None:
-    assert connection.execute(UNHEARD, {"ids": ["a", 'c"\\,é']}).scalars().all() == ["b"]
+    assert connection.execute(NOT_MATCHING, {"ids": ["a", 'c"\\,é']}).scalars().all() == ["b"]
 
 
 def test_any_of_uses_the_sqlite_index(connection: Connection) -> None:
-    text = HEARD.compile(dialect=sqlite.dialect()).string
+    text = MATCHING.compile(dialect=sqlite.dialect()).string
     plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", ("[]",)).all()
     assert "SEARCH inbox USING COVERING INDEX" in plan[0][3]
 
 
 def test_any_of_compiles_to_postgresql_array() -> None:
-    text = HEARD.compile(dialect=psycopg.dialect()).string
+    text = MATCHING.compile(dialect=psycopg.dialect()).string
     assert "inbox.event_id = ANY(%(ids)s::TEXT[])" in text

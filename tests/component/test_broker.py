@@ -1,4 +1,4 @@
-"""A service and its broker: what it says of a bad one, and what it does about a changed stream."""
+"""A service and its broker: how it reports a bad one and corrects a changed stream."""
 
 import asyncio
 import re
@@ -41,7 +41,7 @@ def looking_often(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(consumer, pause, 0.1)
 
 
-def said(service: Service) -> str:
+def reasons_of(service: Service) -> str:
     return "; ".join(service.waiting_for())
 
 
@@ -56,7 +56,7 @@ async def test_absent_broker_is_named_without_credentials(tmp_path: Path):
     with capture_logs() as logs:
         async with serving(settings) as service:
             sentence = f"no broker at nats://127.0.0.1:{port} (connection refused)"
-            await eventually(lambda: said(service) == sentence)
+            await eventually(lambda: reasons_of(service) == sentence)
             await asyncio.sleep(0.6)  # more attempts to connect
     warnings = [line for line in logs if line["event"] == "broker.error"]
     assert [line["reason"] for line in warnings] == [sentence]
@@ -124,7 +124,7 @@ async def test_paused_consumer_is_not_ready(shop_settings: Settings, elsewhere: 
         await eventually(lambda: is_ready(service))
         stream = elsewhere.jetstream()
         await stream.pause_consumer(STREAM, "inventory", "2100-01-01T00:00:00Z")
-        await eventually(lambda: "its consumer is paused" in said(service))
+        await eventually(lambda: "its consumer is paused" in reasons_of(service))
         await stream.resume_consumer(STREAM, "inventory")
         await eventually(lambda: is_ready(service))
 
@@ -153,7 +153,7 @@ async def test_stream_in_memory_is_reported(shop_settings: Settings, broker: Nat
     memory = api.StreamConfig(name=STREAM, subjects=["shop.>"], storage=api.StorageType.MEMORY)
     await other.jetstream().add_stream(memory)
     async with serving(shop_settings) as service:
-        await eventually(lambda: "has storage memory, not file" in said(service))
+        await eventually(lambda: "has storage memory, not file" in reasons_of(service))
     await other.close()
 
 

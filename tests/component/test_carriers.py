@@ -1,4 +1,4 @@
-"""Shipments on their way to a carrier: one over real HTTP that may do anything, and the simulated one."""
+"""Shipments with a carrier over real HTTP that may misbehave, and with the simulated one."""
 
 import contextlib
 import hashlib
@@ -33,7 +33,7 @@ from tests.support.eventually import eventually
 from tests.support.fake_carrier import FakeCarrier
 from tests.support.history import recorded
 
-SECRET = "known to the two of us"
+SECRET = "a secret of sixteen characters or more"
 ADDRESS = {"city": "Tokyo"}
 LINES = (LineItem(product_id="prod001", quantity=2),)
 SERVICE = next(service for service in DEFINITIONS if service.name == "shipping")
@@ -43,33 +43,39 @@ Json = dict[str, Any]
 
 
 ISSUER = Issuer()
-"""One for all runs on a database, which pins its key."""
+"""One for all starts on a database, which pins its key."""
 
 
 class Shipping:
-    """The whole service at work, heard and asked as by others."""
+    """The whole running service, with a publisher and an HTTP client."""
 
     def __init__(
-        self, settings: Settings, http: AsyncClient, say: Any, told: dict[str, RecordedEvent]
+        self,
+        settings: Settings,
+        http: AsyncClient,
+        publish: Any,
+        received: dict[str, RecordedEvent],
     ) -> None:
         self._file = settings.data_dir / "shipping.db"
         self._http = http
-        self._say = say
-        self.told = told
+        self._publish = publish
+        self.received = received
         self.issuer = ISSUER
 
     async def sign_in(self) -> None:
-        """Make the issuer's tokens good."""
-        await self.hears(self.issuer.published)
+        """Publish the issuer's key, so that its tokens are valid."""
+        await self.receive(self.issuer.published)
         await eventually(self._knows_admin)
 
-    async def hears(self, *events: Event | RecordedEvent) -> None:
-        told = [event if isinstance(event, RecordedEvent) else recorded(event) for event in events]
-        await self._say(told)
-        self.told |= {event.event_id: event for event in told}
+    async def receive(self, *events: Event | RecordedEvent) -> None:
+        published = [
+            event if isinstance(event, RecordedEvent) else recorded(event) for event in events
+        ]
+        await self._publish(published)
+        self.received |= {event.event_id: event for event in published}
 
     async def ships(self, order_id: str = "o1") -> None:
-        """All is known of an order."""
+        """Publish what a shipment needs."""
         item = OrderItem(product_id="prod001", quantity=2, price=5000)
         created = OrderCreated(
             order_id=order_id,
@@ -79,7 +85,7 @@ class Shipping:
             currency="JPY",
             shipping_address=ADDRESS,
         )
-        await self.hears(created, StockReserved(order_id=order_id, items=LINES))
+        await self.receive(created, StockReserved(order_id=order_id, items=LINES))
 
     async def get(self, path: str, **headers: str) -> Response:
         return await self._http.get(path, headers=self._as_admin(headers))
@@ -100,20 +106,20 @@ class Shipping:
 
     async def until(self, status: str, order_id: str = "o1") -> Json:
         async def reached() -> Json:
-            shown = await self.shipment(order_id)
-            assert shown["status"] == status
-            return shown
+            shipment = await self.shipment(order_id)
+            assert shipment["status"] == status
+            return shipment
 
         return await eventually(reached)
 
-    def said(self) -> list[str]:
+    def event_types(self) -> list[str]:
         return [entry.recorded.event_type for entry in self._ledger().log]
 
     def tasks(self) -> list[str]:
         return [task.kind for task in self._ledger().tasks]
 
     async def at_rest(self) -> None:
-        """Nothing waits, and the tables are what the log makes of what was heard."""
+        """No task is left, and the tables are the fold of all events."""
 
         def rests() -> bool:
             assert self.tasks() == []
@@ -121,10 +127,10 @@ class Shipping:
 
         await eventually(rests)
         ledger = self._ledger()
-        dock = ShippingState()
-        for event in (*self.told.values(), *ledger.events):
-            dock = evolve(dock, event)
-        assert dock == ledger.state
+        state = ShippingState()
+        for event in (*self.received.values(), *ledger.events):
+            state = evolve(state, event)
+        assert state == ledger.state
         assert ledger.dead_letters == ()
 
     def _ledger(self):
@@ -143,13 +149,13 @@ def signed(body: bytes, secret: str = SECRET) -> str:
 
 @contextlib.asynccontextmanager
 async def shipping(settings: Settings, before: Shipping | None = None) -> AsyncIterator[Shipping]:
-    """It runs; `before` is the same service in an earlier life."""
+    """The running service; `before` is its previous run on the same database."""
     async with (
         started(build(settings)) as app,
         AsyncClient(transport=ASGITransport(app), base_url="http://shipping") as http,
         publishing(settings) as broker,
     ):
-        service = Shipping(settings, http, broker.publish, before.told if before else {})
+        service = Shipping(settings, http, broker.publish, before.received if before else {})
         await service.sign_in()
         yield service
 
@@ -179,23 +185,23 @@ async def service(http_settings: Settings) -> AsyncIterator[Shipping]:
 
 @pytest.fixture
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was withdrawn before it was there is looked for only once more."""
+    """An early withdrawal is repeated only once."""
     monkeypatch.setattr(handlers, "MAX_BOOKING_SECONDS", 0.2)
 
 
 async def test_accepted_booking_is_dispatched(service: Shipping, carrier: FakeCarrier):
     await service.ships()
-    shown = await service.until("DISPATCHED")
-    assert shown["reference"] == "R-1"
+    shipment = await service.until("DISPATCHED")
+    assert shipment["reference"] == "R-1"
     [asked] = carrier.asked
     assert (asked.method, asked.path) == ("POST", "/bookings")
-    assert asked.headers["idempotency-key"] == shown["shipmentId"]
+    assert asked.headers["idempotency-key"] == shipment["shipmentId"]
     assert asked.headers["content-type"] == "application/json"
     booking = msgspec.json.decode(asked.body, type=Booking)
     assert booking == Booking(
-        shipment_id=shown["shipmentId"], order_id="o1", items=LINES, shipping_address=ADDRESS
+        shipment_id=shipment["shipmentId"], order_id="o1", items=LINES, shipping_address=ADDRESS
     )
-    assert service.said() == ["ShipmentInitiated", "ShipmentDispatched"]
+    assert service.event_types() == ["ShipmentInitiated", "ShipmentDispatched"]
     await service.at_rest()
 
 
@@ -206,7 +212,7 @@ async def test_delivered_callback_completes_the_shipment(service: Shipping):
     assert answer.status_code == 200
     assert (answer.json()["status"], answer.json()["trackingNumber"]) == ("COMPLETED", "T-1")
     assert answer.headers["Consistency-Token"] == "shipping:3"
-    assert service.said()[-1] == "ShipmentCompleted"
+    assert service.event_types()[-1] == "ShipmentCompleted"
     await service.at_rest()
 
 
@@ -218,7 +224,7 @@ async def test_failed_callback_fails_the_shipment(service: Shipping, reason: str
     answer = await service.called_back(report)
     assert (answer.status_code, answer.json()["status"]) == (200, "FAILED")
     assert answer.json()["reason"] == (reason or "CARRIER_FAILED")
-    assert service.said()[-1] == "ShipmentFailed"
+    assert service.event_types()[-1] == "ShipmentFailed"
     await service.at_rest()
 
 
@@ -251,8 +257,8 @@ async def test_repeated_callback_changes_nothing(service: Shipping):
     contrary = {"shipmentId": shipment["shipmentId"], "status": "failed"}
     third = await service.called_back(contrary)
     assert (third.status_code, third.json()) == (200, first.json())
-    assert service.said().count("ShipmentCompleted") == 1
-    assert "ShipmentFailed" not in service.said()
+    assert service.event_types().count("ShipmentCompleted") == 1
+    assert "ShipmentFailed" not in service.event_types()
     await service.at_rest()
 
 
@@ -265,7 +271,7 @@ async def test_callback_before_booking_confirmation_counts(service: Shipping, ca
     assert answer.json()["status"] == "COMPLETED"
     carrier.open.set()
     await service.at_rest()
-    assert service.said() == ["ShipmentInitiated", "ShipmentCompleted"]
+    assert service.event_types() == ["ShipmentInitiated", "ShipmentCompleted"]
 
 
 async def test_callback_for_unknown_shipment_is_404(service: Shipping):
@@ -318,9 +324,9 @@ async def test_failed_booking_is_retried_under_same_key(
 ):
     carrier.troubles += [trouble]
     await service.ships()
-    shown = await service.until("DISPATCHED")
+    shipment = await service.until("DISPATCHED")
     keys = [asked.headers["idempotency-key"] for asked in carrier.asks("POST")]
-    assert keys == [shown["shipmentId"]] * 2
+    assert keys == [shipment["shipmentId"]] * 2
     await service.at_rest()
 
 
@@ -329,12 +335,12 @@ async def test_unanswered_booking_is_given_up_and_withdrawn(
 ):
     carrier.troubles += [503, 503, 503]
     await service.ships()
-    shown = await service.until("FAILED")
-    assert shown["reason"] == "CARRIER_UNAVAILABLE"
+    shipment = await service.until("FAILED")
+    assert shipment["reason"] == "CARRIER_UNAVAILABLE"
     assert len(carrier.asks("POST")) == 3
     await service.at_rest()
     assert carrier.asks("DELETE")
-    assert service.said() == ["ShipmentInitiated", "ShipmentFailed"]
+    assert service.event_types() == ["ShipmentInitiated", "ShipmentFailed"]
 
 
 async def test_booking_with_lost_confirmations_is_withdrawn(
@@ -342,17 +348,17 @@ async def test_booking_with_lost_confirmations_is_withdrawn(
 ):
     carrier.lost_answers = 3
     await service.ships()
-    shown = await service.until("FAILED")
+    shipment = await service.until("FAILED")
     await service.at_rest()
     assert carrier.bookings == {}
-    assert carrier.withdrawn == [shown["shipmentId"]]
+    assert carrier.withdrawn == [shipment["shipmentId"]]
 
 
 async def test_booking_with_lost_confirmation_happens_once(service: Shipping, carrier: FakeCarrier):
     carrier.lost_answers = 1
     await service.ships()
-    shown = await service.until("DISPATCHED")
-    assert carrier.bookings == {shown["shipmentId"]: "R-1"}
+    shipment = await service.until("DISPATCHED")
+    assert carrier.bookings == {shipment["shipmentId"]: "R-1"}
     assert len(carrier.asks("POST")) == 2
 
 
@@ -382,8 +388,8 @@ async def test_unreachable_carrier_is_given_up(http_settings: Settings, soon: No
     away = replace(http_settings, carrier_url="http://127.0.0.1:1/bookings")
     async with shipping(away) as service:
         await service.ships()
-        shown = await service.until("FAILED")
-        assert shown["reason"] == "CARRIER_UNAVAILABLE"
+        shipment = await service.until("FAILED")
+        assert shipment["reason"] == "CARRIER_UNAVAILABLE"
         await eventually(lambda: service.tasks() == ["withdrawal"])
 
 
@@ -393,8 +399,8 @@ async def test_declined_booking_is_not_retried(
 ):
     carrier.troubles += [refusal]
     await service.ships()
-    shown = await service.until("FAILED")
-    assert shown["reason"] == f"CARRIER_DECLINED_{refusal}"
+    shipment = await service.until("FAILED")
+    assert shipment["reason"] == f"CARRIER_DECLINED_{refusal}"
     await service.at_rest()
     assert len(carrier.asked) == 1
 
@@ -405,16 +411,16 @@ async def test_order_cancelled_before_booking_is_not_booked(
     carrier.troubles += [503]
     await service.ships()
     await eventually(lambda: carrier.asked)
-    await service.hears(CANCEL)
+    await service.receive(CANCEL)
     await service.until("CANCELLED")
     await service.at_rest()
     assert carrier.bookings == {}
     assert carrier.asks("DELETE")
-    assert service.said() == ["ShipmentInitiated", "ShipmentCancelled"]
+    assert service.event_types() == ["ShipmentInitiated", "ShipmentCancelled"]
 
 
 async def test_early_cancellation_needs_no_carrier(service: Shipping, carrier: FakeCarrier):
-    await service.hears(CANCEL)
+    await service.receive(CANCEL)
     await service.until("CANCELLED")
     await service.ships()
     await service.ships("o2")
@@ -430,14 +436,14 @@ async def test_booking_confirmed_after_cancellation_is_withdrawn(
     await service.ships()
     await eventually(lambda: carrier.asked)
     shipment = await service.until("INITIATED")
-    await service.hears(CANCEL)
+    await service.receive(CANCEL)
     await service.until("CANCELLED")
     carrier.open.set()
     await eventually(lambda: carrier.withdrawn)
     await service.at_rest()
     assert carrier.bookings == {}
     assert carrier.withdrawn == [shipment["shipmentId"]]
-    assert set(service.said()) == {"ShipmentInitiated", "ShipmentCancelled"}
+    assert set(service.event_types()) == {"ShipmentInitiated", "ShipmentCancelled"}
     late = await service.called_back(delivered(shipment))
     assert (late.status_code, late.json()["status"]) == (200, "CANCELLED")
     await service.at_rest()
@@ -452,7 +458,7 @@ async def test_booking_in_flight_at_crash_is_withdrawn(
         await before.ships()
         await eventually(lambda: carrier.asked)
         shipment = await before.until("INITIATED")
-        await before.hears(CANCEL)
+        await before.receive(CANCEL)
         await before.until("CANCELLED")
     withdrawals = len(carrier.asks("DELETE"))
     async with shipping(http_settings, before) as service:
@@ -472,7 +478,7 @@ async def test_withdrawal_is_retried_until_accepted(
     await eventually(lambda: carrier.asked)
     await service.until("INITIATED")
     carrier.troubles += [503, 409]
-    await service.hears(CANCEL)
+    await service.receive(CANCEL)
     await service.until("CANCELLED")
     carrier.open.set()
     await service.at_rest()
@@ -482,8 +488,8 @@ async def test_withdrawal_is_retried_until_accepted(
 async def test_dispatched_shipment_is_not_cancelled(service: Shipping, carrier: FakeCarrier):
     await service.ships()
     shipment = await service.until("DISPATCHED")
-    await service.hears(CANCEL)
-    await eventually(lambda: service.said()[-1] == "ShipmentCancellationRefused")
+    await service.receive(CANCEL)
+    await eventually(lambda: service.event_types()[-1] == "ShipmentCancellationRefused")
     assert (await service.shipment())["status"] == "DISPATCHED"
     assert carrier.bookings == {shipment["shipmentId"]: "R-1"}
     assert (await service.called_back(delivered(shipment))).json()["status"] == "COMPLETED"
@@ -496,9 +502,9 @@ async def test_pending_booking_is_made_after_restart(http_settings: Settings, ca
         await before.ships()
         await eventually(lambda: carrier.asked)
     async with shipping(http_settings, before) as service:
-        shown = await service.until("DISPATCHED")
+        shipment = await service.until("DISPATCHED")
         await service.at_rest()
-    assert carrier.bookings == {shown["shipmentId"]: "R-1"}
+    assert carrier.bookings == {shipment["shipmentId"]: "R-1"}
 
 
 @pytest.mark.parametrize(
@@ -541,7 +547,7 @@ async def test_simulated_carrier_can_be_changed_at_runtime(
         await service.put("/carriers/simulated", slow)
         await service.ships("o3")
         await service.until("INITIATED", "o3")
-        await service.hears(replace(CANCEL, order_id="o3"))
+        await service.receive(replace(CANCEL, order_id="o3"))
         await service.until("CANCELLED", "o3")
         await service.at_rest()
 

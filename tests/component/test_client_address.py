@@ -1,4 +1,4 @@
-"""Whose address limits count by: the peer's, and behind a trusted proxy the one that the proxy has seen."""
+"""The address that rate limits use: the peer's, or behind a trusted proxy the client's."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -26,10 +26,10 @@ async def behind_proxy(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterato
 
 
 def seen(process: Server, *forwarded: str) -> dict[str, str]:
-    """What the process makes of the peer 127.0.0.1 and these headers."""
+    """The client address and scheme that the process derives from the peer 127.0.0.1 and these headers."""
     headers = [("X-Forwarded-For", value) for value in forwarded]
-    shown: dict[str, str] = process.ask(headers=[*headers, ("X-Forwarded-Proto", "https")]).json()
-    return shown
+    answer: dict[str, str] = process.ask(headers=[*headers, ("X-Forwarded-Proto", "https")]).json()
+    return answer
 
 
 @pytest.mark.parametrize("trusted", ["", "10.0.0.0/8"])

@@ -44,7 +44,7 @@ async def send(broker: JetStreamConnection, *events: RecordedEvent) -> None:
     missing = list(events)
     while missing:
         taken = await broker.publish(missing)
-        missing = [each for each in missing if each.position not in taken]
+        missing = [event for event in missing if event.position not in taken]
         if missing:
             await asyncio.sleep(0.1)
 
@@ -104,15 +104,15 @@ async def test_killed_broker_loses_and_repeats_no_event(
         await stock_up(service, 100)
         for round_number in range(3):
             first = round_number * 20
-            await send(elsewhere, *(ordered(first + each) for each in range(10)))
+            await send(elsewhere, *(ordered(first + number) for number in range(10)))
             broker.kill()
             broker.restart()
             await eventually(lambda: elsewhere.is_connected)
-            await send(elsewhere, *(ordered(first + 10 + each) for each in range(10)))
+            await send(elsewhere, *(ordered(first + 10 + number) for number in range(10)))
         await eventually(lambda: are_reserved(service, *range(60)), within_seconds=20)
         assert await reserved_in_total(service) == 60
-        said = Counter(each.event_type for each in await log_of(service.reads, "inventory"))
-        assert said["StockReserved"] == 60
+        counts = Counter(event.event_type for event in await log_of(service.reads, "inventory"))
+        assert counts["StockReserved"] == 60
 
 
 async def test_hanging_broker_is_waited_for(

@@ -1,4 +1,4 @@
-"""A damaged database file: no event is given up for it, and the process ends with one sentence."""
+"""A damaged database file: no event becomes a dead letter, and the process ends with one sentence."""
 
 import asyncio
 import shutil
@@ -44,7 +44,7 @@ def ordered(number: int) -> RecordedEvent:
 
 
 async def inventory_with_a_product(path: Path) -> Path:
-    """The database of an inventory, and beside it a backup."""
+    """The inventory's database, with a backup beside it."""
     async with writing(path) as chassis:
         await chassis.execute(KEYBOARD)
     return Path(shutil.copy(path, path.with_suffix(".backup")))

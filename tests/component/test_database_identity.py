@@ -43,7 +43,7 @@ def order_created(order_id: str) -> OrderCreated:
 
 
 async def make_database(settings: Settings, service: str) -> None:
-    """As the service makes it at its first start."""
+    """Create it as the service does at its first start."""
     database = open_for_writing(database_url(service, settings))
     await database.run(partial(database_identity.claim, service=service))
     await create_tables(database, CHASSIS_METADATA)
@@ -51,7 +51,7 @@ async def make_database(settings: Settings, service: str) -> None:
 
 
 async def run_inventory(settings: Settings, publisher: Publisher, order_id: str) -> None:
-    """Let inventory answer one order, publish the answer, and stop."""
+    """Start inventory, wait until it has answered one order, and stop it."""
     with service_process("inventory", settings) as process:
         await eventually(process.is_ready, START_SECONDS)
         published = await publisher.streams.last_published("inventory")
@@ -129,7 +129,7 @@ async def test_restored_copy_older_than_published_is_refused(
 async def test_diverged_copy_never_publishes(
     shop_settings: Settings, publisher: Publisher, broker: NatsServer, tmp_path: Path
 ):
-    """The copy has come as far as the stream by itself, so that only the ids of the events differ."""
+    """The copy has recorded as many events as the stream, so that only their ids differ."""
     database, copy = shop_settings.data_dir / "inventory.db", tmp_path / "copy.db"
     await run_inventory(shop_settings, publisher, "o1")
     shutil.copy(database, copy)

@@ -44,7 +44,7 @@ def ordered(order_id: str) -> RecordedEvent:
 
 
 def poison(order_id: str) -> RecordedEvent:
-    """A delivery of what was never reserved: no rule of the inventory can make sense of it."""
+    """A completed shipment without a reservation: a rule of the inventory raises."""
     return recorded(ShipmentCompleted(shipment_id="s1", order_id=order_id, tracking_number="T1"))
 
 
@@ -71,11 +71,14 @@ async def test_poison_event_is_parked_and_announced(chassis: Chassis):
     assert (row["event_id"], row["key"], row["status"]) == (bad.event_id, "o1", "PARKED")
     assert (row["subject"], row["body"]) == (bad.subject, encode(bad).decode())
     assert row["error"] == "KeyError: 'o1'"
-    (said,) = await chassis.log()
-    assert said.event == EventDeadLettered(
+    (recorded_event,) = await chassis.log()
+    assert recorded_event.event == EventDeadLettered(
         event_id=bad.event_id, event_type="ShipmentCompleted", key="o1", error="KeyError: 'o1'"
     )
-    assert (said.causation_id, said.correlation_id) == (bad.event_id, bad.correlation_id)
+    assert (recorded_event.causation_id, recorded_event.correlation_id) == (
+        bad.event_id,
+        bad.correlation_id,
+    )
 
 
 async def test_poison_event_parks_only_its_entity(chassis: Chassis):
@@ -134,8 +137,8 @@ async def test_malformed_message_blocks_nothing(chassis: Chassis):
     assert await reserved_for(chassis) == {"o1"}
     (row,) = await chassis.rows(DEAD_LETTER)
     assert (row["status"], row["key"], row["body"]) == ("UNDECODABLE", None, "\\xff{")
-    (said, _) = await chassis.log()
-    assert (said.event.key, said.event.event_id) == ("o1", row["event_id"])
+    (dead_lettered, _) = await chassis.log()
+    assert (dead_lettered.event.key, dead_lettered.event.event_id) == ("o1", row["event_id"])
 
 
 def changed(event: RecordedEvent, **attributes: object) -> bytes:
@@ -185,8 +188,8 @@ async def test_malformed_message_is_kept_announced_and_acknowledged(
         await eventually(lambda: _is_reserved(service, "o3"))
         (letter,) = await rows_of(service.reads, DEAD_LETTER)
         assert letter["subject"] == "shop.order.o1.order_created"
-        said = [each.event for each in await log_of(service.reads, "inventory")]
-        assert [each.event_id for each in said if isinstance(each, EventDeadLettered)] == [
+        events = [entry.event for entry in await log_of(service.reads, "inventory")]
+        assert [event.event_id for event in events if isinstance(event, EventDeadLettered)] == [
             letter["event_id"]
         ]
         await eventually(lambda: _all_is_sent(service))

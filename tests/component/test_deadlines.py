@@ -1,4 +1,4 @@
-"""Deadlines are carried out only when the service could have known of progress, and then they are."""
+"""A deadline acts only after the service has had the chance to receive progress."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -50,7 +50,7 @@ async def place_orders(service: Service, *order_ids: str) -> None:
 
 
 def progress_of(order_ids: Sequence[str]) -> list[RecordedEvent]:
-    """What inventory and shipping publish of these orders."""
+    """What inventory and shipping publish about these orders."""
     lines = (LineItem(product_id="p1", quantity=1),)
     reserved = [StockReserved(order_id=order_id, items=lines) for order_id in order_ids]
     completed = [
@@ -150,13 +150,13 @@ class Slow(Service):
     def __init__(self, settings: Settings) -> None:
         super().__init__("order", settings, SOON.logic, SOON.tables, TASK_HANDLERS)
         self.may_handle = asyncio.Event()
-        self._hear = self.writer.handle
-        self.writer.handle = self._hear_slowly  # type: ignore[method-assign]
+        self._handle = self.writer.handle
+        self.writer.handle = self._handle_slowly  # type: ignore[method-assign]
 
-    async def _hear_slowly(self, messages: Sequence[Any]) -> None:
+    async def _handle_slowly(self, messages: Sequence[Any]) -> None:
         await self.may_handle.wait()
         await asyncio.sleep(0.2)
-        await self._hear(messages)
+        await self._handle(messages)
 
 
 @asynccontextmanager

@@ -14,7 +14,7 @@ VERSIONS = 5000
 
 
 def append_steps(connection: Connection, position: int, entity_id: str) -> int:
-    """How many steps of SQLite's machine it takes to append one event of the entity."""
+    """The number of virtual machine steps that SQLite takes to append one event of the entity."""
     steps = 0
 
     def count() -> None:

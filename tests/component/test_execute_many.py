@@ -1,4 +1,4 @@
-"""Many rows in one statement: they arrive in the database as SQLAlchemy itself would have sent them."""
+"""`execute_many` writes the same values as SQLAlchemy's own execution of many rows."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""What a process does with requests that no client sends: too large, too slow, too many. Over raw sockets."""
+"""Requests that are too large, too slow or too many, sent over raw sockets."""
 
 import asyncio
 import json
@@ -21,7 +21,7 @@ LONGER_SECONDS = 1.5
 MIB = 1024 * 1024
 FLOOD_BYTES = 32 * MIB
 CUT_OFF_BYTES = 16 * MIB
-"""Buffers of the kernel on both sides take some before the sender learns that it was cut off."""
+"""The kernel buffers some bytes on both sides before the sender notices that the connection is closed."""
 GET = b"GET / HTTP/1.1\r\n" + HOST
 CHUNKED = b"POST / HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n"
 
@@ -34,7 +34,7 @@ FLOODS = {
     "one trailer": (CHUNKED + b"0\r\na: ", b"b" * 65536),
     "chunk extension": (CHUNKED + b"1;", b"x" * 65536),
 }
-"""How it begins, and what follows without an end."""
+"""The start of each request, and the part that is repeated after it."""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -157,14 +157,14 @@ async def test_requests_over_connection_limit_get_503(tmp_path: Path) -> None:
     settings = settings_for(tmp_path, "nats://127.0.0.1:1", max_connections=2)
     with serving("quadrille.mailbox", settings.mailbox_port, settings) as mailbox:
         await until_listening(mailbox)
-        held = [mailbox.connect() for _ in range(2)]
-        for connection in held:
-            connection.sendall(GET)  # two that are known to the server
+        connections = [mailbox.connect() for _ in range(2)]
+        for connection in connections:
+            connection.sendall(GET)  # so that the server counts both
         refused = mailbox.ask(path="/health/live")
         assert refused.status_code == 503
         assert refused.headers["Content-Type"] == "application/problem+json"
         assert refused.headers["Retry-After"] == "1"
-        for connection in held:
+        for connection in connections:
             connection.close()
         await eventually(lambda: mailbox.ask(path="/health/live").is_success)
         async with httpx.AsyncClient(

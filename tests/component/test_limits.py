@@ -1,4 +1,4 @@
-"""What a caller may cost: orders, registrations and cart changes, over HTTP at the order service."""
+"""Rate limits of orders, registrations and cart changes, over HTTP at the order service."""
 
 import itertools
 from collections.abc import AsyncIterator
@@ -46,7 +46,7 @@ async def desk(settings: Settings) -> AsyncIterator[OrderState]:
 
 @pytest.fixture
 def address() -> str:
-    """Where nobody has been."""
+    """An unused address."""
     return f"198.51.100.{next(_numbers)}"
 
 
@@ -56,7 +56,7 @@ def email() -> str:
 
 
 async def order(desk: OrderState, address: str, token: str | None = None, **fields: str) -> int:
-    """The status of an order's answer; 422 is an order that counted, of a product that is not there."""
+    """The status of the answer to an order; 422 is an order of an unknown product, which counts."""
     body = {"items": ITEMS, **fields}
     answer = await desk.ask("POST", "/orders", body, token=token, address=address)
     if answer.status_code == 429:

@@ -1,4 +1,4 @@
-"""Mails on their way to a real SMTP server: once, again where that may help, and never for ever."""
+"""Mails to a real SMTP server: each is sent once, and temporary failures are retried."""
 
 import asyncio
 import contextlib
@@ -65,7 +65,7 @@ COMPOSER = Composer(read_sender("Quadrille <shop@quadrille.example>"), "en")
 
 
 class Latin1Smtp(SMTP):
-    """Answers in Latin-1, as servers do that know nothing of SMTPUTF8."""
+    """Answers in Latin-1, as servers without SMTPUTF8 do."""
 
     async def push(self, status: str | bytes) -> None:
         line = status if isinstance(status, bytes) else status.encode("latin-1")
@@ -73,7 +73,7 @@ class Latin1Smtp(SMTP):
 
 
 class MailServer:
-    """A real SMTP server that answers each recipient and each mail as it is told."""
+    """A real SMTP server whose answers to recipients and mails are set by the test."""
 
     def __init__(self, **options) -> None:
         self.options = options
@@ -164,28 +164,30 @@ async def delivering(server: MailServer, user: str = "") -> AsyncIterator[SmtpMa
 
 
 ISSUER = Issuer()
-"""One for all runs on a database, which pins its key."""
+"""One for all starts on a database, which pins its key."""
 
 
 class Notifier:
-    """The whole service at work, heard and asked as by others."""
+    """The whole running service, with a publisher and an HTTP client."""
 
-    def __init__(self, settings: Settings, http: AsyncClient, say) -> None:
+    def __init__(self, settings: Settings, http: AsyncClient, publish) -> None:
         self._settings = settings
         self._http = http
-        self._say = say
-        self._told: dict[str, RecordedEvent] = {}
+        self._publish = publish
+        self._received: dict[str, RecordedEvent] = {}
         self.issuer = ISSUER
 
-    async def hears(self, *events: Event | RecordedEvent) -> list[RecordedEvent]:
-        told = [event if isinstance(event, RecordedEvent) else recorded(event) for event in events]
-        await self._say(told)
-        self._told |= {event.event_id: event for event in told}
-        return told
+    async def receive(self, *events: Event | RecordedEvent) -> list[RecordedEvent]:
+        published = [
+            event if isinstance(event, RecordedEvent) else recorded(event) for event in events
+        ]
+        await self._publish(published)
+        self._received |= {event.event_id: event for event in published}
+        return published
 
     async def sign_in(self) -> None:
-        """From now on ask as the admin."""
-        await self.hears(self.issuer.published)
+        """Send later requests as the admin."""
+        await self.receive(self.issuer.published)
         self._http.headers.update(self.issuer.headers("root", "admin"))
         await eventually(self._is_known)
 
@@ -211,13 +213,15 @@ class Notifier:
 
     async def assert_log_and_tables_agree(self) -> None:
         reads = open_for_reading(database_url("notifier", self._settings))
-        said = await reads.run(lambda each: list(event_log.read_all(each, "notifier", CATALOG)))
+        own_events = await reads.run(
+            lambda connection: list(event_log.read_all(connection, "notifier", CATALOG))
+        )
         tables = await reads.run(store.STORE.read_all)
         await reads.close()
-        room = NotifierState()
-        for event in (*self._told.values(), *said):
-            room = evolve(room, event)
-        assert room == tables
+        state = NotifierState()
+        for event in (*self._received.values(), *own_events):
+            state = evolve(state, event)
+        assert state == tables
 
     async def _is_known(self) -> bool:
         return (await self.get("/notifications")).status_code == 200
@@ -255,7 +259,7 @@ def created(order_id: str, **changes) -> OrderCreated:
 
 
 def of_jane(order_id: str) -> OrderCreated:
-    """An order of a registered customer, who gave no address with it."""
+    """An order of a registered customer, without an address of its own."""
     return created(order_id, user_id="jane", guest=False, email=None)
 
 
@@ -268,11 +272,11 @@ async def test_redelivered_event_is_mailed_once(notifier: Notifier, server: Mail
         ShipmentInitiated(shipment_id="s1", order_id="o1", shipping_address=None, items=())
     )
     done = recorded(OrderCompleted(order_id="o1", tracking_number="T-1"))
-    await notifier.hears(first, shipped, done)
+    await notifier.receive(first, shipped, done)
     all_sent = {"confirmation": "SENT", "dispatched": "SENT", "delivered": "SENT"}
     await eventually(lambda: _equal(notifier.outcomes("o1"), all_sent))
-    await notifier.hears(first, shipped, done)
-    await notifier.hears(created("o2"))
+    await notifier.receive(first, shipped, done)
+    await notifier.receive(created("o2"))
     await eventually(lambda: _equal(notifier.outcomes("o2"), {"confirmation": "SENT"}))
     log = await notifier.log("o1")
     assert sorted(mail["Message-ID"] for mail in server.mailed("o1")) == sorted(
@@ -318,8 +322,8 @@ async def _log_of_length(service: Service, length: int) -> list[RecordedEvent] |
 
 async def test_temporarily_refused_mail_is_sent_later(notifier: Notifier, server: MailServer):
     server.answers = ["451 try again later"]
-    server.verdicts = ["452 no room just now"]
-    await notifier.hears(created("o1"))
+    server.verdicts = ["452 insufficient storage"]
+    await notifier.receive(created("o1"))
     await eventually(lambda: _equal(notifier.outcomes("o1"), {"confirmation": "SENT"}), 20)
     assert len(server.mails) == 1
 
@@ -329,12 +333,12 @@ async def test_permanently_refused_mail_fails_without_retry(
     notifier: Notifier, server: MailServer, stage: str
 ):
     setattr(server, stage, ["550 nobody of that name"])
-    await notifier.hears(created("o1"))
+    await notifier.receive(created("o1"))
     await eventually(lambda: _equal(notifier.outcomes("o1"), {"confirmation": "FAILED"}))
     [entry] = await notifier.log("o1")
     assert "550 nobody of that name" in entry["error"]
     assert entry["recipient"] == "j***@example.com"
-    await notifier.hears(created("o2"))
+    await notifier.receive(created("o2"))
     await eventually(lambda: _equal(notifier.outcomes("o2"), {"confirmation": "SENT"}))
     await notifier.assert_log_and_tables_agree()
 
@@ -344,7 +348,7 @@ async def test_latin1_refusals_are_recorded_and_block_nothing(
 ):
     server.unknown["nobody@example.com"] = "550 5.1.1 Boîte inconnue"
     refused = [created(f"r{number}", email="nobody@example.com") for number in range(70)]
-    await notifier.hears(*refused, *(created(f"o{number}") for number in range(20)))
+    await notifier.receive(*refused, *(created(f"o{number}") for number in range(20)))
     await eventually(lambda: len(server.mails) == 20)
     await eventually(lambda: _equal(notifier.outcomes("r69"), {"confirmation": "FAILED"}))
     [entry] = await notifier.log("r69")
@@ -354,7 +358,9 @@ async def test_latin1_refusals_are_recorded_and_block_nothing(
 
 
 async def test_mail_of_order_without_address_is_skipped(notifier: Notifier, server: MailServer):
-    await notifier.hears(created("o1", email=None), OrderCancelled(order_id="o1", reason="EXPIRED"))
+    await notifier.receive(
+        created("o1", email=None), OrderCancelled(order_id="o1", reason="EXPIRED")
+    )
     skipped = {"confirmation": "SKIPPED", "cancelled": "SKIPPED"}
     await eventually(lambda: _equal(notifier.outcomes("o1"), skipped))
     assert server.sessions == 0
@@ -363,16 +369,16 @@ async def test_mail_of_order_without_address_is_skipped(notifier: Notifier, serv
 
 
 async def test_mail_to_invalid_address_fails_without_retry(notifier: Notifier, server: MailServer):
-    await notifier.hears(created("o1", email="jane,all@example.com"))
+    await notifier.receive(created("o1", email="jane,all@example.com"))
     await eventually(lambda: _equal(notifier.outcomes("o1"), {"confirmation": "FAILED"}))
     assert server.sessions == 0
 
 
 async def test_events_out_of_order_are_all_mailed(notifier: Notifier, server: MailServer):
     done = OrderCompleted(order_id="o1", tracking_number="T-1")
-    await notifier.hears(done)
+    await notifier.receive(done)
     await eventually(lambda: _has_failed_once(notifier))
-    await notifier.hears(created("o1"))
+    await notifier.receive(created("o1"))
     both = {"confirmation": "SENT", "delivered": "SENT"}
     await eventually(lambda: _equal(notifier.outcomes("o1"), both))
     assert len(server.mailed("o1")) == 2
@@ -381,7 +387,7 @@ async def test_events_out_of_order_are_all_mailed(notifier: Notifier, server: Ma
 async def test_mails_wait_for_unreachable_server(shop_settings: Settings, server: MailServer):
     away = replace(shop_settings, smtp_url=f"smtp://127.0.0.1:{free_port()}")
     async with notifying(away) as notifier:
-        await notifier.hears(created("o1"), created("o2", email=None))
+        await notifier.receive(created("o1"), created("o2", email=None))
         await eventually(lambda: _equal(notifier.outcomes("o2"), {"confirmation": "SKIPPED"}))
         await eventually(lambda: _has_failed_once(notifier))
         assert await notifier.outcomes("o1") == {}
@@ -393,7 +399,7 @@ async def test_mails_wait_for_unreachable_server(shop_settings: Settings, server
 async def test_mails_are_recorded_without_smtp_server(shop_settings: Settings, server: MailServer):
     async with notifying(replace(shop_settings, smtp_url="null:")) as notifier:
         done = OrderCompleted(order_id="o1", tracking_number="T-1")
-        await notifier.hears(done, created("o1"), created("o2", email=None))
+        await notifier.receive(done, created("o1"), created("o2", email=None))
         both = {"confirmation": "SENT", "delivered": "SENT"}
         await eventually(lambda: _equal(notifier.outcomes("o1"), both))
         await eventually(lambda: _equal(notifier.outcomes("o2"), {"confirmation": "SKIPPED"}))
@@ -403,7 +409,7 @@ async def test_mails_are_recorded_without_smtp_server(shop_settings: Settings, s
 
 async def test_notification_log_is_paged_newest_first(shop_settings: Settings, server: MailServer):
     async with notifying(replace(shop_settings, smtp_url="null:")) as notifier:
-        await notifier.hears(*(created(f"o{number}") for number in range(5)))
+        await notifier.receive(*(created(f"o{number}") for number in range(5)))
         whole = (await eventually(lambda: _all_of(notifier, 5)))["items"]
         first = (await notifier.get("/notifications?limit=3")).json()
         rest = (await notifier.get(f"/notifications?limit=3&cursor={first['nextCursor']}")).json()
@@ -419,7 +425,7 @@ async def test_notification_log_is_paged_newest_first(shop_settings: Settings, s
 
 
 async def test_notifications_are_visible_to_admins_only(notifier: Notifier):
-    await notifier.hears(created("o1"))
+    await notifier.receive(created("o1"))
     await eventually(lambda: _equal(notifier.outcomes("o1"), {"confirmation": "SENT"}))
     [entry] = await notifier.log("o1")
     customer = notifier.issuer.headers("user123")
@@ -433,7 +439,7 @@ async def test_notifications_are_visible_to_admins_only(notifier: Notifier):
 
 
 async def test_order_without_address_is_mailed_to_customer(notifier: Notifier, server: MailServer):
-    await notifier.hears(JANE, of_jane("o1"), created("o2", user_id="jane", guest=False))
+    await notifier.receive(JANE, of_jane("o1"), created("o2", user_id="jane", guest=False))
     for order_id in ("o1", "o2"):
         await eventually(lambda order=order_id: _equal(notifier.outcomes(order), CONFIRMED))
     assert {mail["To"] for mail in server.mails} == {"jane@example.com"}
@@ -443,14 +449,14 @@ async def test_order_without_address_is_mailed_to_customer(notifier: Notifier, s
 
 async def test_order_address_takes_precedence_over_customer(notifier: Notifier, server: MailServer):
     order = created("o1", user_id="jane", guest=False, email="aunt@example.com", locale="en")
-    await notifier.hears(JANE, order)
+    await notifier.receive(JANE, order)
     await eventually(lambda: _equal(notifier.outcomes("o1"), CONFIRMED))
     [mail] = server.mails
     assert (mail["To"], mail["Content-Language"]) == ("aunt@example.com", "en")
 
 
 async def test_guest_with_customer_id_gets_no_customer_mail(notifier: Notifier, server: MailServer):
-    await notifier.hears(JANE, created("o1", user_id="jane", email=None))
+    await notifier.receive(JANE, created("o1", user_id="jane", email=None))
     await eventually(lambda: _equal(notifier.outcomes("o1"), {"confirmation": "SKIPPED"}))
     assert server.mails == []
 
@@ -458,7 +464,7 @@ async def test_guest_with_customer_id_gets_no_customer_mail(notifier: Notifier, 
 async def test_newest_customer_address_counts_in_any_order(notifier: Notifier, server: MailServer):
     registered = recorded(JANE)
     moved = recorded(CustomerUpdated(user_id="jane", email="new@example.com"))
-    await notifier.hears(moved, registered, of_jane("o1"))
+    await notifier.receive(moved, registered, of_jane("o1"))
     await eventually(lambda: _equal(notifier.outcomes("o1"), CONFIRMED))
     [mail] = server.mails
     assert (mail["To"], mail["Content-Language"]) == ("new@example.com", "en")
@@ -470,10 +476,10 @@ async def test_late_customer_event_releases_the_mail(
     shop_settings: Settings, server: MailServer, url: str | None
 ):
     async with notifying(replace(shop_settings, smtp_url=url or server.url)) as notifier:
-        await notifier.hears(of_jane("o1"))
+        await notifier.receive(of_jane("o1"))
         await eventually(lambda: _has_failed_once(notifier))
         assert await notifier.log("o1") == []
-        await notifier.hears(JANE)
+        await notifier.receive(JANE)
         await eventually(lambda: _equal(notifier.outcomes("o1"), CONFIRMED))
         await notifier.assert_log_and_tables_agree()
     assert len(server.mails) == (0 if url else 1)
@@ -483,7 +489,7 @@ async def test_missing_customer_is_waited_for_with_timeout(
     notifier: Notifier, server: MailServer, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(handlers, "CUSTOMER_TIMEOUT_SECONDS", 0.1)
-    await notifier.hears(of_jane("o1"))
+    await notifier.receive(of_jane("o1"))
     await eventually(lambda: _equal(notifier.outcomes("o1"), {"confirmation": "SKIPPED"}))
     assert await notifier.tasks() == []
     assert server.mails == []
@@ -491,10 +497,10 @@ async def test_missing_customer_is_waited_for_with_timeout(
 
 async def test_resent_mail_has_its_own_notification(notifier: Notifier, server: MailServer):
     done = OrderCompleted(order_id="o1", tracking_number="T-1")
-    await notifier.hears(created("o1"), done)
+    await notifier.receive(created("o1"), done)
     both = {"confirmation": "SENT", "delivered": "SENT"}
     await eventually(lambda: _equal(notifier.outcomes("o1"), both))
-    [original] = [each for each in await notifier.log("o1") if each["template"] == "delivered"]
+    [original] = [entry for entry in await notifier.log("o1") if entry["template"] == "delivered"]
     answer = await notifier.resend(original)
     asked = answer.json()
     assert answer.status_code == 202
@@ -516,7 +522,7 @@ async def test_resent_mail_has_its_own_notification(notifier: Notifier, server: 
 
 
 async def test_resend_with_same_key_happens_once(notifier: Notifier, server: MailServer):
-    await notifier.hears(created("o1"))
+    await notifier.receive(created("o1"))
     await eventually(lambda: _equal(notifier.outcomes("o1"), CONFIRMED))
     [original] = await notifier.log("o1")
     first = await notifier.resend(original, **{"Idempotency-Key": "k1"})
@@ -535,11 +541,11 @@ async def test_failed_or_skipped_mail_can_be_resent(
 ):
     monkeypatch.setattr(handlers, "CUSTOMER_TIMEOUT_SECONDS", 0.1)
     server.answers.append("550 never")
-    await notifier.hears(created("o1"))
+    await notifier.receive(created("o1"))
     await eventually(lambda: _equal(notifier.outcomes("o1"), {"confirmation": "FAILED"}))
-    await notifier.hears(of_jane("o2"))
+    await notifier.receive(of_jane("o2"))
     await eventually(lambda: _equal(notifier.outcomes("o2"), {"confirmation": "SKIPPED"}))
-    await notifier.hears(JANE)
+    await notifier.receive(JANE)
     for order_id in ("o1", "o2"):
         [original] = await notifier.log(order_id)
         asked = (await notifier.resend(original)).json()
@@ -549,7 +555,7 @@ async def test_failed_or_skipped_mail_can_be_resent(
 
 
 async def test_resent_mail_without_recipient_is_skipped_again(notifier: Notifier):
-    await notifier.hears(created("o1", email=None))
+    await notifier.receive(created("o1", email=None))
     await eventually(lambda: _equal(notifier.outcomes("o1"), {"confirmation": "SKIPPED"}))
     [original] = await notifier.log("o1")
     again = (await notifier.resend(original)).json()
@@ -562,7 +568,7 @@ async def test_pending_or_unknown_mail_cannot_be_resent(notifier: Notifier, serv
     missing = await notifier.resend({"notificationId": "nothing"})
     assert missing.status_code == 404
     assert missing.json()["type"] == "urn:quadrille:problem:unknown-notification"
-    await notifier.hears(created("o1"))
+    await notifier.receive(created("o1"))
     await eventually(lambda: _equal(notifier.outcomes("o1"), CONFIRMED))
     [original] = await notifier.log("o1")
     server.answers.append("451 later")
@@ -580,7 +586,7 @@ async def test_pending_or_unknown_mail_cannot_be_resent(notifier: Notifier, serv
 async def test_requested_resend_survives_a_restart(shop_settings: Settings, server: MailServer):
     away = replace(shop_settings, smtp_url=f"smtp://127.0.0.1:{free_port()}")
     async with notifying(replace(shop_settings, smtp_url="null:")) as notifier:
-        await notifier.hears(created("o1"))
+        await notifier.receive(created("o1"))
         await eventually(lambda: _equal(notifier.outcomes("o1"), CONFIRMED))
         [original] = await notifier.log("o1")
     async with notifying(away) as notifier:
@@ -621,7 +627,7 @@ async def test_stop_waits_for_mails_in_flight(shop_settings: Settings, server: M
     settings = replace(shop_settings, smtp_url=server.url)
     async with notifying(settings) as notifier:
         server.may_answer.clear()
-        await notifier.hears(*(created(f"o{number}") for number in range(8)))
+        await notifier.receive(*(created(f"o{number}") for number in range(8)))
         await eventually(lambda: len(server.mails) == 8)
         asyncio.get_running_loop().call_later(0.5, server.may_answer.set)
     async with notifying(settings) as notifier:
@@ -641,10 +647,10 @@ async def test_concurrent_mails_share_few_connections(server: MailServer):
 
 
 async def test_hanging_mail_server_times_out():
-    held: list[asyncio.StreamWriter] = []
+    writers: list[asyncio.StreamWriter] = []
 
     async def hang(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        held.append(writer)
+        writers.append(writer)
 
     server = await asyncio.start_server(hang, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
@@ -652,7 +658,7 @@ async def test_hanging_mail_server_times_out():
     async with asyncio.timeout(5):
         with pytest.raises(TimeoutError):
             await mailer.deliver(MAIL, ORDER)
-    for writer in held:
+    for writer in writers:
         writer.close()
     server.close()
 
@@ -669,7 +675,7 @@ async def test_temporary_and_permanent_refusals_are_distinguished(server: MailSe
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A certificate for 127.0.0.1, signed by itself, and its key, in one file."""
+    """A certificate for 127.0.0.1, self-signed, with its key in the same file."""
     path = tmp_path_factory.mktemp("tls") / "server.pem"
     subprocess.run(
         [
@@ -719,9 +725,8 @@ async def test_unverified_server_receives_nothing(tls_server: MailServer):
     assert (tls_server.mails, tls_server.passwords) == ([], [])
 
 
-async def _equal(outcomes, wanted: dict[str, str]) -> bool:
-    found = await outcomes
-    assert found == wanted
+async def _equal(outcomes, expected: dict[str, str]) -> bool:
+    assert await outcomes == expected
     return True
 
 
@@ -730,8 +735,8 @@ async def _has_failed_once(notifier: Notifier) -> bool:
 
 
 async def _settled(notifier: Notifier, entry: dict) -> dict | None:
-    shown = (await notifier.get(f"/notifications/{entry['notificationId']}")).json()
-    return shown if shown["status"] != "PENDING" else None
+    current = (await notifier.get(f"/notifications/{entry['notificationId']}")).json()
+    return current if current["status"] != "PENDING" else None
 
 
 async def _all_of(notifier: Notifier, count: int) -> dict | None:
@@ -742,7 +747,7 @@ async def _all_of(notifier: Notifier, count: int) -> dict | None:
 async def test_resends_per_order_are_limited(shop_settings: Settings, server: MailServer):
     limited = replace(shop_settings, smtp_url="null:", rate_limits="resends_per_order=1/day")
     async with notifying(limited) as notifier:
-        await notifier.hears(created("o1"), created("o2"))
+        await notifier.receive(created("o1"), created("o2"))
         await eventually(lambda: _equal(notifier.outcomes("o2"), CONFIRMED))
         [first], [other] = await notifier.log("o1"), await notifier.log("o2")
         answers = [await notifier.resend(entry) for entry in (first, first, other)]

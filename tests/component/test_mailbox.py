@@ -146,7 +146,7 @@ def test_mail_is_shown_as_html_text_and_raw(mailbox: Mailbox) -> None:
 def test_mail_html_is_sandboxed_and_rest_escaped(mailbox: Mailbox) -> None:
     mailbox.send(mail(f"sale {SCRIPT}", html=SCRIPT))
     mail_id = mailbox.listed()[0]["mailId"]
-    pages = ["/", *(f"/mails/{mail_id}?show={shown}" for shown in ("html", "text", "raw"))]
+    pages = ["/", *(f"/mails/{mail_id}?show={form}" for form in ("html", "text", "raw"))]
     for path in pages:
         page = mailbox.http.get(path)
         assert SCRIPT not in page.text, path
@@ -200,8 +200,8 @@ def test_malformed_mail_is_kept_and_shown(mailbox: Mailbox, content: bytes) -> N
     mailbox.send(content)
     listed, *others = mailbox.listed()
     assert others == before
-    for shown in ("html", "text", "raw"):
-        assert mailbox.http.get(f"/mails/{listed['mailId']}?show={shown}").is_success
+    for form in ("html", "text", "raw"):
+        assert mailbox.http.get(f"/mails/{listed['mailId']}?show={form}").is_success
     assert mailbox.http.get(f"/mails/{listed['mailId']}/html").is_success
     assert mailbox.http.get("/").is_success
 

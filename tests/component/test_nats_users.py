@@ -1,4 +1,4 @@
-"""The broker's users: each may do its own work and nothing else, and nobody without a name anything."""
+"""The broker's users: each may do its own work and nothing else; without a user nothing is allowed."""
 
 import asyncio
 import shutil
@@ -50,7 +50,7 @@ def ordered(number: int) -> RecordedEvent:
 
 
 class Attempt(NamedTuple):
-    """Something a client may try, and those who may do it."""
+    """An operation that a client attempts, and the users who may do it."""
 
     subject: str
     users: set[str]
@@ -130,7 +130,7 @@ def guarded(tmp_path: Path) -> Iterator[NatsServer]:
 
 @asynccontextmanager
 async def provisioned(server: NatsServer, directory: Path) -> AsyncIterator[None]:
-    """The stream is there, and looked after."""
+    """The stream exists, and the provisioner runs."""
     settings = settings_for(directory, server.url_of(PROVISIONER))
     await provision.maintain_stream(settings, once=True)
     keeping = asyncio.create_task(provision.maintain_stream(settings))
@@ -154,18 +154,18 @@ async def test_user_may_do_its_own_work_only(guarded: NatsServer, user: str):
             for attempt in subscriptions()
             if await client.may_subscribe(attempt.subject)
         }
-    assert published == {each.subject for each in publications() if user in each.users}
-    assert subscribed == {each.subject for each in subscriptions() if user in each.users}
+    assert published == {attempt.subject for attempt in publications() if user in attempt.users}
+    assert subscribed == {attempt.subject for attempt in subscriptions() if user in attempt.users}
 
 
 @pytest.mark.parametrize("user", USERS, ids=lambda user: user.name)
 def test_every_permission_is_among_the_attempts(user):
-    tried = [each.subject for each in publications() if user.name in each.users]
-    heard = [each.subject for each in subscriptions() if user.name in each.users]
+    published = [attempt.subject for attempt in publications() if user.name in attempt.users]
+    subscribed = [attempt.subject for attempt in subscriptions() if user.name in attempt.users]
     for pattern in user.publish:
-        assert any(matches(pattern, subject) for subject in tried), pattern
+        assert any(matches(pattern, subject) for subject in published), pattern
     for pattern in user.subscribe:
-        assert any(matches(pattern, subject) for subject in heard), pattern
+        assert any(matches(pattern, subject) for subject in subscribed), pattern
 
 
 def matches(pattern: str, subject: str) -> bool:
@@ -185,7 +185,7 @@ async def test_connection_without_valid_password_is_refused(guarded: NatsServer,
 
 
 async def test_replies_cannot_forge_events(guarded: NatsServer, tmp_path: Path):
-    """The broker sends an answer wherever its request says: none of them may be an event."""
+    """The broker sends a reply to any subject the request names: no reply may be an event."""
     subject, body = ordered(2).subject, encode(ordered(2)).decode()
     async with provisioned(guarded, tmp_path):
         reader = JetStreamConnection("order", settings_for(tmp_path, guarded.url_of("order")))
@@ -200,9 +200,9 @@ async def test_replies_cannot_forge_events(guarded: NatsServer, tmp_path: Path):
         stored = await stored_below(reader, "shop.order.")
         await reader.close()
     assert stored
-    for each in stored:
+    for message in stored:
         with pytest.raises(DecodeError):
-            decode(*each, CATALOG)
+            decode(*message, CATALOG)
 
 
 async def stored_below(broker: JetStreamConnection, prefix: str) -> list[tuple[str, bytes]]:
@@ -216,7 +216,7 @@ async def stored_below(broker: JetStreamConnection, prefix: str) -> list[tuple[s
     ]
 
 
-def said(service: Service) -> str:
+def reasons_of(service: Service) -> str:
     return "; ".join(service.waiting_for())
 
 
@@ -229,7 +229,9 @@ async def test_service_waits_for_provisioned_stream(guarded: NatsServer, tmp_pat
     settings = settings_for(tmp_path, guarded.url_of("inventory"))
     with capture_logs() as logs:
         async with serving(settings) as service:
-            await eventually(lambda: said(service) == f"the stream {STREAM} is not provisioned")
+            await eventually(
+                lambda: reasons_of(service) == f"the stream {STREAM} is not provisioned"
+            )
             await asyncio.sleep(1)  # more attempts
             async with provisioned(guarded, tmp_path):
                 await eventually(lambda: is_ready(service))
@@ -256,7 +258,7 @@ async def test_wrong_password_is_reported(guarded: NatsServer, tmp_path: Path):
     url = f"nats://inventory:wrong@127.0.0.1:{guarded.port}"
     async with serving(settings_for(tmp_path, url)) as service:
         sentence = f"the broker at nats://127.0.0.1:{guarded.port} refuses the user inventory"
-        await eventually(lambda: sentence in said(service))
+        await eventually(lambda: sentence in reasons_of(service))
 
 
 async def test_missing_permission_is_reported(
@@ -269,14 +271,16 @@ async def test_missing_permission_is_reported(
             await eventually(
                 lambda: (
                     "does not permit the user inventory to subscribe to _inbox_order.>"
-                    in said(service)
+                    in reasons_of(service)
                 )
             )
 
 
 async def test_refused_consumer_reset_is_tolerated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     users = [
-        user._replace(publish=tuple(each for each in user.publish if ".RESET." not in each))
+        user._replace(
+            publish=tuple(subject for subject in user.publish if ".RESET." not in subject)
+        )
         for user in USERS
     ]
     monkeypatch.setattr(nats_config, "USERS", users)
@@ -305,8 +309,8 @@ async def leave_one_unacknowledged(server: NatsServer, directory: Path) -> None:
     await order.publish([ordered(1)])
     pull = await greedy.jetstream().pull_subscribe_bind(consumer="inventory", stream=STREAM)
     assert len(await pull.fetch(1)) == 1
-    for each in (greedy, order):
-        await each.close()
+    for client in (greedy, order):
+        await client.close()
 
 
 @pytest.mark.parametrize("configuration", ["", "feature_flags { js_ack_fc_v2: true }"])
@@ -358,7 +362,7 @@ async def test_broker_with_tls_is_trusted_by_authority(tmp_path: Path):
         async with serving(settings_for(tmp_path, url, nats_ca=files.authority)) as service:
             await eventually(lambda: is_ready(service))
         async with serving(settings_for(tmp_path, url)) as service:
-            await eventually(lambda: "certificate verify failed" in said(service))
+            await eventually(lambda: "certificate verify failed" in reasons_of(service))
     finally:
         server.terminate()
 
@@ -366,7 +370,7 @@ async def test_broker_with_tls_is_trusted_by_authority(tmp_path: Path):
 async def test_broker_without_tls_is_refused_by_tls_url(guarded: NatsServer, tmp_path: Path):
     url = guarded.url_of("inventory").replace("nats://", "tls://")
     async with serving(settings_for(tmp_path, url)) as service:
-        await eventually(lambda: "it offers no TLS" in said(service))
+        await eventually(lambda: "it offers no TLS" in reasons_of(service))
 
 
 def test_broker_writes_each_event_to_disk(tmp_path: Path):

@@ -1,4 +1,4 @@
-"""Hashing: bounded, sign-ins first, nothing for those who have gone, and no stale answers."""
+"""Password hashing: bounded, sign-ins first, dropped for disconnected callers, no stale answers."""
 
 import asyncio
 import itertools
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 OTHER_PASSWORD = "battery staple"
 MAX_WAITING = 4
-"""Instead of more: hashing takes its time."""
+"""Fewer than in production, because hashing is slow."""
 ROOM = HASHES_AT_ONCE + MAX_WAITING
 
 _numbers = itertools.count(1)
@@ -70,7 +70,7 @@ async def test_taken_address_costs_no_hash(desk: OrderState, email: str):
 
 async def test_sign_in_overtakes_waiting_registrations():
     passwords, finished = Passwords(), []
-    known = await passwords.hash(PASSWORD)
+    password_hash = await passwords.hash(PASSWORD)
 
     async def register(number: int) -> None:
         await passwords.hash(f"{PASSWORD} {number}")
@@ -78,7 +78,7 @@ async def test_sign_in_overtakes_waiting_registrations():
 
     registrations = [asyncio.create_task(register(number)) for number in range(ROOM)]
     await asyncio.sleep(0)
-    assert await passwords.matches(known, PASSWORD)
+    assert await passwords.matches(password_hash, PASSWORD)
     assert len(finished) < ROOM - 1
     await asyncio.gather(*registrations)
 
@@ -96,9 +96,10 @@ async def test_abandoned_hashes_are_dropped():
 
 async def test_sign_ins_are_refused_beyond_their_bound():
     passwords = Passwords()
-    known = await passwords.hash(PASSWORD)
+    password_hash = await passwords.hash(PASSWORD)
     answers = await asyncio.gather(
-        *(passwords.matches(known, PASSWORD) for _ in range(ROOM + 1)), return_exceptions=True
+        *(passwords.matches(password_hash, PASSWORD) for _ in range(ROOM + 1)),
+        return_exceptions=True,
     )
     assert answers[:ROOM] == [True] * ROOM
     assert isinstance(answers[ROOM], Rejected)
@@ -158,7 +159,7 @@ async def test_change_of_replaced_password_is_refused(
 
 
 def change_during_next_check(desk: OrderState, token: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let somebody change the password over HTTP after the next check has found it right."""
+    """Change the password over HTTP after the next check has accepted it."""
     loop, verify = asyncio.get_running_loop(), PasswordHasher.verify
 
     def verify_slowly(hasher: PasswordHasher, known_hash: str, password: str) -> bool:

@@ -1,4 +1,4 @@
-"""The projector on a real database: any delivery gives the same rows, and poison holds up nothing else."""
+"""The projector on a real database: any delivery gives the same rows, and a poison event blocks only its entity."""
 
 from pathlib import Path
 from typing import Any
@@ -164,7 +164,7 @@ def forged(event: RecordedEvent) -> RecordedEvent:
     return replace(event, event_id=f"forged-{event.position}", event=created("forged"))
 
 
-async def held(projection: Projection) -> list[tuple[int, str]]:
+async def held_events(projection: Projection) -> list[tuple[int, str]]:
     return [(row["position"], row["event_id"]) for row in (await projection.rows())["held_events"]]
 
 
@@ -175,7 +175,7 @@ async def test_event_at_applied_position_is_held_as_divergence(tmp_path: Path) -
         await projection.projector.deliver([*log[:2], rival])
         await projection.projector.deliver([log[2], rival, log[1]])
         assert await statuses(projection) == {"o1": "PENDING", "o2": "PENDING", "o3": "PENDING"}
-        assert await held(projection) == [(2, "forged-2")]
+        assert await held_events(projection) == [(2, "forged-2")]
         assert projection.projector.divergences == [
             Divergence("order", 2, "forged-2", log[1].event_id)
         ]
@@ -184,7 +184,7 @@ async def test_event_at_applied_position_is_held_as_divergence(tmp_path: Path) -
         assert await projection.projector.forget("order", 2, "forged-2")
         assert not await projection.projector.forget("order", 2, "forged-2")
         assert projection.projector.divergences == []
-        assert await held(projection) == []
+        assert await held_events(projection) == []
 
 
 async def test_true_event_after_forged_one_is_held(tmp_path: Path) -> None:
@@ -208,7 +208,7 @@ async def test_first_of_two_held_diverging_events_is_applied(
         for batch in batches:
             await projection.projector.deliver(batch)
         assert set(await statuses(projection)) == {"o1", "forged", "o3"}
-        assert await held(projection) == [(2, log[1].event_id)]
+        assert await held_events(projection) == [(2, log[1].event_id)]
         assert projection.projector.divergences == [
             Divergence("order", 2, log[1].event_id, "forged-2")
         ]
@@ -220,7 +220,7 @@ async def test_longest_held_event_is_applied_first(tmp_path: Path) -> None:
         await projection.projector.deliver(log[1:])
         await projection.projector.deliver([log[0], forged(log[1])])
         assert set(await statuses(projection)) == {"o1", "o2"}
-        assert await held(projection) == [(2, "forged-2")]
+        assert await held_events(projection) == [(2, "forged-2")]
 
 
 async def test_forgetting_a_held_event_unblocks_the_other(tmp_path: Path) -> None:
@@ -277,8 +277,8 @@ async def test_restored_older_log_diverges(tmp_path: Path) -> None:
     async with projecting(tmp_path / "read.db") as projection:
         await projection.projector.deliver(log)
         await projection.projector.deliver(again[2:])
-        assert [found.position for found in projection.projector.divergences] == [3, 4, 5]
-        assert [found.event_id for found in projection.projector.divergences] == [
+        assert [divergence.position for divergence in projection.projector.divergences] == [3, 4, 5]
+        assert [divergence.event_id for divergence in projection.projector.divergences] == [
             event.event_id for event in again[2:5]
         ]
         assert projection.projector.positions == {"order": 7}
@@ -287,7 +287,7 @@ async def test_restored_older_log_diverges(tmp_path: Path) -> None:
 @settings(max_examples=50)
 @given(st.data())
 async def test_forged_events_hide_no_true_event(data) -> None:
-    """Whatever arrives in whatever order, each true event is applied, or held and reported."""
+    """In any order of arrival, each true event is applied, or held and reported."""
     log = log_of(
         "order", *(created(f"o{number}") for number in range(data.draw(st.integers(1, 6))))
     )
@@ -302,30 +302,30 @@ async def test_forged_events_hide_no_true_event(data) -> None:
             await projection.projector.deliver(batch)
         rows, projector = await projection.rows(), projection.projector
     applied = {event["event_id"] for event in rows["events"]}
-    kept = {row["event_id"] for row in rows["held_events"]}
+    held = {row["event_id"] for row in rows["held_events"]}
     everything = {event.event_id for event in [*log, *forgeries]}
-    assert applied | kept == everything
-    assert not applied & kept
-    diverging = {found.event_id for found in projector.divergences}
-    waiting = kept - diverging
+    assert applied | held == everything
+    assert not applied & held
+    diverging = {divergence.event_id for divergence in projector.divergences}
+    waiting = held - diverging
     assert bool(waiting) == bool(projector.missing)
     assert {event.event_id for event in log} <= applied | diverging
     if not forgeries:
-        assert not kept
+        assert not held
 
 
 async def test_repeated_malformed_message_is_kept_once(tmp_path: Path) -> None:
-    rubbish = MalformedMessage(
+    malformed = MalformedMessage(
         subject="shop.order.o1.order_created", body=b"\xff{", error="no JSON"
     )
     async with projecting(tmp_path / "read.db") as projection:
-        await projection.projector.deliver([rubbish, rubbish])
-        await projection.projector.deliver([rubbish])
+        await projection.projector.deliver([malformed, malformed])
+        await projection.projector.deliver([malformed])
         assert await projection.letters() == [(None, "UNDECODABLE")]
 
 
 async def collect(projection: Projection, seen: dict[str, int], number: int) -> list[str]:
-    """The ids of the next `number` messages, told as slowly as the feed can tell of more."""
+    """The ids of the next `number` messages of a slow stream."""
     ids: list[str] = []
     async for message in projection.streams.follow(dict(seen), None):
         if message.data is not None:
@@ -340,13 +340,13 @@ async def test_stream_behind_the_tail_misses_nothing(tmp_path: Path) -> None:
     async with projecting(tmp_path / "read.db", tail=3) as projection:
         stream = projection.streams.follow({"order": 0}, None)
         await anext(stream)
-        told: list[str] = []
+        message_ids: list[str] = []
         for start in range(0, 600, 50):
             await projection.projector.deliver(log[start : start + 50])
-            told += [str((await anext(stream)).id) for _ in range(20)]
-        told += [str((await anext(stream)).id) for _ in range(600 - len(told))]
+            message_ids += [str((await anext(stream)).id) for _ in range(20)]
+        message_ids += [str((await anext(stream)).id) for _ in range(600 - len(message_ids))]
         await stream.aclose()
-    assert told == [f"order:{position}" for position in range(1, 601)]
+    assert message_ids == [f"order:{position}" for position in range(1, 601)]
 
 
 async def test_stream_resumes_where_another_was_cut(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A pull on a real nats-server: nothing is lost, nothing comes twice, and what the server refuses is heard."""
+"""A pull consumer on a real nats-server: no loss, no repetition, and the server's errors are raised."""
 
 from collections.abc import AsyncIterator
 

@@ -1,4 +1,4 @@
-"""Who may see what of the read API, asked of the process itself; and what it makes of consistency tokens."""
+"""Who may see what at the read API, and consistency tokens, over HTTP."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -54,7 +54,7 @@ async def reader(shop_settings: Settings) -> AsyncIterator[ReadApi]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def idle_reader(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ReadApi]:
-    """For questions that need no events."""
+    """For requests that need no events."""
     directory = tmp_path_factory.mktemp("idle")
     broker = NatsServer(directory / "nats")
     broker.start()
@@ -85,7 +85,7 @@ def created(order_id: str, user_id: str, *, guest: bool = False) -> OrderCreated
 
 
 def history() -> Log:
-    """Orders of jane, of joe, and of a guest who calls himself jane."""
+    """Orders of jane, of joe, and of a guest whose label is jane."""
     log = log_of(
         "order",
         CustomerRegistered(user_id="jane", email="jane@example.com", name="Jane"),
@@ -95,11 +95,11 @@ def history() -> Log:
         CartCleared(user_id="jane", order_id="of-guest"),
         EventDeadLettered(event_id="e1", key="of-guest", error="joe@example.com is unreadable"),
     )
-    return [*log[:4], *(replace(each, correlation_id="of-guest") for each in log[4:])]
+    return [*log[:4], *(replace(event, correlation_id="of-guest") for event in log[4:])]
 
 
 async def status(reader: ReadApi, path: str, by: dict[str, str], **query: Any) -> int:
-    """What a request is answered with; of a stream, only that."""
+    """The status of the answer; a stream is closed after it."""
     async with asyncio.timeout(30):
         if path.endswith("/stream"):
             return await reader.status_of_stream(path, by, **query)
@@ -141,7 +141,7 @@ async def test_timeline_shows_foreign_events_to_admins_only(
 ) -> None:
     assert await shop.publish(history())
 
-    async def told(by: dict[str, str]) -> list[str]:
+    async def visible_types(by: dict[str, str]) -> list[str]:
         timeline = await reader.ask("/orders/of-guest/timeline", by, after="order:6")
         types = [event["type"] for event in timeline.json()["items"]]
         async with reader.stream("/orders/of-guest/stream", by=by) as messages:
@@ -149,9 +149,9 @@ async def test_timeline_shows_foreign_events_to_admins_only(
             assert [(await anext(messages))["event"] for _ in types] == types
         return types
 
-    assert await told(NOBODY) == ["OrderCreated"]
-    assert await told(reader.customer("jane")) == ["OrderCreated"]
-    assert await told(reader.admin) == ["OrderCreated", "CartCleared", "EventDeadLettered"]
+    assert await visible_types(NOBODY) == ["OrderCreated"]
+    assert await visible_types(reader.customer("jane")) == ["OrderCreated"]
+    assert await visible_types(reader.admin) == ["OrderCreated", "CartCleared", "EventDeadLettered"]
 
 
 async def test_stream_waits_for_an_order_just_placed(
@@ -217,7 +217,7 @@ async def test_shop_wide_queries_are_for_admins_only(reader: ReadApi) -> None:
 async def test_event_stream_accepts_token_in_query(reader: ReadApi) -> None:
     token = reader.admin["Authorization"].removeprefix("Bearer ")
     assert await status(reader, "/events/stream", NOBODY, accessToken=token) == 200
-    assert await status(reader, "/events/stream", NOBODY, accessToken="rubbish") == 401
+    assert await status(reader, "/events/stream", NOBODY, accessToken="invalid") == 401
     assert await status(reader, "/events", NOBODY, accessToken=token) == 401
 
 
@@ -230,18 +230,22 @@ async def test_customers_are_searched_by_name_and_address(
     ]
     assert await shop.publish(log_of("order", *people))
 
-    async def found(**query: Any) -> list[str]:
+    async def search(**query: Any) -> list[str]:
         page = await reader.get("/customers", after="order:3", **query)
         return [customer["userId"] for customer in page["items"]]
 
-    assert await found() == ["u2", "u1", "u0"]
-    assert await found(q="jane DOE") == ["u0"]
-    assert await found(q="花") == ["u1"]
-    assert await found(q="%") == ["u2"]
-    assert await found(q="u1@example") == ["u1"]
+    assert await search() == ["u2", "u1", "u0"]
+    assert await search(q="jane DOE") == ["u0"]
+    assert await search(q="花") == ["u1"]
+    assert await search(q="%") == ["u2"]
+    assert await search(q="u1@example") == ["u1"]
     first = await reader.get("/customers", limit=2)
     rest = await reader.get("/customers", limit=2, cursor=first["nextCursor"])
-    assert [each["userId"] for each in (*first["items"], *rest["items"])] == ["u2", "u1", "u0"]
+    assert [customer["userId"] for customer in (*first["items"], *rest["items"])] == [
+        "u2",
+        "u1",
+        "u0",
+    ]
 
 
 async def test_products_are_searched_over_http(reader: ReadApi, shop: JetStreamConnection) -> None:
@@ -255,14 +259,14 @@ async def test_products_are_searched_over_http(reader: ReadApi, shop: JetStreamC
     )
     assert await shop.publish(log)
 
-    async def found(**query: Any) -> list[str]:
+    async def search(**query: Any) -> list[str]:
         response = await reader.ask("/products", NOBODY, after="inventory:2", **query)
         return [product["productId"] for product in response.json()["items"]]
 
-    assert await found(q="キーボード") == ["p1"]
-    assert await found(category="入力") == ["p1", "p2"]
-    assert await found(category="入力", q="mou") == ["p2"]
-    assert await found(q="\0 ") == ["p1", "p2"]
+    assert await search(q="キーボード") == ["p1"]
+    assert await search(category="入力") == ["p1", "p2"]
+    assert await search(category="入力", q="mou") == ["p2"]
+    assert await search(q="\0 ") == ["p1", "p2"]
     assert await status(reader, "/products", NOBODY, q="x" * 201) == 400
 
 

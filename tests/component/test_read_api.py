@@ -1,4 +1,4 @@
-"""The read API as a process, on a real broker: what it shows, what it survives, and its live streams."""
+"""The read API as a process on a real broker: documents, restarts and live streams."""
 
 import asyncio
 import subprocess
@@ -55,11 +55,11 @@ def created(order_id: str, user_id: str = "u") -> OrderCreated:
 
 
 def orders(number: int) -> Log:
-    return log_of("order", *(created(f"o{each:03}", f"u{each % 2}") for each in range(number)))
+    return log_of("order", *(created(f"o{index:03}", f"u{index % 2}") for index in range(number)))
 
 
 def busy_shop() -> dict[str, Log]:
-    """Three dances, many times over."""
+    """The three saga outcomes, many times."""
     world = World({"prod001": 30, "prod002": 5})
     for number in range(ORDERS):
         order_id = f"o{number}"
@@ -71,7 +71,7 @@ def busy_shop() -> dict[str, Log]:
     return logs_of(world)
 
 
-async def tell(shop: JetStreamConnection, *logs: Log) -> None:
+async def publish(shop: JetStreamConnection, *logs: Log) -> None:
     """Publish these logs, interleaved."""
     events = [event for log in logs for event in log]
     for event in sorted(events, key=lambda event: (event.recorded_at, event.position)):
@@ -82,8 +82,8 @@ def positions_of(logs: dict[str, Log]) -> dict[str, int]:
     return {source: len(log) for source, log in logs.items()}
 
 
-async def until_told(reader: ReadApi, number: int) -> None:
-    """Until so many events are visible."""
+async def until_visible(reader: ReadApi, number: int) -> None:
+    """Until this number of events is visible."""
 
     async def seen() -> int:
         count, cursor = 0, None
@@ -103,7 +103,7 @@ async def until_told(reader: ReadApi, number: int) -> None:
 
 async def test_order_document_combines_all_projections(reader, shop) -> None:
     logs = busy_shop()
-    await tell(shop, *logs.values())
+    await publish(shop, *logs.values())
     order = await reader.until("/orders/o1", lambda one: one.get("notifications"))
     assert order["status"] == "COMPLETED"
     assert order["items"][0]["productId"] == "prod001"
@@ -140,8 +140,8 @@ async def test_event_after_gap_is_applied_when_gap_closes(reader, shop) -> None:
 
 async def test_deleted_read_database_is_rebuilt_row_by_row(reader, shop) -> None:
     logs = busy_shop()
-    await tell(shop, *logs.values())
-    await until_told(reader, sum(map(len, logs.values())))
+    await publish(shop, *logs.values())
+    await until_visible(reader, sum(map(len, logs.values())))
     assert reader.stop() == 0
     before = reader.rows()
     assert {row["source"]: row["applied"] for row in before["positions"]} == positions_of(logs)
@@ -149,7 +149,7 @@ async def test_deleted_read_database_is_rebuilt_row_by_row(reader, shop) -> None
     reader.delete_database()
     reader.start()
     await reader.until_ready()
-    await until_told(reader, sum(map(len, logs.values())))
+    await until_visible(reader, sum(map(len, logs.values())))
     assert reader.stop() == 0
     assert reader.rows() == before
 
@@ -194,7 +194,7 @@ async def test_malformed_messages_stop_nothing(reader, shop, broker_url) -> None
 
 
 async def publish_raw(broker_url: str, *messages: tuple[str, bytes]) -> None:
-    """Publish as somebody who is none of our services."""
+    """Publish as a client that is none of our services."""
     client = await nats.connect(broker_url)
     for subject, body in messages:
         await client.jetstream().publish(subject, body)  # stored before what is published next
@@ -216,12 +216,12 @@ async def test_incomplete_event_takes_no_position(reader, shop, broker_url) -> N
     await reader.until_ready()
 
 
-def said(answer: Any, text: str) -> bool:
+def waits_for(answer: Any, text: str) -> bool:
     return any(text in reason for reason in answer.get("waitingFor", ()))
 
 
-async def until_said(reader: ReadApi, text: str) -> None:
-    await reader.until("/health/ready", lambda answer: said(answer, text))
+async def until_waiting_for(reader: ReadApi, text: str) -> None:
+    await reader.until("/health/ready", lambda answer: waits_for(answer, text))
 
 
 async def test_forged_position_is_reported_until_forgotten(reader, shop, broker_url) -> None:
@@ -230,18 +230,20 @@ async def test_forged_position_is_reported_until_forgotten(reader, shop, broker_
     await shop.publish(log[:2])
     await publish_raw(broker_url, (forged.subject, encode(forged)))
     await shop.publish(log[2:])
-    await until_said(reader, "order's log diverges at position 3: event forged was applied")
+    await until_waiting_for(reader, "order's log diverges at position 3: event forged was applied")
     assert (await reader.get("/orders/o4"))["status"] == "PENDING"
     [source] = [
-        each for each in (await reader.get("/dashboard"))["sources"] if each["source"] == "order"
+        source
+        for source in (await reader.get("/dashboard"))["sources"]
+        if source["source"] == "order"
     ]
     assert source["divergesAt"] == 3
     assert reader.stop() == 0
     before = reader.rows()
     reader.delete_database()
     reader.start()
-    await until_said(reader, "order's log diverges at position 3: event forged was applied")
-    await until_told(reader, 4)
+    await until_waiting_for(reader, "order's log diverges at position 3: event forged was applied")
+    await until_visible(reader, 4)
     [event] = (await reader.get("/events/held"))["items"]
     assert (event["eventId"], event["status"]) == (log[2].event_id, "DIVERGING")
     assert event["appliedEventId"] == "forged"
@@ -262,8 +264,10 @@ async def test_position_far_ahead_is_reported_until_forgotten(reader, shop, brok
     forged = replace(log[0], event_id="forged", position=900_000)
     await publish_raw(broker_url, (forged.subject, encode(forged)))
     await shop.publish(log)
-    await until_told(reader, 12)
-    await until_said(reader, "order's log diverges at position 900000: event forged is 899988")
+    await until_visible(reader, 12)
+    await until_waiting_for(
+        reader, "order's log diverges at position 900000: event forged is 899988"
+    )
     [event] = (await reader.get("/events/held", source="order", position=900_000))["items"]
     assert event["status"] == "FAR_AHEAD"
     assert (await reader.delete("/events/held/order/900000/forged")).status_code == 204
@@ -276,8 +280,8 @@ async def test_held_events_are_listed_in_pages(reader, shop) -> None:
     await reader.until("/events/held", lambda page: len(page["items"]) == 5)
     first = await reader.get("/events/held", limit=3)
     rest = await reader.get("/events/held", limit=3, cursor=first["nextCursor"])
-    found = [event["position"] for event in first["items"] + rest["items"]]
-    assert (found, rest["nextCursor"]) == ([2, 3, 4, 5, 6], None)
+    positions = [event["position"] for event in first["items"] + rest["items"]]
+    assert (positions, rest["nextCursor"]) == ([2, 3, 4, 5, 6], None)
     assert {event["status"] for event in first["items"]} == {"WAITING"}
     assert (await reader.get("/events/held", source="shipping"))["items"] == []
     assert (await reader.get("/events/held", position=7))["items"] == []
@@ -289,22 +293,24 @@ async def test_event_stream_resumes_without_loss_or_repetition(reader, shop) -> 
         [log[: len(log) // 2] for log in logs.values()],
         [log[len(log) // 2 :] for log in logs.values()],
     ]
-    told: list[dict[str, Any]] = []
+    messages_read: list[dict[str, Any]] = []
     last_id = "order:0"
     for half in halves:
-        telling = asyncio.create_task(tell(shop, *half))
-        expected = len(told) + sum(map(len, half))
-        while len(told) < expected:
-            some, last_id = await reader.read(last_id, min(7, expected - len(told)))
-            told += some
-        await telling
+        publishing_half = asyncio.create_task(publish(shop, *half))
+        expected = len(messages_read) + sum(map(len, half))
+        while len(messages_read) < expected:
+            some, last_id = await reader.read(last_id, min(7, expected - len(messages_read)))
+            messages_read += some
+        await publishing_half
         assert reader.stop() == 0
         reader.delete_database()
         reader.start()
         await reader.until_ready()
-    assert places(told) == {source: list(range(1, len(log) + 1)) for source, log in logs.items()}
+    assert places(messages_read) == {
+        source: list(range(1, len(log) + 1)) for source, log in logs.items()
+    }
     by_id = {event.event_id: event for log in logs.values() for event in log}
-    for message in told:
+    for message in messages_read:
         assert message["event"] == by_id[message["data"]["eventId"]].event_type
 
 
@@ -325,21 +331,24 @@ async def test_event_stream_starts_with_new_events(reader, shop) -> None:
 async def test_order_stream_starts_with_its_first_event(reader, shop) -> None:
     ordered = log_of("order", created("o1"), created("o2"), OrderConfirmed(order_id="o1"))
     items = ()
-    held = log_of("inventory", StockReserved(order_id="o1", items=items))
+    reserved = log_of("inventory", StockReserved(order_id="o1", items=items))
     sent = log_of("shipping", ShipmentInitiated(order_id="o1", shipment_id="s1", items=items))
-    await tell(shop, ordered[:2], held)
+    await publish(shop, ordered[:2], reserved)
     await reader.until("/orders", lambda page: len(page["items"]) == 2)
     async with reader.stream("/orders/o1/stream") as messages:
         await anext(messages)
-        told = [await anext(messages) for _ in range(2)]
-        await tell(shop, ordered[2:], sent)
-        told += [await anext(messages) for _ in range(2)]
-    assert {message["event"] for message in told[:2]} == {"OrderCreated", "StockReserved"}
-    assert {message["event"] for message in told[2:]} == {"OrderConfirmed", "ShipmentInitiated"}
-    async with reader.stream("/orders/o1/stream", told[2]["id"]) as messages:
+        messages_read = [await anext(messages) for _ in range(2)]
+        await publish(shop, ordered[2:], sent)
+        messages_read += [await anext(messages) for _ in range(2)]
+    assert {message["event"] for message in messages_read[:2]} == {"OrderCreated", "StockReserved"}
+    assert {message["event"] for message in messages_read[2:]} == {
+        "OrderConfirmed",
+        "ShipmentInitiated",
+    }
+    async with reader.stream("/orders/o1/stream", messages_read[2]["id"]) as messages:
         opening, rest = await anext(messages), await anext(messages)
-    assert opening["id"] == told[2]["id"]
-    assert rest["data"] == told[3]["data"]
+    assert opening["id"] == messages_read[2]["id"]
+    assert rest["data"] == messages_read[3]["data"]
 
 
 async def test_open_streams_do_not_delay_shutdown(reader, shop) -> None:
@@ -364,8 +373,8 @@ async def test_pages_are_stable_under_inserts(reader, shop) -> None:
     await reader.until("/orders", lambda page: len(page["items"]) == 25)
     second = await reader.get("/orders", limit=8, cursor=first["nextCursor"])
     third = await reader.get("/orders", limit=8, cursor=second["nextCursor"])
-    shown = [order["orderId"] for page in (first, second, third) for order in page["items"]]
-    assert shown == [f"o{number:03}" for number in reversed(range(20))]
+    order_ids = [order["orderId"] for page in (first, second, third) for order in page["items"]]
+    assert order_ids == [f"o{number:03}" for number in reversed(range(20))]
     assert third["nextCursor"] is None
 
 
@@ -394,8 +403,8 @@ def _text(event: RecordedEvent) -> str:
 
 async def test_catalogue_shows_available_stock(reader, shop) -> None:
     logs = busy_shop()
-    await tell(shop, logs["inventory"])
-    await until_told(reader, len(logs["inventory"]))
+    await publish(shop, logs["inventory"])
+    await until_visible(reader, len(logs["inventory"]))
     products = (await reader.get("/products"))["items"]
     stock = (await reader.get("/inventory"))["items"]
     assert [product["productId"] for product in products] == ["prod001", "prod002"]
@@ -410,8 +419,8 @@ async def test_catalogue_shows_available_stock(reader, shop) -> None:
 
 async def test_events_are_filtered_by_type_source_and_entity(reader, shop) -> None:
     logs = busy_shop()
-    await tell(shop, *logs.values())
-    await until_told(reader, sum(map(len, logs.values())))
+    await publish(shop, *logs.values())
+    await until_visible(reader, sum(map(len, logs.values())))
     page = await reader.get("/events", type="StockReserved", limit=200)
     assert {event["type"] for event in page["items"]} == {"StockReserved"}
     page = await reader.get("/events", source="shipping", key="o1")
@@ -423,7 +432,7 @@ async def test_events_are_filtered_by_type_source_and_entity(reader, shop) -> No
 async def test_control_characters_in_product_names_are_escaped(reader, shop) -> None:
     name = "\x1b]0;OWNED\x07lamp \x9b31m \u202egnp"
     made = ProductCreated(product_id="p1", name=name, description="", price=1)
-    await tell(shop, log_of("inventory", made))
+    await publish(shop, log_of("inventory", made))
     await reader.until("/products", lambda page: page["items"])
     for option in ([], ["--json"]):
         command = [sys.executable, "-m", "quadrille", "products", *option]
@@ -439,8 +448,8 @@ async def test_control_characters_in_product_names_are_escaped(reader, shop) -> 
 async def test_events_of_one_batch_page_by_position(reader, shop) -> None:
     log = busy_shop()["inventory"]
     batch = [replace(event, recorded_at=log[0].recorded_at) for event in log]
-    await tell(shop, batch)
-    await until_told(reader, len(batch))
+    await publish(shop, batch)
+    await until_visible(reader, len(batch))
     positions, cursor = [], None
     while positions == [] or cursor:
         query = {"cursor": cursor} if cursor else {}
@@ -466,7 +475,7 @@ async def test_events_of_one_batch_page_by_position(reader, shop) -> None:
         ("/orders?to=1e3", 400, "invalid-request"),
         ("/marketing/daily?from=20261120", 400, "invalid-request"),
         ("/marketing/daily?to=1.5", 400, "invalid-request"),
-        ("/orders?cursor=rubbish", 400, "invalid-request"),
+        ("/orders?cursor=invalid", 400, "invalid-request"),
         ("/events?cursor=W10", 400, "invalid-request"),
         ("/shipments?cursor=%C3%BC", 400, "invalid-request"),
         ("/events/held?position=0", 400, "invalid-request"),
@@ -494,7 +503,7 @@ async def test_every_error_is_a_problem(
 
 @pytest.fixture(scope="module")
 def read_only(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReadApi]:
-    """One process for questions that need no events: the broker is not there at all."""
+    """One process for requests that need no events and no broker."""
     settings = settings_for(tmp_path_factory.mktemp("read"), "nats://127.0.0.1:1")
     with read_api(settings) as process:
         yield process

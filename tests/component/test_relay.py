@@ -48,7 +48,7 @@ async def all_is_sent(service: Service) -> bool:
 
 
 async def on_the_stream(broker: JetStreamConnection) -> list[RecordedEvent]:
-    """All that the stream holds, in its order."""
+    """All events in the stream, in its order."""
     stream = broker.jetstream()
     state = (await stream.stream_info(STREAM)).state
     numbers = range(max(state.first_seq, 1), state.last_seq + 1)
@@ -59,7 +59,7 @@ async def on_the_stream(broker: JetStreamConnection) -> list[RecordedEvent]:
 async def test_events_are_published_in_log_order(shop_settings: Settings):
     async with serving(shop_settings) as service:
         number = MAX_AT_ONCE * 2 + 10
-        await asyncio.gather(*(execute(service, create(each)) for each in range(number)))
+        await asyncio.gather(*(execute(service, create(index)) for index in range(number)))
         await eventually(lambda: all_is_sent(service))
         sent = await on_the_stream(service.broker)
         assert sent == await log_of(service.reads, "inventory")
@@ -104,14 +104,14 @@ async def test_lost_acknowledgement_has_no_second_effect(
         service.relay.wake()
         await eventually(lambda: all_is_sent(service))
         assert len(await on_the_stream(service.broker)) == 1
-        await eventually(lambda: _has_heard(listener, 1))
+        await eventually(lambda: _has_processed(listener, 1))
 
 
 def _forget_acknowledgements(connection: Connection) -> None:
     connection.execute(update(EVENT_LOG).values(stream_seq=None))
 
 
-async def _has_heard(service: Service, number: int) -> bool:
+async def _has_processed(service: Service, number: int) -> bool:
     return len(await rows_of(service.reads, INBOX)) == number
 
 
@@ -126,7 +126,7 @@ async def test_event_published_under_new_id_is_handled_once(
                 first.subject, encode(first), headers={"Nats-Msg-Id": message_id}
             )
         await other.publish([then])
-        await eventually(lambda: _has_heard(listener, 2))
+        await eventually(lambda: _has_processed(listener, 2))
         assert (await other.jetstream().stream_info(STREAM)).state.messages == 3
         assert len(await rows_of(listener.reads, LIST_PRICES)) == 2
         assert await rows_of(listener.reads, DEAD_LETTER) == []
@@ -213,7 +213,7 @@ async def test_event_refused_by_stream_blocks_no_other(shop_settings: Settings):
 
 
 async def readiness_of(service: Service) -> httpx.Response:
-    """What its HTTP application answers, without starting the service once more."""
+    """The answer of its HTTP application, without starting the service again."""
     app = service.app("Quadrille: test", [])
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
@@ -226,7 +226,7 @@ async def has_on_the_stream(service: Service, *keys: str) -> bool:
 
 @pytest.fixture
 def narrow_broker(tmp_path: Path) -> Iterator[NatsServer]:
-    """It takes messages of 2,000 bytes, headers included."""
+    """A broker that accepts messages of up to 2,000 bytes, headers included."""
     server = NatsServer(tmp_path / "nats", "max_payload: 2000\n")
     server.start()
     yield server
@@ -244,7 +244,8 @@ async def test_event_refused_by_server_blocks_no_other(tmp_path: Path, narrow_br
             await execute(service, command)
         await eventually(lambda: has_on_the_stream(service, "p0", "p3"))
         bodies = {
-            each.entity_id: len(encode(each)) for each in await log_of(service.reads, "inventory")
+            event.entity_id: len(encode(event))
+            for event in await log_of(service.reads, "inventory")
         }
         assert bodies["p0"] < bodies["p1"] < 2000 < bodies["p2"]
         assert await refusals(service) == dict.fromkeys([2, 3], "nats: maximum payload exceeded")
@@ -290,14 +291,14 @@ async def test_resend_refills_a_deleted_stream(shop_settings: Settings):
     async with serving(shop_settings) as service, serving(shop_settings, ORDER) as listener:
         for number in range(3):
             await execute(service, create(number))
-        await eventually(lambda: _has_heard(listener, 3))
+        await eventually(lambda: _has_processed(listener, 3))
         await service.broker.jetstream().delete_stream(STREAM)
         await eventually(lambda: service.waiting_for() + listener.waiting_for() != [])
         await eventually(lambda: service.waiting_for() + listener.waiting_for() == [])
         await service.resend(1, 3)
         await eventually(lambda: has_on_the_stream(service, "p0", "p1", "p2"))
         await execute(service, create(3))
-        await eventually(lambda: _has_heard(listener, 4))
+        await eventually(lambda: _has_processed(listener, 4))
         assert len(await rows_of(listener.reads, LIST_PRICES)) == 4
         assert await rows_of(listener.reads, DEAD_LETTER) == []
 

@@ -1,4 +1,4 @@
-"""Figures in a real database: revenue is what completed orders brought, by whichever way the events came."""
+"""Reports from a real database: only completed orders count, in any order of delivery."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime, timedelta
@@ -91,20 +91,20 @@ async def products(shop: Projection, cursor: str | None = None, limit: int = 50)
 
 async def test_overview_counts_completed_orders(shop: Projection) -> None:
     await shop.projector.deliver(log_of("order", *ORDERS))
-    found = await overview(shop)
-    assert (found.orders, found.guest_orders, found.customers) == (7, 2, 1)
-    assert found.orders_by_status[OrderStatus.COMPLETED] == 3
-    assert found.orders_by_status[OrderStatus.EXPIRED] == 0
-    assert sum(found.orders_by_status.values()) == 7
-    assert (found.revenue, found.average_order_value) == (6000, 2000)
-    assert (found.units_ordered, found.units_sold) == (10, 6)
-    assert (found.cancellation_rate, found.failure_rate) == (0.3333, 0.1667)
+    report = await overview(shop)
+    assert (report.orders, report.guest_orders, report.customers) == (7, 2, 1)
+    assert report.orders_by_status[OrderStatus.COMPLETED] == 3
+    assert report.orders_by_status[OrderStatus.EXPIRED] == 0
+    assert sum(report.orders_by_status.values()) == 7
+    assert (report.revenue, report.average_order_value) == (6000, 2000)
+    assert (report.units_ordered, report.units_sold) == (10, 6)
+    assert (report.cancellation_rate, report.failure_rate) == (0.3333, 0.1667)
 
 
 async def test_empty_shop_has_reports(shop: Projection) -> None:
-    found = await overview(shop)
-    assert (found.orders, found.revenue, found.units_sold) == (0, 0, 0)
-    assert (found.average_order_value, found.cancellation_rate) == (None, None)
+    report = await overview(shop)
+    assert (report.orders, report.revenue, report.units_sold) == (0, 0, 0)
+    assert (report.average_order_value, report.cancellation_rate) == (None, None)
     page = await customers(shop)
     assert (page.items, page.guests.orders, page.guests.last_order_at) == ([], 0, None)
     assert (await products(shop)).items == []
@@ -178,15 +178,15 @@ async def test_report_pages_are_complete(shop: Projection) -> None:
         orders += [replace(order, items=(item,), total_amount=100), completed(f"o{number}")]
     await shop.projector.deliver(log_of("order", *orders))
     for ask, key in ((customers, "user_id"), (products, "product_id")):
-        shown, cursor = [], None
+        keys, cursor = [], None
         while True:
             page = await ask(shop, cursor, limit=3)
-            shown += [getattr(found, key) for found in page.items]
+            keys += [getattr(row, key) for row in page.items]
             cursor = page.next_cursor
             if cursor is None:
                 break
-        assert shown == sorted(set(shown))
-        assert len(shown) == 7
+        assert keys == sorted(set(keys))
+        assert len(keys) == 7
 
 
 async def test_other_currencies_are_counted_but_not_summed(
@@ -194,13 +194,13 @@ async def test_other_currencies_are_counted_but_not_summed(
 ) -> None:
     log = log_of("order", *ORDERS, created("o8", lamps=99, currency="EUR"), completed("o8"))
     await shop.projector.deliver(log)
-    found = await overview(shop)
-    assert (found.revenue, found.average_order_value) == (6000, 2000)
-    assert found.orders_by_status[OrderStatus.COMPLETED] == 4
+    report = await overview(shop)
+    assert (report.revenue, report.average_order_value) == (6000, 2000)
+    assert report.orders_by_status[OrderStatus.COMPLETED] == 4
 
 
 def moved(log: Log, *moments: datetime) -> Log:
-    return [replace(each, recorded_at=at) for each, at in zip(log, moments, strict=True)]
+    return [replace(event, recorded_at=at) for event, at in zip(log, moments, strict=True)]
 
 
 async def test_daily_report_uses_local_days(shop: Projection) -> None:
@@ -212,17 +212,17 @@ async def test_daily_report_uses_local_days(shop: Projection) -> None:
     )
 
     async def daily(place: str) -> list[tuple[int, int, int]]:
-        wanted = days(date(2026, 11, 19), date(2026, 11, 21), time_zone(place))
-        found = await shop.database.run(partial(reports.daily, wanted=wanted, currency="JPY"))
-        assert [day.day.day for day in found] == [19, 20, 21]
-        return [(day.orders, day.completed, day.revenue) for day in found]
+        local_days = days(date(2026, 11, 19), date(2026, 11, 21), time_zone(place))
+        report = await shop.database.run(partial(reports.daily, wanted=local_days, currency="JPY"))
+        assert [day.day.day for day in report] == [19, 20, 21]
+        return [(day.orders, day.completed, day.revenue) for day in report]
 
     assert await daily("Asia/Tokyo") == [(1, 0, 0), (1, 1, 1000), (0, 1, 1000)]
     assert await daily("UTC") == [(2, 1, 1000), (0, 1, 1000), (0, 0, 0)]
 
 
-async def at_a_glance(shop: Projection, low_stock: int = 5) -> Dashboard:
-    wanted = Wanted(
+async def dashboard_of(shop: Projection, low_stock: int = 5) -> Dashboard:
+    request = Wanted(
         today=UTC_DAY[0],
         timezone="UTC",
         currency="JPY",
@@ -231,7 +231,7 @@ async def at_a_glance(shop: Projection, low_stock: int = 5) -> Dashboard:
         missing=shop.projector.missing,
         diverges_at={},
     )
-    return await shop.database.run(partial(dashboard, wanted=wanted))
+    return await shop.database.run(partial(dashboard, wanted=request))
 
 
 def lost(event_id: str) -> EventDeadLettered:
@@ -254,24 +254,24 @@ async def test_dashboard_shows_what_needs_attention(shop: Projection) -> None:
     )
     await shop.projector.deliver([*log_of("order", *ORDERS), *stock])
     await shop.projector.deliver(log_of("shipping", lost("e3"), lost("e4"))[1:])
-    found = await at_a_glance(shop)
-    assert (found.today.orders, found.today.completed, found.today.revenue) == (7, 3, 6000)
-    assert found.overview == await overview(shop)
-    assert [product.product_id for product in found.low_stock] == ["none", "few"]
-    assert [order.order_id for order in found.latest_orders][:2] == ["o7", "o6"]
-    assert found.dead_letters == 1
+    report = await dashboard_of(shop)
+    assert (report.today.orders, report.today.completed, report.today.revenue) == (7, 3, 6000)
+    assert report.overview == await overview(shop)
+    assert [product.product_id for product in report.low_stock] == ["none", "few"]
+    assert [order.order_id for order in report.latest_orders][:2] == ["o7", "o6"]
+    assert report.dead_letters == 1
     assert [
         (source.source, source.position, source.missing, source.dead_letters)
-        for source in found.sources
+        for source in report.sources
     ] == [
         ("inventory", 10, None, 1),
         ("notifier", 0, None, 0),
         ("order", 15, None, 0),
         ("shipping", 0, 1, 0),
     ]
-    heard = {source.source: source.lag_ms for source in found.sources}
-    assert heard["order"] is not None
-    assert heard["notifier"] is None
+    lags = {source.source: source.lag_ms for source in report.sources}
+    assert lags["order"] is not None
+    assert lags["notifier"] is None
 
 
 @settings(max_examples=25)

@@ -1,4 +1,4 @@
-"""What has expired is deleted in slices; what has not stays."""
+"""Expired rows are deleted in slices; others stay."""
 
 import asyncio
 from datetime import timedelta
@@ -37,8 +37,8 @@ async def test_expired_rows_are_deleted_and_others_kept(
         running = asyncio.create_task(RetentionLoop(chassis.writer, [WEEK]).run())
 
         async def is_swept() -> bool:
-            kept = {row["event_id"] for row in await chassis.rows(INBOX)}
-            return kept == {"new0", "new1", "new2"}
+            ids = {row["event_id"] for row in await chassis.rows(INBOX)}
+            return ids == {"new0", "new1", "new2"}
 
         await eventually(is_swept)
         running.cancel()
@@ -57,23 +57,23 @@ async def test_transaction_deletes_one_slice_at_most(tmp_path: Path):
 
 
 async def test_every_retention_rule_uses_an_index(tmp_path: Path):
-    def plans(connection: Connection) -> list[str]:
+    def explain_deletions(connection: Connection) -> list[str]:
         METADATA.create_all(connection)
         CHASSIS_METADATA.create_all(connection)
-        found: list[str] = []
+        plans: list[str] = []
 
         def explain(_connection, _cursor, statement, parameters, _context, _many) -> None:
             if statement.startswith("DELETE"):
                 cursor = connection.connection.cursor()
                 cursor.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)
-                found.extend(row[3] for row in cursor.fetchall())
+                plans.extend(row[3] for row in cursor.fetchall())
 
         event.listen(connection, "before_cursor_execute", explain)
         for expiry in (*RETENTION_RULES, *chassis_retention_rules(1)):
             delete_slice(connection, expiry)
-        return found
+        return plans
 
     async with writing(tmp_path / "inventory.db") as chassis:
-        found = await chassis.writer.run_in_transaction(plans)
-    assert found
-    assert [plan for plan in found if plan.startswith("SCAN")] == []
+        plans = await chassis.writer.run_in_transaction(explain_deletions)
+    assert plans
+    assert [plan for plan in plans if plan.startswith("SCAN")] == []

@@ -1,4 +1,4 @@
-"""Finding products in a real database: any words, in any script, of any length, after any change."""
+"""Product search on a real database: words of any script and length, after any change."""
 
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -53,11 +53,11 @@ async def find(projection: Projection, words: str, category: str | None = None) 
         cursor=None,
         limit=50,
     )
-    return [found.product_id for found in (await projection.database.run(query)).items]
+    return [product.product_id for product in (await projection.database.run(query)).items]
 
 
 @pytest.mark.parametrize(
-    ("words", "found"),
+    ("words", "expected"),
     [
         ("", ["p1", "p2", "p3"]),
         (" \t\u3000", ["p1", "p2", "p3"]),
@@ -81,9 +81,9 @@ async def find(projection: Projection, words: str, category: str | None = None) 
     ],
 )
 async def test_products_are_found_by_parts_of_words(
-    catalogue: Projection, words: str, found: list[str]
+    catalogue: Projection, words: str, expected: list[str]
 ) -> None:
-    assert await find(catalogue, words) == found
+    assert await find(catalogue, words) == expected
 
 
 async def test_category_filter_matches_exactly(catalogue: Projection) -> None:

@@ -1,4 +1,4 @@
-"""Signing keys and access tokens, in each service and over a broker that lets anybody publish."""
+"""Signing keys and access tokens, in each service and over a broker without users."""
 
 import shutil
 import sqlite3
@@ -49,7 +49,7 @@ ROUTES: dict[str, tuple[Build, str]] = {
     "notifier": (notifier_service.app.build, "/notifications"),
     "read": (read_api.app.build, "/customers"),
 }
-"""How each service that only receives keys is made, and a route that only an admin may use."""
+"""Each service that only receives keys, and a route that only an admin may use."""
 
 ADMIN_PASSWORD = "open sesame"
 
@@ -75,8 +75,8 @@ class Running:
     async def warnings(self) -> list[str]:
         answer = await self.http.get("/health/ready")
         assert answer.status_code == 200, answer.text
-        found: list[str] = answer.json()["warnings"]
-        return found
+        reasons: list[str] = answer.json()["warnings"]
+        return reasons
 
 
 @asynccontextmanager
@@ -89,7 +89,7 @@ async def running(name: str, settings: Settings) -> AsyncIterator[Running]:
 
 
 class Publisher:
-    """Publishes as the order service does, or as whoever claims to be it."""
+    """Publishes as the order service, or as a forger."""
 
     def __init__(self, broker: JetStreamConnection) -> None:
         self._broker = broker
@@ -146,8 +146,8 @@ async def test_revoked_key_is_refused_after_restart(
         assert await service.accepts(new.headers("root", "admin"))
 
 
-async def _is_empty(found: Any) -> bool:
-    return await found == []
+async def _is_empty(result: Any) -> bool:
+    return await result == []
 
 
 async def test_key_before_its_voucher_is_trusted_later(
@@ -207,7 +207,7 @@ def in_seconds(seconds: float) -> Any:
 
 
 def skewed() -> list[dict[str, Any]]:
-    """Claims made by a clock that is a little ahead of the service's, or behind it."""
+    """Claims by a clock slightly ahead of the service's, or behind it."""
     return [
         {"iat": in_seconds(LEEWAY_SECONDS - 5)},
         {"iat": in_seconds(-600), "exp": in_seconds(5 - LEEWAY_SECONDS)},
@@ -215,7 +215,7 @@ def skewed() -> list[dict[str, Any]]:
 
 
 def wrong() -> list[dict[str, Any]]:
-    """Claims of no good token."""
+    """Claims of invalid tokens."""
     return [
         {"iat": in_seconds(LEEWAY_SECONDS + 60)},
         {"iat": in_seconds(-600), "exp": in_seconds(-LEEWAY_SECONDS - 1)},
@@ -255,23 +255,23 @@ async def test_unknown_key_costs_no_database_read(shop_settings: Settings, publi
 
 @contextmanager
 def reads_of(table: str) -> Iterator[list[str]]:
-    """The queries of the table that are made meanwhile."""
-    found: list[str] = []
+    """The queries of the table in this block."""
+    statements: list[str] = []
 
     def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
         if f"FROM {table}" in statement:
-            found.append(statement)
+            statements.append(statement)
 
     event.listen(Engine, "before_cursor_execute", note)
     try:
-        yield found
+        yield statements
     finally:
         event.remove(Engine, "before_cursor_execute", note)
 
 
 @pytest.fixture
 def order_settings(shop_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """The order service's, whose new keys sign much later."""
+    """Settings of the order service, whose new keys sign much later."""
     monkeypatch.setattr(signing_keys, "OVERLAP_SECONDS", 3600)
     return replace(shop_settings, admin_password=ADMIN_PASSWORD)
 
@@ -301,8 +301,8 @@ async def statuses(desk: OrderState, token: str) -> dict[str, str]:
 
 
 async def valid_keys(desk: OrderState) -> set[str]:
-    found = (await desk.ask("GET", "/.well-known/jwks.json")).json()["keys"]
-    return {key["kid"] for key in found}
+    keys = (await desk.ask("GET", "/.well-known/jwks.json")).json()["keys"]
+    return {key["kid"] for key in keys}
 
 
 async def test_new_key_does_not_sign_immediately(order_settings: Settings):
@@ -428,7 +428,7 @@ async def test_key_vouched_by_leaked_key_is_forged(order_settings: Settings, pub
 
 
 def leaked(settings: Settings) -> Issuer:
-    """Whoever has read the private key in the order service's database."""
+    """An attacker with the private key from the order service's database."""
     with closing(sqlite3.connect(settings.data_dir / "order.db")) as connection:
         query = "SELECT key_id, private_key FROM private_keys"
         return Issuer(TokenSigner.from_pem(*connection.execute(query).fetchone()))
@@ -452,12 +452,12 @@ async def is_ready(desk: OrderState) -> bool:
 
 
 async def warnings(desk: OrderState) -> list[str]:
-    found: list[str] = (await desk.ask("GET", "/health/ready")).json()["warnings"]
-    return found
+    reasons: list[str] = (await desk.ask("GET", "/health/ready")).json()["warnings"]
+    return reasons
 
 
 async def has_received(settings: Settings, number: int) -> bool:
-    """Whether the order service has received so many of its own key events."""
+    """Whether the order service has received this number of its own key events."""
     reads = open_for_reading(database_url("order", settings))
     rows = await rows_of(reads, INBOX)
     await reads.close()

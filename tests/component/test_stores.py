@@ -1,4 +1,4 @@
-"""What each service keeps in its tables, however its work falls into batches, is what its rules alone would keep."""
+"""For any division into batches, the tables of a service are the fold of its rules."""
 
 import random
 from itertools import pairwise
@@ -19,17 +19,17 @@ from shared.contracts import CATALOG
 from tests.support.chassis import INVENTORY, ORDER, SHIPPING, ServiceSpec
 from tests.support.in_memory_shop import Member, World
 
-Visibility = list[RecordedEvent | CommandEnvelope]
+Steps = list[RecordedEvent | CommandEnvelope]
 
 STEPS = 60
 
 
-def lived(seed: int) -> World:
-    """A world in which much has happened, in some disorder."""
+def world_after(seed: int) -> World:
+    """A world after many steps in some disorder."""
     draw = random.Random(seed)
     world = World({"prod001": draw.randrange(6), "prod002": draw.randrange(6)})
     for number in range(STEPS):
-        letters, orders, begun = world.letters(), list(world.order.state.orders), world.begun()
+        deliveries, orders, started = world.letters(), list(world.order.state.orders), world.begun()
         happening = draw.random()
         if happening < 0.15:
             basket = [(draw.choice(["prod001", "prod002"]), draw.randint(1, 3)) for _ in range(2)]
@@ -38,36 +38,36 @@ def lived(seed: int) -> World:
             world.cancel(draw.choice(orders))
         elif happening < 0.3 and orders:
             world.expire(draw.choice(orders))
-        elif happening < 0.4 and begun:
-            world.answer_booking(draw.choice(begun), delivered=draw.random() < 0.5)
-        elif letters:
-            member, index = draw.choice(letters)
+        elif happening < 0.4 and started:
+            world.answer_booking(draw.choice(started), delivered=draw.random() < 0.5)
+        elif deliveries:
+            member, index = draw.choice(deliveries)
             world.deliver(member, index, again_later=draw.random() < 0.2)
     return world
 
 
-def batches(story: Visibility, cuts: list[int]) -> list[Visibility]:
-    """The story cut at these places, and wherever an event follows a command: a batch hears first."""
-    places = {cut % len(story) for cut in cuts} | {
+def batches(steps: Steps, cuts: list[int]) -> list[Steps]:
+    """The steps cut at these places, and wherever an event follows a command: a batch handles events first."""
+    places = {cut % len(steps) for cut in cuts} | {
         number + 1
-        for number, (one, next_one) in enumerate(pairwise(story))
+        for number, (one, next_one) in enumerate(pairwise(steps))
         if isinstance(one, CommandEnvelope) and isinstance(next_one, RecordedEvent)
     }
-    ends = sorted(places | {0, len(story)})
-    return [story[start:end] for start, end in pairwise(ends)]
+    ends = sorted(places | {0, len(steps)})
+    return [steps[start:end] for start, end in pairwise(ends)]
 
 
-def written(connection: Connection, trade: ServiceSpec, work: list[Visibility]) -> Any:
+def written(connection: Connection, trade: ServiceSpec, work: list[Steps]) -> Any:
     """The state in the tables after this work."""
     for batch in work:
-        messages = [each for each in batch if isinstance(each, RecordedEvent)]
-        wishes = [each for each in batch if isinstance(each, CommandEnvelope)]
-        process_batch(connection, trade.source, trade.logic, messages, wishes)
+        messages = [step for step in batch if isinstance(step, RecordedEvent)]
+        commands = [step for step in batch if isinstance(step, CommandEnvelope)]
+        process_batch(connection, trade.source, trade.logic, messages, commands)
     return trade.logic.store.read_all(connection)
 
 
 def essence(state: Any) -> Any:
-    """All but what differs from run to run: the time, and ids made on the way."""
+    """The state without what differs in each run: times and generated ids."""
     plain = msgspec.to_builtins(state)
     for part in plain.values():
         for row in part.values() if isinstance(part, dict) else ():
@@ -95,7 +95,7 @@ def engine():
 def test_tables_match_rules_for_any_batching(
     engine, trade: ServiceSpec, seed: int, cuts: list[int]
 ):
-    member = member_of(lived(seed), trade)
+    member = member_of(world_after(seed), trade)
     with engine.begin() as connection:
         for tables in (CHASSIS_METADATA, trade.tables):
             tables.create_all(connection)
@@ -104,5 +104,5 @@ def test_tables_match_rules_for_any_batching(
         for tables in (trade.tables, CHASSIS_METADATA):
             tables.drop_all(connection)
     assert essence(state) == essence(member.state)
-    assert [each.event_type for each in log] == [each.event_type for each in member.log]
-    assert [each.entity_id for each in log] == [each.entity_id for each in member.log]
+    assert [event.event_type for event in log] == [event.event_type for event in member.log]
+    assert [event.entity_id for event in log] == [event.entity_id for event in member.log]

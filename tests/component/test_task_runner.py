@@ -56,7 +56,7 @@ def reserved(order_id: str) -> RecordedEvent:
 
 
 def booking(run: Run, attempts: int = 8) -> tuple[TaskHandler, ...]:
-    """The booking job with a carrier of the test's own, and short pauses."""
+    """The booking task with a carrier of the test, and short pauses."""
 
     def give_up(due: Task, error: str) -> FailShipment:
         return FailShipment(order_id=due.key, reason=error)
@@ -73,8 +73,8 @@ async def deliver(due: Task) -> CompleteShipment:
     return CompleteShipment(order_id=due.key, tracking_number="T1")
 
 
-async def said(service: Service) -> list[str]:
-    return [each.event_type for each in await log_of(service.reads, service.source)]
+async def event_types(service: Service) -> list[str]:
+    return [event.event_type for event in await log_of(service.reads, service.source)]
 
 
 async def no_task_is_left(service: Service) -> bool:
@@ -85,9 +85,9 @@ async def test_task_is_stored_and_deleted_with_events(shop_settings: Settings):
     async with serving(shop_settings, SHIPPING, booking(deliver)) as service:
         await begin_shipments(service, "o1")
         await eventually(lambda: no_task_is_left(service))
-        assert await said(service) == ["ShipmentInitiated", "ShipmentCompleted"]
-        begun, done = await log_of(service.reads, "shipping")
-        assert (done.causation_id, done.correlation_id) == (begun.event_id, "o1")
+        assert await event_types(service) == ["ShipmentInitiated", "ShipmentCompleted"]
+        initiated, completed = await log_of(service.reads, "shipping")
+        assert (completed.causation_id, completed.correlation_id) == (initiated.event_id, "o1")
 
 
 async def test_failed_task_is_retried_until_it_succeeds(shop_settings: Settings):
@@ -102,7 +102,7 @@ async def test_failed_task_is_retried_until_it_succeeds(shop_settings: Settings)
     async with serving(shop_settings, SHIPPING, booking(reluctant)) as service:
         await begin_shipments(service, "o1")
         await eventually(lambda: no_task_is_left(service))
-        assert await said(service) == ["ShipmentInitiated", "ShipmentCompleted"]
+        assert await event_types(service) == ["ShipmentInitiated", "ShipmentCompleted"]
     assert [due.attempts for due in tried] == [0, 1, 2, 3]
     assert len({due.task_id for due in tried}) == 1
     waited = [(later.due_at - due.due_at).total_seconds() for due, later in pairwise(tried)]
@@ -155,7 +155,7 @@ async def test_task_in_flight_at_stop_runs_after_restart(
         await started.wait()
     async with serving(shop_settings, SHIPPING, booking(deliver)) as service:
         await eventually(lambda: no_task_is_left(service))
-        assert await said(service) == ["ShipmentInitiated", "ShipmentCompleted"]
+        assert await event_types(service) == ["ShipmentInitiated", "ShipmentCompleted"]
 
 
 async def test_failing_task_blocks_no_other(shop_settings: Settings):
@@ -197,7 +197,7 @@ async def test_concurrent_tasks_are_bounded(shop_settings: Settings):
 
 @pytest.fixture
 def locker(shop_settings: Settings) -> Iterator[sqlite3.Connection]:
-    """Another process that locks shipping's database for writing, once asked to."""
+    """Another process, which can lock shipping's database for writing."""
     path = shop_settings.data_dir / "shipping.db"
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         yield connection
@@ -221,15 +221,15 @@ async def test_unrecorded_effect_is_not_repeated(
     order_ids = [f"o{number}" for number in range(MAX_AT_ONCE + 20)]
     async with serving(shop_settings, SHIPPING, booking(deliver_and_lock)) as service:
         await service.writer.run_in_transaction(pragma("busy_timeout=20"))
-        heard = [(created(order_id), reserved(order_id)) for order_id in order_ids]
-        await service.writer.handle([event for both in heard for event in both])
+        pairs = [(created(order_id), reserved(order_id)) for order_id in order_ids]
+        await service.writer.handle([event for pair in pairs for event in pair])
         await eventually(lambda: len(service.effects._unrecorded) == MAX_AT_ONCE)
         await asyncio.sleep(1.5)  # long enough for an attempt that must not be made
         assert len(tried) == len(set(tried)) == MAX_AT_ONCE
         service.effects._jobs = {job.kind: job for job in booking(deliver)}
         locker.execute("ROLLBACK")
         await eventually(lambda: no_task_is_left(service))
-        assert (await said(service)).count("ShipmentCompleted") == len(order_ids)
+        assert (await event_types(service)).count("ShipmentCompleted") == len(order_ids)
 
 
 async def test_unrecorded_failure_is_not_another_attempt(
@@ -263,7 +263,7 @@ async def test_stuck_outcome_does_not_repeat_its_effect(
 
     async def misreport(due: Task) -> CompleteShipment:
         tried.append(due.key)
-        return CompleteShipment(order_id="never-begun", tracking_number="T1")
+        return CompleteShipment(order_id="never-started", tracking_number="T1")
 
     async with serving(shop_settings, SHIPPING, booking(misreport)) as service:
         await begin_shipments(service, "o1")
@@ -278,13 +278,13 @@ async def _stuck_thrice(service: Service) -> dict[str, Any] | None:
 
 
 async def insert_tasks(service: Service, kind: str, number: int) -> None:
-    """As another release would have written them, long ago."""
+    """Tasks as an older release would have written them."""
     long_ago = clock.now() - timedelta(days=1)
     rows = [
         {
             "kind": kind,
-            "key": f"{kind}-{each}",
-            "task_id": f"{kind}-{each}",
+            "key": f"{kind}-{index}",
+            "task_id": f"{kind}-{index}",
             "payload": {"format": "of another release"},
             "due_at": long_ago,
             "first_due_at": long_ago,
@@ -292,7 +292,7 @@ async def insert_tasks(service: Service, kind: str, number: int) -> None:
             "stuck": 0,
             "correlation_id": "o1",
         }
-        for each in range(number)
+        for index in range(number)
     ]
     await service.writer.run_in_transaction(
         lambda connection: connection.execute(TASK.insert(), rows)
@@ -314,7 +314,7 @@ async def test_foreign_tasks_do_not_block_others(shop_settings: Settings):
 
 
 async def _have_completed(service: Service, number: int) -> bool:
-    return (await said(service)).count("ShipmentCompleted") == number
+    return (await event_types(service)).count("ShipmentCompleted") == number
 
 
 async def place_order(service: Service) -> None:
@@ -347,7 +347,7 @@ async def test_overtaken_task_does_nothing(shop_settings: Settings):
         await eventually(lambda: len(service.effects._running) == 1)
         (row,) = await rows_of(service.reads, TASK)
         assert row["task_id"] == present.task_id
-        assert await said(service) == ["OrderCreated", "OrderConfirmed"]
+        assert await event_types(service) == ["OrderCreated", "OrderConfirmed"]
         second.set()
 
 
@@ -361,7 +361,7 @@ async def test_progress_in_same_batch_overtakes_a_task(shop_settings: Settings):
             batch.create_task(
                 service.writer.execute(CommandEnvelope(await expire_order(due), completes_task=due))
             )
-        assert await said(service) == ["OrderCreated", "OrderConfirmed"]
+        assert await event_types(service) == ["OrderCreated", "OrderConfirmed"]
 
 
 async def test_order_without_progress_requests_its_cancellation(shop_settings: Settings):
@@ -381,5 +381,5 @@ async def test_deadline_missed_during_downtime_is_met_later(shop_settings: Setti
 
 async def _has_asked(service: Service) -> bool:
     log = await log_of(service.reads, "order")
-    asked = [each.event for each in log if each.event_type == "OrderCancellationRequested"]
+    asked = [entry.event for entry in log if entry.event_type == "OrderCancellationRequested"]
     return bool(asked) and all(event.reason == "EXPIRED" for event in asked)

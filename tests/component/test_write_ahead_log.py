@@ -1,4 +1,4 @@
-"""The write-ahead log of a database under readers that overlap, so that SQLite alone never empties it."""
+"""The write-ahead log under overlapping readers, for which SQLite alone never truncates it."""
 
 import asyncio
 import time
@@ -35,7 +35,7 @@ def read(connection: Connection) -> None:
 
 
 async def read_always(reads: Database, delay_seconds: float) -> None:
-    """One reading transaction after the other; a second reader is in the middle when the first one ends."""
+    """One read transaction after the other; a second reader is in its middle when the first one ends."""
     await asyncio.sleep(delay_seconds)
     while True:
         await reads.run(read)

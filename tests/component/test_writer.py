@@ -151,12 +151,12 @@ async def test_failed_commit_leaves_nothing_behind(chassis: Chassis):
 
 
 async def test_event_can_be_handled_after_failed_commit(chassis: Chassis):
-    heard = [recorded(ordered(f"o{number}", "p1", 1)) for number in range(300)]
+    orders = [recorded(ordered(f"o{number}", "p1", 1)) for number in range(300)]
     await chassis.writer.run_in_transaction(pragma("max_page_count=1"))
     with pytest.raises(StorageUnavailable):
-        await chassis.handle(*heard)
+        await chassis.handle(*orders)
     await chassis.writer.run_in_transaction(pragma("max_page_count=1000000"))
-    await chassis.handle(*heard)
+    await chassis.handle(*orders)
     assert await chassis.said() == ["StockReservationFailed"] * 300
 
 
@@ -191,7 +191,7 @@ async def test_stopping_writer_completes_queued_commands(tmp_path: Path):
     async with writing(tmp_path / "inventory.db") as chassis:
         waiting = [asyncio.create_task(chassis.execute(create(f"p{n}"))) for n in range(20)]
         await asyncio.sleep(0)
-    assert [(await each).position for each in waiting] == [40] * 20
+    assert [(await command).position for command in waiting] == [40] * 20
     with pytest.raises(StorageUnavailable):
         await chassis.execute(create("late"))
 
@@ -421,7 +421,7 @@ async def test_row_refused_by_database_is_not_poison(chassis: Chassis):
     assert await chassis.rows(DEAD_LETTER) == []
     assert {row["event_id"] for row in await chassis.rows(INBOX)}.isdisjoint({refused.event_id})
     await chassis.writer.run_in_transaction(
-        lambda each: each.exec_driver_sql("DROP TRIGGER forbidden")
+        lambda connection: connection.exec_driver_sql("DROP TRIGGER forbidden")
     )
     await chassis.handle(refused)
     assert await stock_of(chassis, "p1") == (10, 2)
@@ -437,21 +437,21 @@ async def test_command_refused_by_database_is_unavailable(chassis: Chassis):
 
 
 async def test_value_refused_by_driver_affects_its_caller_only(chassis: Chassis):
-    odd, other, heard = await asyncio.gather(
+    odd, other, handled = await asyncio.gather(
         chassis.execute(ChangeStock(product_id="\ud800", quantity=1)),
         chassis.execute(create("p1")),
         chassis.handle(recorded(ordered("o1", "p1", 1))),
         return_exceptions=True,
     )
     assert isinstance(odd, StorageUnavailable)
-    assert (other.position, heard) == (2, None)
+    assert (other.position, handled) == (2, None)
     assert await stock_of(chassis, "p1") == (10, 1)
 
 
 async def test_abandoned_command_is_not_executed(chassis: Chassis, tmp_path: Path):
     with closing(sqlite3.connect(tmp_path / "inventory.db", isolation_level=None)) as locker:
         locker.execute("BEGIN IMMEDIATE")
-        waiting = [asyncio.create_task(chassis.execute(create(f"p{each}"))) for each in range(3)]
+        waiting = [asyncio.create_task(chassis.execute(create(f"p{index}"))) for index in range(3)]
         await eventually(lambda: chassis.writer._begun)
         waiting.append(asyncio.create_task(chassis.handle(recorded(ordered("o1", "p1", 1)))))
         await asyncio.sleep(0)
@@ -466,15 +466,15 @@ async def test_abandoned_command_is_not_executed(chassis: Chassis, tmp_path: Pat
 
 
 async def test_started_command_is_not_abandoned(chassis: Chassis):
-    has_begun, may_end = threading.Event(), threading.Event()
+    has_started, may_end = threading.Event(), threading.Event()
 
     def work(_: Connection) -> str:
-        has_begun.set()
+        has_started.set()
         may_end.wait()
         return "done"
 
     working = asyncio.create_task(chassis.writer.run_in_transaction(work))
-    await asyncio.to_thread(has_begun.wait)
+    await asyncio.to_thread(has_started.wait)
     chassis.writer.give_up_waiting()
     may_end.set()
     assert await working == "done"
@@ -482,15 +482,15 @@ async def test_started_command_is_not_abandoned(chassis: Chassis):
 
 
 async def test_caller_cancelled_during_commit_affects_no_other(chassis: Chassis):
-    has_begun, may_end = threading.Event(), threading.Event()
+    has_started, may_end = threading.Event(), threading.Event()
 
     def hold(_: Connection) -> None:
-        has_begun.set()
+        has_started.set()
         may_end.wait()
 
     holding = asyncio.create_task(chassis.writer.run_in_transaction(hold))
     leaving = asyncio.create_task(chassis.execute(create("p1")))
-    await asyncio.to_thread(has_begun.wait)
+    await asyncio.to_thread(has_started.wait)
     leaving.cancel()
     may_end.set()
     await holding
