@@ -8,7 +8,7 @@ import structlog
 from litestar import Litestar
 
 from read_api import api, divergence
-from read_api.api.dependencies import Parts
+from read_api.api.dependencies import ReadApi
 from read_api.consistency import Consistency
 from read_api.event_stream import Feed, Streams
 from read_api.projector import Projector
@@ -42,7 +42,7 @@ log = structlog.get_logger()
 
 
 class ReadService:
-    """The parts of the service: one consumer, one projector, and the streams that hear of its work."""
+    """The parts of the service: one consumer, one projector, and the streams of what it applies."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -52,47 +52,48 @@ class ReadService:
         self._reader = Reader(url)
         self._broker = JetStreamConnection(NAME, settings)
         self._feed = Feed()
-        self._freshness = Consistency()
-        self._projector = Projector(self._database, self._tell)
+        self._consistency = Consistency()
+        self._projector = Projector(self._database, self._notify)
         self._keys = PublicKeys(self._reads)
         self._consumer: Consumer | None = None
         self._running = AsyncExitStack()
 
     def app(self) -> Litestar:
         """The HTTP application that starts and stops this service with itself."""
-        parts = Parts(
+        read_api = ReadApi(
             settings=self._settings,
-            reads=self._reads,
-            streams=Streams(self._feed, self._reads, self._keys),
+            reader=self._reader,
+            streams=Streams(self._feed, self._reader, self._keys),
             projector=self._projector,
-            freshness=self._freshness,
+            consistency=self._consistency,
             limits=Limiter(self._settings.rate_limits),
         )
         return build_app(
             "Quadrille: read API",
-            [api.router(parts)],
+            [api.router(read_api)],
+            dependencies={"read_api": read_api},
             settings=self._settings,
             keys=self._keys,
             waiting_for=self.waiting_for,
             on_startup=[self.start],
-            on_stopping=self._hurry,
+            on_stopping=self._close_streams,
             on_shutdown=self.stop,
         )
 
     def waiting_for(self) -> list[str]:
-        """What keeps the answers from being complete, in words; empty when the service is ready."""
+        """Why queries may be incomplete; empty when the service is ready."""
         if self._consumer is None:
             return ["its database"]
         reasons = [self._consumer.waiting_for] if self._consumer.waiting_for else []
         reasons += [
-            f"event {position} of {source}, which later ones have overtaken"
+            f"event {position} of {source}, which later ones wait for"
             for source, position in self._projector.missing.items()
         ]
         projector = self._projector
         return reasons + divergence.reasons(projector.divergences, projector.positions)
 
     async def start(self) -> None:
-        """Open the database and listen; the broker need not be up."""
+        """Open the database and start consuming; the broker need not be up."""
         lock = database_identity.lock(self._database.url)
         self._running.callback(lock.release)
         self._running.push_async_callback(self._reader.close)
@@ -118,23 +119,23 @@ class ReadService:
         log.info("service.started", database=str(self._database.url))
 
     async def stop(self) -> None:
-        """Hear nothing more, finish what was taken, close."""
-        self._hurry()
+        """Stop consuming, finish the batch under way, close."""
+        self._close_streams()
         await self._running.aclose()
         log.info("service.stopped")
 
-    def _tell(self, events: Sequence[RecordedEvent]) -> None:
+    def _notify(self, events: Sequence[RecordedEvent]) -> None:
         if signing_keys.concerns(events):
             self._keys.reload()
-        self._feed.tell(events)
-        self._freshness.tell(self._projector.positions, (event.entity_id for event in events))
+        self._feed.publish(events)
+        self._consistency.notify(self._projector.positions, (event.entity_id for event in events))
 
-    def _hurry(self) -> None:
-        """Nobody is to wait for what will not come any more."""
+    def _close_streams(self) -> None:
+        """End streams and waits: no more events will be applied."""
         self._feed.close()
-        self._freshness.close()
+        self._consistency.close()
 
 
 def build(settings: Settings) -> Litestar:
-    """The application; nothing runs yet."""
+    """The application; nothing runs before its startup."""
     return ReadService(settings).app()

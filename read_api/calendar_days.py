@@ -1,4 +1,4 @@
-"""Local days of any place on earth, as stretches of time: an hour longer or shorter when its clocks are changed."""
+"""Local days of a time zone as spans of time: an hour longer or shorter when its clocks change."""
 
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cache
@@ -9,48 +9,48 @@ from shared.chassis.http.problems import BadRequest, FieldError
 from shared.chassis.messages import clock
 
 MAX_DAYS = 366
-USUAL_DAYS = 30
+DEFAULT_DAYS = 30
 EARLIEST = date(1970, 2, 1)
 LATEST = date(9998, 12, 31)
 
 
 class LocalDay(NamedTuple):
-    """From `begins` until before `ends`; nothing where a place has skipped the day."""
+    """From `starts` until before `ends`; empty if the time zone skipped the day."""
 
     day: date
-    begins: datetime
+    starts: datetime
     ends: datetime
 
 
 def time_zone(name: str) -> ZoneInfo:
     """The time zone of that IANA name; raises BadRequest."""
     if name not in _names():
-        wrong = "expected an IANA time zone, e.g. Asia/Tokyo"
-        raise BadRequest(FieldError(field="timezone", message=wrong))
+        message = "expected an IANA time zone, e.g. Asia/Tokyo"
+        raise BadRequest(FieldError(field="timezone", message=message))
     return ZoneInfo(name)
 
 
 def today(zone: ZoneInfo) -> LocalDay:
-    """The day that it is there now."""
+    """The day of the present time in the zone."""
     return local_day(clock.now().astimezone(zone).date(), zone)
 
 
 def days(first: date | None, last: date | None, zone: ZoneInfo) -> list[LocalDay]:
-    """All days from `first` to `last`, both included; by default thirty, until today. Raises BadRequest."""
-    for field, given in (("from", first), ("to", last)):
-        if given and not EARLIEST <= given <= LATEST:
+    """All days from `first` to `last`, both included; by default thirty, the last one today. Raises BadRequest."""
+    for field, day in (("from", first), ("to", last)):
+        if day and not EARLIEST <= day <= LATEST:
             raise BadRequest(FieldError(field=field, message=f"expected {EARLIEST} to {LATEST}"))
-    until = last or (first + timedelta(days=USUAL_DAYS - 1) if first else today(zone).day)
-    since = first or until - timedelta(days=USUAL_DAYS - 1)
-    number = (until - since).days + 1
-    if not 1 <= number <= MAX_DAYS:
-        wrong = f"expected 1 to {MAX_DAYS} days, and the first one first"
-        raise BadRequest(FieldError(field="to", message=wrong))
-    return [local_day(since + timedelta(days=each), zone) for each in range(number)]
+    until = last or (first + timedelta(days=DEFAULT_DAYS - 1) if first else today(zone).day)
+    since = first or until - timedelta(days=DEFAULT_DAYS - 1)
+    count = (until - since).days + 1
+    if not 1 <= count <= MAX_DAYS:
+        message = f"expected 1 to {MAX_DAYS} days, and the first one first"
+        raise BadRequest(FieldError(field="to", message=message))
+    return [local_day(since + timedelta(days=number), zone) for number in range(count)]
 
 
 def local_day(day: date, zone: ZoneInfo) -> LocalDay:
-    """The day there."""
+    """The day from midnight to midnight in the zone."""
     return LocalDay(day, _midnight(day, zone), _midnight(day + timedelta(days=1), zone))
 
 

@@ -4,19 +4,16 @@ Events diverge when two of them claim one position: a service's database was res
 else published in its name. Neither is dropped: one is applied, the other held.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from itertools import groupby
 from operator import attrgetter
 from typing import NamedTuple
 
-from msgspec import Struct
 from sqlalchemy import Connection, bindparam, delete, select
 
 from read_api import checkpoints
 from read_api.checkpoints import MAX_AHEAD
-from read_api.schemas import HeldEventPage, HeldEventView, HeldStatus
 from read_api.tables import HELD_EVENTS
-from shared.chassis.http.pagination import from_cursor, to_cursor
 from shared.chassis.storage.database import Rows, read_rows
 from shared.contracts import CATALOG
 
@@ -42,13 +39,6 @@ class Divergence(NamedTuple):
     event_id: str
     applied_event_id: str | None
     """What was applied at its position; None for an event too far ahead."""
-
-
-class HeldFilter(Struct, frozen=True, kw_only=True):
-    """Which held events."""
-
-    source: str | None = None
-    position: int | None = None
 
 
 def find(connection: Connection, applied: Mapping[str, int]) -> list[Divergence]:
@@ -96,23 +86,6 @@ def first_positions(divergences: Iterable[Divergence]) -> dict[str, int]:
     return positions
 
 
-def list_held(
-    connection: Connection, wanted: HeldFilter, cursor: str | None, limit: int
-) -> HeldEventPage:
-    """Held events in the order of their arrival."""
-    query = select(HELD_EVENTS).order_by(HELD_EVENTS.c.held_id).limit(limit + 1)
-    if wanted.source is not None:
-        query = query.where(HELD_EVENTS.c.source == wanted.source)
-    if wanted.position is not None:
-        query = query.where(HELD_EVENTS.c.position == wanted.position)
-    if after := from_cursor(cursor, tuple[int]):
-        query = query.where(HELD_EVENTS.c.held_id > after[0])
-    rows = read_rows(connection, HELD_EVENTS, query)
-    shown = rows[:limit]
-    next_cursor = to_cursor(shown[-1]["held_id"]) if len(rows) > limit else None
-    return HeldEventPage(items=_views(connection, shown), next_cursor=next_cursor)
-
-
 def forget(connection: Connection, source: str, position: int, event_id: str) -> bool:
     """Remove a held event; whether there was one."""
     statement = delete(HELD_EVENTS).where(
@@ -121,26 +94,3 @@ def forget(connection: Connection, source: str, position: int, event_id: str) ->
         HELD_EVENTS.c.event_id == event_id,
     )
     return connection.execute(statement).rowcount > 0
-
-
-def _views(connection: Connection, rows: Rows) -> Sequence[HeldEventView]:
-    applied = checkpoints.load(connection)
-    ids = checkpoints.applied_ids(connection, [(row["source"], row["position"]) for row in rows])
-    return [
-        HeldEventView(
-            source=row["source"],
-            position=row["position"],
-            event_id=row["event_id"],
-            applied_event_id=ids.get((row["source"], row["position"])),
-            status=_status(row["position"], applied.get(row["source"], 0)),
-            subject=row["subject"],
-            body=row["body"],
-        )
-        for row in rows
-    ]
-
-
-def _status(position: int, applied: int) -> HeldStatus:
-    if position <= applied:
-        return HeldStatus.DIVERGING
-    return HeldStatus.WAITING if position <= applied + MAX_AHEAD else HeldStatus.FAR_AHEAD

@@ -1,65 +1,61 @@
 """Live events over HTTP: a stream resumes exactly where it was cut off, here or at another copy of this service.
 
-A message's id says how far its stream has seen each source: `order:12,inventory:30`. A stream reads the newest events
-from a tail in memory; one that falls behind, or resumes, reads the database until it has caught up. So a slow client
-costs no more than a fast one, and none misses an event between the two.
+A message's id is the positions that its stream has sent so far: `order:12,inventory:30`. A stream reads the newest
+events from a tail in memory; one that falls behind, or resumes, reads the database until it has caught up. So a slow
+client costs no more than a fast one, and none misses an event between the two.
 """
 
 import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
-from functools import partial
 from itertools import islice
 
 import msgspec
 import structlog
 from litestar.response import ServerSentEventMessage
 
-from read_api import event_archive
-from read_api.positions import format_positions
+from read_api.positions import Positions, format_positions
+from read_api.queries.events import events_after
+from read_api.queries.visibility import Visibility
 from read_api.schemas import EventView, event_view
-from read_api.visibility import Visibility
 from shared.chassis.http.auth import Access, PublicKeys
 from shared.chassis.messages.recorded_event import RecordedEvent
-from shared.chassis.storage.database import TRANSIENT_DATABASE_ERRORS, Database
-from shared.contracts import CATALOG
+from shared.chassis.storage.database import TRANSIENT_DATABASE_ERRORS
+from shared.chassis.storage.reader import Reader
 
-TAIL = 4096
+MAX_TAIL = 4096
 """Events kept in memory."""
-PAGE = 256
+PAGE_SIZE = 256
 HEARTBEAT_SECONDS = 15.0
 RETRY_MILLISECONDS = 1000
 
 log = structlog.get_logger()
 
-Seen = dict[str, int]
-"""The last position seen of each source."""
-
 
 class Feed:
     """The newest events, and a way to wait for more."""
 
-    def __init__(self, most: int = TAIL) -> None:
-        self._tail: deque[EventView] = deque(maxlen=most)
-        self._news = asyncio.Event()
+    def __init__(self, max_tail: int = MAX_TAIL) -> None:
+        self._tail: deque[EventView] = deque(maxlen=max_tail)
+        self._changed = asyncio.Event()
         self.end = 0
-        """How many events have gone through; the number of the next one."""
+        """How many events were published; the number of the next one."""
         self.is_closed = False
 
-    def tell(self, events: Sequence[RecordedEvent]) -> None:
-        """These are durable now."""
+    def publish(self, events: Sequence[RecordedEvent]) -> None:
+        """Send events that are durable."""
         self._tail.extend(map(event_view, events))
         self.end += len(events)
-        self._wake()
+        self._notify()
 
     def close(self) -> None:
         """End all streams."""
         self.is_closed = True
-        self._wake()
+        self._notify()
 
     def has(self, number: int) -> bool:
-        """Whether nothing from `number` on has been forgotten."""
+        """Whether all events from `number` on are still in the tail."""
         return number >= self.end - len(self._tail)
 
     def since(self, number: int) -> list[EventView]:
@@ -67,48 +63,48 @@ class Feed:
         return list(islice(self._tail, number - self.end + len(self._tail), None))
 
     async def wait(self, number: int, seconds: float) -> None:
-        """Until there is an event `number`, or time is up, or all ends."""
+        """Return when there is an event `number`, after this time, or when the feed is closed."""
         if number < self.end or self.is_closed:
             return
         try:
             async with asyncio.timeout(max(seconds, 0)):
-                await self._news.wait()
+                await self._changed.wait()
         except TimeoutError:
             pass
 
-    def _wake(self) -> None:
-        self._news.set()
-        self._news = asyncio.Event()
+    def _notify(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
 
 
 class Streams:
-    """Makes streams of what the feed tells and the database keeps."""
+    """Makes streams from the feed and the database."""
 
-    def __init__(self, feed: Feed, reads: Database, keys: PublicKeys) -> None:
+    def __init__(self, feed: Feed, reader: Reader, keys: PublicKeys) -> None:
         self._feed = feed
-        self._reads = reads
+        self._reader = reader
         self._keys = keys
 
     async def follow(
-        self, seen: Seen, story: Visibility | None, access: Access | None = None
+        self, positions: Positions, visibility: Visibility | None, access: Access | None = None
     ) -> AsyncIterator[ServerSentEventMessage]:
-        """Every event beyond `seen`, of one order's story if it is given, then what comes, until the service stops.
+        """Every event after these positions, all or those visible of one order, until the service stops.
 
-        It ends also when the access token is no longer accepted; a guest has none.
-
-        A client that gets no further event still learns where it stands, from the opening message's id.
+        It also ends when the access token is no longer accepted; a guest has none. The opening message's id lets a
+        client resume that receives no event.
         """
+        sent = dict(positions)
         yield ServerSentEventMessage(
-            data=None, id=format_positions(seen) or None, retry=RETRY_MILLISECONDS
+            data=None, id=format_positions(sent) or None, retry=RETRY_MILLISECONDS
         )
         heartbeat_at = time.monotonic() + HEARTBEAT_SECONDS
         try:
-            async for event in self._events(seen, story, access):
+            async for event in self._events(sent, visibility, access):
                 if access and not await self._keys.still_accept(access):
                     break
                 if event:
-                    seen[event.source] = event.position
-                    yield _message(event, seen)
+                    sent[event.source] = event.position
+                    yield _message(event, sent)
                 elif time.monotonic() < heartbeat_at:
                     continue
                 else:
@@ -118,19 +114,21 @@ class Streams:
             log.warning("stream.cut", reason=str(error))
 
     async def _events(
-        self, seen: Seen, story: Visibility | None, access: Access | None
+        self, sent: Positions, visibility: Visibility | None, access: Access | None
     ) -> AsyncIterator[EventView | None]:
-        """The events, one by one; None now and then while there are none, and when the token expires."""
+        """The events behind `sent`, which the caller moves on.
+
+        None in between: when there is no further event at present, and when the token expires.
+        """
         while not self._feed.is_closed:
-            number = self._feed.end  # noted first: what is applied while we read is in the tail
-            while (page := await self._page(seen, story)) and not self._feed.is_closed:
-                for event in page:
-                    yield event
+            number = self._feed.end  # before the query: what is applied during it is in the tail
+            async for event in self._stored_events(sent, visibility):
+                yield event
             while self._feed.has(number) and not self._feed.is_closed:
-                fresh = self._feed.since(number)
-                number += len(fresh)
-                for event in fresh:
-                    if _is_wanted(event, seen, story):
+                new = self._feed.since(number)
+                number += len(new)
+                for event in new:
+                    if _is_next(event, sent, visibility):
                         yield event
                 yield None
                 seconds = HEARTBEAT_SECONDS / 3
@@ -138,24 +136,24 @@ class Streams:
                     number, min(seconds, access.seconds_left) if access else seconds
                 )
 
-    async def _page(self, seen: Seen, story: Visibility | None) -> list[EventView]:
-        return await self._reads.run(
-            partial(event_archive.beyond, seen=dict(seen), story=story, most=PAGE)
-        )
+    async def _stored_events(
+        self, sent: Positions, visibility: Visibility | None
+    ) -> AsyncIterator[EventView]:
+        while not self._feed.is_closed:
+            page = await events_after(self._reader, sent, visibility, PAGE_SIZE)
+            if not page:
+                return
+            for event in page:
+                yield event
 
 
-def everything_until_now(positions: Seen) -> Seen:
-    """Where a stream starts that asks only for what is new."""
-    return {**dict.fromkeys(sorted(CATALOG.sources), 0), **positions}
-
-
-def _is_wanted(event: EventView, seen: Seen, story: Visibility | None) -> bool:
-    if story and not story.tells(event.type, event.key, event.correlation_id):
+def _is_next(event: EventView, sent: Positions, visibility: Visibility | None) -> bool:
+    if visibility and not visibility.includes(event):
         return False
-    return event.position > seen.get(event.source, 0)
+    return event.position > sent.get(event.source, 0)
 
 
-def _message(event: EventView, seen: Seen) -> ServerSentEventMessage:
+def _message(event: EventView, sent: Positions) -> ServerSentEventMessage:
     return ServerSentEventMessage(
-        id=format_positions(seen), event=event.type, data=msgspec.json.encode(event)
+        id=format_positions(sent), event=event.type, data=msgspec.json.encode(event)
     )

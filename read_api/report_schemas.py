@@ -1,4 +1,4 @@
-"""What the shop amounts to, as clients see it. Money is in the minor unit of `currency`, and revenue that of completed orders."""
+"""The documents of reports. Money is in the minor unit of `currency`; revenue is that of completed orders."""
 
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
@@ -10,7 +10,7 @@ from read_api.schemas import OrderView, StockView
 
 
 class Overview(Struct, frozen=True, kw_only=True, rename="camel"):
-    """Everything since the beginning; rates are shares of the orders that have ended, null while none has."""
+    """All orders since the first one; rates are shares of the orders that have ended, null while none has."""
 
     orders: int
     orders_by_status: Mapping[OrderStatus, int]
@@ -18,20 +18,20 @@ class Overview(Struct, frozen=True, kw_only=True, rename="camel"):
     currency: str
     revenue: int
     average_order_value: int | None
-    """Of completed orders; null while there is none."""
+    """Of completed orders; null without any."""
     units_ordered: int
     units_sold: int
     """Of completed orders."""
     cancellation_rate: float | None
-    """Cancelled by the customer, by the clock, or for want of stock."""
+    """Cancelled by the customer, expired, or without stock."""
     failure_rate: float | None
-    """Could not be shipped."""
+    """Their shipment failed."""
     customers: int
-    """Who have signed up."""
+    """Registered; admins are not counted."""
 
 
 class Buyer(Struct, frozen=True, kw_only=True, rename="camel"):
-    """What somebody has ordered, and what came of it."""
+    """The orders of one customer, or of all guests."""
 
     orders: int
     completed: int
@@ -41,7 +41,7 @@ class Buyer(Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class CustomerFigures(Buyer, frozen=True, kw_only=True, rename="camel"):
-    """A customer; `email` and `name` are null for one who has not signed up here."""
+    """A customer; `email` and `name` are null for one who is not registered here."""
 
     user_id: str
     email: str | None
@@ -49,7 +49,7 @@ class CustomerFigures(Buyer, frozen=True, kw_only=True, rename="camel"):
 
 
 class CustomerFiguresPage(Struct, frozen=True, kw_only=True, rename="camel"):
-    """The most valuable first; all guests together are one of their own. `next_cursor` asks for the rest."""
+    """The most valuable first; `guests` are all guests together. `next_cursor` asks for the rest."""
 
     currency: str
     guests: Buyer
@@ -58,7 +58,7 @@ class CustomerFiguresPage(Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class ProductFigures(Struct, frozen=True, kw_only=True, rename="camel"):
-    """A product that was ordered; it may not be sold any more."""
+    """A product that was ordered; it may be deleted."""
 
     product_id: str
     name: str | None
@@ -66,11 +66,11 @@ class ProductFigures(Struct, frozen=True, kw_only=True, rename="camel"):
     units_sold: int
     revenue: int
     cancellations: int
-    """Orders with it that were cancelled by the customer, by the clock, or for want of stock."""
+    """Orders with it that were cancelled by the customer, expired, or had no stock."""
 
 
 class ProductFiguresPage(Struct, frozen=True, kw_only=True, rename="camel"):
-    """What brought most first; `next_cursor` asks for the rest."""
+    """By revenue, the highest first; `next_cursor` asks for the rest."""
 
     currency: str
     items: Sequence[ProductFigures]
@@ -78,7 +78,7 @@ class ProductFiguresPage(Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class DayFigures(Struct, frozen=True, kw_only=True, rename="camel"):
-    """A local day: orders that came in, and orders that were completed, with what these brought."""
+    """A local day: orders created, orders completed, and the revenue of the completed ones."""
 
     day: date
     orders: int
@@ -87,7 +87,7 @@ class DayFigures(Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class Daily(Struct, frozen=True, kw_only=True, rename="camel"):
-    """Every day asked for, the first one first; those without any orders too."""
+    """Every requested day, the first one first, days without orders too."""
 
     timezone: str
     currency: str
@@ -95,31 +95,31 @@ class Daily(Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class SourceState(Struct, frozen=True, kw_only=True, rename="camel"):
-    """How far we have heard a service."""
+    """How far the events of a service are applied."""
 
     source: str
     position: int
-    """Of the last event that is among the rows."""
+    """Of the last applied event."""
     recorded_at: datetime | None
-    """When that happened."""
+    """When that was recorded."""
     lag_ms: float | None
-    """How old it was when it got here; null until one comes."""
+    """How old it was when it was applied; null until one is, after a start."""
     missing: int | None
-    """The position of an event that later ones have overtaken."""
+    """The position of an event that later ones wait for."""
     diverges_at: int | None
     """The first position that a held event claims and that is not waited for; `/events/held` lists them."""
     dead_letters: int
-    """Events that the service has given up and kept."""
+    """Events that the service could not handle and keeps."""
 
 
 class Dashboard(Struct, frozen=True, kw_only=True, rename="camel"):
-    """The shop at a glance, all of it at one moment."""
+    """The state of the shop, all of it at one moment."""
 
     timezone: str
     today: DayFigures
     overview: Overview
     low_stock: Sequence[StockView]
-    """Products that are sold, fewest available first."""
+    """Products on sale, fewest available first."""
     latest_orders: Sequence[OrderView]
     dead_letters: int
     """Of all services, this one included."""

@@ -1,25 +1,17 @@
-"""What the read API answers, as clients see it."""
+"""The documents that the read API answers with."""
 
 from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Struct
 
-from read_api.models import (
-    NotificationStatus,
-    Order,
-    OrderStatus,
-    Product,
-    ReservationStatus,
-    ShipmentStatus,
-)
+from read_api.models import NotificationStatus, OrderStatus, ReservationStatus, ShipmentStatus
+from shared.chassis.http.pagination import Page, schema_name
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.contracts import FailedItem, LineItem, OrderItem, Role
-
-T = TypeVar("T")
 
 
 class OrderView(Struct, frozen=True, kw_only=True, rename="camel"):
@@ -42,15 +34,11 @@ class OrderView(Struct, frozen=True, kw_only=True, rename="camel"):
     updated_at: datetime
 
 
-class OrderPage(Struct, frozen=True, kw_only=True, rename="camel"):
-    """Newest first; `next_cursor` asks for the rest."""
-
-    items: Sequence[OrderView]
-    next_cursor: str | None
+OrderPage = Annotated[Page[OrderView], schema_name("OrderPage")]
 
 
 class ReservationView(Struct, frozen=True, kw_only=True, rename="camel"):
-    """What is, or was, held for an order."""
+    """The stock reserved for an order, now or before."""
 
     order_id: str
     status: ReservationStatus
@@ -62,7 +50,7 @@ class ReservationView(Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class ShipmentView(Struct, frozen=True, kw_only=True, rename="camel"):
-    """An order's shipment; without `shipmentId` where it was cancelled before it was begun."""
+    """An order's shipment; without `shipmentId` if it was cancelled before it started."""
 
     order_id: str
     shipment_id: str | None
@@ -77,15 +65,11 @@ class ShipmentView(Struct, frozen=True, kw_only=True, rename="camel"):
     updated_at: datetime
 
 
-class ShipmentPage(Struct, frozen=True, kw_only=True, rename="camel"):
-    """Newest first; `next_cursor` asks for the rest."""
-
-    items: Sequence[ShipmentView]
-    next_cursor: str | None
+ShipmentPage = Annotated[Page[ShipmentView], schema_name("ShipmentPage")]
 
 
 class NotificationView(Struct, frozen=True, kw_only=True, rename="camel"):
-    """A mail, and what became of it; the recipient is masked, `resendOf` the notification that it repeats."""
+    """A mail and its outcome; the recipient is masked, `resendOf` names the notification that it repeats."""
 
     notification_id: str
     order_id: str
@@ -99,7 +83,7 @@ class NotificationView(Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class OrderDetail(OrderView, frozen=True, kw_only=True, rename="camel"):
-    """An order with its stock, its shipment and its mails; each as its own service tells it."""
+    """An order with its reservation, shipment and mails, each as its own service last published it."""
 
     reservation: ReservationView | None
     shipment: ShipmentView | None
@@ -107,7 +91,7 @@ class OrderDetail(OrderView, frozen=True, kw_only=True, rename="camel"):
 
 
 class CustomerView(Struct, frozen=True, kw_only=True, rename="camel"):
-    """Somebody who has signed up."""
+    """A registered customer."""
 
     user_id: str
     email: str
@@ -118,11 +102,7 @@ class CustomerView(Struct, frozen=True, kw_only=True, rename="camel"):
     updated_at: datetime
 
 
-class CustomerPage(Struct, frozen=True, kw_only=True, rename="camel"):
-    """Newest first; `next_cursor` asks for the rest."""
-
-    items: Sequence[CustomerView]
-    next_cursor: str | None
+CustomerPage = Annotated[Page[CustomerView], schema_name("CustomerPage")]
 
 
 class ProductView(Struct, frozen=True, kw_only=True, rename="camel"):
@@ -141,15 +121,11 @@ class ProductView(Struct, frozen=True, kw_only=True, rename="camel"):
     updated_at: datetime
 
 
-class ProductPage(Struct, frozen=True, kw_only=True, rename="camel"):
-    """By product id; `next_cursor` asks for the rest."""
-
-    items: Sequence[ProductView]
-    next_cursor: str | None
+ProductPage = Annotated[Page[ProductView], schema_name("ProductPage")]
 
 
 class StockView(Struct, frozen=True, kw_only=True, rename="camel"):
-    """How many there are of a product; also of one that is not sold any more."""
+    """The stock of a product, which may be deleted."""
 
     product_id: str
     name: str
@@ -159,15 +135,11 @@ class StockView(Struct, frozen=True, kw_only=True, rename="camel"):
     is_deleted: bool
 
 
-class StockPage(Struct, frozen=True, kw_only=True, rename="camel"):
-    """By product id; `next_cursor` asks for the rest."""
-
-    items: Sequence[StockView]
-    next_cursor: str | None
+StockPage = Annotated[Page[StockView], schema_name("StockPage")]
 
 
 class EventView(Struct, frozen=True, kw_only=True, rename="camel"):
-    """An event: (source, position) is its place, `eventId` its identity, `causationId` what made it."""
+    """An event at a position of its source's log; `key` is the entity, `causationId` the event that caused it."""
 
     event_id: str
     type: str
@@ -180,18 +152,14 @@ class EventView(Struct, frozen=True, kw_only=True, rename="camel"):
     data: dict[str, Any]
 
 
-class EventPage(Struct, frozen=True, kw_only=True, rename="camel"):
-    """Newest first; `next_cursor` asks for the rest."""
-
-    items: Sequence[EventView]
-    next_cursor: str | None
+EventPage = Annotated[Page[EventView], schema_name("EventPage")]
 
 
 class HeldStatus(StrEnum):
     """Why an event is held."""
 
     WAITING = "WAITING"
-    """For an event before it in its source's log."""
+    """An event before it in its source's log is missing."""
     DIVERGING = "DIVERGING"
     """Another event was applied at its position."""
     FAR_AHEAD = "FAR_AHEAD"
@@ -211,25 +179,18 @@ class HeldEventView(Struct, frozen=True, kw_only=True, rename="camel"):
     body: str
 
 
-class HeldEventPage(Struct, frozen=True, kw_only=True, rename="camel"):
-    """In the order of arrival; `next_cursor` asks for the rest."""
-
-    items: Sequence[HeldEventView]
-    next_cursor: str | None
+HeldEventPage = Annotated[Page[HeldEventView], schema_name("HeldEventPage")]
 
 
 class Cause(Struct, frozen=True, kw_only=True, rename="camel"):
-    """The event that made another; `type` is null where we have not heard it."""
+    """The event that caused another; `type` is null if it was not received."""
 
     event_id: str
     type: str | None
 
 
-class Entry(Struct, frozen=True, kw_only=True, rename="camel"):
-    """An event on an order's timeline.
-
-    `late` says that it came when the order had no transition for it any more, and changed nothing.
-    """
+class TimelineEvent(Struct, frozen=True, kw_only=True, rename="camel"):
+    """An event on an order's timeline; a `late` one came when the order had ended, and changed nothing."""
 
     event_id: str
     type: str
@@ -237,7 +198,7 @@ class Entry(Struct, frozen=True, kw_only=True, rename="camel"):
     cause: Cause | None
     recorded_at: datetime
     latency_ms: float | None
-    """Since its cause; null where there is none."""
+    """Since its cause; null without one."""
     since_start_ms: float
     late: bool
     data: dict[str, Any]
@@ -247,26 +208,11 @@ class Timeline(Struct, frozen=True, kw_only=True, rename="camel"):
     """Every event of an order, causes before effects."""
 
     order_id: str
-    items: Sequence[Entry]
-
-
-def order_page(orders: Sequence[Order], next_cursor: str | None) -> OrderPage:
-    """A page of orders."""
-    return OrderPage(items=[shown(order, OrderView) for order in orders], next_cursor=next_cursor)
-
-
-def product_view(product: Product) -> ProductView:
-    """What is shown of a product."""
-    return shown(product, ProductView, available=product.on_hand - product.reserved)
-
-
-def stock_view(product: Product) -> StockView:
-    """What is shown of its stock."""
-    return shown(product, StockView, available=product.on_hand - product.reserved)
+    items: Sequence[TimelineEvent]
 
 
 def event_view(recorded: RecordedEvent) -> EventView:
-    """What is shown of an event."""
+    """The same view that `queries.events` makes of a row."""
     return EventView(
         event_id=recorded.event_id,
         type=recorded.event_type,
@@ -278,9 +224,3 @@ def event_view(recorded: RecordedEvent) -> EventView:
         recorded_at=recorded.recorded_at,
         data=msgspec.to_builtins(recorded.event),
     )
-
-
-def shown(row: Struct, document: type[T], **more: object) -> T:
-    """The document's part of a row, and what the row does not say itself."""
-    names: tuple[str, ...] = document.__struct_fields__  # type: ignore[attr-defined]
-    return document(**{name: getattr(row, name) for name in names if name not in more}, **more)

@@ -1,6 +1,7 @@
 """The read API's tables. But for held events, no row depends on when or in what mixture of sources its events came."""
 
 from sqlalchemy import (
+    DDL,
     Boolean,
     Column,
     ForeignKey,
@@ -10,7 +11,9 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    event,
 )
+from sqlalchemy.schema import ExecutableDDLElement
 
 from shared.chassis.storage.database import Json, UtcTime
 
@@ -83,6 +86,49 @@ PRODUCTS = Table(
     Column("created_at", UtcTime, nullable=False),
     Column("updated_at", UtcTime, nullable=False),
 )
+
+SEARCHED_COLUMNS = (
+    PRODUCTS.c.product_id,
+    PRODUCTS.c.name,
+    PRODUCTS.c.description,
+    PRODUCTS.c.category,
+)
+PRODUCT_SEARCH = Table(
+    "product_search", MetaData(), Column("rowid", Integer), Column("product_search", Text)
+)
+"""SQLite's index of trigrams, made as below, which triggers keep in the transaction that changes a product.
+
+`rowid` is the product's number, and the column of the table's own name is what MATCH takes.
+"""
+_NAMES = ", ".join(column.name for column in SEARCHED_COLUMNS)
+_NEW = ", ".join(f"new.{column.name}" for column in SEARCHED_COLUMNS)
+_HAS_CHANGED = " OR ".join(
+    f"old.{column.name} IS NOT new.{column.name}"
+    for column in (*SEARCHED_COLUMNS, PRODUCTS.c.number)
+)
+_PRODUCT_SEARCH_DDL = (
+    f"CREATE VIRTUAL TABLE product_search USING fts5 ({_NAMES}, tokenize = 'trigram')",
+    f"""
+    CREATE TRIGGER product_inserted AFTER INSERT ON products BEGIN
+      INSERT INTO product_search (rowid, {_NAMES}) VALUES (new.number, {_NEW});
+    END
+    """,  # noqa: S608 - names of columns
+    f"""
+    CREATE TRIGGER product_updated AFTER UPDATE ON products WHEN {_HAS_CHANGED} BEGIN
+      DELETE FROM product_search WHERE rowid = old.number;
+      INSERT INTO product_search (rowid, {_NAMES}) VALUES (new.number, {_NEW});
+    END
+    """,  # noqa: S608
+)
+
+
+def _in_sqlite(statement: str) -> ExecutableDDLElement:
+    ddl: ExecutableDDLElement = DDL(statement)  # type: ignore[no-untyped-call]  # of SQLAlchemy
+    return ddl.execute_if(dialect="sqlite")
+
+
+for _statement in _PRODUCT_SEARCH_DDL:
+    event.listen(PRODUCTS, "after_create", _in_sqlite(_statement))
 
 RESERVATIONS = Table(
     "reservations",

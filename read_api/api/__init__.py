@@ -1,22 +1,29 @@
-"""Every query of the shop over HTTP, and live events; each waits for what its caller has done."""
+"""Every query over HTTP, and live events; each request may wait for what its caller has done."""
 
 from litestar import Router
 
-from read_api.api import admin, catalogue, orders, reports
-from read_api.api.dependencies import Parts
+from read_api.api import admin, catalogue, orders, reports, streams
+from read_api.api.dependencies import ReadApi
+from read_api.api.limits import limiting_streams
 from read_api.consistency import PARAMETERS, wait_for_consistency
 
 
-def router(parts: Parts) -> Router:
-    """All routes of this API."""
+def router(read_api: ReadApi) -> Router:
+    """All routes; they need the dependency `read_api`."""
     return Router(
         "/",
         route_handlers=[
-            orders.router(parts),
-            catalogue.router(parts),
-            admin.router(parts),
-            reports.router(parts),
+            orders.OrderController,
+            catalogue.CatalogueController,
+            admin.AdminController,
+            reports.ReportController,
+            Router(
+                "/",
+                route_handlers=[streams.stream_order, streams.stream_events],
+                middleware=[limiting_streams(read_api.limits)],
+                opt=streams.OPT,
+            ),
         ],
-        before_request=wait_for_consistency(parts.freshness),
+        before_request=wait_for_consistency(read_api.consistency),
         parameters=PARAMETERS,
     )

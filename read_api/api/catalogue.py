@@ -1,50 +1,54 @@
 """Products and their stock over HTTP."""
 
-from functools import partial
-from typing import Annotated, Any
+from typing import Annotated
 
-from litestar import Request, Router, get
+from litestar import Controller, get
+from litestar.di import NamedDependency
 from litestar.params import FromPath, QueryParameter
 
-from read_api import queries
-from read_api.api.dependencies import Parts
+from read_api.api.dependencies import ReadApi
 from read_api.api.limits import count_search
 from read_api.api.params import PUBLIC, PUBLIC_OR_NOTHING, RESTRICTED, Cursor, PageSize, Words
-from read_api.queries import ProductFilter
+from read_api.queries import products
+from read_api.queries.products import ProductFilter
 from read_api.schemas import ProductPage, ProductView, StockPage
 from shared.chassis.http.auth import admin_only
 from shared.chassis.http.problems import responses
+from shared.chassis.http.request_body import ServiceRequest
 
 Category = Annotated[str | None, QueryParameter(description="only this category")]
 
 
-def router(parts: Parts) -> Router:
+class CatalogueController(Controller):
     """`/products` for everyone, `/inventory` for admins."""
-    reads = parts.reads
+
+    tags = ("catalogue",)
 
     @get("/products", responses=PUBLIC | responses(429))
-    async def list_products(
-        request: Request[Any, Any, Any],
+    async def list_products(  # noqa: PLR0917 - Litestar passes them by name
+        self,
+        request: ServiceRequest,
+        read_api: NamedDependency[ReadApi],
         words: Words = "",
         category: Category = None,
         cursor: Cursor = None,
         limit: PageSize = 50,
     ) -> ProductPage:
-        """The catalogue with its stock, or what is found of it in names, descriptions, categories and ids."""
-        count_search(parts.limits, request, words)
-        wanted = ProductFilter(words=words, category=category)
-        return await reads.run(
-            partial(queries.list_products, wanted=wanted, cursor=cursor, limit=limit)
-        )
+        """The catalogue with its stock, or the products with these words in name, description, category or id."""
+        count_search(read_api.limits, request, words)
+        product_filter = ProductFilter(words=words, category=category)
+        return await products.list_products(read_api.reader, product_filter, cursor, limit)
 
     @get("/products/{product_id:str}", responses=PUBLIC_OR_NOTHING)
-    async def show_product(product_id: FromPath[str]) -> ProductView:
+    async def show_product(
+        self, read_api: NamedDependency[ReadApi], product_id: FromPath[str]
+    ) -> ProductView:
         """One product with its stock."""
-        return await reads.run(partial(queries.show_product, product_id=product_id))
+        return await products.find_product(read_api.reader, product_id)
 
     @get("/inventory", guards=[admin_only], responses=RESTRICTED)
-    async def list_stock(cursor: Cursor = None, limit: PageSize = 50) -> StockPage:
-        """The stock of every product, those not sold any more included."""
-        return await reads.run(partial(queries.list_stock, cursor=cursor, limit=limit))
-
-    return Router("/", route_handlers=[list_products, show_product, list_stock], tags=["catalogue"])
+    async def list_stock(
+        self, read_api: NamedDependency[ReadApi], cursor: Cursor = None, limit: PageSize = 50
+    ) -> StockPage:
+        """The stock of every product, deleted ones included."""
+        return await products.list_stock(read_api.reader, cursor, limit)

@@ -1,4 +1,4 @@
-"""What the routes are made with."""
+"""What the handlers of the read API use."""
 
 from typing import NamedTuple
 
@@ -6,16 +6,16 @@ from read_api.consistency import Consistency
 from read_api.event_stream import Streams
 from read_api.projector import Projector
 from shared.chassis.http.rate_limits import Limiter
-from shared.chassis.storage.database import Database
+from shared.chassis.storage.reader import Reader
 from shared.settings import Settings
 
 
-class Parts(NamedTuple):
-    """Those of the service that answer queries."""
+class ReadApi(NamedTuple):
+    """The parts of the service, injected as one: Litestar starts a task for each dependency of a request."""
 
     settings: Settings
-    reads: Database
+    reader: Reader
     streams: Streams
     projector: Projector
-    freshness: Consistency
+    consistency: Consistency
     limits: Limiter

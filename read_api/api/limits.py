@@ -1,4 +1,4 @@
-"""What one address may ask for: searches in a while, and streams at a time."""
+"""Limits per client address: searches in a period, and streams at a time."""
 
 from typing import Any
 
@@ -10,13 +10,13 @@ from shared.chassis.http.rate_limits import Limit, Limiter
 
 
 def count_search(limits: Limiter, request: Request[Any, Any, Any], words: str) -> None:
-    """Count it if it looks for words. Raises Rejected."""
+    """Count the request if it searches. Raises Rejected."""
     if words.strip():
         limits.take((Limit.SEARCHES_PER_ADDRESS, client_address(request)))
 
 
 def limiting_streams(limits: Limiter) -> Middleware:
-    """Refuses a stream beyond those that its address may have open."""
+    """Rejects a stream if its address has as many open as it may."""
 
     def middleware(app: ASGIApp) -> ASGIApp:
         async def respond(scope: Scope, receive: Receive, send: Send) -> None:

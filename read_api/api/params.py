@@ -1,4 +1,4 @@
-"""The parameters and answers that several routes share."""
+"""The parameters and responses that several routes share."""
 
 from datetime import datetime
 from typing import Annotated
@@ -8,7 +8,7 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import HeaderParameter, QueryParameter
 
 from read_api.positions import MAX_LENGTH
-from read_api.search import INDEXED_FROM, MAX_CHARACTERS, MAX_SHORT_WORDS
+from read_api.queries.search import MAX_CHARACTERS, MAX_SHORT_WORDS, MIN_INDEXED_LENGTH
 from shared.chassis.http.auth import TOKEN_IN_QUERY
 from shared.chassis.http.problems import BadRequest, FieldError, responses
 
@@ -26,13 +26,13 @@ Words = Annotated[
         name="q",
         max_length=MAX_CHARACTERS,
         description="words or parts of words; all must occur; at most "
-        f"{MAX_SHORT_WORDS} of products may be shorter than {INDEXED_FROM} characters",
+        f"{MAX_SHORT_WORDS} of products may be shorter than {MIN_INDEXED_LENGTH} characters",
     ),
 ]
 TimeZone = Annotated[
     str,
     QueryParameter(
-        name="timezone", max_length=64, description="whose days: an IANA name, e.g. Asia/Tokyo"
+        name="timezone", max_length=64, description="of the days: an IANA name, e.g. Asia/Tokyo"
     ),
 ]
 LastEventId = Annotated[
@@ -68,12 +68,12 @@ EVENT_STREAM = {
 }
 
 PUBLIC = responses(400, 401, 503)
-"""A token is refused when it is not good, even where none is needed."""
+"""An invalid token is rejected even where none is needed."""
 PUBLIC_OR_NOTHING = responses(400, 401, 404, 503)
 RESTRICTED = responses(400, 401, 403, 503)
 
 
-def moment(text: str | None, field: str) -> datetime | None:
+def parse_time(text: str | None, field: str) -> datetime | None:
     """The time in a query parameter. Raises BadRequest.
 
     Litestar would also read a number, as seconds since 1970.
@@ -81,5 +81,5 @@ def moment(text: str | None, field: str) -> datetime | None:
     try:
         return msgspec.convert(text, datetime | None)
     except msgspec.ValidationError as error:
-        wrong = "expected a time, e.g. 2026-11-20T09:00:00Z"
-        raise BadRequest(FieldError(field=field, message=wrong)) from error
+        message = "expected a time, e.g. 2026-11-20T09:00:00Z"
+        raise BadRequest(FieldError(field=field, message=message)) from error

@@ -1,16 +1,17 @@
-"""What the shop amounts to, over HTTP, for admins."""
+"""Reports over HTTP, for admins."""
 
 from datetime import date
-from functools import partial
 from typing import Annotated
 
-from litestar import Router, get
+from litestar import Controller, get
+from litestar.di import NamedDependency
 from litestar.params import QueryParameter
 
-from read_api import calendar_days, divergence, reports
-from read_api.api.dependencies import Parts
+from read_api import calendar_days, divergence
+from read_api.api.dependencies import ReadApi
 from read_api.api.params import RESTRICTED, Cursor, PageSize, TimeZone
-from read_api.dashboard import LOW_STOCK, Wanted, dashboard
+from read_api.queries import reports
+from read_api.queries.dashboard import LOW_STOCK, DashboardQuery, find_dashboard
 from read_api.report_schemas import (
     CustomerFiguresPage,
     Daily,
@@ -25,7 +26,7 @@ From = Annotated[
 ]
 To = Annotated[
     date | None,
-    QueryParameter(name="to", description="the last day; thirty days are shown by default"),
+    QueryParameter(name="to", description="the last day; by default there are thirty days"),
 ]
 LowStock = Annotated[
     int,
@@ -35,58 +36,63 @@ LowStock = Annotated[
 ]
 
 
-def router(parts: Parts) -> Router:
+class ReportController(Controller):
     """`/marketing` and `/dashboard`."""
-    reads, projector = parts.reads, parts.projector
-    currency = parts.settings.currency
+
+    guards = (admin_only,)
+    tags = ("marketing",)
 
     @get("/marketing/overview", responses=RESTRICTED)
-    async def show_overview() -> Overview:
-        """Everything since the beginning."""
-        return await reads.run(partial(reports.overview, currency=currency))
+    async def show_overview(self, read_api: NamedDependency[ReadApi]) -> Overview:
+        """All orders since the first one."""
+        async with read_api.reader.snapshot() as connection:
+            return await reports.overview(connection, read_api.settings.currency)
 
     @get("/marketing/customers", responses=RESTRICTED)
-    async def show_customers(cursor: Cursor = None, limit: PageSize = 50) -> CustomerFiguresPage:
-        """What each customer has ordered and what it brought, the most valuable first; guests as one."""
-        return await reads.run(
-            partial(reports.customers, currency=currency, cursor=cursor, limit=limit)
-        )
+    async def show_customers(
+        self, read_api: NamedDependency[ReadApi], cursor: Cursor = None, limit: PageSize = 50
+    ) -> CustomerFiguresPage:
+        """The orders and the revenue of each customer, the most valuable first; guests together."""
+        async with read_api.reader.snapshot() as connection:
+            return await reports.customers(connection, read_api.settings.currency, cursor, limit)
 
     @get("/marketing/products", responses=RESTRICTED)
-    async def show_products(cursor: Cursor = None, limit: PageSize = 50) -> ProductFiguresPage:
-        """What was ordered and sold of each product, and what it brought, most first."""
-        return await reads.run(
-            partial(reports.products, currency=currency, cursor=cursor, limit=limit)
-        )
+    async def show_products(
+        self, read_api: NamedDependency[ReadApi], cursor: Cursor = None, limit: PageSize = 50
+    ) -> ProductFiguresPage:
+        """Units ordered, units sold and revenue of each product, the highest revenue first."""
+        return await reports.products(read_api.reader, read_api.settings.currency, cursor, limit)
 
     @get("/marketing/daily", responses=RESTRICTED)
     async def show_daily(
-        since: From = None, until: To = None, time_zone: TimeZone = "UTC"
+        self,
+        read_api: NamedDependency[ReadApi],
+        since: From = None,
+        until: To = None,
+        time_zone: TimeZone = "UTC",
     ) -> Daily:
-        """What came in and what was completed, by local day."""
-        wanted = calendar_days.days(since, until, calendar_days.time_zone(time_zone))
-        found = await reads.run(partial(reports.daily, wanted=wanted, currency=currency))
-        return Daily(timezone=time_zone, currency=currency, items=found)
+        """Orders created and completed, by local day."""
+        days = calendar_days.days(since, until, calendar_days.time_zone(time_zone))
+        currency = read_api.settings.currency
+        rows = await read_api.reader.fetch(reports.daily(days, currency))
+        return Daily(timezone=time_zone, currency=currency, items=reports.day_figures(rows))
 
     @get("/dashboard", responses=RESTRICTED)
     async def show_dashboard(
-        time_zone: TimeZone = "UTC", low_stock: LowStock = LOW_STOCK
+        self,
+        read_api: NamedDependency[ReadApi],
+        time_zone: TimeZone = "UTC",
+        low_stock: LowStock = LOW_STOCK,
     ) -> Dashboard:
-        """The shop at a glance: today, overall, what runs low, what came in last, and how far we have heard."""
-        wanted = Wanted(
+        """Today, all orders, low stock, the latest orders, and how far each service's events are applied."""
+        projector = read_api.projector
+        query = DashboardQuery(
             today=calendar_days.today(calendar_days.time_zone(time_zone)),
             timezone=time_zone,
-            currency=currency,
+            currency=read_api.settings.currency,
             low_stock=low_stock,
             lags=projector.lags,
             missing=projector.missing,
             diverges_at=divergence.first_positions(projector.divergences),
         )
-        return await reads.run(partial(dashboard, wanted=wanted))
-
-    return Router(
-        "/",
-        route_handlers=[show_overview, show_customers, show_products, show_daily, show_dashboard],
-        guards=[admin_only],
-        tags=["marketing"],
-    )
+        return await find_dashboard(read_api.reader, query)

@@ -10,8 +10,7 @@ from msgspec.structs import replace
 
 from read_api.checkpoints import MAX_AHEAD
 from read_api.divergence import Divergence
-from read_api.event_stream import everything_until_now
-from read_api.positions import format_positions
+from read_api.positions import format_positions, of_every_source
 from shared.chassis.engine.writer import StorageUnavailable
 from shared.chassis.messages.cloudevents import encode
 from shared.chassis.messages.recorded_event import RecordedEvent
@@ -375,7 +374,7 @@ async def test_closing_the_feed_ends_every_stream(tmp_path: Path) -> None:
 
 
 def test_stream_without_events_yet_can_be_resumed() -> None:
-    assert format_positions(everything_until_now({"order": 7})).split(",") == [
+    assert format_positions(of_every_source({"order": 7})).split(",") == [
         "inventory:0",
         "notifier:0",
         "order:7",

@@ -129,7 +129,7 @@ async def test_event_after_gap_is_applied_when_gap_closes(reader, shop) -> None:
     )
     await shop.publish([first, last])
     waiting = await reader.until("/health/ready", lambda answer: "event" in str(answer))
-    assert waiting["waitingFor"] == ["event 2 of order, which later ones have overtaken"]
+    assert waiting["waitingFor"] == ["event 2 of order, which later ones wait for"]
     assert (await reader.get("/orders/o1"))["status"] == "PENDING"
     await shop.publish([missing])
     await reader.until("/orders/o1", lambda order: order["status"] == "AWAITING_SHIPMENT")

@@ -2,8 +2,8 @@
 
 from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime, timedelta
-from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from read_api import reports
-from read_api.calendar_days import days, time_zone
-from read_api.dashboard import Wanted, dashboard
+from read_api.calendar_days import LocalDay, days, time_zone
 from read_api.models import OrderStatus
-from read_api.report_schemas import CustomerFigures, Dashboard
+from read_api.queries import reports
+from read_api.queries.dashboard import DashboardQuery, find_dashboard
+from read_api.report_schemas import CustomerFigures, Dashboard, DayFigures
 from shared.chassis.messages.event import Event
 from shared.chassis.messages.system_events import EventDeadLettered, EventRedriven
 from shared.contracts import (
@@ -76,17 +76,21 @@ ORDERS: tuple[Event, ...] = (
 
 
 async def overview(shop: Projection) -> Any:
-    return await shop.database.run(partial(reports.overview, currency="JPY"))
+    async with shop.reader.snapshot() as connection:
+        return await reports.overview(connection, currency="JPY")
 
 
 async def customers(shop: Projection, cursor: str | None = None, limit: int = 50) -> Any:
-    query = partial(reports.customers, currency="JPY", cursor=cursor, limit=limit)
-    return await shop.database.run(query)
+    async with shop.reader.snapshot() as connection:
+        return await reports.customers(connection, "JPY", cursor, limit)
 
 
 async def products(shop: Projection, cursor: str | None = None, limit: int = 50) -> Any:
-    query = partial(reports.products, currency="JPY", cursor=cursor, limit=limit)
-    return await shop.database.run(query)
+    return await reports.products(shop.reader, "JPY", cursor, limit)
+
+
+async def daily(shop: Projection, *local_days: LocalDay) -> list[DayFigures]:
+    return reports.day_figures(await shop.reader.fetch(reports.daily(local_days, "JPY")))
 
 
 async def test_overview_counts_completed_orders(shop: Projection) -> None:
@@ -108,7 +112,7 @@ async def test_empty_shop_has_reports(shop: Projection) -> None:
     page = await customers(shop)
     assert (page.items, page.guests.orders, page.guests.last_order_at) == ([], 0, None)
     assert (await products(shop)).items == []
-    [day] = await shop.database.run(partial(reports.daily, wanted=UTC_DAY, currency="JPY"))
+    [day] = await daily(shop, *UTC_DAY)
     assert (day.orders, day.completed, day.revenue) == (0, 0, 0)
 
 
@@ -211,18 +215,18 @@ async def test_daily_report_uses_local_days(shop: Projection) -> None:
         moved(log, midnight - moment, midnight, midnight, midnight + timedelta(hours=24))
     )
 
-    async def daily(place: str) -> list[tuple[int, int, int]]:
+    async def figures(place: str) -> list[tuple[int, int, int]]:
         local_days = days(date(2026, 11, 19), date(2026, 11, 21), time_zone(place))
-        report = await shop.database.run(partial(reports.daily, wanted=local_days, currency="JPY"))
+        report = await daily(shop, *local_days)
         assert [day.day.day for day in report] == [19, 20, 21]
         return [(day.orders, day.completed, day.revenue) for day in report]
 
-    assert await daily("Asia/Tokyo") == [(1, 0, 0), (1, 1, 1000), (0, 1, 1000)]
-    assert await daily("UTC") == [(2, 1, 1000), (0, 1, 1000), (0, 0, 0)]
+    assert await figures("Asia/Tokyo") == [(1, 0, 0), (1, 1, 1000), (0, 1, 1000)]
+    assert await figures("UTC") == [(2, 1, 1000), (0, 1, 1000), (0, 0, 0)]
 
 
 async def dashboard_of(shop: Projection, low_stock: int = 5) -> Dashboard:
-    request = Wanted(
+    query = DashboardQuery(
         today=UTC_DAY[0],
         timezone="UTC",
         currency="JPY",
@@ -231,7 +235,7 @@ async def dashboard_of(shop: Projection, low_stock: int = 5) -> Dashboard:
         missing=shop.projector.missing,
         diverges_at={},
     )
-    return await shop.database.run(partial(dashboard, wanted=request))
+    return await find_dashboard(shop.reader, query)
 
 
 def lost(event_id: str) -> EventDeadLettered:
@@ -278,10 +282,11 @@ async def test_dashboard_shows_what_needs_attention(shop: Projection) -> None:
 @given(st.data())
 async def test_reports_are_the_same_in_any_delivery(data) -> None:
     async def figures(batches: list[Log]) -> tuple[Any, ...]:
-        async with projecting() as shop:
-            for batch in batches:
-                await shop.projector.deliver(batch)
-            return await overview(shop), await customers(shop), await products(shop)
+        with TemporaryDirectory() as directory:
+            async with projecting(Path(directory) / "read.db") as shop:
+                for batch in batches:
+                    await shop.projector.deliver(batch)
+                return await overview(shop), await customers(shop), await products(shop)
 
     logs = logs_of(data.draw(worlds()))
     assert await figures(data.draw(deliveries(logs))) == await figures(list(logs.values()))

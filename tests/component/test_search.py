@@ -2,21 +2,21 @@
 
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Connection, select
+from sqlalchemy import select, text
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import OperationalError
 
-from read_api.queries import ProductFilter, list_products
-from read_api.search import bounded_time, matches
+from read_api.queries.products import ProductFilter, list_products
+from read_api.queries.search import fetch_search, product_matches
 from read_api.tables import PRODUCTS
 from shared.chassis.http.problems import BadRequest
+from shared.chassis.storage.reader import CONNECTIONS
 from shared.contracts import ProductCreated, ProductDeleted, ProductUpdated, StockAdded
 from tests.support.histories import log_of
 from tests.support.read_api_process import Projection, projecting
@@ -47,13 +47,9 @@ async def catalogue(tmp_path: Path) -> AsyncIterator[Projection]:
 
 
 async def find(projection: Projection, words: str, category: str | None = None) -> list[str]:
-    query = partial(
-        list_products,
-        wanted=ProductFilter(words=words, category=category),
-        cursor=None,
-        limit=50,
-    )
-    return [product.product_id for product in (await projection.database.run(query)).items]
+    product_filter = ProductFilter(words=words, category=category)
+    page = await list_products(projection.reader, product_filter, cursor=None, limit=50)
+    return [product.product_id for product in page.items]
 
 
 @pytest.mark.parametrize(
@@ -125,39 +121,32 @@ async def test_too_many_short_words_are_refused(catalogue: Projection) -> None:
         await find(catalogue, "e r g o n mouse")
 
 
-ENDLESS = """
-WITH RECURSIVE numbers (number) AS (SELECT 1 UNION ALL SELECT number + 1 FROM numbers)
-SELECT count(*) FROM numbers WHERE number < 0
+COUNT_TO = """
+WITH RECURSIVE numbers (number) AS (SELECT 1 UNION ALL SELECT number + 1 FROM numbers LIMIT {})
+SELECT count(*) FROM numbers
 """
 
 
-async def test_search_over_time_limit_is_refused(catalogue: Projection) -> None:
-    def search(connection: Connection) -> None:
-        with bounded_time(connection, seconds=0.05):
-            connection.exec_driver_sql(ENDLESS)
+def slow_query(steps: int) -> Any:
+    return text(COUNT_TO.format(steps))
 
+
+async def test_search_over_time_limit_is_refused(catalogue: Projection) -> None:
     with pytest.raises(BadRequest, match="q: this search takes too long"):
-        await catalogue.database.run(search)
+        await fetch_search(catalogue.reader, slow_query(10**12), cpu_seconds=0.05)
     assert await find(catalogue, "mouse") == ["p3"]
 
 
-async def test_other_queries_have_no_search_time_limit(catalogue: Projection) -> None:
-    def query(connection: Connection) -> int:
-        with bounded_time(connection, seconds=0):
-            pass
-        counted = ENDLESS.replace("FROM numbers)", "FROM numbers LIMIT 100000)")
-        return connection.exec_driver_sql(counted).scalar_one()
-
-    assert await catalogue.database.run(query) == 0
+async def test_time_limit_ends_with_its_search(catalogue: Projection) -> None:
+    for _ in range(CONNECTIONS):
+        await fetch_search(catalogue.reader, slow_query(1), cpu_seconds=0)
+    [(steps,)] = await catalogue.reader.fetch(slow_query(100_000))
+    assert steps == 100_000
 
 
-async def test_other_errors_in_a_search_are_raised(catalogue: Projection) -> None:
-    def search(connection: Connection) -> None:
-        with bounded_time(connection):
-            connection.exec_driver_sql("SELECT nothing FROM nowhere")
-
+async def test_other_error_in_a_search_is_raised(catalogue: Projection) -> None:
     with pytest.raises(OperationalError, match="nowhere"):
-        await catalogue.database.run(search)
+        await fetch_search(catalogue.reader, text("SELECT nothing FROM nowhere"))
 
 
 async def test_updated_product_is_found_by_new_words_only(
@@ -177,7 +166,7 @@ async def test_updated_product_is_found_by_new_words_only(
 
 
 def test_other_databases_search_without_index() -> None:
-    query = select(PRODUCTS.c.product_id).where(*matches("50% キーボード", "postgresql"))
+    query = select(PRODUCTS.c.product_id).where(*product_matches("50% キーボード", "postgresql"))
     compiled = query.compile(dialect=postgresql.dialect())  # type: ignore[no-untyped-call]
     assert "ILIKE" in str(compiled)
     assert "MATCH" not in str(compiled)

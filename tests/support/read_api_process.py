@@ -27,6 +27,7 @@ from shared.chassis.storage.database import (
     read_rows,
 )
 from shared.chassis.storage.dead_letters import DEAD_LETTER
+from shared.chassis.storage.reader import Reader
 from shared.settings import Settings
 from tests.support.access import Issuer
 from tests.support.eventually import eventually
@@ -48,6 +49,7 @@ class Projection(NamedTuple):
     feed: Feed
     streams: Streams
     database: Database
+    reader: Reader
 
     async def rows(self) -> Rows:
         """Every row that events amount to."""
@@ -61,16 +63,19 @@ class Projection(NamedTuple):
 
 @asynccontextmanager
 async def projecting(path: Path | None = None, *, tail: int = 4096) -> AsyncIterator[Projection]:
-    """A projection on the file, resumed where it stands; without one in memory, where streams can not look."""
+    """A projection on the file, resumed where it stands; without one in memory, where the reader sees nothing."""
     url = f"sqlite:///{path}" if path else "sqlite://"
-    database, reads = open_for_writing(url), open_for_reading(url)
+    database, reads, reader = open_for_writing(url), open_for_reading(url), Reader(url)
     feed = Feed(tail)
-    projector = Projector(database, feed.tell)
+    projector = Projector(database, feed.publish)
     await create_tables(database, CHASSIS_METADATA, METADATA)
     await projector.resume()
     try:
-        yield Projection(projector, feed, Streams(feed, reads, PublicKeys(reads)), database)
+        yield Projection(
+            projector, feed, Streams(feed, reader, PublicKeys(reads)), database, reader
+        )
     finally:
+        await reader.close()
         await reads.close()
         await database.close()
 

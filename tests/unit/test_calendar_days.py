@@ -16,7 +16,7 @@ PLACES = ("Asia/Tokyo", "America/New_York", "Asia/Kolkata", "Australia/Lord_Howe
 
 def test_tokyo_day_starts_nine_hours_before_utc() -> None:
     local = local_day(date(2026, 11, 20), time_zone("Asia/Tokyo"))
-    assert local.begins == datetime(2026, 11, 19, 15, tzinfo=UTC)
+    assert local.starts == datetime(2026, 11, 19, 15, tzinfo=UTC)
     assert local.ends == datetime(2026, 11, 20, 15, tzinfo=UTC)
 
 
@@ -31,7 +31,7 @@ def test_tokyo_day_starts_nine_hours_before_utc() -> None:
 )
 def test_day_length_follows_clock_changes(place: str, day: date, hours: float) -> None:
     local = local_day(day, time_zone(place))
-    assert local.ends - local.begins == timedelta(hours=hours)
+    assert local.ends - local.starts == timedelta(hours=hours)
 
 
 @given(
@@ -40,7 +40,7 @@ def test_day_length_follows_clock_changes(place: str, day: date, hours: float) -
 def test_consecutive_days_have_no_gap(first: date, number: int, place: str) -> None:
     listed = days(first, first + timedelta(days=number - 1), ZoneInfo(place))
     assert len(listed) == number
-    assert all(one.ends == next_one.begins for one, next_one in pairwise(listed))
+    assert all(one.ends == next_one.starts for one, next_one in pairwise(listed))
 
 
 def test_default_range_is_thirty_days_until_today() -> None:

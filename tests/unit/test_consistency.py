@@ -62,19 +62,19 @@ def test_malformed_token_is_a_bad_request(token: str) -> None:
 
 
 async def test_wait_returns_at_once_when_applied() -> None:
-    freshness = Consistency(timeout_seconds=0, max_waiting=0)
-    freshness.tell({"order": 5})
-    await freshness.wait({"order": 5})
+    consistency = Consistency(timeout_seconds=0, max_waiting=0)
+    consistency.notify({"order": 5})
+    await consistency.wait({"order": 5})
 
 
 async def test_wait_ends_when_all_positions_are_applied() -> None:
-    freshness = Consistency(timeout_seconds=60)
-    waiting = asyncio.create_task(freshness.wait({"order": 5, "inventory": 2}))
+    consistency = Consistency(timeout_seconds=60)
+    waiting = asyncio.create_task(consistency.wait({"order": 5, "inventory": 2}))
     for applied in ({"order": 4}, {"order": 6}, {"order": 6, "inventory": 1}):
-        freshness.tell(applied)
+        consistency.notify(applied)
         await let_others_run()
         assert not waiting.done()
-    freshness.tell({"order": 6, "inventory": 2})
+    consistency.notify({"order": 6, "inventory": 2})
     await waiting
 
 
@@ -97,66 +97,66 @@ class Order:
 
 
 async def test_waiter_is_woken_only_by_its_order() -> None:
-    freshness, order = Consistency(timeout_seconds=60), Order()
-    waiting = asyncio.create_task(freshness.until_found("o1", order.look))
+    consistency, order = Consistency(timeout_seconds=60), Order()
+    waiting = asyncio.create_task(consistency.poll_until("o1", order.look))
     await let_others_run()
     for position in range(10):
-        freshness.tell({"order": position}, ["o2", "o3"])
+        consistency.notify({"order": position}, ["o2", "o3"])
         await let_others_run()
     assert order.looks == 1
-    freshness.tell({"order": 11}, ["o1"])
+    consistency.notify({"order": 11}, ["o1"])
     await let_others_run()
     assert (order.looks, waiting.done()) == (2, False)
     order.is_there = True
-    freshness.tell({"order": 12}, ["o2", "o1"])
+    consistency.notify({"order": 12}, ["o2", "o1"])
     assert await waiting
     assert order.looks == 3
 
 
 async def test_missing_order_is_looked_up_once() -> None:
     order = Order()
-    assert not await Consistency(timeout_seconds=0.01).until_found("o1", order.look)
+    assert not await Consistency(timeout_seconds=0.01).poll_until("o1", order.look)
     assert order.looks == 1
 
 
 async def test_commit_during_lookup_causes_another_lookup() -> None:
-    freshness = Consistency(timeout_seconds=60)
+    consistency = Consistency(timeout_seconds=60)
     looks = 0
 
     async def look() -> bool:
         nonlocal looks
         looks += 1
         if looks == 1:
-            freshness.tell({"order": 1}, ["o1"])
+            consistency.notify({"order": 1}, ["o1"])
         return looks > 1
 
-    assert await freshness.until_found("o1", look)
+    assert await consistency.poll_until("o1", look)
 
 
 async def test_too_many_waiters_are_rejected() -> None:
-    freshness, order = Consistency(timeout_seconds=60, max_waiting=2), Order()
-    first = asyncio.create_task(freshness.wait({"order": 1}))
-    second = asyncio.create_task(freshness.until_found("o1", order.look))
+    consistency, order = Consistency(timeout_seconds=60, max_waiting=2), Order()
+    first = asyncio.create_task(consistency.wait({"order": 1}))
+    second = asyncio.create_task(consistency.poll_until("o1", order.look))
     await let_others_run()
-    for wait in (freshness.wait({"order": 1}), freshness.until_found("o2", order.look)):
+    for wait in (consistency.wait({"order": 1}), consistency.poll_until("o2", order.look)):
         with pytest.raises(Rejected) as refused:
             await wait
         assert refused.value.code == "too-many-waiting"
     second.cancel()
     await asyncio.wait([second])
-    third = asyncio.create_task(freshness.wait({"order": 1}))
+    third = asyncio.create_task(consistency.wait({"order": 1}))
     await let_others_run()
-    freshness.tell({"order": 1})
+    consistency.notify({"order": 1})
     await asyncio.gather(first, third)
 
 
 async def test_closing_ends_all_waits() -> None:
-    freshness, order = Consistency(timeout_seconds=60), Order()
-    waiting = asyncio.create_task(freshness.wait({"order": 1}))
-    looking = asyncio.create_task(freshness.until_found("o1", order.look))
+    consistency, order = Consistency(timeout_seconds=60), Order()
+    waiting = asyncio.create_task(consistency.wait({"order": 1}))
+    looking = asyncio.create_task(consistency.poll_until("o1", order.look))
     await let_others_run()
-    freshness.close()
+    consistency.close()
     with pytest.raises(Rejected):
         await waiting
     assert not await looking
-    assert not await freshness.until_found("o1", order.look)
+    assert not await consistency.poll_until("o1", order.look)

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from read_api.schemas import Entry, event_view
-from read_api.timeline import timeline
+from read_api.queries.timeline import timeline
+from read_api.schemas import TimelineEvent, event_view
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.system_events import EventDeadLettered
 from shared.contracts import (
@@ -53,7 +53,7 @@ DEDUCTED = caused(
 HISTORY = [CREATED, RESERVED, INITIATED, CONFIRMED, COMPLETED, DEDUCTED, ENDED]
 
 
-def entries(*events: RecordedEvent) -> list[Entry]:
+def entries(*events: RecordedEvent) -> list[TimelineEvent]:
     return list(timeline("o1", [event_view(event) for event in events]).items)
 
 

@@ -7,12 +7,14 @@ snapshot of its own, runs without BEGIN and COMMIT (measured in docs/decisions/0
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Self
 
 import aiosqlite
 from sqlalchemy import URL, AsyncAdaptedQueuePool, Connection, Row, Select, event, make_url
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from shared.chassis.storage import msgspec_warmup
@@ -21,9 +23,15 @@ from shared.chassis.storage.database import BUSY_MILLISECONDS, DamageDetector, m
 CONNECTIONS = 4
 WAL_POLL_SECONDS = 0.005
 """Between two looks whether the writer has emptied the write-ahead log."""
+INSTRUCTIONS = 10_000
+"""Of SQLite's virtual machine, between two looks at the clock: about a millisecond."""
 _IS_SNAPSHOT = "is_snapshot"
 
-Rows = Sequence[Row[Any]]
+Rows = Sequence[Row[*tuple[Any, ...]]]
+
+
+class QueryTooExpensive(Exception):
+    """A query took more CPU time than it may."""
 
 
 class Reader:
@@ -35,11 +43,24 @@ class Reader:
         self._may_read = may_read(make_url(url))
         self._damage = DamageDetector(make_url(url))
 
+    @property
+    def dialect(self) -> str:
+        """The database's SQL: `sqlite` or `postgresql`."""
+        return self._engine.dialect.name
+
     async def fetch(self, statement: Select[Any], **parameters: object) -> Rows:
         """The rows of one statement. Raises DatabaseDamaged for a damaged file, and anything else as it is."""
         async with self._connection() as connection:
             rows: Rows = (await connection.execute(statement, parameters)).all()
             return rows
+
+    async def fetch_within(self, cpu_seconds: float, statement: Select[Any]) -> Rows:
+        """As `fetch`, for a statement whose cost a client chooses. Raises QueryTooExpensive."""
+        async with self._connection() as connection:
+            driver = (await connection.get_raw_connection()).driver_connection
+            with _bound(driver, cpu_seconds):
+                rows: Rows = (await connection.execute(statement)).all()
+                return rows
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[AsyncConnection]:
@@ -87,6 +108,22 @@ def _engine(url: URL) -> AsyncEngine:
     return engine
 
 
+@contextmanager
+def _bound(driver: object, cpu_seconds: float) -> Iterator[None]:
+    if not isinstance(driver, _Connection):
+        yield
+        return
+    driver.max_cpu_seconds = cpu_seconds
+    try:
+        yield
+    except OperationalError as error:
+        if getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT:
+            raise QueryTooExpensive from error
+        raise
+    finally:
+        driver.max_cpu_seconds = None
+
+
 def _begin(connection: Connection) -> None:
     if connection.get_execution_options().get(_IS_SNAPSHOT):
         connection.exec_driver_sql("BEGIN")
@@ -104,6 +141,8 @@ class _Connection(aiosqlite.Connection):
             return connection
 
         super().__init__(connect, iter_chunk_size=64)
+        self.max_cpu_seconds: float | None = None
+        """Of each statement from now on."""
         self._thread.daemon = True  # a query that is still running does not keep the process alive
 
     def cursor(self) -> "_Cursor":  # type: ignore[override]  # what SQLAlchemy needs of one
@@ -112,7 +151,9 @@ class _Connection(aiosqlite.Connection):
     async def query(self, sql: str, parameters: Sequence[object]) -> tuple[Any, list[Any]]:
         """The description and all rows of one statement."""
         # aiosqlite has no public way to run a function of ours on its thread.
-        result: tuple[Any, list[Any]] = await self._execute(self._query, sql, parameters)  # type: ignore[no-untyped-call]
+        result: tuple[Any, list[Any]] = await self._execute(  # type: ignore[no-untyped-call]
+            self._query, sql, parameters, self.max_cpu_seconds
+        )
         return result
 
     async def commit(self) -> None:
@@ -123,7 +164,19 @@ class _Connection(aiosqlite.Connection):
         if self.in_transaction:
             await super().rollback()
 
-    def _query(self, sql: str, parameters: Sequence[object]) -> tuple[Any, list[Any]]:
+    def _query(
+        self, sql: str, parameters: Sequence[object], max_cpu_seconds: float | None
+    ) -> tuple[Any, list[Any]]:
+        if max_cpu_seconds is None:
+            return self._fetch(sql, parameters)
+        end = time.thread_time() + max_cpu_seconds
+        self._conn.set_progress_handler(lambda: time.thread_time() > end, INSTRUCTIONS)
+        try:
+            return self._fetch(sql, parameters)
+        finally:
+            self._conn.set_progress_handler(None, 0)
+
+    def _fetch(self, sql: str, parameters: Sequence[object]) -> tuple[Any, list[Any]]:
         cursor = self._conn.execute(sql, parameters)
         return cursor.description, cursor.fetchall()
 

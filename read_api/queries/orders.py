@@ -1,0 +1,101 @@
+"""Orders: a page of them, or one with everything that belongs to it."""
+
+from datetime import datetime
+
+from msgspec import Struct
+from sqlalchemy import ColumnElement, Select, bindparam, select
+
+from read_api.models import OrderStatus
+from read_api.queries.visibility import may_see, unknown_order
+from read_api.schemas import (
+    NotificationView,
+    OrderDetail,
+    OrderPage,
+    OrderView,
+    ReservationView,
+    ShipmentView,
+)
+from read_api.tables import NOTIFICATIONS, ORDER_ITEMS, ORDERS, RESERVATIONS, SHIPMENTS
+from shared.chassis.http.auth import Caller
+from shared.chassis.http.pagination import Keyset, bounded, page_of, to_cursor
+from shared.chassis.storage.reader import Reader, Rows
+from shared.chassis.storage.views import all_as_json, columns_of, one_as_json, to_views
+from shared.contracts import OrderItem
+
+
+class OrderFilter(Struct, frozen=True, kw_only=True):
+    """Which orders; created at `since` or later, and before `until`."""
+
+    status: OrderStatus | None = None
+    user_id: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+_ID = ORDERS.c.order_id
+_ITEMS = all_as_json(OrderItem, ORDER_ITEMS, ORDER_ITEMS.c.order_id == _ID, ORDER_ITEMS.c.line)
+_ORDERS = select(*columns_of(OrderView, ORDERS, items=_ITEMS))
+_DETAIL = select(
+    *columns_of(
+        OrderDetail,
+        ORDERS,
+        items=_ITEMS,
+        reservation=one_as_json(ReservationView, RESERVATIONS, RESERVATIONS.c.order_id == _ID),
+        shipment=one_as_json(ShipmentView, SHIPMENTS, SHIPMENTS.c.order_id == _ID),
+        notifications=all_as_json(
+            NotificationView,
+            NOTIFICATIONS,
+            NOTIFICATIONS.c.order_id == _ID,
+            NOTIFICATIONS.c.created_at,
+            NOTIFICATIONS.c.notification_id,
+        ),
+    )
+).where(bindparam("order_id") == _ID)
+_NEWEST_FIRST = Keyset(tuple[datetime, str], ORDERS.c.created_at.desc(), _ID.desc())
+
+
+async def list_orders(
+    reader: Reader,
+    order_filter: OrderFilter,
+    visible: ColumnElement[bool],
+    cursor: str | None,
+    limit: int,
+) -> OrderPage:
+    """Of the `visible` orders those that the filter selects, newest first."""
+    query = select_orders(order_filter, visible, cursor, limit)
+    return order_page(await reader.fetch(query), limit)
+
+
+def select_orders(
+    order_filter: OrderFilter, visible: ColumnElement[bool], cursor: str | None, limit: int
+) -> Select[tuple[object, ...]]:
+    """The statement of which `order_page` makes a page."""
+    query = _ORDERS.where(visible)
+    if order_filter.status:
+        query = query.where(ORDERS.c.status == order_filter.status)
+    if order_filter.user_id is not None:
+        query = query.where(ORDERS.c.user_id == order_filter.user_id)
+    if order_filter.since:
+        query = query.where(ORDERS.c.created_at >= bounded(order_filter.since))
+    if order_filter.until:
+        query = query.where(ORDERS.c.created_at < bounded(order_filter.until))
+    return _NEWEST_FIRST.select(query, cursor, limit)
+
+
+def order_page(rows: Rows, limit: int) -> OrderPage:
+    """A page of up to `limit + 1` rows."""
+    return page_of(
+        to_views(rows, OrderView),
+        limit,
+        lambda order: order,
+        lambda order: to_cursor(order.created_at, order.order_id),
+    )
+
+
+async def find_order(reader: Reader, caller: Caller, order_id: str) -> OrderDetail:
+    """The order with its stock reservation, shipment and mails. Raises Rejected."""
+    orders = to_views(await reader.fetch(_DETAIL, order_id=order_id), OrderDetail)
+    for order in orders:
+        if may_see(caller, user_id=order.user_id, is_guest_order=order.guest):
+            return order
+    raise unknown_order(order_id)

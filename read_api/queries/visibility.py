@@ -1,0 +1,74 @@
+"""Order visibility: guests by order id, customers their own, admins all."""
+
+from typing import NamedTuple
+
+from sqlalchemy import ColumnElement, Text, and_, bindparam, or_, select, true
+
+from read_api.schemas import EventView
+from read_api.tables import EVENTS, ORDERS
+from shared.chassis.http.auth import Caller
+from shared.chassis.messages.rejection import Rejected
+from shared.chassis.messages.system_events import SYSTEM
+from shared.chassis.storage.reader import Reader
+
+OPERATORS_ONLY = frozenset(kind.__name__ for kind in SYSTEM)
+"""Types of events that quote messages that could not be handled, which may be of other customers."""
+
+IS_VISIBLE = and_(
+    ORDERS.c.order_id == bindparam("order_id"),
+    or_(ORDERS.c.guest, ORDERS.c.user_id == bindparam("user_id", type_=Text)),
+)
+"""Whether a caller other than an admin may see the order; a guest's user id is null."""
+
+OF_ORDER = EVENTS.c.correlation_id == bindparam("order_id")
+"""All events of the order, those of other services included."""
+RESTRICTED_OF_ORDER = and_(
+    OF_ORDER,
+    EVENTS.c.key == bindparam("order_id"),
+    EVENTS.c.event_type.not_in(OPERATORS_ONLY),
+)
+"""The events of the order that are not only for operators."""
+
+_FIND_VISIBLE = select(ORDERS.c.order_id).where(IS_VISIBLE)
+
+
+class Visibility(NamedTuple):
+    """The part of an order's events that a caller may see."""
+
+    order_id: str
+    in_full: bool = False
+    """Also its effects in other services on other entities, and events that only operators may read."""
+
+    def includes(self, event: EventView) -> bool:
+        """Whether the caller may see the event: as OF_ORDER and RESTRICTED_OF_ORDER in SQL."""
+        if event.correlation_id != self.order_id:
+            return False
+        return self.in_full or (event.key == self.order_id and event.type not in OPERATORS_ONLY)
+
+
+async def find_visible(reader: Reader, caller: Caller, order_id: str) -> Visibility | None:
+    """What the caller may see of the order; None if nothing.
+
+    An admin also sees events of other services that arrived before those of the order service.
+    """
+    if caller.is_admin:
+        return Visibility(order_id, in_full=True)
+    rows = await reader.fetch(_FIND_VISIBLE, order_id=order_id, user_id=caller.user_id)
+    return Visibility(order_id) if rows else None
+
+
+def may_see(caller: Caller, *, user_id: str, is_guest_order: bool) -> bool:
+    """Whether the caller may see an order of this customer or guest: as IS_VISIBLE in SQL."""
+    return caller.is_admin or is_guest_order or caller.user_id == user_id
+
+
+def listed_orders(caller: Caller) -> ColumnElement[bool]:
+    """The orders that a list may contain for the caller: guests' orders only for an admin."""
+    if caller.is_admin:
+        return true()
+    return and_(ORDERS.c.user_id == caller.user_id, ORDERS.c.guest.is_(False))
+
+
+def unknown_order(order_id: str) -> Rejected:
+    """The same for an order that does not exist and for one that the caller may not see."""
+    return Rejected("unknown-order", f"there is no order {order_id}")
