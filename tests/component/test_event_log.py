@@ -4,6 +4,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection
 
+from shared.chassis.messages.cloudevents import stored
 from shared.chassis.storage import event_log
 from shared.chassis.storage.event_log import EVENT_LOG
 from shared.contracts import CartCleared
@@ -25,7 +26,7 @@ def append_steps(connection: Connection, position: int, entity_id: str) -> int:
     assert driver is not None
     event = recorded(CartCleared(user_id=entity_id), position=position)
     driver.set_progress_handler(count, 1)
-    event_log.append(connection, [event])
+    event_log.append(connection, [stored(event)])
     driver.set_progress_handler(None, 0)
     return steps
 
@@ -37,7 +38,7 @@ async def test_append_cost_is_independent_of_history_length(tmp_path: Path):
             recorded(CartCleared(user_id=owner), position=position)
             for position, owner in enumerate(owners, 1)
         ]
-        event_log.append(connection, history)
+        event_log.append(connection, [stored(event) for event in history])
         return (
             append_steps(connection, VERSIONS + 2, "new"),
             append_steps(connection, VERSIONS + 3, "busy"),

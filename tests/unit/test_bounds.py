@@ -14,7 +14,13 @@ from order_service.accounts import api as accounts
 from order_service.orders import api as orders
 from shared import contracts
 from shared.chassis.messages.catalog import DecodeError
-from shared.chassis.messages.cloudevents import MAX_EVENT_BYTES, CloudEvent, decode, encode
+from shared.chassis.messages.cloudevents import (
+    MAX_ENVELOPE_BYTES,
+    MAX_EVENT_BYTES,
+    CloudEvent,
+    decode,
+    encode,
+)
 from shared.chassis.messages.event import Event
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.contracts import CATALOG, OrderCreated
@@ -101,6 +107,15 @@ def test_event_fields_are_bounded(event_type: type[Event]):
 def test_envelope_fields_are_bounded():
     (data,) = unbounded(inspect.type_info(CloudEvent), "CloudEvent")
     assert data.startswith("CloudEvent.data: RawType")
+
+
+@every_event_type
+def test_the_widest_envelope_fits_its_allowance(event_type: type[Event]):
+    message = msgspec.structs.replace(
+        widest_message(event_type), correlation_id=LONGEST * 64, causation_id=LONGEST * 64
+    )
+    data = msgspec.json.encode(message.event)
+    assert len(encode(message)) - len(data) <= MAX_ENVELOPE_BYTES
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,10 @@
 """What distinguishes one service from another: its rules, its tables, its subscriptions and its schedule."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
 import msgspec
+from sqlalchemy import Connection
 
 from shared.chassis.engine.rules import RuleFailed, rules
 from shared.chassis.messages.decider import Decider, ScheduleRule, Subscription, no_tasks
@@ -14,6 +15,10 @@ State = TypeVar("State", bound=msgspec.Struct)
 Command = TypeVar("Command")
 
 
+RecordHook = Callable[[Connection, Sequence[RecordedEvent], Sequence[RecordedEvent]], None]
+"""Called in the transaction that consumes and records events, with the consumed ones and those of the service."""
+
+
 class ServiceLogic(NamedTuple, Generic[State, Command]):
     """What the writer needs to know of its service."""
 
@@ -21,6 +26,7 @@ class ServiceLogic(NamedTuple, Generic[State, Command]):
     store: EntityStore[State]
     subscriptions: tuple[Subscription[Command], ...]
     schedule: ScheduleRule[State] = no_tasks
+    record_hooks: tuple[RecordHook, ...] = ()
 
     def commands_for(self, events: Iterable[RecordedEvent]) -> dict[str, Command | RuleFailed]:
         """The commands that these events lead to, or why they cannot be made, by event id."""

@@ -11,11 +11,10 @@ from sqlalchemy import Connection
 
 from shared.chassis.engine.rules import RuleFailed, rules
 from shared.chassis.engine.service_logic import ServiceLogic
-from shared.chassis.http import signing_keys
 from shared.chassis.messages import clock
-from shared.chassis.messages.cloudevents import EventTooLarge, check
+from shared.chassis.messages.cloudevents import EventTooLarge, encode_checked
 from shared.chassis.messages.event import Event
-from shared.chassis.messages.recorded_event import RecordedEvent
+from shared.chassis.messages.recorded_event import RecordedEvent, StoredEvent
 from shared.chassis.messages.rejection import Rejected
 from shared.chassis.messages.schedule import Change
 from shared.chassis.messages.system_events import EventDeadLettered
@@ -102,6 +101,8 @@ class UnitOfWork(Generic[State, Command]):
         self.state = state
         self.position = position
         self.events: list[RecordedEvent] = []
+        self._stored_events: list[StoredEvent] = []
+        """The same events as they are written and published: each is encoded once."""
         self.dead_letters: list[DeadLetter] = []
         self.changes: list[tuple[Change, RecordedEvent]] = []
         """What is to be scheduled or cancelled, with the event that causes it."""
@@ -176,8 +177,9 @@ class UnitOfWork(Generic[State, Command]):
             with rules():
                 extra_writes(connection)
         consumed = [message for message in self._messages if isinstance(message, RecordedEvent)]
-        signing_keys.keep(connection, self._source, consumed, self.events)
-        event_log.append(connection, self.events)
+        for hook in self._logic.record_hooks:
+            hook(connection, consumed, self.events)
+        event_log.append(connection, self._stored_events)
         event_ids = [message.event_id for message in self._messages]
         inbox.mark_processed(connection, event_ids, self._started_at)
         dead_letters.keep(connection, self.dead_letters, self._started_at)
@@ -253,7 +255,8 @@ class UnitOfWork(Generic[State, Command]):
             yield
         except Exception:
             self.state, self.position = state, position
-            del self.events[event_count:], self.changes[change_count:]
+            del self.events[event_count:], self._stored_events[event_count:]
+            del self.changes[change_count:]
             self._changed_tasks = {(change.kind, change.key) for change, _ in self.changes}
             raise
 
@@ -291,11 +294,11 @@ class UnitOfWork(Generic[State, Command]):
             )
             for position, event in enumerate(events, self.position + 1)
         ]
-        for recorded in recorded_events:
-            check(recorded)
-        for recorded in recorded_events:
+        stored_events = [encode_checked(recorded) for recorded in recorded_events]
+        for recorded, stored in zip(recorded_events, stored_events, strict=True):
             self.position = recorded.position
             self.events.append(recorded)
+            self._stored_events.append(stored)
             self._evolve(recorded)
 
     def _evolve(self, recorded: RecordedEvent) -> None:

@@ -7,6 +7,7 @@ from msgspec import convert
 from msgspec.structs import asdict
 from sqlalchemy import Boolean, Column, Connection, Table, Text
 
+from shared.chassis.engine.service_logic import RecordHook
 from shared.chassis.http.key_trust import KeyRing, KnownKey, Revocation, distrust, learn, objection
 from shared.chassis.messages.identity_events import IDENTITY
 from shared.chassis.messages.recorded_event import RecordedEvent
@@ -40,6 +41,17 @@ def concerns(events: Sequence[object]) -> bool:
     return any(
         isinstance(each, RecordedEvent) and isinstance(each.event, IDENTITY) for each in events
     )
+
+
+def hook(source: str) -> RecordHook:
+    """Keeps the keys among the events that the service `source` consumes or records."""
+
+    def keep_keys(
+        connection: Connection, consumed: Sequence[RecordedEvent], own: Sequence[RecordedEvent]
+    ) -> None:
+        keep(connection, source, consumed, own)
+
+    return keep_keys
 
 
 def keep(

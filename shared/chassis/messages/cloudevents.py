@@ -15,6 +15,9 @@ CONTENT_TYPE = "application/cloudevents+json"
 MAX_EVENT_BYTES = 64 * 1024
 """A longer message is not read, and a longer event is not recorded."""
 
+MAX_ENVELOPE_BYTES = 2048
+"""More than everything but the data takes: shorter data needs no exact check."""
+
 Traceparent = Annotated[
     str,
     msgspec.Meta(
@@ -87,22 +90,27 @@ def encode_stored(event: StoredEvent) -> bytes:
     )
 
 
-def check(recorded: RecordedEvent) -> StoredEvent:
-    """The event with encoded data, if every consumer can read it.
+def encode_checked(recorded: RecordedEvent) -> StoredEvent:
+    """The event with encoded data, if every consumer can decode it.
 
     Raises EventTooLarge, or DecodeError for an event that exceeds a bound of its contract.
     """
     event = stored(recorded)
-    size = len(encode_stored(event))
-    if size > MAX_EVENT_BYTES:
-        raise EventTooLarge(
-            f"{recorded.event_type} would have {size} bytes, at most {MAX_EVENT_BYTES} are possible"
-        )
+    if len(event.data) > MAX_EVENT_BYTES - MAX_ENVELOPE_BYTES:
+        _check_size(event)
     try:
         decoder(type(recorded.event)).decode(event.data)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise DecodeError(str(error)) from error
     return event
+
+
+def _check_size(event: StoredEvent) -> None:
+    size = len(encode_stored(event))
+    if size > MAX_EVENT_BYTES:
+        raise EventTooLarge(
+            f"{event.event_type} would have {size} bytes, at most {MAX_EVENT_BYTES} are possible"
+        )
 
 
 def decode(subject: str, body: bytes, catalog: Catalog) -> RecordedEvent:

@@ -82,7 +82,7 @@ class Service:
         self.settings = settings
         self._catalog = catalog
         self._tables = tables
-        logic = _with_key_events(logic)
+        logic = _with_signing_keys(logic, source)
         self._subjects = _consumed_subjects(logic, catalog)
         url = database_url(source, settings)
         self.database = open_for_writing(url)
@@ -305,10 +305,11 @@ def chassis_retention_rules(inbox_retention_days: int) -> Iterator[RetentionRule
         yield RetentionRule(INBOX.c.heard_at, timedelta(days=inbox_retention_days))
 
 
-def _with_key_events(logic: ServiceLogic[Any, Any]) -> ServiceLogic[Any, Any]:
+def _with_signing_keys(logic: ServiceLogic[Any, Any], source: str) -> ServiceLogic[Any, Any]:
     """Every service consumes key events. The one that signs receives its own too, and so detects a forged one."""
     subscriptions = (*logic.subscriptions, *(on(event_type) for event_type in IDENTITY))
-    return logic._replace(subscriptions=subscriptions)
+    hooks = (*logic.record_hooks, signing_keys.hook(source))
+    return logic._replace(subscriptions=subscriptions, record_hooks=hooks)
 
 
 def _consumed_subjects(logic: ServiceLogic[Any, Any], catalog: Catalog) -> list[str]:

@@ -6,7 +6,6 @@ Positions are contiguous from 1; versions are contiguous per entity, and their u
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-import msgspec
 from sqlalchemy import (
     Column,
     Connection,
@@ -130,18 +129,18 @@ def event_id_at(connection: Connection, position: int) -> str | None:
     return connection.execute(query).scalar()
 
 
-def append(connection: Connection, events: Sequence[RecordedEvent]) -> None:
+def append(connection: Connection, events: Sequence[StoredEvent]) -> None:
     """Write the events, numbered from the log's end by the caller.
 
     Raises IntegrityError when another writer has taken a position or a version meanwhile.
     """
     if not events:
         return
-    versions = _last_versions(connection, {recorded.entity_id for recorded in events})
+    versions = _last_versions(connection, {event.entity_id for event in events})
     rows = []
-    for recorded in events:
-        version = versions[recorded.entity_id] = versions[recorded.entity_id] + 1
-        rows.append(_row(recorded, version))
+    for event in events:
+        version = versions[event.entity_id] = versions[event.entity_id] + 1
+        rows.append(_row(event, version))
     insert_all(connection, EVENT_LOG, rows)
 
 
@@ -231,19 +230,19 @@ def _last_versions(connection: Connection, entities: set[str]) -> dict[str, int]
     return {row.entity_id: row.last or 0 for row in rows}
 
 
-def _row(recorded: RecordedEvent, version: int) -> dict[str, object]:
+def _row(event: StoredEvent, version: int) -> dict[str, object]:
     return {
-        "position": recorded.position,
-        "event_id": recorded.event_id,
-        "entity_id": recorded.entity_id,
+        "position": event.position,
+        "event_id": event.event_id,
+        "entity_id": event.entity_id,
         "version": version,
-        "event_type": recorded.event_type,
-        "schema_version": recorded.event.SCHEMA_VERSION,
-        "data": msgspec.json.encode(recorded.event).decode(),
-        "causation_id": recorded.causation_id,
-        "correlation_id": recorded.correlation_id,
-        "traceparent": recorded.traceparent,
-        "recorded_at": recorded.recorded_at,
+        "event_type": event.event_type,
+        "schema_version": event.schema_version,
+        "data": event.data.decode(),
+        "causation_id": event.causation_id,
+        "correlation_id": event.correlation_id,
+        "traceparent": event.traceparent,
+        "recorded_at": event.recorded_at,
         "stream_seq": None,
         "resends": 0,
         "refusal": None,
