@@ -7,12 +7,13 @@ from functools import partial
 import structlog
 from litestar import Litestar
 
-from read_api import api, divergence
+from read_api import api, divergence, event_archive
 from read_api.api.dependencies import ReadApi
 from read_api.consistency import Consistency
 from read_api.event_stream import Feed, Streams
-from read_api.projector import Projector
+from read_api.store import CHECKPOINTS, PROJECTIONS
 from read_api.tables import METADATA
+from shared.chassis.engine.projector import Projector
 from shared.chassis.http import signing_keys
 from shared.chassis.http.app import build_app
 from shared.chassis.http.auth import PublicKeys
@@ -37,6 +38,7 @@ from shared.contracts import CATALOG
 from shared.settings import Settings
 
 NAME = "read"
+WRITER_STOP_SECONDS = 3
 
 log = structlog.get_logger()
 
@@ -53,7 +55,13 @@ class ReadService:
         self._broker = JetStreamConnection(NAME, settings)
         self._feed = Feed()
         self._consistency = Consistency()
-        self._projector = Projector(self._database, self._notify)
+        self._projector = Projector(
+            self._database,
+            PROJECTIONS,
+            CHECKPOINTS,
+            hooks=(event_archive.hook, signing_keys.hook(NAME)),
+            on_applied=self._notify,
+        )
         self._keys = PublicKeys(self._reads)
         self._consumer: Consumer | None = None
         self._running = AsyncExitStack()
@@ -112,6 +120,12 @@ class ReadService:
             Loop("database", self._database.watch),
             Loop("reads", self._reads.watch),
             Loop("reader", self._reader.watch),
+            Loop(
+                "writer",
+                self._projector.writer.run,
+                request_stop=self._projector.writer.stop,
+                grace_seconds=lambda: WRITER_STOP_SECONDS,
+            ),
             Loop("consumer", self._consumer.run),
         ):
             loop.start()

@@ -1,4 +1,4 @@
-"""The combined event log: every event of every source, as its emitter numbered it."""
+"""The archive: the events of all services, with the positions of their logs."""
 
 from collections.abc import Sequence
 
@@ -10,13 +10,15 @@ from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.storage.database import Rows, insert_missing
 
 
-def append(connection: Connection, heard: Sequence[RecordedEvent]) -> None:
-    """Keep these events."""
-    insert_missing(connection, EVENTS, [_row(recorded) for recorded in heard])
+def hook(
+    connection: Connection, consumed: Sequence[RecordedEvent], _own: Sequence[RecordedEvent]
+) -> None:
+    """Append the consumed events, parked ones too."""
+    insert_missing(connection, EVENTS, [_row(recorded) for recorded in consumed])
 
 
 def event_views(rows: Rows) -> list[EventView]:
-    """Rows of `events` as they are shown."""
+    """Rows of `events` as the API shows them."""
     return [EventView(type=row.pop("event_type"), **row) for row in rows]
 
 

@@ -1,6 +1,5 @@
 """What is shown of the shop: the rows that events amount to, as frozen structs."""
 
-from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
 from typing import Literal
@@ -73,6 +72,11 @@ class Order(Struct, frozen=True, kw_only=True):
     completed_at: datetime | None = None
     created_at: datetime
     updated_at: datetime
+
+    @property
+    def units(self) -> int:
+        """The quantity of all items: a column, so that reports need not add it up."""
+        return sum(item.quantity for item in self.items)
 
 
 class Product(Struct, frozen=True, kw_only=True):
@@ -147,14 +151,3 @@ class Customer(Struct, frozen=True, kw_only=True):
     role: Role = "customer"
     created_at: datetime
     updated_at: datetime
-
-
-class ReadModels(Struct, frozen=True, kw_only=True):
-    """The part of all rows that a batch of events touches."""
-
-    orders: Mapping[str, Order] = {}
-    customers: Mapping[str, Customer] = {}
-    products: Mapping[str, Product] = {}
-    reservations: Mapping[str, Reservation] = {}
-    shipments: Mapping[str, Shipment] = {}
-    notifications: Mapping[str, Notification] = {}

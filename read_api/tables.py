@@ -10,11 +10,11 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
-    UniqueConstraint,
     event,
 )
 from sqlalchemy.schema import ExecutableDDLElement
 
+from shared.chassis.storage.checkpoints import CheckpointTables
 from shared.chassis.storage.database import Json, UtcTime
 
 METADATA = MetaData()
@@ -195,30 +195,7 @@ Index("events_of_type", EVENTS.c.event_type, *EVENT_ORDER)
 Index("events_of_key", EVENTS.c.key, *EVENT_ORDER)
 Index("events_of_story", EVENTS.c.correlation_id, EVENTS.c.source, EVENTS.c.position)
 
-POSITIONS = Table(
-    "positions",
-    METADATA,
-    Column("source", Text, primary_key=True),
-    Column("applied", Integer, nullable=False),
-)
-
-PASSED_OVER = Table(
-    "passed_over",
-    METADATA,
-    Column("source", Text, primary_key=True),
-    Column("position", Integer, primary_key=True, autoincrement=False),
-    Column("event_id", Text, nullable=False),
-    comment="applied positions whose event is a dead letter, not a row of `events`",
-)
-
-HELD_EVENTS = Table(
-    "held_events",
-    METADATA,
-    Column("held_id", Integer, primary_key=True, comment="in the order of arrival"),
-    Column("source", Text, nullable=False),
-    Column("position", Integer, nullable=False),
-    Column("event_id", Text, nullable=False),
-    Column("subject", Text, nullable=False),
-    Column("body", Text, nullable=False),
-    UniqueConstraint("source", "position", "event_id"),
-)
+CHECKPOINT_TABLES = CheckpointTables(METADATA)
+POSITIONS = CHECKPOINT_TABLES.positions
+PASSED_OVER = CHECKPOINT_TABLES.skipped
+HELD_EVENTS = CHECKPOINT_TABLES.held

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, Table, select
+from msgspec.structs import asdict
+from sqlalchemy import Connection, select
 
 from quadrille.audit.snapshot import (
     DeadLetter,
@@ -14,20 +15,9 @@ from quadrille.audit.snapshot import (
     read_dead_letters,
 )
 from read_api.event_archive import event_views
-from read_api.models import Customer, Notification, Product, ReadModels, Reservation, Shipment
 from read_api.schemas import EventView
-from read_api.store import assemble
-from read_api.tables import (
-    CUSTOMERS,
-    EVENTS,
-    HELD_EVENTS,
-    NOTIFICATIONS,
-    ORDERS,
-    POSITIONS,
-    PRODUCTS,
-    RESERVATIONS,
-    SHIPMENTS,
-)
+from read_api.store import PROJECTIONS
+from read_api.tables import EVENTS, HELD_EVENTS, POSITIONS
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.storage.database import read_rows
 
@@ -51,7 +41,8 @@ class ReadSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     dead_letters: tuple[DeadLetter, ...]
     events: Mapping[str, EventView]
     """The archive of all logs, by `source position`."""
-    models: ReadModels
+    models: Mapping[str, Mapping[str, Any]]
+    """The entities of all projections, by the field of their state and by id."""
 
 
 def read_snapshot_of_read_api(path: Path) -> ReadSnapshot:
@@ -63,14 +54,11 @@ def read_snapshot_of_read_api(path: Path) -> ReadSnapshot:
             held=_held(connection),
             dead_letters=read_dead_letters(connection),
             events={place(event): event for event in event_views(read_rows(connection, EVENTS))},
-            models=ReadModels(
-                orders=assemble(connection, read_rows(connection, ORDERS)),
-                customers=_entities(connection, CUSTOMERS, "user_id", Customer),
-                products=_entities(connection, PRODUCTS, "product_id", Product),
-                reservations=_entities(connection, RESERVATIONS, "order_id", Reservation),
-                shipments=_entities(connection, SHIPMENTS, "order_id", Shipment),
-                notifications=_entities(connection, NOTIFICATIONS, "notification_id", Notification),
-            ),
+            models={
+                field: entities
+                for projection in PROJECTIONS
+                for field, entities in asdict(projection.store.read_all(connection)).items()
+            },
         )
 
 
@@ -83,7 +71,3 @@ def _held(connection: Connection) -> tuple[HeldEvent, ...]:
     columns = [HELD_EVENTS.c[name] for name in HeldEvent._fields]
     query = select(*columns).order_by(HELD_EVENTS.c.held_id)
     return tuple(HeldEvent(*row) for row in connection.execute(query))
-
-
-def _entities(connection: Connection, table: Table, key: str, entity: type[Any]) -> dict[str, Any]:
-    return {row[key]: msgspec.convert(row, entity) for row in read_rows(connection, table)}

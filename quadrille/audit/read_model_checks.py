@@ -9,9 +9,8 @@ from quadrille.audit.read_model import READ, ReadSnapshot, place
 from quadrille.audit.shop_snapshot import ShopSnapshot
 from quadrille.audit.tables import mismatch_of
 from quadrille.audit.violation import Mismatch
-from read_api.models import ReadModels
-from read_api.projections import evolve
 from read_api.schemas import EventView, event_view
+from read_api.store import PROJECTIONS
 from shared.chassis.messages.recorded_event import RecordedEvent
 
 
@@ -19,18 +18,20 @@ def read_model(shop: ShopSnapshot) -> Iterator[Mismatch]:
     if shop.read is None:
         return
     dead_letter_ids = {letter.event_id for letter in shop.read.dead_letters}
-    history = (
+    history = [
         recorded
         for recorded in _applied(shop, shop.read)
         if recorded.event_id not in dead_letter_ids
-    )
-    try:
-        expected = fold(ReadModels(), evolve, history)
-    except FoldError as error:
-        yield Mismatch(READ, "events", "events that the projections accept", error)
-        return
-    for difference in differences(expected, msgspec.structs.asdict(shop.read.models)):
-        yield mismatch_of(READ, difference)
+    ]
+    for projection in PROJECTIONS:
+        consumed = (each for each in history if isinstance(each.event, projection.consumes))
+        try:
+            expected = fold(projection.initial, projection.evolve, consumed)
+        except FoldError as error:
+            yield Mismatch(READ, "events", "events that the projections accept", error)
+            return
+        for difference in differences(expected, shop.read.models):
+            yield mismatch_of(READ, difference)
 
 
 def archive(shop: ShopSnapshot) -> Iterator[Mismatch]:

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from read_api.consistency import Consistency
 from read_api.event_stream import Streams
-from read_api.projector import Projector
+from shared.chassis.engine.projector import Projector
 from shared.chassis.http.rate_limits import Limiter
 from shared.chassis.storage.reader import Reader
 from shared.settings import Settings

@@ -1,21 +1,30 @@
-"""Who has signed up."""
+"""Customers, from the events of the order service."""
 
-from datetime import datetime
+from collections.abc import Mapping
 
+from msgspec import Struct
 from msgspec.structs import replace
 
-from read_api.models import Customer, ReadModels
-from read_api.projections.known import known
+from read_api.models import Customer
+from read_api.projections.unknown_entity import require
+from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.contracts import CustomerRegistered, CustomerUpdated
 
+CONSUMES = (CustomerRegistered, CustomerUpdated)
 
-def introduced(
-    view: ReadModels, event: CustomerRegistered | CustomerUpdated, at: datetime
-) -> Customer:
-    """The customer as he is known from now on; raises UnknownEntity."""
+
+class Customers(Struct, frozen=True, kw_only=True):
+    """By user id."""
+
+    customers: Mapping[str, Customer] = {}
+
+
+def evolve(state: Customers, recorded: RecordedEvent) -> Customers:
+    """The customers after one of the consumed events. Raises UnknownEntity."""
+    event, at = recorded.event, recorded.recorded_at
     match event:
         case CustomerRegistered():
-            return Customer(
+            customer = Customer(
                 user_id=event.user_id,
                 email=event.email,
                 name=event.name,
@@ -25,10 +34,13 @@ def introduced(
                 updated_at=at,
             )
         case CustomerUpdated():
-            return replace(
-                known(view.customers, event.user_id),
+            customer = replace(
+                require(state.customers, event.user_id),
                 email=event.email,
                 name=event.name,
                 locale=event.locale,
                 updated_at=at,
             )
+        case _:
+            return state
+    return Customers(customers={**state.customers, customer.user_id: customer})

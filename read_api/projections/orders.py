@@ -1,11 +1,15 @@
-"""Orders, as the order service tells them."""
+"""Orders, from the events of the order service."""
 
+from collections.abc import Mapping
 from datetime import datetime
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from read_api.models import Order, OrderStatus
+from read_api.projections.unknown_entity import require
 from shared.chassis.messages.event import Event
+from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.contracts import (
     OrderCancellationRequested,
     OrderCancelled,
@@ -13,6 +17,17 @@ from shared.contracts import (
     OrderConfirmed,
     OrderCreated,
     OrderFailed,
+    OrderResumed,
+)
+from shared.contracts.order import OrderEvent
+
+CONSUMES = (
+    OrderCreated,
+    OrderConfirmed,
+    OrderCompleted,
+    OrderCancelled,
+    OrderFailed,
+    OrderCancellationRequested,
     OrderResumed,
 )
 
@@ -23,8 +38,26 @@ END_OF = {
 }
 
 
-def born(created: OrderCreated, at: datetime) -> Order:
-    """An order at its beginning."""
+class Orders(Struct, frozen=True, kw_only=True):
+    """By order id."""
+
+    orders: Mapping[str, Order] = {}
+
+
+def evolve(state: Orders, recorded: RecordedEvent) -> Orders:
+    """The orders after one of the consumed events. Raises UnknownEntity."""
+    event, at = recorded.event, recorded.recorded_at
+    match event:
+        case OrderCreated():
+            order = _new_order(event, at)
+        case OrderEvent(order_id=order_id):
+            order = replace(_apply(require(state.orders, order_id), event, at), updated_at=at)
+        case _:
+            return state
+    return Orders(orders={**state.orders, order.order_id: order})
+
+
+def _new_order(created: OrderCreated, at: datetime) -> Order:
     return Order(
         order_id=created.order_id,
         user_id=created.user_id,
@@ -41,23 +74,18 @@ def born(created: OrderCreated, at: datetime) -> Order:
     )
 
 
-def moved(order: Order, event: Event, at: datetime) -> Order:
-    """The order after it has gone on, or ended."""
-    return replace(_stepped(order, event, at), updated_at=at)
-
-
-def _stepped(order: Order, event: Event, at: datetime) -> Order:
+def _apply(order: Order, event: Event, at: datetime) -> Order:
     match event:
         case OrderConfirmed() if order.status is OrderStatus.CANCELLING:
             return replace(order, resume_status=OrderStatus.AWAITING_SHIPMENT)
         case OrderConfirmed():
             return replace(order, status=OrderStatus.AWAITING_SHIPMENT)
         case OrderCompleted(tracking_number=number):
-            return _ended(order, OrderStatus.COMPLETED, tracking_number=number, completed_at=at)
+            return _with_end(order, OrderStatus.COMPLETED, tracking_number=number, completed_at=at)
         case OrderCancelled(reason=reason, failed_items=failed):
-            return _ended(order, END_OF[reason], reason=reason, failed_items=failed)
+            return _with_end(order, END_OF[reason], reason=reason, failed_items=failed)
         case OrderFailed(reason=reason):
-            return _ended(order, OrderStatus.SHIPMENT_FAILED, reason=reason)
+            return _with_end(order, OrderStatus.SHIPMENT_FAILED, reason=reason)
         case OrderCancellationRequested(reason=reason) if (
             order.status is not OrderStatus.CANCELLING
         ):
@@ -78,5 +106,5 @@ def _stepped(order: Order, event: Event, at: datetime) -> Order:
             return order
 
 
-def _ended(order: Order, status: OrderStatus, **facts: object) -> Order:
-    return replace(order, status=status, resume_status=None, **facts)
+def _with_end(order: Order, status: OrderStatus, **changes: object) -> Order:
+    return replace(order, status=status, resume_status=None, **changes)

@@ -1,11 +1,14 @@
-"""Shipments, as the shipping service tells them."""
+"""Shipments, from the events of the shipping service."""
 
+from collections.abc import Mapping
 from datetime import datetime
 
+from msgspec import Struct
 from msgspec.structs import replace
 
-from read_api.models import ReadModels, Shipment, ShipmentStatus
-from read_api.projections.known import known
+from read_api.models import Shipment, ShipmentStatus
+from read_api.projections.unknown_entity import require
+from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.contracts import (
     ShipmentCancelled,
     ShipmentCompleted,
@@ -14,22 +17,28 @@ from shared.contracts import (
     ShipmentInitiated,
 )
 
+CONSUMES = (
+    ShipmentInitiated,
+    ShipmentDispatched,
+    ShipmentCompleted,
+    ShipmentFailed,
+    ShipmentCancelled,
+)
 
-def shipped(
-    view: ReadModels,
-    event: ShipmentInitiated
-    | ShipmentDispatched
-    | ShipmentCompleted
-    | ShipmentFailed
-    | ShipmentCancelled,
-    at: datetime,
-) -> Shipment:
-    """The shipment as it is from now on; raises UnknownEntity."""
-    order_id = event.order_id
+
+class Shipments(Struct, frozen=True, kw_only=True):
+    """By order id."""
+
+    shipments: Mapping[str, Shipment] = {}
+
+
+def evolve(state: Shipments, recorded: RecordedEvent) -> Shipments:
+    """The shipments after one of the consumed events. Raises UnknownEntity."""
+    event, at = recorded.event, recorded.recorded_at
     match event:
         case ShipmentInitiated():
-            return Shipment(
-                order_id=order_id,
+            shipment = Shipment(
+                order_id=event.order_id,
                 shipment_id=event.shipment_id,
                 status=ShipmentStatus.INITIATED,
                 items=event.items,
@@ -37,24 +46,34 @@ def shipped(
                 created_at=at,
                 updated_at=at,
             )
-        case ShipmentCancelled(reason=reason):
-            begun = view.shipments.get(order_id) or Shipment(
-                order_id=order_id, status=ShipmentStatus.CANCELLED, created_at=at, updated_at=at
-            )
-            return replace(begun, status=ShipmentStatus.CANCELLED, reason=reason, updated_at=at)
+        case ShipmentCancelled():
+            shipment = _cancelled(state, event, at)
+        case ShipmentDispatched() | ShipmentCompleted() | ShipmentFailed():
+            shipment = _apply(require(state.shipments, event.order_id), event)
+        case _:
+            return state
+    shipment = replace(shipment, updated_at=at)
+    return Shipments(shipments={**state.shipments, shipment.order_id: shipment})
+
+
+def _cancelled(state: Shipments, event: ShipmentCancelled, at: datetime) -> Shipment:
+    """A shipment may be cancelled before it was initiated."""
+    order_id, status = event.order_id, ShipmentStatus.CANCELLED
+    shipment = state.shipments.get(order_id) or Shipment(
+        order_id=order_id, status=status, created_at=at, updated_at=at
+    )
+    return replace(shipment, status=status, reason=event.reason)
+
+
+def _apply(
+    shipment: Shipment, event: ShipmentDispatched | ShipmentCompleted | ShipmentFailed
+) -> Shipment:
+    match event:
         case ShipmentDispatched(carrier=carrier, reference=reference):
             return replace(
-                known(view.shipments, order_id),
-                status=ShipmentStatus.DISPATCHED,
-                carrier=carrier,
-                reference=reference,
-                updated_at=at,
+                shipment, status=ShipmentStatus.DISPATCHED, carrier=carrier, reference=reference
             )
         case ShipmentCompleted(tracking_number=number):
-            begun = known(view.shipments, order_id)
-            return replace(
-                begun, status=ShipmentStatus.COMPLETED, tracking_number=number, updated_at=at
-            )
+            return replace(shipment, status=ShipmentStatus.COMPLETED, tracking_number=number)
         case ShipmentFailed(reason=reason):
-            begun = known(view.shipments, order_id)
-            return replace(begun, status=ShipmentStatus.FAILED, reason=reason, updated_at=at)
+            return replace(shipment, status=ShipmentStatus.FAILED, reason=reason)

@@ -3,10 +3,10 @@
 from msgspec import Struct
 from sqlalchemy import ColumnElement, ScalarSelect, Table, case, func, select
 
-from read_api.checkpoints import MAX_AHEAD
 from read_api.schemas import HeldEventPage, HeldEventView, HeldStatus
 from read_api.tables import EVENTS, HELD_EVENTS, PASSED_OVER, POSITIONS
 from shared.chassis.http.pagination import Keyset, Page, to_cursor
+from shared.chassis.storage.checkpoints import MAX_AHEAD
 from shared.chassis.storage.reader import Reader
 from shared.chassis.storage.views import columns_of, to_views
 

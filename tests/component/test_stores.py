@@ -62,7 +62,7 @@ def written(connection: Connection, trade: ServiceSpec, work: list[Steps]) -> An
     for batch in work:
         messages = [step for step in batch if isinstance(step, RecordedEvent)]
         commands = [step for step in batch if isinstance(step, CommandEnvelope)]
-        process_batch(connection, trade.source, trade.logic, messages, commands)
+        process_batch(connection, messages, commands, source=trade.source, logic=trade.logic)
     return trade.logic.store.read_all(connection)
 
 

@@ -18,7 +18,7 @@ from inventory_service.domain import (
 from inventory_service.store import PRODUCTS, RESERVATIONS
 from order_service.orders.domain import PlaceOrder
 from order_service.orders.pricing import WantedItem
-from shared.chassis.engine.unit_of_work import CommandEnvelope
+from shared.chassis.engine.unit_of_work import CommandEnvelope, Outcome
 from shared.chassis.engine.writer import MAX_WAITING, StorageUnavailable
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.rejection import Rejected
@@ -212,13 +212,11 @@ async def test_cancelled_caller_does_not_affect_others(chassis: Chassis):
 
 
 async def test_caller_of_committed_command_gets_no_error(tmp_path: Path):
-    chassis = Chassis(tmp_path / "inventory.db", INVENTORY)
-    await create_tables(chassis.database, CHASSIS_METADATA, INVENTORY.tables)
-
-    def fail_to_wake(_events: list[RecordedEvent]) -> None:
+    def fail_to_wake(_: Outcome) -> None:
         raise BrokenPipeError
 
-    chassis.writer._on_events = fail_to_wake
+    chassis = Chassis(tmp_path / "inventory.db", INVENTORY, fail_to_wake)
+    await create_tables(chassis.database, CHASSIS_METADATA, INVENTORY.tables)
     running = asyncio.create_task(chassis.writer.run())
     caller = asyncio.create_task(chassis.execute(create("p1")))
     done, _ = await asyncio.wait([running, caller], return_when=asyncio.FIRST_COMPLETED)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -17,7 +18,7 @@ import shipping_service.app
 import shipping_service.store
 from shared.chassis.engine.service_logic import ServiceLogic
 from shared.chassis.engine.task_runner import TaskHandler
-from shared.chassis.engine.unit_of_work import CommandEnvelope
+from shared.chassis.engine.unit_of_work import CommandEnvelope, Outcome, process_batch
 from shared.chassis.engine.writer import Committed, Writer
 from shared.chassis.jetstream.connection import JetStreamConnection
 from shared.chassis.jetstream.errors import BROKER_ERRORS
@@ -66,7 +67,12 @@ SHIPPING = ServiceSpec(
 class Chassis:
     """A writer at work on its database, and ways to look."""
 
-    def __init__(self, path: Path, trade: ServiceSpec) -> None:
+    def __init__(
+        self,
+        path: Path,
+        trade: ServiceSpec,
+        on_commit: Callable[[Outcome], None] | None = None,
+    ) -> None:
         url = f"sqlite:///{path}"
         self.source = trade.source
         self.database = open_for_writing(url)
@@ -74,10 +80,8 @@ class Chassis:
         self.announced: list[RecordedEvent] = []
         self.writer = Writer(
             self.database,
-            trade.source,
-            trade.logic,
-            on_events=self.announced.extend,
-            on_tasks=lambda _: None,
+            partial(process_batch, source=trade.source, logic=trade.logic),
+            on_commit=on_commit or (lambda outcome: self.announced.extend(outcome.events)),
         )
 
     async def execute(self, command: object) -> Committed:

@@ -1,5 +1,6 @@
 """The read API for tests: its projector on a real SQLite file, or the whole process."""
 
+import asyncio
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -11,9 +12,11 @@ import httpx
 import msgspec
 from sqlalchemy import Connection
 
+from read_api import event_archive
 from read_api.event_stream import Feed, Streams
-from read_api.projector import Projector
+from read_api.store import CHECKPOINTS, PROJECTIONS
 from read_api.tables import METADATA
+from shared.chassis.engine.projector import Projector
 from shared.chassis.http import signing_keys
 from shared.chassis.http.auth import PublicKeys
 from shared.chassis.storage import database_identity
@@ -67,14 +70,23 @@ async def projecting(path: Path | None = None, *, tail: int = 4096) -> AsyncIter
     url = f"sqlite:///{path}" if path else "sqlite://"
     database, reads, reader = open_for_writing(url), open_for_reading(url), Reader(url)
     feed = Feed(tail)
-    projector = Projector(database, feed.publish)
+    projector = Projector(
+        database,
+        PROJECTIONS,
+        CHECKPOINTS,
+        hooks=(event_archive.hook,),
+        on_applied=feed.publish,
+    )
     await create_tables(database, CHASSIS_METADATA, METADATA)
     await projector.resume()
+    running = asyncio.create_task(projector.writer.run())
     try:
         yield Projection(
             projector, feed, Streams(feed, reader, PublicKeys(reads)), database, reader
         )
     finally:
+        projector.writer.stop()
+        await running
         await reader.close()
         await reads.close()
         await database.close()

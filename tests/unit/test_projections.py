@@ -8,12 +8,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from read_api.checkpoints import Placed, arrange, placed
-from read_api.models import NotificationStatus, OrderStatus, ReadModels, ReservationStatus
-from read_api.projections import UnknownEntity, evolve
+from read_api.models import (
+    Customer,
+    Notification,
+    NotificationStatus,
+    Order,
+    OrderStatus,
+    Product,
+    Reservation,
+    ReservationStatus,
+    Shipment,
+)
+from read_api.projections import UnknownEntity
+from read_api.store import PROJECTIONS
 from shared.chassis.messages.cloudevents import MAX_EVENT_BYTES, encode
+from shared.chassis.messages.recorded_event import RecordedEvent
+from shared.chassis.storage.checkpoints import Positioned, positioned, sequence
 from shared.chassis.storage.dead_letters import MalformedMessage
 from shared.contracts import (
+    CATALOG,
     OrderCancellationRequested,
     OrderConfirmed,
     OrderCreated,
@@ -37,11 +50,34 @@ REQUESTED = OrderCancellationRequested(order_id="o1", reason="CUSTOMER")
 RESUMED = OrderResumed(order_id="o1", reason="the shipment is COMPLETED already")
 
 
+class ReadModels(msgspec.Struct, frozen=True, kw_only=True):
+    """The states of all projections."""
+
+    orders: dict[str, Order] = {}
+    customers: dict[str, Customer] = {}
+    products: dict[str, Product] = {}
+    reservations: dict[str, Reservation] = {}
+    shipments: dict[str, Shipment] = {}
+    notifications: dict[str, Notification] = {}
+
+
+def evolve(models: ReadModels, event: RecordedEvent) -> ReadModels:
+    """The read models after an event, of all projections that consume it."""
+    for projection in PROJECTIONS:
+        if isinstance(event.event, projection.consumes):
+            state = {
+                field: getattr(models, field) for field in projection.initial.__struct_fields__
+            }
+            after = projection.evolve(type(projection.initial)(**state), event)
+            models = msgspec.structs.replace(models, **msgspec.structs.asdict(after))
+    return models
+
+
 def view_of(batches: list[Log]) -> ReadModels:
     """The read models after these batches."""
     view, applied, early = ReadModels(), {}, []
     for batch in batches:
-        ready, early, _ = arrange(applied, [*early, *placed(batch)])
+        ready, early, _ = sequence(applied, [*early, *positioned(batch, CATALOG)])
         view = reduce(evolve, [one.message for one in ready], view)
     assert early == []
     return view
@@ -119,31 +155,31 @@ def test_event_of_unknown_entity_raises() -> None:
         evolve(ReadModels(), recorded(StockReserved(order_id="o1", items=CREATED.items)))
 
 
-def numbered(*positions: int) -> list[Placed]:
+def numbered(*positions: int) -> list[Positioned]:
     events = [recorded(CONFIRMED, position=position) for position in positions]
-    return placed(events)
+    return positioned(events, CATALOG)
 
 
 def test_event_after_gap_waits_for_missing_position() -> None:
     applied = {"order": 4}
-    ready, early, _ = arrange(applied, numbered(7, 6))
+    ready, early, _ = sequence(applied, numbered(7, 6))
     assert (ready, applied) == ([], {"order": 4})
-    ready, early, _ = arrange(applied, [*early, *numbered(5)])
+    ready, early, _ = sequence(applied, [*early, *numbered(5)])
     assert [one.position for one in ready] == [5, 6, 7]
     assert (early, applied) == ([], {"order": 7})
 
 
 def test_sources_do_not_wait_for_each_other() -> None:
-    [other] = placed([recorded(CONFIRMED, source="shipping", position=1)])
-    ready, early, _ = arrange({}, [*numbered(2), other])
+    [other] = positioned([recorded(CONFIRMED, source="shipping", position=1)], CATALOG)
+    ready, early, _ = sequence({}, [*numbered(2), other])
     assert ready == [other]
     assert [one.position for one in early] == [2]
 
 
 def test_first_of_diverging_events_is_applied() -> None:
     first, second = numbered(2, 2)
-    assert arrange({"order": 1}, [first, second]) == ([first], [], [second])
-    assert arrange({}, [first, second]) == ([], [first], [second])
+    assert sequence({"order": 1}, [first, second]) == ([first], [], [second])
+    assert sequence({}, [first, second]) == ([], [first], [second])
 
 
 def unreadable(at: str = "shop.order.o1.order_mislaid", /, **changes: Any) -> MalformedMessage:
@@ -168,7 +204,7 @@ def unreadable(at: str = "shop.order.o1.order_mislaid", /, **changes: Any) -> Ma
     ids=["unknown type", "later schema version", "extension attribute"],
 )
 def test_event_of_newer_release_keeps_its_position(message: MalformedMessage) -> None:
-    [one] = placed([message])
+    [one] = positioned([message], CATALOG)
     assert (one.source, one.position) == ("order", 9)
 
 
@@ -208,4 +244,4 @@ UNPLACED = {
 
 @pytest.mark.parametrize("message", UNPLACED.values(), ids=UNPLACED)
 def test_incomplete_or_inconsistent_envelope_has_no_position(message: MalformedMessage) -> None:
-    assert placed([message]) == []
+    assert positioned([message], CATALOG) == []

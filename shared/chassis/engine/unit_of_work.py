@@ -9,6 +9,7 @@ from typing import Any, Generic, NamedTuple, Self, TypeVar
 import msgspec
 from sqlalchemy import Connection
 
+from shared.chassis.engine.inbound import Failures, Message, handle_in_order
 from shared.chassis.engine.rules import RuleFailed, rules
 from shared.chassis.engine.service_logic import ServiceLogic
 from shared.chassis.messages import clock
@@ -21,14 +22,13 @@ from shared.chassis.messages.system_events import EventDeadLettered
 from shared.chassis.messages.touches import References
 from shared.chassis.messages.tracing import child_of
 from shared.chassis.storage import dead_letters, event_log, idempotency, inbox, task_queue
-from shared.chassis.storage.dead_letters import DeadLetter, MalformedMessage, Status
+from shared.chassis.storage.checkpoints import Progress
+from shared.chassis.storage.dead_letters import DeadLetter, Status
 from shared.chassis.storage.idempotency import IdempotencyKey, Reply, StoredResponse
 from shared.chassis.storage.task_queue import Task
 
 State = TypeVar("State", bound=msgspec.Struct)
 Command = TypeVar("Command")
-
-Message = RecordedEvent | MalformedMessage
 
 
 class CommandEnvelope(NamedTuple, Generic[State, Command]):
@@ -51,14 +51,19 @@ Answer = Reply | Rejected | RuleFailed | None
 class Outcome(NamedTuple):
     """What a committed transaction has done."""
 
-    events: list[RecordedEvent]
-    answers: list[Answer]
+    consumed: Sequence[RecordedEvent]
+    """Parked ones too."""
+    dead_letters: Sequence[DeadLetter]
+    failures: Failures
+    events: Sequence[RecordedEvent] = ()
+    """The service's own events that were recorded."""
+    answers: Sequence[Answer] = ()
     """One for each command, in order."""
-    position: int
-    """The log's end."""
-    earliest_task: datetime | None
-    failures: list[tuple[str, RuleFailed]]
-    """Ids of the events that were parked by this transaction, and what their rules raised."""
+    position: int = 0
+    """The end of the service's own log."""
+    earliest_task: datetime | None = None
+    progress: Progress | None = None
+    """Of a service that applies each source's events in order."""
 
 
 class _Trace(NamedTuple):
@@ -72,10 +77,11 @@ class _Trace(NamedTuple):
 
 def process_batch(
     connection: Connection,
-    source: str,
-    logic: ServiceLogic[State, Command],
     messages: Sequence[Message],
     envelopes: Sequence[CommandEnvelope[State, Command]],
+    *,
+    source: str,
+    logic: ServiceLogic[State, Command],
 ) -> Outcome:
     """Do all of it in the caller's transaction, or raise and leave the transaction to be rolled back.
 
@@ -120,7 +126,7 @@ class UnitOfWork(Generic[State, Command]):
         self._replies: list[tuple[IdempotencyKey, Reply]] = []
         self._extra_writes: list[Callable[[Connection], None]] = []
         self._answers: list[Answer] = []
-        self._failures: list[tuple[str, RuleFailed]] = []
+        self._failures: Failures = {}
 
     @classmethod
     def load(
@@ -135,8 +141,9 @@ class UnitOfWork(Generic[State, Command]):
         started_at = clock.now()
         new = _not_processed(connection, messages)
         events = [message for message in new if isinstance(message, RecordedEvent)]
-        parked = dead_letters.parked_keys(connection, list({event.entity_id for event in events}))
-        events = [event for event in events if event.entity_id not in parked]
+        parked = dead_letters.parked(connection, {event.entity_id for event in events})
+        parked_ids = {entity_id for _, entity_id in parked}
+        events = [event for event in events if event.entity_id not in parked_ids]
         commands = logic.commands_for(events)
         references = _references(events, commands, envelopes)
         state = logic.store.load(connection, references)
@@ -144,7 +151,7 @@ class UnitOfWork(Generic[State, Command]):
         work._messages = new
         work._commands = commands
         work._envelopes = envelopes
-        work._parked = parked
+        work._parked = parked_ids
         tasks = [envelope.completes_task for envelope in envelopes]
         work._present_tasks = task_queue.present(connection, [t.task_id for t in tasks if t])
         keys = [envelope.idempotency_key for envelope in envelopes]
@@ -153,14 +160,13 @@ class UnitOfWork(Generic[State, Command]):
 
     def handle_messages(self) -> None:
         """Handle the events in order; one whose rule raises is parked, with those of its entity that follow."""
-        for message in self._messages:
-            if isinstance(message, MalformedMessage):
-                self.dead_letter(dead_letters.unreadable(message))
-            elif message.entity_id in self._parked:
-                letter = dead_letters.given_up(message, Status.WAITING, "its entity is parked")
-                self.dead_letters.append(letter)
-            else:
-                self._handle_or_park(message)
+        self._failures = handle_in_order(
+            self._messages,
+            parked=self._parked,
+            entity_of=_entity_of,
+            handle=self._handle_loaded,
+            dead_letter=self.dead_letter,
+        )
 
     def execute_commands(self) -> None:
         """Execute the commands in order; a rejected or failed one changes nothing."""
@@ -186,7 +192,15 @@ class UnitOfWork(Generic[State, Command]):
         task_queue.finish(connection, self._finished_tasks())
         earliest_task = task_queue.apply(connection, self.changes, self._started_at)
         idempotency.keep(connection, self._replies, self._started_at)
-        return Outcome(self.events, self._answers, self.position, earliest_task, self._failures)
+        return Outcome(
+            consumed=consumed,
+            dead_letters=self.dead_letters,
+            failures=self._failures,
+            events=self.events,
+            answers=self._answers,
+            position=self.position,
+            earliest_task=earliest_task,
+        )
 
     def handle(self, recorded: RecordedEvent, command: Command | None) -> None:
         """Evolve the state by a consumed event, and decide the command that it leads to. Raises RuleFailed."""
@@ -220,7 +234,10 @@ class UnitOfWork(Generic[State, Command]):
         return reply
 
     def dead_letter(self, letter: DeadLetter, cause: RecordedEvent | None = None) -> None:
-        """Keep a message that cannot be handled, and publish that. Raises RuleFailed."""
+        """Keep a message that is not handled, and publish that unless it only waits. Raises RuleFailed."""
+        self.dead_letters.append(letter)
+        if letter.status is Status.WAITING:
+            return
         entity_id = letter.key or _claimed_entity(letter.subject)
         dead_lettered = EventDeadLettered(
             event_id=letter.event_id,
@@ -231,20 +248,12 @@ class UnitOfWork(Generic[State, Command]):
         trace = _effect_of(cause) if cause else _Trace(correlation_id=entity_id)
         with rules(), self._all_or_nothing():
             self._record([dead_lettered], trace)
-        self.dead_letters.append(letter)
 
-    def _handle_or_park(self, recorded: RecordedEvent) -> None:
-        try:
-            command = self._commands.get(recorded.event_id)
-            if isinstance(command, RuleFailed):
-                raise command
-            self.handle(recorded, command)
-        except RuleFailed as failed:
-            self._failures.append((recorded.event_id, failed))
-            self._parked.add(recorded.entity_id)
-            self.dead_letter(
-                dead_letters.given_up(recorded, Status.PARKED, str(failed)), cause=recorded
-            )
+    def _handle_loaded(self, recorded: RecordedEvent) -> None:
+        command = self._commands.get(recorded.event_id)
+        if isinstance(command, RuleFailed):
+            raise command
+        self.handle(recorded, command)
 
     @contextmanager
     def _all_or_nothing(self) -> Iterator[None]:
@@ -306,6 +315,10 @@ class UnitOfWork(Generic[State, Command]):
         for change in self._logic.schedule(self.state, recorded):
             self.changes.append((change, recorded))
             self._changed_tasks.add((change.kind, change.key))
+
+
+def _entity_of(recorded: RecordedEvent) -> str:
+    return recorded.entity_id
 
 
 def _not_processed(connection: Connection, messages: Sequence[Message]) -> list[Message]:

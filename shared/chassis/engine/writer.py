@@ -6,7 +6,6 @@ One event alone is fast; a thousand share one fsync. If the commit fails, nothin
 import asyncio
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from datetime import datetime
 from threading import Lock
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -16,14 +15,12 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import InterfaceError, InternalError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from shared.chassis.engine.inbound import Message
 from shared.chassis.engine.rules import RuleFailed, rules
-from shared.chassis.engine.service_logic import ServiceLogic
 from shared.chassis.engine.unit_of_work import (
     Answer,
     CommandEnvelope,
-    Message,
     Outcome,
-    process_batch,
 )
 from shared.chassis.failpoints import failpoint
 from shared.chassis.messages.recorded_event import RecordedEvent
@@ -95,23 +92,25 @@ class _Commit(NamedTuple):
     """Of `aside`, in order."""
 
 
+Process = Callable[
+    [Connection, Sequence[Message], Sequence[CommandEnvelope[State, Command]]], Outcome
+]
+
+
 class Writer(Generic[State, Command]):
     """Takes commands, heard events and small side jobs; commits them in batches, in order of arrival."""
 
     def __init__(
         self,
         database: Database,
-        source: str,
-        logic: ServiceLogic[State, Command],
+        process: Process[State, Command],
         *,
-        on_events: Callable[[list[RecordedEvent]], None],
-        on_tasks: Callable[[datetime], None],
+        on_commit: Callable[[Outcome], None],
     ) -> None:
+        """`process` does the work of a transaction; `on_commit` is called in the event loop when it is durable."""
         self._database = database
-        self._source = source
-        self._logic = logic
-        self._on_events = on_events
-        self._on_tasks = on_tasks
+        self._process = process
+        self._on_commit = on_commit
         self._queue: deque[_Entry] = deque()
         self._arrived = asyncio.Event()
         self._stopping = False
@@ -252,7 +251,7 @@ class Writer(Generic[State, Command]):
             if not messages and not asked:
                 return None, results
             envelopes = [entry.envelope for entry in asked]
-            outcome = process_batch(connection, self._source, self._logic, messages, envelopes)
+            outcome = self._process(connection, messages, envelopes)
             if outcome.events:
                 failpoint("before_commit")
             return outcome, results
@@ -271,7 +270,10 @@ class Writer(Generic[State, Command]):
     def _announce(self, committed: _Commit) -> None:
         """Tell everyone. Whatever fails here, the batch is durable: no one may hear that it is not."""
         if outcome := committed.outcome:
-            self._wake_the_others(outcome)
+            if outcome.events:
+                failpoint("after_commit")
+            self._on_commit(outcome)
+            _log(outcome)
             for asked, answer in zip(committed.asked, outcome.answers, strict=True):
                 _answer(asked, answer, outcome.position)
         for heard in committed.heard:
@@ -279,19 +281,23 @@ class Writer(Generic[State, Command]):
         for aside, result in zip(committed.aside, committed.results, strict=True):
             _fulfil(aside.done, result)
 
-    def _wake_the_others(self, outcome: Outcome) -> None:
-        if outcome.events:
-            failpoint("after_commit")
-            self._on_events(outcome.events)
-        for event_id, failed in outcome.failures:
-            log.error("event.dead_lettered", event_id=event_id, exc_info=failed.error)
-        if outcome.earliest_task:
-            self._on_tasks(outcome.earliest_task)
-        _log(outcome.events)
+
+def _log(outcome: Outcome) -> None:
+    for letter in outcome.dead_letters:
+        failed = outcome.failures.get(letter.event_id)
+        log.error(
+            "event.dead_lettered",
+            event_id=letter.event_id,
+            subject=letter.subject,
+            status=letter.status,
+            reason=letter.error,
+            exc_info=failed and failed.error,
+        )
+    _log_events(outcome.events)
 
 
-def _log(events: Sequence[RecordedEvent]) -> None:
-    """A line for each event while people can follow; one for the batch when it comes thick."""
+def _log_events(events: Sequence[RecordedEvent]) -> None:
+    """A line for each event while a reader can follow; else one for all of them."""
     if len(events) > MAX_LINES_PER_BATCH:
         counts = Counter(recorded.event_type for recorded in events)
         log.info("events.recorded", position=events[-1].position, **counts)

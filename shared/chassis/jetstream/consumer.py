@@ -8,7 +8,7 @@ import structlog
 from nats.aio.msg import Msg
 
 from shared.chassis.engine.backoff import Backoff
-from shared.chassis.engine.unit_of_work import Message
+from shared.chassis.engine.inbound import Message
 from shared.chassis.engine.writer import StorageUnavailable
 from shared.chassis.failpoints import failpoint
 from shared.chassis.jetstream.connection import JetStreamConnection

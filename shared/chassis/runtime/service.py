@@ -15,7 +15,7 @@ from sqlalchemy import MetaData
 from shared.chassis.engine.retention import RetentionLoop, RetentionRule
 from shared.chassis.engine.service_logic import ServiceLogic
 from shared.chassis.engine.task_runner import TaskHandler, TaskRunner
-from shared.chassis.engine.unit_of_work import Message
+from shared.chassis.engine.unit_of_work import Outcome, process_batch
 from shared.chassis.engine.writer import Writer
 from shared.chassis.errors import FatalError
 from shared.chassis.http import resend, signing_keys
@@ -33,7 +33,6 @@ from shared.chassis.messages import clock
 from shared.chassis.messages.catalog import Catalog
 from shared.chassis.messages.decider import on
 from shared.chassis.messages.identity_events import IDENTITY
-from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.subjects import subject_of_every
 from shared.chassis.runtime.loops import Loop
 from shared.chassis.storage import database_identity, event_log
@@ -90,12 +89,10 @@ class Service:
         self.reader = Reader(url)
         self.broker = JetStreamConnection(source, settings)
         self._streams = StreamManager(self.broker, settings)
-        self.writer = Writer(
+        self.writer: Writer[Any, Any] = Writer(
             self.database,
-            source,
-            logic,
-            on_events=self._on_recorded,
-            on_tasks=self._wake_task_runners,
+            partial(process_batch, source=source, logic=logic),
+            on_commit=self._on_commit,
         )
         self.relay = Relay(source, self.reads, self.broker, self.writer)
         effects = [handler for handler in task_handlers if not handler.is_deadline]
@@ -233,7 +230,7 @@ class Service:
             self.broker,
             self._streams,
             durable,
-            self._deliver,
+            self.writer.handle,
             catalog=self._catalog,
             before_binding=self._allow_relay,
         )
@@ -266,19 +263,14 @@ class Service:
                 )
         self.relay.allow()
 
-    async def _deliver(self, messages: Sequence[Message]) -> None:
-        await self.writer.handle(messages)
-        if signing_keys.concerns(messages):
+    def _on_commit(self, outcome: Outcome) -> None:
+        if signing_keys.concerns([*outcome.consumed, *outcome.events]):
             self.keys.reload()
-
-    def _on_recorded(self, events: Sequence[RecordedEvent]) -> None:
-        if signing_keys.concerns(events):
-            self.keys.reload()
-        self.relay.wake()
-
-    def _wake_task_runners(self, due_at: datetime) -> None:
-        self.effects.wake(due_at)
-        self.deadlines.wake(due_at)
+        if outcome.events:
+            self.relay.wake()
+        if outcome.earliest_task:
+            self.effects.wake(outcome.earliest_task)
+            self.deadlines.wake(outcome.earliest_task)
 
     async def _handled_until(self) -> datetime | None:
         return await self._catch_up.handled_until() if self._catch_up else None

@@ -4,7 +4,7 @@ While a key has a row here, its later events join the queue in order; all other 
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from enum import StrEnum
 
@@ -69,14 +69,27 @@ DEAD_LETTER = Table(
 )
 Index("dead_letter_key", DEAD_LETTER.c.key)
 
-_PARKED = select(DEAD_LETTER.c.key).where(any_of(DEAD_LETTER.c.key, "keys")).distinct()
+_PARKED = select(DEAD_LETTER.c.key, DEAD_LETTER.c.subject).where(any_of(DEAD_LETTER.c.key, "keys"))
+_KEPT = select(DEAD_LETTER.c.event_id).where(any_of(DEAD_LETTER.c.event_id, "ids"))
 
 
-def parked_keys(connection: Connection, keys: Sequence[str]) -> set[str]:
-    """Which of these keys have a queue."""
-    if not keys:
+def parked(connection: Connection, entity_ids: Collection[str]) -> set[tuple[str, str]]:
+    """Which of these entities are parked: the source of the parked events, and the entity's id."""
+    if not entity_ids:
         return set()
-    return set(connection.execute(_PARKED, {"keys": keys}).scalars())
+    rows = connection.execute(_PARKED, {"keys": list(entity_ids)})
+    return {(subject.split(".")[1], entity_id) for entity_id, subject in rows}
+
+
+def not_kept(
+    connection: Connection, messages: Sequence[MalformedMessage]
+) -> list[MalformedMessage]:
+    """Those of the messages that have no dead letter yet, each once."""
+    if not messages:
+        return []
+    once = {message.event_id: message for message in messages}
+    kept = set(connection.execute(_KEPT, {"ids": list(once)}).scalars())
+    return [message for event_id, message in once.items() if event_id not in kept]
 
 
 def given_up(heard: RecordedEvent, status: Status, error: str) -> DeadLetter:

@@ -1,0 +1,188 @@
+"""Rows that follow from events alone: each source's events applied in order, each once.
+
+An event that a projection cannot apply is parked, with the later ones of its source and entity; the archive contains
+all of them, and no other entity waits. The way back is a corrected projection and a deleted database.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import msgspec
+import structlog
+from sqlalchemy import Connection
+
+from shared.chassis.engine.inbound import Message, handle_in_order
+from shared.chassis.engine.rules import rules
+from shared.chassis.engine.service_logic import RecordHook
+from shared.chassis.engine.unit_of_work import CommandEnvelope, Outcome
+from shared.chassis.engine.writer import Writer
+from shared.chassis.messages import clock
+from shared.chassis.messages.event import Event
+from shared.chassis.messages.recorded_event import RecordedEvent
+from shared.chassis.messages.touches import References
+from shared.chassis.storage import dead_letters
+from shared.chassis.storage.checkpoints import Checkpoints, Divergence, Progress
+from shared.chassis.storage.database import Database
+from shared.chassis.storage.dead_letters import DeadLetter, MalformedMessage
+from shared.chassis.storage.entity_store import EntityStore
+
+State = TypeVar("State", bound=msgspec.Struct)
+
+log = structlog.get_logger()
+
+
+class Projection(NamedTuple, Generic[State]):
+    """Some tables, and the events of one source that they follow from."""
+
+    initial: State
+    consumes: tuple[type[Event], ...]
+    evolve: Callable[[State, RecordedEvent], State]
+    store: EntityStore[State]
+
+
+class Projector:
+    """Applies events to projections through a writer of its own."""
+
+    def __init__(
+        self,
+        database: Database,
+        projections: Sequence[Projection[Any]],
+        checkpoints: Checkpoints,
+        *,
+        hooks: Sequence[RecordHook] = (),
+        on_applied: Callable[[Sequence[RecordedEvent]], None],
+    ) -> None:
+        """`on_applied` is called with the applied events when they are durable, and once at the start."""
+        self.writer: Writer[Any, Any] = Writer(database, self._process, on_commit=self._announce)
+        self._database = database
+        self._projections = projections
+        self._numbers: dict[type[Event], list[int]] = defaultdict(list)
+        """The projections that consume a type of event."""
+        for number, projection in enumerate(projections):
+            for event_type in projection.consumes:
+                self._numbers[event_type].append(number)
+        self._checkpoints = checkpoints
+        self._hooks = hooks
+        self._on_applied = on_applied
+        self.positions: dict[str, int] = {}
+        """The last position of each source that queries see."""
+        self.missing: dict[str, int] = {}
+        self.divergences: list[Divergence] = []
+        self.lags: dict[str, timedelta] = {}
+        """The age of each source's newest event when it became visible; of events since the start."""
+
+    async def resume(self) -> None:
+        """Read how far the sources were applied."""
+        self._note(await self._database.run(self._progress))
+        self._on_applied([])
+
+    async def deliver(self, messages: Sequence[Message]) -> None:
+        """Apply the events durably, each once. Raises StorageUnavailable: deliver them again later."""
+        await self.writer.handle(messages)
+
+    async def forget(self, source: str, position: int, event_id: str) -> bool:
+        """Delete a held event; whether there was one. Raises StorageUnavailable."""
+
+        def forget(connection: Connection) -> tuple[bool, Progress]:
+            was_held = self._checkpoints.forget(connection, source, position, event_id)
+            return was_held, self._progress(connection)
+
+        was_held, progress = await self.writer.run_in_transaction(forget)
+        if was_held:
+            log.warning("event.forgotten", source=source, position=position, event_id=event_id)
+        self._note(progress)
+        return was_held
+
+    def _process(
+        self,
+        connection: Connection,
+        messages: Sequence[Message],
+        _envelopes: Sequence[CommandEnvelope[Any, Any]],
+    ) -> Outcome:
+        applied = self._checkpoints.load(connection)
+        ready = self._checkpoints.take(connection, applied, messages)
+        events = [one.message for one in ready if isinstance(one.message, RecordedEvent)]
+        malformed = [message for message in messages if isinstance(message, MalformedMessage)]
+        work = _ProjectionWork(connection, self._projections, self._numbers, events)
+        failures = handle_in_order(
+            [*events, *dead_letters.not_kept(connection, malformed)],
+            parked=work.parked,
+            entity_of=_entity_of,
+            handle=work.handle,
+            dead_letter=work.dead_letter,
+        )
+        work.flush(connection)
+        for hook in self._hooks:
+            hook(connection, events, ())
+        self._checkpoints.save(connection, applied)
+        progress = self._checkpoints.progress(connection, applied)
+        return Outcome(
+            consumed=events, dead_letters=work.dead_letters, failures=failures, progress=progress
+        )
+
+    def _progress(self, connection: Connection) -> Progress:
+        return self._checkpoints.progress(connection, self._checkpoints.load(connection))
+
+    def _announce(self, outcome: Outcome) -> None:
+        if outcome.progress:
+            self._note(outcome.progress)
+        now = clock.now()
+        self.lags |= {event.source: now - event.recorded_at for event in outcome.consumed}
+        self._on_applied(outcome.consumed)
+        log.debug("events.applied", events=len(outcome.consumed))
+
+    def _note(self, progress: Progress) -> None:
+        if progress.missing != self.missing:
+            log.warning("events.missing", **progress.missing)
+        for divergence in progress.divergences:
+            if divergence not in self.divergences:
+                log.error("event.diverged", **divergence._asdict())
+        self.positions, self.missing, self.divergences = progress
+
+
+class _ProjectionWork:
+    """The states of the projections that a transaction changes; nothing is written before `flush`."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        projections: Sequence[Projection[Any]],
+        numbers: Mapping[type[Event], Sequence[int]],
+        events: Sequence[RecordedEvent],
+    ) -> None:
+        self.parked = dead_letters.parked(connection, {event.entity_id for event in events})
+        self.dead_letters: list[DeadLetter] = []
+        self._projections = projections
+        self._numbers = numbers
+        references: dict[int, References] = defaultdict(References)
+        for recorded in events:
+            for number in numbers.get(type(recorded.event), ()):
+                references[number].add(recorded.event)
+        self._before = {
+            number: projections[number].store.load(connection, touched)
+            for number, touched in references.items()
+        }
+        self._states = dict(self._before)
+
+    def handle(self, recorded: RecordedEvent) -> None:
+        """Evolve all projections that consume the event, or none. Raises RuleFailed."""
+        with rules():
+            self._states |= {
+                number: self._projections[number].evolve(self._states[number], recorded)
+                for number in self._numbers.get(type(recorded.event), ())
+            }
+
+    def dead_letter(self, letter: DeadLetter, _cause: RecordedEvent | None) -> None:
+        self.dead_letters.append(letter)
+
+    def flush(self, connection: Connection) -> None:
+        for number, before in self._before.items():
+            self._projections[number].store.save(connection, before, self._states[number])
+        dead_letters.keep(connection, self.dead_letters, clock.now())
+
+
+def _entity_of(recorded: RecordedEvent) -> tuple[str, str]:
+    """Sources have rows of their own, so that one's events do not wait for another's parked event."""
+    return recorded.source, recorded.entity_id
