@@ -12,13 +12,13 @@ from order_service.carts import api as carts_api
 from order_service.domain import Command, OrderState, decide, evolve
 from order_service.handlers import SUBSCRIPTIONS, TASK_HANDLERS, deadlines
 from order_service.orders import api as orders_api
-from order_service.orders.domain import Status
 from order_service.store import RETENTION_RULES, STORE
 from order_service.tables import METADATA
 from shared.chassis.engine.service_logic import ServiceLogic
 from shared.chassis.messages.decider import Decider
 from shared.chassis.runtime.service import Service
 from shared.contracts import CATALOG
+from shared.contracts.order import OrderStatus
 from shared.settings import Settings, SettingsError
 
 
@@ -69,9 +69,9 @@ def _check_admin(settings: Settings) -> None:
         raise SettingsError(f"QUADRILLE_ADMIN_PASSWORD: {wrong}")
 
 
-def _deadlines_by_status(settings: Settings) -> dict[Status, float | None]:
+def _deadlines_by_status(settings: Settings) -> dict[OrderStatus, float | None]:
     return {
-        Status.PENDING: settings.order_timeout_pending_seconds,
-        Status.AWAITING_SHIPMENT: settings.order_timeout_awaiting_shipment_seconds,
-        Status.CANCELLING: settings.order_timeout_cancelling_seconds,
+        OrderStatus.PENDING: settings.order_timeout_pending_seconds,
+        OrderStatus.AWAITING_SHIPMENT: settings.order_timeout_awaiting_shipment_seconds,
+        OrderStatus.CANCELLING: settings.order_timeout_cancelling_seconds,
     }

@@ -11,7 +11,6 @@ from order_service.orders.domain import (
     RefuseCancellation,
     RejectOrder,
     RequestCancellation,
-    Status,
     is_final,
 )
 from shared.chassis.engine.task_runner import TaskHandler
@@ -30,7 +29,7 @@ from shared.contracts import (
     StockReservationFailed,
     StockReserved,
 )
-from shared.contracts.order import OrderEvent
+from shared.contracts.order import OrderEvent, OrderStatus
 
 DEADLINE = "deadline"
 
@@ -71,7 +70,7 @@ async def expire_order(due: Task) -> RequestCancellation:
 
 
 def deadlines(
-    seconds: float, by_status: Mapping[Status, float | None] | None = None
+    seconds: float, by_status: Mapping[OrderStatus, float | None] | None = None
 ) -> ScheduleRule[OrderState]:
     """Every event of an open order moves its deadline; an order's end drops it.
 

@@ -16,7 +16,7 @@ from order_service.accounts.emails import mailbox
 from order_service.carts.domain import CheckOut
 from order_service.domain import OrderState
 from order_service.orders import store
-from order_service.orders.domain import Order, PlaceOrder, RequestCancellation, Status
+from order_service.orders.domain import Order, PlaceOrder, RequestCancellation
 from order_service.orders.pricing import WantedItem
 from order_service.request_fields import Address, Email, PageSize, Reason, canonical_email
 from shared.chassis.http.auth import Caller, signed_in_only
@@ -31,6 +31,7 @@ from shared.chassis.messages.rejection import Rejected
 from shared.chassis.runtime.service import Service
 from shared.chassis.storage.idempotency import Reply
 from shared.contracts import FailedItem, Money, OrderItem, Quantity
+from shared.contracts.order import OrderStatus
 
 GUEST = "guest"
 
@@ -69,7 +70,7 @@ class OrderView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     order_id: str
     user_id: str
     guest: bool
-    status: Status
+    status: OrderStatus
     items: Sequence[OrderItem]
     total_amount: int
     currency: str

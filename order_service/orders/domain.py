@@ -1,11 +1,10 @@
-"""The rules of an order: priced by our own list, carried by events to exactly one end.
+"""The rules of an order: priced by the order service's own list, brought to exactly one final status.
 
-Events arrive in any order. One that has no transition from the order's present state changes nothing.
+Events of other services arrive in any order. A command without a transition from the order's status changes nothing.
 """
 
 from collections.abc import Mapping
 from datetime import datetime
-from enum import StrEnum
 from typing import Literal
 
 from msgspec import Struct
@@ -27,49 +26,29 @@ from shared.contracts import (
     OrderItem,
     OrderResumed,
 )
+from shared.contracts.order import CANCELLED_STATUS, OrderEvent, OrderStatus, status_after
 
-
-class Status(StrEnum):
-    """Where an order stands; the API shows these words."""
-
-    PENDING = "PENDING"
-    AWAITING_SHIPMENT = "AWAITING_SHIPMENT"
-    CANCELLING = "CANCELLING"
-    COMPLETED = "COMPLETED"
-    CANCELLED_NO_STOCK = "CANCELLED_NO_STOCK"
-    SHIPMENT_FAILED = "SHIPMENT_FAILED"
-    CANCELLED = "CANCELLED"
-    EXPIRED = "EXPIRED"
-
-
-OPEN = frozenset({Status.PENDING, Status.AWAITING_SHIPMENT, Status.CANCELLING})
+OPEN = frozenset({OrderStatus.PENDING, OrderStatus.AWAITING_SHIPMENT, OrderStatus.CANCELLING})
 
 CancellationReason = Literal["CUSTOMER", "EXPIRED"]
-"""Who wants the order stopped."""
-
-END_OF = {
-    "NO_STOCK": Status.CANCELLED_NO_STOCK,
-    "CUSTOMER": Status.CANCELLED,
-    "EXPIRED": Status.EXPIRED,
-}
 
 
 class Order(Struct, frozen=True, kw_only=True):
-    """One order, from its creation to its one end."""
+    """One order, from its creation to its final status."""
 
     order_id: str
     user_id: str
     guest: bool = False
-    """Whether nobody was signed in: then the id is the order's secret."""
-    status: Status
+    """Placed without an account: then the order id is a secret."""
+    status: OrderStatus
     items: tuple[OrderItem, ...]
     total_amount: int
     currency: str
     email: str | None = None
     locale: str | None = None
     shipping_address: dict[str, str] | None = None
-    resume_status: Status | None = None
-    """While CANCELLING: the state to go back to if shipping refuses."""
+    resume_status: OrderStatus | None = None
+    """While CANCELLING: the status to return to if shipping refuses."""
     cancellation: CancellationReason | None = None
     tracking_number: str | None = None
     reason: str | None = None
@@ -84,7 +63,7 @@ Orders = Mapping[str, Order]
 
 
 class PlaceOrder(Struct, frozen=True, kw_only=True):
-    """Accept an order at our prices."""
+    """Accept an order at the prices of the order service's list."""
 
     order_id: OrderId
     user_id: str
@@ -97,34 +76,34 @@ class PlaceOrder(Struct, frozen=True, kw_only=True):
 
 
 class ConfirmOrder(Struct, frozen=True, kw_only=True):
-    """Its stock is held."""
+    """Its stock is reserved."""
 
     order_id: OrderId
 
 
 class RejectOrder(Struct, frozen=True, kw_only=True):
-    """There is no stock for it."""
+    """There is not enough stock for it."""
 
     order_id: OrderId
     failed_items: tuple[FailedItem, ...]
 
 
 class CompleteOrder(Struct, frozen=True, kw_only=True):
-    """It is delivered."""
+    """It was delivered."""
 
     order_id: OrderId
     tracking_number: str
 
 
 class FailOrder(Struct, frozen=True, kw_only=True):
-    """It can not be shipped."""
+    """It cannot be shipped."""
 
     order_id: OrderId
     reason: str
 
 
 class RequestCancellation(Struct, frozen=True, kw_only=True):
-    """Ask shipping to stop it, for the customer or for the clock."""
+    """Ask shipping to cancel it, for the customer or because it timed out."""
 
     order_id: OrderId
     reason: CancellationReason
@@ -132,13 +111,13 @@ class RequestCancellation(Struct, frozen=True, kw_only=True):
 
 
 class AcceptCancellation(Struct, frozen=True, kw_only=True):
-    """Shipping has stopped it."""
+    """Shipping cancelled it."""
 
     order_id: OrderId
 
 
 class RefuseCancellation(Struct, frozen=True, kw_only=True):
-    """Shipping could not stop it any more."""
+    """It was too late for shipping to cancel it."""
 
     order_id: OrderId
     reason: str
@@ -173,35 +152,54 @@ def decide(orders: Orders, prices: Prices, command: Command) -> list[Event]:
 
 
 def is_final(order: Order) -> bool:
-    """Whether the order has ended; nothing moves it any more."""
+    """Whether the order has ended, so that no command changes it any more."""
     return order.status not in OPEN
 
 
 def _transition(order: Order, command: FollowUp) -> list[Event]:
-    """The table of an open order's transitions; what is not listed changes nothing."""
-    order_id = order.order_id
-    match order.status, command:
-        case Status.PENDING, ConfirmOrder():
-            return [OrderConfirmed(order_id=order_id)]
-        case Status.CANCELLING, ConfirmOrder() if order.resume_status is Status.PENDING:
-            return [OrderConfirmed(order_id=order_id)]
-        case Status.PENDING, RejectOrder(failed_items=failed):
-            return [OrderCancelled(order_id=order_id, reason="NO_STOCK", failed_items=failed)]
-        case Status.CANCELLING, RejectOrder() | AcceptCancellation():
-            return [OrderCancelled(order_id=order_id, reason=order.cancellation or "CUSTOMER")]
-        case Status.CANCELLING, RefuseCancellation(reason=reason):
-            return [OrderResumed(order_id=order_id, reason=reason)]
-        case _, CompleteOrder(tracking_number=tracking_number):
-            return [OrderCompleted(order_id=order_id, tracking_number=tracking_number)]
+    """The table of an open order's transitions; a pair that is not listed changes nothing."""
+    order_id, status = order.order_id, order.status
+    match status, command:
+        case OrderStatus.PENDING, ConfirmOrder():
+            return [OrderConfirmed(order_id=order_id, status=OrderStatus.AWAITING_SHIPMENT)]
+        case OrderStatus.CANCELLING, ConfirmOrder() if not _is_confirmed(order):
+            return [OrderConfirmed(order_id=order_id, status=status)]
+        case OrderStatus.PENDING, RejectOrder(failed_items=failed):
+            return [_cancelled(order_id, "NO_STOCK", failed)]
+        case OrderStatus.CANCELLING, RejectOrder() | AcceptCancellation():
+            return [_cancelled(order_id, order.cancellation or "CUSTOMER")]
+        case OrderStatus.CANCELLING, RefuseCancellation(reason=reason):
+            resumed = order.resume_status or OrderStatus.PENDING
+            return [OrderResumed(order_id=order_id, status=resumed, reason=reason)]
+        case _, CompleteOrder(tracking_number=number):
+            completed = OrderStatus.COMPLETED
+            return [OrderCompleted(order_id=order_id, status=completed, tracking_number=number)]
         case _, FailOrder(reason=reason):
-            return [OrderFailed(order_id=order_id, reason=reason)]
+            failed_status = OrderStatus.SHIPMENT_FAILED
+            return [OrderFailed(order_id=order_id, status=failed_status, reason=reason)]
         case _:
             return []
 
 
+def _cancelled(
+    order_id: str,
+    reason: Literal["NO_STOCK", "CUSTOMER", "EXPIRED"],
+    failed_items: tuple[FailedItem, ...] = (),
+) -> OrderCancelled:
+    return OrderCancelled(
+        order_id=order_id,
+        status=CANCELLED_STATUS[reason],
+        reason=reason,
+        failed_items=failed_items,
+    )
+
+
 def _request_cancellation(order: Order | None, command: RequestCancellation) -> list[Event]:
-    asked = OrderCancellationRequested(
-        order_id=command.order_id, reason=command.reason, note=command.note
+    requested = OrderCancellationRequested(
+        order_id=command.order_id,
+        status=OrderStatus.CANCELLING,
+        reason=command.reason,
+        note=command.note,
     )
     by_customer = command.reason == "CUSTOMER"
     if order is None:
@@ -210,16 +208,17 @@ def _request_cancellation(order: Order | None, command: RequestCancellation) -> 
         if by_customer:
             raise Rejected("order-final", f"the order is {order.status} already")
         return []
-    if order.status is Status.CANCELLING:
-        # A customer who asks again is answered alike; the clock asks again, in case it went unheard.
-        return [] if by_customer else [replace(asked, reason=order.cancellation or "EXPIRED")]
-    return [asked]
+    if order.status is OrderStatus.CANCELLING:
+        # A customer's second request changes nothing; a timeout asks shipping again, in case the event was lost.
+        return [] if by_customer else [replace(requested, reason=order.cancellation or "EXPIRED")]
+    return [requested]
 
 
 def _create(prices: Prices, command: PlaceOrder) -> OrderCreated:
     items = tuple(priced(prices, item) for item in command.items)
     return OrderCreated(
         order_id=command.order_id,
+        status=OrderStatus.PENDING,
         user_id=command.user_id,
         guest=command.guest,
         email=command.email,
@@ -232,31 +231,24 @@ def _create(prices: Prices, command: PlaceOrder) -> OrderCreated:
 
 
 def evolve(orders: Orders, recorded: RecordedEvent) -> Orders:
-    """The orders after an event of ours."""
+    """The orders after an event of the order service."""
     match recorded.event:
         case OrderCreated() as created:
-            order = _born(created, recorded.recorded_at)
-        case (
-            OrderConfirmed()
-            | OrderCompleted()
-            | OrderCancelled()
-            | OrderFailed()
-            | OrderCancellationRequested()
-            | OrderResumed()
-        ) as event:
-            moved = _moved(orders[event.order_id], event)
-            order = replace(moved, updated_at=recorded.recorded_at)
+            order = _new_order(created, recorded.recorded_at)
+        case OrderEvent() as event:
+            changed = _apply(orders[event.order_id], event)
+            order = replace(changed, updated_at=recorded.recorded_at)
         case _:
             return orders
     return {**orders, order.order_id: order}
 
 
-def _born(created: OrderCreated, at: datetime) -> Order:
+def _new_order(created: OrderCreated, at: datetime) -> Order:
     return Order(
         order_id=created.order_id,
         user_id=created.user_id,
         guest=created.guest,
-        status=Status.PENDING,
+        status=status_after(created, None, is_confirmed=False),
         items=created.items,
         total_amount=created.total_amount,
         currency=created.currency,
@@ -268,37 +260,28 @@ def _born(created: OrderCreated, at: datetime) -> Order:
     )
 
 
-def _moved(order: Order, event: Event) -> Order:
+def _apply(order: Order, event: OrderEvent) -> Order:
+    status = status_after(event, order.status, is_confirmed=_is_confirmed(order))
     match event:
-        case OrderConfirmed() if order.status is Status.CANCELLING:
-            return replace(order, resume_status=Status.AWAITING_SHIPMENT)
-        case OrderConfirmed():
-            return replace(order, status=Status.AWAITING_SHIPMENT)
+        case OrderConfirmed() if status is OrderStatus.CANCELLING:
+            return replace(order, resume_status=OrderStatus.AWAITING_SHIPMENT)
         case OrderCompleted(tracking_number=number):
-            return _ended(order, Status.COMPLETED, tracking_number=number)
+            return replace(order, status=status, resume_status=None, tracking_number=number)
         case OrderCancelled(reason=reason, failed_items=failed):
-            return _ended(order, END_OF[reason], reason=reason, failed_items=failed)
+            return replace(
+                order, status=status, resume_status=None, reason=reason, failed_items=failed
+            )
         case OrderFailed(reason=reason):
-            return _ended(order, Status.SHIPMENT_FAILED, reason=reason)
-        case OrderCancellationRequested() if order.status is Status.CANCELLING:
+            return replace(order, status=status, resume_status=None, reason=reason)
+        case OrderCancellationRequested() if order.status is OrderStatus.CANCELLING:
             return order
         case OrderCancellationRequested(reason=reason):
-            return replace(
-                order,
-                status=Status.CANCELLING,
-                resume_status=order.status,
-                cancellation=reason,
-            )
+            return replace(order, status=status, resume_status=order.status, cancellation=reason)
         case OrderResumed():
-            return replace(
-                order,
-                status=order.resume_status or Status.PENDING,
-                resume_status=None,
-                cancellation=None,
-            )
+            return replace(order, status=status, resume_status=None, cancellation=None)
         case _:
-            return order
+            return replace(order, status=status)
 
 
-def _ended(order: Order, status: Status, **facts: object) -> Order:
-    return replace(order, status=status, resume_status=None, **facts)
+def _is_confirmed(order: Order) -> bool:
+    return OrderStatus.AWAITING_SHIPMENT in {order.status, order.resume_status}

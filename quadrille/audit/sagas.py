@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from order_service.handlers import DEADLINE
-from order_service.orders.domain import Status, is_final
+from order_service.orders.domain import is_final
 from quadrille.audit.shop_snapshot import ShopSnapshot
 from quadrille.audit.violation import Mismatch
 from shared.chassis.messages.event import Event
@@ -22,6 +22,7 @@ from shared.contracts import (
     StockReservationFailed,
     StockReserved,
 )
+from shared.contracts.order import OrderStatus
 from shipping_service.domain import Status as ShipmentStatus
 from shipping_service.handlers import BOOKING
 
@@ -37,19 +38,19 @@ AT_MOST_ONE_OF: tuple[tuple[type[Event], ...], ...] = (
 )
 
 RESERVATION_STATUSES = {
-    Status.COMPLETED: ("DEDUCTED",),
-    Status.SHIPMENT_FAILED: ("RELEASED",),
-    Status.CANCELLED_NO_STOCK: ("REFUSED",),
-    Status.CANCELLED: ("RELEASED", "REFUSED"),
-    Status.EXPIRED: ("RELEASED", "REFUSED"),
+    OrderStatus.COMPLETED: ("DEDUCTED",),
+    OrderStatus.SHIPMENT_FAILED: ("RELEASED",),
+    OrderStatus.CANCELLED_NO_STOCK: ("REFUSED",),
+    OrderStatus.CANCELLED: ("RELEASED", "REFUSED"),
+    OrderStatus.EXPIRED: ("RELEASED", "REFUSED"),
 }
 
 SHIPMENT_STATUSES = {
-    Status.COMPLETED: ("COMPLETED",),
-    Status.SHIPMENT_FAILED: ("FAILED",),
-    Status.CANCELLED_NO_STOCK: ("NONE",),
-    Status.CANCELLED: ("CANCELLED",),
-    Status.EXPIRED: ("CANCELLED",),
+    OrderStatus.COMPLETED: ("COMPLETED",),
+    OrderStatus.SHIPMENT_FAILED: ("FAILED",),
+    OrderStatus.CANCELLED_NO_STOCK: ("NONE",),
+    OrderStatus.CANCELLED: ("CANCELLED",),
+    OrderStatus.EXPIRED: ("CANCELLED",),
 }
 
 

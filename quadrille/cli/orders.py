@@ -6,7 +6,6 @@ import click
 from rich.text import Text
 
 from notifier_service.money import money
-from order_service.orders.domain import Status
 from quadrille.cli.api_client import Client
 from quadrille.cli.endpoints import Json, load_settings, segment
 from quadrille.cli.order_watch import print_or_watch
@@ -20,6 +19,7 @@ from quadrille.cli.output import (
     table,
 )
 from quadrille.cli.params import json_lines_option, line_items_argument, watch_option
+from shared.contracts.order import OrderStatus
 
 
 @click.command()
@@ -82,7 +82,7 @@ def cancel(order_id: str, reason: str | None, *, watch: bool, as_json: bool) -> 
 @click.option("--user", help="Only the orders of this user.")
 @click.option(
     "--status",
-    type=click.Choice([status.value for status in Status], case_sensitive=False),
+    type=click.Choice([status.value for status in OrderStatus], case_sensitive=False),
     metavar="STATUS",
     help="Only orders with this status, e.g. completed.",
 )

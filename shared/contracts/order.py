@@ -1,5 +1,6 @@
 """Events of the order service about orders."""
 
+from enum import StrEnum
 from typing import Annotated, ClassVar, Literal
 
 import msgspec
@@ -39,6 +40,19 @@ class OrderItem(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_
 OrderItems = Annotated[tuple[OrderItem, ...], msgspec.Meta(max_length=MAX_LINES)]
 
 
+class OrderStatus(StrEnum):
+    """Every status of an order; all but the first three are final."""
+
+    PENDING = "PENDING"
+    AWAITING_SHIPMENT = "AWAITING_SHIPMENT"
+    CANCELLING = "CANCELLING"
+    COMPLETED = "COMPLETED"
+    CANCELLED_NO_STOCK = "CANCELLED_NO_STOCK"
+    SHIPMENT_FAILED = "SHIPMENT_FAILED"
+    CANCELLED = "CANCELLED"
+    EXPIRED = "EXPIRED"
+
+
 class OrderEvent(Event, frozen=True, kw_only=True):
     """Published by the order service about an order."""
 
@@ -46,6 +60,8 @@ class OrderEvent(Event, frozen=True, kw_only=True):
     ENTITY: ClassVar[str] = "order_id"
 
     order_id: OrderId
+    status: OrderStatus | None = None
+    """The order's status after the event; absent in events of earlier releases: see `status_after`."""
 
 
 class OrderCreated(OrderEvent, frozen=True, kw_only=True):
@@ -96,3 +112,41 @@ class OrderResumed(OrderEvent, frozen=True, kw_only=True):
     """The shipping service refused the cancellation; the order continues from its previous status."""
 
     reason: Reason
+
+
+CANCELLED_STATUS = {
+    "NO_STOCK": OrderStatus.CANCELLED_NO_STOCK,
+    "CUSTOMER": OrderStatus.CANCELLED,
+    "EXPIRED": OrderStatus.EXPIRED,
+}
+"""By the reason of `OrderCancelled`."""
+
+
+def status_after(
+    event: OrderEvent, before: OrderStatus | None, *, is_confirmed: bool
+) -> OrderStatus:
+    """The order's status after the event: the event's own, or what an event without one leads to.
+
+    `before` is the status before the event, and `is_confirmed` whether the order was confirmed by then.
+    """
+    return event.status or _derived_status(event, before, is_confirmed=is_confirmed)
+
+
+def _derived_status(
+    event: OrderEvent, before: OrderStatus | None, *, is_confirmed: bool
+) -> OrderStatus:
+    match event:
+        case OrderConfirmed() if before is not OrderStatus.CANCELLING:
+            return OrderStatus.AWAITING_SHIPMENT
+        case OrderConfirmed() | OrderCancellationRequested():
+            return OrderStatus.CANCELLING
+        case OrderResumed() if is_confirmed:
+            return OrderStatus.AWAITING_SHIPMENT
+        case OrderCompleted():
+            return OrderStatus.COMPLETED
+        case OrderCancelled(reason=reason):
+            return CANCELLED_STATUS[reason]
+        case OrderFailed():
+            return OrderStatus.SHIPMENT_FAILED
+        case _:
+            return OrderStatus.PENDING

@@ -44,6 +44,8 @@ def _scalars(info: inspect.Type) -> st.SearchStrategy[Any]:
             return st.text(CHARACTERS, min_size=least or 0, max_size=min(most, 30))
         case inspect.LiteralType(values=values):
             return st.sampled_from(values)
+        case inspect.EnumType(cls=enum):
+            return st.sampled_from(enum)
         case inspect.BoolType():
             return st.booleans()
         case inspect.NoneType():

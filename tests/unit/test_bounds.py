@@ -29,7 +29,13 @@ from tests.support.history import recorded
 
 LONGEST = "\x01"
 """Six bytes in JSON: no other character takes more."""
-BOUNDLESS = (inspect.BoolType, inspect.NoneType, inspect.LiteralType, inspect.DateTimeType)
+BOUNDLESS = (
+    inspect.BoolType,
+    inspect.NoneType,
+    inspect.LiteralType,
+    inspect.EnumType,
+    inspect.DateTimeType,
+)
 
 
 def unbounded(info: inspect.Type, where: str) -> list[str]:
@@ -74,7 +80,7 @@ def widest(info: inspect.Type) -> Any:
             return (widest(item),) * most
         case inspect.DictType(key_type=key, value_type=value, max_length=most):
             return {f"{widest(key)[2:]}{number:02}": widest(value) for number in range(most)}
-        case inspect.LiteralType(values=values):
+        case inspect.LiteralType(values=values) | inspect.EnumType(cls=values):
             return max(values, key=len)
         case inspect.BoolType():
             return True

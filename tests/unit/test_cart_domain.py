@@ -29,6 +29,7 @@ from shared.contracts import (
     ProductDeleted,
     ProductUpdated,
 )
+from shared.contracts.order import OrderStatus
 from tests.support.history import fold
 
 KEYBOARD = ProductCreated(product_id="prod001", name="Super Keyboard", description="", price=5000)
@@ -167,6 +168,7 @@ def test_checkout_orders_lines_and_clears_cart():
     created, cleared = decide(state, CHECK_OUT)
     assert created == OrderCreated(
         order_id="o1",
+        status=OrderStatus.PENDING,
         user_id="aiko",
         items=(
             OrderItem(product_id="prod001", name="Super Keyboard", quantity=2, price=5000),

@@ -15,7 +15,7 @@ from hypothesis.stateful import (
 )
 
 from inventory_service.domain import Status as ReservationStatus
-from order_service.orders.domain import Status, is_final
+from order_service.orders.domain import is_final
 from shared.chassis.messages.event import Event
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.contracts import (
@@ -30,6 +30,7 @@ from shared.contracts import (
     StockAdded,
     StockDeducted,
 )
+from shared.contracts.order import OrderStatus
 from shipping_service.domain import Status as ShipmentStatus
 from shipping_service.handlers import UNAVAILABLE, WITHDRAWAL
 from tests.support.carrier_model import CarrierModel
@@ -46,18 +47,18 @@ SEEDS = st.integers(0, 2**32)
 BASKETS = st.lists(st.tuples(st.sampled_from(PRODUCTS), st.integers(1, 3)), min_size=1, max_size=3)
 
 RESERVATIONS_AT_THE_END = {
-    Status.COMPLETED: {ReservationStatus.DEDUCTED},
-    Status.SHIPMENT_FAILED: {ReservationStatus.RELEASED},
-    Status.CANCELLED_NO_STOCK: {ReservationStatus.REFUSED},
-    Status.CANCELLED: {ReservationStatus.RELEASED, ReservationStatus.REFUSED},
-    Status.EXPIRED: {ReservationStatus.RELEASED, ReservationStatus.REFUSED},
+    OrderStatus.COMPLETED: {ReservationStatus.DEDUCTED},
+    OrderStatus.SHIPMENT_FAILED: {ReservationStatus.RELEASED},
+    OrderStatus.CANCELLED_NO_STOCK: {ReservationStatus.REFUSED},
+    OrderStatus.CANCELLED: {ReservationStatus.RELEASED, ReservationStatus.REFUSED},
+    OrderStatus.EXPIRED: {ReservationStatus.RELEASED, ReservationStatus.REFUSED},
 }
 SHIPMENTS_AT_THE_END = {
-    Status.COMPLETED: {ShipmentStatus.COMPLETED},
-    Status.SHIPMENT_FAILED: {ShipmentStatus.FAILED},
-    Status.CANCELLED_NO_STOCK: {None},
-    Status.CANCELLED: {ShipmentStatus.CANCELLED},
-    Status.EXPIRED: {ShipmentStatus.CANCELLED},
+    OrderStatus.COMPLETED: {ShipmentStatus.COMPLETED},
+    OrderStatus.SHIPMENT_FAILED: {ShipmentStatus.FAILED},
+    OrderStatus.CANCELLED_NO_STOCK: {None},
+    OrderStatus.CANCELLED: {ShipmentStatus.CANCELLED},
+    OrderStatus.EXPIRED: {ShipmentStatus.CANCELLED},
 }
 
 
@@ -239,7 +240,7 @@ class Shop(RuleBasedStateMachine):
             order = self.world.order.state.orders[order_id]
             assert sorted(accepted, reverse=True) == accepted, "refused only once it is final"
             is_lost = self._is_lost(OrderCancellationRequested, order_id)
-            ended_otherwise = order.status in {Status.COMPLETED, Status.SHIPMENT_FAILED}
+            ended_otherwise = order.status in {OrderStatus.COMPLETED, OrderStatus.SHIPMENT_FAILED}
             if any(accepted) and ended_otherwise and not is_lost:
                 assert order_id in refused
 

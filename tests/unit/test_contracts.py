@@ -29,14 +29,16 @@ def test_encoded_event_is_decoded_unchanged(event: Event):
 
 @every_event_type
 def test_schema_version_has_a_golden_sample(event_type: type[Event]):
-    names = {path.stem for path in GOLDEN.glob(f"{event_type.__name__}.v*.json")}
+    paths = GOLDEN.glob(f"{event_type.__name__}.v*.json")
+    names = {path.stem.partition("+")[0] for path in paths}
     versions = range(1, event_type.SCHEMA_VERSION + 1)
     assert names == {f"{event_type.__name__}.v{version}" for version in versions}
 
 
 @pytest.mark.parametrize("path", sorted(GOLDEN.glob("*.json")), ids=lambda path: path.stem)
 def test_golden_sample_is_decoded_and_encoded_unchanged(path: Path):
-    event_type, version = path.stem.split(".v")
+    """`+status` marks a sample with a field that was added without a new version."""
+    event_type, version = path.stem.partition("+")[0].split(".v")
     body = path.read_bytes().strip()
     sample = msgspec.json.decode(body)
     token = event_token(event_type)
