@@ -142,6 +142,13 @@ def _read_until(process: subprocess.Popen[str], word: str) -> str:
     return text
 
 
+def test_watch_without_read_api_exits_with_3(guest):
+    code, out, err = guest.run("order", "lamp", "--watch", QUADRILLE_READ_API_PORT=str(free_port()))
+    assert code == 3
+    assert re.search(r"^Order \S{36} of guest: PENDING$", out, re.MULTILINE)
+    assert err.startswith("Error: cannot connect to the read API at ")
+
+
 @pytest.mark.parametrize(
     ("argument", "sentence"),
     [
