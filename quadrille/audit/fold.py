@@ -65,22 +65,15 @@ def differences(
 
 
 def _referenced(state: Mapping[str, Entities], recorded: RecordedEvent) -> dict[str, Entities]:
-    """The entities that the event refers to, and those that they refer to.
+    """The entities that the event refers to, in every field of the state.
 
-    Of each kind: an id of another kind selects nothing, or one entity too many, which does no harm.
+    An id of another kind selects nothing, or one entity too many, which does no harm.
     """
-    ids = _ids(recorded.event)
-    for entities in state.values():
-        for entity_id in ids & entities.keys():
-            ids |= _ids(entities[entity_id])
+    ids = {entity_id for ids in touches(recorded.event).values() for entity_id in ids}
     return {
         field: {entity_id: entities[entity_id] for entity_id in ids & entities.keys()}
         for field, entities in state.items()
     }
-
-
-def _ids(message: msgspec.Struct) -> set[str]:
-    return {entity_id for ids in touches(message).values() for entity_id in ids}
 
 
 def _update(entities: Entities, before: Entities, after: Mapping[str, Any]) -> None:

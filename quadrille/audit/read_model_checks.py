@@ -24,7 +24,7 @@ def read_model(shop: ShopSnapshot) -> Iterator[Mismatch]:
         if recorded.event_id not in dead_letter_ids
     ]
     for projection in PROJECTIONS:
-        consumed = (each for each in history if isinstance(each.event, projection.consumes))
+        consumed = (row for row in history if isinstance(row.event, projection.consumes))
         try:
             expected = fold(projection.initial, projection.evolve, consumed)
         except FoldError as error:
