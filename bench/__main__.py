@@ -1,4 +1,4 @@
-"""`python -m bench`: every measurement, one after the other."""
+"""`python -m bench`: all benchmarks, one after the other."""
 
 import subprocess
 import sys

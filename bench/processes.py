@@ -1,4 +1,4 @@
-"""A nats-server and the five services as processes of their own, and what they use of the machine."""
+"""A nats-server and the five services as processes, with their CPU time and memory."""
 
 import os
 import subprocess
@@ -32,7 +32,7 @@ Pids = dict[str, int]
 
 @contextmanager
 def running_shop(directory: Path) -> Iterator[tuple[Settings, Pids]]:
-    """The shop with an immediate carrier that never fails and mails only recorded; logs go to files."""
+    """The carrier answers at once and never fails, mails are recorded but not sent, logs go to files."""
     with ExitStack() as life, running_broker(directory / "nats", has_users=True) as broker:
         settings = settings_for(
             directory,
@@ -56,7 +56,7 @@ def running_shop(directory: Path) -> Iterator[tuple[Settings, Pids]]:
 
 @contextmanager
 def running_broker(directory: Path, *, has_users: bool = False) -> Iterator[NatsServer]:
-    """A nats-server on a free port; with users it is configured as that of `quadrille up`."""
+    """A nats-server on a free port; with users it is configured as by `quadrille up`."""
     broker = NatsServer(directory, has_users=has_users)
     broker.start()
     try:
@@ -66,13 +66,13 @@ def running_broker(directory: Path, *, has_users: bool = False) -> Iterator[Nats
 
 
 def cpu_seconds(pid: int) -> float:
-    """The processor time that a process has used so far, all its threads together."""
+    """The CPU time that all threads of a process have used so far."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / TICKS_PER_SECOND
 
 
 def resident_mebibytes(pid: int) -> float:
-    """The memory that a process holds at present."""
+    """The memory that a process uses now."""
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
@@ -82,7 +82,7 @@ def _running(service: str, settings: Settings, *arguments: str) -> Iterator[int]
     with _log_of(service, settings).open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", service, *arguments],
-            env={**os.environ, **environment_of(settings)},  # noqa: TID251 - handed on
+            env={**os.environ, **environment_of(settings)},  # noqa: TID251 - passed on
             stdout=log,
             stderr=log,
         )

@@ -1,6 +1,6 @@
-"""Messages a second out of the stream through one durable: our pull, and nats-py's `fetch`.
+"""Messages per second from the stream through one durable consumer: PullConsumer, and nats-py's `fetch`.
 
-Both take what there is, at most as many at once, and acknowledge every message.
+Both fetch the same number at once and acknowledge every message.
 """
 
 import tempfile
@@ -15,39 +15,38 @@ from nats.aio.msg import Msg
 from nats.js import api
 
 from bench.processes import running_broker
-from bench.table import show, show_machine
+from bench.table import print_machine, print_table
 from shared.chassis.jetstream.pull_consumer import MAX_AT_ONCE, PullConsumer
 
 STREAM = "BENCH"
 MESSAGES = 10_000
 BODY = b"x" * 500
 ROUNDS = 3
-"""By turns; the fastest counts, for others use the machine too."""
+"""In turns; the fastest counts, because other processes use the machine too."""
 
 Fetch = Callable[[], Awaitable[list[Msg]]]
 
 
 async def main() -> None:
-    """Measure, and print."""
-    show_machine()
+    print_machine()
     with tempfile.TemporaryDirectory() as directory, running_broker(Path(directory)) as server:
         client = await nats.connect(server.url)
         await _fill(client)
         rounds = [
             [
-                await _measure(await _our_pull(client, f"ours{number}")),
-                await _measure(await _their_fetch(client, f"theirs{number}")),
+                await _measure(await _pull_consumer(client, f"quadrille{number}")),
+                await _measure(await _nats_py(client, f"nats-py{number}")),
             ]
             for number in range(ROUNDS)
         ]
         await client.close()
     best = [min(measured) for measured in zip(*rounds, strict=True)]
-    show(
+    print_table(
         f"{MESSAGES} messages of {len(BODY)} bytes, {MAX_AT_ONCE} at once",
-        ["way", "messages/s", "client CPU µs/message"],
+        ["client", "messages/s", "client CPU µs/message"],
         [
-            [way, MESSAGES / wall, 1e6 * cpu / MESSAGES]
-            for way, (wall, cpu) in zip(
+            [name, MESSAGES / wall, 1e6 * cpu / MESSAGES]
+            for name, (wall, cpu) in zip(
                 ("PullConsumer.fetch", "nats-py's fetch"), best, strict=True
             )
         ],
@@ -63,14 +62,14 @@ async def _fill(client: Client) -> None:
         pass
 
 
-async def _our_pull(client: Client, durable: str) -> Fetch:
+async def _pull_consumer(client: Client, durable: str) -> Fetch:
     await _add_consumer(client, durable)
     pull = PullConsumer(client, STREAM, durable)
     await pull.open()
     return lambda: pull.fetch(5)
 
 
-async def _their_fetch(client: Client, durable: str) -> Fetch:
+async def _nats_py(client: Client, durable: str) -> Fetch:
     await _add_consumer(client, durable)
     pull = await client.jetstream().pull_subscribe_bind(consumer=durable, stream=STREAM)
     return lambda: pull.fetch(MAX_AT_ONCE, timeout=5)
@@ -82,7 +81,7 @@ async def _add_consumer(client: Client, durable: str) -> None:
 
 
 async def _measure(fetch: Fetch) -> tuple[float, float]:
-    """Seconds of wall and of this process's processor time."""
+    """Seconds, and CPU seconds of this process."""
     wall, cpu = time.perf_counter(), time.process_time()
     count = 0
     while count < MESSAGES:

@@ -22,7 +22,7 @@ import uvloop
 
 from bench.load import Connection, Unexpected, connect, get, post
 from bench.processes import Pids, cpu_seconds, running_shop
-from bench.table import percentile, show, show_machine
+from bench.table import percentile, print_machine, print_table
 from shared.settings import Settings
 
 PRODUCTS = 60
@@ -60,7 +60,7 @@ class Turn(NamedTuple):
 
 async def main(args: argparse.Namespace) -> None:
     """Measure the shops of the command line, or one of our own, and print."""
-    show_machine()
+    print_machine()
     if args.shop:
         shops = {name: read_description(Path(file)) for name, file in args.shop}
         await compare(shops, args)
@@ -202,7 +202,7 @@ def report(turns: dict[tuple[str, str], list[Turn]], args: argparse.Namespace) -
                 median(turn.cpu_ms for turn in measured),
             ]
         )
-    show(
+    print_table(
         f"GET: latency at {args.rate:g} requests/s; then {args.connections} connections, each "
         f"asking again when answered; {args.turns} turns of {args.seconds:g} s",
         ["route", "shop", "p50 ms", "p99 ms", "requests/s", "CPU ms/request"],

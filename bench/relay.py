@@ -1,7 +1,7 @@
-"""Events a second from one connection into the stream: our publisher, and nats-py's `js.publish` two ways.
+"""Events per second from one connection into the stream: our publisher, and nats-py's `js.publish` in two ways.
 
-All three send the same bytes and headers, wait for every acknowledgement, and give up waiting in time. Only the
-first two keep many under way; a `gather` does not keep their order when one of them fails.
+All three send the same bytes and headers and wait for every acknowledgement, with a timeout. Only the first two have
+several in flight; `gather` does not keep their order if one of them fails.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ import uvloop
 from nats.js import JetStreamContext
 
 from bench.processes import running_broker
-from bench.table import show, show_machine
+from bench.table import print_machine, print_table
 from shared.chassis.jetstream.publisher import PUBLISH_TIMEOUT_SECONDS
 from shared.chassis.jetstream.relay import MAX_AT_ONCE
 from shared.chassis.messages.clock import new_id, now
@@ -28,14 +28,13 @@ from tests.support.settings import settings_for
 EVENTS = 20 * MAX_AT_ONCE
 WIDTH = 16
 ROUNDS = 3
-"""By turns; the fastest counts, for others use the machine too."""
+"""In turns; the fastest counts, because other processes use the machine too."""
 
 Publish = Callable[[Sequence[RecordedEvent]], Awaitable[object]]
 
 
 async def main() -> None:
-    """Measure, and print."""
-    show_machine()
+    print_machine()
     with tempfile.TemporaryDirectory() as directory, running_broker(Path(directory)) as server:
         broker = Publisher("bench", settings_for(Path(directory), server.url))
         await broker.connect()
@@ -51,9 +50,9 @@ async def main() -> None:
         await client.close()
         await broker.close()
     best = [min(measured) for measured in zip(*rounds, strict=True)]
-    show(
+    print_table(
         f"{EVENTS} events of {len(encode(_event(1)))} bytes into JetStream",
-        ["way", "events/s", "client CPU µs/event"],
+        ["client", "events/s", "client CPU µs/event"],
         [
             [way, EVENTS / wall, 1e6 * cpu / EVENTS]
             for way, (wall, cpu) in zip(ways, best, strict=True)
@@ -62,7 +61,7 @@ async def main() -> None:
 
 
 async def _measure(width: int, publish: Publish) -> tuple[float, float]:
-    """Seconds of wall and of this process's processor time."""
+    """Seconds, and CPU seconds of this process."""
     events = [_event(position) for position in range(1, EVENTS + 1)]
     wall, cpu = time.perf_counter(), time.process_time()
     for start in range(0, EVENTS, width):

@@ -1,7 +1,7 @@
-"""What the whole shop does on this machine: orders a second at saturation, and latency at a gentle pace.
+"""The whole shop: orders per second at saturation, and latency at a low rate.
 
-Every process, this load generator included, shares the cores given; SQLite fsyncs every commit, mails are recorded
-but not sent, the carrier answers at once.
+All processes, with this load generator, share the given cores; SQLite syncs every commit, mails are recorded but not
+sent, the carrier answers at once.
 """
 
 import argparse
@@ -20,7 +20,7 @@ import uvloop
 
 from bench.load import Connection, Unexpected, connect, get, listen, post
 from bench.processes import Pids, cpu_seconds, resident_mebibytes, running_shop
-from bench.table import percentile, show, show_disk, show_machine
+from bench.table import percentile, print_disk, print_machine, print_table
 from shared.settings import Settings
 
 PRODUCT = {
@@ -37,18 +37,18 @@ ORDER = post(
 WARM_UP_ORDERS = 1000
 TIMEOUT_SECONDS = 120
 CONNECT_SECONDS = 1
-"""Before an order is sent; a service closes connections that say nothing for ten seconds."""
-LOOK_EVERY_SECONDS = 0.05
+"""Before an order is sent: a service closes a connection without a request after ten seconds."""
+POLL_SECONDS = 0.05
 
 COMPLETED = "SELECT count(*) FROM orders WHERE status = 'COMPLETED'"
 SETTLED = """SELECT min((SELECT count(*) FROM orders WHERE status = 'COMPLETED'),
                         (SELECT count(*) FROM reservations WHERE status = 'DEDUCTED'),
                         (SELECT count(*) FROM notifications) / 3)"""
-"""Orders of which nothing more is to come: completed, stock deducted, three mails recorded."""
+"""Orders with nothing left to do: completed, stock deducted, three mails recorded."""
 
 
 class Saturation(NamedTuple):
-    """Seconds from the first POST, and processor seconds used until nothing was left to do."""
+    """Seconds from the first POST, and CPU seconds by process until every order was settled."""
 
     orders: int
     posted: float
@@ -58,22 +58,21 @@ class Saturation(NamedTuple):
 
 
 class Latency(NamedTuple):
-    """Seconds, one for each order."""
+    """Seconds of each order."""
 
     posts: list[float]
     completions: list[float]
 
 
 async def main() -> None:
-    """Measure, and print."""
     args = _arguments()
     os.sched_setaffinity(0, args.cores)
-    show_machine()
+    print_machine()
     with (
         tempfile.TemporaryDirectory(prefix="quadrille-bench-", dir=args.directory) as directory,
         running_shop(Path(directory)) as (settings, pids),
     ):
-        show_disk(Path(directory))
+        print_disk(Path(directory))
         token = await _sign_in(settings)
         await _stock_up(settings, token)
         await saturate(settings, pids, WARM_UP_ORDERS, args.connections)
@@ -85,7 +84,7 @@ async def main() -> None:
 
 
 async def saturate(settings: Settings, pids: Pids, orders: int, connections: int) -> Saturation:
-    """POST orders as fast as they are taken, and wait until every one is visible as COMPLETED."""
+    """POST orders as fast as they are accepted, and wait until every one is settled."""
     share = orders // connections
     buyers = [await connect(settings.order_port) for _ in range(connections)]
     with closing(_read_database(settings)) as database:
@@ -103,10 +102,10 @@ async def saturate(settings: Settings, pids: Pids, orders: int, connections: int
 
 
 async def pace(settings: Settings, token: str, rate: float, seconds: float) -> Latency:
-    """POST at fixed times, whether or not earlier orders are done.
+    """POST at fixed times, whether or not earlier orders are completed.
 
-    An order counts as visible when the read API's event stream has said OrderCompleted and a GET sent upon
-    it has been answered with COMPLETED.
+    An order is visible once the read API's event stream has sent OrderCompleted and a following GET returns
+    COMPLETED.
     """
     orders = int(rate * seconds)
     watching = asyncio.create_task(_watch(settings, token, orders))
@@ -118,34 +117,34 @@ async def pace(settings: Settings, token: str, rate: float, seconds: float) -> L
     async with asyncio.timeout(TIMEOUT_SECONDS):
         visible = await watching
     return Latency(
-        [posted - begun for _, begun, posted in bought],
-        [visible[order_id] - begun for order_id, begun, _ in bought],
+        [posted - due for _, due, posted in bought],
+        [visible[order_id] - due for order_id, due, _ in bought],
     )
 
 
 async def _sign_in(settings: Settings) -> str:
     """The admin's access token."""
     admin = {"email": settings.admin_email, "password": settings.admin_password}
-    door = await connect(settings.order_port)
-    token: str = json.loads(await door.ask(post("/auth/login", admin)))["accessToken"]
+    connection = await connect(settings.order_port)
+    token: str = json.loads(await connection.ask(post("/auth/login", admin)))["accessToken"]
     return token
 
 
 async def _stock_up(settings: Settings, token: str) -> None:
-    """Have the product, in the inventory and on the order service's price list."""
+    """Create the product, and wait until the order service has it on its price list."""
     inventory = await connect(settings.inventory_port)
-    await _until_taken(inventory, post("/products", PRODUCT, token))
-    await _until_taken(await connect(settings.order_port), ORDER)
+    await _until_accepted(inventory, post("/products", PRODUCT, token))
+    await _until_accepted(await connect(settings.order_port), ORDER)
 
 
-async def _until_taken(connection: Connection, request: bytes) -> None:
-    """Ask again until what the service has to know first has come to it."""
+async def _until_accepted(connection: Connection, request: bytes) -> None:
+    """Repeat the request until the service has received the events that it needs."""
     async with asyncio.timeout(TIMEOUT_SECONDS):
         while True:
             with suppress(Unexpected):
                 await connection.ask(request, b"201")
                 return
-            await asyncio.sleep(LOOK_EVERY_SECONDS)
+            await asyncio.sleep(POLL_SECONDS)
 
 
 async def _buy(buyer: Connection, orders: int) -> None:
@@ -154,7 +153,7 @@ async def _buy(buyer: Connection, orders: int) -> None:
 
 
 async def _buy_at(settings: Settings, moment: float) -> tuple[str, float, float]:
-    """The order's id, when it was to be sent, and when it was answered."""
+    """The order's id, when it was due, and when it was answered."""
     await asyncio.sleep(moment - CONNECT_SECONDS - time.perf_counter())
     buyer = await connect(settings.order_port)
     await asyncio.sleep(moment - time.perf_counter())
@@ -165,14 +164,14 @@ async def _buy_at(settings: Settings, moment: float) -> tuple[str, float, float]
 
 
 async def _watch(settings: Settings, token: str, orders: int) -> dict[str, float]:
-    """When each of so many orders was seen as COMPLETED."""
+    """When each of this number of orders was returned as COMPLETED."""
     visible: dict[str, float] = {}
-    asker = await connect(settings.read_api_port)
+    connection = await connect(settings.read_api_port)
     async with aclosing(listen(settings.read_api_port, get("/events/stream", token))) as events:
         async for event in events:
             if event["type"] != "OrderCompleted":
                 continue
-            order = json.loads(await asker.ask(get(f"/orders/{event['key']}", token)))
+            order = json.loads(await connection.ask(get(f"/orders/{event['key']}", token)))
             assert order["status"] == "COMPLETED", order
             visible[event["key"]] = time.perf_counter()
             if len(visible) == orders:
@@ -185,10 +184,10 @@ def _read_database(settings: Settings) -> sqlite3.Connection:
 
 
 async def _reached(database: sqlite3.Connection, query: str, goal: int) -> float:
-    """The moment at which the count was seen to reach the goal."""
+    """When the count had reached the goal."""
     async with asyncio.timeout(TIMEOUT_SECONDS):
         while _count(database, query) < goal:  # noqa: ASYNC110 - a file is polled
-            await asyncio.sleep(LOOK_EVERY_SECONDS)
+            await asyncio.sleep(POLL_SECONDS)
     return time.perf_counter()
 
 
@@ -199,8 +198,8 @@ def _count(database: sqlite3.Connection, query: str) -> int:
 
 def _report_saturation(measured: Saturation, connections: int, memory: dict[str, float]) -> None:
     orders = measured.orders
-    show(
-        f"Saturation: {orders} orders over {connections} connections, each POSTing again when answered",
+    print_table(
+        f"Saturation: {orders} orders over {connections} connections, each POSTs again after the response",
         ["from the first POST until all are", "seconds", "orders/s"],
         [
             ["accepted (201)", measured.posted, orders / measured.posted],
@@ -210,16 +209,16 @@ def _report_saturation(measured: Saturation, connections: int, memory: dict[str,
     )
     used = [[name, 1000 * seconds / orders, memory[name]] for name, seconds in measured.cpu.items()]
     used.append(["total", *(sum(column) for column in list(zip(*used, strict=True))[1:])])
-    show(
-        "Of the machine, until all are settled; memory at the end",
+    print_table(
+        "CPU time until all are settled; memory at the end",
         ["process", "CPU ms/order", "RSS MiB"],
         used,
     )
 
 
 def _report_latency(measured: Latency, rate: float) -> None:
-    show(
-        f"Latency: {len(measured.posts)} orders, {rate:g} a second whether or not earlier ones are done",
+    print_table(
+        f"Latency: {len(measured.posts)} orders, {rate:g} per second whether or not earlier ones are completed",
         ["from POST until", "p50 ms", "p99 ms", "max ms"],
         [
             ["answered", *_spread(measured.posts)],
@@ -240,7 +239,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rate", type=float, default=20)
     parser.add_argument("--seconds", type=float, default=15, help="of the latency run")
     parser.add_argument("--cores", type=int, nargs="+", default=cores)
-    parser.add_argument("--directory", type=Path, help="where the databases are to lie")
+    parser.add_argument("--directory", type=Path, help="of the databases")
     return parser.parse_args()
 
 

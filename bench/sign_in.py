@@ -1,4 +1,4 @@
-"""How long one sign-in waits while many register at once, and how long everything else waits meanwhile."""
+"""How long a sign-in and other requests take while many customers register at once."""
 
 import asyncio
 import tempfile
@@ -9,7 +9,7 @@ import uvloop
 
 from bench.load import Unexpected, connect, get, post
 from bench.processes import running_shop
-from bench.table import show, show_machine
+from bench.table import print_machine, print_table
 from shared.settings import Settings
 
 REGISTRATIONS = 60
@@ -17,32 +17,32 @@ HEAD_START_SECONDS = 0.2
 
 
 async def main() -> None:
-    """Measure, and print."""
-    show_machine()
+    print_machine()
     with (
         tempfile.TemporaryDirectory(prefix="quadrille-bench-") as directory,
         running_shop(Path(directory)) as (settings, _),
     ):
         alone = await timed(settings, sign_in(settings))
-        storm = asyncio.gather(*(register(settings, number) for number in range(REGISTRATIONS)))
-        await asyncio.sleep(HEAD_START_SECONDS)
-        beside, live = await asyncio.gather(
-            timed(settings, sign_in(settings)), slowest(settings, storm)
+        registrations = asyncio.gather(
+            *(register(settings, number) for number in range(REGISTRATIONS))
         )
-        taken = sum(await storm)
-    show(
-        f"{REGISTRATIONS} registrations at once, {taken} of them accepted, then one sign-in",
-        ["", "seconds"],
+        await asyncio.sleep(HEAD_START_SECONDS)
+        during, live = await asyncio.gather(
+            timed(settings, sign_in(settings)), slowest(settings, registrations)
+        )
+        taken = sum(await registrations)
+    print_table(
+        f"{REGISTRATIONS} registrations at once, {taken} of them accepted, and one sign-in",
+        ["request", "seconds"],
         [
             ["sign-in alone", alone],
-            ["sign-in beside the registrations", beside],
-            ["/health/live meanwhile, the slowest", live],
+            ["sign-in during the registrations", during],
+            ["slowest /health/live during the registrations", live],
         ],
     )
 
 
 def sign_in(settings: Settings) -> bytes:
-    """The admin's."""
     admin = {"email": settings.admin_email, "password": settings.admin_password}
     return post("/auth/login", admin)
 
@@ -50,26 +50,26 @@ def sign_in(settings: Settings) -> bytes:
 async def register(settings: Settings, number: int) -> bool:
     """Whether the customer was accepted."""
     customer = {"email": f"customer{number}@example.com", "password": "correct horse"}
-    door = await connect(settings.order_port)
+    connection = await connect(settings.order_port)
     try:
-        await door.ask(post("/auth/register", customer), b"201")
+        await connection.ask(post("/auth/register", customer), b"201")
     except Unexpected:
         return False
     return True
 
 
 async def timed(settings: Settings, request: bytes) -> float:
-    """How long the answer took."""
-    door = await connect(settings.order_port)
+    """The seconds until the response."""
+    connection = await connect(settings.order_port)
     start = time.perf_counter()
-    await door.ask(request)
+    await connection.ask(request)
     return time.perf_counter() - start
 
 
-async def slowest(settings: Settings, storm: asyncio.Future[list[bool]]) -> float:
-    """The longest that a request took which needs no password."""
+async def slowest(settings: Settings, registrations: asyncio.Future[list[bool]]) -> float:
+    """The longest time of a request that needs no password."""
     longest = 0.0
-    while not storm.done():
+    while not registrations.done():
         longest = max(longest, await timed(settings, get("/health/live")))
         await asyncio.sleep(0.01)
     return longest

