@@ -1,4 +1,4 @@
-"""Who orders for whom, and whose orders one sees."""
+"""For which users customers, guests and the admin may order, and which orders they see."""
 
 import pytest
 
@@ -18,7 +18,7 @@ def ben(shop: Fleet):
         yield person
 
 
-async def test_a_customer_orders_for_himself_only(aiko: Person, ben: Person):
+async def test_customer_orders_only_as_themselves(aiko: Person, ben: Person):
     plain = aiko.order(("plenty", 1))
     named = aiko.order(("plenty", 1), userId=aiko.user_id)
     assert {order["userId"] for order in (plain, named)} == {aiko.user_id}
@@ -27,7 +27,7 @@ async def test_a_customer_orders_for_himself_only(aiko: Person, ben: Person):
     assert ben.orders() == []
 
 
-async def test_an_admin_orders_for_anyone(shop: Fleet, aiko: Person, admin: Person):
+async def test_admin_orders_for_any_user(shop: Fleet, aiko: Person, admin: Person):
     order = admin.order(("plenty", 1), userId=aiko.user_id)
     assert (order["userId"], order["guest"]) == (aiko.user_id, False)
     assert aiko.orders() == [order["orderId"]]
@@ -37,7 +37,7 @@ async def test_an_admin_orders_for_anyone(shop: Fleet, aiko: Person, admin: Pers
     )
 
 
-async def test_a_guest_may_call_himself_anything_and_is_nobody_by_it(shop: Fleet, aiko: Person):
+async def test_guest_orders_under_any_name_without_its_rights(shop: Fleet, aiko: Person):
     with guest(shop) as nobody:
         unnamed = nobody.order(("plenty", 1))
         posing = nobody.order(("plenty", 1), userId=aiko.user_id)
@@ -48,22 +48,20 @@ async def test_a_guest_may_call_himself_anything_and_is_nobody_by_it(shop: Fleet
     assert aiko.orders() == [own["orderId"]]
 
 
-async def test_a_list_is_read_page_by_page_newest_first(aiko: Person):
+async def test_orders_are_listed_newest_first_in_pages(aiko: Person):
     placed = [aiko.order(("plenty", 1))["orderId"] for _ in range(5)]
-    path, seen = "/orders?limit=2", []
+    path, order_ids = "/orders?limit=2", []
     while path:
         page = aiko.show("order", path)
-        seen += [order["orderId"] for order in page["items"]]
+        order_ids += [order["orderId"] for order in page["items"]]
         cursor = page["nextCursor"]
         path = cursor and f"/orders?limit=2&cursor={cursor}"
-        if len(seen) == 2:
+        if len(order_ids) == 2:
             aiko.order(("plenty", 1))
-    assert seen == placed[::-1]
+    assert order_ids == placed[::-1]
 
 
-async def test_orders_of_another_are_neither_listed_nor_known(
-    shop: Fleet, aiko: Person, ben: Person
-):
+async def test_orders_of_others_are_not_visible(shop: Fleet, aiko: Person, ben: Person):
     order_id = aiko.order(("plenty", 1))["orderId"]
     refused(ben.ask("GET", "order", f"/orders?userId={aiko.user_id}"), 403, "forbidden")
     with guest(shop) as nobody:
@@ -74,7 +72,7 @@ async def test_orders_of_another_are_neither_listed_nor_known(
     assert ben.orders() == []
 
 
-async def test_what_a_customer_orders_is_carried_out(shop: Fleet, aiko: Person):
+async def test_order_of_customer_is_completed(shop: Fleet, aiko: Person):
     order = accepted(aiko.post_order(("plenty", 2), email=aiko.email, locale="ja"), 201)
-    shown = await shop.until(order["orderId"], "COMPLETED")
-    assert shown["userId"] == aiko.user_id
+    completed = await shop.until(order["orderId"], "COMPLETED")
+    assert completed["userId"] == aiko.user_id
