@@ -1,0 +1,1 @@
+"""Services built on the chassis, to start from."""
