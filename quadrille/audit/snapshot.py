@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, create_engine, event, literal_column, select
+from sqlalchemy import Connection, create_engine, event, select
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.pool import NullPool
 
@@ -27,11 +27,10 @@ import shipping_service.store
 from shared.chassis.messages.catalog import DecodeError
 from shared.chassis.messages.event import Event
 from shared.chassis.messages.recorded_event import RecordedEvent
-from shared.chassis.storage import event_log
+from shared.chassis.storage import event_log, inbox
 from shared.chassis.storage.dead_letters import DEAD_LETTER
 from shared.chassis.storage.entity_store import EntityStore
 from shared.chassis.storage.event_log import EVENT_LOG
-from shared.chassis.storage.inbox import INBOX
 from shared.chassis.storage.task_queue import TASK
 from shared.contracts import CATALOG
 
@@ -120,7 +119,7 @@ def read_snapshot(definition: ServiceDefinition, path: Path) -> ServiceSnapshot:
         return ServiceSnapshot(
             definition=definition,
             log=tuple(_log(connection, definition.name)),
-            inbox=_inbox(connection),
+            inbox=inbox.read_all(connection),
             dead_letters=read_dead_letters(connection),
             tasks=_tasks(connection),
             state=definition.store.read_all(connection),
@@ -187,11 +186,6 @@ def _log(connection: Connection, source: str, after: int = 0) -> Iterator[LogRow
             message = f"event {row.position} ({row.event_type}) cannot be decoded: {error}"
             raise ValueError(message) from error
         yield LogRow(recorded, row.entity_id, row.version, row.stream_seq is not None, row.refusal)
-
-
-def _inbox(connection: Connection) -> dict[str, datetime]:
-    query = select(INBOX).order_by(INBOX.c.heard_at, literal_column("rowid"))
-    return {row.event_id: row.heard_at for row in connection.execute(query)}
 
 
 def read_dead_letters(connection: Connection) -> tuple[DeadLetter, ...]:

@@ -1,9 +1,9 @@
-"""The ids of events heard: what makes hearing one twice the same as hearing it once."""
+"""The ids of processed events: an event that is delivered again is not processed again."""
 
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import Column, Connection, Index, Table, Text, select
+from sqlalchemy import Column, Connection, Index, Table, Text, literal_column, select
 
 from shared.chassis.storage.database import CHASSIS_METADATA, UtcTime, insert_all
 from shared.chassis.storage.sql import any_of
@@ -16,17 +16,23 @@ INBOX = Table(
 )
 Index("inbox_age", INBOX.c.heard_at)
 
-_SEEN = select(INBOX.c.event_id).where(any_of(INBOX.c.event_id, "ids"))
+_PROCESSED = select(INBOX.c.event_id).where(any_of(INBOX.c.event_id, "ids"))
 
 
 def processed(connection: Connection, event_ids: Sequence[str]) -> set[str]:
-    """Which of these were heard before."""
+    """Those of these events that were processed before."""
     if not event_ids:
         return set()
-    return set(connection.execute(_SEEN, {"ids": event_ids}).scalars())
+    return set(connection.execute(_PROCESSED, {"ids": event_ids}).scalars())
 
 
 def mark_processed(connection: Connection, event_ids: Sequence[str], at: datetime) -> None:
-    """From now on these were heard."""
+    """Mark these events as processed."""
     rows = [{"event_id": event_id, "heard_at": at} for event_id in event_ids]
     insert_all(connection, INBOX, rows)
+
+
+def read_all(connection: Connection) -> dict[str, datetime]:
+    """When each event was processed, by event id and in this order."""
+    query = select(INBOX).order_by(INBOX.c.heard_at, literal_column("rowid"))
+    return {row.event_id: row.heard_at for row in connection.execute(query)}
