@@ -6,7 +6,8 @@ from functools import partial
 from typing import Annotated
 
 import msgspec
-from litestar import Response, Router, delete, get, post, put
+from litestar import Controller, Response, delete, get, post, put
+from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from msgspec import Meta
@@ -14,6 +15,7 @@ from msgspec import Meta
 from inventory_service import store
 from inventory_service.domain import (
     ChangeStock,
+    Command,
     CreateProduct,
     DeleteProduct,
     Description,
@@ -23,17 +25,20 @@ from inventory_service.domain import (
     UpdateProduct,
 )
 from shared.chassis.http.auth import admin_only
-from shared.chassis.http.command_bus import json_reply
+from shared.chassis.http.command_bus import CommandBus, json_reply
+from shared.chassis.http.pagination import Page, page_of, schema_name
 from shared.chassis.http.problems import responses
 from shared.chassis.http.request_body import RequestBody, ServiceRequest
 from shared.chassis.messages.clock import new_id
 from shared.chassis.messages.event import Id
 from shared.chassis.messages.plain_text import LINE, TEXT, WEB_ADDRESS
 from shared.chassis.messages.rejection import Rejected
-from shared.chassis.runtime.service import Service
+from shared.chassis.storage.database import Database
 from shared.chassis.storage.idempotency import Reply
 from shared.contracts import LineItem, Money
 
+Commands = NamedDependency[CommandBus[InventoryState, Command]]
+Reads = NamedDependency[Database]
 PageSize = Annotated[int, QueryParameter(ge=1, le=200)]
 Name = Annotated[str, Meta(min_length=1, max_length=200, pattern=LINE)]
 
@@ -49,14 +54,14 @@ class ProductDescription(RequestBody, frozen=True, kw_only=True):
 
 
 class NewProduct(ProductDescription, frozen=True, kw_only=True):
-    """A product and its first stock; an id is made where none is given."""
+    """A product and its first stock; without an id it gets one."""
 
     product_id: Id | None = None
     stock: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
 
 
 class StockChange(RequestBody, frozen=True, kw_only=True):
-    """So many more; a negative quantity writes off, never below what orders hold."""
+    """A quantity to add; a negative one writes off, never below what is reserved."""
 
     quantity: Annotated[int, Meta(ge=-1_000_000, le=1_000_000)]
     reason: Annotated[str, Meta(max_length=500, pattern=LINE)] | None = None
@@ -78,15 +83,8 @@ class ProductView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     updated_at: datetime
 
 
-class ProductPage(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """By product id; `next_cursor` asks for the rest."""
-
-    items: Sequence[ProductView]
-    next_cursor: str | None
-
-
 class ReservationView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """What is, or was, held for an order."""
+    """What is, or was, reserved for an order."""
 
     order_id: str
     status: Status
@@ -95,18 +93,24 @@ class ReservationView(msgspec.Struct, frozen=True, kw_only=True, rename="camel")
     updated_at: datetime
 
 
-def view(product: Product) -> ProductView:
-    """What is shown of a product."""
-    shown = {
+ProductPage = Annotated[Page[ProductView], schema_name("ProductPage")]
+
+
+def product_view(product: Product) -> ProductView:
+    """A product as the API shows it."""
+    fields = {
         name: getattr(product, name)
         for name in ProductView.__struct_fields__
         if name != "available"
     }
-    return ProductView(**shown, available=product.on_hand - product.reserved)
+    return ProductView(**fields, available=product.on_hand - product.reserved)
 
 
-def catalogue_router(service: Service) -> Router:
+class CatalogueController(Controller):
     """The products and their stock."""
+
+    path = "/products"
+    tags = ("catalogue",)
 
     @post(
         "/",
@@ -117,15 +121,15 @@ def catalogue_router(service: Service) -> Router:
         },
     )
     async def create_product(
-        request: ServiceRequest, data: JSONBody[NewProduct]
+        self, request: ServiceRequest, data: JSONBody[NewProduct], commands: Commands
     ) -> Response[bytes]:
         """Put a product into the catalogue."""
         product_id = data.product_id or new_id()
         command = CreateProduct(
-            product_id=product_id, description=_description(data), stock=data.stock
+            product_id=product_id, description=description_of(data), stock=data.stock
         )
-        created = _shown(product_id, 201, location=f"/products/{product_id}")
-        return await service.commands.execute(request, command, created)
+        respond = _product_reply(product_id, 201, location=f"/products/{product_id}")
+        return await commands.execute(request, command, respond)
 
     @put(
         "/{product_id:str}",
@@ -133,13 +137,15 @@ def catalogue_router(service: Service) -> Router:
         responses={200: ResponseSpec(ProductView), **responses(400, 401, 403, 404, 413, 422, 503)},
     )
     async def update_product(
+        self,
         request: ServiceRequest,
         product_id: FromPath[str],
         data: JSONBody[ProductDescription],
+        commands: Commands,
     ) -> Response[bytes]:
-        """Describe a product anew; what is left out of the body is cleared."""
-        command = UpdateProduct(product_id=product_id, description=_description(data))
-        return await service.commands.execute(request, command, _shown(product_id, 200))
+        """Replace a product's description; what is left out of the body is cleared."""
+        command = UpdateProduct(product_id=product_id, description=description_of(data))
+        return await commands.execute(request, command, _product_reply(product_id))
 
     @delete(
         "/{product_id:str}",
@@ -147,10 +153,12 @@ def catalogue_router(service: Service) -> Router:
         guards=[admin_only],
         responses={200: ResponseSpec(ProductView), **responses(400, 401, 403, 404, 409, 422, 503)},
     )
-    async def delete_product(request: ServiceRequest, product_id: FromPath[str]) -> Response[bytes]:
-        """Take it off sale; orders already placed are carried out, and still show it."""
+    async def delete_product(
+        self, request: ServiceRequest, product_id: FromPath[str], commands: Commands
+    ) -> Response[bytes]:
+        """Take it off sale. Orders that contain it are fulfilled, and still show it."""
         command = DeleteProduct(product_id=product_id)
-        return await service.commands.execute(request, command, _shown(product_id, 200))
+        return await commands.execute(request, command, _product_reply(product_id))
 
     @post(
         "/{product_id:str}/stock",
@@ -162,66 +170,59 @@ def catalogue_router(service: Service) -> Router:
         },
     )
     async def change_stock(
-        request: ServiceRequest, product_id: FromPath[str], data: JSONBody[StockChange]
+        self,
+        request: ServiceRequest,
+        product_id: FromPath[str],
+        data: JSONBody[StockChange],
+        commands: Commands,
     ) -> Response[bytes]:
         """Add to the stock, or write off."""
         command = ChangeStock(product_id=product_id, quantity=data.quantity, reason=data.reason)
-        return await service.commands.execute(request, command, _shown(product_id, 200))
+        return await commands.execute(request, command, _product_reply(product_id))
 
     @get("/", responses=responses(400))
     async def list_products(
-        cursor: FromQuery[str | None] = None, limit: PageSize = 50
+        self, reads: Reads, cursor: FromQuery[str | None] = None, limit: PageSize = 50
     ) -> ProductPage:
-        """The catalogue with its stock."""
-        found = await service.reads.run(partial(store.list_products, after=cursor, most=limit + 1))
-        page = [view(product) for product in found[:limit]]
-        return ProductPage(
-            items=page, next_cursor=page[-1].product_id if len(found) > limit else None
-        )
+        """The catalogue with its stock, by product id."""
+        products = await reads.run(partial(store.list_products, after=cursor, most=limit + 1))
+        return page_of(products, limit, product_view, lambda product: product.product_id)
 
     @get("/{product_id:str}", responses=responses(404))
-    async def show_product(product_id: FromPath[str]) -> ProductView:
+    async def show_product(self, product_id: FromPath[str], reads: Reads) -> ProductView:
         """One product with its stock."""
-        product = await service.reads.run(partial(store.PRODUCT_TABLE.find, entity_id=product_id))
+        product = await reads.run(partial(store.PRODUCT_TABLE.find, entity_id=product_id))
         if product is None or product.is_deleted:
             raise Rejected("unknown-product", f"there is no product {product_id}")
-        return view(product)
+        return product_view(product)
 
-    return Router(
-        "/products",
-        route_handlers=[
-            create_product,
-            update_product,
-            delete_product,
-            change_stock,
-            list_products,
-            show_product,
-        ],
-        tags=["catalogue"],
+
+@get(
+    "/reservations/{order_id:str}",
+    guards=[admin_only],
+    responses=responses(401, 403, 404),
+    tags=["reservations"],
+)
+async def show_reservation(order_id: FromPath[str], reads: Reads) -> ReservationView:
+    """The reservation of an order."""
+    reservation = await reads.run(partial(store.RESERVATION_TABLE.find, entity_id=order_id))
+    if reservation is None:
+        raise Rejected("unknown-order", f"there is no reservation of order {order_id}")
+    return msgspec.convert(reservation, ReservationView, from_attributes=True)
+
+
+def description_of(body: ProductDescription) -> Description:
+    """The fields that the rules and events know."""
+    return Description(**{name: getattr(body, name) for name in Description.__struct_fields__})
+
+
+def _product_reply(
+    product_id: str, status: int = 200, location: str | None = None
+) -> Callable[[InventoryState], Reply]:
+    """Responds with the product as it is right after the command."""
+    return lambda state: json_reply(
+        status, product_view(state.products[product_id]), location=location
     )
 
 
-def reservations_router(service: Service) -> Router:
-    """What is held for whom."""
-
-    @get("/{order_id:str}", guards=[admin_only], responses=responses(401, 403, 404))
-    async def show_reservation(order_id: FromPath[str]) -> ReservationView:
-        """The reservation of an order."""
-        reservation = await service.reads.run(
-            partial(store.RESERVATION_TABLE.find, entity_id=order_id)
-        )
-        if reservation is None:
-            raise Rejected("unknown-order", f"nothing is known of order {order_id}")
-        return msgspec.convert(reservation, ReservationView, from_attributes=True)
-
-    return Router("/reservations", route_handlers=[show_reservation], tags=["reservations"])
-
-
-def _description(given: ProductDescription) -> Description:
-    return Description(**{name: getattr(given, name) for name in Description.__struct_fields__})
-
-
-def _shown(
-    product_id: str, status: int, location: str | None = None
-) -> Callable[[InventoryState], Reply]:
-    return lambda stock: json_reply(status, view(stock.products[product_id]), location=location)
+ROUTES = (CatalogueController, show_reservation)

@@ -22,5 +22,4 @@ LOGIC: ServiceLogic[InventoryState, Command] = ServiceLogic(
 def build(settings: Settings) -> Litestar:
     """The application; nothing runs yet."""
     service = Service("inventory", settings, LOGIC, METADATA, catalog=CATALOG)
-    routes = [api.catalogue_router(service), api.reservations_router(service)]
-    return service.app("Quadrille: inventory", routes)
+    return service.app("Quadrille: inventory", api.ROUTES)

@@ -1,33 +1,38 @@
 """The notification log over HTTP."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import datetime
 from functools import partial
 from typing import Annotated
 
 import msgspec
-from litestar import Response, Router, get, post
+from litestar import Controller, Response, get, post
+from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, QueryParameter
 
 from notifier_service import store
-from notifier_service.domain import Notification, NotifierState, Resend, Status, unknown
+from notifier_service.domain import Command, Notification, NotifierState, Resend, Status, unknown
 from shared.chassis.http.auth import admin_only
 from shared.chassis.http.command_bus import json_reply
+from shared.chassis.http.pagination import Page, page_of, schema_name
 from shared.chassis.http.problems import responses
 from shared.chassis.http.rate_limits import Limit
 from shared.chassis.http.request_body import ServiceRequest
 from shared.chassis.messages.clock import new_id
 from shared.chassis.runtime.service import Service
+from shared.chassis.storage.database import Database
 from shared.chassis.storage.idempotency import Reply
 
+Notifier = NamedDependency[Service[NotifierState, Command]]
+Reads = NamedDependency[Database]
 PageSize = Annotated[int, QueryParameter(ge=1, le=200)]
 Cursor = Annotated[int | None, QueryParameter(ge=1, le=2**63 - 1)]
 OrderId = Annotated[str | None, QueryParameter(name="orderId")]
 
 
 class NotificationView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """What became of a mail; `recipient` is masked, `resend_of` the notification that it repeats."""
+    """The state of a mail; `recipient` is masked, `resend_of` is the notification that it repeats."""
 
     notification_id: str
     order_id: str
@@ -40,44 +45,46 @@ class NotificationView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"
     created_at: datetime
 
 
-class NotificationPage(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Newest first; `next_cursor` asks for the rest."""
-
-    items: Sequence[NotificationView]
-    next_cursor: str | None
+NotificationPage = Annotated[Page[NotificationView], schema_name("NotificationPage")]
 
 
-def view(notification: Notification) -> NotificationView:
-    """What is shown of a notification: all but its place in the log."""
+def notification_view(notification: Notification) -> NotificationView:
+    """A notification as the API shows it: without its log position."""
     return msgspec.convert(notification, NotificationView, from_attributes=True)
 
 
-def router(service: Service) -> Router:
-    """The routes of this API."""
+class NotificationController(Controller):
+    """The notifications, for admins."""
+
+    path = "/notifications"
+    guards = (admin_only,)
+    tags = ("notifications",)
 
     @get("/", responses=responses(400, 401, 403))
     async def list_notifications(
+        self,
+        reads: Reads,
         order_id: OrderId = None,
         cursor: Cursor = None,
         limit: PageSize = 50,
     ) -> NotificationPage:
         """What was sent, failed or skipped, for one order or for all, newest first."""
-        found = await service.reads.run(
+        notifications = await reads.run(
             partial(store.latest_notifications, order_id=order_id, before=cursor, most=limit + 1)
         )
-        page = found[:limit]
-        more = str(page[-1].position) if len(found) > limit else None
-        return NotificationPage(items=[view(entry) for entry in page], next_cursor=more)
+        return page_of(notifications, limit, notification_view, lambda last: str(last.position))
 
     @get("/{notification_id:str}", responses=responses(401, 403, 404))
-    async def show_notification(notification_id: FromPath[str]) -> NotificationView:
+    async def show_notification(
+        self, notification_id: FromPath[str], reads: Reads
+    ) -> NotificationView:
         """One notification."""
-        notification = await service.reads.run(
+        notification = await reads.run(
             partial(store.NOTIFICATION_TABLE.find, entity_id=notification_id)
         )
         if notification is None:
             raise unknown(notification_id)
-        return view(notification)
+        return notification_view(notification)
 
     @post(
         "/{notification_id:str}/resend",
@@ -88,27 +95,23 @@ def router(service: Service) -> Router:
         },
     )
     async def resend_notification(
-        request: ServiceRequest, notification_id: FromPath[str]
+        self, request: ServiceRequest, notification_id: FromPath[str], service: Notifier
     ) -> Response[bytes]:
-        """Send a mail again, to where the order's mails go by now; answers the new notification."""
+        """Send a mail again, to the order's present recipient; responds with the new notification."""
         notification = await service.reads.run(
             partial(store.NOTIFICATION_TABLE.find, entity_id=notification_id)
         )
         if notification:
             service.limits.take((Limit.RESENDS_PER_ORDER, notification.order_id))
-        new = new_id()
-        command = Resend(notification_id=new, resend_of=notification_id)
-        return await service.commands.execute(request, command, _shown(new))
-
-    return Router(
-        "/notifications",
-        route_handlers=[list_notifications, show_notification, resend_notification],
-        guards=[admin_only],
-        tags=["notifications"],
-    )
+        resent_id = new_id()
+        command = Resend(notification_id=resent_id, resend_of=notification_id)
+        return await service.commands.execute(request, command, _resend_reply(resent_id))
 
 
-def _shown(notification_id: str) -> Callable[[NotifierState], Reply]:
-    return lambda room: json_reply(
-        202, view(room.notifications[notification_id]), location=f"/notifications/{notification_id}"
+def _resend_reply(notification_id: str) -> Callable[[NotifierState], Reply]:
+    """Responds with the notification as it is right after the command."""
+    return lambda state: json_reply(
+        202,
+        notification_view(state.notifications[notification_id]),
+        location=f"/notifications/{notification_id}",
     )

@@ -43,6 +43,6 @@ def build(settings: Settings) -> Litestar:
         jobs,
         catalog=CATALOG,
     )
-    app = service.app("Quadrille: notifier", [api.router(service)])
+    app = service.app("Quadrille: notifier", [api.NotificationController])
     app.on_shutdown += [mailer.close, orders.close]
     return app

@@ -1,6 +1,7 @@
 """The order service, put together."""
 
 from litestar import Litestar
+from litestar.types import ControllerRouterHandler
 
 from order_service.accounts import api as accounts_api
 from order_service.accounts import keys_api
@@ -46,16 +47,17 @@ def build(settings: Settings) -> Litestar:
     )
     signing_keys = SigningKeys(service)
     accounts = Accounts(service, signing_keys)
-    routes = [
-        orders_api.router(service),
-        orders_api.router(service, "/api"),
-        carts_api.router(service),
-        accounts_api.router(service, accounts),
-        keys_api.router(service, signing_keys),
-        keys_api.jwks_route(signing_keys),
+    routes: list[ControllerRouterHandler] = [
+        *orders_api.ROUTES,
+        carts_api.CartController,
+        accounts_api.AccountController,
+        *keys_api.ROUTES,
     ]
     return service.app(
-        "Quadrille: orders", routes, on_startup=[signing_keys.prepare, accounts.prepare]
+        "Quadrille: orders",
+        routes,
+        on_startup=[signing_keys.prepare, accounts.prepare],
+        dependencies={"accounts": accounts, "keys": signing_keys},
     )
 
 

@@ -6,9 +6,10 @@ from functools import partial
 from typing import Annotated, Literal
 
 import msgspec
-from litestar import Response, Router, get, post, put
+from litestar import Controller, Response, get, post, put
+from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import FromPath, HeaderParameter, JSONBody
+from litestar.params import FromPath, HeaderParameter, JSONBody, SkipValidation
 from msgspec import Meta
 
 from shared.chassis.http.auth import admin_only
@@ -19,12 +20,24 @@ from shared.chassis.messages.event import Id
 from shared.chassis.messages.plain_text import LINE
 from shared.chassis.messages.rejection import Rejected
 from shared.chassis.runtime.service import Service
+from shared.chassis.storage.database import Database
 from shared.chassis.storage.idempotency import Reply
 from shared.contracts import LineItem
 from shipping_service import store
 from shipping_service.carriers import Carrier
 from shipping_service.carriers.simulated import SimulatedCarrier, Simulation
-from shipping_service.domain import CompleteShipment, FailShipment, Shipment, ShippingState, Status
+from shipping_service.domain import (
+    Command,
+    CompleteShipment,
+    FailShipment,
+    Shipment,
+    ShippingState,
+    Status,
+)
+
+Shipping = NamedDependency[Service[ShippingState, Command]]
+FromCarrier = NamedDependency[SkipValidation[Carrier]]
+Signature = Annotated[str, HeaderParameter(name="X-Signature")]
 
 
 class ShipmentView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -43,7 +56,7 @@ class ShipmentView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class CarrierReport(RequestBody, frozen=True, kw_only=True):
-    """How a booking ended, in the carrier's word."""
+    """How a booking ended, as the carrier reports it."""
 
     shipment_id: Id
     status: Literal["delivered", "failed"]
@@ -51,42 +64,43 @@ class CarrierReport(RequestBody, frozen=True, kw_only=True):
     reason: Annotated[str, Meta(max_length=500, pattern=LINE)] | None = None
 
 
-def view(shipment: Shipment) -> ShipmentView:
-    """What is shown of a shipment."""
+def shipment_view(shipment: Shipment) -> ShipmentView:
+    """A shipment as the API shows it."""
     return msgspec.convert(shipment, ShipmentView, from_attributes=True)
 
 
-def shipments_router(service: Service) -> Router:
-    """What becomes of each order's goods."""
+@get(
+    "/shipments/{order_id:str}",
+    guards=[admin_only],
+    responses=responses(401, 403, 404),
+    tags=["shipments"],
+)
+async def show_shipment(order_id: FromPath[str], reads: NamedDependency[Database]) -> ShipmentView:
+    """The shipment of an order."""
+    shipment = await reads.run(partial(store.SHIPMENT_TABLE.find, entity_id=order_id))
+    if shipment is None:
+        raise Rejected("unknown-shipment", f"there is no shipment of order {order_id}")
+    return shipment_view(shipment)
 
-    @get("/{order_id:str}", guards=[admin_only], responses=responses(401, 403, 404))
-    async def show_shipment(order_id: FromPath[str]) -> ShipmentView:
-        """The shipment of an order."""
-        shipment = await service.reads.run(partial(store.SHIPMENT_TABLE.find, entity_id=order_id))
-        if shipment is None:
-            raise Rejected("unknown-shipment", f"there is no shipment of order {order_id}")
-        return view(shipment)
 
-    return Router("/shipments", route_handlers=[show_shipment], tags=["shipments"])
+class CarrierController(Controller):
+    """The callbacks of carriers, and the behaviour of the simulated one."""
 
-
-def carriers_router(service: Service, carrier: Carrier) -> Router:
-    """What carriers tell us, and how the simulated one behaves."""
-
-    def simulated() -> SimulatedCarrier:
-        if not isinstance(carrier, SimulatedCarrier):
-            raise Rejected("unknown-carrier", f"the carrier is {carrier.name}")
-        return carrier
+    path = "/carriers"
+    tags = ("carriers",)
 
     @post(
         "/{name:str}/callbacks",
         status_code=200,
         responses={200: ResponseSpec(ShipmentView), **responses(400, 401, 404, 413, 503)},
     )
-    async def take_report(
+    async def receive_callback(
+        self,
         request: ServiceRequest,
         name: FromPath[str],
-        signature: Annotated[str, HeaderParameter(name="X-Signature")] = "",
+        service: Shipping,
+        carrier: FromCarrier,
+        signature: Signature = "",
     ) -> Response[bytes]:
         """The carrier calls back; `X-Signature: sha256=<HMAC-SHA256 of the body, in hex>`."""
         if name != carrier.name:
@@ -100,37 +114,34 @@ def carriers_router(service: Service, carrier: Carrier) -> Router:
         )
         if shipment is None:
             raise Rejected("unknown-shipment", f"there is no shipment {report.shipment_id}")
-        order_id = shipment.order_id
-        command = _settlement(order_id, report)
-        return await service.commands.execute(request, command, _shown(order_id))
+        command = _command_for(report, shipment.order_id)
+        return await service.commands.execute(request, command, _reply(shipment.order_id))
 
     @get("/simulated", guards=[admin_only], responses=responses(401, 403, 404))
-    async def show_simulation() -> Simulation:
+    async def show_simulation(self, carrier: FromCarrier) -> Simulation:
         """How the simulated carrier behaves."""
-        return simulated().simulation
+        return _simulated(carrier).simulation
 
-    @put(
-        "/simulated",
-        guards=[admin_only],
-        responses=responses(400, 401, 403, 404, 413),
-    )
-    async def change_simulation(data: JSONBody[Simulation]) -> Simulation:
+    @put("/simulated", guards=[admin_only], responses=responses(400, 401, 403, 404, 413))
+    async def change_simulation(
+        self, data: JSONBody[Simulation], carrier: FromCarrier
+    ) -> Simulation:
         """Change its behaviour, from the next shipment until the service is restarted."""
         if data.min_delay_seconds > data.max_delay_seconds:
             raise BadRequest(
                 FieldError(field="minDelaySeconds", message="greater than maxDelaySeconds")
             )
-        simulated().simulation = data
+        _simulated(carrier).simulation = data
         return data
 
-    return Router(
-        "/carriers",
-        route_handlers=[take_report, show_simulation, change_simulation],
-        tags=["carriers"],
-    )
+
+def _simulated(carrier: Carrier) -> SimulatedCarrier:
+    if not isinstance(carrier, SimulatedCarrier):
+        raise Rejected("unknown-carrier", f"the carrier is {carrier.name}")
+    return carrier
 
 
-def _settlement(order_id: str, report: CarrierReport) -> CompleteShipment | FailShipment:
+def _command_for(report: CarrierReport, order_id: str) -> CompleteShipment | FailShipment:
     if report.status == "failed":
         return FailShipment(order_id=order_id, reason=report.reason or "CARRIER_FAILED")
     if report.tracking_number is None:
@@ -138,5 +149,9 @@ def _settlement(order_id: str, report: CarrierReport) -> CompleteShipment | Fail
     return CompleteShipment(order_id=order_id, tracking_number=report.tracking_number)
 
 
-def _shown(order_id: str) -> Callable[[ShippingState], Reply]:
-    return lambda dock: json_reply(200, view(dock.shipments[order_id]))
+def _reply(order_id: str) -> Callable[[ShippingState], Reply]:
+    """Responds with the shipment as it is right after the command."""
+    return lambda state: json_reply(200, shipment_view(state.shipments[order_id]))
+
+
+ROUTES = (show_shipment, CarrierController)

@@ -33,7 +33,6 @@ def build(settings: Settings) -> Litestar:
     )
     jobs = carrier_jobs(carrier, settings.carrier_max_attempts)
     service = Service("shipping", settings, logic(carrier), METADATA, jobs, catalog=CATALOG)
-    routes = [api.shipments_router(service), api.carriers_router(service, carrier)]
-    app = service.app("Quadrille: shipping", routes)
+    app = service.app("Quadrille: shipping", api.ROUTES, dependencies={"carrier": carrier})
     app.on_shutdown.append(carrier.close)
     return app

@@ -1,4 +1,4 @@
-"""Signing up, in and out over HTTP."""
+"""Accounts and sessions over HTTP."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -6,7 +6,8 @@ from functools import partial
 from typing import Annotated, Literal
 
 import msgspec
-from litestar import Response, Router, get, post, put
+from litestar import Controller, Response, get, post, put
+from litestar.di import NamedDependency
 from litestar.exceptions import NotAuthorizedException
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import JSONBody
@@ -16,7 +17,7 @@ from order_service.accounts import emails, store
 from order_service.accounts.domain import Customer, RegisterCustomer, UpdateCustomer, email_taken
 from order_service.accounts.password_rules import weakness
 from order_service.accounts.service import Accounts, Tokens
-from order_service.domain import OrderState
+from order_service.domain import Command, OrderState
 from order_service.request_fields import Email, canonical_email
 from shared.chassis.http.auth import signed_in_only
 from shared.chassis.http.client_address import client_address
@@ -28,9 +29,12 @@ from shared.chassis.http.request_body import RequestBody, ServiceRequest
 from shared.chassis.messages.clock import new_id
 from shared.chassis.messages.plain_text import LINE_WITHOUT_LINK
 from shared.chassis.runtime.service import Service
+from shared.chassis.storage.database import Database
 from shared.chassis.storage.idempotency import Reply, is_kept
 from shared.contracts import Role
 
+Orders = NamedDependency[Service[OrderState, Command]]
+FromAccounts = NamedDependency[Accounts]
 Password = Annotated[str, Meta(min_length=8, max_length=256)]
 Name = Annotated[str, Meta(min_length=1, max_length=200, pattern=LINE_WITHOUT_LINK)]
 Token = Annotated[str, Meta(min_length=1, max_length=500)]
@@ -38,7 +42,7 @@ Locale = Literal["en", "ja"]
 
 
 class NewCustomer(RequestBody, frozen=True, kw_only=True):
-    """Who signs up."""
+    """A registration."""
 
     email: Email
     password: Password
@@ -47,7 +51,7 @@ class NewCustomer(RequestBody, frozen=True, kw_only=True):
 
 
 class CustomerChange(RequestBody, frozen=True, kw_only=True):
-    """What is to be known of oneself; what is left out stays."""
+    """The signed-in customer's new data; what is left out stays."""
 
     email: Email | None = None
     name: Name | None = None
@@ -62,20 +66,20 @@ class SignIn(RequestBody, frozen=True, kw_only=True):
 
 
 class Refresh(RequestBody, frozen=True, kw_only=True):
-    """The refresh token of the last answer; it is good once."""
+    """The refresh token of the last response; it is valid once."""
 
     refresh_token: Token
 
 
 class PasswordChange(RequestBody, frozen=True, kw_only=True):
-    """The old proof and the new."""
+    """The present password and the new one."""
 
     current_password: Annotated[str, Meta(max_length=256)]
     new_password: Password
 
 
 class CustomerView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """A customer as he sees himself."""
+    """A customer as they see themselves."""
 
     user_id: str
     email: str
@@ -86,31 +90,40 @@ class CustomerView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     updated_at: datetime
 
 
-def view(customer: Customer) -> CustomerView:
-    """What is shown of a customer."""
+def customer_view(customer: Customer) -> CustomerView:
+    """A customer as they see themselves."""
     return msgspec.convert(customer, CustomerView, from_attributes=True)
 
 
-def router(service: Service, accounts: Accounts) -> Router:
-    """The routes under `/auth`."""
+class AccountController(Controller):
+    """Registration, sessions, and the signed-in customer's account."""
+
+    path = "/auth"
+    tags = ("accounts",)
 
     @post(
         "/register",
         responses={201: ResponseSpec(CustomerView), **responses(400, 409, 413, 422, 429, 503)},
     )
-    async def register(request: ServiceRequest, data: JSONBody[NewCustomer]) -> Response[bytes]:
+    async def register(
+        self,
+        request: ServiceRequest,
+        data: JSONBody[NewCustomer],
+        service: Orders,
+        accounts: FromAccounts,
+    ) -> Response[bytes]:
         """Sign up; sign in afterwards."""
         user_id, email = new_id(), canonical_email(data.email)
-        _refuse_weak("password", data.password, email)
+        _reject_weak_password(data.password, email)
         service.limits.take((Limit.REGISTRATIONS_PER_ADDRESS, client_address(request)))
-        await _refuse_taken(request, service, accounts, email)
-        also = await while_connected(request, accounts.with_password(user_id, data.password))
+        await _reject_taken_email(request, service.reads, accounts, email)
+        with_password = accounts.with_password(user_id, data.password)
         return await service.commands.execute(
             request,
             RegisterCustomer(user_id=user_id, email=email, name=data.name, locale=data.locale),
-            _shown(user_id, 201),
-            extra_writes=also,
-            fingerprint_source=await _stands_for(request, accounts, data),
+            _customer_reply(user_id, 201),
+            extra_writes=await while_connected(request, with_password),
+            fingerprint_source=await _fingerprint_source(request, accounts, data),
         )
 
     @post(
@@ -119,11 +132,12 @@ def router(service: Service, accounts: Accounts) -> Router:
         opt=WITHOUT_KEY,
         responses=responses(400, 401, 413, 429, 503),
     )
-    async def sign_in(request: ServiceRequest, data: JSONBody[SignIn]) -> Tokens:
+    async def sign_in(
+        self, request: ServiceRequest, data: JSONBody[SignIn], accounts: FromAccounts
+    ) -> Tokens:
         """Get an access token for a quarter of an hour, and a refresh token for the next."""
-        address = client_address(request)
-        signing_in = accounts.sign_in(_account(data.email), data.password, address)
-        return await while_connected(request, signing_in)
+        email, address = _account_name(data.email), client_address(request)
+        return await while_connected(request, accounts.sign_in(email, data.password, address))
 
     @post(
         "/refresh",
@@ -131,7 +145,9 @@ def router(service: Service, accounts: Accounts) -> Router:
         opt=WITHOUT_KEY,
         responses=responses(400, 401, 413, 429, 503),
     )
-    async def refresh(request: ServiceRequest, data: JSONBody[Refresh]) -> Tokens:
+    async def refresh(
+        self, request: ServiceRequest, data: JSONBody[Refresh], accounts: FromAccounts
+    ) -> Tokens:
         """Exchange a refresh token for the next pair. It answers the same pair again for 20 s, then reuse ends the session."""
         return await accounts.refresh(data.refresh_token, client_address(request))
 
@@ -141,27 +157,32 @@ def router(service: Service, accounts: Accounts) -> Router:
         opt=WITHOUT_KEY,
         responses=responses(400, 413, 429, 503),
     )
-    async def sign_out(request: ServiceRequest, data: JSONBody[Refresh]) -> None:
-        """End this session; the access token expires by itself."""
+    async def sign_out(
+        self, request: ServiceRequest, data: JSONBody[Refresh], accounts: FromAccounts
+    ) -> None:
+        """End this session; its access token stays valid until it expires."""
         await accounts.sign_out(data.refresh_token, client_address(request))
 
     @get("/me", guards=[signed_in_only], responses=responses(401))
-    async def show_me(request: ServiceRequest) -> CustomerView:
+    async def show_me(
+        self, request: ServiceRequest, reads: NamedDependency[Database]
+    ) -> CustomerView:
         """The signed-in customer."""
-        user_id = request.customer_id
-        customer = await service.reads.run(partial(store.find, user_id=user_id))
+        customer = await reads.run(partial(store.find, user_id=request.customer_id))
         if customer is None:
             raise NotAuthorizedException(
                 "there is no such account: sign in again", headers={"WWW-Authenticate": "Bearer"}
             )
-        return view(customer)
+        return customer_view(customer)
 
     @put(
         "/me",
         guards=[signed_in_only],
         responses={200: ResponseSpec(CustomerView), **responses(400, 401, 409, 413, 429, 503)},
     )
-    async def change_me(request: ServiceRequest, data: JSONBody[CustomerChange]) -> Response[bytes]:
+    async def change_me(
+        self, request: ServiceRequest, data: JSONBody[CustomerChange], service: Orders
+    ) -> Response[bytes]:
         """Change address, name or language."""
         user_id = request.customer_id
         service.limits.take((Limit.CHANGES_PER_CUSTOMER, user_id))
@@ -171,7 +192,7 @@ def router(service: Service, accounts: Accounts) -> Router:
             name=data.name,
             locale=data.locale,
         )
-        return await service.commands.execute(request, command, _shown(user_id, 200))
+        return await service.commands.execute(request, command, _customer_reply(user_id, 200))
 
     @put(
         "/password",
@@ -179,8 +200,10 @@ def router(service: Service, accounts: Accounts) -> Router:
         guards=[signed_in_only],
         responses=responses(400, 401, 403, 413, 429, 503),
     )
-    async def change_password(request: ServiceRequest, data: JSONBody[PasswordChange]) -> None:
-        """Set a new password; every sign-in ends with it."""
+    async def change_password(
+        self, request: ServiceRequest, data: JSONBody[PasswordChange], accounts: FromAccounts
+    ) -> None:
+        """Set a new password, and end every session."""
         change = accounts.change_password(
             request.customer_id,
             data.current_password,
@@ -189,25 +212,11 @@ def router(service: Service, accounts: Accounts) -> Router:
         )
         await while_connected(request, change)
 
-    return Router(
-        "/auth",
-        route_handlers=[
-            register,
-            sign_in,
-            refresh,
-            sign_out,
-            show_me,
-            change_me,
-            change_password,
-        ],
-        tags=["accounts"],
-    )
 
-
-async def _stands_for(
+async def _fingerprint_source(
     request: ServiceRequest, accounts: Accounts, data: NewCustomer
 ) -> bytes | None:
-    """What an `Idempotency-Key` was used for, from which nobody can guess the password."""
+    """What an idempotency key was used for, in a form that nobody can guess the password from."""
     if "idempotency-key" not in request.headers:
         return None
     fingerprint = await while_connected(
@@ -216,28 +225,29 @@ async def _stands_for(
     return msgspec.json.encode(msgspec.structs.replace(data, password=fingerprint))
 
 
-async def _refuse_taken(
-    request: ServiceRequest, service: Service, accounts: Accounts, email: str
+async def _reject_taken_email(
+    request: ServiceRequest, reads: Database, accounts: Accounts, email: str
 ) -> None:
-    """A taken address costs no hash, unless the answer may be kept under the request's key."""
+    """Before the password is hashed, which is slow, unless a response is stored under the request's key."""
     if await accounts.is_taken(email):
         name = response_key(request)
-        if name is None or not await service.reads.run(partial(is_kept, name=name)):
+        if name is None or not await reads.run(partial(is_kept, name=name)):
             raise email_taken(email)
 
 
-def _refuse_weak(field: str, password: str, email: str) -> None:
-    if wrong := weakness(password, email):
-        raise BadRequest(FieldError(field=field, message=wrong))
+def _reject_weak_password(password: str, email: str) -> None:
+    if reason := weakness(password, email):
+        raise BadRequest(FieldError(field="password", message=reason))
 
 
-def _account(email: str) -> str:
-    """What is looked up at a sign-in; an address that cannot be one belongs to nobody."""
+def _account_name(email: str) -> str:
+    """The key that an account is looked up by; an address that is not valid belongs to no account."""
     try:
         return emails.canonical(email)
     except ValueError:
         return email.lower()
 
 
-def _shown(user_id: str, status: int) -> Callable[[OrderState], Reply]:
-    return lambda desk: json_reply(status, view(desk.customers[user_id]))
+def _customer_reply(user_id: str, status: int) -> Callable[[OrderState], Reply]:
+    """Responds with the customer as they are right after the command."""
+    return lambda state: json_reply(status, customer_view(state.customers[user_id]))

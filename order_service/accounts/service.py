@@ -16,6 +16,7 @@ from order_service.accounts.password_rules import weakness
 from order_service.accounts.passwords import Passwords
 from order_service.accounts.signing_keys import SigningKeys
 from order_service.accounts.tokens import ACCESS_SECONDS
+from order_service.domain import Command, OrderState
 from shared.chassis.engine.unit_of_work import CommandEnvelope
 from shared.chassis.http.problems import BadRequest, FieldError
 from shared.chassis.http.rate_limits import Limit
@@ -42,7 +43,7 @@ class Tokens(Struct, frozen=True, kw_only=True, rename="camel"):
 class Accounts:
     """Everything that needs a secret."""
 
-    def __init__(self, service: Service, signing_keys: SigningKeys) -> None:
+    def __init__(self, service: Service[OrderState, Command], signing_keys: SigningKeys) -> None:
         self._service = service
         self._signing_keys = signing_keys
         self.passwords = Passwords()

@@ -19,6 +19,7 @@ from order_service.accounts import private_keys as store
 from order_service.accounts.key_events import PublishKeys
 from order_service.accounts.private_keys import PrivateKey
 from order_service.accounts.tokens import TokenSigner
+from order_service.domain import Command, OrderState
 from shared.chassis.engine.unit_of_work import CommandEnvelope
 from shared.chassis.http import signing_keys
 from shared.chassis.http.key_trust import (
@@ -89,7 +90,7 @@ class Rotation(NamedTuple):
 class SigningKeys:
     """The service's signing keys, in memory as the database has them."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service[OrderState, Command]) -> None:
         self._service = service
         self._own: list[OwnKey] = []
         self._ring = KeyRing()

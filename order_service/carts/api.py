@@ -1,9 +1,11 @@
-"""The cart of whoever is signed in, over HTTP."""
+"""The signed-in customer's cart over HTTP."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 
 import msgspec
-from litestar import Response, Router, delete, get, post, put
+from litestar import Controller, Response, delete, get, post, put
+from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, JSONBody
 from sqlalchemy import Connection
@@ -17,9 +19,9 @@ from order_service.carts.domain import (
     ClearCart,
     RemoveFromCart,
 )
-from order_service.domain import OrderState
+from order_service.domain import Command, OrderState
 from order_service.orders import price_store
-from order_service.orders.api import OrderView, count_order, shown
+from order_service.orders.api import OrderView, count_order, order_reply
 from order_service.orders.pricing import Prices
 from order_service.request_fields import Address
 from shared.chassis.http.auth import signed_in_only
@@ -35,14 +37,14 @@ from shared.contracts import Quantity
 
 
 class CartItem(RequestBody, frozen=True, kw_only=True):
-    """So many more of a product."""
+    """A quantity of a product to add."""
 
     product_id: Id
     quantity: Quantity
 
 
 class CartQuantity(RequestBody, frozen=True, kw_only=True):
-    """How many there should be."""
+    """The new quantity."""
 
     quantity: Quantity
 
@@ -75,116 +77,125 @@ class CartView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     currency: str
 
 
-def router(service: Service) -> Router:
-    """The routes under `/cart`."""
-    currency = service.settings.currency
-    answers: dict[int, ResponseSpec] = {200: ResponseSpec(CartView)}
+Orders = NamedDependency[Service[OrderState, Command]]
+CART: dict[int, ResponseSpec] = {200: ResponseSpec(CartView)}
 
-    def shown_cart(user_id: str) -> Callable[[OrderState], Reply]:
-        return lambda desk: json_reply(
-            200, view(desk.carts.get(user_id) or Cart(user_id=user_id), desk.prices, currency)
-        )
 
-    def changing(request: ServiceRequest) -> str:
-        """Whose cart it is; the change is counted."""
-        user_id = request.customer_id
-        service.limits.take((Limit.CHANGES_PER_CUSTOMER, user_id))
-        return user_id
+class CartController(Controller):
+    """The signed-in customer's cart."""
 
-    @get("/", guards=[signed_in_only], responses=responses(401))
-    async def show_cart(request: ServiceRequest) -> CartView:
+    path = "/cart"
+    guards = (signed_in_only,)
+    tags = ("cart",)
+
+    @get("/", responses=responses(401))
+    async def show_cart(self, request: ServiceRequest, service: Orders) -> CartView:
         """What is in it."""
-        user_id = request.customer_id
-
-        def find(connection: Connection) -> tuple[Cart, Prices]:
-            cart = store.CART_TABLE.find(connection, user_id) or Cart(user_id=user_id)
-            products = [line.product_id for line in cart.lines]
-            return cart, price_store.PRICE_TABLE.read(connection, products)
-
-        return view(*await service.reads.run(find), currency)
+        find = partial(_cart_and_prices, user_id=request.customer_id)
+        return cart_view(*await service.reads.run(find), service.settings.currency)
 
     @post(
         "/items",
         status_code=200,
-        guards=[signed_in_only],
-        responses=answers | responses(400, 401, 409, 413, 422, 429, 503),
+        responses=CART | responses(400, 401, 409, 413, 422, 429, 503),
     )
-    async def add_item(request: ServiceRequest, data: JSONBody[CartItem]) -> Response[bytes]:
+    async def add_item(
+        self, request: ServiceRequest, data: JSONBody[CartItem], service: Orders
+    ) -> Response[bytes]:
         """Add this many, at the present price."""
-        user_id = changing(request)
-        command = AddToCart(user_id=user_id, product_id=data.product_id, quantity=data.quantity)
-        return await service.commands.execute(request, command, shown_cart(user_id))
+        command = AddToCart(
+            user_id=request.customer_id, product_id=data.product_id, quantity=data.quantity
+        )
+        return await _change(service, request, command)
 
     @put(
         "/items/{product_id:str}",
-        guards=[signed_in_only],
-        responses=answers | responses(400, 401, 404, 409, 413, 422, 429, 503),
+        responses=CART | responses(400, 401, 404, 409, 413, 422, 429, 503),
     )
     async def change_item(
-        request: ServiceRequest, product_id: FromPath[str], data: JSONBody[CartQuantity]
+        self,
+        request: ServiceRequest,
+        product_id: FromPath[str],
+        data: JSONBody[CartQuantity],
+        service: Orders,
     ) -> Response[bytes]:
         """Set the quantity, at the present price."""
-        user_id = changing(request)
-        command = ChangeInCart(user_id=user_id, product_id=product_id, quantity=data.quantity)
-        return await service.commands.execute(request, command, shown_cart(user_id))
+        command = ChangeInCart(
+            user_id=request.customer_id, product_id=product_id, quantity=data.quantity
+        )
+        return await _change(service, request, command)
 
     @delete(
         "/items/{product_id:str}",
         status_code=200,
-        guards=[signed_in_only],
-        responses=answers | responses(401, 404, 429, 503),
+        responses=CART | responses(401, 404, 429, 503),
     )
-    async def remove_item(request: ServiceRequest, product_id: FromPath[str]) -> Response[bytes]:
+    async def remove_item(
+        self, request: ServiceRequest, product_id: FromPath[str], service: Orders
+    ) -> Response[bytes]:
         """Remove this product."""
-        user_id = changing(request)
-        command = RemoveFromCart(user_id=user_id, product_id=product_id)
-        return await service.commands.execute(request, command, shown_cart(user_id))
+        command = RemoveFromCart(user_id=request.customer_id, product_id=product_id)
+        return await _change(service, request, command)
 
-    @delete(
-        "/", status_code=200, guards=[signed_in_only], responses=answers | responses(401, 429, 503)
-    )
-    async def clear_cart(request: ServiceRequest) -> Response[bytes]:
+    @delete("/", status_code=200, responses=CART | responses(401, 429, 503))
+    async def clear_cart(self, request: ServiceRequest, service: Orders) -> Response[bytes]:
         """Empty the cart."""
-        user_id = changing(request)
-        command = ClearCart(user_id=user_id)
-        return await service.commands.execute(request, command, shown_cart(user_id))
+        return await _change(service, request, ClearCart(user_id=request.customer_id))
 
     @post(
         "/checkout",
-        guards=[signed_in_only],
         responses={
             201: ResponseSpec(OrderView, description="Ordered, and the cart is empty"),
             **responses(400, 401, 409, 413, 422, 429, 503),
         },
     )
     async def checkout(
-        request: ServiceRequest, data: JSONBody[CheckOutBody] = NO_ADDRESS
+        self,
+        request: ServiceRequest,
+        service: Orders,
+        data: JSONBody[CheckOutBody] = NO_ADDRESS,
     ) -> Response[bytes]:
-        """Order what is in it and empty it, or neither; a price that changed meanwhile is a 409."""
+        """Order what is in it and empty it, or neither; a price that has changed is a 409."""
         count_order(service.limits, request)
         order_id = new_id()
         command = CheckOut(
             user_id=request.customer_id,
             order_id=order_id,
-            currency=currency,
+            currency=service.settings.currency,
             shipping_address=data.shipping_address,
         )
-        created = shown(order_id, 201, location=f"/orders/{order_id}")
-        return await service.commands.execute(request, command, created)
-
-    return Router(
-        "/cart",
-        route_handlers=[show_cart, add_item, change_item, remove_item, clear_cart, checkout],
-        tags=["cart"],
-    )
+        respond = order_reply(order_id, 201, location=f"/orders/{order_id}")
+        return await service.commands.execute(request, command, respond)
 
 
-def view(cart: Cart, listed: Prices, currency: str) -> CartView:
-    """What is shown of a cart."""
+async def _change(
+    service: Service[OrderState, Command],
+    request: ServiceRequest,
+    command: AddToCart | ChangeInCart | RemoveFromCart | ClearCart,
+) -> Response[bytes]:
+    """Count the change against its limit, execute it, and respond with the cart right after it. Raises Rejected."""
+    user_id, currency = command.user_id, service.settings.currency
+    service.limits.take((Limit.CHANGES_PER_CUSTOMER, user_id))
+
+    def respond(state: OrderState) -> Reply:
+        cart = state.carts.get(user_id) or Cart(user_id=user_id)
+        return json_reply(200, cart_view(cart, state.prices, currency))
+
+    return await service.commands.execute(request, command, respond)
+
+
+def _cart_and_prices(connection: Connection, user_id: str) -> tuple[Cart, Prices]:
+    cart = store.CART_TABLE.find(connection, user_id) or Cart(user_id=user_id)
+    products = [line.product_id for line in cart.lines]
+    return cart, price_store.PRICE_TABLE.read(connection, products)
+
+
+def cart_view(cart: Cart, prices: Prices, currency: str) -> CartView:
+    """A cart as the API shows it."""
     items = [
         CartLineView(
             product_id=line.product_id,
-            name=price.name if (price := listed.get(line.product_id)) else None,
+            name=price.name if (price := prices.get(line.product_id)) else None,
             quantity=line.quantity,
             price=line.price,
             current_price=price.price if price and not price.is_deleted else None,

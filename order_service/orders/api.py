@@ -6,7 +6,8 @@ from functools import partial
 from typing import Annotated, Literal
 
 import msgspec
-from litestar import Response, Router, get, post
+from litestar import Controller, Response, Router, get, post
+from litestar.di import NamedDependency
 from litestar.exceptions import NotAuthorizedException, PermissionDeniedException
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
@@ -14,7 +15,7 @@ from msgspec import Meta
 
 from order_service.accounts.emails import mailbox
 from order_service.carts.domain import CheckOut
-from order_service.domain import OrderState
+from order_service.domain import Command, OrderState
 from order_service.orders import store
 from order_service.orders.domain import Order, PlaceOrder, RequestCancellation
 from order_service.orders.pricing import WantedItem
@@ -22,6 +23,7 @@ from order_service.request_fields import Address, Email, PageSize, Reason, canon
 from shared.chassis.http.auth import Caller, signed_in_only
 from shared.chassis.http.client_address import client_address
 from shared.chassis.http.command_bus import json_reply
+from shared.chassis.http.pagination import Page, page_of, schema_name
 from shared.chassis.http.problems import BadRequest, FieldError, responses
 from shared.chassis.http.rate_limits import Limit, Limiter
 from shared.chassis.http.request_body import RequestBody, ServiceRequest
@@ -29,11 +31,16 @@ from shared.chassis.messages.clock import new_id
 from shared.chassis.messages.event import Id
 from shared.chassis.messages.rejection import Rejected
 from shared.chassis.runtime.service import Service
+from shared.chassis.storage.database import Database
 from shared.chassis.storage.idempotency import Reply
 from shared.contracts import FailedItem, Money, OrderItem, Quantity
 from shared.contracts.order import OrderStatus
 
 GUEST = "guest"
+
+Orders = NamedDependency[Service[OrderState, Command]]
+Reads = NamedDependency[Database]
+UserId = Annotated[str | None, QueryParameter(name="userId")]
 
 
 class ItemWanted(RequestBody, frozen=True, kw_only=True):
@@ -45,7 +52,7 @@ class ItemWanted(RequestBody, frozen=True, kw_only=True):
 
 
 class NewOrder(RequestBody, frozen=True, kw_only=True):
-    """What a customer POSTs. Without items a signed-in customer orders what is in his cart."""
+    """What a customer POSTs. Without items signed-in customers order what is in their cart."""
 
     user_id: Id | None = None
     email: Email | None = None
@@ -84,112 +91,113 @@ class OrderView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     updated_at: datetime
 
 
-class OrderPage(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Newest first; `next_cursor` asks for the rest."""
-
-    items: Sequence[OrderView]
-    next_cursor: str | None
+OrderPage = Annotated[Page[OrderView], schema_name("OrderPage")]
 
 
-def view(order: Order) -> OrderView:
-    """What is shown of an order: all but its bookkeeping."""
+def order_view(order: Order) -> OrderView:
+    """An order as the API shows it: without its bookkeeping."""
     return OrderView(**{name: getattr(order, name) for name in OrderView.__struct_fields__})
 
 
-def router(service: Service, path: str = "/") -> Router:
-    """The routes of this API under `path`."""
-    settings = service.settings
+class OrderController(Controller):
+    """Orders, at `/orders` and `/api/orders`."""
+
+    path = "/orders"
+    tags = ("orders",)
 
     @post(
-        "/orders",
+        "/",
         responses={
-            201: ResponseSpec(OrderView, description="Accepted; its stock is asked for"),
+            201: ResponseSpec(OrderView, description="Accepted; its stock is requested"),
             **responses(400, 401, 403, 409, 413, 422, 429, 503),
         },
     )
-    async def place_order(request: ServiceRequest, data: JSONBody[NewOrder]) -> Response[bytes]:
-        """Place an order. Answers the whole order, PENDING; the events do the rest."""
-        buyer = _buyer(request.user, data.user_id, allow_guests=settings.allow_guests)
+    async def place_order(
+        self, request: ServiceRequest, data: JSONBody[NewOrder], service: Orders
+    ) -> Response[bytes]:
+        """Place an order. Responds with the whole order, PENDING; events carry it on."""
+        settings = service.settings
+        buyer_id = _buyer_id(request.user, data.user_id, allow_guests=settings.allow_guests)
         recipient = canonical_email(data.email) if data.email else None
         count_order(service.limits, request, recipient)
         order_id = new_id()
-        command = _order(data, buyer, order_id, request.user, settings.currency)
-        created = shown(order_id, 201, location=f"/orders/{order_id}")
-        return await service.commands.execute(request, command, created)
+        command = order_command(data, buyer_id, order_id, request.user, settings.currency)
+        respond = order_reply(order_id, 201, location=f"/orders/{order_id}")
+        return await service.commands.execute(request, command, respond)
 
     @post(
-        "/orders/{order_id:str}/cancel",
+        "/{order_id:str}/cancel",
         status_code=202,
         responses={
-            202: ResponseSpec(OrderView, description="Asked for; shipping decides"),
+            202: ResponseSpec(OrderView, description="Requested; shipping decides"),
             **responses(400, 404, 409, 413, 422, 503),
         },
     )
     async def cancel_order(
+        self,
         request: ServiceRequest,
         order_id: FromPath[str],
+        service: Orders,
         data: JSONBody[Cancellation] = NO_REASON,
     ) -> Response[bytes]:
-        """Ask for the order to be stopped. It is CANCELLING until shipping has answered."""
-        await find_order(request.user, order_id)
+        """Request that the order be stopped. It is CANCELLING until shipping has answered."""
+        await _visible_order(service.reads, request.user, order_id)
         command = RequestCancellation(order_id=order_id, reason="CUSTOMER", note=data.reason)
-        return await service.commands.execute(request, command, shown(order_id, 202))
+        return await service.commands.execute(request, command, order_reply(order_id, 202))
 
-    @get("/orders/{order_id:str}", responses=responses(401, 404))
-    async def show_order(request: ServiceRequest, order_id: FromPath[str]) -> OrderView:
+    @get("/{order_id:str}", responses=responses(401, 404))
+    async def show_order(
+        self, request: ServiceRequest, order_id: FromPath[str], reads: Reads
+    ) -> OrderView:
         """One order, as this service knows it."""
-        return view(await find_order(request.user, order_id))
+        return order_view(await _visible_order(reads, request.user, order_id))
 
-    @get("/orders", guards=[signed_in_only], responses=responses(400, 401, 403))
+    @get("/", guards=[signed_in_only], responses=responses(400, 401, 403))
     async def list_orders(
+        self,
         request: ServiceRequest,
-        user_id: Annotated[str | None, QueryParameter(name="userId")] = None,
+        reads: Reads,
+        user_id: UserId = None,
         cursor: FromQuery[str | None] = None,
         limit: PageSize = 50,
     ) -> OrderPage:
         """A customer's orders, newest first; your own, unless you are an admin."""
-        wanted = user_id or request.customer_id
-        if not request.user.is_admin and wanted != request.customer_id:
+        caller, owner_id = request.user, user_id or request.customer_id
+        if not caller.is_admin and owner_id != caller.user_id:
             raise PermissionDeniedException("these are somebody else's orders")
-        found = await service.reads.run(
-            partial(
-                store.orders_of_user,
-                user_id=wanted,
-                with_guests=request.user.is_admin,
-                before=cursor,
-                most=limit + 1,
-            )
+        query = partial(
+            store.orders_of_user,
+            user_id=owner_id,
+            with_guests=caller.is_admin,
+            before=cursor,
+            most=limit + 1,
         )
-        page = [view(order) for order in found[:limit]]
-        return OrderPage(items=page, next_cursor=page[-1].order_id if len(found) > limit else None)
-
-    async def find_order(caller: Caller, order_id: str) -> Order:
-        """The order, if the caller may know of it."""
-        order = await service.reads.run(partial(store.ORDER_TABLE.find, entity_id=order_id))
-        if order is None or not may_see(caller, order):
-            raise Rejected("unknown-order", f"there is no order {order_id}")
-        return order
-
-    return Router(
-        path,
-        route_handlers=[place_order, cancel_order, show_order, list_orders],
-        tags=["orders"],
-    )
+        return page_of(await reads.run(query), limit, order_view, lambda order: order.order_id)
 
 
-def may_see(caller: Caller, order: Order) -> bool:
-    """A guest's order is known to whoever knows its id, a customer's to himself; all to an admin."""
+async def _visible_order(reads: Database, caller: Caller, order_id: str) -> Order:
+    """The order, if the caller may see it. Raises Rejected."""
+    order = await reads.run(partial(store.ORDER_TABLE.find, entity_id=order_id))
+    if order is None or not _may_see(caller, order):
+        raise Rejected("unknown-order", f"there is no order {order_id}")
+    return order
+
+
+def _may_see(caller: Caller, order: Order) -> bool:
+    """A guest's order is visible to everyone who has its id, a customer's to the customer, every order to an admin."""
     return order.guest or caller.is_admin or caller.user_id == order.user_id
 
 
-def shown(order_id: str, status: int, location: str | None = None) -> Callable[[OrderState], Reply]:
-    """Answers a command with the order as it is right after it."""
-    return lambda desk: json_reply(status, view(desk.orders[order_id]), location=location)
+def order_reply(
+    order_id: str, status: int, location: str | None = None
+) -> Callable[[OrderState], Reply]:
+    """Responds with the order as it is right after the command."""
+    return lambda state: json_reply(status, order_view(state.orders[order_id]), location=location)
 
 
 def count_order(limits: Limiter, request: ServiceRequest, recipient: str | None = None) -> None:
-    """Count an order by who places it, and where its mails go if it names another recipient. Raises Rejected."""
-    caller: Caller = request.user
+    """Count an order against its buyer's limit, and that of another recipient of its mails. Raises Rejected."""
+    caller = request.user
     if caller.is_admin:
         return
     uses = [
@@ -202,28 +210,29 @@ def count_order(limits: Limiter, request: ServiceRequest, recipient: str | None 
     limits.take(*uses)
 
 
-def _buyer(caller: Caller, wanted: str | None, *, allow_guests: bool) -> str:
-    """Whose order it will be: a guest may call himself anything, a customer only himself."""
+def _buyer_id(caller: Caller, user_id: str | None, *, allow_guests: bool) -> str:
+    """The user id of the order. Guests may use any name, customers only their own."""
     if caller.is_guest:
         if not allow_guests:
             raise NotAuthorizedException(
-                "sign in first: guests can not order here",
+                "sign in first: guests cannot order here",
                 headers={"WWW-Authenticate": "Bearer"},
             )
-        return wanted or GUEST
-    if wanted and wanted != caller.user_id and not caller.is_admin:
+        return user_id or GUEST
+    if user_id and user_id != caller.user_id and not caller.is_admin:
         raise PermissionDeniedException("userId: you can order only for yourself")
-    return wanted or str(caller.user_id)
+    return user_id or str(caller.user_id)
 
 
-def _order(
-    data: NewOrder, buyer: str, order_id: str, caller: Caller, currency: str
+def order_command(
+    data: NewOrder, buyer_id: str, order_id: str, caller: Caller, currency: str
 ) -> PlaceOrder | CheckOut:
+    """An order of the items in the body, or, without any, of the buyer's cart. Raises BadRequest."""
     if not data.items:
         if caller.is_guest:
             raise BadRequest(FieldError(field="items", message="required"))
         return CheckOut(
-            user_id=buyer,
+            user_id=buyer_id,
             order_id=order_id,
             email=data.email,
             locale=data.locale,
@@ -232,7 +241,7 @@ def _order(
         )
     return PlaceOrder(
         order_id=order_id,
-        user_id=buyer,
+        user_id=buyer_id,
         guest=caller.is_guest,
         email=data.email,
         locale=data.locale,
@@ -243,3 +252,6 @@ def _order(
         currency=currency,
         shipping_address=data.shipping_address,
     )
+
+
+ROUTES = (OrderController, Router("/api", route_handlers=[OrderController]))

@@ -90,7 +90,7 @@ def test_order_at_its_bounds_is_decodable_or_rejected(
         )
         for item in data.items
     }
-    command = orders._order(data, "u" * 64, "o" * 64, GUEST, "JPY")
+    command = orders.order_command(data, "u" * 64, "o" * 64, GUEST, "JPY")
     answer = executed(ORDER, OrderState(prices=prices), command)
     if isinstance(answer, Rejected):
         assert answer.code == "event-too-large"
@@ -103,7 +103,7 @@ def test_order_at_its_bounds_is_decodable_or_rejected(
 def test_product_at_its_bounds_is_decodable(data: inventory.NewProduct):
     command = CreateProduct(
         product_id=data.product_id,
-        description=inventory._description(data),
+        description=inventory.description_of(data),
         stock=data.stock,
     )
     assert are_decodable(executed(INVENTORY, InventoryState(), command))

@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import msgspec
 from litestar import Request, Response
@@ -23,12 +23,14 @@ from shared.chassis.storage.idempotency import (
 )
 
 T = TypeVar("T")
+State = TypeVar("State", bound=msgspec.Struct)
+Command = TypeVar("Command")
 
 
-class CommandBus:
+class CommandBus(Generic[State, Command]):
     """Executes commands for HTTP handlers."""
 
-    def __init__(self, source: str, writer: Writer[Any, Any]) -> None:
+    def __init__(self, source: str, writer: Writer[State, Command]) -> None:
         self._source = source
         self._writer = writer
         self._in_flight: set[str] = set()
@@ -36,8 +38,8 @@ class CommandBus:
     async def execute(
         self,
         request: ServiceRequest,
-        command: object,
-        respond: Callable[[Any], Reply],
+        command: Command,
+        respond: Callable[[State], Reply],
         *,
         extra_writes: Callable[[Connection], None] | None = None,
         fingerprint_source: bytes | None = None,

@@ -1,10 +1,11 @@
-"""An admin's request to publish events again, which the broker has lost or refused."""
+"""An admin's request to publish events again that the broker has lost or refused."""
 
 from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 import msgspec
-from litestar import Router, post
+from litestar import post
+from litestar.di import NamedDependency
 from litestar.params import JSONBody
 
 from shared.chassis.http.auth import admin_only
@@ -34,25 +35,29 @@ class Resending(msgspec.Struct, frozen=True, kw_only=True, rename=FIELDS):
     events: int
 
 
-def router(reads: Database, resend: Callable[[int, int], Awaitable[None]]) -> Router:
-    """The route under `/events`."""
+class Resender:
+    """Publishes events of the log again."""
 
-    @post(
-        "/resend",
-        status_code=202,
-        guards=[admin_only],
-        opt=WITHOUT_KEY,
-        responses=responses(400, 401, 403, 413, 422, 503),
-    )
-    async def resend_events(data: JSONBody[Range]) -> Resending:
-        """Publish events again, as after a loss of the stream. Services that have handled them ignore them."""
-        end = await reads.run(event_log.last_position)
-        if data.last is not None and data.last < data.first:
-            raise BadRequest(FieldError(field="to", message="less than from"))
-        if max(data.first, data.last or 0) > end:
-            raise Rejected("unknown-position", f"the event log ends at {end}")
-        last = data.last or end
-        await resend(data.first, last)
-        return Resending(first=data.first, last=last, events=last - data.first + 1)
+    def __init__(self, reads: Database, resend: Callable[[int, int], Awaitable[None]]) -> None:
+        self.reads = reads
+        self.resend = resend
 
-    return Router("/events", route_handlers=[resend_events], tags=["events"])
+
+@post(
+    "/events/resend",
+    status_code=202,
+    guards=[admin_only],
+    opt=WITHOUT_KEY,
+    responses=responses(400, 401, 403, 413, 422, 503),
+    tags=["events"],
+)
+async def resend_events(data: JSONBody[Range], resender: NamedDependency[Resender]) -> Resending:
+    """Publish events again, as after a loss of the stream. Services that have handled them ignore them."""
+    end = await resender.reads.run(event_log.last_position)
+    if data.last is not None and data.last < data.first:
+        raise BadRequest(FieldError(field="to", message="less than from"))
+    if max(data.first, data.last or 0) > end:
+        raise Rejected("unknown-position", f"the event log ends at {end}")
+    last = data.last or end
+    await resender.resend(data.first, last)
+    return Resending(first=data.first, last=last, events=last - data.first + 1)

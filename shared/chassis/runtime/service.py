@@ -5,8 +5,9 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any
+from typing import Generic, TypeVar
 
+import msgspec
 import structlog
 from litestar import Litestar
 from litestar.types import ControllerRouterHandler
@@ -18,11 +19,12 @@ from shared.chassis.engine.task_runner import TaskHandler, TaskRunner
 from shared.chassis.engine.unit_of_work import Outcome, process_batch
 from shared.chassis.engine.writer import Writer
 from shared.chassis.errors import FatalError
-from shared.chassis.http import resend, signing_keys
+from shared.chassis.http import signing_keys
 from shared.chassis.http.app import build_app
 from shared.chassis.http.auth import PublicKeys
 from shared.chassis.http.command_bus import CommandBus
 from shared.chassis.http.rate_limits import Limiter
+from shared.chassis.http.resend import Resender, resend_events
 from shared.chassis.jetstream.catch_up import CatchUp
 from shared.chassis.jetstream.connection import JetStreamConnection
 from shared.chassis.jetstream.consumer import Consumer
@@ -60,17 +62,20 @@ LATE_SECONDS = 30
 RESEND_AT_ONCE = 5000
 """Events in one transaction: bounds how long commands wait for it."""
 
+State = TypeVar("State", bound=msgspec.Struct)
+Command = TypeVar("Command")
+
 log = structlog.get_logger()
 
 
-class Service:
+class Service(Generic[State, Command]):
     """Writer, relay, consumer and task runners on one database and one broker."""
 
     def __init__(
         self,
         source: str,
         settings: Settings,
-        logic: ServiceLogic[Any, Any],
+        logic: ServiceLogic[State, Command],
         tables: MetaData,
         task_handlers: Sequence[TaskHandler] = (),
         *,
@@ -89,7 +94,7 @@ class Service:
         self.reader = Reader(url)
         self.broker = JetStreamConnection(source, settings)
         self._streams = StreamManager(self.broker, settings)
-        self.writer: Writer[Any, Any] = Writer(
+        self.writer: Writer[State, Command] = Writer(
             self.database,
             partial(process_batch, source=source, logic=logic),
             on_commit=self._on_commit,
@@ -156,7 +161,7 @@ class Service:
         """
         return build_app(
             title,
-            [*routes, resend.router(self.reads, self.resend)],
+            [*routes, resend_events],
             settings=self.settings,
             keys=self.keys,
             waiting_for=self.waiting_for,
@@ -165,6 +170,7 @@ class Service:
                 "service": self,
                 "commands": self.commands,
                 "reads": self.reads,
+                "resender": Resender(self.reads, self.resend),
                 **(dependencies or {}),
             },
             on_startup=[self.start, *on_startup],
@@ -297,14 +303,16 @@ def chassis_retention_rules(inbox_retention_days: int) -> Iterator[RetentionRule
         yield RetentionRule(INBOX.c.heard_at, timedelta(days=inbox_retention_days))
 
 
-def _with_signing_keys(logic: ServiceLogic[Any, Any], source: str) -> ServiceLogic[Any, Any]:
+def _with_signing_keys(
+    logic: ServiceLogic[State, Command], source: str
+) -> ServiceLogic[State, Command]:
     """Every service consumes key events. The one that signs receives its own too, and so detects a forged one."""
     subscriptions = (*logic.subscriptions, *(on(event_type) for event_type in IDENTITY))
     hooks = (*logic.record_hooks, signing_keys.hook(source))
     return logic._replace(subscriptions=subscriptions, record_hooks=hooks)
 
 
-def _consumed_subjects(logic: ServiceLogic[Any, Any], catalog: Catalog) -> list[str]:
+def _consumed_subjects(logic: ServiceLogic[State, Command], catalog: Catalog) -> list[str]:
     return [
         subject_of_every(
             catalog.publisher_of(subscription.event_type) or "*", subscription.event_type
