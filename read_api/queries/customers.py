@@ -9,9 +9,9 @@ from read_api.schemas import CustomerPage, CustomerView
 from read_api.tables import CUSTOMERS
 from shared.chassis.http.pagination import Keyset, page_of, to_cursor
 from shared.chassis.storage.reader import Reader
-from shared.chassis.storage.views import columns_of, to_views
+from shared.chassis.storage.views import to_views, view_as_json
 
-_CUSTOMERS = select(*columns_of(CustomerView, CUSTOMERS))
+_CUSTOMERS = select(view_as_json(CustomerView, CUSTOMERS))
 _NEWEST_FIRST = Keyset(
     tuple[datetime, str], CUSTOMERS.c.created_at.desc(), CUSTOMERS.c.user_id.desc()
 )

@@ -17,7 +17,7 @@ from read_api.tables import EVENT_ORDER, EVENTS
 from shared.chassis.http.auth import Caller
 from shared.chassis.http.pagination import Keyset, page_of, to_cursor
 from shared.chassis.storage.reader import Reader
-from shared.chassis.storage.views import columns_of, to_views
+from shared.chassis.storage.views import to_views, view_as_json
 from shared.contracts import CATALOG
 
 Position = Annotated[int, Meta(ge=0, le=2**63 - 1)]
@@ -31,7 +31,7 @@ class EventFilter(Struct, frozen=True, kw_only=True):
     key: str | None = None
 
 
-_EVENTS = select(*columns_of(EventView, EVENTS, type=EVENTS.c.event_type))
+_EVENTS = select(view_as_json(EventView, EVENTS, type=EVENTS.c.event_type))
 _NEWEST_FIRST = Keyset(tuple[datetime, str, Position], *(column.desc() for column in EVENT_ORDER))
 _ALL_OF_ORDER = _EVENTS.where(OF_ORDER)
 _VISIBLE_OF_ORDER = _EVENTS.where(RESTRICTED_OF_ORDER, exists().where(IS_VISIBLE))
@@ -40,7 +40,8 @@ _VISIBLE_OF_ORDER = _EVENTS.where(RESTRICTED_OF_ORDER, exists().where(IS_VISIBLE
 def _next_of_each_source(condition: ColumnElement[bool]) -> Select[tuple[object, ...]]:
     """The first events of each source behind its position, the parameter `after_<source>`."""
     runs = (
-        _EVENTS.where(EVENTS.c.source == source)
+        _EVENTS.add_columns(EVENTS.c.source, EVENTS.c.position)
+        .where(EVENTS.c.source == source)
         .where(EVENTS.c.position > bindparam(f"after_{source}"), condition)
         .order_by(EVENTS.c.position)
         .limit(bindparam("limit"))

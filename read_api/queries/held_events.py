@@ -8,7 +8,7 @@ from read_api.tables import EVENTS, HELD_EVENTS, PASSED_OVER, POSITIONS
 from shared.chassis.http.pagination import Keyset, Page, to_cursor
 from shared.chassis.storage.checkpoints import MAX_AHEAD
 from shared.chassis.storage.reader import Reader
-from shared.chassis.storage.views import columns_of, to_views
+from shared.chassis.storage.views import to_views, view_as_json
 
 
 class HeldEventFilter(Struct, frozen=True, kw_only=True):
@@ -37,7 +37,7 @@ def _status() -> ColumnElement[str]:
 
 
 _HELD_EVENTS = select(
-    *columns_of(
+    view_as_json(
         HeldEventView,
         HELD_EVENTS,
         applied_event_id=func.coalesce(

@@ -19,7 +19,7 @@ from read_api.tables import NOTIFICATIONS, ORDER_ITEMS, ORDERS, RESERVATIONS, SH
 from shared.chassis.http.auth import Caller
 from shared.chassis.http.pagination import Keyset, bounded, page_of, to_cursor
 from shared.chassis.storage.reader import Reader, Rows
-from shared.chassis.storage.views import all_as_json, columns_of, one_as_json, to_views
+from shared.chassis.storage.views import all_as_json, one_as_json, to_views, view_as_json
 from shared.contracts import OrderItem
 
 
@@ -34,9 +34,9 @@ class OrderFilter(Struct, frozen=True, kw_only=True):
 
 _ID = ORDERS.c.order_id
 _ITEMS = all_as_json(OrderItem, ORDER_ITEMS, ORDER_ITEMS.c.order_id == _ID, ORDER_ITEMS.c.line)
-_ORDERS = select(*columns_of(OrderView, ORDERS, items=_ITEMS))
+_ORDERS = select(view_as_json(OrderView, ORDERS, items=_ITEMS))
 _DETAIL = select(
-    *columns_of(
+    view_as_json(
         OrderDetail,
         ORDERS,
         items=_ITEMS,

@@ -9,7 +9,7 @@ from read_api.tables import PRODUCTS
 from shared.chassis.http.pagination import Keyset, page_of, to_cursor
 from shared.chassis.messages.rejection import Rejected
 from shared.chassis.storage.reader import Reader
-from shared.chassis.storage.views import columns_of, to_views
+from shared.chassis.storage.views import to_views, view_as_json
 
 
 class ProductFilter(Struct, frozen=True, kw_only=True):
@@ -21,9 +21,9 @@ class ProductFilter(Struct, frozen=True, kw_only=True):
 
 AVAILABLE = PRODUCTS.c.on_hand - PRODUCTS.c.reserved
 _IS_SOLD = PRODUCTS.c.is_deleted.is_(False)
-_PRODUCTS = select(*columns_of(ProductView, PRODUCTS, available=AVAILABLE)).where(_IS_SOLD)
+_PRODUCTS = select(view_as_json(ProductView, PRODUCTS, available=AVAILABLE)).where(_IS_SOLD)
 _PRODUCT = _PRODUCTS.where(PRODUCTS.c.product_id == bindparam("product_id"))
-_STOCK = select(*columns_of(StockView, PRODUCTS, available=AVAILABLE))
+_STOCK = select(view_as_json(StockView, PRODUCTS, available=AVAILABLE))
 _LOWEST_STOCK = (
     _STOCK.where(_IS_SOLD, bindparam("max_available") >= AVAILABLE)
     .order_by(AVAILABLE, PRODUCTS.c.product_id)

@@ -37,10 +37,10 @@ from read_api.report_schemas import (
     ProductFiguresPage,
 )
 from read_api.tables import CUSTOMERS, ORDER_ITEMS, ORDERS, PRODUCTS
-from shared.chassis.http.pagination import Keyset, to_cursor
+from shared.chassis.http.pagination import Keyset, page_of, to_cursor
 from shared.chassis.storage.database import UtcTime
 from shared.chassis.storage.reader import Reader, Rows
-from shared.chassis.storage.views import to_views
+from shared.chassis.storage.views import to_views, view_as_json
 
 Amount = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 CANCELLED = (OrderStatus.CANCELLED, OrderStatus.CANCELLED_NO_STOCK, OrderStatus.EXPIRED)
@@ -95,7 +95,9 @@ async def customers(
             CustomerFigures(user_id=row.user_id, email=row.email, name=row.name, **_buyer(row))
             for row in rows[:limit]
         ],
-        next_cursor=_next_cursor(rows, limit),
+        next_cursor=to_cursor(rows[limit - 1].revenue, rows[limit - 1].user_id)
+        if len(rows) > limit
+        else None,
     )
 
 
@@ -104,21 +106,18 @@ async def products(
 ) -> ProductFiguresPage:
     """What was sold of each product, by revenue."""
     sold = _sold(currency).subquery()
-    name = func.coalesce(PRODUCTS.c.name, sold.c.name).label("name")
-    query = select(
-        sold.c.product_id,
-        name,
-        sold.c.units_ordered,
-        sold.c.units_sold,
-        sold.c.revenue,
-        sold.c.cancellations,
-    ).outerjoin(PRODUCTS, PRODUCTS.c.product_id == sold.c.product_id)
-    rows = await reader.fetch(_by_revenue(sold).select(query, cursor, limit))
-    return ProductFiguresPage(
-        currency=currency,
-        items=to_views(rows[:limit], ProductFigures),
-        next_cursor=_next_cursor(rows, limit),
+    name = func.coalesce(PRODUCTS.c.name, sold.c.name)
+    query = select(view_as_json(ProductFigures, sold, name=name)).outerjoin_from(
+        sold, PRODUCTS, PRODUCTS.c.product_id == sold.c.product_id
     )
+    rows = await reader.fetch(_by_revenue(sold).select(query, cursor, limit))
+    page = page_of(
+        to_views(rows, ProductFigures),
+        limit,
+        lambda product: product,
+        lambda product: to_cursor(product.revenue, product.product_id),
+    )
+    return ProductFiguresPage(currency=currency, items=page.items, next_cursor=page.next_cursor)
 
 
 def daily(days: Sequence[LocalDay], currency: str) -> Select[tuple[object, ...]]:
@@ -132,12 +131,14 @@ def daily(days: Sequence[LocalDay], currency: str) -> Select[tuple[object, ...]]
         return select(figure).where(is_in_span).correlate(spans).scalar_subquery()
 
     number = func.count(ORDERS.c.order_id)
-    return select(
-        spans.c.day,
-        of_day(number, ORDERS.c.created_at).label("orders"),
-        of_day(number, ORDERS.c.completed_at).label("completed"),
-        of_day(_revenue(currency), ORDERS.c.completed_at).label("revenue"),
-    ).order_by(spans.c.day)
+    figures = view_as_json(
+        DayFigures,
+        spans,
+        orders=of_day(number, ORDERS.c.created_at),
+        completed=of_day(number, ORDERS.c.completed_at),
+        revenue=of_day(_revenue(currency), ORDERS.c.completed_at),
+    )
+    return select(figures).order_by(spans.c.day)
 
 
 def day_figures(rows: Rows) -> list[DayFigures]:
@@ -186,13 +187,6 @@ def _sold(currency: str) -> Select[Any]:
 def _by_revenue(figures: Subquery) -> Keyset[tuple[int, str]]:
     """The highest revenue first, then by id, the first column."""
     return Keyset(tuple[Amount, str], figures.c.revenue.desc(), figures.c[0].asc())
-
-
-def _next_cursor(rows: Rows, limit: int) -> str | None:
-    if len(rows) <= limit:
-        return None
-    last = rows[limit - 1]
-    return to_cursor(last.revenue, last[0])
 
 
 def _buyer(row: Row[Any]) -> dict[str, Any]:

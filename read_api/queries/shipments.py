@@ -9,9 +9,9 @@ from read_api.schemas import ShipmentPage, ShipmentView
 from read_api.tables import SHIPMENTS
 from shared.chassis.http.pagination import Keyset, page_of, to_cursor
 from shared.chassis.storage.reader import Reader
-from shared.chassis.storage.views import columns_of, to_views
+from shared.chassis.storage.views import to_views, view_as_json
 
-_SHIPMENTS = select(*columns_of(ShipmentView, SHIPMENTS))
+_SHIPMENTS = select(view_as_json(ShipmentView, SHIPMENTS))
 _NEWEST_FIRST = Keyset(
     tuple[datetime, str], SHIPMENTS.c.created_at.desc(), SHIPMENTS.c.order_id.desc()
 )
