@@ -1,6 +1,7 @@
 """The audit finds no violation in the databases of a shop that ran, and every damage done to a copy of them."""
 
 import asyncio
+import re
 import shutil
 import sqlite3
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ from shared.chassis.messages import clock
 from tests.support.eventually import eventually
 from tests.support.running_shop import Fleet
 
+README = (Path(__file__).parents[2] / "README.md").read_text()
 DAY = "2020-01-01T00:00:00.000000Z"
 
 
@@ -468,7 +470,11 @@ def _run(*arguments: str) -> Result:
 def test_command_prints_that_no_problem_was_found(ran):
     result = _run("--data-dir", str(ran))
     assert result.exit_code == 0
-    assert "No problems found." in result.output
+    assert result.output.endswith("\nNo problems found.\n")
+    [readme] = re.findall(r"quadrille check\n(.*?)```", README, re.DOTALL)
+    lines = [line for line in readme.splitlines() if line.startswith(("✓", "No"))]
+    assert set(lines) <= set(result.output.splitlines())
+    assert len(lines) > 1
 
 
 def test_command_prints_violations_and_fails(data):

@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -16,6 +17,7 @@ from tests.support.running_shop import ADMIN_PASSWORD, Fleet
 from tests.support.terminal import SECONDS, Terminal
 
 ADMIN = "admin@example.com"
+README = (Path(__file__).parents[2] / "README.md").read_text()
 JANE = "jane@example.com"
 JANES_PASSWORD = "correct horse"
 SESSION_ENDED = "Error: your session has ended, sign in again: quadrille login\n"
@@ -84,6 +86,17 @@ def test_watch_follows_order_until_mails_are_sent(guest):
     ]
     assert out.endswith("\nCOMPLETED\n")
     assert "\x1b" not in out
+
+
+def test_readme_lists_the_events_of_watch(guest):
+    _, out, _ = guest.run("order", "lamp:1", "--email", "me@example.com", "--watch")
+    assert _event_lines(out) == _event_lines(README.replace("prod002", "lamp"))
+
+
+def _event_lines(text: str) -> list[str]:
+    """The events of a watched order without times and tracking numbers; those of two services come in any order."""
+    lines = re.findall(r"^ *[\d,]+ ms  (.*?) *$", text, re.MULTILINE)
+    return sorted(re.sub(r"SIM-\d+", "SIM", line) for line in lines)
 
 
 def test_watch_fails_if_order_is_cancelled(guest):
