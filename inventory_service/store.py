@@ -69,7 +69,7 @@ STORE = EntityStore(
     InventoryState,
     products=PRODUCT_TABLE,
     reservations=RESERVATION_TABLE,
-    closed_orders=EntityTable(ClosedOrder, CLOSED_ORDERS, "order"),
+    closed_orders=EntityTable(ClosedOrder, CLOSED_ORDERS, "order", is_derived=False),
 )
 
 

@@ -70,9 +70,9 @@ NOTIFICATION_TABLE = EntityTable(Notification, NOTIFICATIONS, "notification")
 STORE = EntityStore(
     NotifierState,
     notifications=NOTIFICATION_TABLE,
-    mails=EntityTable(Mail, MAILS, "mail", follows=True),
-    orders=EntityTable(KnownOrder, KNOWN_ORDERS, "order", follows=True),
-    customers=EntityTable(KnownCustomer, KNOWN_CUSTOMERS, "customer"),
+    mails=EntityTable(Mail, MAILS, "mail", follows=True, is_derived=False),
+    orders=EntityTable(KnownOrder, KNOWN_ORDERS, "order", follows=True, is_derived=False),
+    customers=EntityTable(KnownCustomer, KNOWN_CUSTOMERS, "customer", is_derived=False),
 )
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from functools import partial
 
 import structlog
 from litestar import Litestar
@@ -11,9 +10,10 @@ from read_api import api, divergence, event_archive
 from read_api.api.dependencies import ReadApi
 from read_api.consistency import Consistency
 from read_api.event_stream import Feed, Streams
+from read_api.rebuild import derived_tables, migrate_read_database
 from read_api.store import CHECKPOINTS, PROJECTIONS
-from read_api.tables import METADATA
 from shared.chassis.engine.projector import Projector
+from shared.chassis.engine.rebuild import rebuild_if_needed
 from shared.chassis.http import signing_keys
 from shared.chassis.http.app import build_app
 from shared.chassis.http.auth import PublicKeys
@@ -27,8 +27,6 @@ from shared.chassis.messages.subjects import EVERYTHING
 from shared.chassis.runtime.loops import Loop
 from shared.chassis.storage import database_identity
 from shared.chassis.storage.database import (
-    CHASSIS_METADATA,
-    create_tables,
     database_url,
     open_for_reading,
     open_for_writing,
@@ -108,8 +106,8 @@ class ReadService:
         self._running.push_async_callback(self._reads.close)
         self._running.push_async_callback(self._database.close)
         self._running.push_async_callback(self._broker.close)
-        database_id = await self._database.run(partial(database_identity.claim, service=NAME))
-        await create_tables(self._database, CHASSIS_METADATA, METADATA)
+        database_id = await self._database.run(migrate_read_database)
+        await rebuild_if_needed(self._database, derived_tables(self._projector))
         await self._projector.resume()
         streams = StreamManager(self._broker, self._settings)
         durable = Durable(self._broker, NAME, [EVERYTHING], database_id)

@@ -1,13 +1,29 @@
 """The archive: the events of all services, with the positions of their logs."""
 
 from collections.abc import Sequence
+from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Row, Text, bindparam, select, tuple_, type_coerce
 
 from read_api.schemas import EventView
 from read_api.tables import EVENTS
+from shared.chassis.messages.catalog import Catalog
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.storage.database import Rows, insert_missing
+from shared.chassis.storage.derived_state import Cursor
+
+_RECORDED_AFTER = (
+    # The data as text: it is decoded once, into the event.
+    select(
+        *(column for column in EVENTS.columns if column.name != "data"),
+        type_coerce(EVENTS.c.data, Text).label("json"),
+    )
+    .where(
+        tuple_(EVENTS.c.source, EVENTS.c.position) > tuple_(bindparam("of"), bindparam("beyond"))
+    )
+    .order_by(EVENTS.c.source, EVENTS.c.position)
+    .limit(bindparam("most"))
+)
 
 
 def hook(
@@ -19,7 +35,35 @@ def hook(
 
 def event_views(rows: Rows) -> list[EventView]:
     """Rows of `events` as the API shows them."""
-    return [EventView(type=row.pop("event_type"), **row) for row in rows]
+    return [_view(row) for row in rows]
+
+
+def recorded_after(
+    connection: Connection, cursor: Cursor | None, most: int, *, catalog: Catalog
+) -> list[RecordedEvent]:
+    """The next events by source and position, as they were received."""
+    source, position = cursor or ("", 0)
+    bounds = {"of": source, "beyond": position, "most": most}
+    return [_recorded(row, catalog) for row in connection.execute(_RECORDED_AFTER, bounds)]
+
+
+def _recorded(row: Row[*tuple[Any, ...]], catalog: Catalog) -> RecordedEvent:
+    return RecordedEvent(
+        event_id=row.event_id,
+        source=row.source,
+        position=row.position,
+        event=catalog.decode(row.event_type, row.schema_version, row.json),
+        recorded_at=row.recorded_at,
+        correlation_id=row.correlation_id,
+        causation_id=row.causation_id,
+    )
+
+
+def _view(row: dict[str, Any]) -> EventView:
+    return EventView(
+        type=row["event_type"],
+        **{name: row[name] for name in EventView.__struct_fields__ if name in row},
+    )
 
 
 def _row(recorded: RecordedEvent) -> dict[str, object]:
@@ -28,6 +72,7 @@ def _row(recorded: RecordedEvent) -> dict[str, object]:
         "position": recorded.position,
         "event_id": recorded.event_id,
         "event_type": recorded.event_type,
+        "schema_version": recorded.event.SCHEMA_VERSION,
         "key": recorded.entity_id,
         "correlation_id": recorded.correlation_id,
         "causation_id": recorded.causation_id,

@@ -129,6 +129,7 @@ def _in_sqlite(statement: str) -> ExecutableDDLElement:
 
 for _statement in _PRODUCT_SEARCH_DDL:
     event.listen(PRODUCTS, "after_create", _in_sqlite(_statement))
+event.listen(PRODUCTS, "after_drop", _in_sqlite("DROP TABLE IF EXISTS product_search"))
 
 RESERVATIONS = Table(
     "reservations",
@@ -182,6 +183,7 @@ EVENTS = Table(
     Column("position", Integer, primary_key=True, autoincrement=False),
     Column("event_id", Text, nullable=False),
     Column("event_type", Text, nullable=False),
+    Column("schema_version", Integer, nullable=False, server_default="1"),
     Column("key", Text, nullable=False),
     Column("correlation_id", Text, nullable=False),
     Column("causation_id", Text),

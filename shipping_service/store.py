@@ -59,7 +59,11 @@ AWAITED_ITEMS = Table(
 
 SHIPMENT_TABLE = EntityTable(Shipment, SHIPMENTS, "order", children={"items": SHIPMENT_ITEMS})
 AWAITED_TABLE = EntityTable(
-    AwaitedOrder, AWAITED_ORDERS, "order", children={"items": AWAITED_ITEMS}
+    AwaitedOrder,
+    AWAITED_ORDERS,
+    "order",
+    children={"items": AWAITED_ITEMS},
+    is_derived=False,
 )
 
 STORE = EntityStore(ShippingState, shipments=SHIPMENT_TABLE, awaited=AWAITED_TABLE)

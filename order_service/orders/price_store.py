@@ -16,4 +16,4 @@ LIST_PRICES = Table(
     Column("position", Integer, nullable=False, comment="of inventory's log"),
 )
 
-PRICE_TABLE = EntityTable(ListPrice, LIST_PRICES, "product")
+PRICE_TABLE = EntityTable(ListPrice, LIST_PRICES, "product", is_derived=False)

@@ -40,7 +40,7 @@ async def _reset(settings: Settings, email: str) -> str:
     password = secrets.token_urlsafe(PASSWORD_BYTES)
     with database_identity.lock(database.url):
         try:
-            await database.run(partial(database_identity.claim, service="order"))
+            await database.run(partial(database_identity.claim_current, service="order"))
             password_hash = await Passwords().replace(password)
             write = partial(_write, email=email, password_hash=password_hash)
             has_account = await database.run(write)

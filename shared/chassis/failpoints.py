@@ -10,6 +10,7 @@ FAILPOINTS = (
     "after_handling",
     "after_ack",
     "after_smtp_accepted",
+    "after_rebuild_batch",
 )
 
 EXIT_CODE = 86

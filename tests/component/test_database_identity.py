@@ -10,14 +10,13 @@ import pytest
 from msgspec.structs import replace
 
 from shared.chassis.messages.subjects import STREAM
-from shared.chassis.storage import database_identity
 from shared.chassis.storage.database import (
     CHASSIS_METADATA,
-    create_tables,
     database_url,
     open_for_writing,
 )
-from shared.contracts import OrderCreated, OrderItem
+from shared.chassis.storage.migrations import migrate
+from shared.contracts import CATALOG, OrderCreated, OrderItem
 from shared.settings import Settings, SettingsError
 from tests.support.broker import NatsServer
 from tests.support.chassis import Publisher, publishing
@@ -45,8 +44,8 @@ def order_created(order_id: str) -> OrderCreated:
 async def make_database(settings: Settings, service: str) -> None:
     """Create it as the service does at its first start."""
     database = open_for_writing(database_url(service, settings))
-    await database.run(partial(database_identity.claim, service=service))
-    await create_tables(database, CHASSIS_METADATA)
+    tables = CHASSIS_METADATA.sorted_tables
+    await database.run(partial(migrate, service=service, tables=tables, versions=None))
     await database.close()
 
 
@@ -54,11 +53,11 @@ async def run_inventory(settings: Settings, publisher: Publisher, order_id: str)
     """Start inventory, wait until it has answered one order, and stop it."""
     with service_process("inventory", settings) as process:
         await eventually(process.is_ready, START_SECONDS)
-        published = await publisher.streams.last_published("inventory")
+        published = await publisher.streams.last_published("inventory", CATALOG)
         assert await publisher.publish([recorded(order_created(order_id))])
 
         async def is_answered() -> bool:
-            return await publisher.streams.last_published("inventory") != published
+            return await publisher.streams.last_published("inventory", CATALOG) != published
 
         await eventually(is_answered)
         process.stop()
@@ -118,12 +117,12 @@ async def test_restored_copy_older_than_published_is_refused(
     shutil.copy(database, copy)
     await run_inventory(shop_settings, publisher, "o2")
     shutil.copy(copy, database)
-    last = await publisher.streams.last_published("inventory")
+    last = await publisher.streams.last_published("inventory", CATALOG)
     with service_process("inventory", shop_settings) as restored:
         code, output = restored.ended()
     assert code == 1
     assert "is not the log that event 2 of inventory was published from" in output
-    assert await publisher.streams.last_published("inventory") == last
+    assert await publisher.streams.last_published("inventory", CATALOG) == last
 
 
 async def test_diverged_copy_never_publishes(
@@ -134,7 +133,7 @@ async def test_diverged_copy_never_publishes(
     await run_inventory(shop_settings, publisher, "o1")
     shutil.copy(database, copy)
     await run_inventory(shop_settings, publisher, "o2")
-    last = await publisher.streams.last_published("inventory")
+    last = await publisher.streams.last_published("inventory", CATALOG)
     shutil.copy(copy, database)
     with sqlite3.connect(database) as connection:
         connection.execute(
@@ -147,7 +146,7 @@ async def test_diverged_copy_never_publishes(
         code, output = diverged.ended()
     assert code == 1
     assert "is not the log that event 2 of inventory was published from" in output
-    assert await publisher.streams.last_published("inventory") == last
+    assert await publisher.streams.last_published("inventory", CATALOG) == last
 
 
 async def test_deleted_database_of_a_publisher_is_refused(

@@ -14,12 +14,12 @@ from sqlalchemy import Connection
 
 from read_api import event_archive
 from read_api.event_stream import Feed, Streams
+from read_api.rebuild import migrate_read_database
 from read_api.store import CHECKPOINTS, PROJECTIONS
 from read_api.tables import METADATA
 from shared.chassis.engine.projector import Projector
 from shared.chassis.http import signing_keys
 from shared.chassis.http.auth import PublicKeys
-from shared.chassis.storage import database_identity
 from shared.chassis.storage.database import (
     CHASSIS_METADATA,
     Database,
@@ -208,8 +208,7 @@ class ReadApi:
         return database._transact(rows_of)
 
     def _trust(self, connection: Connection) -> None:
-        database_identity.claim(connection, "read")
-        CHASSIS_METADATA.create_all(connection)
+        migrate_read_database(connection)
         signing_keys.keep(connection, "read", [recorded(self.issuer.published)])
 
     def delete_database(self) -> None:

@@ -1,7 +1,8 @@
 """Rows that follow from events alone: each source's events applied in order, each once.
 
 An event that a projection cannot apply is parked, with the later ones of its source and entity; the archive contains
-all of them, and no other entity waits. The way back is a corrected projection and a deleted database.
+all of them, and no other entity waits. The way back is a corrected projection of a higher version: a rebuild tries
+parked events again.
 """
 
 from collections import defaultdict
@@ -13,7 +14,7 @@ import msgspec
 import structlog
 from sqlalchemy import Connection
 
-from shared.chassis.engine.inbound import Message, handle_in_order
+from shared.chassis.engine.inbound import Failures, Message, handle_in_order
 from shared.chassis.engine.rules import rules
 from shared.chassis.engine.service_logic import RecordHook
 from shared.chassis.engine.unit_of_work import CommandEnvelope, Outcome
@@ -95,6 +96,10 @@ class Projector:
         self._note(progress)
         return was_held
 
+    def replay(self, connection: Connection, events: Sequence[RecordedEvent]) -> None:
+        """Apply events of the archive to tables that are rebuilt."""
+        self._apply(connection, events, events)
+
     def _process(
         self,
         connection: Connection,
@@ -105,15 +110,8 @@ class Projector:
         ready = self._checkpoints.take(connection, applied, messages)
         events = [one.message for one in ready if isinstance(one.message, RecordedEvent)]
         malformed = [message for message in messages if isinstance(message, MalformedMessage)]
-        work = _ProjectionWork(connection, self._projections, self._numbers, events)
-        failures = handle_in_order(
-            [*events, *dead_letters.not_kept(connection, malformed)],
-            parked=work.parked,
-            entity_of=_entity_of,
-            handle=work.handle,
-            dead_letter=work.dead_letter,
-        )
-        work.flush(connection)
+        new: list[Message] = [*events, *dead_letters.not_kept(connection, malformed)]
+        work, failures = self._apply(connection, events, new)
         for hook in self._hooks:
             hook(connection, events, ())
         self._checkpoints.save(connection, applied)
@@ -121,6 +119,23 @@ class Projector:
         return Outcome(
             consumed=events, dead_letters=work.dead_letters, failures=failures, progress=progress
         )
+
+    def _apply(
+        self,
+        connection: Connection,
+        events: Sequence[RecordedEvent],
+        messages: Sequence[Message],
+    ) -> tuple["_ProjectionWork", Failures]:
+        work = _ProjectionWork(connection, self._projections, self._numbers, events)
+        failures = handle_in_order(
+            messages,
+            parked=work.parked,
+            entity_of=_entity_of,
+            handle=work.handle,
+            dead_letter=work.dead_letter,
+        )
+        work.flush(connection)
+        return work, failures
 
     def _progress(self, connection: Connection) -> Progress:
         return self._checkpoints.progress(connection, self._checkpoints.load(connection))

@@ -27,6 +27,8 @@ class ServiceLogic(NamedTuple, Generic[State, Command]):
     subscriptions: tuple[Subscription[Command], ...]
     schedule: ScheduleRule[State] = no_tasks
     record_hooks: tuple[RecordHook, ...] = ()
+    state_version: int = 1
+    """Raised when `evolve` makes other rows of the same events, so that the derived tables are rebuilt."""
 
     def commands_for(self, events: Iterable[RecordedEvent]) -> dict[str, Command | RuleFailed]:
         """The commands that these events lead to, or why they cannot be made, by event id."""

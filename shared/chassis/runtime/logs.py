@@ -56,6 +56,7 @@ def configure(service: str, settings: Settings) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(_Formatter("%(name)s %(levelname)s %(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    logging.getLogger("alembic").setLevel(logging.WARNING)
 
 
 def _to_json(entry: object, **_: object) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import datetime, timedelta
 from functools import partial
+from pathlib import Path
 from typing import Generic, TypeVar
 
 import msgspec
@@ -13,6 +14,7 @@ from litestar import Litestar
 from litestar.types import ControllerRouterHandler
 from sqlalchemy import MetaData
 
+from shared.chassis.engine.rebuild import derived_tables_of, rebuild_if_needed
 from shared.chassis.engine.retention import RetentionLoop, RetentionRule
 from shared.chassis.engine.service_logic import ServiceLogic
 from shared.chassis.engine.task_runner import TaskHandler, TaskRunner
@@ -40,13 +42,13 @@ from shared.chassis.runtime.loops import Loop
 from shared.chassis.storage import database_identity, event_log
 from shared.chassis.storage.database import (
     CHASSIS_METADATA,
-    create_tables,
     database_url,
     open_for_reading,
     open_for_writing,
 )
 from shared.chassis.storage.idempotency import IDEMPOTENCY_KEY, RETENTION_HOURS
 from shared.chassis.storage.inbox import INBOX
+from shared.chassis.storage.migrations import migrate
 from shared.chassis.storage.reader import Reader
 from shared.chassis.storage.task_queue import all_kinds
 from shared.settings import Settings
@@ -81,12 +83,15 @@ class Service(Generic[State, Command]):
         *,
         catalog: Catalog,
         retention_rules: Sequence[RetentionRule] = (),
+        versions: Path | None = None,
     ) -> None:
+        """`versions` is the directory of the migrations of the service's own tables."""
         self.source = source
         self.settings = settings
         self._catalog = catalog
         self._tables = tables
-        logic = _with_signing_keys(logic, source)
+        self._versions = versions
+        self._logic = logic = _with_signing_keys(logic, source)
         self._subjects = _consumed_subjects(logic, catalog)
         url = database_url(source, settings)
         self.database = open_for_writing(url)
@@ -186,8 +191,7 @@ class Service(Generic[State, Command]):
         self._running.push_async_callback(self.reads.close)
         self._running.push_async_callback(self.database.close)
         self._running.push_async_callback(self.broker.close)
-        database_id = await self.database.run(partial(database_identity.claim, service=self.source))
-        await create_tables(self.database, CHASSIS_METADATA, self._tables)
+        database_id = await self._open_database()
         consumer = self._consumer = self._connect_consumer(database_id)
         await self._warn_of_unknown_tasks()
         for loop in self._loops(consumer):
@@ -210,6 +214,21 @@ class Service(Generic[State, Command]):
         self.begin_stop()
         await self._running.aclose()
         log.info("service.stopped")
+
+    async def _open_database(self) -> str:
+        """Create or migrate the tables, and rebuild those that are derived; returns the database's id."""
+        derived = derived_tables_of(self.source, self._logic, self._catalog)
+        tables = [*CHASSIS_METADATA.sorted_tables, *self._tables.sorted_tables]
+        database_id = await self.database.run(
+            partial(
+                migrate,
+                service=self.source,
+                tables=[table for table in tables if table not in derived.tables],
+                versions=self._versions,
+            )
+        )
+        await rebuild_if_needed(self.database, derived)
+        return database_id
 
     def _loops(self, consumer: Consumer) -> list[Loop]:
         """In the order of their start; they are stopped in the opposite order, each before what it depends on."""

@@ -1,4 +1,6 @@
-"""Whose database this is: it belongs to one service, in one format, and to one process at a time."""
+"""Whose database a file is: it belongs to one service, has one format, and is used by one process at a time."""
+
+from typing import NamedTuple
 
 from filelock import FileLock, Timeout
 from sqlalchemy import URL, Column, Connection, Integer, Table, Text, inspect, select
@@ -7,8 +9,10 @@ from shared.chassis.errors import FatalError
 from shared.chassis.messages.clock import new_id
 from shared.chassis.storage.database import CHASSIS_METADATA, insert_all
 
-FORMAT = 1
-"""Of all tables of a service. Raised with every change that an existing database would not survive."""
+FIRST_FORMAT = 1
+"""The oldest format that the migrations convert."""
+FORMAT = 2
+"""Of the tables that are not derived; raised with every migration of the chassis, so that older releases refuse it."""
 
 DATABASE_IDENTITY = Table(
     "database_identity",
@@ -19,49 +23,73 @@ DATABASE_IDENTITY = Table(
 )
 
 
-def lock(url: URL) -> FileLock:
-    """Hold the database file for this process until the lock is released. Raises FatalError.
+class Identity(NamedTuple):
+    """The one row of `database_identity`."""
 
-    A second process would do the tasks of the first once more: each mail would be sent twice.
+    database_id: str
+    service: str
+    format: int
+
+
+def lock(url: URL) -> FileLock:
+    """Lock the database file for this process until the lock is released. Raises FatalError.
+
+    A second process would execute the tasks of the first once more: each mail would be sent twice.
     """
-    held = FileLock(f"{url.database}.lock")
+    file_lock = FileLock(f"{url.database}.lock")
     try:
-        held.acquire(blocking=False)
+        file_lock.acquire(blocking=False)
     except Timeout as error:
         raise FatalError(
             f"another process uses {url.database}: stop that one, or set QUADRILLE_DATA_DIR "
             "to another directory"
         ) from error
-    return held
+    return file_lock
 
 
-def claim(connection: Connection, service: str) -> str:
-    """The id of this database, which an empty one is given here.
+def is_new(connection: Connection) -> bool:
+    """Whether the database has no tables, or only the identity that an interrupted first start left."""
+    return set(inspect(connection).get_table_names()) <= {DATABASE_IDENTITY.name}
 
-    Raises FatalError for a database of another service or another format.
+
+def claim(connection: Connection, service: str) -> Identity:
+    """The identity of this database, which an empty one gets here.
+
+    Raises FatalError for a database of another service, and for a format that this release cannot convert.
     """
     file = connection.engine.url.database
     tables = inspect(connection).get_table_names()
     if not tables:
         DATABASE_IDENTITY.create(connection)
-        made = {"database_id": new_id(), "service": service, "format": FORMAT}
-        insert_all(connection, DATABASE_IDENTITY, [made])
-    elif DATABASE_IDENTITY.name not in tables:
+        identity = Identity(new_id(), service, FORMAT)
+        insert_all(connection, DATABASE_IDENTITY, [identity._asdict()])
+        return identity
+    if DATABASE_IDENTITY.name not in tables:
         raise FatalError(
             f"{file} was not made by this release of Quadrille, which cannot convert it: "
             "move it away, or run the release that made it"
         )
-    identity = connection.execute(select(DATABASE_IDENTITY)).one()
+    identity = Identity(*connection.execute(select(DATABASE_IDENTITY)).one())
     if identity.service != service:
         raise FatalError(
             f"{file} is the database of {identity.service}, not of {service}: "
             "give each service a database of its own"
         )
-    if identity.format != FORMAT:
+    if not FIRST_FORMAT <= identity.format <= FORMAT:
         age = "a newer" if identity.format > FORMAT else "an older"
         raise FatalError(
             f"{file} was made by {age} release (format {identity.format}, this release uses "
             f"{FORMAT}): move it away, or run the release that made it"
         )
-    database_id: str = identity.database_id
-    return database_id
+    return identity
+
+
+def claim_current(connection: Connection, service: str) -> str:
+    """The id of a database of the present format. Raises FatalError, as for one that is still to be migrated."""
+    identity = claim(connection, service)
+    if identity.format != FORMAT:
+        raise FatalError(
+            f"{connection.engine.url.database} was made by an older release: "
+            f"start the {service} service once, which migrates it"
+        )
+    return identity.database_id

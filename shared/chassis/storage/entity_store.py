@@ -92,12 +92,18 @@ class EntityTable(Generic[Entity]):
         children: Mapping[str, Table] | None = None,
         also_by: Mapping[str, str] | None = None,
         follows: bool = False,
+        is_derived: bool = True,
     ) -> None:
-        """`also_by` maps further kinds of ids to their columns; with `follows`, what a loaded entity touches is loaded."""
+        """`also_by` maps further kinds of ids to their columns; with `follows`, what a loaded entity touches is loaded.
+
+        Derived entities are a fold of the service's own events. The others keep something of consumed events.
+        """
         self.follows = follows
+        self.is_derived = is_derived
+        self.kind = kind
+        self.tables = [each for each in (table, *(children or {}).values()) if each is not None]
         self._entity = entity
         self._table = table
-        self._kind = kind
         self._also_by = also_by or {}
         self._children = {
             field: ChildTable(entity, field, child) for field, child in (children or {}).items()
@@ -140,7 +146,7 @@ class EntityTable(Generic[Entity]):
 
     def load(self, connection: Connection, references: References) -> dict[str, Entity]:
         """The entities that these references name, by id."""
-        entities = self.read(connection, list(references.get(self._kind, ())))
+        entities = self.read(connection, list(references.get(self.kind, ())))
         if self._table is not None:
             for kind, column in self._also_by.items():
                 values = list(references.get(kind, ()))
@@ -184,6 +190,10 @@ class EntityStore(Generic[State]):
             raise TypeError(f"{state.__name__} has the fields {state.__struct_fields__}")
         self._state = state
         self._tables = tables
+        self.derived_tables = [
+            each for table in tables.values() if table.is_derived for each in table.tables
+        ]
+        """Tables that are a fold of the service's own events, parents before children."""
         self._load_order = sorted(tables.items(), key=lambda item: not item[1].follows)
 
     def load(self, connection: Connection, references: References) -> State:
@@ -196,10 +206,20 @@ class EntityStore(Generic[State]):
                     references.add(entity)
         return self._state(**fields)
 
-    def save(self, connection: Connection, before: State, after: State) -> None:
+    def load_any(self, connection: Connection, ids: Iterable[str]) -> State:
+        """The entities of every kind that have one of these ids; adds those that loaded entities lead to."""
+        references = References()
+        for table in self._tables.values():
+            references[table.kind].update(ids)
+        return self.load(connection, references)
+
+    def save(
+        self, connection: Connection, before: State, after: State, *, only_derived: bool = False
+    ) -> None:
         """Write the entities in which `after` differs from `before`, which `load` returned."""
         for field, table in self._tables.items():
-            table.save(connection, getattr(before, field), getattr(after, field))
+            if table.is_derived or not only_derived:
+                table.save(connection, getattr(before, field), getattr(after, field))
 
     def read_all(self, connection: Connection) -> State:
         """The whole state."""

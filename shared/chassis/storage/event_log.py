@@ -76,6 +76,12 @@ _RECORDED = select(EVENT_LOG.c.event_id).where(any_of(EVENT_LOG.c.event_id, "ids
 _UNSENT = (
     select(EVENT_LOG).where(_IS_UNSENT).order_by(EVENT_LOG.c.position).limit(bindparam("most"))
 )
+_READ_AFTER = (
+    select(EVENT_LOG)
+    .where(EVENT_LOG.c.position > bindparam("after"))
+    .order_by(EVENT_LOG.c.position)
+    .limit(bindparam("most"))
+)
 _REFUSED = select(func.count()).select_from(EVENT_LOG).where(_IS_REFUSED)
 _MARK_SENT = (
     EVENT_LOG.update()
@@ -185,6 +191,14 @@ def read_all(connection: Connection, source: str, catalog: Catalog) -> Iterable[
     """The whole history, oldest first."""
     for row in connection.execute(select(EVENT_LOG).order_by(EVENT_LOG.c.position)):
         yield read(row, source, catalog)
+
+
+def read_after(
+    connection: Connection, source: str, catalog: Catalog, position: int, most: int
+) -> list[RecordedEvent]:
+    """The next events after this position, oldest first."""
+    rows = connection.execute(_READ_AFTER, {"after": position, "most": most})
+    return [read(row, source, catalog) for row in rows]
 
 
 def read(row: Row[tuple[object, ...]], source: str, catalog: Catalog) -> RecordedEvent:

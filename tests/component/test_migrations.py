@@ -1,0 +1,327 @@
+"""Databases of an earlier release open: kept tables are migrated, derived tables are rebuilt, nothing is lost."""
+
+import sqlite3
+from collections import Counter
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Connection, MetaData, Table
+
+import inventory_service.store
+import notifier_service.domain
+import notifier_service.store
+import order_service.store
+import read_api.tables
+import shipping_service.store
+from read_api.rebuild import VERSIONS, derived_tables
+from read_api.store import CHECKPOINTS, PROJECTIONS
+from shared.chassis.engine import rebuild
+from shared.chassis.engine.projector import Projector
+from shared.chassis.engine.rebuild import DerivedTables, derived_tables_of, rebuild_if_needed
+from shared.chassis.engine.service_logic import ServiceLogic
+from shared.chassis.errors import FatalError
+from shared.chassis.messages.decider import Decider
+from shared.chassis.messages.recorded_event import RecordedEvent
+from shared.chassis.storage import derived_state
+from shared.chassis.storage.database import CHASSIS_METADATA, open_for_writing
+from shared.chassis.storage.derived_state import Progress
+from shared.chassis.storage.migrations import migrate
+from shared.contracts import CATALOG
+from tests.support.chassis import INVENTORY, ORDER, SHIPPING
+from tests.support.earlier_release import SERVICES, unpack
+
+RENAMED: dict[str, dict[str, str]] = {}
+"""By table: columns of the earlier release that have another name now."""
+ADDED = {"events": {"schema_version"}}
+"""By table: columns that the earlier release did not have."""
+IDENTITY = "database_identity"
+INTERNAL = ("sqlite_", "product_search", "chassis_version", "service_version", "derived_state")
+
+Contents = dict[str, Counter[tuple[tuple[str, Any], ...]]]
+
+
+class Layout(NamedTuple):
+    """How a service's database is laid out in this release."""
+
+    service: str
+    tables: MetaData
+    derived: DerivedTables
+    versions: Path | None = None
+
+    @property
+    def kept(self) -> list[Table]:
+        tables = [*CHASSIS_METADATA.sorted_tables, *self.tables.sorted_tables]
+        return [table for table in tables if table not in self.derived.tables]
+
+    def migrate(self, connection: Connection) -> str:
+        return migrate(connection, self.service, self.kept, self.versions)
+
+
+NOTIFIER = ServiceLogic(
+    decider=Decider(
+        initial=notifier_service.domain.NotifierState(),
+        decide=notifier_service.domain.decide,
+        evolve=notifier_service.domain.evolve,
+    ),
+    store=notifier_service.store.STORE,
+    subscriptions=(),
+)
+PROJECTOR = Projector(None, PROJECTIONS, CHECKPOINTS, on_applied=lambda _events: None)
+LAYOUTS = {
+    "order": Layout(
+        "order", order_service.store.METADATA, derived_tables_of("order", ORDER.logic, CATALOG)
+    ),
+    "inventory": Layout(
+        "inventory",
+        inventory_service.store.METADATA,
+        derived_tables_of("inventory", INVENTORY.logic, CATALOG),
+    ),
+    "shipping": Layout(
+        "shipping",
+        shipping_service.store.METADATA,
+        derived_tables_of("shipping", SHIPPING.logic, CATALOG),
+    ),
+    "notifier": Layout(
+        "notifier",
+        notifier_service.store.METADATA,
+        derived_tables_of("notifier", NOTIFIER, CATALOG),
+    ),
+    "read": Layout("read", read_api.tables.METADATA, derived_tables(PROJECTOR), VERSIONS),
+}
+
+
+@pytest.fixture(params=SERVICES)
+def layout(request: pytest.FixtureRequest) -> Layout:
+    return LAYOUTS[request.param]
+
+
+async def upgrade(file: Path, layout: Layout) -> str:
+    """As the service does at its start; returns the database's id."""
+    database = open_for_writing(f"sqlite:///{file}")
+    try:
+        database_id = await database.run(layout.migrate)
+        await rebuild_if_needed(database, layout.derived)
+    finally:
+        await database.close()
+    return database_id
+
+
+async def run(file: Path, work: Any) -> Any:
+    database = open_for_writing(f"sqlite:///{file}")
+    try:
+        return await database.run(work)
+    finally:
+        await database.close()
+
+
+async def progress_of(file: Path) -> Progress:
+    progress = await run(file, derived_state.read)
+    assert progress is not None
+    return progress
+
+
+def contents(file: Path) -> Contents:
+    """Every row of every table, by the columns' present names."""
+    connection = sqlite3.connect(file)
+    connection.row_factory = sqlite3.Row
+    tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+    names = [row["name"] for row in tables if not row["name"].startswith(INTERNAL)]
+    rows = {name: _rows(connection, name) for name in names}
+    connection.close()
+    return rows
+
+
+def _rows(connection: sqlite3.Connection, table: str) -> Counter[tuple[tuple[str, Any], ...]]:
+    names = RENAMED.get(table, {})
+    added = ADDED.get(table, set())
+    return Counter(
+        tuple(sorted((names.get(key, key), row[key]) for key in row.keys() if key not in added))  # noqa: SIM118
+        for row in connection.execute(f'SELECT * FROM "{table}"')
+    )
+
+
+def changed_tables(before: Contents, after: Contents) -> set[str]:
+    return {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
+
+
+def execute(file: Path, *statements: str) -> None:
+    with sqlite3.connect(file) as connection:
+        for statement in statements:
+            connection.execute(statement)
+    connection.close()
+
+
+async def test_upgrade_keeps_every_row(layout: Layout, tmp_path: Path):
+    file = unpack(layout.service, tmp_path)
+    before = contents(file)
+    database_id = await upgrade(file, layout)
+    assert changed_tables(before, contents(file)) == {IDENTITY}
+    ((identity, _),) = before[IDENTITY].items()
+    assert dict(identity)["database_id"] == database_id
+
+
+async def test_upgraded_schema_is_that_of_new_database(layout: Layout, tmp_path: Path):
+    file = unpack(layout.service, tmp_path)
+    await upgrade(file, layout)
+
+    def differences(connection: Connection) -> list[Any]:
+        options = {"include_object": lambda _object, name, *_: not name.startswith(INTERNAL)}
+        context = MigrationContext.configure(connection, opts=options)
+        return list(compare_metadata(context, [CHASSIS_METADATA, layout.tables]))
+
+    assert await run(file, differences) == []
+
+
+async def test_second_start_changes_nothing(layout: Layout, tmp_path: Path):
+    file = unpack(layout.service, tmp_path)
+    first = await upgrade(file, layout)
+    before = contents(file), await progress_of(file)
+    assert await upgrade(file, layout) == first
+    assert (contents(file), await progress_of(file)) == before
+
+
+async def test_new_database_needs_no_migration(layout: Layout, tmp_path: Path):
+    file = tmp_path / f"{layout.service}.db"
+    database_id = await upgrade(file, layout)
+    assert await upgrade(file, layout) == database_id
+    assert (await progress_of(file)).is_complete
+
+
+async def test_small_batches_rebuild_the_same_rows(
+    layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(rebuild, "BATCH_EVENTS", 3)
+    file = unpack(layout.service, tmp_path)
+    before = contents(file)
+    await upgrade(file, layout)
+    assert changed_tables(before, contents(file)) == {IDENTITY}
+
+
+async def test_raised_version_rebuilds_damaged_rows(layout: Layout, tmp_path: Path):
+    file = unpack(layout.service, tmp_path)
+    before = contents(file)
+    await upgrade(file, layout)
+    names = [str(table.name) for table in reversed(layout.derived.tables)]
+    execute(file, *(f'DELETE FROM "{name}"' for name in names))
+    await upgrade(file, layout)
+    assert contents(file) != before
+    derived = layout.derived._replace(version=layout.derived.version + 1)
+    await upgrade(file, layout._replace(derived=derived))
+    assert changed_tables(before, contents(file)) == {IDENTITY}
+
+
+async def test_changed_table_is_rebuilt_without_new_version(layout: Layout, tmp_path: Path):
+    file = unpack(layout.service, tmp_path)
+    await upgrade(file, layout)
+    before = contents(file)
+    execute(file, "UPDATE derived_state SET digest = 'that of another definition'")
+    name = layout.derived.tables[0].name
+    execute(file, "PRAGMA foreign_keys=OFF", f'DELETE FROM "{name}"')
+    await upgrade(file, layout)
+    assert contents(file) == before
+
+
+async def test_table_of_earlier_version_is_dropped(layout: Layout, tmp_path: Path):
+    file = unpack(layout.service, tmp_path)
+    await upgrade(file, layout)
+    before = contents(file)
+    execute(
+        file,
+        "CREATE TABLE abandoned (id TEXT)",
+        """UPDATE derived_state SET digest = '', tables = '["abandoned"]'""",
+    )
+    await upgrade(file, layout)
+    assert contents(file) == before
+
+
+async def test_interrupted_migration_leaves_the_old_database(layout: Layout, tmp_path: Path):
+    file = unpack(layout.service, tmp_path)
+    before = contents(file)
+
+    def interrupted(connection: Connection) -> None:
+        layout.migrate(connection)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await run(file, interrupted)
+    assert contents(file) == before
+    await upgrade(file, layout)
+    assert changed_tables(before, contents(file)) == {IDENTITY}
+
+
+async def test_interrupted_rebuild_continues(
+    layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(rebuild, "BATCH_EVENTS", 4)
+    file = unpack(layout.service, tmp_path)
+    before = contents(file)
+    applied: list[RecordedEvent] = []
+
+    def apply(connection: Connection, events: Sequence[RecordedEvent], *, most: int) -> None:
+        if len(applied) >= most:
+            raise ZeroDivisionError
+        layout.derived.apply(connection, events)
+        applied.extend(events)
+
+    interrupted = layout.derived._replace(apply=partial(apply, most=8))
+    with pytest.raises(ZeroDivisionError):
+        await upgrade(file, layout._replace(derived=interrupted))
+    progress = await progress_of(file)
+    assert (progress.events, progress.is_complete) == (8, False)
+    continued = layout.derived._replace(apply=partial(apply, most=10**6))
+    await upgrade(file, layout._replace(derived=continued))
+    assert Counter(event.event_id for event in applied).most_common(1)[0][1] == 1
+    assert changed_tables(before, contents(file)) == {IDENTITY}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE database_identity SET format = 3",
+        "UPDATE chassis_version SET version_num = '999'",
+        "UPDATE derived_state SET version = 999",
+    ],
+)
+async def test_newer_database_is_refused(change: str, tmp_path: Path):
+    layout = LAYOUTS["shipping"]
+    file = unpack(layout.service, tmp_path)
+    await upgrade(file, layout)
+    execute(file, change)
+    before = contents(file)
+    with pytest.raises(FatalError, match="was made by a newer release"):
+        await upgrade(file, layout)
+    assert contents(file) == before
+
+
+async def test_database_before_first_format_is_refused(tmp_path: Path):
+    layout = LAYOUTS["order"]
+    file = unpack(layout.service, tmp_path)
+    execute(file, "UPDATE database_identity SET format = 0")
+    with pytest.raises(FatalError, match="was made by an older release"):
+        await upgrade(file, layout)
+
+
+async def test_rebuild_tries_parked_events_again(tmp_path: Path):
+    layout = LAYOUTS["read"]
+    file = unpack("read", tmp_path)
+    await upgrade(file, layout)
+    before = contents(file)
+    order_id = dict(next(iter(before["orders"])))["order_id"]
+    execute(
+        file,
+        "PRAGMA foreign_keys=OFF",
+        f"""INSERT INTO dead_letter (event_id, event_type, key, status, subject, body, error,
+              dead_lettered_at)
+            SELECT event_id, event_type, key, 'PARKED', 'shop.order.' || key || '.order_created', '{{}}', 'x', '-'
+            FROM events WHERE key = '{order_id}' AND event_type = 'OrderCreated'""",
+        f"DELETE FROM order_items WHERE order_id = '{order_id}'",
+        f"DELETE FROM orders WHERE order_id = '{order_id}'",
+    )
+    derived = layout.derived._replace(version=layout.derived.version + 1)
+    await upgrade(file, layout._replace(derived=derived))
+    assert contents(file) == before

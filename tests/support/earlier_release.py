@@ -1,0 +1,34 @@
+"""The databases that commit d2ccd00 wrote, for tests of what a later release makes of them.
+
+tests/fixtures/databases_of_d2ccd00/README.md lists what happened in that shop.
+"""
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+FIXTURE = Path(__file__).parents[1] / "fixtures" / "databases_of_d2ccd00"
+SERVICES = ("order", "inventory", "shipping", "notifier", "read")
+
+
+def unpack(service: str, directory: Path) -> Path:
+    """The database of one service, as `directory`/<service>.db."""
+    directory.mkdir(parents=True, exist_ok=True)
+    file = directory / f"{service}.db"
+    file.write_bytes(gzip.decompress((FIXTURE / f"{service}.db.gz").read_bytes()))
+    return file
+
+
+def unpack_all(directory: Path) -> None:
+    """All five databases."""
+    for service in SERVICES:
+        unpack(service, directory)
+
+
+def expected() -> dict[str, Any]:
+    """What that release answered: `orders` by outcome, a `customer`, and `answers` by service and path."""
+    document: dict[str, Any] = json.loads(
+        gzip.decompress((FIXTURE / "answers.json.gz").read_bytes())
+    )
+    return document
