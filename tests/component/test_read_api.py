@@ -14,6 +14,7 @@ from read_api.tables import HELD_EVENTS
 from shared.chassis.jetstream.connection import JetStreamConnection
 from shared.chassis.messages.cloudevents import encode
 from shared.chassis.messages.recorded_event import RecordedEvent
+from shared.chassis.testing import START
 from shared.contracts import (
     OrderConfirmed,
     OrderCreated,
@@ -26,7 +27,6 @@ from shared.settings import Settings
 from tests.support.chassis import publishing
 from tests.support.eventually import eventually
 from tests.support.histories import Log, log_of, logs_of
-from tests.support.history import START
 from tests.support.in_memory_shop import World
 from tests.support.read_api_process import TIMEOUT_SECONDS, ReadApi, places, read_api
 from tests.support.settings import environment_of, settings_for

@@ -9,8 +9,8 @@ from shared.chassis.http.auth import AUDIENCE, ISSUER
 from shared.chassis.http.key_trust import revocation_statement, voucher_statement
 from shared.chassis.messages.clock import now
 from shared.chassis.messages.identity_events import SigningKeyPublished, SigningKeyRevoked
+from shared.chassis.testing import START
 from shared.contracts import Role
-from tests.support.history import START
 
 
 class Issuer:

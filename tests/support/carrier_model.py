@@ -10,9 +10,10 @@ from typing import Any
 
 from shared.chassis.messages import clock
 from shared.chassis.storage.task_queue import Task
+from shared.chassis.testing import TaskKey
 from shipping_service.carriers import Accepted, Booking
 from shipping_service.handlers import BOOKING, WITHDRAWAL, BookingNotFound, carrier_jobs
-from tests.support.in_memory_shop import Due, World
+from tests.support.in_memory_shop import World
 
 HALF = 0.5
 OFTEN = 3
@@ -54,14 +55,14 @@ class CarrierModel:
 
     def send(self, order_id: str) -> None:
         """The order's booking sets out, perhaps not for the first time."""
-        self.under_way.append(self._task(Due(BOOKING, order_id)))
+        self.under_way.append(self._task(TaskKey(BOOKING, order_id)))
 
     def arrive(self, index: int, *, is_answered: bool) -> None:
         """A booking reaches the carrier; its answer may be lost, and then its task is still due."""
         task = self.under_way.pop(index)
         command = _result(self._booking.run(task))
         if is_answered:
-            self._world.finish(Due(BOOKING, task.key), command)
+            self._world.finish(TaskKey(BOOKING, task.key), command)
 
     def lose(self, index: int) -> None:
         """A booking never reaches the carrier."""
@@ -70,7 +71,7 @@ class CarrierModel:
     def give_up(self, order_id: str) -> None:
         """There was no clear answer, and it was not the first time."""
         assert self._booking.give_up
-        due = Due(BOOKING, order_id)
+        due = TaskKey(BOOKING, order_id)
         self._world.finish(due, self._booking.give_up(self._task(due), "timeout"))
 
     def do_something(self, draw: random.Random) -> None:
@@ -94,20 +95,20 @@ class CarrierModel:
 
     def withdraw_all_due(self) -> None:
         """Every withdrawal is tried once."""
-        for due in list(self._world.shipping.due):
+        for due in list(self._world.shipping.tasks):
             if due.kind == WITHDRAWAL:
                 self._try_to_withdraw(due)
 
-    def _try_to_withdraw(self, due: Due) -> None:
+    def _try_to_withdraw(self, due: TaskKey) -> None:
         try:
             _result(self._withdrawal.run(self._task(due)))
         except BookingNotFound:
             return
         self._world.finish(due, None)
 
-    def _task(self, due: Due) -> Task:
+    def _task(self, due: TaskKey) -> Task:
         """As the writer would have written it; long ago, unless a booking may still be under way."""
-        payload = self._world.shipping.due[due].payload
+        payload = self._world.shipping.tasks[due].payload
         awaited = {task.payload["shipmentId"] for task in self.under_way}
         age = timedelta(0) if due.key in awaited else timedelta(hours=1)
         then = clock.now() - age

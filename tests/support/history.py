@@ -1,35 +1,22 @@
-"""Events as a log would hold them, and the state that a history of them leads to."""
+"""Events as a log holds them, and the state that a history of them leads to."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
-from itertools import count
 from typing import TypeVar
 
-from shared.chassis.messages.clock import new_id
+from shared.chassis import testing
 from shared.chassis.messages.event import Event
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.contracts import CATALOG
 
-START = datetime(2026, 11, 20, 9, tzinfo=UTC)
-
 State = TypeVar("State")
-
-_moments = count(1)
 
 
 def recorded(
     event: Event, *, position: int | None = None, source: str | None = None
 ) -> RecordedEvent:
-    """The event as its emitter would record it, each a second later and a position further on."""
-    moment = next(_moments)
-    return RecordedEvent(
-        event_id=new_id(),
-        source=source or CATALOG.publisher_of(type(event)) or "order",
-        position=moment if position is None else position,
-        event=event,
-        recorded_at=START + timedelta(seconds=moment),
-        correlation_id=event.entity_id,
-    )
+    """The event as its publisher would record it; the order service, for one that every service may publish."""
+    source = source or CATALOG.publisher_of(type(event)) or "order"
+    return testing.recorded(event, position=position, source=source)
 
 
 def fold(evolve: Callable[[State, RecordedEvent], State], state: State, *events: Event) -> State:

@@ -7,18 +7,17 @@ once, as late as it likes. Tasks run when a test says so; time does not exist.
 import random
 from collections import defaultdict
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 import shipping_service.handlers
 from inventory_service.domain import ChangeStock, CreateProduct, Description
 from order_service.orders.domain import PlaceOrder, RequestCancellation
 from order_service.orders.pricing import WantedItem
-from shared.chassis.engine.unit_of_work import CommandEnvelope, UnitOfWork
-from shared.chassis.messages import clock
+from shared.chassis.engine.unit_of_work import CommandEnvelope
 from shared.chassis.messages.cloudevents import decode, encode
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.rejection import Rejected
-from shared.chassis.messages.schedule import Change, Schedule
+from shared.chassis.testing import InMemoryService, TaskKey
 from shared.contracts import CATALOG
 from shipping_service.domain import CompleteShipment, DispatchShipment, FailShipment
 from tests.support.chassis import INVENTORY, ORDER, SHIPPING, ServiceSpec
@@ -28,68 +27,22 @@ AGAIN = 0.2
 """The share of letters that come once more."""
 
 
-class Due(NamedTuple):
-    """A task of a service; whoever runs it may do so again, as a crash would make it."""
-
-    kind: str
-    key: str
-
-
-class Member:
-    """One service: its state, its log, what it has heard, and what it still has to do."""
+class Member(InMemoryService[Any, Any]):
+    """One service with the events that it has still to receive."""
 
     def __init__(self, service: ServiceSpec) -> None:
-        self.source = service.source
-        self.state = service.logic.decider.initial
-        self.log: list[RecordedEvent] = []
+        super().__init__(service.source, service.logic)
         self.post: list[RecordedEvent] = []
-        self.due: dict[Due, Schedule] = {}
         self.story: list[RecordedEvent | CommandEnvelope] = []
-        """All that it was told, in order; repeated letters too."""
-        self._logic = service.logic
-        self._reactions = {
-            each.event_type: each.command_for for each in service.logic.subscriptions
-        }
-        self._inbox: set[str] = set()
+        """All that it was given, in order; repeated events too."""
 
-    def hears(self, recorded: RecordedEvent) -> bool:
-        """Whether its consumer would be given this."""
-        return type(recorded.event) in self._reactions
-
-    def handle(self, recorded: RecordedEvent) -> list[RecordedEvent]:
-        """Handle an event as the writer would; returns what is said of it."""
-        self.story.append(recorded)
-        if recorded.event_id in self._inbox:
-            return []
-        self._inbox.add(recorded.event_id)
-        work = self._work()
-        command_for = self._reactions[type(recorded.event)]
-        work.handle(recorded, command_for(recorded) if command_for else None)
-        return self._keep(work)
+    def handle(self, event: RecordedEvent) -> list[RecordedEvent]:
+        self.story.append(event)
+        return super().handle(event)
 
     def execute(self, command: Any) -> list[RecordedEvent]:
-        """Carry out a command; raises Rejected."""
-        work = self._work()
         self.story.append(CommandEnvelope(command))
-        if isinstance(answer := work.execute(CommandEnvelope(command)), Rejected):
-            raise answer
-        return self._keep(work)
-
-    def _work(self) -> UnitOfWork:
-        return UnitOfWork(self.source, self._logic, self.state, len(self.log), clock.now())
-
-    def _keep(self, work: UnitOfWork) -> list[RecordedEvent]:
-        self.state = work.state
-        self.log += work.events
-        for change, _ in work.changes:
-            self._schedule(change)
-        return work.events
-
-    def _schedule(self, change: Change) -> None:
-        if isinstance(change, Schedule):
-            self.due[Due(change.kind, change.key)] = change
-        else:
-            self.due.pop(Due(change.kind, change.key), None)
+        return super().execute(command)
 
 
 class World:
@@ -147,9 +100,9 @@ class World:
             )
         )
 
-    def finish(self, due: Due, command: object | None) -> None:
+    def finish(self, due: TaskKey, command: object | None) -> None:
         """A task of shipping is over, if it was not dropped meanwhile; its result comes back as a command."""
-        self.shipping.due.pop(due, None)
+        self.shipping.tasks.pop(due, None)
         if command:
             self._send(self.shipping.execute(command))
 
@@ -191,7 +144,7 @@ class World:
     def bookings_due(self) -> list[str]:
         """The orders whose carrier still has to answer."""
         return [
-            due.key for due in self.shipping.due if due.kind == shipping_service.handlers.BOOKING
+            due.key for due in self.shipping.tasks if due.kind == shipping_service.handlers.BOOKING
         ]
 
     def said(self, member: Member, *event_types: type) -> list[RecordedEvent]:
@@ -202,7 +155,7 @@ class World:
         for recorded in said:
             assert CATALOG.publisher_of(type(recorded.event)) == recorded.source
             for member in self.members:
-                if member.hears(recorded):
+                if member.consumes(recorded):
                     member.post.append(decode(recorded.subject, encode(recorded), CATALOG))
 
     def _put_on_sale(self, product_id: str, quantity: int) -> None:

@@ -181,7 +181,7 @@ class Shop(RuleBasedStateMachine):
     def _every_order_has_ended_once(self) -> None:
         assert all(is_final(order) for order in self.world.order.state.orders.values())
         assert self._ends() == dict.fromkeys(self.placed, 1)
-        assert not self.world.order.due, "a finished order has no deadline"
+        assert not self.world.order.tasks, "a finished order has no deadline"
 
     def _reservations_and_shipments_agree_with_the_orders(self) -> None:
         reservations = self.world.inventory.state.reservations
@@ -246,7 +246,7 @@ class Shop(RuleBasedStateMachine):
 
     def _nothing_unwanted_is_booked(self) -> None:
         self.carrier.withdraw_all_due()
-        assert not [due for due in self.world.shipping.due if due.kind == WITHDRAWAL]
+        assert not [due for due in self.world.shipping.tasks if due.kind == WITHDRAWAL]
         shipments = self.world.shipping.state.shipments.values()
         unwanted = {
             shipment.shipment_id

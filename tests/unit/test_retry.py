@@ -4,7 +4,7 @@ import pytest
 
 from shared.chassis.engine.task_runner import Retry
 from shared.chassis.storage.task_queue import Task
-from tests.support.history import START
+from shared.chassis.testing import START
 
 
 def failed(attempts: int) -> Task:
