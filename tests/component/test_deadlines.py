@@ -148,7 +148,7 @@ class Slow(Service):
     """A service that handles events slowly, or not at all while `may_handle` is clear."""
 
     def __init__(self, settings: Settings) -> None:
-        super().__init__("order", settings, SOON.logic, SOON.tables, TASK_HANDLERS)
+        super().__init__("order", settings, SOON.logic, SOON.tables, TASK_HANDLERS, catalog=CATALOG)
         self.may_handle = asyncio.Event()
         self._handle = self.writer.handle
         self.writer.handle = self._handle_slowly  # type: ignore[method-assign]
