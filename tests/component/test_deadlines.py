@@ -20,6 +20,7 @@ from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.runtime.service import Service
 from shared.chassis.storage.task_queue import TASK
 from shared.contracts import (
+    CATALOG,
     LineItem,
     ProductCreated,
     ProductUpdated,
