@@ -21,8 +21,8 @@ from tests.support.broker import NatsServer
 from tests.support.chassis import Publisher, publishing, serving
 from tests.support.eventually import eventually
 from tests.support.ports import free_port
-from tests.support.running_shop import ROOT
 from tests.support.settings import environment_of, settings_for
+from tests.support.shop_processes import ROOT
 from tests.support.tcp_proxy import narrows
 
 DAY = 86_400

@@ -24,7 +24,7 @@ from quadrille.audit.violation import Violation
 from quadrille.cli.check import check
 from shared.chassis.messages import clock
 from tests.support.eventually import eventually
-from tests.support.running_shop import Fleet
+from tests.support.running_shop import RunningShop
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 DAY = "2020-01-01T00:00:00.000000Z"
@@ -42,7 +42,7 @@ def _violated(data: Path) -> set[str]:
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The databases after each saga outcome, of a shop that was stopped with one open order."""
-    with Fleet(tmp_path_factory.mktemp("ran"), carrier_success_rate=1) as fleet:
+    with RunningShop(tmp_path_factory.mktemp("ran"), carrier_success_rate=1) as fleet:
         asyncio.run(_run_sagas(fleet))
         fleet.terminate("order", "inventory", "shipping", "notifier", "read")
         yield fleet.data_dir
@@ -54,23 +54,23 @@ def data(ran: Path, tmp_path: Path) -> Path:
     return shutil.copytree(ran, tmp_path / "data")
 
 
-async def _run_sagas(fleet: Fleet) -> None:
+async def _run_sagas(fleet: RunningShop) -> None:
     await fleet.start()
     await fleet.stock_up(lamp=10, chair=10)
-    completed = fleet.order(("lamp", 2), ("chair", 1), ("lamp", 1), email="jane@example.com")
-    cancelled = fleet.order(("lamp", 99))
+    completed = fleet.guest.order(("lamp", 2), ("chair", 1), ("lamp", 1), email="jane@example.com")
+    cancelled = fleet.guest.order(("lamp", 99))
     await fleet.until(completed["orderId"], "COMPLETED")
     await fleet.until(cancelled["orderId"], "CANCELLED_NO_STOCK")
     await _restart_shipping(fleet, carrier_success_rate="0")
-    failed = fleet.order(("chair", 3))
+    failed = fleet.guest.order(("chair", 3))
     await fleet.until(failed["orderId"], "SHIPMENT_FAILED")
     await fleet.settle()
     await _restart_shipping(fleet, carrier_min_delay_seconds="500", carrier_max_delay_seconds="500")
-    fleet.order(("lamp", 1))
+    fleet.guest.order(("lamp", 1))
     await eventually(lambda: _is_booked(fleet.data_dir))
 
 
-async def _restart_shipping(fleet: Fleet, **settings: str) -> None:
+async def _restart_shipping(fleet: RunningShop, **settings: str) -> None:
     fleet.terminate("shipping")
     fleet.start_service("shipping", **settings)
     await fleet.until_ready("shipping")

@@ -13,7 +13,8 @@ import pytest
 
 from tests.support.eventually import eventually
 from tests.support.ports import free_port
-from tests.support.running_shop import ADMIN_PASSWORD, Fleet
+from tests.support.running_shop import RunningShop
+from tests.support.shop_expectations import ADMIN_PASSWORD
 from tests.support.terminal import SECONDS, Terminal
 
 ADMIN = "admin@example.com"
@@ -24,33 +25,33 @@ SESSION_ENDED = "Error: your session has ended, sign in again: quadrille login\n
 
 
 @pytest.fixture(scope="module")
-def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    with Fleet(tmp_path_factory.mktemp("cli"), carrier_success_rate=1) as fleet:
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningShop]:
+    with RunningShop(tmp_path_factory.mktemp("cli"), carrier_success_rate=1) as fleet:
         asyncio.run(_open(fleet))
         yield fleet
 
 
-async def _open(fleet: Fleet) -> None:
+async def _open(fleet: RunningShop) -> None:
     await fleet.start()
     await fleet.stock_up(lamp=1000, chair=1)
 
 
 @pytest.fixture(scope="module")
-def guest(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Terminal:
+def guest(fleet: RunningShop, tmp_path_factory: pytest.TempPathFactory) -> Terminal:
     return Terminal(fleet, tmp_path_factory.mktemp("guest"))
 
 
 @pytest.fixture(scope="module")
-def admin(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Terminal:
+def admin(fleet: RunningShop, tmp_path_factory: pytest.TempPathFactory) -> Terminal:
     terminal = Terminal(fleet, tmp_path_factory.mktemp("admin"))
     terminal.sign_in(ADMIN, ADMIN_PASSWORD)
     return terminal
 
 
 @pytest.fixture(scope="module")
-def jane(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Terminal:
+def jane(fleet: RunningShop, tmp_path_factory: pytest.TempPathFactory) -> Terminal:
     account = {"email": JANE, "password": JANES_PASSWORD, "name": "Jane"}
-    assert fleet.post("order", "/auth/register", account).status_code == 201
+    assert fleet.admin.post("order", "/auth/register", account).status_code == 201
     terminal = Terminal(fleet, tmp_path_factory.mktemp("jane"))
     terminal.sign_in(JANE, JANES_PASSWORD)
     return terminal
@@ -116,7 +117,7 @@ def test_watch_prints_json_lines(guest):
 
 
 @contextmanager
-def _carrier_delay(fleet: Fleet, seconds: float) -> Iterator[None]:
+def _carrier_delay(fleet: RunningShop, seconds: float) -> Iterator[None]:
     _set_carrier_delay(fleet, seconds)
     try:
         yield
@@ -124,9 +125,9 @@ def _carrier_delay(fleet: Fleet, seconds: float) -> Iterator[None]:
         _set_carrier_delay(fleet, 0)
 
 
-def _set_carrier_delay(fleet: Fleet, seconds: float) -> None:
+def _set_carrier_delay(fleet: RunningShop, seconds: float) -> None:
     simulation = {"successRate": 1, "minDelaySeconds": seconds, "maxDelaySeconds": seconds}
-    assert fleet.put("shipping", "/carriers/simulated", simulation).status_code == 200
+    assert fleet.admin.put("shipping", "/carriers/simulated", simulation).status_code == 200
 
 
 def test_watch_survives_crash_of_read_api(fleet, guest):
@@ -449,8 +450,8 @@ def test_products_are_searched_by_word_and_category(fleet, guest):
         "category": "furniture",
         "price": 2000,
     }
-    assert fleet.post("inventory", "/products", desk).status_code == 201
-    asyncio.run(eventually(lambda: fleet.get("read", "/products/desk").status_code == 200))
+    assert fleet.admin.post("inventory", "/products", desk).status_code == 201
+    asyncio.run(eventually(lambda: fleet.admin.get("read", "/products/desk").status_code == 200))
     for arguments in (("--search", "standing"), ("--category", "furniture")):
         code, out, _ = guest.run("products", *arguments)
         assert code == 0
@@ -487,12 +488,12 @@ def test_report_rejects_customers_and_unknown_time_zones(jane, admin):
     assert "expected an IANA time zone, e.g. Asia/Tokyo" in err
 
 
-def _hold(fleet: Fleet, *event_ids: str) -> None:
+def _hold(fleet: RunningShop, *event_ids: str) -> None:
     """Insert events for a position at which another event was applied."""
     with closing(sqlite3.connect(fleet.data_dir / "read.db")) as connection, connection:
         connection.executemany(
             "INSERT INTO held_events (source, position, event_id, subject, body) "
-            "VALUES ('order', 1, ?, 'shop.order.o1.order_created', '{}')",
+            "VALUES ('order', 1, ?, 'shop.guest.order.o1.order_created', '{}')",
             [(event_id,) for event_id in event_ids],
         )
 
@@ -540,14 +541,14 @@ def test_cart_is_cleared(jane):
 
 def test_changed_price_in_cart_must_be_accepted(fleet, jane, admin):
     jane.run("cart", "add", "lamp")
-    fleet.put("inventory", "/products/lamp", {"name": "Lamp", "price": 1200})
+    fleet.admin.put("inventory", "/products/lamp", {"name": "Lamp", "price": 1200})
     asyncio.run(eventually(lambda: fleet.is_for_sale("lamp", price=1200)))
     assert "now ¥1,200" in jane.run("cart", "show")[1]
     code, _, err = jane.run("cart", "checkout")
     assert (code, err) == (2, "Error: lamp costs 1200, not 1000\n")
     assert jane.run("cart", "set", "lamp:1")[0] == 0
     assert jane.run("cart", "checkout")[0] == 0
-    fleet.put("inventory", "/products/lamp", {"name": "Lamp", "price": 1000})
+    fleet.admin.put("inventory", "/products/lamp", {"name": "Lamp", "price": 1000})
     asyncio.run(eventually(lambda: fleet.is_for_sale("lamp")))
 
 

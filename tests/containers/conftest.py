@@ -1,11 +1,12 @@
-"""Runs this group where a Docker engine answers; elsewhere deselects it, and says so."""
+"""Runs these tests if a Docker engine answers; otherwise deselects them and reports it."""
 
 import gc
 import warnings
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
 
 import pytest
+import pytest_asyncio
 from docker.errors import DockerException
 from testcontainers.core.config import testcontainers_config
 from testcontainers.core.docker_client import DockerClient
@@ -13,9 +14,9 @@ from testcontainers.core.image import DockerImage
 
 from tests.containers.shop import ROOT, ContainerShop
 
-MISSED = pytest.StashKey[int]()
+DESELECTED = pytest.StashKey[int]()
 
-# The fixtures take away what they start; the reaper would be one more image to fetch.
+# The fixtures remove what they start, so the reaper's image is not needed.
 testcontainers_config.ryuk_disabled = True
 
 
@@ -29,20 +30,20 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return
     items[:] = [item for item in items if item not in group]
     config.hook.pytest_deselected(items=group)
-    config.stash[MISSED] = len(group)
+    config.stash[DESELECTED] = len(group)
 
 
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
-    if missed := config.stash.get(MISSED, 0):
+    if deselected := config.stash.get(DESELECTED, 0):
         terminalreporter.write_line(
-            f"containers: {missed} tests deselected, because no Docker engine answers"
+            f"containers: {deselected} tests deselected, because no Docker engine answers"
         )
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    if MISSED in session.config.stash and exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED:
+    if DESELECTED in session.config.stash and exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED:
         session.exitstatus = pytest.ExitCode.OK
 
 
@@ -50,7 +51,7 @@ def engine_answers() -> bool:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
         answers = ping()
-        gc.collect()  # of a socket that could not connect, which docker-py leaves open
+        gc.collect()  # closes the socket that docker-py leaves open when it cannot connect
     return answers
 
 
@@ -64,20 +65,13 @@ def ping() -> bool:
 
 @pytest.fixture(scope="session")
 def image() -> Iterator[str]:
-    """Our image, built from this checkout; it stays, so that the next build finds its layers."""
+    """Our image, built from this checkout; it is kept, so that the next build reuses its layers."""
     with DockerImage(path=ROOT, tag="quadrille:test", clean_up=False) as built:
         yield str(built)
 
 
-@pytest.fixture(scope="module")
-def shop(image: str) -> Iterator[ContainerShop]:
-    """A shop whose carrier brings everything at once."""
-    with ContainerShop(image, carrier_success_rate="1") as shop:
-        yield shop
-
-
-@pytest.fixture(scope="module")
-def shop_without_luck(image: str) -> Iterator[ContainerShop]:
-    """A shop whose carrier declines everything."""
-    with ContainerShop(image, carrier_success_rate="0") as shop:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shop(image: str) -> AsyncIterator[ContainerShop]:
+    with ContainerShop(image) as shop:
+        await shop.sign_in()
         yield shop

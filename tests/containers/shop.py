@@ -5,7 +5,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Self
 
-import httpx
 import yaml
 from click.testing import CliRunner
 from docker.models.containers import Container
@@ -15,7 +14,7 @@ from testcontainers.core.network import Network
 from testcontainers.core.wait_strategies import HealthcheckWaitStrategy
 
 from quadrille.cli.main import main
-from tests.support.eventually import eventually
+from tests.support.shop_expectations import ADMIN_PASSWORD, ShopExpectations
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())
@@ -24,28 +23,24 @@ PROVISIONER = "provision"
 SERVICES = ("order", "inventory", "shipping", "notifier", "read")
 GRACE_SECONDS = int(COMPOSE["x-hardening"]["stop_grace_period"].removesuffix("s"))
 SECOND = 1_000_000_000
-"""In Docker's unit."""
+"""In nanoseconds, Docker's unit."""
 START_SECONDS = 60
-ANSWER_SECONDS = 10
-ORDER_SECONDS = 30
-ADMIN_PASSWORD = "open sesame"
-
-Json = dict[str, Any]
 
 
-class ContainerShop:
-    """JetStreamConnection, mailbox and the five services, each a container of one network; gone when left."""
+class ContainerShop(ShopExpectations):
+    """Broker, mailbox and the five services, each a container of one network; removed on exit."""
 
-    def __init__(self, image: str, **settings: str) -> None:
+    def __init__(self, image: str) -> None:
+        super().__init__()
         self._image = image
         self._environment = {
             "QUADRILLE_SMTP_URL": "smtp://mailpit:1025",
             "QUADRILLE_CARRIER_MIN_DELAY_SECONDS": "0",
             "QUADRILLE_CARRIER_MAX_DELAY_SECONDS": "0",
             "QUADRILLE_ADMIN_PASSWORD": ADMIN_PASSWORD,
-        } | {f"QUADRILLE_{name.upper()}": value for name, value in settings.items()}
+            "QUADRILLE_CARRIER_SUCCESS_RATE": "1",
+        }
         self._containers: dict[str, DockerContainer] = {}
-        self._http = httpx.Client(timeout=ANSWER_SECONDS)
         self._exit = ExitStack()
         self._users = Path()
 
@@ -69,86 +64,20 @@ class ContainerShop:
 
     def __exit__(self, *_: object) -> None:
         self._exit.close()
-        self._http.close()
+        self.close()
 
     def container(self, name: str) -> Container:
-        """Docker's own view of it."""
+        """Docker's object of a container."""
         return self._containers[name].get_wrapped_container()
 
-    def get(self, name: str, path: str) -> httpx.Response:
-        """Ask a service."""
-        return self._http.get(self._url(name, path))
+    def url(self, name: str, path: str = "") -> str:
+        container = self._containers[name]
+        port = container.get_exposed_port(_port(COMPOSE["services"][name]["ports"][0]))
+        return f"http://{container.get_container_host_ip()}:{port}{path}"
 
-    def post(self, name: str, path: str, body: Json) -> httpx.Response:
-        """Tell a service."""
-        return self._http.post(self._url(name, path), json=body)
-
-    async def stock_up(self, product_id: str, quantity: int) -> None:
-        """Put a product into the catalogue, and wait until it can be ordered."""
-        product = {"productId": product_id, "name": product_id, "price": 1000, "stock": quantity}
-        self._sign_in()
-        await eventually(
-            lambda: self.post("inventory", "/products", product).status_code == 201, ORDER_SECONDS
-        )
-        asked = {"items": [{"productId": product_id, "quantity": 1, "price": 1}]}
-        await eventually(
-            lambda: self.post("order", "/orders", asked).json().get("price") == 1000, ORDER_SECONDS
-        )
-
-    def _sign_in(self) -> None:
-        account = {"email": "admin@example.com", "password": ADMIN_PASSWORD}
-        signed_in = self.post("order", "/auth/login", account)
-        assert signed_in.status_code == 200, signed_in.text
-        self._http.headers["Authorization"] = f"Bearer {signed_in.json()['accessToken']}"
-
-    def order(self, product_id: str, quantity: int, email: str) -> str:
-        """Order, and have it accepted; the order's id."""
-        response = self.post(
-            "order",
-            "/orders",
-            {
-                "email": email,
-                "items": [{"productId": product_id, "quantity": quantity}],
-                "shippingAddress": {"city": "Kyoto"},
-            },
-        )
-        assert response.status_code == 201, response.text
-        order_id: str = response.json()["orderId"]
-        return order_id
-
-    async def until(self, order_id: str, status: str) -> Json:
-        """The order as the read API shows it, once it stands so."""
-
-        def reached() -> Json:
-            shown: Json = self.get("read", f"/orders/{order_id}").json()
-            assert shown.get("status") == status, shown
-            return shown
-
-        return await eventually(reached, ORDER_SECONDS)
-
-    async def until_stock(self, product_id: str, *, on_hand: int, reserved: int) -> None:
-        """Wait until there are so many, and so many of these held for orders."""
-
-        def reached() -> bool:
-            product = self.get("inventory", f"/products/{product_id}").json()
-            assert (product["onHand"], product["reserved"]) == (on_hand, reserved)
-            return True
-
-        await eventually(reached, ORDER_SECONDS)
-
-    async def mails(self, count: int, recipient: str) -> list[str]:
-        """The subjects of the mails in the recipient's mailbox, oldest first, once there are so many."""
-
-        def arrived() -> list[str]:
-            found = [
-                mail["Subject"]
-                for mail in self.get("mailpit", "/api/v1/messages").json()["messages"]
-                if recipient in {address["Address"] for address in mail["To"]}
-            ]
-            assert len(found) == count, found
-            return found[::-1]
-
-        return await eventually(arrived, ORDER_SECONDS)
+    def mail_count(self, recipient: str) -> int:
+        mails = self.guest.show("mailpit", "/api/v1/messages")["messages"]
+        return sum(recipient in {address["Address"] for address in mail["To"]} for mail in mails)
 
     def _start(self, name: str, network: Network) -> None:
         service = COMPOSE["services"][name]
@@ -182,17 +111,12 @@ class ContainerShop:
             container.with_tmpfs_mount(path)
         self._containers[name] = self._exit.enter_context(container)
 
-    def _url(self, name: str, path: str) -> str:
-        container = self._containers[name]
-        port = container.get_exposed_port(_port(COMPOSE["services"][name]["ports"][0]))
-        return f"http://{container.get_container_host_ip()}:{port}{path}"
 
-
-def _secret_of(service: Json) -> dict[str, str]:
+def _secret_of(service: dict[str, Any]) -> dict[str, str]:
     setting = "QUADRILLE_NATS_URL_FILE"
     return {setting: service["environment"][setting]}
 
 
 def _port(mapping: str) -> int:
-    """`127.0.0.1:${QUADRILLE_ORDER_PORT:-8080}:8080` leads to 8080 inside."""
+    """The port inside: 8080 of `127.0.0.1:${QUADRILLE_ORDER_PORT:-8080}:8080`."""
     return int(mapping.rpartition(":")[2])

@@ -1,14 +1,14 @@
-"""Who may do what: each route of each service, and what it answers to whom.
+"""The access table: each route of each service, and its answer to each caller.
 
-Whose it is:
-  -         nobody's in particular; a list of one's own without a word whose
-  own       the caller's: his account, his cart
-  customer  the owner's, a customer's: his order by its id, or `userId=` his id
-  guest     the order of a guest, whose id is its secret (docs/decisions/0005): whoever knows it may see and cancel it
-  unsigned  a carrier's word without the carrier's signature
+Whose entity the request names:
+  -         none, or the list of the caller's own
+  own       the caller's account or cart
+  customer  the owner's: the owner's order by its id, or `userId=` the owner's id
+  guest     an order of a guest, whose id is its secret (docs/decisions/0005): everyone who has it may see and cancel it
+  unsigned  a carrier's report without the carrier's signature
 
-Who asks: nobody (without a token), another customer, the owner (a customer), the admin. What they get: `ok` is a
-success, 401 "sign in first", 403 "not you", 404 "there is no such thing", which is what strangers hear of others' orders.
+Callers: nobody (without a token), another customer, the owner (a customer), the admin. Answers: `ok` is a success,
+401 "sign in first", 403 "not allowed", 404 "does not exist", which is also the answer for orders of other customers.
 """
 
 from typing import NamedTuple
@@ -119,11 +119,11 @@ class Entry(NamedTuple):
     path: str
     whose: str
     answers: dict[str, str]
-    """`ok` or a status, by who asks."""
+    """`ok` or a status, by caller."""
 
     @property
     def route(self) -> str:
-        """As OpenAPI has it."""
+        """As in the OpenAPI document."""
         return f"{self.method} {self.path}"
 
     def __str__(self) -> str:
@@ -131,7 +131,7 @@ class Entry(NamedTuple):
 
 
 def entries() -> list[Entry]:
-    """The rows, from the first to the last."""
+    """The rows in order."""
     _, *rows = [line.split() for line in TABLE.splitlines() if line]
     return [
         Entry(service, method, path, whose, dict(zip(CALLERS, answers, strict=True)))

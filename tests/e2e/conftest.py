@@ -1,37 +1,42 @@
-"""A shop for whoever does it no harm, and the processes' own words for each test that fails."""
+"""A shop for tests that leave it as they found it, and the logs of the processes for each test that fails."""
 
 import os
 import secrets
-from collections.abc import AsyncIterator, Generator, Iterator
+from collections.abc import AsyncIterator, Generator
 
 import pytest
 import pytest_asyncio
 
-from tests.support.http_clients import Person, admin_of
-from tests.support.running_shop import Fleet, open_fleets
+from tests.support.running_shop import RunningShop, open_shops
+from tests.support.shop_client import ShopClient
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def shop(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Fleet]:
-    """Five services that are up, with plenty of `plenty` and ten of `prod001`; leave them as you found them."""
-    with Fleet(tmp_path_factory.mktemp("shop"), carrier_success_rate=1) as fleet:
-        await fleet.start()
-        await fleet.stock_up(plenty=100_000, prod001=10)
-        yield fleet
+async def shop(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningShop]:
+    """Five running services with 100,000 of `plenty` and ten of `scarce`; no test may restart them."""
+    with RunningShop(tmp_path_factory.mktemp("shop"), carrier_success_rate=1) as shop:
+        await shop.start()
+        await shop.stock_up(plenty=100_000, scarce=10)
+        yield shop
 
 
 @pytest.fixture
-async def declining(shop: Fleet) -> AsyncIterator[Fleet]:
-    """The same shop while no carrier takes anything."""
-    await shop.restart("shipping", carrier_success_rate="0")
-    yield shop
-    await shop.restart("shipping")
+def admin(shop: RunningShop) -> ShopClient:
+    return shop.admin
 
 
 @pytest.fixture
-def admin(shop: Fleet) -> Iterator[Person]:
-    with admin_of(shop) as person:
-        yield person
+def aiko(shop: RunningShop) -> Generator[ShopClient]:
+    """A new customer."""
+    with shop.guest.new_customer() as customer:
+        yield customer
+
+
+@pytest.fixture
+def ben(shop: RunningShop) -> Generator[ShopClient]:
+    """Another new customer."""
+    with shop.guest.new_customer() as customer:
+        yield customer
 
 
 @pytest.fixture
@@ -43,13 +48,13 @@ def seed() -> int:
 
 
 def pytest_runtest_setup() -> None:
-    for fleet in open_fleets():
-        fleet.begin_chapter()
+    for shop in open_shops():
+        shop.mark_logs()
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
     if report.failed:
-        report.sections += [("processes", fleet.chapter()) for fleet in open_fleets()]
+        report.sections += [("processes", shop.marked_logs()) for shop in open_shops()]
     return report

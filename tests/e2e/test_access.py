@@ -1,4 +1,4 @@
-"""Every route of every service, asked by everyone: what they get is what the table says, and no stranger reads of others."""
+"""Every route of every service answers every caller as the access table has it, and reveals nothing of others."""
 
 import contextlib
 import sqlite3
@@ -16,8 +16,9 @@ from shared.chassis.http.auth import LEEWAY_SECONDS, MAX_TOKEN_SECONDS
 from shared.chassis.messages.clock import now
 from tests.e2e.access_table import CALLERS, Entry, entries
 from tests.support.eventually import eventually
-from tests.support.http_clients import PASSWORD, Person, admin_of, guest, newcomer
-from tests.support.running_shop import ADMIN_PASSWORD, SERVICES, Fleet, Json
+from tests.support.running_shop import RunningShop
+from tests.support.shop_client import PASSWORD, Json, ShopClient
+from tests.support.shop_expectations import ADMIN_PASSWORD, SERVICES
 
 METHODS = {"get", "post", "put", "patch", "delete", "head", "options", "trace"}
 
@@ -25,42 +26,41 @@ every_service = pytest.mark.parametrize("service", SERVICES)
 
 
 class Scene(NamedTuple):
-    """Those who ask, and what there is of the owner's and of a guest's."""
+    """The callers, and entities of the owner and of a guest."""
 
-    shop: Fleet
-    people: dict[str, Person]
+    shop: RunningShop
+    callers: dict[str, ShopClient]
     orders: dict[str, str]
-    """An order of each: `customer`, `guest`."""
+    """The id of an order by its owner: `customer`, `guest`."""
     notification: str
 
     @property
-    def owner(self) -> Person:
-        return self.people["owner"]
+    def owner(self) -> ShopClient:
+        return self.callers["owner"]
 
     def secrets(self) -> list[str]:
-        """What is nobody's business but the owner's."""
+        """Texts that only the owner may read."""
         return [self.owner.user_id, self.owner.email, self.orders["customer"], self.notification]
 
     def new_order(self, whose: str) -> str:
-        """An order that nothing has happened to."""
-        person = self.owner if whose == "customer" else self.people["nobody"]
-        order_id: str = person.order(("plenty", 1))["orderId"]
+        """The id of a new order."""
+        client = self.owner if whose == "customer" else self.callers["nobody"]
+        order_id: str = client.order(("plenty", 1))["orderId"]
         return order_id
 
     def new_product(self) -> str:
         product_id = f"p{uuid4().hex}"
-        self.shop.post("inventory", "/products", {"productId": product_id, **THING})
+        self.shop.admin.post("inventory", "/products", {"productId": product_id, **THING})
         return product_id
 
     def new_key(self) -> str:
-        """A signing key that is not in use yet."""
-        key_id: str = self.shop.post("order", "/auth/keys", {}).json()["keyId"]
+        """The id of a signing key that is not in use yet."""
+        key_id: str = self.shop.admin.post("order", "/auth/keys", {}).json()["keyId"]
         return key_id
 
     def refresh_token(self) -> str:
-        """One that is good, of the owner's."""
-        response = self.people["nobody"].ask("POST", "order", "/auth/login", credentials(self))
-        token: str = response.json()["refreshToken"]
+        """A valid one of the owner."""
+        token: str = self.callers["nobody"].login(**credentials(self))["refreshToken"]
         return token
 
 
@@ -75,8 +75,8 @@ def credentials(scene: Scene) -> Json:
     return {"email": scene.owner.email, "password": PASSWORD}
 
 
-def password_change(_: Scene, who: str) -> Json:
-    password = ADMIN_PASSWORD if who == "admin" else PASSWORD
+def password_change(caller: str) -> Json:
+    password = ADMIN_PASSWORD if caller == "admin" else PASSWORD
     return {"currentPassword": password, "newPassword": password}
 
 
@@ -90,7 +90,7 @@ BODIES: dict[str, Callable[[Scene, Entry, str], Any]] = {
     "POST /auth/refresh": lambda scene, *_: {"refreshToken": scene.refresh_token()},
     "POST /auth/logout": lambda scene, *_: {"refreshToken": scene.refresh_token()},
     "PUT /auth/me": lambda *_: {"name": "Somebody"},
-    "PUT /auth/password": lambda scene, _, who: password_change(scene, who),
+    "PUT /auth/password": lambda _scene, _entry, caller: password_change(caller),
     "POST /cart/items": lambda *_: LINE,
     "PUT /cart/items/{product_id}": lambda *_: {"quantity": 2},
     "POST /orders": lambda scene, entry, _: order(scene, entry.whose),
@@ -102,11 +102,11 @@ BODIES: dict[str, Callable[[Scene, Entry, str], Any]] = {
     "POST /carriers/{name}/callbacks": lambda *_: REPORT,
     "POST /events/resend": lambda *_: {"from": 1, "to": 1},
 }
-"""What is sent where a body must be."""
+"""Valid bodies by route."""
 
 
 def address(scene: Scene, entry: Entry) -> str:
-    """The entry's path, with what it is about: there is nothing wrong with it but perhaps who asks."""
+    """The entry's path for existing entities: only the caller can be wrong."""
     parts = {"name": "simulated", "notification_id": scene.notification, **NOT_HELD}
     if "{product_id}" in entry.path:
         in_use = entry.path.startswith("/cart") or entry.method == "GET"
@@ -126,49 +126,43 @@ def address(scene: Scene, entry: Entry) -> str:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def shop(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Fleet]:
-    """A shop whose carriers take their time, so that an order stays open."""
+async def shop(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningShop]:
+    """A shop whose carrier needs ten minutes, so that orders stay open."""
     slow = {"carrier_min_delay_seconds": 600, "carrier_max_delay_seconds": 600}
     directory = tmp_path_factory.mktemp("shop")
-    with Fleet(directory, **slow) as fleet:
-        await fleet.start()
-        await fleet.stock_up(plenty=100_000)
-        yield fleet
+    with RunningShop(directory, **slow) as shop:
+        await shop.start()
+        await shop.stock_up(plenty=100_000)
+        yield shop
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def scene(shop: Fleet) -> AsyncIterator[Scene]:
-    with contextlib.ExitStack() as stack:
-        people = {
-            "nobody": stack.enter_context(guest(shop)),
-            "another": stack.enter_context(newcomer(shop)),
-            "owner": stack.enter_context(newcomer(shop)),
-            "admin": stack.enter_context(admin_of(shop)),
+async def scene(shop: RunningShop) -> AsyncIterator[Scene]:
+    with shop.guest.new_customer() as another, shop.guest.new_customer() as owner:
+        callers = {"nobody": shop.guest, "another": another, "owner": owner, "admin": shop.admin}
+        another.order(("plenty", 1))
+        orders = {
+            "customer": owner.order(("plenty", 1), email=owner.email)["orderId"],
+            "guest": shop.guest.order(("plenty", 1), email="guest@example.com")["orderId"],
         }
-        people["another"].order(("plenty", 1))
-        placed = {
-            "customer": people["owner"].order(("plenty", 1), email=people["owner"].email),
-            "guest": people["nobody"].order(("plenty", 1), email="guest@example.com"),
-        }
-        orders = {whose: each["orderId"] for whose, each in placed.items()}
         for order_id in orders.values():
             await shop.until(order_id, "AWAITING_SHIPMENT")
             await eventually(lambda order_id=order_id: is_shipping(shop, order_id))
         notification = await eventually(lambda: first_notification(shop, orders["customer"]))
-        yield Scene(shop, people, orders, notification)
+        yield Scene(shop, callers, orders, notification)
 
 
-def is_shipping(shop: Fleet, order_id: str) -> bool:
-    return shop.get("shipping", f"/shipments/{order_id}").status_code == 200
+def is_shipping(shop: RunningShop, order_id: str) -> bool:
+    return shop.admin.get("shipping", f"/shipments/{order_id}").status_code == 200
 
 
-def first_notification(shop: Fleet, order_id: str) -> str | None:
-    found = shop.show("notifier", "/notifications", orderId=order_id)["items"]
-    return found[-1]["notificationId"] if found else None
+def first_notification(shop: RunningShop, order_id: str) -> str | None:
+    items = shop.admin.show("notifier", "/notifications", orderId=order_id)["items"]
+    return items[-1]["notificationId"] if items else None
 
 
-def routes_of(shop: Fleet, service: str) -> set[str]:
-    paths = shop.show(service, "/schema/openapi.json")["paths"]
+def routes_of(shop: RunningShop, service: str) -> set[str]:
+    paths = shop.admin.show(service, "/schema/openapi.json")["paths"]
     return {
         f"{method.upper()} {path}"
         for path, operations in paths.items()
@@ -177,69 +171,69 @@ def routes_of(shop: Fleet, service: str) -> set[str]:
 
 
 @contextlib.contextmanager
-def asked(scene: Scene, entry: Entry, who: str) -> Iterator[httpx.Response]:
-    """The answer to somebody; a stream's is left at its head."""
-    person = scene.people[who]
+def response_to(scene: Scene, entry: Entry, caller: str) -> Iterator[httpx.Response]:
+    """The response, read to its end unless it is a stream."""
+    client = scene.callers[caller]
     path = address(scene, entry)
-    if entry.path.startswith("/cart/") and who != "nobody":
-        person.add("plenty")
+    if entry.path.startswith("/cart/") and caller != "nobody":
+        client.add("plenty")
     prepare = BODIES.get(entry.route)
-    body = prepare(scene, entry, who) if prepare else None
-    with person.open(entry.method, entry.service, path, body) as response:
+    body = prepare(scene, entry, caller) if prepare else None
+    with client.stream(entry.method, entry.service, path, body) as response:
         if "event-stream" not in response.headers.get("Content-Type", ""):
             response.read()
         yield response
 
 
 @every_service
-async def test_the_table_has_every_route_and_no_other(shop: Fleet, service: str):
-    tabled = {entry.route for entry in entries() if entry.service == service}
-    assert sorted(tabled ^ routes_of(shop, service)) == []
+async def test_access_table_has_exactly_all_routes(shop: RunningShop, service: str):
+    in_table = {entry.route for entry in entries() if entry.service == service}
+    assert sorted(in_table ^ routes_of(shop, service)) == []
 
 
-def test_the_table_says_each_thing_once():
-    named = [str(entry) for entry in entries()]
-    assert len(named) == len(set(named))
+def test_access_table_has_no_duplicate_rows():
+    rows = [str(entry) for entry in entries()]
+    assert len(rows) == len(set(rows))
 
 
 @pytest.mark.parametrize("entry", entries(), ids=str)
-async def test_everyone_gets_what_the_table_says(scene: Scene, entry: Entry):
-    found = {}
-    for who in CALLERS:
-        with asked(scene, entry, who) as response:
-            found[who] = "ok" if response.is_success else str(response.status_code)
+async def test_callers_get_answers_of_access_table(scene: Scene, entry: Entry):
+    answers = {}
+    for caller in CALLERS:
+        with response_to(scene, entry, caller) as response:
+            answers[caller] = "ok" if response.is_success else str(response.status_code)
             if not response.is_success:
                 assert response.headers["Content-Type"].startswith("application/problem+json")
             if response.status_code == 401:
                 assert response.headers.get("WWW-Authenticate", "Bearer") == "Bearer"
-    assert found == entry.answers
+    assert answers == entry.answers
 
 
 @pytest.mark.parametrize("entry", [entry for entry in entries() if entry.method == "GET"], ids=str)
-async def test_no_stranger_reads_what_is_the_owners(scene: Scene, entry: Entry):
-    for who in ("nobody", "another"):
-        with asked(scene, entry, who) as response:
+async def test_responses_to_others_reveal_no_owner_data(scene: Scene, entry: Entry):
+    for caller in ("nobody", "another"):
+        with response_to(scene, entry, caller) as response:
             if response.is_success and not response.is_stream_consumed:
-                continue  # a guest's stream, which the table lets everyone see
-            asked_for = str(response.request.url)
+                continue  # a guest's stream, which everyone may read
+            url = str(response.request.url)
             leaked = [
                 secret
                 for secret in scene.secrets()
-                if secret in response.text and secret not in asked_for
+                if secret in response.text and secret not in url
             ]
         assert leaked == []
 
 
-def token_of(shop: Fleet, changes: Json, **how: Any) -> str:
-    """The admin's own token, but not quite; signed by our own key unless it says how."""
-    good = admin_of(shop).token or ""
-    claims = jwt.decode(good, options={"verify_signature": False}) | changes
+def token_of(shop: RunningShop, changes: Json, **options: Any) -> str:
+    """The admin's token with other claims, signed by the shop's key unless the options name another."""
+    valid = shop.admin.token or ""
+    claims = jwt.decode(valid, options={"verify_signature": False}) | changes
     key_id, pem = private_key_of(shop)
-    how = {"key": pem, "algorithm": "EdDSA", "headers": {"kid": key_id}} | how
-    return jwt.encode({name: value for name, value in claims.items() if value}, **how)
+    options = {"key": pem, "algorithm": "EdDSA", "headers": {"kid": key_id}} | options
+    return jwt.encode({name: value for name, value in claims.items() if value}, **options)
 
 
-def private_key_of(shop: Fleet) -> tuple[str, str]:
+def private_key_of(shop: RunningShop) -> tuple[str, str]:
     with contextlib.closing(sqlite3.connect(shop.data_dir / "order.db")) as connection:
         query = "SELECT key_id, private_key FROM private_keys ORDER BY created_at"
         key_id, pem = connection.execute(query).fetchone()
@@ -256,42 +250,46 @@ def tampered(token: str) -> str:
     return f"{start}.{signature[:10]}{other}{signature[11:]}"
 
 
-BAD_TOKENS: dict[str, Callable[[Fleet], str]] = {
+INVALID_TOKENS: dict[str, Callable[[RunningShop], str]] = {
     "expired": lambda shop: token_of(shop, {"exp": seconds_from_now(-LEEWAY_SECONDS - 1)}),
-    "of the future": lambda shop: token_of(shop, {"iat": seconds_from_now(LEEWAY_SECONDS + 5)}),
-    "for too long": lambda shop: token_of(shop, {"exp": seconds_from_now(MAX_TOKEN_SECONDS + 60)}),
-    "without start": lambda shop: token_of(shop, {"iat": None}),
+    "issued in the future": lambda shop: token_of(
+        shop, {"iat": seconds_from_now(LEEWAY_SECONDS + 5)}
+    ),
+    "valid for too long": lambda shop: token_of(
+        shop, {"exp": seconds_from_now(MAX_TOKEN_SECONDS + 60)}
+    ),
+    "without issue time": lambda shop: token_of(shop, {"iat": None}),
     "for another audience": lambda shop: token_of(shop, {"aud": "elsewhere"}),
     "for no audience": lambda shop: token_of(shop, {"aud": None}),
-    "without end": lambda shop: token_of(shop, {"exp": None}),
-    "of nobody": lambda shop: token_of(shop, {"sub": None}),
+    "without expiry": lambda shop: token_of(shop, {"exp": None}),
+    "without subject": lambda shop: token_of(shop, {"sub": None}),
     "of another issuer": lambda shop: token_of(shop, {"iss": "elsewhere"}),
     "tampered": lambda shop: tampered(token_of(shop, {})),
-    "foreign": lambda shop: token_of(shop, {}, key=Ed25519PrivateKey.generate()),
+    "with a foreign key": lambda shop: token_of(shop, {}, key=Ed25519PrivateKey.generate()),
     "of an unknown key": lambda shop: token_of(shop, {}, headers={"kid": "unknown"}),
-    "of no key": lambda shop: token_of(shop, {}, headers={}),
+    "without key id": lambda shop: token_of(shop, {}, headers={}),
     "unsigned": lambda shop: token_of(shop, {}, key=None, algorithm="none"),
-    "signed with what is public": lambda shop: token_of(
+    "signed with the public key": lambda shop: token_of(
         shop, {}, key=public_key_of(shop), algorithm="HS256"
     ),
-    "rubbish": lambda _: "rubbish",
+    "malformed": lambda _: "malformed",
 }
 
 
-def public_key_of(shop: Fleet) -> str:
-    key: str = shop.show("order", "/.well-known/jwks.json")["keys"][0]["x"]
+def public_key_of(shop: RunningShop) -> str:
+    key: str = shop.admin.show("order", "/.well-known/jwks.json")["keys"][0]["x"]
     return key
 
 
-async def test_a_token_made_as_the_bad_ones_are_but_good_is_taken(shop: Fleet):
-    with Person(shop, token_of(shop, {})) as admin:
+async def test_unchanged_token_of_same_making_is_accepted(shop: RunningShop):
+    with ShopClient(shop.url, token_of(shop, {})) as admin:
         for service in SERVICES:
             assert admin.ask("GET", service, "/health/live").status_code == 200
 
 
-@pytest.mark.parametrize("kind", BAD_TOKENS)
-async def test_a_token_that_is_not_ours_is_refused_everywhere(scene: Scene, kind: str):
-    with Person(scene.shop, BAD_TOKENS[kind](scene.shop)) as impostor:
+@pytest.mark.parametrize("kind", INVALID_TOKENS)
+async def test_invalid_token_is_rejected_by_every_route(scene: Scene, kind: str):
+    with ShopClient(scene.shop.url, INVALID_TOKENS[kind](scene.shop)) as client:
         for entry in entries():
             path = entry.path.format(
                 product_id="plenty",
@@ -301,12 +299,12 @@ async def test_a_token_that_is_not_ours_is_refused_everywhere(scene: Scene, kind
                 key_id="some-key",
                 **NOT_HELD,
             )
-            with impostor.open(entry.method, entry.service, path) as response:
+            with client.stream(entry.method, entry.service, path) as response:
                 assert response.status_code == 401, str(entry)
                 assert response.headers["WWW-Authenticate"] == "Bearer"
 
 
-def test_a_token_is_good_in_other_letters_of_its_scheme_only(scene: Scene):
+def test_authorization_scheme_ignores_case_only(scene: Scene):
     token = scene.owner.token
     for scheme, status in (("bearer", 200), ("BEARER", 200), ("Basic", 401), ("", 401)):
         headers = {"Authorization": f"{scheme} {token}".strip()}

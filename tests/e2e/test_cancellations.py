@@ -1,4 +1,4 @@
-"""Cancellation, expiry and backlog: whatever was away when, each order comes to its one end."""
+"""Cancellation, expiry and backlog: every order reaches one final status, whichever service was stopped."""
 
 import hashlib
 import hmac
@@ -11,53 +11,45 @@ import pytest_asyncio
 
 from tests.support.eventually import eventually
 from tests.support.fake_carrier import FakeCarrier
-from tests.support.http_clients import Person, accepted, guest, newcomer, refused
-from tests.support.running_shop import Fleet, Json
+from tests.support.running_shop import RunningShop
+from tests.support.shop_client import Json, ShopClient, accepted, rejected
 
-UNREACHABLE = {"carrier_outage_rate": "1"}
-"""A shipment is begun, and can still be stopped, for as long as no carrier can be booked."""
-
-SECRET = "between the two of us"
+SLOW_CARRIER = {"carrier_min_delay_seconds": "600", "carrier_max_delay_seconds": "600"}
+"""A shipment is initiated, and can be cancelled until the carrier has dispatched it."""
+CARRIER_SECRET = "between the two of us"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def shop(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Fleet]:
-    """A shop whose services may be stopped, and told otherwise."""
-    with Fleet(tmp_path_factory.mktemp("shop"), carrier_success_rate=1) as fleet:
+async def shop(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningShop]:
+    """A shop whose services may be stopped and given other settings."""
+    with RunningShop(tmp_path_factory.mktemp("shop"), carrier_success_rate=1) as fleet:
         await fleet.start()
         await fleet.stock_up(plenty=100_000)
         yield fleet
 
 
 @pytest.fixture
-def aiko(shop: Fleet) -> Iterator[Person]:
-    with newcomer(shop) as person:
-        yield person
+def stuck(shop: RunningShop) -> Iterator[RunningShop]:
+    """The shop while its carrier needs ten minutes."""
+    with shop.carrier(delay_seconds=600):
+        yield shop
 
 
-@pytest.fixture
-async def stuck(shop: Fleet) -> AsyncIterator[Fleet]:
-    """The shop while no carrier can be reached."""
-    await shop.restart("shipping", **UNREACHABLE)
-    yield shop
-    await shop.restart("shipping")
-
-
-async def until_awaiting(shop: Fleet, order_id: str) -> None:
+async def until_awaiting(shop: RunningShop, order_id: str) -> None:
     await eventually(lambda: shop.status(order_id) == "AWAITING_SHIPMENT", 30)
 
 
-def shipment_of(shop: Fleet, order_id: str) -> Json:
-    response = shop.get("shipping", f"/shipments/{order_id}")
+def shipment_of(shop: RunningShop, order_id: str) -> Json:
+    response = shop.admin.get("shipping", f"/shipments/{order_id}")
     assert response.status_code == 200
     shipment: Json = response.json()
     return shipment
 
 
-def report_delivered(shop: Fleet, shipment_id: str) -> None:
+def report_delivered(shop: RunningShop, shipment_id: str) -> None:
     report = {"shipmentId": shipment_id, "status": "delivered", "trackingNumber": "T1"}
     body = json.dumps(report).encode()
-    signature = hmac.new(SECRET.encode(), body, hashlib.sha256).hexdigest()
+    signature = hmac.new(CARRIER_SECRET.encode(), body, hashlib.sha256).hexdigest()
     response = httpx.post(
         shop.url("shipping", "/carriers/http/callbacks"),
         content=body,
@@ -66,17 +58,19 @@ def report_delivered(shop: Fleet, shipment_id: str) -> None:
     assert response.status_code == 200, response.text
 
 
-async def test_an_order_that_no_carrier_has_is_cancelled(stuck: Fleet, aiko: Person):
+async def test_undispatched_order_is_cancelled_and_stock_released(
+    stuck: RunningShop, aiko: ShopClient
+):
     before = stuck.stock("plenty")
     order_id = aiko.order(("plenty", 2))["orderId"]
     await until_awaiting(stuck, order_id)
     assert stuck.stock("plenty") == (before[0], before[1] + 2)
     first = aiko.cancel(order_id)
     assert accepted(first, 202)["status"] == "CANCELLING"
-    shown = await stuck.until(order_id, "CANCELLED")
-    assert shown["reason"] == "CUSTOMER"
+    cancelled = await stuck.until(order_id, "CANCELLED")
+    assert cancelled["reason"] == "CUSTOMER"
     await eventually(lambda: stuck.stock("plenty") == before)
-    await stuck.until_story(
+    await stuck.until_timeline(
         order_id,
         "OrderCreated",
         "StockReserved",
@@ -87,10 +81,10 @@ async def test_an_order_that_no_carrier_has_is_cancelled(stuck: Fleet, aiko: Per
         "StockReleased",
         "OrderCancelled",
     )
-    refused(aiko.cancel(order_id), 409, "order-final")
+    rejected(aiko.cancel(order_id), 409, "order-final")
 
 
-async def test_whoever_asks_twice_is_answered_alike(shop: Fleet, aiko: Person):
+async def test_repeated_cancellation_gets_the_same_answer(shop: RunningShop, aiko: ShopClient):
     order_id = aiko.order(("plenty", 1))["orderId"]
     await shop.until(order_id, "COMPLETED")
     shop.terminate("shipping")
@@ -100,25 +94,27 @@ async def test_whoever_asks_twice_is_answered_alike(shop: Fleet, aiko: Person):
     assert (first.status_code, again.status_code) == (202, 202)
     assert first.json()["status"] == "CANCELLING"
     assert again.json() == first.json()
-    shop.start_service("shipping", **UNREACHABLE)
+    shop.start_service("shipping", **SLOW_CARRIER)
     await shop.until_ready("shipping")
     await shop.until(order_id, "CANCELLED")
-    await shop.restart("shipping")
+    shop.set_carrier()
 
 
-async def test_what_is_over_or_nobodys_can_not_be_cancelled(shop: Fleet, aiko: Person):
+async def test_cancelling_final_or_unknown_orders_is_rejected(shop: RunningShop, aiko: ShopClient):
     order_id = aiko.order(("plenty", 1))["orderId"]
     await shop.until(order_id, "COMPLETED")
-    refused(aiko.cancel(order_id), 409, "order-final")
-    refused(aiko.cancel("none"), 404, "unknown-order")
-    with newcomer(shop) as ben:
-        refused(ben.cancel(order_id), 404, "unknown-order")
+    rejected(aiko.cancel(order_id), 409, "order-final")
+    rejected(aiko.cancel("none"), 404, "unknown-order")
+    with shop.guest.new_customer() as ben:
+        rejected(ben.cancel(order_id), 404, "unknown-order")
 
 
-async def test_one_who_cancels_too_late_gets_his_order(shop: Fleet, aiko: Person):
+async def test_late_cancellation_is_rejected_and_order_completes(
+    shop: RunningShop, aiko: ShopClient
+):
     async with FakeCarrier().running() as carrier:
         await shop.restart(
-            "shipping", carrier="http", carrier_url=carrier.url, carrier_secret=SECRET
+            "shipping", carrier="http", carrier_url=carrier.url, carrier_secret=CARRIER_SECRET
         )
         order_id = aiko.order(("plenty", 1))["orderId"]
         await eventually(lambda: shipment_of(shop, order_id)["status"] == "DISPATCHED", 30)
@@ -126,7 +122,7 @@ async def test_one_who_cancels_too_late_gets_his_order(shop: Fleet, aiko: Person
         await until_awaiting(shop, order_id)
         report_delivered(shop, shipment_of(shop, order_id)["shipmentId"])
         await shop.until(order_id, "COMPLETED")
-    await shop.until_story(
+    await shop.until_timeline(
         order_id,
         "OrderCreated",
         "StockReserved",
@@ -143,24 +139,24 @@ async def test_one_who_cancels_too_late_gets_his_order(shop: Fleet, aiko: Person
     await shop.restart("shipping")
 
 
-async def test_a_guest_who_knows_the_id_may_cancel(stuck: Fleet):
-    with guest(stuck) as nobody:
-        order_id = nobody.order(("plenty", 1))["orderId"]
-        accepted(nobody.cancel(order_id), 202)
+async def test_guest_cancels_by_order_id(stuck: RunningShop):
+    nobody = stuck.guest
+    order_id = nobody.order(("plenty", 1))["orderId"]
+    accepted(nobody.cancel(order_id), 202)
     await stuck.until(order_id, "CANCELLED")
 
 
-async def test_guests_may_be_turned_away(shop: Fleet, aiko: Person):
+async def test_guests_are_rejected_when_not_allowed(shop: RunningShop, aiko: ShopClient):
     await shop.restart("order", allow_guests="false")
-    with guest(shop) as nobody:
-        turned_away = nobody.post_order(("plenty", 1))
-        refused(turned_away, 401, "unauthorized")
-        assert turned_away.headers["WWW-Authenticate"] == "Bearer"
+    nobody = shop.guest
+    response = nobody.post_order(("plenty", 1))
+    rejected(response, 401, "unauthorized")
+    assert response.headers["WWW-Authenticate"] == "Bearer"
     aiko.order(("plenty", 1))
     await shop.restart("order")
 
 
-async def test_an_order_that_gets_nowhere_expires(shop: Fleet, aiko: Person):
+async def test_order_without_progress_expires(shop: RunningShop, aiko: ShopClient):
     await shop.settle()
     before = shop.stock("plenty")
     shop.terminate("shipping")
@@ -168,40 +164,40 @@ async def test_an_order_that_gets_nowhere_expires(shop: Fleet, aiko: Person):
     order_id = aiko.order(("plenty", 2))["orderId"]
     await eventually(lambda: shop.status(order_id) == "CANCELLING", 30)
     await eventually(lambda: shop.stock("plenty") == (before[0], before[1] + 2))
-    shop.start_service("shipping", **UNREACHABLE)
-    shown = await shop.until(order_id, "EXPIRED")
-    assert shown["reason"] == "EXPIRED"
+    shop.start_service("shipping", **SLOW_CARRIER)
+    expired = await shop.until(order_id, "EXPIRED")
+    assert expired["reason"] == "EXPIRED"
     await eventually(lambda: shop.stock("plenty") == before)
     await shop.restart("order")
-    await shop.until_ready("shipping")
-    await shop.restart("shipping")
+    shop.set_carrier()
     await shop.settle()
 
 
-async def test_a_deadline_survives_a_restart(shop: Fleet, aiko: Person):
+async def test_deadline_survives_restart(shop: RunningShop, aiko: ShopClient):
     shop.terminate("shipping")
     await shop.restart("order", order_timeout_awaiting_shipment_seconds="5")
     order_id = aiko.order(("plenty", 1))["orderId"]
     await until_awaiting(shop, order_id)
     await shop.restart("order")
     await eventually(lambda: shop.status(order_id) == "CANCELLING", 30)
-    shop.start_service("shipping", **UNREACHABLE)
+    shop.start_service("shipping", **SLOW_CARRIER)
     await shop.until(order_id, "EXPIRED")
-    await shop.until_ready("shipping")
-    await shop.restart("shipping")
+    shop.set_carrier()
 
 
-async def test_inventory_finds_its_backlog_and_each_order_its_end(shop: Fleet, aiko: Person):
+async def test_inventory_backlog_is_handled_after_restart(shop: RunningShop, aiko: ShopClient):
     shop.terminate("inventory")
-    placed = [aiko.order(("plenty", 1))["orderId"] for _ in range(50)]
-    for order_id in placed[::5]:
+    order_ids = [aiko.order(("plenty", 1))["orderId"] for _ in range(50)]
+    for order_id in order_ids[::5]:
         accepted(aiko.cancel(order_id), 202)
-    for order_id in placed[::5]:
+    for order_id in order_ids[::5]:
         await shop.until(order_id, "CANCELLED")
     shop.start_service("inventory")
     await shop.until_ready("inventory")
     await shop.settle()
-    ends = {order_id: shop.status(order_id) for order_id in placed}
-    assert {ends[order_id] for order_id in placed[::5]} == {"CANCELLED"}
-    assert {end for order_id, end in ends.items() if order_id not in placed[::5]} == {"COMPLETED"}
+    ends = {order_id: shop.status(order_id) for order_id in order_ids}
+    assert {ends[order_id] for order_id in order_ids[::5]} == {"CANCELLED"}
+    assert {end for order_id, end in ends.items() if order_id not in order_ids[::5]} == {
+        "COMPLETED"
+    }
     assert shop.stock("plenty")[1] == 0

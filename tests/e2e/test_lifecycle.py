@@ -1,4 +1,4 @@
-"""Services come and go, and so does the broker; what was accepted is carried out all the same."""
+"""Services and the broker stop, crash and start; every accepted order is completed all the same."""
 
 import asyncio
 import random
@@ -13,46 +13,48 @@ import pytest
 import pytest_asyncio
 
 from tests.support.eventually import eventually
-from tests.support.running_shop import SERVICES, Fleet, Json
+from tests.support.running_shop import RunningShop
+from tests.support.shop_client import Json
+from tests.support.shop_expectations import SERVICES
 
 PAUSE_SECONDS = 0.02
-"""Of a customer between two orders."""
+"""Between two orders of a customer."""
 
 DECIDING = ("order", "inventory", "shipping", "notifier")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def shop(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Fleet]:
+async def shop(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningShop]:
     """A shop whose services may be stopped."""
-    with Fleet(tmp_path_factory.mktemp("shop"), carrier_success_rate=1) as fleet:
-        await fleet.start()
-        await fleet.stock_up(plenty=100_000)
-        yield fleet
+    with RunningShop(tmp_path_factory.mktemp("shop"), carrier_success_rate=1) as shop:
+        await shop.start()
+        await shop.stock_up(plenty=100_000)
+        yield shop
 
 
-async def test_services_start_in_any_order_and_the_broker_last(tmp_path: Path, seed: int):
+async def test_services_start_in_any_order_before_broker(tmp_path: Path, seed: int):
     order_of_start = random.Random(seed).sample(list(SERVICES), k=len(SERVICES))
-    with Fleet(tmp_path, carrier_success_rate=1) as fleet:
-        fleet.mail.start()
+    with RunningShop(tmp_path, carrier_success_rate=1) as shop:
+        shop.mail.start()
         for name in order_of_start:
-            fleet.start_service(name)
+            shop.start_service(name)
         for name in order_of_start:
-            await eventually(lambda name=name: waits_for_the_broker(fleet, name), 60)
-            assert fleet.show(name, "/health/live")["status"] == "live"
-        fleet.broker.start()
-        await fleet.until_ready(*SERVICES)
-        await fleet.sign_in()
-        await fleet.stock_up(plenty=3)
-        placed = fleet.order(("plenty", 3))
-        await fleet.until(placed["orderId"], "COMPLETED")
-        await fleet.settle()
+            await eventually(lambda name=name: waits_for_broker(shop, name), 60)
+            assert shop.guest.show(name, "/health/live")["status"] == "live"
+        shop.broker.start()
+        await shop.until_ready(*SERVICES)
+        await shop.sign_in()
+        await shop.stock_up(plenty=3)
+        placed = shop.guest.order(("plenty", 3))
+        await shop.until(placed["orderId"], "COMPLETED")
+        await shop.settle()
 
 
-async def test_an_order_accepted_without_a_broker_is_carried_out_when_it_is_back(shop: Fleet):
+async def test_order_without_broker_completes_after_restart(shop: RunningShop):
     shop.broker.kill()
-    placed = shop.order(("plenty", 1), email=f"{uuid4().hex}@example.com")
+    placed = shop.guest.order(("plenty", 1), email=f"{uuid4().hex}@example.com")
     for name in SERVICES:
-        await eventually(lambda name=name: waits_for_the_broker(shop, name), 30)
+        await eventually(lambda name=name: waits_for_broker(shop, name), 30)
     assert shop.status(placed["orderId"]) == "PENDING"
     shop.broker.restart()
     await shop.until(placed["orderId"], "COMPLETED")
@@ -60,9 +62,9 @@ async def test_an_order_accepted_without_a_broker_is_carried_out_when_it_is_back
     await shop.settle()
 
 
-async def test_an_order_that_was_never_sent_survives_its_service_too(shop: Fleet):
+async def test_unpublished_order_survives_crash_of_its_service(shop: RunningShop):
     shop.broker.kill()
-    placed = shop.order(("plenty", 1))
+    placed = shop.guest.order(("plenty", 1))
     shop.kill("order")
     shop.broker.restart()
     shop.start_service("order")
@@ -70,29 +72,29 @@ async def test_an_order_that_was_never_sent_survives_its_service_too(shop: Fleet
     await shop.settle()
 
 
-async def test_a_broker_that_dies_among_orders_loses_none(shop: Fleet):
+async def test_broker_crash_loses_no_order(shop: RunningShop):
     customer = str(uuid4())
     async with asyncio.TaskGroup() as tasks:
-        is_over = asyncio.Event()
-        ordering = [tasks.create_task(order_until(shop, customer, is_over)) for _ in range(3)]
+        has_ended = asyncio.Event()
+        ordering = [tasks.create_task(order_until(shop, customer, has_ended)) for _ in range(3)]
         await eventually(lambda: orders_of(shop, customer) >= 10, 30)
         shop.broker.kill()
         await eventually(lambda: orders_of(shop, customer) >= 20, 30)
         shop.broker.restart()
         await eventually(lambda: orders_of(shop, customer) >= 30, 30)
-        is_over.set()
+        has_ended.set()
     placed = [order for task in ordering for order in task.result()]
     await shop.settle()
     assert {shop.status(order["orderId"]) for order in placed} == {"COMPLETED"}
 
 
 @pytest.mark.parametrize("name", DECIDING)
-async def test_a_service_that_was_away_finds_what_it_missed(shop: Fleet, name: str):
+async def test_restarted_service_handles_missed_events(shop: RunningShop, name: str):
     shop.kill(name)
     if name == "order":
         shop.start_service(name)
         await shop.until_ready(name)
-    placed = shop.order(("plenty", 1), email=f"{uuid4().hex}@example.com")
+    placed = shop.guest.order(("plenty", 1), email=f"{uuid4().hex}@example.com")
     if name != "order":
         shop.start_service(name)
     await shop.until(placed["orderId"], "COMPLETED")
@@ -100,15 +102,15 @@ async def test_a_service_that_was_away_finds_what_it_missed(shop: Fleet, name: s
 
 
 @pytest.mark.parametrize("name", SERVICES)
-async def test_a_service_asked_to_stop_under_load_does_so_and_loses_nothing(shop: Fleet, name: str):
+async def test_service_stopped_under_load_loses_nothing(shop: RunningShop, name: str):
     customer = str(uuid4())
     async with asyncio.TaskGroup() as tasks:
-        is_over = asyncio.Event()
-        ordering = [tasks.create_task(order_until(shop, customer, is_over)) for _ in range(3)]
+        has_ended = asyncio.Event()
+        ordering = [tasks.create_task(order_until(shop, customer, has_ended)) for _ in range(3)]
         await eventually(lambda: orders_of(shop, customer) >= 10, 30)
         await asyncio.to_thread(shop.terminate, name)
         shop.start_service(name)
-        is_over.set()
+        has_ended.set()
     placed = [order for task in ordering for order in task.result()]
     await shop.until_ready(name)
     await shop.settle()
@@ -116,8 +118,8 @@ async def test_a_service_asked_to_stop_under_load_does_so_and_loses_nothing(shop
     assert orders_of(shop, customer) == len(placed)
 
 
-async def test_all_stop_at_once_and_go_on_where_they_were(shop: Fleet):
-    placed = [shop.order(("plenty", 1)) for _ in range(5)]
+async def test_orders_complete_after_stop_of_all_services(shop: RunningShop):
+    placed = [shop.guest.order(("plenty", 1)) for _ in range(5)]
     shop.terminate(*SERVICES)
     for name in SERVICES:
         shop.start_service(name)
@@ -127,8 +129,8 @@ async def test_all_stop_at_once_and_go_on_where_they_were(shop: Fleet):
     await shop.settle()
 
 
-async def test_an_open_stream_does_not_hold_up_the_end(shop: Fleet):
-    with shop.stream("read", "/events/stream") as following:
+async def test_open_stream_does_not_delay_stop(shop: RunningShop):
+    with shop.admin.stream("GET", "read", "/events/stream") as following:
         lines = following.iter_lines()
         next(lines)
         shop.terminate("read")
@@ -138,19 +140,22 @@ async def test_an_open_stream_does_not_hold_up_the_end(shop: Fleet):
     await shop.until_ready("read")
 
 
-async def test_a_stream_resumes_where_it_was_cut_off(shop: Fleet):
-    placed = shop.order(("plenty", 1))
+async def test_stream_resumes_after_last_event(shop: RunningShop):
+    placed = shop.guest.order(("plenty", 1))
     path = f"/orders/{placed['orderId']}/stream"
-    last_words = "OrderCompleted", "StockDeducted"  # in either order: two services answer one event
-    whole = shop.watch(path, *last_words)
-    begun = shop.watch(path, "StockReserved")
+    last_events = (
+        "OrderCompleted",
+        "StockDeducted",
+    )  # in either order: two services react to one event
+    whole = shop.admin.watch(path, *last_events)
+    first = shop.admin.watch(path, "StockReserved")
     await shop.restart("read")
-    rest = shop.watch(path, *last_words, after=begun[-1])
-    assert event_ids(whole) == sorted(event_ids(begun) + event_ids(rest))
+    rest = shop.admin.watch(path, *last_events, after=first[-1])
+    assert event_ids(whole) == sorted(event_ids(first) + event_ids(rest))
 
 
-async def test_a_read_database_that_was_deleted_is_rebuilt_equal(shop: Fleet):
-    placed = shop.order(("plenty", 1))
+async def test_deleted_read_database_is_rebuilt_equal(shop: RunningShop):
+    placed = shop.guest.order(("plenty", 1))
     await shop.until(placed["orderId"], "COMPLETED")
     await shop.settle()
     shop.terminate("read")
@@ -162,16 +167,16 @@ async def test_a_read_database_that_was_deleted_is_rebuilt_equal(shop: Fleet):
     await eventually(lambda: rows_of(shop.data_dir / "read.db") == before, 30)
 
 
-async def test_stop_with_a_locked_database_answers_503(shop: Fleet):
+async def test_stop_with_a_locked_database_answers_503(shop: RunningShop):
     before = orders_in_all(shop)
     with closing(sqlite3.connect(shop.data_dir / "order.db", isolation_level=None)) as locker:
         locker.execute("BEGIN IMMEDIATE")
         async with asyncio.TaskGroup() as tasks:
             posts = [
-                tasks.create_task(asyncio.to_thread(shop.post_order, ("plenty", 1)))
+                tasks.create_task(asyncio.to_thread(shop.guest.post_order, ("plenty", 1)))
                 for _ in range(3)
             ]
-            await asyncio.sleep(0.5)  # a command that has not come needs no answer
+            await asyncio.sleep(0.5)  # only a command that has arrived needs an answer
             await asyncio.to_thread(shop.terminate, "order")
         assert {post.result().status_code for post in posts} == {503}
     shop.start_service("order")
@@ -179,19 +184,19 @@ async def test_stop_with_a_locked_database_answers_503(shop: Fleet):
     assert orders_in_all(shop) == before
 
 
-async def test_a_port_in_use_is_said_in_one_sentence(shop: Fleet, tmp_path: Path):
-    with Fleet(tmp_path, order_port=shop.port("order")) as another:
+async def test_port_in_use_is_one_sentence(shop: RunningShop, tmp_path: Path):
+    with RunningShop(tmp_path, order_port=shop.port("order")) as another:
         another.start_service("order")
         assert another.wait_exit("order") == 1
-        said = another.log("order").splitlines()
-    assert len(said) == 1
-    assert str(shop.port("order")) in said[0]
+        lines = another.log("order").splitlines()
+    assert len(lines) == 1
+    assert str(shop.port("order")) in lines[0]
 
 
-def waits_for_the_broker(shop: Fleet, name: str) -> bool:
-    if not shop.answers(name):
+def waits_for_broker(shop: RunningShop, name: str) -> bool:
+    response = shop.health(name, "ready")
+    if response is None:
         return False
-    response = shop.get(name, "/health/ready")
     assert response.status_code == 503
     return any("broker" in reason for reason in response.json()["waitingFor"])
 
@@ -200,23 +205,25 @@ def event_ids(events: list[Json]) -> list[str]:
     return sorted(event["eventId"] for event in events)
 
 
-def orders_of(shop: Fleet, customer: str) -> int:
+def orders_of(shop: RunningShop, customer: str) -> int:
     with closing(sqlite3.connect(shop.data_dir / "order.db")) as connection:
         query = "SELECT count(*) FROM orders WHERE user_id = ?"
         count: int = connection.execute(query, (customer,)).fetchone()[0]
     return count
 
 
-def orders_in_all(shop: Fleet) -> int:
+def orders_in_all(shop: RunningShop) -> int:
     with closing(sqlite3.connect(shop.data_dir / "order.db")) as connection:
         count: int = connection.execute("SELECT count(*) FROM orders").fetchone()[0]
     return count
 
 
-async def order_until(shop: Fleet, customer: str, is_over: asyncio.Event) -> list[Json]:
+async def order_until(shop: RunningShop, customer: str, has_ended: asyncio.Event) -> list[Json]:
     placed: list[Json] = []
-    while not is_over.is_set():
-        order = await asyncio.to_thread(shop.order_insistently, ("plenty", 1), userId=customer)
+    while not has_ended.is_set():
+        order = await asyncio.to_thread(
+            shop.guest.order_with_retries, ("plenty", 1), userId=customer
+        )
         placed.append(order)
         await asyncio.sleep(PAUSE_SECONDS)
     return placed

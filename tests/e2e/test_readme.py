@@ -1,63 +1,59 @@
-"""The README's own curl lines, word by word but for the ports, give the README's own answers."""
+"""The README's curl lines, with other ports, give the README's answers."""
 
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
-import pytest_asyncio
+import pytest
 
-from quadrille.launcher.sample_catalogue import load_samples
+from quadrille.launcher.sample_catalogue import is_on_sale, load_samples
 from shared.settings import Settings
 from tests.support.eventually import eventually
-from tests.support.running_shop import ADMIN_PASSWORD, Fleet
+from tests.support.running_shop import RunningShop
+from tests.support.shop_client import Json
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 CURLS = re.findall(r"```sh\n(curl .*?)```", README, re.DOTALL)
-USUAL = Settings()
-PORTS = {USUAL.order_port: "order", USUAL.read_api_port: "read"}
+DEFAULT = Settings()
+PORTS = {DEFAULT.order_port: "order", DEFAULT.read_api_port: "read"}
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def fleet(tmp_path_factory) -> AsyncIterator[Fleet]:
-    with Fleet(tmp_path_factory.mktemp("readme"), carrier_success_rate=1) as fleet:
-        await fleet.start()
-        account = {"email": USUAL.admin_email, "password": ADMIN_PASSWORD}
-        token = fleet.post("order", "/auth/login", account).json()["accessToken"]
-        async with httpx.AsyncClient() as http:
-            await eventually(lambda: load_samples(http, fleet.url("inventory"), token))
-        unpriced = {"items": [{"productId": "headset", "quantity": 1, "price": 1}]}
-        await eventually(
-            lambda: fleet.post("order", "/orders", unpriced).json()["type"].endswith("changed")
-        )
-        yield fleet
+@pytest.fixture
+async def samples(shop: RunningShop) -> None:
+    """The sample catalogue beside the products of the other tests."""
+    async with httpx.AsyncClient() as http:
+        await load_samples(http, shop.url("inventory"), shop.admin.token)
+        await eventually(lambda: is_on_sale(http, shop.url("order")))
 
 
-async def test_the_readmes_lines_order_show_and_refuse(fleet: Fleet):
+@pytest.mark.usefixtures("samples")
+async def test_readme_commands_order_show_and_reject(shop: RunningShop):
     order, show, too_many, *_ = CURLS
 
-    placed = await _paste(fleet, order)
+    placed = await paste(shop, order)
     assert (placed["status"], placed["totalAmount"]) == ("PENDING", 10_000)
     assert placed["items"][0]["name"] == "Super Keyboard"
-    await fleet.until(placed["orderId"], "COMPLETED")
+    await shop.until(placed["orderId"], "COMPLETED")
 
-    [shown_id] = re.findall(r"[0-9a-f-]{36}", show)
-    shown = await _paste(fleet, show.replace(shown_id, placed["orderId"]))
-    assert shown["status"] == "COMPLETED"
-    assert shown["shipment"]["trackingNumber"] == shown["trackingNumber"]
+    [id_in_readme] = re.findall(r"[0-9a-f-]{36}", show)
+    completed = await paste(shop, show.replace(id_in_readme, placed["orderId"]))
+    assert completed["status"] == "COMPLETED"
+    assert completed["shipment"]["trackingNumber"] == completed["trackingNumber"]
 
-    refused = await _paste(fleet, too_many)
-    ended = await fleet.until(refused["orderId"], "CANCELLED_NO_STOCK")
-    [short] = ended["failedItems"]
+    placed = await paste(shop, too_many)
+    cancelled = await shop.until(placed["orderId"], "CANCELLED_NO_STOCK")
+    [short] = cancelled["failedItems"]
     assert short == {"productId": "prod001", "requestedQuantity": 20, "availableQuantity": 8}
     assert json.dumps(short, separators=(",", ":")) in README
 
 
-async def _paste(fleet: Fleet, line: str) -> dict:
+async def paste(shop: RunningShop, line: str) -> Json:
+    """The output of a curl line sent to this shop."""
     for port, service in PORTS.items():
-        line = line.replace(f"localhost:{port}", fleet.url(service, "").removeprefix("http://"))
+        line = line.replace(f"localhost:{port}", shop.url(service).removeprefix("http://"))
     shell = await asyncio.create_subprocess_shell(line, stdout=asyncio.subprocess.PIPE)
     printed, _ = await shell.communicate()
-    return json.loads(printed)
+    document: Json = json.loads(printed)
+    return document

@@ -1,143 +1,124 @@
-"""The three dances, and what the order desk refuses, through HTTP only."""
+"""The three saga outcomes by HTTP and by command line, and which orders are rejected."""
 
+import asyncio
+import re
+from pathlib import Path
 from uuid import uuid4
 
+import pytest
+
 from tests.support.eventually import eventually
-from tests.support.running_shop import Fleet
+from tests.support.running_shop import RunningShop
+from tests.support.saga_outcomes import OUTCOMES, SagaOutcome, assert_outcome
+from tests.support.terminal import Terminal
 
 
-async def test_an_order_is_carried_to_its_door(shop: Fleet):
-    on_hand, _ = shop.stock("plenty")
+@pytest.mark.parametrize("outcome", OUTCOMES, ids=str)
+async def test_order_reaches_its_outcome(shop: RunningShop, outcome: SagaOutcome):
+    await assert_outcome(shop, outcome)
+
+
+@pytest.mark.parametrize("outcome", OUTCOMES, ids=str)
+async def test_command_line_order_reaches_its_outcome(
+    shop: RunningShop, outcome: SagaOutcome, tmp_path: Path
+):
+    async def order(line: tuple[str, int], email: str) -> str:
+        product_id, quantity = line
+        code, out, err = await asyncio.to_thread(
+            Terminal(shop, tmp_path).run,
+            *("order", f"{product_id}:{quantity}", "--email", email, "--watch"),
+        )
+        assert code == (0 if outcome.status == "COMPLETED" else 1), err
+        assert out.endswith(f"\n{outcome.status}\n")
+        [order_id] = re.findall(r"^Order (\S{36}) of guest: PENDING$", out, re.MULTILINE)
+        return order_id
+
+    await assert_outcome(shop, outcome, order)
+
+
+async def test_order_returns_its_total_and_address(shop: RunningShop):
     address = {"name": "Aiko", "city": "Kyoto"}
-    placed = shop.order(("plenty", 2), userId="aiko", shippingAddress=address)
-    assert placed["status"] == "PENDING"
-    assert placed["totalAmount"] == 2000
-    order_id = placed["orderId"]
-    shown = await shop.until(order_id, "COMPLETED")
-    assert shown["trackingNumber"] == shown["shipment"]["trackingNumber"]
-    assert shown["shipment"]["status"] == "COMPLETED"
-    assert shown["shipment"]["shippingAddress"] == address
-    await shop.until_story(
-        order_id,
-        "OrderCreated",
-        "StockReserved",
-        "OrderConfirmed",
-        "ShipmentInitiated",
-        "ShipmentCompleted",
-        "StockDeducted",
-        "OrderCompleted",
-    )
-    assert shop.stock("plenty") == (on_hand - 2, 0)
-    assert shop.show("read", f"/orders/{order_id}")["reservation"]["status"] == "DEDUCTED"
+    placed = shop.guest.order(("plenty", 2), userId="aiko", shippingAddress=address)
+    assert (placed["status"], placed["totalAmount"]) == ("PENDING", 2000)
+    order = await shop.until(placed["orderId"], "COMPLETED")
+    assert order["shipment"]["shippingAddress"] == address
 
 
-async def test_twenty_of_ten_are_not_sold(shop: Fleet):
-    placed = shop.order(("prod001", 20))
-    shown = await shop.until(placed["orderId"], "CANCELLED_NO_STOCK")
-    assert shown["reason"] == "NO_STOCK"
-    assert shown["failedItems"] == [
-        {"productId": "prod001", "requestedQuantity": 20, "availableQuantity": 10}
-    ]
-    assert shown["shipment"] is None
-    await shop.until_story(
-        placed["orderId"], "OrderCreated", "StockReservationFailed", "OrderCancelled"
-    )
-    assert shop.stock("prod001") == (10, 0)
-
-
-async def test_an_order_that_lacks_one_line_holds_none(shop: Fleet):
+async def test_order_lacking_one_line_reserves_none(shop: RunningShop):
     before = shop.stock("plenty")
-    placed = shop.order(("plenty", 1), ("prod001", 11))
+    placed = shop.guest.order(("plenty", 1), ("scarce", 11))
     await shop.until(placed["orderId"], "CANCELLED_NO_STOCK")
     assert shop.stock("plenty") == before
 
 
-async def test_what_no_carrier_takes_goes_back_on_the_shelf(declining: Fleet):
-    before = declining.stock("plenty")
-    placed = declining.order(("plenty", 3))
-    order_id = placed["orderId"]
-    shown = await declining.until(order_id, "SHIPMENT_FAILED")
-    assert shown["shipment"]["status"] == "FAILED"
-    await declining.until_story(
-        order_id,
-        "OrderCreated",
-        "StockReserved",
-        "OrderConfirmed",
-        "ShipmentInitiated",
-        "ShipmentFailed",
-        "StockReleased",
-        "OrderFailed",
-    )
-    assert declining.stock("plenty") == before
-    assert declining.show("read", f"/orders/{order_id}")["reservation"]["status"] == "RELEASED"
+async def test_lines_of_one_product_are_added(shop: RunningShop):
+    too_many = shop.guest.order(("scarce", 6), ("scarce", 5))
+    cancelled = await shop.until(too_many["orderId"], "CANCELLED_NO_STOCK")
+    assert [item["requestedQuantity"] for item in cancelled["failedItems"]] == [11]
+    enough = shop.guest.order(("plenty", 6), ("plenty", 5))
+    completed = await shop.until(enough["orderId"], "COMPLETED")
+    assert completed["totalAmount"] == 11_000
+    assert completed["reservation"]["items"] == [{"productId": "plenty", "quantity": 11}]
 
 
-async def test_the_same_product_on_two_lines_counts_together(shop: Fleet):
-    too_much = shop.order(("prod001", 6), ("prod001", 5))
-    shown = await shop.until(too_much["orderId"], "CANCELLED_NO_STOCK")
-    assert [short["requestedQuantity"] for short in shown["failedItems"]] == [11]
-    enough = shop.order(("plenty", 6), ("plenty", 5))
-    shown = await shop.until(enough["orderId"], "COMPLETED")
-    assert shown["totalAmount"] == 11_000
-    assert shown["reservation"]["items"] == [{"productId": "plenty", "quantity": 11}]
-
-
-async def test_a_product_nobody_knows_is_not_ordered(shop: Fleet):
-    refused = shop.post_order(("plenty", 1), ("prod999", 1))
-    assert refused.status_code == 422
-    problem = refused.json()
+async def test_order_of_unknown_product_is_rejected(shop: RunningShop):
+    response = shop.guest.post_order(("plenty", 1), ("prod999", 1))
+    assert response.status_code == 422
+    problem = response.json()
     assert problem["type"] == "urn:quadrille:problem:unknown-product"
     assert problem["productId"] == "prod999"
 
 
-async def test_a_price_that_is_not_the_list_price_is_refused_with_the_present_one(shop: Fleet):
+async def test_wrong_price_is_rejected_with_current_price(shop: RunningShop):
     item = {"productId": "plenty", "quantity": 1, "price": 1}
-    refused = shop.post("order", "/orders", {"items": [item]})
-    assert refused.status_code == 409
-    problem = refused.json()
+    response = shop.admin.post("order", "/orders", {"items": [item]})
+    assert response.status_code == 409
+    problem = response.json()
     assert problem["type"] == "urn:quadrille:problem:price-changed"
     assert (problem["productId"], problem["price"]) == ("plenty", 1000)
-    accepted = shop.post("order", "/orders", {"items": [item | {"price": 1000}]})
+    accepted = shop.admin.post("order", "/orders", {"items": [item | {"price": 1000}]})
     assert accepted.status_code == 201
 
 
-async def test_the_price_list_follows_the_catalogue(shop: Fleet):
+async def test_order_price_follows_the_catalogue(shop: RunningShop):
     await shop.stock_up(fickle=5)
-    shop.put("inventory", "/products/fickle", {"name": "Fickle", "price": 1200})
+    shop.admin.put("inventory", "/products/fickle", {"name": "Fickle", "price": 1200})
     await eventually(lambda: shop.is_for_sale("fickle", price=1200))
-    assert shop.order(("fickle", 1))["totalAmount"] == 1200
+    assert shop.guest.order(("fickle", 1))["totalAmount"] == 1200
 
 
-async def test_a_key_used_again_gets_the_first_answer_again(shop: Fleet):
+async def test_repeated_idempotency_key_replays_first_answer(shop: RunningShop):
     key, customer = str(uuid4()), str(uuid4())
-    first = shop.post_order(("plenty", 1), key=key, userId=customer)
-    again = shop.post_order(("plenty", 1), key=key, userId=customer)
+    first = shop.guest.post_order(("plenty", 1), key=key, userId=customer)
+    again = shop.guest.post_order(("plenty", 1), key=key, userId=customer)
     assert (first.status_code, again.status_code) == (201, 201)
     assert again.content == first.content
     assert again.headers["Location"] == first.headers["Location"]
     assert "Idempotent-Replayed" not in first.headers
     assert again.headers["Idempotent-Replayed"] == "true"
-    assert len(shop.show("order", "/orders", userId=customer)["items"]) == 1
+    assert len(shop.admin.show("order", "/orders", userId=customer)["items"]) == 1
 
 
-async def test_a_key_used_for_something_else_is_refused(shop: Fleet):
+async def test_idempotency_key_for_another_order_is_rejected(shop: RunningShop):
     key = str(uuid4())
-    shop.post_order(("plenty", 1), key=key)
-    other = shop.post_order(("plenty", 2), key=key)
+    shop.guest.post_order(("plenty", 1), key=key)
+    other = shop.guest.post_order(("plenty", 2), key=key)
     assert other.status_code == 422
     assert other.json()["type"] == "urn:quadrille:problem:idempotency-key-reused"
 
 
-async def test_the_shop_answers_under_api_too(shop: Fleet):
-    placed = shop.post("order", "/api/orders", {"items": [{"productId": "plenty", "quantity": 1}]})
+async def test_orders_are_served_under_api_prefix(shop: RunningShop):
+    placed = shop.admin.post(
+        "order", "/api/orders", {"items": [{"productId": "plenty", "quantity": 1}]}
+    )
     assert placed.status_code == 201
-    assert shop.get("order", f"/api/orders/{placed.json()['orderId']}").status_code == 200
+    assert shop.admin.get("order", f"/api/orders/{placed.json()['orderId']}").status_code == 200
 
 
-async def test_an_order_can_be_watched_as_it_goes(shop: Fleet):
-    placed = shop.order(("prod001", 20))
-    watched = shop.watch(f"/orders/{placed['orderId']}/stream", "OrderCancelled")
-    assert [event["type"] for event in watched] == [
+async def test_order_stream_sends_events_as_recorded(shop: RunningShop):
+    placed = shop.guest.order(("scarce", 20))
+    events = shop.admin.watch(f"/orders/{placed['orderId']}/stream", "OrderCancelled")
+    assert [event["type"] for event in events] == [
         "OrderCreated",
         "StockReservationFailed",
         "OrderCancelled",

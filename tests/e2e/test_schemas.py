@@ -1,4 +1,4 @@
-"""What each service's OpenAPI document says, held against the running service: by the admin, and by nobody."""
+"""Each running service conforms to its OpenAPI document, for the admin and for a guest."""
 
 from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any
@@ -24,7 +24,8 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from tests.support.eventually import eventually
-from tests.support.running_shop import SERVICES, Fleet
+from tests.support.running_shop import RunningShop
+from tests.support.shop_expectations import SERVICES
 
 CHECKS = [
     not_a_server_error,
@@ -38,8 +39,8 @@ CHECKS = [
     ignored_auth,
 ]
 
-AS_SAID, OTHERWISE = 8, 4
-"""So many requests of each kind to a route: some as its schema says, some not."""
+VALID, INVALID = 8, 4
+"""Requests to each route that conform to its schema, and that do not."""
 
 quick = settings(
     derandomize=True,
@@ -51,22 +52,22 @@ quick = settings(
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def shop(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Fleet]:
-    """A shop that may be left in any state."""
+async def shop(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningShop]:
+    """A shop that tests may leave in any state."""
     directory = tmp_path_factory.mktemp("shop")
-    with Fleet(directory, carrier_success_rate=1) as fleet:
-        await fleet.start()
-        await fleet.stock_up(plenty=100_000)
-        yield fleet
+    with RunningShop(directory, carrier_success_rate=1) as shop:
+        await shop.start()
+        await shop.stock_up(plenty=100_000)
+        yield shop
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def known(shop: Fleet) -> dict[str, str]:
-    """What there is, by the name that paths and bodies have for it."""
-    order_id = shop.order(("plenty", 1), email="guest@example.com")["orderId"]
+async def existing(shop: RunningShop) -> dict[str, str]:
+    """Existing ids, by their names in paths and bodies."""
+    order_id = shop.guest.order(("plenty", 1), email="guest@example.com")["orderId"]
     await shop.until(order_id, "COMPLETED")
     mails = await eventually(
-        lambda: shop.show("notifier", "/notifications", orderId=order_id)["items"]
+        lambda: shop.admin.show("notifier", "/notifications", orderId=order_id)["items"]
     )
     return {
         "order_id": order_id,
@@ -84,45 +85,44 @@ def session() -> Iterator[requests.Session]:
 
 
 def operations(schema: BaseSchema) -> Iterator[APIOperation]:
-    """Every operation but the streams, which never end."""
-    for found in schema.get_all_operations():
-        operation = found.ok()
+    """All operations except streams, which do not end."""
+    for result in schema.get_all_operations():
+        operation = result.ok()
         if not operation.path.endswith("/stream"):
             yield operation
 
 
-def about(known: Mapping[str, str], case: Case) -> Case:
-    """The request, about things that there are."""
+def with_existing_ids(existing: Mapping[str, str], case: Case) -> Case:
     case.path_parameters = {
-        name: known.get(name, value) for name, value in case.path_parameters.items()
+        name: existing.get(name, value) for name, value in case.path_parameters.items()
     }
     if isinstance(case.body, dict):
-        case.body = {name: known.get(name, value) for name, value in case.body.items()}
+        case.body = {name: existing.get(name, value) for name, value in case.body.items()}
     return case
 
 
-@pytest.mark.parametrize("who", ["admin", "nobody"])
+@pytest.mark.parametrize("who", ["admin", "guest"])
 @pytest.mark.parametrize("service", SERVICES)
-def test_a_service_answers_as_its_document_says(
-    shop: Fleet, known: dict[str, str], session: requests.Session, service: str, who: str
+def test_service_conforms_to_its_openapi_document(
+    shop: RunningShop, existing: dict[str, str], session: requests.Session, service: str, who: str
 ):
-    schema = schemathesis.openapi.from_dict(shop.show(service, "/schema/openapi.json"))
-    headers = shop.admin_headers if who == "admin" else {}
+    schema = schemathesis.openapi.from_dict(shop.admin.show(service, "/schema/openapi.json"))
+    headers = shop.admin.headers if who == "admin" else {}
 
-    def hold(case: Case) -> None:
-        case.headers.update(headers)  # in the case, so that the checks judge what was really sent
+    def conforms(case: Case) -> None:
+        case.headers.update(headers)  # in the case, so that the checks see what was sent
         response = case.call(base_url=shop.url(service), session=session)
         case.validate_response(response, checks=CHECKS, headers=headers)
 
     for operation in operations(schema):
-        as_said = operation.as_strategy()
-        both = st.one_of(as_said, as_said.map(lambda case: about(known, case)))
-        settings(quick, max_examples=AS_SAID)(given(both)(hold))()
-        if can_be_asked_otherwise(operation):
-            otherwise = operation.as_strategy(generation_mode=GenerationMode.NEGATIVE)
-            settings(quick, max_examples=OTHERWISE)(given(otherwise)(hold))()
+        valid = operation.as_strategy()
+        both = st.one_of(valid, valid.map(lambda case: with_existing_ids(existing, case)))
+        settings(quick, max_examples=VALID)(given(both)(conforms))()
+        if can_be_invalid(operation):
+            invalid = operation.as_strategy(generation_mode=GenerationMode.NEGATIVE)
+            settings(quick, max_examples=INVALID)(given(invalid)(conforms))()
 
 
-def can_be_asked_otherwise(operation: Any) -> bool:
-    """Whether there is anything in a request to it that could be wrong."""
+def can_be_invalid(operation: Any) -> bool:
+    """Whether a request to it has any part that could be wrong."""
     return bool(operation.body or operation.query or operation.headers)

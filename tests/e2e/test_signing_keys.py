@@ -1,21 +1,19 @@
-"""Signing keys rotated and revoked in the whole shop, while somebody follows its events."""
+"""Signing keys are rotated and revoked in all services, while a client follows the events."""
 
 import asyncio
 import json
 import subprocess
-from collections.abc import AsyncIterator
 from pathlib import Path
 
-import httpx
 import jwt
 import pytest
-import pytest_asyncio
 
 from tests.support.eventually import eventually
-from tests.support.running_shop import ADMIN_PASSWORD, Fleet
+from tests.support.running_shop import RunningShop
+from tests.support.shop_client import ShopClient
+from tests.support.shop_expectations import ADMIN_EMAIL, ADMIN_PASSWORD
 from tests.support.terminal import SECONDS, Terminal
 
-ADMIN = "admin@example.com"
 ADMIN_ONLY = {
     "order": "/auth/keys",
     "inventory": "/reservations/none",
@@ -25,25 +23,15 @@ ADMIN_ONLY = {
 }
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def shop(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Fleet]:
-    with Fleet(tmp_path_factory.mktemp("shop"), carrier_success_rate=1) as fleet:
-        await fleet.start()
-        await fleet.stock_up(plenty=100)
-        yield fleet
-
-
 @pytest.fixture
-def admin(shop: Fleet, tmp_path: Path) -> Terminal:
+def admin(shop: RunningShop, tmp_path: Path) -> Terminal:
     terminal = Terminal(shop, tmp_path)
-    terminal.sign_in(ADMIN, ADMIN_PASSWORD)
+    terminal.sign_in(ADMIN_EMAIL, ADMIN_PASSWORD)
     return terminal
 
 
-def new_token(shop: Fleet) -> str:
-    account = {"email": ADMIN, "password": ADMIN_PASSWORD}
-    response = httpx.post(shop.url("order", "/auth/login"), json=account)
-    token: str = response.json()["accessToken"]
+def new_token(shop: RunningShop) -> str:
+    token: str = shop.guest.login(ADMIN_EMAIL, ADMIN_PASSWORD)["accessToken"]
     return token
 
 
@@ -52,15 +40,12 @@ def key_of(token: str) -> str:
     return key_id
 
 
-def answers(shop: Fleet, token: str) -> set[bool]:
+def answers(shop: RunningShop, token: str) -> set[bool]:
     """Whether the services accept the token, for each that does and does not."""
-    headers = {"Authorization": f"Bearer {token}"}
-    found = [
-        httpx.get(shop.url(name, path), headers=headers).status_code
-        for name, path in ADMIN_ONLY.items()
-    ]
-    assert set(found) <= {200, 401, 404}
-    return {status != 401 for status in found}
+    with ShopClient(shop.url, token) as client:
+        statuses = {client.get(name, path).status_code for name, path in ADMIN_ONLY.items()}
+    assert statuses <= {200, 401, 404}
+    return {status != 401 for status in statuses}
 
 
 def statuses(admin: Terminal) -> dict[str, str]:
@@ -69,10 +54,10 @@ def statuses(admin: Terminal) -> dict[str, str]:
     return {key["keyId"]: key["status"] for key in json.loads(out)["items"]}
 
 
-async def test_key_is_rotated_and_revoked_everywhere(shop: Fleet, admin: Terminal):
+async def test_key_is_rotated_and_revoked_everywhere(shop: RunningShop, admin: Terminal):
     old = new_token(shop)
     following = admin.start("events", "--follow", "--type", "OrderCreated", "--json")
-    await before_stream_opens(shop, following)
+    await until_stream_is_open(shop, following)
 
     code, out, err = admin.run("keys", "rotate", "--json")
     assert code == 0, err
@@ -89,7 +74,7 @@ async def test_key_is_rotated_and_revoked_everywhere(shop: Fleet, admin: Termina
     assert answers(shop, new) == {True}
     assert statuses(admin) == {key_of(old): "REVOKED", next_key: "CURRENT"}
 
-    order_id = shop.order(("plenty", 1))["orderId"]
+    order_id = shop.guest.order(("plenty", 1))["orderId"]
     line = await asyncio.to_thread(following.stdout.readline)
     assert json.loads(line)["key"] == order_id
     following.send_signal(2)
@@ -99,11 +84,11 @@ async def test_key_is_rotated_and_revoked_everywhere(shop: Fleet, admin: Termina
     await shop.settle()
 
 
-async def before_stream_opens(shop: Fleet, following: subprocess.Popen[str]) -> None:
-    """Wait until the command shows an order that is placed now."""
-    order_id = shop.order(("plenty", 1))["orderId"]
-    line = await asyncio.to_thread(following.stdout.readline)
-    assert json.loads(line)["key"] == order_id
+async def until_stream_is_open(shop: RunningShop, following: subprocess.Popen[str]) -> None:
+    """Wait until the command prints an order that is placed now."""
+    order_id = shop.guest.order(("plenty", 1))["orderId"]
+    while json.loads(await asyncio.to_thread(following.stdout.readline))["key"] != order_id:
+        pass
 
 
 async def test_revoking_an_unknown_key_is_an_error(admin: Terminal):

@@ -7,7 +7,7 @@ import click
 import pytest
 
 from quadrille.cli.main import COMMANDS, main
-from tests.support.running_shop import SERVICES
+from tests.support.shop_processes import MODULES
 
 HELP = "import sys; from quadrille.cli.main import main; main(['--help'], standalone_mode=False); print(*sys.modules)"
 
@@ -38,7 +38,7 @@ def test_unknown_command_is_an_error():
         main(["orders2"], standalone_mode=False)
 
 
-@pytest.mark.parametrize("service", SERVICES.values())
+@pytest.mark.parametrize("service", MODULES.values())
 def test_service_takes_settings_from_environment_only(service):
     def start(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", service, *arguments]
