@@ -2,7 +2,7 @@
 
 from msgspec import Struct
 
-from shared.chassis.http.key_trust import KnownKey, Revocation
+from shared.chassis.http.key_trust import PublishedKey, Revocation
 from shared.chassis.messages.event import Event
 from shared.chassis.messages.identity_events import SigningKeyPublished, SigningKeyRevoked
 
@@ -10,7 +10,7 @@ from shared.chassis.messages.identity_events import SigningKeyPublished, Signing
 class PublishKeys(Struct, frozen=True, kw_only=True):
     """Make known these keys, each after the one that vouches for it, and then these revocations."""
 
-    keys: tuple[KnownKey, ...] = ()
+    keys: tuple[PublishedKey, ...] = ()
     revocations: tuple[Revocation, ...] = ()
 
 

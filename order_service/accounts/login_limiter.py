@@ -34,7 +34,7 @@ class LoginLimiter:
         """The password was right."""
         self._limits.give_back(*uses)
         pair = _pair(account, address)
-        self._limits.forget((Limit.SIGN_IN_FAILURES_PER_ACCOUNT_AND_ADDRESS, pair))
+        self._limits.reset((Limit.SIGN_IN_FAILURES_PER_ACCOUNT_AND_ADDRESS, pair))
         self.note_owner(account, address)
 
     def note_owner(self, account: str, address: str) -> None:

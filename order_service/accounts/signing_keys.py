@@ -24,7 +24,7 @@ from shared.chassis.engine.unit_of_work import CommandEnvelope
 from shared.chassis.http import signing_keys
 from shared.chassis.http.key_trust import (
     KeyRing,
-    KnownKey,
+    PublishedKey,
     Revocation,
     Trust,
     revocation_statement,
@@ -69,7 +69,7 @@ class OwnKey(NamedTuple):
     """A key of this service."""
 
     signer: TokenSigner
-    known: KnownKey
+    known: PublishedKey
     created_at: datetime
     signs_from: datetime
 
@@ -119,7 +119,7 @@ class SigningKeys:
             )
         else:
             signer = TokenSigner.generate()
-            first = KnownKey(
+            first = PublishedKey(
                 key_id=signer.key_id, public_key=signer.public_key, trust=Trust.TRUSTED
             )
             keep = partial(store.add, key=_row(signer, signs_from=clock.now()))
@@ -174,7 +174,7 @@ class SigningKeys:
         """
         current = self._in_use().signer.key_id
         now = clock.now()
-        keys: tuple[KnownKey, ...] = ()
+        keys: tuple[PublishedKey, ...] = ()
         pending = [own for own in self._own if own.signs_from > now and not own.is_revoked]
         if pending:
             successor = pending[-1].signer
@@ -195,9 +195,9 @@ class SigningKeys:
         self._current_id = usable[-1].signer.key_id
         return usable[-1]
 
-    def _new_key(self) -> tuple[TokenSigner, KnownKey]:
+    def _new_key(self) -> tuple[TokenSigner, PublishedKey]:
         signer, voucher = TokenSigner.generate(), self.signer
-        return signer, KnownKey(
+        return signer, PublishedKey(
             key_id=signer.key_id,
             public_key=signer.public_key,
             trust=Trust.TRUSTED,

@@ -11,12 +11,13 @@ from typing import Annotated, Literal, TypeVar
 from jinja2 import Environment, PackageLoader
 from litestar import Litestar, MediaType, Response, Router, get
 from litestar.datastructures import State
-from litestar.di import NamedDependency, Provide
+from litestar.di import NamedDependency
 from litestar.params import Parameter
 
 from quadrille.mailbox.smtp import MailHandler, SmtpServer, listen
 from quadrille.mailbox.storage import Mail, MailStorage, Summary
 from shared.chassis.http import health, openapi
+from shared.chassis.http.app import provide
 from shared.chassis.http.health import Health
 from shared.chassis.http.pagination import Page, page_of, schema_name
 from shared.chassis.http.problems import ProblemDetails, responses
@@ -47,17 +48,13 @@ def build(settings: Settings) -> Litestar:
     dependencies = {"mails": mails, "health": Health(smtp.waiting_for, _no_warnings)}
     return Litestar(
         route_handlers=[health.router(), PAGES, API],
-        dependencies={name: _provide(value) for name, value in dependencies.items()},
+        dependencies={name: provide(value) for name, value in dependencies.items()},
         plugins=[ProblemDetails()],
         openapi_config=openapi.config("Quadrille: development mailbox"),
         on_startup=[smtp.start],
         on_shutdown=[smtp.stop],
         state=State({"on_stopping": None}),
     )
-
-
-def _provide(value: object) -> Provide:
-    return Provide(lambda: value, use_cache=True, sync_to_thread=False)
 
 
 async def _no_warnings() -> list[str]:

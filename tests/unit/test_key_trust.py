@@ -12,7 +12,7 @@ from shared.chassis.http.key_trust import (
     MAX_UNPROVEN,
     KeyEvent,
     KeyRing,
-    KnownKey,
+    PublishedKey,
     Trust,
     distrust,
     learn,
@@ -159,7 +159,7 @@ def test_forged_key_is_kept_but_never_trusted():
 
 
 def test_malformed_row_verifies_nothing():
-    row = KnownKey(key_id=FIRST.key_id, public_key="none", trust=Trust.TRUSTED)
+    row = PublishedKey(key_id=FIRST.key_id, public_key="none", trust=Trust.TRUSTED)
     ring = KeyRing(keys={(FIRST.key_id, "none"): row})
     assert trusted(learn(ring, SECOND.vouched_by(FIRST))) == {FIRST.key_id}
 

@@ -36,7 +36,7 @@ def uses_until_refused(limiter: Limiter, limit: Limit, key: str) -> int:
 def test_allowance_of_each_limit_is_its_number(limit: Limit):
     limiter = Limiter()
     number = uses_until_refused(limiter, limit, "here")
-    assert limit.rate.most <= number <= limit.rate.most + 1
+    assert limit.rate.number <= number <= limit.rate.number + 1
 
 
 def test_rejected_use_has_retry_after():
@@ -71,7 +71,7 @@ def test_uses_are_taken_all_or_none():
     uses_until_refused(limiter, REGISTRATIONS, "here")
     orders = (Limit.ORDERS_PER_RECIPIENT, "jane")
     assert is_refused(limiter, orders, (REGISTRATIONS, "here"))
-    assert uses_until_refused(limiter, *orders) == Limit.ORDERS_PER_RECIPIENT.rate.most
+    assert uses_until_refused(limiter, *orders) == Limit.ORDERS_PER_RECIPIENT.rate.number
 
 
 def test_returned_use_does_not_count():
@@ -84,7 +84,7 @@ def test_returned_use_does_not_count():
 def test_forgotten_key_has_its_whole_allowance():
     limiter = Limiter(TWO_A_DAY)
     uses_until_refused(limiter, REGISTRATIONS, "here")
-    limiter.forget((REGISTRATIONS, "here"))
+    limiter.reset((REGISTRATIONS, "here"))
     assert uses_until_refused(limiter, REGISTRATIONS, "here") == 2
 
 

@@ -3,18 +3,20 @@
 import os
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import NoReturn, TypeVar
+from functools import partial
+from typing import NoReturn
 
 from litestar import Litestar
 from litestar.config.cors import CORSConfig
 from litestar.datastructures import State
 from litestar.di import Provide
+from litestar.middleware import DefineMiddleware
 from litestar.types import ControllerRouterHandler, LifespanHook
 from sqlalchemy.exc import SQLAlchemyError
 
 from shared.chassis.errors import FatalError
 from shared.chassis.http import health, openapi
-from shared.chassis.http.auth import PublicKeys, authentication
+from shared.chassis.http.auth import Authentication, PublicKeys
 from shared.chassis.http.health import Health
 from shared.chassis.http.problems import ProblemDetails
 from shared.chassis.http.request_body import ServiceRequest
@@ -24,8 +26,6 @@ MAX_BODY_BYTES = 1024 * 1024
 
 EXPOSED_HEADERS = ["Consistency-Token", "Idempotent-Replayed", "Location", "Retry-After"]
 """What a page of another origin may read of a response."""
-
-T = TypeVar("T")
 
 
 def build_app(
@@ -49,16 +49,13 @@ def build_app(
     `on_stopping` is called as soon as the process is asked to stop: it ends responses that never end by themselves, and
     `on_shutdown` runs after the last response.
     """
-
-    async def all_warnings() -> list[str]:
-        return [*await keys.warnings(), *warnings()]
-
-    dependencies = {"health": Health(waiting_for, all_warnings), **(dependencies or {})}
+    process_health = Health(waiting_for, partial(_warnings, keys, warnings))
+    dependencies = {"health": process_health, **(dependencies or {})}
     app = Litestar(
         route_handlers=[health.router(), *routes],
         request_class=ServiceRequest,
-        dependencies={name: _provide(value) for name, value in dependencies.items()},
-        middleware=[authentication(keys)],
+        dependencies={name: provide(value) for name, value in dependencies.items()},
+        middleware=[DefineMiddleware(Authentication, keys=keys)],
         cors_config=_cors(settings.cors_origins),
         request_max_body_size=MAX_BODY_BYTES,
         openapi_config=openapi.config(title),
@@ -71,7 +68,11 @@ def build_app(
     return app
 
 
-def _provide(value: object) -> Provide:
+async def _warnings(keys: PublicKeys, warnings: Callable[[], list[str]]) -> list[str]:
+    return [*await keys.warnings(), *warnings()]
+
+
+def provide(value: object) -> Provide:
     """The same object for every request."""
     return Provide(lambda: value, use_cache=True, sync_to_thread=False)
 

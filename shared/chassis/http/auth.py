@@ -1,6 +1,6 @@
-"""Who calls: access tokens signed by the order service with Ed25519, checked with its public keys alone.
+"""Authentication by access tokens, which the order service signs with Ed25519 and every service checks itself.
 
-The keys travel as events, and each service keeps them in its own database (`shared/chassis/http/signing_keys.py`).
+The public keys are published as events; each service stores them in its own database (`signing_keys.py`).
 """
 
 import asyncio
@@ -17,11 +17,12 @@ from litestar.connection import ASGIConnection
 from litestar.exceptions import NotAuthorizedException, PermissionDeniedException
 from litestar.handlers import BaseRouteHandler
 from litestar.middleware import AbstractAuthenticationMiddleware, AuthenticationResult
+from litestar.types import ASGIApp
 from msgspec import Struct
-from sqlalchemy import Connection
+from sqlalchemy import Connection as DatabaseConnection
 
 from shared.chassis.http import signing_keys
-from shared.chassis.http.key_trust import KnownKey, Trust
+from shared.chassis.http.key_trust import PublishedKey, Trust
 from shared.chassis.messages import clock
 from shared.chassis.storage.database import TRANSIENT_DATABASE_ERRORS, Database
 
@@ -29,25 +30,26 @@ ALGORITHM = "EdDSA"
 ISSUER = "quadrille"
 AUDIENCE = "quadrille"
 LEEWAY_SECONDS = 30
-"""How far the clocks of two services may differ: for so long a token is accepted before `iat` and after `exp`."""
+"""How far the clocks of two services may differ: a token is accepted this long before `iat` and after `exp`."""
 MAX_TOKEN_SECONDS = 3600
-"""A token made to be valid for longer is refused, whoever signed it."""
+"""A token with a longer validity is refused, even if its signature is valid."""
 
 TOKEN_IN_QUERY = "accessToken"  # noqa: S105 - a name
-"""Set in a route's `opt`, it lets browsers put the token there where they can set no header, as for event streams."""
+"""Set in a route's `opt`, it permits the token as a query parameter: browsers send event streams no headers."""
+
+Connection = ASGIConnection[Any, Any, Any, Any]
 
 log = structlog.get_logger()
 
 
 class Caller(Struct, frozen=True, kw_only=True):
-    """Who sent the request; a guest is nobody in particular."""
+    """The sender of a request; a guest is one without a token."""
 
     user_id: str | None = None
     is_admin: bool = False
 
     @property
     def is_guest(self) -> bool:
-        """Whether nobody is signed in."""
         return self.user_id is None
 
 
@@ -65,7 +67,7 @@ class Access(Struct, frozen=True, kw_only=True):
 
     @property
     def seconds_left(self) -> float:
-        """How long the token is still accepted; negative when it is not any more."""
+        """How long the token is still accepted; negative when it has expired."""
         return (self.expires_at - clock.now()).total_seconds()
 
 
@@ -78,8 +80,8 @@ class _Claims(Struct, frozen=True, kw_only=True):
     exp: float
 
 
-class _Loaded(NamedTuple):
-    """What the database holds of signing keys."""
+class _LoadedKeys(NamedTuple):
+    """The signing keys in the database."""
 
     trusted: Mapping[str, Ed25519PublicKey] = {}
     untrusted: Sequence[str] = ()
@@ -93,7 +95,7 @@ class PublicKeys:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._loaded = _Loaded()
+        self._loaded = _LoadedKeys()
         self._loading = asyncio.Lock()
         self._changes = 1
         self._loaded_at_change = 0
@@ -107,15 +109,14 @@ class PublicKeys:
         return (await self._current()).trusted.get(key_id)
 
     async def warnings(self) -> list[str]:
-        """What an operator should know of keys that were published and are not trusted."""
+        """One for each key that was published and is not trusted."""
         try:
             untrusted = (await self._current()).untrusted
-        except (
-            TRANSIENT_DATABASE_ERRORS
-        ):  # readiness has its own words for a database that cannot be read
+        except TRANSIENT_DATABASE_ERRORS:  # readiness reports a database that cannot be read
             return []
         return [
-            f"signing key {key_id} is not trusted: nobody vouches for it" for key_id in untrusted
+            f"signing key {key_id} is not trusted: no trusted key vouches for it"
+            for key_id in untrusted
         ]
 
     async def verify(self, token: str) -> Access:
@@ -124,21 +125,7 @@ class PublicKeys:
         key = await self.find(key_id)
         if key is None:
             raise jwt.InvalidTokenError("signed with an unknown key")
-        payload = jwt.decode(
-            token,
-            key,
-            algorithms=[ALGORITHM],
-            issuer=ISSUER,
-            audience=AUDIENCE,
-            leeway=LEEWAY_SECONDS,
-            options={"require": ["exp", "iat", "sub", "iss", "aud"], "strict_aud": True},
-        )
-        try:
-            claims = msgspec.convert(payload, _Claims)
-        except msgspec.ValidationError as error:
-            raise jwt.InvalidTokenError(str(error)) from error
-        if claims.exp - claims.iat > MAX_TOKEN_SECONDS:
-            raise jwt.InvalidTokenError("it is valid for too long")
+        claims = _claims(token, key)
         return Access(
             caller=Caller(user_id=claims.sub, is_admin=claims.role == "admin"),
             key_id=key_id,
@@ -146,31 +133,50 @@ class PublicKeys:
         )
 
     async def still_accept(self, access: Access) -> bool:
-        """Whether the token, valid once, has neither expired nor lost its key."""
+        """Whether the token, which was valid, has not expired and its key is still trusted."""
         return access.seconds_left > 0 and await self.find(access.key_id) is not None
 
-    async def _current(self) -> _Loaded:
+    async def _current(self) -> _LoadedKeys:
         async with self._loading:
             if self._loaded_at_change != self._changes:
-                change = self._changes  # noted first: a change during the read needs another read
+                change = self._changes  # read first: a change during the load requires another load
                 self._loaded = await self._database.run(_load)
                 self._loaded_at_change = change
             return self._loaded
 
 
-def _load(connection: Connection) -> _Loaded:
+def _claims(token: str, key: Ed25519PublicKey) -> _Claims:
+    payload = jwt.decode(
+        token,
+        key,
+        algorithms=[ALGORITHM],
+        issuer=ISSUER,
+        audience=AUDIENCE,
+        leeway=LEEWAY_SECONDS,
+        options={"require": ["exp", "iat", "sub", "iss", "aud"], "strict_aud": True},
+    )
+    try:
+        claims = msgspec.convert(payload, _Claims)
+    except msgspec.ValidationError as error:
+        raise jwt.InvalidTokenError(str(error)) from error
+    if claims.exp - claims.iat > MAX_TOKEN_SECONDS:
+        raise jwt.InvalidTokenError("it is valid for too long")
+    return claims
+
+
+def _load(connection: DatabaseConnection) -> _LoadedKeys:
     trusted: dict[str, Ed25519PublicKey] = {}
     untrusted: list[str] = []
     for key in signing_keys.load(connection).keys.values():
         if key.trust is Trust.UNTRUSTED:
             untrusted.append(key.key_id)
-        elif key.trust is Trust.TRUSTED and (readable := _readable(key)):
-            trusted[key.key_id] = readable
-    return _Loaded(trusted, sorted(set(untrusted)))
+        elif key.trust is Trust.TRUSTED and (public_key := _decoded(key)):
+            trusted[key.key_id] = public_key
+    return _LoadedKeys(trusted, sorted(set(untrusted)))
 
 
-def _readable(key: KnownKey) -> Ed25519PublicKey | None:
-    """The key itself; None for a row from before keys were validated, which must not stop the others."""
+def _decoded(key: PublishedKey) -> Ed25519PublicKey | None:
+    """The public key; None for a malformed one, which must not make the others unusable."""
     try:
         return Ed25519PublicKey.from_public_bytes(base64url_decode(key.public_key))
     except ValueError as error:
@@ -178,52 +184,51 @@ def _readable(key: KnownKey) -> Ed25519PublicKey | None:
         return None
 
 
-def authentication(keys: PublicKeys) -> type[AbstractAuthenticationMiddleware]:
-    """The middleware that puts the Caller into `request.user` and, of a token, its Access into `request.auth`."""
+class Authentication(AbstractAuthenticationMiddleware):
+    """Sets `request.user` to the Caller and, if there is a token, `request.auth` to its Access."""
 
-    class Authentication(AbstractAuthenticationMiddleware):
-        async def authenticate_request(
-            self, connection: ASGIConnection[Any, Any, Any, Any]
-        ) -> AuthenticationResult:
-            """A guest without `Authorization`, else the bearer of a valid token."""
-            token = _token(connection)
-            if token is None:
-                return AuthenticationResult(user=GUEST, auth=None)
-            try:
-                access = await keys.verify(token)
-            except jwt.InvalidTokenError as error:
-                raise _unauthorized(f"the access token is refused: {error}") from error
-            return AuthenticationResult(user=access.caller, auth=access)
+    def __init__(self, app: ASGIApp, keys: PublicKeys) -> None:
+        super().__init__(app)
+        self._keys = keys
 
-    return Authentication
+    async def authenticate_request(self, connection: Connection) -> AuthenticationResult:
+        """A guest without a token, else the bearer of a valid one. Raises NotAuthorizedException."""
+        token = _token(connection)
+        if token is None:
+            return AuthenticationResult(user=GUEST, auth=None)
+        try:
+            access = await self._keys.verify(token)
+        except jwt.InvalidTokenError as error:
+            raise _unauthorized(f"the access token is refused: {error}") from error
+        return AuthenticationResult(user=access.caller, auth=access)
 
 
-def _token(connection: ASGIConnection[Any, Any, Any, Any]) -> str | None:
-    given = connection.headers.get("authorization")
-    if given is None:
+def _token(connection: Connection) -> str | None:
+    header = connection.headers.get("authorization")
+    if header is None:
         is_allowed = connection.route_handler.opt.get(TOKEN_IN_QUERY)
         return connection.query_params.get(TOKEN_IN_QUERY) if is_allowed else None
-    scheme, _, token = given.partition(" ")
+    scheme, _, token = header.partition(" ")
     if scheme.lower() != "bearer":
         raise _unauthorized("expected `Authorization: Bearer <token>`")
     return token.strip()
 
 
-def admin_only(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
-    """The guard of what only an admin may do."""
+def admin_only(connection: Connection, _: BaseRouteHandler) -> None:
+    """The guard of routes for admins."""
     signed_in_only(connection, _)
-    if not _asks_for_methods(connection) and not connection.user.is_admin:
+    if not _is_options(connection) and not connection.user.is_admin:
         raise PermissionDeniedException("only an admin may do this")
 
 
-def signed_in_only(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
-    """The guard of what needs a customer."""
-    if not _asks_for_methods(connection) and connection.user.is_guest:
+def signed_in_only(connection: Connection, _: BaseRouteHandler) -> None:
+    """The guard of routes for customers and admins."""
+    if not _is_options(connection) and connection.user.is_guest:
         raise sign_in_first()
 
 
-def _asks_for_methods(connection: ASGIConnection[Any, Any, Any, Any]) -> bool:
-    """Litestar answers OPTIONS itself, behind a router's guards but without the middleware that names the caller."""
+def _is_options(connection: Connection) -> bool:
+    """Litestar answers OPTIONS itself: it runs the guards, but not the middleware that sets `user`."""
     return connection.scope.get("method") == "OPTIONS"
 
 

@@ -1,4 +1,4 @@
-"""Where a request came from, as limits count it."""
+"""The address of a request's client, as rate limits count it."""
 
 from ipaddress import IPv6Address, IPv6Network, ip_address
 from typing import Any
@@ -10,9 +10,9 @@ MAX_LENGTH = 64
 
 
 def client_address(connection: ASGIConnection[Any, Any, Any, Any]) -> str:
-    """The client's IPv4 address, or the /64 network of its IPv6 address, of which one client has 2^64.
+    """An IPv4 address, or the /64 network of an IPv6 address: one client has all 2^64 addresses of its network.
 
-    Behind a trusted proxy (`QUADRILLE_TRUSTED_PROXIES`) it is the address that the proxy has seen.
+    Behind a trusted proxy (`QUADRILLE_TRUSTED_PROXIES`) it is the address that the proxy reports.
     """
     host = connection.client.host if connection.client else ""
     try:

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from shared.chassis.messages.identity_events import SigningKeyPublished, SigningKeyRevoked
 
 MAX_UNPROVEN = 32
-"""Untrusted keys and unproven revocations kept, of each. Whoever can publish must not be able to fill the database."""
+"""Untrusted keys, and as many unproven revocations: one who can publish must not be able to fill the database."""
 
 KeyEvent = SigningKeyPublished | SigningKeyRevoked
 
@@ -27,12 +27,12 @@ class Trust(StrEnum):
 
     TRUSTED = "TRUSTED"
     UNTRUSTED = "UNTRUSTED"
-    """No trusted key has signed it; it becomes TRUSTED when its voucher does."""
+    """No trusted key has signed it; it becomes TRUSTED when the key that vouches for it does."""
     REVOKED = "REVOKED"
 
 
-class KnownKey(Struct, frozen=True, kw_only=True):
-    """A published key. Only one key of an id is ever trusted."""
+class PublishedKey(Struct, frozen=True, kw_only=True):
+    """A public key. At most one key of an id is ever trusted."""
 
     key_id: str
     public_key: str
@@ -42,7 +42,7 @@ class KnownKey(Struct, frozen=True, kw_only=True):
 
 
 class Revocation(Struct, frozen=True, kw_only=True):
-    """A statement that a key is not to be trusted, proven or not yet."""
+    """A statement that a key must not be trusted; not proven until the key that signed it is trusted."""
 
     key_id: str
     revoked_by: str
@@ -51,33 +51,34 @@ class Revocation(Struct, frozen=True, kw_only=True):
 
 
 class KeyRing(Struct, frozen=True, kw_only=True):
-    """Everything that a service has learned of signing keys."""
+    """All signing keys and revocations that a service has received."""
 
-    keys: Mapping[tuple[str, str], KnownKey] = {}
+    keys: Mapping[tuple[str, str], PublishedKey] = {}
     """By key id and public key: a forged key may claim the id of a genuine one."""
     revocations: Mapping[tuple[str, str], Revocation] = {}
     """By the id of the revoked key and of the revoking one."""
 
-    def trusted(self, key_id: str | None) -> KnownKey | None:
+    def trusted(self, key_id: str | None) -> PublishedKey | None:
         """The trusted key of that id."""
         return next((key for key in self._with_id(key_id) if key.trust is Trust.TRUSTED), None)
 
     def is_revoked(self, key_id: str) -> bool:
         """Whether a key of that id will never be trusted again."""
-        return any(each.is_proven and each.key_id == key_id for each in self.revocations.values())
+        revocations = self.revocations.values()
+        return any(row.is_proven and row.key_id == key_id for row in revocations)
 
     def has(self, key_id: str) -> bool:
         """Whether a key of that id was published."""
         return any(self._with_id(key_id))
 
-    def _with_id(self, key_id: str | None) -> list[KnownKey]:
+    def _with_id(self, key_id: str | None) -> list[PublishedKey]:
         return [key for key in self.keys.values() if key.key_id == key_id]
 
 
 def voucher_statement(key_id: str, public_key: str) -> bytes:
     """What a trusted key signs to vouch for another.
 
-    Neither part contains a newline, and no JWT begins like this, so the signature proves nothing else.
+    Neither part contains a newline, and no JWT begins like this, so the signature is valid for nothing else.
     """
     return f"quadrille:signing-key:published:1\n{key_id}\n{public_key}".encode()
 
@@ -90,20 +91,20 @@ def revocation_statement(key_id: str) -> bytes:
 def learn(ring: KeyRing, event: KeyEvent) -> KeyRing:
     """The ring after the event; the same one if it changes nothing."""
     if isinstance(event, SigningKeyPublished):
-        return _settled(_with_key(ring, event))
-    return _settled(_with_revocation(ring, event))
+        return _prove_pending(_with_key(ring, event))
+    return _prove_pending(_with_revocation(ring, event))
 
 
 def distrust(ring: KeyRing, event: KeyEvent) -> KeyRing:
-    """The ring after an event that its receiver knows to be forged: a key is kept to be seen, never admitted."""
+    """The ring after a forged event: its key is stored for the admin to see, and never trusted."""
     if not isinstance(event, SigningKeyPublished) or ring.is_revoked(event.key_id):
         return ring
-    forged = KnownKey(key_id=event.key_id, public_key=event.public_key, trust=Trust.UNTRUSTED)
+    forged = PublishedKey(key_id=event.key_id, public_key=event.public_key, trust=Trust.UNTRUSTED)
     return _keep_untrusted(ring, forged)
 
 
 def objection(ring: KeyRing, event: KeyEvent) -> str | None:
-    """Why an event that the ring has learned is without effect; None if it is not."""
+    """Why an event that was learned has no effect; None if it has one."""
     if ring.is_revoked(event.key_id):
         return None
     if isinstance(event, SigningKeyRevoked):
@@ -125,36 +126,36 @@ def objection(ring: KeyRing, event: KeyEvent) -> str | None:
 def _with_key(ring: KeyRing, event: SigningKeyPublished) -> KeyRing:
     if ring.is_revoked(event.key_id):
         return ring
-    key = KnownKey(
+    key = PublishedKey(
         key_id=event.key_id,
         public_key=event.public_key,
         trust=Trust.UNTRUSTED,
         vouched_by=event.vouched_by,
         signature=event.signature,
     )
-    known = ring.keys.get(_identity(key))
-    if known and known.trust is not Trust.UNTRUSTED:
+    before = ring.keys.get(_identity(key))
+    if before and before.trust is not Trust.UNTRUSTED:
         return ring
     if _is_pinned(ring, key) or _is_vouched_for(ring, key):
         return _with(ring, replace(key, trust=Trust.TRUSTED))
     return _keep_untrusted(ring, key)
 
 
-def _is_pinned(ring: KeyRing, key: KnownKey) -> bool:
-    """Whether it is the first key of all."""
-    is_first = all(each.trust is Trust.UNTRUSTED for each in ring.keys.values())
+def _is_pinned(ring: KeyRing, key: PublishedKey) -> bool:
+    """Whether it is the first key, which is trusted without proof."""
+    is_first = all(other.trust is Trust.UNTRUSTED for other in ring.keys.values())
     return is_first and key.vouched_by is None
 
 
-def _is_vouched_for(ring: KeyRing, key: KnownKey) -> bool:
+def _is_vouched_for(ring: KeyRing, key: PublishedKey) -> bool:
     voucher = ring.trusted(key.vouched_by)
     if voucher is None or ring.trusted(key.key_id):
         return False
     return _verifies(voucher, key.signature, voucher_statement(key.key_id, key.public_key))
 
 
-def _keep_untrusted(ring: KeyRing, key: KnownKey) -> KeyRing:
-    untrusted = sum(each.trust is Trust.UNTRUSTED for each in ring.keys.values())
+def _keep_untrusted(ring: KeyRing, key: PublishedKey) -> KeyRing:
+    untrusted = sum(other.trust is Trust.UNTRUSTED for other in ring.keys.values())
     if _identity(key) in ring.keys or untrusted >= MAX_UNPROVEN:
         return ring
     return _with(ring, key)
@@ -168,11 +169,11 @@ def _with_revocation(ring: KeyRing, event: SigningKeyRevoked) -> KeyRing:
         return ring
     if _is_proven(ring, revocation):
         return _revoked(ring, revocation)
-    unproven = sum(not each.is_proven for each in ring.revocations.values())
-    place = event.key_id, event.revoked_by
-    if place in ring.revocations or unproven >= MAX_UNPROVEN or ring.trusted(event.revoked_by):
+    unproven = sum(not other.is_proven for other in ring.revocations.values())
+    identity = event.key_id, event.revoked_by
+    if identity in ring.revocations or unproven >= MAX_UNPROVEN or ring.trusted(event.revoked_by):
         return ring
-    return replace(ring, revocations={**ring.revocations, place: revocation})
+    return replace(ring, revocations={**ring.revocations, identity: revocation})
 
 
 def _is_proven(ring: KeyRing, revocation: Revocation) -> bool:
@@ -182,39 +183,41 @@ def _is_proven(ring: KeyRing, revocation: Revocation) -> bool:
     return _verifies(signer, revocation.signature, revocation_statement(revocation.key_id))
 
 
-def _settled(ring: KeyRing) -> KeyRing:
-    """Prove what waited for a key that is trusted now.
+def _prove_pending(ring: KeyRing) -> KeyRing:
+    """Trust and revoke what has waited for a key that is trusted now.
 
-    PublicKeys come before revocations: a key's voucher may have been revoked since it vouched.
+    Keys come before revocations: a key may have been revoked after it vouched for another.
     """
     for key in ring.keys.values():
         if key.trust is Trust.UNTRUSTED and _is_vouched_for(ring, key):
-            return _settled(_with(ring, replace(key, trust=Trust.TRUSTED)))
+            return _prove_pending(_with(ring, replace(key, trust=Trust.TRUSTED)))
     for revocation in ring.revocations.values():
         if not revocation.is_proven and _is_proven(ring, revocation):
-            return _settled(_revoked(ring, revocation))
+            return _prove_pending(_revoked(ring, revocation))
     return ring
 
 
 def _revoked(ring: KeyRing, revocation: Revocation) -> KeyRing:
-    place = revocation.key_id, revocation.revoked_by
+    identity = revocation.key_id, revocation.revoked_by
     keys = {
-        identity: replace(key, trust=Trust.REVOKED) if key.key_id == revocation.key_id else key
-        for identity, key in ring.keys.items()
+        _identity(key): replace(key, trust=Trust.REVOKED)
+        if key.key_id == revocation.key_id
+        else key
+        for key in ring.keys.values()
     }
-    proven = {**ring.revocations, place: replace(revocation, is_proven=True)}
+    proven = {**ring.revocations, identity: replace(revocation, is_proven=True)}
     return KeyRing(keys=keys, revocations=proven)
 
 
-def _with(ring: KeyRing, key: KnownKey) -> KeyRing:
+def _with(ring: KeyRing, key: PublishedKey) -> KeyRing:
     return replace(ring, keys={**ring.keys, _identity(key): key})
 
 
-def _identity(key: KnownKey) -> tuple[str, str]:
+def _identity(key: PublishedKey) -> tuple[str, str]:
     return key.key_id, key.public_key
 
 
-def _verifies(signer: KnownKey, signature: str | None, statement: bytes) -> bool:
+def _verifies(signer: PublishedKey, signature: str | None, statement: bytes) -> bool:
     try:
         public_key = Ed25519PublicKey.from_public_bytes(base64url_decode(signer.public_key))
         public_key.verify(base64url_decode(signature or ""), statement)

@@ -70,7 +70,7 @@ class Keyset(Generic[K]):
 def _after(order: Sequence[UnaryExpression[Any]], key: Sequence[Any]) -> ColumnElement[bool]:
     """The rows behind that with this sort key.
 
-    The first column is compared by itself, so that its index narrows the search.
+    The first column is also compared alone, so that an index on it narrows the search.
     """
     column, value = order[0].element, key[0]
     if isinstance(value, datetime):

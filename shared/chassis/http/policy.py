@@ -1,10 +1,10 @@
-"""What holds for every request before any route: the Host it may name, the Origin that may change anything, and the
-headers of every answer.
+"""Checks before routing: which `Host` a request may name and which `Origin` may change data; and default headers.
 
-A browser sends requests for pages of any origin. A foreign page may send simple POSTs; with DNS rebinding, where a
-name of the attacker's resolves to this machine, it may also read. Then Host and Origin are both that name.
+Browsers send requests on behalf of pages of any origin. A foreign page may send simple POSTs; with DNS rebinding, where
+a name of the attacker resolves to this machine, it may also read. Then `Host` and `Origin` are both that name.
 """
 
+from functools import partial
 from ipaddress import ip_address
 from typing import NamedTuple, Self
 from urllib.parse import urlsplit
@@ -18,8 +18,8 @@ from shared.settings import Settings, listed
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 DEFAULT_PORTS = {"http": 80, "https": 443}
-MAX_SHOWN = 100
-NOBODY = ("", None)
+MAX_QUOTED = 100
+NO_AUTHORITY = ("", None)
 
 DEFAULT_HEADERS = {
     b"x-content-type-options": b"nosniff",
@@ -28,11 +28,11 @@ DEFAULT_HEADERS = {
     b"content-security-policy": b"default-src 'none'; frame-ancestors 'none'",
     b"cache-control": b"no-store",
 }
-"""Of every answer whose route sets no other value."""
+"""Of every response whose route sets no other value."""
 
 
 class HttpPolicy(NamedTuple):
-    """Which names requests may be addressed to, and which origins may change anything."""
+    """The names that requests may be addressed to, and the origins that may change data."""
 
     allowed_hosts: frozenset[str] | None
     """Besides localhost and IP addresses; None: any name."""
@@ -43,7 +43,7 @@ class HttpPolicy(NamedTuple):
         """The policy of a process that listens on `address`.
 
         On a loopback address only names of the loopback and those in QUADRILLE_ALLOWED_HOSTS are accepted;
-        elsewhere any name, unless that setting names some.
+        on others every name, unless that setting lists some.
         """
         named = {name.lower() for name in listed(settings.allowed_hosts)}
         is_limited = named or ip_address(address).is_loopback
@@ -57,38 +57,29 @@ class HttpPolicy(NamedTuple):
             if scope["type"] != ScopeType.HTTP:
                 await app(scope, receive, send)
                 return
-
-            async def send_with_headers(message: Message) -> None:
-                if message["type"] == "http.response.start":
-                    given = list(message["headers"])
-                    names = {name.lower() for name, _ in given}
-                    missing = [pair for pair in DEFAULT_HEADERS.items() if pair[0] not in names]
-                    message["headers"] = [*given, *missing]
-                await send(message)
-
-            refusal = self._refusal(scope)
-            if refusal:
-                await _send_problem(send_with_headers, *refusal)
+            send_with_headers = partial(_send_with_default_headers, send)
+            if violation := self._violation(scope):
+                await _send_problem(send_with_headers, *violation)
             else:
                 await app(scope, receive, send_with_headers)
 
         return protected
 
-    def _refusal(self, scope: HTTPScope) -> tuple[str, str] | None:
+    def _violation(self, scope: HTTPScope) -> tuple[str, str] | None:
         """Code and detail of the problem with a request that is not passed on."""
         hosts = _values(scope, b"host")
         for host in hosts:
             if not self._is_allowed_host(host):
-                detail = f"no service has the name {_shown(host)}: see QUADRILLE_ALLOWED_HOSTS"
+                detail = f"no service has the name {_quoted(host)}: see QUADRILLE_ALLOWED_HOSTS"
                 return "misdirected-request", detail
         for origin in _values(scope, b"origin") if scope["method"] not in SAFE_METHODS else []:
             if not (self.cors.is_origin_allowed(origin) or _is_own(origin, hosts)):
-                detail = f"pages of {_shown(origin)} may not do this: see QUADRILLE_CORS_ORIGINS"
+                detail = f"pages of {_quoted(origin)} may not do this: see QUADRILLE_CORS_ORIGINS"
                 return "foreign-origin", detail
         return None
 
     def _is_allowed_host(self, host: str) -> bool:
-        """An IP address always is: no DNS entry makes a browser send one as Host."""
+        """IP addresses always are: DNS cannot make a browser send one as `Host`."""
         if self.allowed_hosts is None:
             return True
         name, _ = _authority(host, None)
@@ -101,20 +92,20 @@ class HttpPolicy(NamedTuple):
 
 
 def _is_own(origin: str, hosts: list[str]) -> bool:
-    """Whether the origin's host and port are those that the request was sent to."""
+    """Whether the origin's host and port are those of the request."""
     scheme, _, authority = origin.partition("://")
     default_port = DEFAULT_PORTS.get(scheme)
     own = _authority(authority, default_port)
-    return own != NOBODY and own in [_authority(host, default_port) for host in hosts]
+    return own != NO_AUTHORITY and own in [_authority(host, default_port) for host in hosts]
 
 
 def _authority(text: str, default_port: int | None) -> tuple[str, int | None]:
-    """Host and port as a URL has them; NOBODY where they are malformed."""
+    """Host and port; NO_AUTHORITY if they are malformed."""
     try:
         parts = urlsplit(f"//{text}")
         port = parts.port
     except ValueError:
-        return NOBODY
+        return NO_AUTHORITY
     return parts.hostname or "", port or default_port
 
 
@@ -130,8 +121,17 @@ def _values(scope: HTTPScope, header: bytes) -> list[str]:
     return [value.decode("latin-1") for name, value in scope["headers"] if name == header]
 
 
-def _shown(text: str) -> str:
-    return ascii(text[:MAX_SHOWN])
+def _quoted(text: str) -> str:
+    return ascii(text[:MAX_QUOTED])
+
+
+async def _send_with_default_headers(send: Send, message: Message) -> None:
+    if message["type"] == "http.response.start":
+        headers = list(message["headers"])
+        names = {name.lower() for name, _ in headers}
+        missing = [pair for pair in DEFAULT_HEADERS.items() if pair[0] not in names]
+        message["headers"] = [*headers, *missing]
+    await send(message)
 
 
 async def _send_problem(send: Send, code: str, detail: str) -> None:

@@ -1,6 +1,6 @@
 """Errors as `application/problem+json` (RFC 9457), on every route, each with a stable `type`.
 
-`PROBLEM_TYPES` says what the code of a rejection means over HTTP; rules know nothing of it.
+`PROBLEM_TYPES` maps the codes of rejections to HTTP; rules know only the codes.
 """
 
 import re

@@ -1,7 +1,7 @@
-"""HTTP/1.1 with bounds: on a request's head, on the time its head and body take, and on connections.
+"""HTTP/1.1 with limits: on the size of a request's head, on the time that its head and body take, and on connections.
 
-Uvicorn's own protocol on httptools bounds none of them: a head may grow until memory is used up, and a connection that
-sends nothing stays open. The body's size is bounded by the application.
+Uvicorn's protocol on httptools limits none of them: a head may grow until the memory is full, and a connection that
+sends nothing stays open. The application limits the body's size.
 """
 
 import asyncio
@@ -17,23 +17,23 @@ from shared.settings import Settings
 
 MAX_HEAD_BYTES = 64 * 1024
 SPARE_CONNECTIONS = 64
-"""Beyond the limit, connections are accepted for a 503; beyond these too, they are closed at once."""
+"""This many connections above the limit get a 503; further ones are closed at once."""
 
 
 def bounded_http(settings: Settings) -> type[asyncio.Protocol]:
-    """The protocol with the settings' bounds, for `uvicorn.Config(http=...)`, which calls it as a class."""
+    """The protocol with the settings' limits, for `uvicorn.Config(http=...)`, which calls it as a class."""
     return cast("type[asyncio.Protocol]", partial(_BoundedHttp, settings))
 
 
 class _BoundedHttp(HttpToolsProtocol):
-    def __init__(self, settings: Settings, *given: Any, **named: Any) -> None:  # noqa: ANN401 - uvicorn's own
-        super().__init__(*given, **named)
+    def __init__(self, settings: Settings, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - uvicorn's
+        super().__init__(*args, **kwargs)
         self._settings = settings
         self._served_app = self.app
         self._head_bytes = 0
-        """Of the present message's URL and headers, trailers included."""
+        """Size of the current message's URL and headers, trailers included."""
         self._unparsed_bytes = 0
-        """Received since the parser last completed anything: a header line without an end."""
+        """Received since the parser last completed an element: it grows with a header line that does not end."""
         self._deadline: asyncio.TimerHandle | None = None
         self._stage: Literal["between", "head", "body"] = "between"
 
@@ -90,8 +90,8 @@ class _BoundedHttp(HttpToolsProtocol):
         self._expect_nothing()
         super().on_message_complete()
 
-    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn has one sentence for all
-        """Called where the parser stopped, by itself or because a callback raised."""
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's text is always the same
+        """Called when the parser has stopped, because of the input or because a callback raised."""
         is_too_large = self._head_bytes > MAX_HEAD_BYTES
         self._refuse(
             HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE if is_too_large else HTTPStatus.BAD_REQUEST
@@ -118,7 +118,7 @@ class _BoundedHttp(HttpToolsProtocol):
             self._deadline = None
 
     def _expire(self, seconds: float) -> None:
-        if self.flow.read_paused:  # it is not the client who is late
+        if self.flow.read_paused:  # the application is late, not the client
             self._expect_within(seconds)
         elif self._stage == "between":
             self.transport.close()
@@ -126,7 +126,7 @@ class _BoundedHttp(HttpToolsProtocol):
             self._refuse(HTTPStatus.REQUEST_TIMEOUT)
 
     def _refuse(self, status: HTTPStatus) -> None:
-        """Answer, where no answer to this or an earlier request is under way, and close."""
+        """Respond, unless a response to this or an earlier request has started, and close the connection."""
         self._expect_nothing()
         cycle = cast("RequestResponseCycle | None", self.cycle)  # None before the first request
         is_free = cycle is None or cycle.response_complete

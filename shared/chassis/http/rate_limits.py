@@ -1,7 +1,7 @@
-"""How often each thing may be done: one table of limits, counted in this process's memory; a restart forgets.
+"""Rate limits: one table, counted in this process's memory; a restart resets the counts.
 
 Each key (an address, an account, a recipient) starts with its whole allowance, which refills evenly (GCRA): ten in
-five minutes are ten at once, and one more every thirty seconds. So a key costs one number, whatever its rate.
+five minutes are ten at once, and one more every thirty seconds. So a key takes one number, for any rate.
 """
 
 import math
@@ -16,7 +16,7 @@ from typing import NamedTuple
 from shared.chassis.messages.rejection import Rejected
 
 MAX_KEYS = 10_000
-"""Remembered for each limit; the one used longest ago makes room, so that many addresses cannot fill the memory."""
+"""Per limit. The least recently used key is dropped, so that many addresses cannot fill the memory."""
 
 ROUNDING_SECONDS = 1e-3
 
@@ -29,15 +29,15 @@ _RATE = re.compile(r"([1-9][0-9]{0,8})(?:/([1-9][0-9]{0,4})?(second|minute|hour|
 
 
 class Rate(NamedTuple):
-    """At most so many in so many seconds, or `AT_ONCE`: open at the same time."""
+    """A number of uses within a time; with `AT_ONCE` the number that may be open at the same time."""
 
-    most: int
+    number: int
     seconds: int
 
 
 @unique
 class Limit(Enum):
-    """The table. `QUADRILLE_RATE_LIMITS` changes a row by its name in lower case."""
+    """The table. The setting `QUADRILLE_RATE_LIMITS` changes a row by its name in lower case."""
 
     REGISTRATIONS_PER_ADDRESS = 20, HOUR, "registrations from this address"
     SIGN_IN_FAILURES_PER_ACCOUNT_AND_ADDRESS = 10, 5 * MINUTE, "wrong passwords for this account from this address"  # fmt: skip
@@ -54,20 +54,20 @@ class Limit(Enum):
     SEARCHES_PER_ADDRESS = 240, MINUTE, "searches from this address"
     STREAMS_PER_ADDRESS = 100, AT_ONCE, "open streams from this address"
 
-    def __init__(self, most: int, seconds: int, what: str) -> None:
-        self.rate = Rate(most, seconds)
-        self.what = what
+    def __init__(self, number: int, seconds: int, description: str) -> None:
+        self.rate = Rate(number, seconds)
+        self.description = description
 
 
 Use = tuple[Limit, str]
-"""One use of a limit by a key."""
+"""A limit, and the key that uses it."""
 
 
 def parse(setting: str) -> dict[Limit, Rate | None]:
-    """The table with the rows that the setting changes; None is no limit.
+    """The rates with the setting's changes; None means unlimited.
 
-    `off` is none at all; else rows separated by commas, as `guest_orders_per_address=500/hour`, `…=30/5minutes`,
-    `streams_per_address=20` or `…=off`. Raises ValueError naming what cannot be read.
+    `off` lifts all limits; else rows separated by commas, as `guest_orders_per_address=500/hour`, `…=30/5minutes`,
+    `streams_per_address=20` or `…=off`. Raises ValueError naming the row that is malformed.
     """
     if setting.strip() == OFF:
         return dict.fromkeys(Limit)
@@ -76,20 +76,20 @@ def parse(setting: str) -> dict[Limit, Rate | None]:
         name, _, value = (part.strip() for part in row.partition("="))
         limit = Limit.__members__.get(name.upper())
         if limit is None:
-            known = ", ".join(known.lower() for known in Limit.__members__)
-            raise ValueError(f"{name!r} is not a limit; there are {known}")
+            names = ", ".join(member.lower() for member in Limit.__members__)
+            raise ValueError(f"{name!r} is not a limit; there are {names}")
         rates[limit] = None if value == OFF else _rate(limit, value)
     return rates
 
 
 def _rate(limit: Limit, value: str) -> Rate:
-    found = _RATE.fullmatch(value)
+    match = _RATE.fullmatch(value)
     is_at_once = limit.rate.seconds == AT_ONCE
-    if not found or is_at_once != (found[3] is None):
+    if not match or is_at_once != (match[3] is None):
         example = "20" if is_at_once else "100/hour or 30/5minutes"
         raise ValueError(f"{limit.name.lower()}: expected {OFF} or a rate such as {example}")
-    seconds = AT_ONCE if is_at_once else int(found[2] or 1) * _UNITS[found[3]]
-    return Rate(int(found[1]), seconds)
+    seconds = AT_ONCE if is_at_once else int(match[2] or 1) * _UNITS[match[3]]
+    return Rate(int(match[1]), seconds)
 
 
 class RateLimited(Rejected):
@@ -103,18 +103,18 @@ class RateLimited(Rejected):
 
 
 class Limiter:
-    """Counts uses, and refuses one too many as 429 with `Retry-After`."""
+    """Counts uses; one above a limit raises RateLimited."""
 
     def __init__(self, setting: str = "") -> None:
         self._rates = parse(setting)
         self._full_at: dict[Limit, OrderedDict[int, float]] = {
             limit: OrderedDict() for limit in Limit
         }
-        """By limit and key: when the allowance will be whole again."""
+        """By limit and hash of the key: when the allowance will be whole again, on the monotonic clock."""
         self._open: Counter[tuple[Limit, int]] = Counter()
 
     def check(self, *uses: Use) -> None:
-        """Raises Rejected when one of these would be too many; counts nothing."""
+        """Raises RateLimited if one of these uses would exceed its limit; counts nothing."""
         now = time.monotonic()
         seconds, limit = max(
             ((self._wait(limit, key, now), limit) for limit, key in uses),
@@ -124,58 +124,58 @@ class Limiter:
             raise _rejection(limit, math.ceil(seconds))
 
     def take(self, *uses: Use) -> None:
-        """Count all of these, or none and raise Rejected."""
+        """Count all of these uses, or none. Raises RateLimited."""
         self.check(*uses)
         now = time.monotonic()
         for limit, key in uses:
             if rate := self._rates[limit]:
                 full_at = self._full_at[limit]
                 hashed = hash(key)
-                full_at[hashed] = max(full_at.get(hashed, 0), now) + rate.seconds / rate.most
+                full_at[hashed] = max(full_at.get(hashed, 0), now) + rate.seconds / rate.number
                 full_at.move_to_end(hashed)
                 if len(full_at) > MAX_KEYS:
                     full_at.popitem(last=False)
 
     def give_back(self, *uses: Use) -> None:
-        """These do not count after all."""
+        """Cancel uses that were counted."""
         for limit, key in uses:
             rate, full_at, hashed = self._rates[limit], self._full_at[limit], hash(key)
             if rate and hashed in full_at:
-                full_at[hashed] -= rate.seconds / rate.most
+                full_at[hashed] -= rate.seconds / rate.number
 
-    def forget(self, *uses: Use) -> None:
-        """These keys have their whole allowance again."""
+    def reset(self, *uses: Use) -> None:
+        """Restore the whole allowance of these keys."""
         for limit, key in uses:
             self._full_at[limit].pop(hash(key), None)
 
     @contextmanager
     def slot(self, limit: Limit, key: str) -> Iterator[None]:
-        """One of those that may be open at once, until the block is left. Raises Rejected."""
-        rate, held = self._rates[limit], (limit, hash(key))
-        if rate and self._open[held] >= rate.most:
+        """Occupy one of those that may be open at once, for the duration of the block. Raises RateLimited."""
+        rate, slot = self._rates[limit], (limit, hash(key))
+        if rate and self._open[slot] >= rate.number:
             raise _rejection(limit, MINUTE)
-        self._open[held] += 1
+        self._open[slot] += 1
         try:
             yield
         finally:
-            self._open[held] -= 1
-            if not self._open[held]:
-                del self._open[held]
+            self._open[slot] -= 1
+            if not self._open[slot]:
+                del self._open[slot]
 
     def _wait(self, limit: Limit, key: str, now: float) -> float:
-        """Seconds until one more is allowed, 0 for at once."""
+        """Seconds until one more use is allowed; 0 if it is allowed now."""
         rate = self._rates[limit]
         if rate is None:
             return 0
         full_at = max(self._full_at[limit].get(hash(key), 0), now)
-        seconds = full_at + rate.seconds / rate.most - now - rate.seconds
+        seconds = full_at + rate.seconds / rate.number - now - rate.seconds
         return seconds if seconds > ROUNDING_SECONDS else 0
 
 
 def _rejection(limit: Limit, seconds: int) -> RateLimited:
     return RateLimited(
         "too-many-attempts" if "FAILURES" in limit.name else "too-many-requests",
-        f"too many {limit.what}; try again in {seconds} s",
+        f"too many {limit.description}; try again in {seconds} s",
         retry_after_seconds=seconds,
         limit=limit.name.lower(),
     )

@@ -1,4 +1,4 @@
-"""The public keys that a service has received, which of them it trusts, and which were revoked."""
+"""The tables of signing keys: what a service has received, which keys it trusts, and which were revoked."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,14 @@ from msgspec.structs import asdict
 from sqlalchemy import Boolean, Column, Connection, Table, Text
 
 from shared.chassis.engine.service_logic import RecordHook
-from shared.chassis.http.key_trust import KeyRing, KnownKey, Revocation, distrust, learn, objection
+from shared.chassis.http.key_trust import (
+    KeyRing,
+    PublishedKey,
+    Revocation,
+    distrust,
+    learn,
+    objection,
+)
 from shared.chassis.messages.identity_events import IDENTITY
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.storage import event_log
@@ -37,9 +44,10 @@ log = structlog.get_logger()
 
 
 def concerns(events: Sequence[object]) -> bool:
-    """Whether a signing key is among what these events are about."""
+    """Whether one of the events publishes or revokes a signing key."""
     return any(
-        isinstance(each, RecordedEvent) and isinstance(each.event, IDENTITY) for each in events
+        isinstance(recorded, RecordedEvent) and isinstance(recorded.event, IDENTITY)
+        for recorded in events
     )
 
 
@@ -60,42 +68,46 @@ def keep(
     received: Sequence[RecordedEvent],
     own: Sequence[RecordedEvent] = (),
 ) -> None:
-    """Learn of the keys among events that the service `source` has received, or records itself in this transaction.
+    """Store the keys among the events that the service `source` has received or records in this transaction.
 
     An event received under the service's own name that is not in its log is forged.
     """
-    news = [(each, each.event) for each in (*received, *own) if isinstance(each.event, IDENTITY)]
-    if not news:
+    key_events = [
+        (recorded, recorded.event)
+        for recorded in (*received, *own)
+        if isinstance(recorded.event, IDENTITY)
+    ]
+    if not key_events:
         return
-    returned = {each.event_id for each in received if each.source == source}
+    returned = {recorded.event_id for recorded in received if recorded.source == source}
     forged = returned - event_log.recorded_among(connection, returned)
     ring = before = load(connection)
-    for recorded, event in news:
+    for recorded, event in key_events:
         if recorded.event_id in forged:
             ring = distrust(ring, event)
             reason = "published under the name of this service, which has not recorded it"
             _log_error("signing_key.forged", recorded, reason)
         elif recorded.event_id not in returned:
             ring = learn(ring, event)
-            if reason := objection(ring, event) or "":
-                _log_error("signing_key.refused", recorded, reason)
+            if why_not := objection(ring, event):
+                _log_error("signing_key.refused", recorded, why_not)
     _save(connection, before, ring)
 
 
 def load(connection: Connection) -> KeyRing:
-    """Everything that is kept."""
-    keys = [convert(row, KnownKey) for row in read_rows(connection, SIGNING_KEY)]
+    """All stored keys and revocations."""
+    keys = [convert(row, PublishedKey) for row in read_rows(connection, SIGNING_KEY)]
     rows = read_rows(connection, SIGNING_KEY_REVOCATION)
     revocations = [convert(row, Revocation) for row in rows]
     return KeyRing(
         keys={(key.key_id, key.public_key): key for key in keys},
-        revocations={(each.key_id, each.revoked_by): each for each in revocations},
+        revocations={(row.key_id, row.revoked_by): row for row in revocations},
     )
 
 
-def _log_error(what: str, recorded: RecordedEvent, reason: str) -> None:
+def _log_error(log_event: str, recorded: RecordedEvent, reason: str) -> None:
     log.error(
-        what,
+        log_event,
         key_id=recorded.entity_id,
         event_type=recorded.event_type,
         event_id=recorded.event_id,
@@ -104,11 +116,11 @@ def _log_error(what: str, recorded: RecordedEvent, reason: str) -> None:
 
 
 def _save(connection: Connection, before: KeyRing, after: KeyRing) -> None:
-    keys = [asdict(key) for place, key in after.keys.items() if before.keys.get(place) != key]
+    keys = [asdict(key) for pair, key in after.keys.items() if before.keys.get(pair) != key]
     upsert(connection, SIGNING_KEY, keys)
     revocations = [
         asdict(revocation)
-        for place, revocation in after.revocations.items()
-        if before.revocations.get(place) != revocation
+        for pair, revocation in after.revocations.items()
+        if before.revocations.get(pair) != revocation
     ]
     upsert(connection, SIGNING_KEY_REVOCATION, revocations)

@@ -1,4 +1,4 @@
-"""Swagger UI at `/schema`, from our own files: it loads nothing from elsewhere and runs no script but these."""
+"""Swagger UI at `/schema`, from our own files: it loads nothing from other origins and runs no other script."""
 
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ PAGE_POLICY = (
 
 
 class LocalSwagger(OpenAPIRenderPlugin):
-    """Litestar's own renderer loads Swagger UI from a public CDN and has its script in the page."""
+    """In place of Litestar's renderer, which loads Swagger UI from a public CDN and has an inline script."""
 
     def __init__(self) -> None:
         super().__init__(path="/swagger")
