@@ -5,7 +5,7 @@ the number of entities.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
@@ -13,7 +13,7 @@ from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.touches import touches
 
 State = TypeVar("State", bound=msgspec.Struct)
-Entities = dict[str, Any]
+Entities = dict[str, msgspec.Struct]
 """By id."""
 
 
@@ -23,8 +23,8 @@ class Difference(NamedTuple):
     field: str
     """Of the state: `orders`, `reservations`."""
     entity_id: str
-    expected: Any
-    actual: Any
+    expected: msgspec.Struct | None
+    actual: msgspec.Struct | None
 
 
 class FoldError(Exception):
@@ -53,7 +53,7 @@ def fold(
 
 
 def differences(
-    expected: Mapping[str, Entities], actual: Mapping[str, Mapping[str, Any]]
+    expected: Mapping[str, Entities], actual: Mapping[str, Mapping[str, msgspec.Struct]]
 ) -> Iterator[Difference]:
     """The entities in which the states differ."""
     for field, entities in expected.items():
@@ -76,7 +76,7 @@ def _referenced(state: Mapping[str, Entities], recorded: RecordedEvent) -> dict[
     }
 
 
-def _update(entities: Entities, before: Entities, after: Mapping[str, Any]) -> None:
+def _update(entities: Entities, before: Entities, after: Mapping[str, msgspec.Struct]) -> None:
     for entity_id in before.keys() - after.keys():
         del entities[entity_id]
     entities.update(after)

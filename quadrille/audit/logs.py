@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 from quadrille.audit.shop_snapshot import ShopSnapshot
 from quadrille.audit.snapshot import ServiceSnapshot
@@ -57,7 +58,7 @@ def causes(shop: ShopSnapshot) -> Iterator[Mismatch]:
 
 
 def _cause(
-    shop: ShopSnapshot, service: ServiceSnapshot, recorded: RecordedEvent, cause_id: str
+    shop: ShopSnapshot, service: ServiceSnapshot[Any], recorded: RecordedEvent, cause_id: str
 ) -> Iterator[Mismatch]:
     """Whether the cause of an event is recorded, of the same saga, and handled if it is another service's."""
     event = f"{recorded.event_type} of {recorded.event.entity_id}"

@@ -10,7 +10,7 @@ from quadrille.audit.violation import Mismatch
 
 
 def mails(shop: ShopSnapshot) -> Iterator[Mismatch]:
-    service = shop.service("notifier")
+    service = shop.notifier
     with_task = {task.key for task in service.tasks if task.kind == MAIL}
     notifications = service.state.notifications
     for notification_id, notification in notifications.items():

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from typing import Any
 
 from msgspec import Struct, field
 
@@ -93,7 +94,7 @@ def _diverging(shop: ShopSnapshot, read: ReadSnapshot) -> Iterator[AuditWarning]
             yield AuditWarning(READ, position, event)
 
 
-def _rejected(service: ServiceSnapshot) -> Iterator[AuditWarning]:
+def _rejected(service: ServiceSnapshot[Any]) -> Iterator[AuditWarning]:
     for row in service.log:
         if row.rejection:
             event = f"{row.recorded.event_type} of {row.entity_id}"
@@ -101,7 +102,7 @@ def _rejected(service: ServiceSnapshot) -> Iterator[AuditWarning]:
             yield AuditWarning(service.name, f"event {row.recorded.position}", what)
 
 
-def _overdue(service: ServiceSnapshot, now: datetime) -> Iterator[AuditWarning]:
+def _overdue(service: ServiceSnapshot[Any], now: datetime) -> Iterator[AuditWarning]:
     for task in service.tasks:
         late = (now - task.due_at).total_seconds()
         if late > OVERDUE_SECONDS:

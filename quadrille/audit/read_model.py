@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 from msgspec.structs import asdict
@@ -41,7 +41,7 @@ class ReadSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     dead_letters: tuple[DeadLetter, ...]
     events: Mapping[str, EventView]
     """The archive of all logs, by `source position`."""
-    models: Mapping[str, Mapping[str, Any]]
+    models: Mapping[str, Mapping[str, msgspec.Struct]]
     """The entities of all projections, by the field of their state and by id."""
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from quadrille.audit.fold import FoldError, differences, fold
+from quadrille.audit.fold import Entities, FoldError, differences, fold
 from quadrille.audit.read_model import READ, ReadSnapshot, place
 from quadrille.audit.shop_snapshot import ShopSnapshot
 from quadrille.audit.tables import mismatch_of
@@ -42,7 +42,9 @@ def archive(shop: ShopSnapshot) -> Iterator[Mismatch]:
         if applied > last:
             entity = f"position in the log of {service.name}"
             yield Mismatch(READ, entity, f"at most {last}", applied)
-    expected = {place(recorded): _archived(recorded) for recorded in _applied(shop, shop.read)}
+    expected: Entities = {
+        place(recorded): _archived(recorded) for recorded in _applied(shop, shop.read)
+    }
     for difference in differences({"events": expected}, {"events": shop.read.events}):
         yield mismatch_of(READ, difference)
 

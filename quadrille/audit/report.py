@@ -40,7 +40,7 @@ def audit(data_dir: Path, inbox_retention_days: int = 0) -> Report:
         ]
         return Report(ok=False, violations=violations)
     violations = run_checks(shop)
-    orders = Counter(order.status.value for order in shop.service("order").state.orders.values())
+    orders = Counter(order.status.value for order in shop.order.state.orders.values())
     return Report(
         ok=not violations,
         violations=violations,

@@ -72,7 +72,7 @@ def outcomes(shop: ShopSnapshot) -> Iterator[Mismatch]:
 
 
 def deadlines(shop: ShopSnapshot) -> Iterator[Mismatch]:
-    service = shop.service("order")
+    service = shop.order
     orders = service.state.orders
     with_deadline = {task.key for task in service.tasks if task.kind == DEADLINE}
     for order_id, order in orders.items():
@@ -85,7 +85,7 @@ def deadlines(shop: ShopSnapshot) -> Iterator[Mismatch]:
 
 
 def bookings(shop: ShopSnapshot) -> Iterator[Mismatch]:
-    service = shop.service("shipping")
+    service = shop.shipping
     with_booking = {task.key for task in service.tasks if task.kind == BOOKING}
     for order_id, shipment in service.state.shipments.items():
         if shipment.status is ShipmentStatus.INITIATED and order_id not in with_booking:
@@ -94,9 +94,9 @@ def bookings(shop: ShopSnapshot) -> Iterator[Mismatch]:
 
 
 def agreement(shop: ShopSnapshot) -> Iterator[Mismatch]:
-    reservations = shop.service("inventory").state.reservations
-    shipments = shop.service("shipping").state.shipments
-    for order_id, order in shop.service("order").state.orders.items():
+    reservations = shop.inventory.state.reservations
+    shipments = shop.shipping.state.shipments
+    for order_id, order in shop.order.state.orders.items():
         if not is_final(order) or order_id in shop.unsettled_orders:
             continue
         for service, part, statuses in (

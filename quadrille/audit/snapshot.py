@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 from sqlalchemy import Connection, create_engine, event, select
@@ -36,15 +36,17 @@ from shared.contracts import CATALOG
 
 BUSY_TIMEOUT_SECONDS = 5
 
+State = TypeVar("State", bound=msgspec.Struct)
 
-class ServiceDefinition(NamedTuple):
+
+class ServiceDefinition(NamedTuple, Generic[State]):
     """How to read the database of a service that has an event log, and how to fold its events."""
 
     name: str
-    initial: Any
+    initial: State
     """The state before the first event."""
-    evolve: Callable[[Any, RecordedEvent], Any]
-    store: EntityStore[Any]
+    evolve: Callable[[State, RecordedEvent], State]
+    store: EntityStore[State]
     consumes: tuple[type[Event], ...]
 
 
@@ -80,10 +82,10 @@ class TaskRow(NamedTuple):
     correlation_id: str
 
 
-class ServiceSnapshot(msgspec.Struct, frozen=True, kw_only=True):
+class ServiceSnapshot(msgspec.Struct, Generic[State], frozen=True, kw_only=True):
     """The database of one service at one moment."""
 
-    definition: ServiceDefinition
+    definition: ServiceDefinition[State]
     log: tuple[LogRow, ...]
     tail: tuple[RecordedEvent, ...] = ()
     """The events recorded after that moment."""
@@ -91,7 +93,7 @@ class ServiceSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     """When each event was handled, by event id and in this order."""
     dead_letters: tuple[DeadLetter, ...]
     tasks: tuple[TaskRow, ...]
-    state: Any
+    state: State
 
     @property
     def name(self) -> str:
@@ -112,7 +114,7 @@ class CorruptDatabase(Exception):
     """A database cannot be read; the message is one sentence."""
 
 
-def read_snapshot(definition: ServiceDefinition, path: Path) -> ServiceSnapshot:
+def read_snapshot(definition: ServiceDefinition[State], path: Path) -> ServiceSnapshot[State]:
     """Raises CorruptDatabase."""
     with open_snapshot(path) as connection:
         raise_if_corrupt(connection, path)
@@ -126,7 +128,7 @@ def read_snapshot(definition: ServiceDefinition, path: Path) -> ServiceSnapshot:
         )
 
 
-def with_tail(service: ServiceSnapshot, path: Path) -> ServiceSnapshot:
+def with_tail(service: ServiceSnapshot[State], path: Path) -> ServiceSnapshot[State]:
     """The snapshot with the events recorded since. Raises CorruptDatabase."""
     last = service.log[-1].recorded.position if service.log else 0
     with open_snapshot(path) as connection:
@@ -200,7 +202,7 @@ def _tasks(connection: Connection) -> tuple[TaskRow, ...]:
     return tuple(TaskRow(*row) for row in connection.execute(select(*columns)))
 
 
-DEFINITIONS = (
+DEFINITIONS: tuple[ServiceDefinition[Any], ...] = (
     ServiceDefinition(
         "order",
         order_service.domain.OrderState(),

@@ -32,7 +32,7 @@ WITH_ORDERED_ITEMS = (
 def stock(shop: ShopSnapshot) -> Iterator[Mismatch]:
     added, deducted = _movements(shop)
     reservations = _reservations(shop)
-    for product_id, product in shop.service("inventory").state.products.items():
+    for product_id, product in shop.inventory.state.products.items():
         entity = f"product {product_id}"
         on_hand, reserved = product.on_hand, product.reserved
         if on_hand != added[product_id] - deducted[product_id]:
@@ -51,7 +51,7 @@ def _movements(shop: ShopSnapshot) -> tuple[Counter[str], Counter[str]]:
     """The quantities added, less those written off, and the quantities deducted, by product."""
     added: Counter[str] = Counter()
     deducted: Counter[str] = Counter()
-    for event in (recorded.event for recorded in shop.service("inventory").events):
+    for event in (recorded.event for recorded in shop.inventory.events):
         if isinstance(event, StockAdded | StockAdjusted):
             added[event.product_id] += event.quantity
         elif isinstance(event, StockDeducted):
@@ -61,7 +61,7 @@ def _movements(shop: ShopSnapshot) -> tuple[Counter[str], Counter[str]]:
 
 def _reservations(shop: ShopSnapshot) -> Counter[str]:
     reserved: Counter[str] = Counter()
-    for reservation in shop.service("inventory").state.reservations.values():
+    for reservation in shop.inventory.state.reservations.values():
         if reservation.status is Status.RESERVED:
             reserved.update(_quantities(reservation.items))
     return reserved
@@ -70,10 +70,10 @@ def _reservations(shop: ShopSnapshot) -> Counter[str]:
 def quantities(shop: ShopSnapshot) -> Iterator[Mismatch]:
     ordered = {
         recorded.event.order_id: _quantities(recorded.event.items)
-        for recorded in shop.service("order").all_events
+        for recorded in shop.order.all_events
         if isinstance(recorded.event, OrderCreated)
     }
-    for recorded in chain(shop.service("inventory").events, shop.service("shipping").events):
+    for recorded in chain(shop.inventory.events, shop.shipping.events):
         event = recorded.event
         if isinstance(event, WITH_ORDERED_ITEMS):
             expected, actual = ordered.get(event.order_id, Counter()), _quantities(event.items)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from heapq import merge
 from operator import itemgetter
+from typing import Any
 
 from msgspec import Struct, to_builtins
 from msgspec.structs import asdict
@@ -26,7 +27,7 @@ def rows(shop: ShopSnapshot) -> Iterator[Mismatch]:
             yield mismatch_of(service.name, difference)
 
 
-def history(shop: ShopSnapshot, service: ServiceSnapshot) -> Iterator[RecordedEvent]:
+def history(shop: ShopSnapshot, service: ServiceSnapshot[Any]) -> Iterator[RecordedEvent]:
     """The events that the service has handled or published, in this order."""
     handled = (
         (service.inbox.get(recorded.event_id, recorded.recorded_at), 0, recorded)

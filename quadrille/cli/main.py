@@ -76,8 +76,8 @@ SECTIONS: Mapping[str, Mapping[str, CommandEntry]] = {
             "quadrille.cli.check", "check", "Audit the database files for inconsistencies."
         ),
         "nats-config": CommandEntry(
-            "quadrille.cli.nats_command",
-            "nats_config_command",
+            "quadrille.cli.nats_config",
+            "nats_config",
             "Write the configuration and the users of a NATS server.",
         ),
         "provision": CommandEntry(

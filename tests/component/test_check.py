@@ -409,8 +409,9 @@ def test_applied_forged_event_is_a_violation(data):
 def test_deleted_inbox_rows_are_not_missed(data):
     _damage(data, "order", "DELETE FROM inbox")
     shop = read_shop(data)
+    services = {service.name: service for service in shop.services}
     later = clock.now() + timedelta(days=3)
-    assert run_checks(ShopSnapshot(shop.services, shop.read, later, inbox_retention_days=2)) == []
+    assert run_checks(ShopSnapshot(services, shop.read, later, inbox_retention_days=2)) == []
     assert {violation.check for violation in run_checks(shop)} == {"causes", "rows"}
 
 

@@ -4,8 +4,7 @@ from pathlib import Path
 
 import click
 
-from quadrille.launcher import nats_config
-from quadrille.launcher.nats_config import OWNER_ONLY, Server, Tls
+from quadrille.launcher.nats_config import OWNER_ONLY, Server, Tls, write
 from quadrille.launcher.nats_users import VIEWER
 from shared.settings import SettingsError, load
 
@@ -13,7 +12,7 @@ READABLE_FOR_CONTAINERS = 0o444
 """A container's user does not own the files; the directory's mode keeps other users out."""
 
 
-@click.command("nats-config")
+@click.command()
 @click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
 @click.option(
     "--address", default="127.0.0.1:4222", show_default=True, help="Where clients connect."
@@ -23,7 +22,7 @@ READABLE_FOR_CONTAINERS = 0o444
 @click.option("--tls-cert", help="Its certificate, a file; URLs then start with tls://.")
 @click.option("--tls-key", help="The certificate's key, a file.")
 @click.option("--for-compose", is_flag=True, help="All of this as compose.yaml needs it.")
-def nats_config_command(
+def nats_config(
     *,
     directory: Path,
     address: str,
@@ -45,7 +44,7 @@ def nats_config_command(
         directory_of_stream = store or str((directory / "store").absolute())
         server = Server(listen or address, directory_of_stream, address, tls=tls)
         mode = OWNER_ONLY
-    urls = nats_config.write(directory, server, mode)
+    urls = write(directory, server, mode)
     click.echo(f"{directory} contains nats.conf and a URL for each of {', '.join(urls)}")
     click.echo(f"export NATS_URL={urls[VIEWER]}")
 
