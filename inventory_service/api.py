@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from functools import partial
 from typing import Annotated
 
 import msgspec
@@ -11,8 +10,8 @@ from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from msgspec import Meta
+from sqlalchemy import bindparam, select
 
-from inventory_service import store
 from inventory_service.domain import (
     ChangeStock,
     Command,
@@ -24,6 +23,7 @@ from inventory_service.domain import (
     Status,
     UpdateProduct,
 )
+from inventory_service.store import PRODUCTS, RESERVATION_ITEMS, RESERVATIONS
 from shared.chassis.http.auth import admin_only
 from shared.chassis.http.command_bus import CommandBus, json_reply
 from shared.chassis.http.pagination import Page, page_of, schema_name
@@ -33,12 +33,13 @@ from shared.chassis.messages.clock import new_id
 from shared.chassis.messages.event import Id
 from shared.chassis.messages.plain_text import LINE, TEXT, WEB_ADDRESS
 from shared.chassis.messages.rejection import Rejected
-from shared.chassis.storage.database import Database
 from shared.chassis.storage.idempotency import Reply
+from shared.chassis.storage.reader import Reader
+from shared.chassis.storage.views import all_as_json, view_as_json
 from shared.contracts import LineItem, Money
 
 Commands = NamedDependency[CommandBus[InventoryState, Command]]
-Reads = NamedDependency[Database]
+FromReader = NamedDependency[Reader]
 PageSize = Annotated[int, QueryParameter(ge=1, le=200)]
 Name = Annotated[str, Meta(min_length=1, max_length=200, pattern=LINE)]
 
@@ -94,6 +95,24 @@ class ReservationView(msgspec.Struct, frozen=True, kw_only=True, rename="camel")
 
 
 ProductPage = Annotated[Page[ProductView], schema_name("ProductPage")]
+
+_PRODUCTS = select(
+    view_as_json(ProductView, PRODUCTS, available=PRODUCTS.c.on_hand - PRODUCTS.c.reserved)
+).where(PRODUCTS.c.is_deleted.is_(False))
+_PRODUCT = _PRODUCTS.where(PRODUCTS.c.product_id == bindparam("product_id"))
+_PRODUCT_PAGE = _PRODUCTS.order_by(PRODUCTS.c.product_id).limit(bindparam("limit"))
+_RESERVATION = select(
+    view_as_json(
+        ReservationView,
+        RESERVATIONS,
+        items=all_as_json(
+            LineItem,
+            RESERVATION_ITEMS,
+            RESERVATION_ITEMS.c.order_id == RESERVATIONS.c.order_id,
+            RESERVATION_ITEMS.c.line,
+        ),
+    )
+).where(RESERVATIONS.c.order_id == bindparam("order_id"))
 
 
 def product_view(product: Product) -> ProductView:
@@ -182,19 +201,20 @@ class CatalogueController(Controller):
 
     @get("/", responses=responses(400))
     async def list_products(
-        self, reads: Reads, cursor: FromQuery[str | None] = None, limit: PageSize = 50
+        self, reader: FromReader, cursor: FromQuery[str | None] = None, limit: PageSize = 50
     ) -> ProductPage:
         """The catalogue with its stock, by product id."""
-        products = await reads.run(partial(store.list_products, after=cursor, most=limit + 1))
-        return page_of(products, limit, product_view, lambda product: product.product_id)
+        query = _PRODUCT_PAGE.where(PRODUCTS.c.product_id > cursor) if cursor else _PRODUCT_PAGE
+        products = await reader.fetch_views(ProductView, query, limit=limit + 1)
+        return page_of(products, limit, lambda product: product, lambda product: product.product_id)
 
     @get("/{product_id:str}", responses=responses(404))
-    async def show_product(self, product_id: FromPath[str], reads: Reads) -> ProductView:
+    async def show_product(self, product_id: FromPath[str], reader: FromReader) -> ProductView:
         """One product with its stock."""
-        product = await reads.run(partial(store.PRODUCT_TABLE.find, entity_id=product_id))
-        if product is None or product.is_deleted:
+        product = await reader.find_view(ProductView, _PRODUCT, product_id=product_id)
+        if product is None:
             raise Rejected("unknown-product", f"there is no product {product_id}")
-        return product_view(product)
+        return product
 
 
 @get(
@@ -203,12 +223,12 @@ class CatalogueController(Controller):
     responses=responses(401, 403, 404),
     tags=["reservations"],
 )
-async def show_reservation(order_id: FromPath[str], reads: Reads) -> ReservationView:
+async def show_reservation(order_id: FromPath[str], reader: FromReader) -> ReservationView:
     """The reservation of an order."""
-    reservation = await reads.run(partial(store.RESERVATION_TABLE.find, entity_id=order_id))
+    reservation = await reader.find_view(ReservationView, _RESERVATION, order_id=order_id)
     if reservation is None:
         raise Rejected("unknown-order", f"there is no reservation of order {order_id}")
-    return msgspec.convert(reservation, ReservationView, from_attributes=True)
+    return reservation
 
 
 def description_of(body: ProductDescription) -> Description:

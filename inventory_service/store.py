@@ -4,17 +4,15 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
-    Connection,
     ForeignKey,
     Integer,
     MetaData,
     Table,
     Text,
-    select,
 )
 
 from inventory_service.domain import ClosedOrder, InventoryState, Product, Reservation
-from shared.chassis.storage.database import UtcTime, read_rows
+from shared.chassis.storage.database import UtcTime
 from shared.chassis.storage.entity_store import EntityStore, EntityTable
 
 METADATA = MetaData()
@@ -71,13 +69,3 @@ STORE = EntityStore(
     reservations=RESERVATION_TABLE,
     closed_orders=EntityTable(ClosedOrder, CLOSED_ORDERS, "order", is_derived=False),
 )
-
-
-def list_products(connection: Connection, after: str | None, most: int) -> list[Product]:
-    """The catalogue by product id, from the one behind `after` on."""
-    query = select(PRODUCTS).where(PRODUCTS.c.is_deleted.is_(False))
-    if after:
-        query = query.where(PRODUCTS.c.product_id > after)
-    query = query.order_by(PRODUCTS.c.product_id).limit(most)
-    rows = read_rows(connection, PRODUCTS, query)
-    return list(PRODUCT_TABLE.assemble(connection, rows).values())

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from datetime import datetime
-from functools import partial
 from typing import Annotated
 
 import msgspec
@@ -10,22 +9,24 @@ from litestar import Controller, Response, get, post
 from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, QueryParameter
+from sqlalchemy import bindparam, select
 
-from notifier_service import store
 from notifier_service.domain import Command, Notification, NotifierState, Resend, Status, unknown
+from notifier_service.store import NOTIFICATIONS
 from shared.chassis.http.auth import admin_only
 from shared.chassis.http.command_bus import json_reply
-from shared.chassis.http.pagination import Page, page_of, schema_name
+from shared.chassis.http.pagination import Page, schema_name
 from shared.chassis.http.problems import responses
 from shared.chassis.http.rate_limits import Limit
 from shared.chassis.http.request_body import ServiceRequest
 from shared.chassis.messages.clock import new_id
 from shared.chassis.runtime.service import Service
-from shared.chassis.storage.database import Database
 from shared.chassis.storage.idempotency import Reply
+from shared.chassis.storage.reader import Reader
+from shared.chassis.storage.views import to_views, view_as_json
 
 Notifier = NamedDependency[Service[NotifierState, Command]]
-Reads = NamedDependency[Database]
+FromReader = NamedDependency[Reader]
 PageSize = Annotated[int, QueryParameter(ge=1, le=200)]
 Cursor = Annotated[int | None, QueryParameter(ge=1, le=2**63 - 1)]
 OrderId = Annotated[str | None, QueryParameter(name="orderId")]
@@ -47,6 +48,9 @@ class NotificationView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"
 
 NotificationPage = Annotated[Page[NotificationView], schema_name("NotificationPage")]
 
+_NOTIFICATIONS = select(view_as_json(NotificationView, NOTIFICATIONS))
+_NOTIFICATION = _NOTIFICATIONS.where(NOTIFICATIONS.c.notification_id == bindparam("id"))
+
 
 def notification_view(notification: Notification) -> NotificationView:
     """A notification as the API shows it: without its log position."""
@@ -63,28 +67,32 @@ class NotificationController(Controller):
     @get("/", responses=responses(400, 401, 403))
     async def list_notifications(
         self,
-        reads: Reads,
+        reader: FromReader,
         order_id: OrderId = None,
         cursor: Cursor = None,
         limit: PageSize = 50,
     ) -> NotificationPage:
         """What was sent, failed or skipped, for one order or for all, newest first."""
-        notifications = await reads.run(
-            partial(store.latest_notifications, order_id=order_id, before=cursor, most=limit + 1)
+        query = _NOTIFICATIONS.order_by(NOTIFICATIONS.c.position.desc()).limit(limit + 1)
+        if order_id is not None:
+            query = query.where(NOTIFICATIONS.c.order_id == order_id)
+        if cursor is not None:
+            query = query.where(NOTIFICATIONS.c.position < cursor)
+        rows = await reader.fetch(query.add_columns(NOTIFICATIONS.c.position))
+        return Page(
+            items=to_views(rows[:limit], NotificationView),
+            next_cursor=str(rows[limit - 1].position) if len(rows) > limit else None,
         )
-        return page_of(notifications, limit, notification_view, lambda last: str(last.position))
 
     @get("/{notification_id:str}", responses=responses(401, 403, 404))
     async def show_notification(
-        self, notification_id: FromPath[str], reads: Reads
+        self, notification_id: FromPath[str], reader: FromReader
     ) -> NotificationView:
         """One notification."""
-        notification = await reads.run(
-            partial(store.NOTIFICATION_TABLE.find, entity_id=notification_id)
-        )
+        notification = await reader.find_view(NotificationView, _NOTIFICATION, id=notification_id)
         if notification is None:
             raise unknown(notification_id)
-        return notification_view(notification)
+        return notification
 
     @post(
         "/{notification_id:str}/resend",
@@ -98,8 +106,8 @@ class NotificationController(Controller):
         self, request: ServiceRequest, notification_id: FromPath[str], service: Notifier
     ) -> Response[bytes]:
         """Send a mail again, to the order's present recipient; responds with the new notification."""
-        notification = await service.reads.run(
-            partial(store.NOTIFICATION_TABLE.find, entity_id=notification_id)
+        notification = await service.reader.find_view(
+            NotificationView, _NOTIFICATION, id=notification_id
         )
         if notification:
             service.limits.take((Limit.RESENDS_PER_ORDER, notification.order_id))

@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import Boolean, Column, Connection, Index, Integer, MetaData, Table, Text, select
+from sqlalchemy import Boolean, Column, Connection, Index, Integer, MetaData, Table, Text
 
 from notifier_service.domain import KnownCustomer, KnownOrder, Notification, NotifierState
 from notifier_service.mails import Mail
 from shared.chassis.messages.touches import References
-from shared.chassis.storage.database import Json, UtcTime, read_rows
+from shared.chassis.storage.database import Json, UtcTime
 from shared.chassis.storage.entity_store import EntityStore, EntityTable
 
 METADATA = MetaData()
@@ -81,16 +81,3 @@ def load_addresses(connection: Connection, order_ids: Sequence[str]) -> Notifier
     references = References()
     references["order"].update(order_ids)
     return STORE.load(connection, references)
-
-
-def latest_notifications(
-    connection: Connection, order_id: str | None, before: int | None, most: int
-) -> list[Notification]:
-    """The log of all orders, or of one, newest first, from `before` on."""
-    query = select(NOTIFICATIONS).order_by(NOTIFICATIONS.c.position.desc()).limit(most)
-    if order_id is not None:
-        query = query.where(NOTIFICATIONS.c.order_id == order_id)
-    if before is not None:
-        query = query.where(NOTIFICATIONS.c.position < before)
-    rows = read_rows(connection, NOTIFICATIONS, query)
-    return list(NOTIFICATION_TABLE.assemble(connection, rows).values())

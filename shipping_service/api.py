@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from functools import partial
 from typing import Annotated, Literal
 
 import msgspec
@@ -11,6 +10,7 @@ from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, HeaderParameter, JSONBody, SkipValidation
 from msgspec import Meta
+from sqlalchemy import bindparam, select
 
 from shared.chassis.http.auth import admin_only
 from shared.chassis.http.command_bus import json_reply
@@ -20,10 +20,10 @@ from shared.chassis.messages.event import Id
 from shared.chassis.messages.plain_text import LINE
 from shared.chassis.messages.rejection import Rejected
 from shared.chassis.runtime.service import Service
-from shared.chassis.storage.database import Database
 from shared.chassis.storage.idempotency import Reply
+from shared.chassis.storage.reader import Reader
+from shared.chassis.storage.views import all_as_json, view_as_json
 from shared.contracts import LineItem
-from shipping_service import store
 from shipping_service.carriers import Carrier
 from shipping_service.carriers.simulated import SimulatedCarrier, Simulation
 from shipping_service.domain import (
@@ -34,6 +34,7 @@ from shipping_service.domain import (
     ShippingState,
     Status,
 )
+from shipping_service.store import SHIPMENT_ITEMS, SHIPMENTS
 
 Shipping = NamedDependency[Service[ShippingState, Command]]
 FromCarrier = NamedDependency[SkipValidation[Carrier]]
@@ -64,6 +65,23 @@ class CarrierReport(RequestBody, frozen=True, kw_only=True):
     reason: Annotated[str, Meta(max_length=500, pattern=LINE)] | None = None
 
 
+_SHIPMENT = select(
+    view_as_json(
+        ShipmentView,
+        SHIPMENTS,
+        items=all_as_json(
+            LineItem,
+            SHIPMENT_ITEMS,
+            SHIPMENT_ITEMS.c.order_id == SHIPMENTS.c.order_id,
+            SHIPMENT_ITEMS.c.line,
+        ),
+    )
+).where(SHIPMENTS.c.order_id == bindparam("order_id"))
+_ORDER_OF_SHIPMENT = select(SHIPMENTS.c.order_id).where(
+    SHIPMENTS.c.shipment_id == bindparam("shipment_id")
+)
+
+
 def shipment_view(shipment: Shipment) -> ShipmentView:
     """A shipment as the API shows it."""
     return msgspec.convert(shipment, ShipmentView, from_attributes=True)
@@ -75,12 +93,12 @@ def shipment_view(shipment: Shipment) -> ShipmentView:
     responses=responses(401, 403, 404),
     tags=["shipments"],
 )
-async def show_shipment(order_id: FromPath[str], reads: NamedDependency[Database]) -> ShipmentView:
+async def show_shipment(order_id: FromPath[str], reader: NamedDependency[Reader]) -> ShipmentView:
     """The shipment of an order."""
-    shipment = await reads.run(partial(store.SHIPMENT_TABLE.find, entity_id=order_id))
+    shipment = await reader.find_view(ShipmentView, _SHIPMENT, order_id=order_id)
     if shipment is None:
         raise Rejected("unknown-shipment", f"there is no shipment of order {order_id}")
-    return shipment_view(shipment)
+    return shipment
 
 
 class CarrierController(Controller):
@@ -109,13 +127,12 @@ class CarrierController(Controller):
         if not carrier.has_signed(body, signature):
             raise Rejected("bad-signature", "X-Signature is not the carrier's")
         report = decode_body(body, CarrierReport)
-        shipment = await service.reads.run(
-            partial(store.find_by_shipment, shipment_id=report.shipment_id)
-        )
-        if shipment is None:
+        rows = await service.reader.fetch(_ORDER_OF_SHIPMENT, shipment_id=report.shipment_id)
+        if not rows:
             raise Rejected("unknown-shipment", f"there is no shipment {report.shipment_id}")
-        command = _command_for(report, shipment.order_id)
-        return await service.commands.execute(request, command, _reply(shipment.order_id))
+        order_id: str = rows[0].order_id
+        command = _command_for(report, order_id)
+        return await service.commands.execute(request, command, _reply(order_id))
 
     @get("/simulated", guards=[admin_only], responses=responses(401, 403, 404))
     async def show_simulation(self, carrier: FromCarrier) -> Simulation:

@@ -3,7 +3,6 @@
 from sqlalchemy import (
     Boolean,
     Column,
-    Connection,
     ForeignKey,
     Integer,
     MetaData,
@@ -11,7 +10,7 @@ from sqlalchemy import (
     Text,
 )
 
-from shared.chassis.storage.database import Json, UtcTime, select_in
+from shared.chassis.storage.database import Json, UtcTime
 from shared.chassis.storage.entity_store import EntityStore, EntityTable
 from shipping_service.domain import AwaitedOrder, Shipment, ShippingState
 
@@ -67,9 +66,3 @@ AWAITED_TABLE = EntityTable(
 )
 
 STORE = EntityStore(ShippingState, shipments=SHIPMENT_TABLE, awaited=AWAITED_TABLE)
-
-
-def find_by_shipment(connection: Connection, shipment_id: str) -> Shipment | None:
-    """The shipment of this id."""
-    rows = select_in(connection, SHIPMENTS, "shipment_id", [shipment_id])
-    return next(iter(SHIPMENT_TABLE.assemble(connection, rows).values()), None)

@@ -12,11 +12,13 @@ from litestar.exceptions import NotAuthorizedException
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import JSONBody
 from msgspec import Meta
+from sqlalchemy import bindparam, select
 
-from order_service.accounts import emails, store
+from order_service.accounts import emails
 from order_service.accounts.domain import Customer, RegisterCustomer, UpdateCustomer, email_taken
 from order_service.accounts.password_rules import weakness
 from order_service.accounts.service import Accounts, Tokens
+from order_service.accounts.store import CUSTOMERS
 from order_service.domain import Command, OrderState
 from order_service.request_fields import Email, canonical_email
 from shared.chassis.http.auth import signed_in_only
@@ -31,6 +33,8 @@ from shared.chassis.messages.plain_text import LINE_WITHOUT_LINK
 from shared.chassis.runtime.service import Service
 from shared.chassis.storage.database import Database
 from shared.chassis.storage.idempotency import Reply, is_kept
+from shared.chassis.storage.reader import Reader
+from shared.chassis.storage.views import view_as_json
 from shared.contracts import Role
 
 Orders = NamedDependency[Service[OrderState, Command]]
@@ -88,6 +92,11 @@ class CustomerView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     role: Role
     created_at: datetime
     updated_at: datetime
+
+
+_CUSTOMER = select(view_as_json(CustomerView, CUSTOMERS)).where(
+    CUSTOMERS.c.user_id == bindparam("user_id")
+)
 
 
 def customer_view(customer: Customer) -> CustomerView:
@@ -165,15 +174,15 @@ class AccountController(Controller):
 
     @get("/me", guards=[signed_in_only], responses=responses(401))
     async def show_me(
-        self, request: ServiceRequest, reads: NamedDependency[Database]
+        self, request: ServiceRequest, reader: NamedDependency[Reader]
     ) -> CustomerView:
         """The signed-in customer."""
-        customer = await reads.run(partial(store.find, user_id=request.customer_id))
+        customer = await reader.find_view(CustomerView, _CUSTOMER, user_id=request.customer_id)
         if customer is None:
             raise NotAuthorizedException(
                 "there is no such account: sign in again", headers={"WWW-Authenticate": "Bearer"}
             )
-        return customer_view(customer)
+        return customer
 
     @put(
         "/me",

@@ -1,16 +1,14 @@
 """The signed-in customer's cart over HTTP."""
 
 from collections.abc import Sequence
-from functools import partial
 
 import msgspec
 from litestar import Controller, Response, delete, get, post, put
 from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, JSONBody
-from sqlalchemy import Connection
+from sqlalchemy import bindparam, case, select
 
-from order_service.carts import store
 from order_service.carts.domain import (
     AddToCart,
     Cart,
@@ -19,9 +17,10 @@ from order_service.carts.domain import (
     ClearCart,
     RemoveFromCart,
 )
+from order_service.carts.store import CARTS
 from order_service.domain import Command, OrderState
-from order_service.orders import price_store
 from order_service.orders.api import OrderView, count_order, order_reply
+from order_service.orders.price_store import LIST_PRICES
 from order_service.orders.pricing import Prices
 from order_service.request_fields import Address
 from shared.chassis.http.auth import signed_in_only
@@ -33,6 +32,7 @@ from shared.chassis.messages.clock import new_id
 from shared.chassis.messages.event import Id
 from shared.chassis.runtime.service import Service
 from shared.chassis.storage.idempotency import Reply
+from shared.chassis.storage.views import view_as_json
 from shared.contracts import Quantity
 
 
@@ -77,6 +77,20 @@ class CartView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     currency: str
 
 
+_CART_LINES = (
+    select(
+        view_as_json(
+            CartLineView,
+            CARTS,
+            name=LIST_PRICES.c.name,
+            current_price=case((LIST_PRICES.c.is_deleted.is_(False), LIST_PRICES.c.price)),
+        )
+    )
+    .outerjoin_from(CARTS, LIST_PRICES, LIST_PRICES.c.product_id == CARTS.c.product_id)
+    .where(CARTS.c.user_id == bindparam("user_id"))
+    .order_by(CARTS.c.line)
+)
+
 Orders = NamedDependency[Service[OrderState, Command]]
 CART: dict[int, ResponseSpec] = {200: ResponseSpec(CartView)}
 
@@ -91,8 +105,10 @@ class CartController(Controller):
     @get("/", responses=responses(401))
     async def show_cart(self, request: ServiceRequest, service: Orders) -> CartView:
         """What is in it."""
-        find = partial(_cart_and_prices, user_id=request.customer_id)
-        return cart_view(*await service.reads.run(find), service.settings.currency)
+        lines = await service.reader.fetch_views(
+            CartLineView, _CART_LINES, user_id=request.customer_id
+        )
+        return cart_view(lines, service.settings.currency)
 
     @post(
         "/items",
@@ -179,20 +195,14 @@ async def _change(
 
     def respond(state: OrderState) -> Reply:
         cart = state.carts.get(user_id) or Cart(user_id=user_id)
-        return json_reply(200, cart_view(cart, state.prices, currency))
+        return json_reply(200, cart_view(cart_lines(cart, state.prices), currency))
 
     return await service.commands.execute(request, command, respond)
 
 
-def _cart_and_prices(connection: Connection, user_id: str) -> tuple[Cart, Prices]:
-    cart = store.CART_TABLE.find(connection, user_id) or Cart(user_id=user_id)
-    products = [line.product_id for line in cart.lines]
-    return cart, price_store.PRICE_TABLE.read(connection, products)
-
-
-def cart_view(cart: Cart, prices: Prices, currency: str) -> CartView:
-    """A cart as the API shows it."""
-    items = [
+def cart_lines(cart: Cart, prices: Prices) -> list[CartLineView]:
+    """The lines of a cart with their present prices."""
+    return [
         CartLineView(
             product_id=line.product_id,
             name=price.name if (price := prices.get(line.product_id)) else None,
@@ -202,5 +212,9 @@ def cart_view(cart: Cart, prices: Prices, currency: str) -> CartView:
         )
         for line in cart.lines
     ]
-    total = sum(item.price * item.quantity for item in items)
-    return CartView(items=items, total_amount=total, currency=currency)
+
+
+def cart_view(lines: Sequence[CartLineView], currency: str) -> CartView:
+    """A cart as the API shows it."""
+    total = sum(line.price * line.quantity for line in lines)
+    return CartView(items=lines, total_amount=total, currency=currency)

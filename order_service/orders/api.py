@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from functools import partial
 from typing import Annotated, Literal
 
 import msgspec
@@ -12,13 +11,14 @@ from litestar.exceptions import NotAuthorizedException, PermissionDeniedExceptio
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from msgspec import Meta
+from sqlalchemy import bindparam, select
 
 from order_service.accounts.emails import mailbox
 from order_service.carts.domain import CheckOut
 from order_service.domain import Command, OrderState
-from order_service.orders import store
 from order_service.orders.domain import Order, PlaceOrder, RequestCancellation
 from order_service.orders.pricing import WantedItem
+from order_service.orders.store import ORDER_ITEMS, ORDERS
 from order_service.request_fields import Address, Email, PageSize, Reason, canonical_email
 from shared.chassis.http.auth import Caller, signed_in_only
 from shared.chassis.http.client_address import client_address
@@ -31,15 +31,16 @@ from shared.chassis.messages.clock import new_id
 from shared.chassis.messages.event import Id
 from shared.chassis.messages.rejection import Rejected
 from shared.chassis.runtime.service import Service
-from shared.chassis.storage.database import Database
 from shared.chassis.storage.idempotency import Reply
+from shared.chassis.storage.reader import Reader
+from shared.chassis.storage.views import all_as_json, view_as_json
 from shared.contracts import FailedItem, Money, OrderItem, Quantity
 from shared.contracts.order import OrderStatus
 
 GUEST = "guest"
 
 Orders = NamedDependency[Service[OrderState, Command]]
-Reads = NamedDependency[Database]
+FromReader = NamedDependency[Reader]
 UserId = Annotated[str | None, QueryParameter(name="userId")]
 
 
@@ -93,6 +94,24 @@ class OrderView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 OrderPage = Annotated[Page[OrderView], schema_name("OrderPage")]
 
+_ORDERS = select(
+    view_as_json(
+        OrderView,
+        ORDERS,
+        items=all_as_json(
+            OrderItem, ORDER_ITEMS, ORDER_ITEMS.c.order_id == ORDERS.c.order_id, ORDER_ITEMS.c.line
+        ),
+    )
+)
+_ORDER = _ORDERS.where(ORDERS.c.order_id == bindparam("order_id"))
+_ORDERS_OF_CUSTOMER = (
+    _ORDERS.where(ORDERS.c.user_id == bindparam("user_id"))
+    .order_by(ORDERS.c.order_id.desc())
+    .limit(bindparam("limit"))
+)
+# A guest may have used the customer's id as a label: those orders are not the customer's.
+_ORDERS_WITHOUT_GUESTS = _ORDERS_OF_CUSTOMER.where(ORDERS.c.guest.is_(False))
+
 
 def order_view(order: Order) -> OrderView:
     """An order as the API shows it: without its bookkeeping."""
@@ -141,22 +160,22 @@ class OrderController(Controller):
         data: JSONBody[Cancellation] = NO_REASON,
     ) -> Response[bytes]:
         """Request that the order be stopped. It is CANCELLING until shipping has answered."""
-        await _visible_order(service.reads, request.user, order_id)
+        await _visible_order(service.reader, request.user, order_id)
         command = RequestCancellation(order_id=order_id, reason="CUSTOMER", note=data.reason)
         return await service.commands.execute(request, command, order_reply(order_id, 202))
 
     @get("/{order_id:str}", responses=responses(401, 404))
     async def show_order(
-        self, request: ServiceRequest, order_id: FromPath[str], reads: Reads
+        self, request: ServiceRequest, order_id: FromPath[str], reader: FromReader
     ) -> OrderView:
         """One order, as this service knows it."""
-        return order_view(await _visible_order(reads, request.user, order_id))
+        return await _visible_order(reader, request.user, order_id)
 
     @get("/", guards=[signed_in_only], responses=responses(400, 401, 403))
     async def list_orders(
         self,
         request: ServiceRequest,
-        reads: Reads,
+        reader: FromReader,
         user_id: UserId = None,
         cursor: FromQuery[str | None] = None,
         limit: PageSize = 50,
@@ -165,25 +184,22 @@ class OrderController(Controller):
         caller, owner_id = request.user, user_id or request.customer_id
         if not caller.is_admin and owner_id != caller.user_id:
             raise PermissionDeniedException("these are somebody else's orders")
-        query = partial(
-            store.orders_of_user,
-            user_id=owner_id,
-            with_guests=caller.is_admin,
-            before=cursor,
-            most=limit + 1,
-        )
-        return page_of(await reads.run(query), limit, order_view, lambda order: order.order_id)
+        query = _ORDERS_OF_CUSTOMER if caller.is_admin else _ORDERS_WITHOUT_GUESTS
+        if cursor:
+            query = query.where(ORDERS.c.order_id < cursor)
+        orders = await reader.fetch_views(OrderView, query, user_id=owner_id, limit=limit + 1)
+        return page_of(orders, limit, lambda order: order, lambda order: order.order_id)
 
 
-async def _visible_order(reads: Database, caller: Caller, order_id: str) -> Order:
+async def _visible_order(reader: Reader, caller: Caller, order_id: str) -> OrderView:
     """The order, if the caller may see it. Raises Rejected."""
-    order = await reads.run(partial(store.ORDER_TABLE.find, entity_id=order_id))
+    order = await reader.find_view(OrderView, _ORDER, order_id=order_id)
     if order is None or not _may_see(caller, order):
         raise Rejected("unknown-order", f"there is no order {order_id}")
     return order
 
 
-def _may_see(caller: Caller, order: Order) -> bool:
+def _may_see(caller: Caller, order: OrderView) -> bool:
     """A guest's order is visible to everyone who has its id, a customer's to the customer, every order to an admin."""
     return order.guest or caller.is_admin or caller.user_id == order.user_id
 

@@ -3,18 +3,16 @@
 from sqlalchemy import (
     Boolean,
     Column,
-    Connection,
     ForeignKey,
     Index,
     Integer,
     Table,
     Text,
-    select,
 )
 
 from order_service.orders.domain import Order
 from order_service.tables import METADATA
-from shared.chassis.storage.database import Json, UtcTime, read_rows
+from shared.chassis.storage.database import Json, UtcTime
 from shared.chassis.storage.entity_store import EntityTable
 
 ORDERS = Table(
@@ -51,20 +49,3 @@ ORDER_ITEMS = Table(
 )
 
 ORDER_TABLE = EntityTable(Order, ORDERS, "order", children={"items": ORDER_ITEMS})
-
-
-def orders_of_user(
-    connection: Connection, user_id: str, before: str | None, most: int, *, with_guests: bool
-) -> list[Order]:
-    """A customer's newest orders, those made before the order `before` if one is given.
-
-    A guest may have called himself by the customer's id: his orders are none of the customer's.
-    """
-    query = select(ORDERS).where(ORDERS.c.user_id == user_id)
-    if not with_guests:
-        query = query.where(ORDERS.c.guest.is_(False))
-    if before:
-        query = query.where(ORDERS.c.order_id < before)
-    query = query.order_by(ORDERS.c.order_id.desc()).limit(most)
-    rows = read_rows(connection, ORDERS, query)
-    return list(ORDER_TABLE.assemble(connection, rows).values())

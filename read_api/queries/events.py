@@ -17,7 +17,7 @@ from read_api.tables import EVENT_ORDER, EVENTS
 from shared.chassis.http.auth import Caller
 from shared.chassis.http.pagination import Keyset, page_of, to_cursor
 from shared.chassis.storage.reader import Reader
-from shared.chassis.storage.views import to_views, view_as_json
+from shared.chassis.storage.views import view_as_json
 from shared.contracts import CATALOG
 
 Position = Annotated[int, Meta(ge=0, le=2**63 - 1)]
@@ -68,9 +68,8 @@ async def list_events(
         query = query.where(EVENTS.c.source == event_filter.source)
     if event_filter.key is not None:
         query = query.where(EVENTS.c.key == event_filter.key)
-    rows = await reader.fetch(_NEWEST_FIRST.select(query, cursor, limit))
     return page_of(
-        to_views(rows, EventView),
+        await reader.fetch_views(EventView, _NEWEST_FIRST.select(query, cursor, limit)),
         limit,
         lambda event: event,
         lambda event: to_cursor(event.recorded_at, event.source, event.position),
@@ -80,10 +79,10 @@ async def list_events(
 async def events_of_order(reader: Reader, caller: Caller, order_id: str) -> list[EventView]:
     """The order's events that the caller may see, in no particular order; none of an order that they may not see."""
     if caller.is_admin:
-        rows = await reader.fetch(_ALL_OF_ORDER, order_id=order_id)
-    else:
-        rows = await reader.fetch(_VISIBLE_OF_ORDER, order_id=order_id, user_id=caller.user_id)
-    return to_views(rows, EventView)
+        return await reader.fetch_views(EventView, _ALL_OF_ORDER, order_id=order_id)
+    return await reader.fetch_views(
+        EventView, _VISIBLE_OF_ORDER, order_id=order_id, user_id=caller.user_id
+    )
 
 
 async def events_after(
@@ -102,6 +101,6 @@ async def events_after(
     else:
         query = _NEXT_OF_ORDER if visibility.in_full else _NEXT_RESTRICTED_OF_ORDER
         parameters["order_id"] = visibility.order_id
-    events = to_views(await reader.fetch(query, limit=limit, **parameters), EventView)
+    events = await reader.fetch_views(EventView, query, limit=limit, **parameters)
     runs = [list(run) for _, run in groupby(events, attrgetter("source"))]
     return list(islice(merge(*runs, key=attrgetter("recorded_at")), limit))

@@ -94,8 +94,7 @@ def order_page(rows: Rows, limit: int) -> OrderPage:
 
 async def find_order(reader: Reader, caller: Caller, order_id: str) -> OrderDetail:
     """The order with its stock reservation, shipment and mails. Raises Rejected."""
-    orders = to_views(await reader.fetch(_DETAIL, order_id=order_id), OrderDetail)
-    for order in orders:
-        if may_see(caller, user_id=order.user_id, is_guest_order=order.guest):
-            return order
-    raise unknown_order(order_id)
+    order = await reader.find_view(OrderDetail, _DETAIL, order_id=order_id)
+    if order is None or not may_see(caller, user_id=order.user_id, is_guest_order=order.guest):
+        raise unknown_order(order_id)
+    return order

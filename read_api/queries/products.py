@@ -50,17 +50,16 @@ async def list_products(
 
 async def find_product(reader: Reader, product_id: str) -> ProductView:
     """The product. Raises Rejected for one that does not exist or was deleted."""
-    products = to_views(await reader.fetch(_PRODUCT, product_id=product_id), ProductView)
-    if not products:
+    product = await reader.find_view(ProductView, _PRODUCT, product_id=product_id)
+    if product is None:
         raise Rejected("unknown-product", f"there is no product {product_id}")
-    return products[0]
+    return product
 
 
 async def list_stock(reader: Reader, cursor: str | None, limit: int) -> StockPage:
     """The stock of every product, deleted ones included."""
-    rows = await reader.fetch(_BY_ID.select(_STOCK, cursor, limit))
     return page_of(
-        to_views(rows, StockView),
+        await reader.fetch_views(StockView, _BY_ID.select(_STOCK, cursor, limit)),
         limit,
         lambda stock: stock,
         lambda stock: to_cursor(stock.product_id),

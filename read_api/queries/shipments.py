@@ -9,7 +9,7 @@ from read_api.schemas import ShipmentPage, ShipmentView
 from read_api.tables import SHIPMENTS
 from shared.chassis.http.pagination import Keyset, page_of, to_cursor
 from shared.chassis.storage.reader import Reader
-from shared.chassis.storage.views import to_views, view_as_json
+from shared.chassis.storage.views import view_as_json
 
 _SHIPMENTS = select(view_as_json(ShipmentView, SHIPMENTS))
 _NEWEST_FIRST = Keyset(
@@ -22,9 +22,8 @@ async def list_shipments(
 ) -> ShipmentPage:
     """All of them, or those with this status."""
     query = _SHIPMENTS if status is None else _SHIPMENTS.where(SHIPMENTS.c.status == status)
-    rows = await reader.fetch(_NEWEST_FIRST.select(query, cursor, limit))
     return page_of(
-        to_views(rows, ShipmentView),
+        await reader.fetch_views(ShipmentView, _NEWEST_FIRST.select(query, cursor, limit)),
         limit,
         lambda shipment: shipment,
         lambda shipment: to_cursor(shipment.created_at, shipment.order_id),

@@ -162,7 +162,7 @@ class Service(Generic[State, Command]):
     ) -> Litestar:
         """The HTTP application, which starts and stops this service.
 
-        Its handlers may depend on `service`, `commands`, `reads` and what `dependencies` adds.
+        Its handlers may depend on `service`, `commands`, `reader` and what `dependencies` adds.
         """
         return build_app(
             title,
@@ -174,7 +174,7 @@ class Service(Generic[State, Command]):
             dependencies={
                 "service": self,
                 "commands": self.commands,
-                "reads": self.reads,
+                "reader": self.reader,
                 "resender": Resender(self.reads, self.resend),
                 **(dependencies or {}),
             },

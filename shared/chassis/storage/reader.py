@@ -10,15 +10,19 @@ import sqlite3
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import aiosqlite
+import msgspec
 from sqlalchemy import URL, AsyncAdaptedQueuePool, Connection, Row, Select, event, make_url
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from shared.chassis.storage import msgspec_warmup
 from shared.chassis.storage.database import BUSY_MILLISECONDS, DamageDetector, may_read
+from shared.chassis.storage.views import to_views
+
+V = TypeVar("V", bound=msgspec.Struct)
 
 CONNECTIONS = 4
 WAL_POLL_SECONDS = 0.005
@@ -53,6 +57,18 @@ class Reader:
         async with self._connection() as connection:
             rows: Rows = (await connection.execute(statement, parameters)).all()
             return rows
+
+    async def fetch_views(
+        self, view: type[V], statement: Select[Any], **parameters: object
+    ) -> list[V]:
+        """The views of a statement whose first column is `view_as_json`."""
+        return to_views(await self.fetch(statement, **parameters), view)
+
+    async def find_view(
+        self, view: type[V], statement: Select[Any], **parameters: object
+    ) -> V | None:
+        """The view of a statement with at most one row."""
+        return next(iter(await self.fetch_views(view, statement, **parameters)), None)
 
     async def fetch_within(self, cpu_seconds: float, statement: Select[Any]) -> Rows:
         """As `fetch`, for a statement whose cost a client chooses. Raises QueryTooExpensive."""
