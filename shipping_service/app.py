@@ -1,5 +1,7 @@
 """The shipping service, put together."""
 
+from collections.abc import Callable, Mapping
+
 from litestar import Litestar
 
 from shared.chassis.engine.service_logic import ServiceLogic
@@ -15,6 +17,12 @@ from shipping_service.domain import Command, ShippingState, decide, evolve
 from shipping_service.handlers import SUBSCRIPTIONS, bookings, carrier_jobs
 from shipping_service.store import METADATA, STORE
 
+CARRIERS: Mapping[str, Callable[[Settings], Carrier]] = {
+    "http": RemoteCarrier,
+    "simulated": SimulatedCarrier,
+}
+"""By the setting `CARRIER`."""
+
 
 def logic(carrier: Carrier) -> ServiceLogic[ShippingState, Command]:
     """The service's rules, with the carrier's delay between a booking and its request."""
@@ -28,9 +36,7 @@ def logic(carrier: Carrier) -> ServiceLogic[ShippingState, Command]:
 
 def build(settings: Settings) -> Litestar:
     """The application; nothing runs yet. Raises SettingsError for a carrier that can not be reached."""
-    carrier: Carrier = (
-        RemoteCarrier(settings) if settings.carrier == "http" else SimulatedCarrier(settings)
-    )
+    carrier = CARRIERS[settings.carrier](settings)
     jobs = carrier_jobs(carrier, settings.carrier_max_attempts)
     service = Service("shipping", settings, logic(carrier), METADATA, jobs, catalog=CATALOG)
     app = service.app("Quadrille: shipping", api.ROUTES, dependencies={"carrier": carrier})
