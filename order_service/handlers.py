@@ -66,7 +66,7 @@ def refuse_cancellation(refused: ShipmentCancellationRefused) -> RefuseCancellat
 
 async def expire_order(due: Task) -> RequestCancellation:
     """No progress for too long: ask for the order's cancellation, as a customer would."""
-    return RequestCancellation(order_id=due.key, reason="EXPIRED")
+    return RequestCancellation(order_id=due.task_key, reason="EXPIRED")
 
 
 def deadlines(

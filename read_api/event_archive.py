@@ -62,6 +62,7 @@ def _recorded(row: Row[*tuple[Any, ...]], catalog: Catalog) -> RecordedEvent:
 def _view(row: dict[str, Any]) -> EventView:
     return EventView(
         type=row["event_type"],
+        key=row["entity_id"],
         **{name: row[name] for name in EventView.__struct_fields__ if name in row},
     )
 
@@ -73,7 +74,7 @@ def _row(recorded: RecordedEvent) -> dict[str, object]:
         "event_id": recorded.event_id,
         "event_type": recorded.event_type,
         "schema_version": recorded.event.SCHEMA_VERSION,
-        "key": recorded.entity_id,
+        "entity_id": recorded.entity_id,
         "correlation_id": recorded.correlation_id,
         "causation_id": recorded.causation_id,
         "recorded_at": recorded.recorded_at,

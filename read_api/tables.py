@@ -184,7 +184,7 @@ EVENTS = Table(
     Column("event_id", Text, nullable=False),
     Column("event_type", Text, nullable=False),
     Column("schema_version", Integer, nullable=False, server_default="1"),
-    Column("key", Text, nullable=False),
+    Column("entity_id", Text, nullable=False),
     Column("correlation_id", Text, nullable=False),
     Column("causation_id", Text),
     Column("recorded_at", UtcTime, nullable=False),
@@ -194,8 +194,8 @@ EVENT_ORDER = (EVENTS.c.recorded_at, EVENTS.c.source, EVENTS.c.position)
 """Events by time. What one batch of a service recorded has one time, and its order is that of the positions."""
 Index("events_newest", *EVENT_ORDER)
 Index("events_of_type", EVENTS.c.event_type, *EVENT_ORDER)
-Index("events_of_key", EVENTS.c.key, *EVENT_ORDER)
-Index("events_of_story", EVENTS.c.correlation_id, EVENTS.c.source, EVENTS.c.position)
+Index("events_of_entity", EVENTS.c.entity_id, *EVENT_ORDER)
+Index("events_of_correlation", EVENTS.c.correlation_id, EVENTS.c.source, EVENTS.c.position)
 
 CHECKPOINT_TABLES = CheckpointTables(METADATA)
 POSITIONS = CHECKPOINT_TABLES.positions

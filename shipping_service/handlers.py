@@ -93,7 +93,7 @@ def carrier_jobs(carrier: Carrier, attempts: int) -> tuple[TaskHandler, ...]:
     """Ask the carrier until it answers; if it never does, the shipment fails."""
 
     async def book(due: Task) -> DispatchShipment | CompleteShipment | FailShipment:
-        order_id = due.key
+        order_id = due.task_key
         booking = msgspec.convert(due.payload, Booking)
         match await carrier.book(booking, due.attempts):
             case Accepted(reference=reference):
@@ -106,10 +106,10 @@ def carrier_jobs(carrier: Carrier, attempts: int) -> tuple[TaskHandler, ...]:
                 return FailShipment(order_id=order_id, reason=reason)
 
     def give_up(due: Task, _error: str) -> FailShipment:
-        return FailShipment(order_id=due.key, reason=UNAVAILABLE)
+        return FailShipment(order_id=due.task_key, reason=UNAVAILABLE)
 
     async def withdraw(due: Task) -> None:
-        is_withdrawn = await carrier.withdraw(due.key)
+        is_withdrawn = await carrier.withdraw(due.task_key)
         if not is_withdrawn and due.seconds_due(clock.now()) < MAX_BOOKING_SECONDS:
             raise BookingNotFound("the carrier knows of no such booking, yet")
 

@@ -32,7 +32,7 @@ from shared.chassis.messages.clock import new_id
 from shared.chassis.messages.plain_text import LINE_WITHOUT_LINK
 from shared.chassis.runtime.service import Service
 from shared.chassis.storage.database import Database
-from shared.chassis.storage.idempotency import Reply, is_kept
+from shared.chassis.storage.idempotency import Reply, has_response
 from shared.chassis.storage.reader import Reader
 from shared.chassis.storage.views import view_as_json
 from shared.contracts import Role
@@ -240,7 +240,7 @@ async def _reject_taken_email(
     """Before the password is hashed, which is slow, unless a response is stored under the request's key."""
     if await accounts.is_taken(email):
         name = response_key(request)
-        if name is None or not await reads.run(partial(is_kept, name=name)):
+        if name is None or not await reads.run(partial(has_response, name=name)):
             raise email_taken(email)
 
 

@@ -11,7 +11,7 @@ from quadrille.audit.violation import Mismatch
 
 def mails(shop: ShopSnapshot) -> Iterator[Mismatch]:
     service = shop.notifier
-    with_task = {task.key for task in service.tasks if task.kind == MAIL}
+    with_task = {task.task_key for task in service.tasks if task.kind == MAIL}
     notifications = service.state.notifications
     for notification_id, notification in notifications.items():
         if notification.status is Status.PENDING and notification_id not in with_task:

@@ -74,7 +74,7 @@ def find_warnings(shop: ShopSnapshot) -> Iterator[AuditWarning]:
 def _dead_letters(service: str, letters: Sequence[DeadLetter]) -> Iterator[AuditWarning]:
     for letter in letters:
         what = f"{letter.event_type or 'a message'} is a dead letter ({letter.status})"
-        yield AuditWarning(service, letter.key or letter.event_id, f"{what}: {letter.error}")
+        yield AuditWarning(service, letter.entity_id or letter.event_id, f"{what}: {letter.error}")
 
 
 def _diverging(shop: ShopSnapshot, read: ReadSnapshot) -> Iterator[AuditWarning]:
@@ -108,4 +108,4 @@ def _overdue(service: ServiceSnapshot[Any], now: datetime) -> Iterator[AuditWarn
         if late > OVERDUE_SECONDS:
             error = f", last error: {task.last_error}" if task.last_error else ""
             what = f"its {task.kind} task is {late:.0f} s overdue{error}"
-            yield AuditWarning(service.name, task.key, what)
+            yield AuditWarning(service.name, task.task_key, what)

@@ -74,7 +74,7 @@ def outcomes(shop: ShopSnapshot) -> Iterator[Mismatch]:
 def deadlines(shop: ShopSnapshot) -> Iterator[Mismatch]:
     service = shop.order
     orders = service.state.orders
-    with_deadline = {task.key for task in service.tasks if task.kind == DEADLINE}
+    with_deadline = {task.task_key for task in service.tasks if task.kind == DEADLINE}
     for order_id, order in orders.items():
         if is_final(order) and order_id in with_deadline:
             yield Mismatch("order", f"order {order_id}", f"no deadline while {order.status}", "one")
@@ -86,7 +86,7 @@ def deadlines(shop: ShopSnapshot) -> Iterator[Mismatch]:
 
 def bookings(shop: ShopSnapshot) -> Iterator[Mismatch]:
     service = shop.shipping
-    with_booking = {task.key for task in service.tasks if task.kind == BOOKING}
+    with_booking = {task.task_key for task in service.tasks if task.kind == BOOKING}
     for order_id, shipment in service.state.shipments.items():
         if shipment.status is ShipmentStatus.INITIATED and order_id not in with_booking:
             entity = f"shipment of {order_id}"

@@ -75,7 +75,9 @@ class ShopSnapshot:
         for service in (self.order, self.inventory, self.shipping):
             unsettled.update(recorded.event.entity_id for recorded in self.unhandled_by(service))
             unsettled.update(recorded.event.entity_id for recorded in service.tail)
-            unsettled.update(letter.key for letter in service.dead_letters if letter.key)
+            unsettled.update(
+                letter.entity_id for letter in service.dead_letters if letter.entity_id
+            )
             # The order service's only tasks are deadlines: they exist until the order is final.
             if service is not self.order:
                 unsettled.update(task.correlation_id for task in service.tasks)

@@ -66,7 +66,7 @@ class DeadLetter(NamedTuple):
 
     event_id: str
     event_type: str | None
-    key: str | None
+    entity_id: str | None
     status: str
     error: str
 
@@ -75,7 +75,7 @@ class TaskRow(NamedTuple):
     """A task that is not done yet; the fields are columns."""
 
     kind: str
-    key: str
+    task_key: str
     due_at: datetime
     attempts: int
     last_error: str | None

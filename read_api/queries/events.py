@@ -31,7 +31,7 @@ class EventFilter(Struct, frozen=True, kw_only=True):
     key: str | None = None
 
 
-_EVENTS = select(view_as_json(EventView, EVENTS, type=EVENTS.c.event_type))
+_EVENTS = select(view_as_json(EventView, EVENTS, type=EVENTS.c.event_type, key=EVENTS.c.entity_id))
 _NEWEST_FIRST = Keyset(tuple[datetime, str, Position], *(column.desc() for column in EVENT_ORDER))
 _ALL_OF_ORDER = _EVENTS.where(OF_ORDER)
 _VISIBLE_OF_ORDER = _EVENTS.where(RESTRICTED_OF_ORDER, exists().where(IS_VISIBLE))
@@ -67,7 +67,7 @@ async def list_events(
     if event_filter.source is not None:
         query = query.where(EVENTS.c.source == event_filter.source)
     if event_filter.key is not None:
-        query = query.where(EVENTS.c.key == event_filter.key)
+        query = query.where(EVENTS.c.entity_id == event_filter.key)
     return page_of(
         await reader.fetch_views(EventView, _NEWEST_FIRST.select(query, cursor, limit)),
         limit,

@@ -24,7 +24,7 @@ OF_ORDER = EVENTS.c.correlation_id == bindparam("order_id")
 """All events of the order, those of other services included."""
 RESTRICTED_OF_ORDER = and_(
     OF_ORDER,
-    EVENTS.c.key == bindparam("order_id"),
+    EVENTS.c.entity_id == bindparam("order_id"),
     EVENTS.c.event_type.not_in(OPERATORS_ONLY),
 )
 """The events of the order that are not only for operators."""

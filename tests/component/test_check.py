@@ -239,7 +239,7 @@ DAMAGES = {
     ),
     "inbox row of an unknown event": (
         "order",
-        f"INSERT INTO inbox (event_id, heard_at) VALUES ('phantom', '{DAY}')",
+        f"INSERT INTO inbox (event_id, processed_at) VALUES ('phantom', '{DAY}')",
         {"inbox_orphans"},
     ),
     "stock deducted twice": (
@@ -362,7 +362,7 @@ def test_dead_letters_and_overdue_tasks_are_warnings(data):
     _damage(
         data,
         "shipping",
-        "INSERT INTO dead_letter (event_id, event_type, key, status, subject, body, error, "
+        "INSERT INTO dead_letter (event_id, event_type, entity_id, status, subject, body, error, "
         f"dead_lettered_at) VALUES ('x', 'OrderCreated', 'k', 'PARKED', 's', 'b', 'why', '{DAY}')",
         f"UPDATE task SET due_at = '{DAY}', last_error = 'timeout'",
     )

@@ -28,7 +28,7 @@ from tests.support.chassis import (
 from tests.support.eventually import eventually
 from tests.support.history import recorded
 
-EVERY_ID = RetentionRule(INBOX.c.heard_at, timedelta())
+EVERY_ID = RetentionRule(INBOX.c.processed_at, timedelta())
 
 
 def ordered(order_id: str) -> RecordedEvent:
@@ -56,7 +56,8 @@ async def chassis(tmp_path: Path):
 
 async def letters(chassis: Chassis) -> list[tuple[str, str, str]]:
     return [
-        (row["key"], row["event_type"], row["status"]) for row in await chassis.rows(DEAD_LETTER)
+        (row["entity_id"], row["event_type"], row["status"])
+        for row in await chassis.rows(DEAD_LETTER)
     ]
 
 
@@ -68,7 +69,7 @@ async def test_poison_event_is_parked_and_announced(chassis: Chassis):
     bad = poison("o1")
     await chassis.handle(bad)
     (row,) = await chassis.rows(DEAD_LETTER)
-    assert (row["event_id"], row["key"], row["status"]) == (bad.event_id, "o1", "PARKED")
+    assert (row["event_id"], row["entity_id"], row["status"]) == (bad.event_id, "o1", "PARKED")
     assert (row["subject"], row["body"]) == (bad.subject, encode(bad).decode())
     assert row["error"] == "KeyError: 'o1'"
     (recorded_event,) = await chassis.log()
@@ -136,7 +137,7 @@ async def test_malformed_message_blocks_nothing(chassis: Chassis):
     )
     assert await reserved_for(chassis) == {"o1"}
     (row,) = await chassis.rows(DEAD_LETTER)
-    assert (row["status"], row["key"], row["body"]) == ("UNDECODABLE", None, "\\xff{")
+    assert (row["status"], row["entity_id"], row["body"]) == ("UNDECODABLE", None, "\\xff{")
     (dead_lettered, _) = await chassis.log()
     assert (dead_lettered.event.key, dead_lettered.event.event_id) == ("o1", row["event_id"])
 

@@ -35,7 +35,13 @@ from shared.contracts import CATALOG
 from tests.support.chassis import INVENTORY, ORDER, SHIPPING
 from tests.support.earlier_release import SERVICES, unpack
 
-RENAMED: dict[str, dict[str, str]] = {}
+RENAMED = {
+    "task": {"key": "task_key"},
+    "inbox": {"heard_at": "processed_at"},
+    "idempotency_key": {"kept_at": "stored_at"},
+    "dead_letter": {"key": "entity_id"},
+    "events": {"key": "entity_id"},
+}
 """By table: columns of the earlier release that have another name now."""
 ADDED = {"events": {"schema_version"}}
 """By table: columns that the earlier release did not have."""
@@ -315,10 +321,10 @@ async def test_rebuild_tries_parked_events_again(tmp_path: Path):
     execute(
         file,
         "PRAGMA foreign_keys=OFF",
-        f"""INSERT INTO dead_letter (event_id, event_type, key, status, subject, body, error,
+        f"""INSERT INTO dead_letter (event_id, event_type, entity_id, status, subject, body, error,
               dead_lettered_at)
-            SELECT event_id, event_type, key, 'PARKED', 'shop.order.' || key || '.order_created', '{{}}', 'x', '-'
-            FROM events WHERE key = '{order_id}' AND event_type = 'OrderCreated'""",
+            SELECT event_id, event_type, entity_id, 'PARKED', 'shop.order.' || entity_id || '.order_created', '{{}}', 'x', '-'
+            FROM events WHERE entity_id = '{order_id}' AND event_type = 'OrderCreated'""",
         f"DELETE FROM order_items WHERE order_id = '{order_id}'",
         f"DELETE FROM orders WHERE order_id = '{order_id}'",
     )

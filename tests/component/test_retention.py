@@ -17,7 +17,7 @@ from shared.chassis.storage.inbox import INBOX, mark_processed
 from tests.support.chassis import Chassis, writing
 from tests.support.eventually import eventually
 
-WEEK = RetentionRule(INBOX.c.heard_at, timedelta(days=7))
+WEEK = RetentionRule(INBOX.c.processed_at, timedelta(days=7))
 
 
 async def fill(chassis: Chassis, *, old: int, new: int) -> None:

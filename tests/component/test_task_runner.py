@@ -171,7 +171,7 @@ async def test_failing_task_blocks_no_other(shop_settings: Settings):
 
 
 async def _are_left(service: Service, *order_ids: str) -> bool:
-    return [row["key"] for row in await rows_of(service.reads, TASK)] == list(order_ids)
+    return [row["task_key"] for row in await rows_of(service.reads, TASK)] == list(order_ids)
 
 
 async def test_concurrent_tasks_are_bounded(shop_settings: Settings):
@@ -283,7 +283,7 @@ async def insert_tasks(service: Service, kind: str, number: int) -> None:
     rows = [
         {
             "kind": kind,
-            "key": f"{kind}-{index}",
+            "task_key": f"{kind}-{index}",
             "task_id": f"{kind}-{index}",
             "payload": {"format": "of another release"},
             "due_at": long_ago,

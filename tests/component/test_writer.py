@@ -391,7 +391,7 @@ async def test_unpublishable_event_makes_its_cause_dead_letter(
         )
         await chassis.handle(recorded(long), recorded(fine))
         (letter,) = await chassis.rows(DEAD_LETTER)
-        assert (letter["key"], letter["status"]) == ("o1", "PARKED")
+        assert (letter["entity_id"], letter["status"]) == ("o1", "PARKED")
         assert letter["error"].startswith(error)
         assert (await chassis.said())[2:] == ["EventDeadLettered", "OrderFailed"]
 

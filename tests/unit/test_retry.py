@@ -11,7 +11,7 @@ def failed(attempts: int) -> Task:
     return Task(
         task_id="t1",
         kind="booking",
-        key="o1",
+        task_key="o1",
         payload={},
         due_at=START,
         attempts=attempts,

@@ -223,7 +223,7 @@ class TaskRunner:
             return _Postponed(
                 now + timedelta(seconds=job.retry.pause_seconds(due.attempts)), reason
             )
-        log.warning("task.given_up", kind=due.kind, key=due.key, reason=reason)
+        log.warning("task.given_up", kind=due.kind, task_key=due.task_key, reason=reason)
         try:
             return _Done(job.give_up(due, reason))
         except Exception as error:  # noqa: BLE001 - a payload that cannot be read, or a faulty rule
@@ -234,7 +234,7 @@ class TaskRunner:
         try:
             await self._record(due, partial(self._write, due, done.command), _is_refused)
         except Rejected as refused:
-            log.info("task.refused", kind=due.kind, key=due.key, reason=refused.detail)
+            log.info("task.refused", kind=due.kind, task_key=due.task_key, reason=refused.detail)
         except Exception as error:  # noqa: BLE001 - a faulty rule
             self._outcomes[due.task_id] = done
             return _stuck(due, error)
@@ -245,7 +245,7 @@ class TaskRunner:
         log.warning(
             "task.postponed",
             kind=due.kind,
-            key=due.key,
+            task_key=due.task_key,
             until=str(later.until),
             reason=later.error,
             is_stuck=later.is_stuck,
@@ -280,7 +280,10 @@ class TaskRunner:
                         raise
                     if not self._unrecorded:  # one line for all of them
                         log.warning(
-                            "task.unrecorded", kind=due.kind, key=due.key, reason=str(error)
+                            "task.unrecorded",
+                            kind=due.kind,
+                            task_key=due.task_key,
+                            reason=str(error),
                         )
                 self._unrecorded.add(due.task_id)
                 await asyncio.sleep(RECORD_AGAIN.pause_seconds(failures))
@@ -296,6 +299,6 @@ def _is_refused(error: Exception, failures: int) -> bool:
 
 
 def _stuck(due: Task, error: Exception) -> _Postponed:
-    log.error("task.stuck", kind=due.kind, key=due.key, exc_info=error)
+    log.error("task.stuck", kind=due.kind, task_key=due.task_key, exc_info=error)
     until = clock.now() + timedelta(seconds=STUCK.pause_seconds(due.stuck))
     return _Postponed(until, cleaned(f"{type(error).__name__}: {error}"), is_stuck=True)

@@ -155,7 +155,7 @@ class UnitOfWork(Generic[State, Command]):
         tasks = [envelope.completes_task for envelope in envelopes]
         work._present_tasks = task_queue.present(connection, [t.task_id for t in tasks if t])
         keys = [envelope.idempotency_key for envelope in envelopes]
-        work._stored = idempotency.kept(connection, [key for key in keys if key])
+        work._stored = idempotency.find_responses(connection, [key for key in keys if key])
         return work
 
     def handle_messages(self) -> None:
@@ -191,7 +191,7 @@ class UnitOfWork(Generic[State, Command]):
         dead_letters.keep(connection, self.dead_letters, self._started_at)
         task_queue.finish(connection, self._finished_tasks())
         earliest_task = task_queue.apply(connection, self.changes, self._started_at)
-        idempotency.keep(connection, self._replies, self._started_at)
+        idempotency.store_responses(connection, self._replies, self._started_at)
         return Outcome(
             consumed=consumed,
             dead_letters=self.dead_letters,
@@ -238,7 +238,7 @@ class UnitOfWork(Generic[State, Command]):
         self.dead_letters.append(letter)
         if letter.status is Status.WAITING:
             return
-        entity_id = letter.key or _claimed_entity(letter.subject)
+        entity_id = letter.entity_id or _claimed_entity(letter.subject)
         dead_lettered = EventDeadLettered(
             event_id=letter.event_id,
             event_type=letter.event_type,
@@ -271,7 +271,7 @@ class UnitOfWork(Generic[State, Command]):
 
     def _is_overtaken(self, task: Task) -> bool:
         """Whether the task was dropped or scheduled anew, before this transaction or in it."""
-        is_changed = (task.kind, task.key) in self._changed_tasks
+        is_changed = (task.kind, task.task_key) in self._changed_tasks
         return is_changed or task.task_id not in self._present_tasks
 
     def _finished_tasks(self) -> list[str]:

@@ -317,9 +317,9 @@ class Service(Generic[State, Command]):
 
 def chassis_retention_rules(inbox_retention_days: int) -> Iterator[RetentionRule]:
     """For the tables that every service has."""
-    yield RetentionRule(IDEMPOTENCY_KEY.c.kept_at, timedelta(hours=RETENTION_HOURS))
+    yield RetentionRule(IDEMPOTENCY_KEY.c.stored_at, timedelta(hours=RETENTION_HOURS))
     if inbox_retention_days:
-        yield RetentionRule(INBOX.c.heard_at, timedelta(days=inbox_retention_days))
+        yield RetentionRule(INBOX.c.processed_at, timedelta(days=inbox_retention_days))
 
 
 def _with_signing_keys(

@@ -47,7 +47,7 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
 
     event_id: str
     event_type: str | None
-    key: str | None
+    entity_id: str | None
     status: Status
     subject: str
     body: str
@@ -60,16 +60,18 @@ DEAD_LETTER = Table(
     Column("dead_letter_id", Integer, primary_key=True),
     Column("event_id", Text, nullable=False, unique=True),
     Column("event_type", Text),
-    Column("key", Text),
+    Column("entity_id", Text),
     Column("status", Text, nullable=False),
     Column("subject", Text, nullable=False),
     Column("body", Text, nullable=False),
     Column("error", Text, nullable=False),
     Column("dead_lettered_at", UtcTime, nullable=False),
 )
-Index("dead_letter_key", DEAD_LETTER.c.key)
+Index("dead_letter_entity", DEAD_LETTER.c.entity_id)
 
-_PARKED = select(DEAD_LETTER.c.key, DEAD_LETTER.c.subject).where(any_of(DEAD_LETTER.c.key, "keys"))
+_PARKED = select(DEAD_LETTER.c.entity_id, DEAD_LETTER.c.subject).where(
+    any_of(DEAD_LETTER.c.entity_id, "entity_ids")
+)
 _KEPT = select(DEAD_LETTER.c.event_id).where(any_of(DEAD_LETTER.c.event_id, "ids"))
 
 
@@ -77,7 +79,7 @@ def parked(connection: Connection, entity_ids: Collection[str]) -> set[tuple[str
     """Which of these entities are parked: the source of the parked events, and the entity's id."""
     if not entity_ids:
         return set()
-    rows = connection.execute(_PARKED, {"keys": list(entity_ids)})
+    rows = connection.execute(_PARKED, {"entity_ids": list(entity_ids)})
     return {(subject.split(".")[1], entity_id) for entity_id, subject in rows}
 
 
@@ -97,7 +99,7 @@ def given_up(heard: RecordedEvent, status: Status, error: str) -> DeadLetter:
     return DeadLetter(
         event_id=heard.event_id,
         event_type=heard.event_type,
-        key=heard.entity_id,
+        entity_id=heard.entity_id,
         status=status,
         subject=heard.subject,
         body=encode(heard).decode(),
@@ -110,7 +112,7 @@ def unreadable(message: MalformedMessage) -> DeadLetter:
     return DeadLetter(
         event_id=message.event_id,
         event_type=None,
-        key=None,
+        entity_id=None,
         status=Status.UNDECODABLE,
         subject=message.subject,
         body=message.body.decode(errors="backslashreplace"),

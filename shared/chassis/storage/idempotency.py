@@ -1,4 +1,4 @@
-"""Answers kept under the caller's `Idempotency-Key`, in the transaction of the command they answer."""
+"""Responses stored under the caller's `Idempotency-Key`, in the transaction of the command that they answer."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -21,20 +21,20 @@ from shared.chassis.storage.sql import any_of
 RETENTION_HOURS = 24
 MAX_KEY_LENGTH = 255
 MIN_GUEST_KEY_LENGTH = 16
-"""All guests share one namespace, wherever they are: what keeps their requests apart is that keys cannot be guessed."""
+"""All guests share one namespace, whatever their address: only unguessable keys keep their requests apart."""
 GUESTS = "guest"
 
 
 class IdempotencyKey(msgspec.Struct, frozen=True, kw_only=True):
-    """A caller's key for one request, whose content `fingerprint` stands for."""
+    """A caller's key for one request, with the fingerprint of the request's content."""
 
     name: str
-    """The caller and the key, on a line each: two callers may use the same key."""
+    """The caller and the key, on a line each, because two callers may use the same key."""
     fingerprint: str
 
     @property
     def key(self) -> str:
-        """As the caller sent it."""
+        """The key as the caller sent it."""
         return self.name.partition("\n")[2]
 
 
@@ -48,7 +48,7 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StoredResponse(msgspec.Struct, frozen=True, kw_only=True):
-    """An answer given before, and to what."""
+    """An earlier response, and the fingerprint of the request that it answered."""
 
     fingerprint: str
     reply: Reply
@@ -62,18 +62,20 @@ IDEMPOTENCY_KEY = Table(
     Column("status", Integer, nullable=False),
     Column("body", LargeBinary, nullable=False),
     Column("location", Text),
-    Column("kept_at", UtcTime, nullable=False),
+    Column("stored_at", UtcTime, nullable=False),
 )
-Index("idempotency_key_age", IDEMPOTENCY_KEY.c.kept_at)
+Index("idempotency_key_age", IDEMPOTENCY_KEY.c.stored_at)
 
-_KEPT = select(IDEMPOTENCY_KEY).where(any_of(IDEMPOTENCY_KEY.c.name, "names"))
+_STORED = select(IDEMPOTENCY_KEY).where(any_of(IDEMPOTENCY_KEY.c.name, "names"))
 
 
-def kept(connection: Connection, claims: Sequence[IdempotencyKey]) -> dict[str, StoredResponse]:
-    """What was answered under these keys, by `IdempotencyKey.name`."""
-    if not claims:
+def find_responses(
+    connection: Connection, keys: Sequence[IdempotencyKey]
+) -> dict[str, StoredResponse]:
+    """The responses stored under these keys, by `IdempotencyKey.name`."""
+    if not keys:
         return {}
-    rows = connection.execute(_KEPT, {"names": [claim.name for claim in claims]})
+    rows = connection.execute(_STORED, {"names": [key.name for key in keys]})
     return {
         row.name: StoredResponse(
             fingerprint=row.fingerprint,
@@ -83,24 +85,23 @@ def kept(connection: Connection, claims: Sequence[IdempotencyKey]) -> dict[str, 
     }
 
 
-def is_kept(connection: Connection, name: str) -> bool:
-    """Whether there is an answer under this name."""
-    return connection.execute(_KEPT, {"names": [name]}).first() is not None
+def has_response(connection: Connection, name: str) -> bool:
+    return connection.execute(_STORED, {"names": [name]}).first() is not None
 
 
-def keep(
-    connection: Connection, answers: Sequence[tuple[IdempotencyKey, Reply]], at: datetime
+def store_responses(
+    connection: Connection, responses: Sequence[tuple[IdempotencyKey, Reply]], at: datetime
 ) -> None:
-    """Keep these for the next time the key comes."""
+    """Store the responses, to be sent again when a key is repeated."""
     rows = [
         {
-            "name": claim.name,
-            "fingerprint": claim.fingerprint,
+            "name": key.name,
+            "fingerprint": key.fingerprint,
             "status": reply.status,
             "body": reply.body,
             "location": reply.location,
-            "kept_at": at,
+            "stored_at": at,
         }
-        for claim, reply in answers
+        for key, reply in responses
     ]
     insert_all(connection, IDEMPOTENCY_KEY, rows)

@@ -12,9 +12,9 @@ INBOX = Table(
     "inbox",
     CHASSIS_METADATA,
     Column("event_id", Text, primary_key=True),
-    Column("heard_at", UtcTime, nullable=False),
+    Column("processed_at", UtcTime, nullable=False),
 )
-Index("inbox_age", INBOX.c.heard_at)
+Index("inbox_age", INBOX.c.processed_at)
 
 _PROCESSED = select(INBOX.c.event_id).where(any_of(INBOX.c.event_id, "ids"))
 
@@ -28,11 +28,11 @@ def processed(connection: Connection, event_ids: Sequence[str]) -> set[str]:
 
 def mark_processed(connection: Connection, event_ids: Sequence[str], at: datetime) -> None:
     """Mark these events as processed."""
-    rows = [{"event_id": event_id, "heard_at": at} for event_id in event_ids]
+    rows = [{"event_id": event_id, "processed_at": at} for event_id in event_ids]
     insert_all(connection, INBOX, rows)
 
 
 def read_all(connection: Connection) -> dict[str, datetime]:
     """When each event was processed, by event id and in this order."""
-    query = select(INBOX).order_by(INBOX.c.heard_at, literal_column("rowid"))
-    return {row.event_id: row.heard_at for row in connection.execute(query)}
+    query = select(INBOX).order_by(INBOX.c.processed_at, literal_column("rowid"))
+    return {row.event_id: row.processed_at for row in connection.execute(query)}

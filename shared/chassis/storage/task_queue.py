@@ -25,7 +25,7 @@ class Task(NamedTuple):
 
     task_id: str
     kind: str
-    key: str
+    task_key: str
     payload: dict[str, Any]
     due_at: datetime
     attempts: int
@@ -44,7 +44,7 @@ TASK = Table(
     "task",
     CHASSIS_METADATA,
     Column("kind", Text, primary_key=True),
-    Column("key", Text, primary_key=True),
+    Column("task_key", Text, primary_key=True),
     Column("task_id", Text, nullable=False, unique=True),
     Column("payload", Json, nullable=False),
     Column("due_at", UtcTime, nullable=False),
@@ -69,7 +69,9 @@ _DUE = (
 _NEXT_DUE = select(func.min(TASK.c.due_at)).where(_WAITING)
 _KINDS = select(TASK.c.kind).distinct()
 _PRESENT = select(TASK.c.task_id).where(any_of(TASK.c.task_id, "task_ids"))
-_DROP = TASK.delete().where(TASK.c.kind == bindparam("a_kind"), TASK.c.key == bindparam("a_key"))
+_DROP = TASK.delete().where(
+    TASK.c.kind == bindparam("a_kind"), TASK.c.task_key == bindparam("a_key")
+)
 _FINISH = TASK.delete().where(TASK.c.task_id == bindparam("finished"))
 _POSTPONE = (
     TASK.update()
@@ -154,7 +156,7 @@ def _row(change: Schedule, cause: RecordedEvent, now: datetime) -> dict[str, Any
     due_at = now + timedelta(seconds=change.delay_seconds)
     return {
         "kind": change.kind,
-        "key": change.key,
+        "task_key": change.key,
         "task_id": new_id(),
         "payload": change.payload,
         "due_at": due_at,

@@ -1,4 +1,4 @@
-"""Add the table that notes how the derived tables were built."""
+"""Rename columns to the terms of the glossary; add the table that notes how the derived tables were built."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,6 +8,12 @@ down_revision = None
 
 
 def upgrade() -> None:
+    op.execute("ALTER TABLE task RENAME COLUMN key TO task_key")
+    op.execute("ALTER TABLE inbox RENAME COLUMN heard_at TO processed_at")
+    op.execute("ALTER TABLE idempotency_key RENAME COLUMN kept_at TO stored_at")
+    op.execute("ALTER TABLE dead_letter RENAME COLUMN key TO entity_id")
+    op.drop_index("dead_letter_key", "dead_letter")
+    op.create_index("dead_letter_entity", "dead_letter", ["entity_id"])
     op.create_table(
         "derived_state",
         sa.Column("name", sa.Text, primary_key=True),
