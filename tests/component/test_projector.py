@@ -15,12 +15,14 @@ from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.storage.checkpoints import MAX_AHEAD, Divergence
 from shared.chassis.storage.dead_letters import MalformedMessage
 from shared.contracts import (
+    LineItem,
     OrderCancelled,
     OrderCompleted,
     OrderConfirmed,
     OrderCreated,
     ShipmentCompleted,
     ShipmentInitiated,
+    StockReserved,
 )
 from tests.support.histories import Log, deliveries, log_of, logs_of, worlds
 from tests.support.in_memory_shop import World
@@ -104,6 +106,15 @@ async def test_unprojectable_event_parks_only_its_entity(tmp_path: Path) -> None
             ("OrderConfirmed", "PARKED"),
             ("OrderCancelled", "WAITING"),
         ]
+
+
+async def test_event_refused_by_one_projection_changes_no_other(tmp_path: Path) -> None:
+    items = (LineItem(product_id="unknown", quantity=1),)
+    log = log_of("inventory", StockReserved(order_id="o1", items=items))
+    async with projecting(tmp_path / "read.db") as projection:
+        await projection.projector.deliver(log)
+        assert (await projection.rows())["reservations"] == []
+        assert await projection.letters() == [("StockReserved", "PARKED")]
 
 
 async def test_driver_error_parks_nothing(tmp_path: Path) -> None:
