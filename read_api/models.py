@@ -2,24 +2,11 @@
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Literal
 
 from msgspec import Struct
 
 from shared.contracts import FailedItem, LineItem, OrderItem, Role
-
-
-class OrderStatus(StrEnum):
-    """Where an order stands."""
-
-    PENDING = "PENDING"
-    AWAITING_SHIPMENT = "AWAITING_SHIPMENT"
-    CANCELLING = "CANCELLING"
-    COMPLETED = "COMPLETED"
-    CANCELLED_NO_STOCK = "CANCELLED_NO_STOCK"
-    SHIPMENT_FAILED = "SHIPMENT_FAILED"
-    CANCELLED = "CANCELLED"
-    EXPIRED = "EXPIRED"
+from shared.contracts.order import OrderStatus
 
 
 class ReservationStatus(StrEnum):
@@ -63,9 +50,8 @@ class Order(Struct, frozen=True, kw_only=True):
     email: str | None = None
     locale: str | None = None
     shipping_address: dict[str, str] | None = None
-    resume_status: OrderStatus | None = None
-    """While CANCELLING: the state to go back to if shipping refuses."""
-    cancellation: Literal["CUSTOMER", "EXPIRED"] | None = None
+    is_confirmed: bool = False
+    """Whether its stock was ever reserved: events of earlier releases do not carry the status."""
     tracking_number: str | None = None
     reason: str | None = None
     failed_items: tuple[FailedItem, ...] = ()

@@ -5,8 +5,8 @@ from datetime import date, datetime
 
 from msgspec import Struct
 
-from read_api.models import OrderStatus
 from read_api.schemas import OrderView, StockView
+from shared.contracts.order import OrderStatus
 
 
 class Overview(Struct, frozen=True, kw_only=True, rename="camel"):

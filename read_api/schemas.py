@@ -8,10 +8,11 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Struct
 
-from read_api.models import NotificationStatus, OrderStatus, ReservationStatus, ShipmentStatus
+from read_api.models import NotificationStatus, ReservationStatus, ShipmentStatus
 from shared.chassis.http.pagination import Page, schema_name
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.contracts import FailedItem, LineItem, OrderItem, Role
+from shared.contracts.order import OrderStatus
 
 
 class OrderView(Struct, frozen=True, kw_only=True, rename="camel"):

@@ -9,7 +9,6 @@ from litestar.params import FromPath, QueryParameter
 
 from read_api.api.dependencies import ReadApi
 from read_api.api.params import PUBLIC_OR_NOTHING, RESTRICTED, Cursor, PageSize, parse_time
-from read_api.models import OrderStatus
 from read_api.queries import orders
 from read_api.queries.orders import OrderFilter
 from read_api.queries.timeline import find_timeline
@@ -17,6 +16,7 @@ from read_api.queries.visibility import listed_orders
 from read_api.schemas import OrderDetail, OrderPage, Timeline
 from shared.chassis.http.auth import signed_in_only
 from shared.chassis.http.request_body import ServiceRequest
+from shared.contracts.order import OrderStatus
 
 Status = Annotated[OrderStatus | None, QueryParameter(description="only those with this status")]
 UserId = Annotated[

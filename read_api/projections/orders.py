@@ -6,9 +6,8 @@ from datetime import datetime
 from msgspec import Struct
 from msgspec.structs import replace
 
-from read_api.models import Order, OrderStatus
+from read_api.models import Order
 from read_api.projections.unknown_entity import require
-from shared.chassis.messages.event import Event
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.contracts import (
     OrderCancellationRequested,
@@ -19,7 +18,7 @@ from shared.contracts import (
     OrderFailed,
     OrderResumed,
 )
-from shared.contracts.order import OrderEvent
+from shared.contracts.order import OrderEvent, status_after
 
 CONSUMES = (
     OrderCreated,
@@ -30,12 +29,6 @@ CONSUMES = (
     OrderCancellationRequested,
     OrderResumed,
 )
-
-END_OF = {
-    "NO_STOCK": OrderStatus.CANCELLED_NO_STOCK,
-    "CUSTOMER": OrderStatus.CANCELLED,
-    "EXPIRED": OrderStatus.EXPIRED,
-}
 
 
 class Orders(Struct, frozen=True, kw_only=True):
@@ -50,8 +43,8 @@ def evolve(state: Orders, recorded: RecordedEvent) -> Orders:
     match event:
         case OrderCreated():
             order = _new_order(event, at)
-        case OrderEvent(order_id=order_id):
-            order = replace(_apply(require(state.orders, order_id), event, at), updated_at=at)
+        case OrderEvent():
+            order = _apply(require(state.orders, event.order_id), event, at)
         case _:
             return state
     return Orders(orders={**state.orders, order.order_id: order})
@@ -62,7 +55,7 @@ def _new_order(created: OrderCreated, at: datetime) -> Order:
         order_id=created.order_id,
         user_id=created.user_id,
         guest=created.guest,
-        status=OrderStatus.PENDING,
+        status=status_after(created, None, is_confirmed=False),
         items=created.items,
         total_amount=created.total_amount,
         currency=created.currency,
@@ -74,37 +67,16 @@ def _new_order(created: OrderCreated, at: datetime) -> Order:
     )
 
 
-def _apply(order: Order, event: Event, at: datetime) -> Order:
+def _apply(order: Order, event: OrderEvent, at: datetime) -> Order:
+    is_confirmed = order.is_confirmed or isinstance(event, OrderConfirmed)
+    status = status_after(event, order.status, is_confirmed=is_confirmed)
+    order = replace(order, status=status, is_confirmed=is_confirmed, updated_at=at)
     match event:
-        case OrderConfirmed() if order.status is OrderStatus.CANCELLING:
-            return replace(order, resume_status=OrderStatus.AWAITING_SHIPMENT)
-        case OrderConfirmed():
-            return replace(order, status=OrderStatus.AWAITING_SHIPMENT)
         case OrderCompleted(tracking_number=number):
-            return _with_end(order, OrderStatus.COMPLETED, tracking_number=number, completed_at=at)
+            return replace(order, tracking_number=number, completed_at=at)
         case OrderCancelled(reason=reason, failed_items=failed):
-            return _with_end(order, END_OF[reason], reason=reason, failed_items=failed)
+            return replace(order, reason=reason, failed_items=failed)
         case OrderFailed(reason=reason):
-            return _with_end(order, OrderStatus.SHIPMENT_FAILED, reason=reason)
-        case OrderCancellationRequested(reason=reason) if (
-            order.status is not OrderStatus.CANCELLING
-        ):
-            return replace(
-                order,
-                status=OrderStatus.CANCELLING,
-                resume_status=order.status,
-                cancellation=reason,
-            )
-        case OrderResumed():
-            return replace(
-                order,
-                status=order.resume_status or OrderStatus.PENDING,
-                resume_status=None,
-                cancellation=None,
-            )
+            return replace(order, reason=reason)
         case _:
             return order
-
-
-def _with_end(order: Order, status: OrderStatus, **changes: object) -> Order:
-    return replace(order, status=status, resume_status=None, **changes)

@@ -5,7 +5,6 @@ from datetime import datetime
 from msgspec import Struct
 from sqlalchemy import ColumnElement, Select, bindparam, select
 
-from read_api.models import OrderStatus
 from read_api.queries.visibility import may_see, unknown_order
 from read_api.schemas import (
     NotificationView,
@@ -21,6 +20,7 @@ from shared.chassis.http.pagination import Keyset, bounded, page_of, to_cursor
 from shared.chassis.storage.reader import Reader, Rows
 from shared.chassis.storage.views import all_as_json, one_as_json, to_views, view_as_json
 from shared.contracts import OrderItem
+from shared.contracts.order import OrderStatus
 
 
 class OrderFilter(Struct, frozen=True, kw_only=True):

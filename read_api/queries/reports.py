@@ -26,7 +26,6 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from read_api.calendar_days import LocalDay
-from read_api.models import OrderStatus
 from read_api.report_schemas import (
     Buyer,
     CustomerFigures,
@@ -41,6 +40,7 @@ from shared.chassis.http.pagination import Keyset, page_of, to_cursor
 from shared.chassis.storage.database import UtcTime
 from shared.chassis.storage.reader import Reader, Rows
 from shared.chassis.storage.views import to_views, view_as_json
+from shared.contracts.order import OrderStatus
 
 Amount = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 CANCELLED = (OrderStatus.CANCELLED, OrderStatus.CANCELLED_NO_STOCK, OrderStatus.EXPIRED)

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from read_api.calendar_days import LocalDay, days, time_zone
-from read_api.models import OrderStatus
 from read_api.queries import reports
 from read_api.queries.dashboard import DashboardQuery, find_dashboard
 from read_api.report_schemas import CustomerFigures, Dashboard, DayFigures
@@ -32,6 +31,7 @@ from shared.contracts import (
     ProductDeleted,
     StockAdded,
 )
+from shared.contracts.order import OrderStatus
 from tests.support.histories import Log, deliveries, log_of, logs_of, worlds
 from tests.support.read_api_process import Projection, projecting
 

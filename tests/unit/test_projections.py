@@ -13,7 +13,6 @@ from read_api.models import (
     Notification,
     NotificationStatus,
     Order,
-    OrderStatus,
     Product,
     Reservation,
     ReservationStatus,
@@ -34,6 +33,7 @@ from shared.contracts import (
     OrderResumed,
     StockReserved,
 )
+from shared.contracts.order import OrderStatus
 from tests.support.histories import Log, deliveries, logs_of, worlds
 from tests.support.history import recorded
 from tests.support.in_memory_shop import World
