@@ -105,7 +105,7 @@ class SigningKeys:
     @property
     def jwks(self) -> dict[str, list[dict[str, str]]]:
         """The JWK set by which anyone can check our tokens: all keys that are valid."""
-        return {"keys": [_jwk(own.signer) for own in self._own if not own.is_revoked]}
+        return {"keys": [own.signer.jwk for own in self._own if not own.is_revoked]}
 
     async def prepare(self) -> None:
         """At every start: have a key, and publish all again for services that have missed an event."""
@@ -258,14 +258,3 @@ def _row(signer: TokenSigner, signs_from: datetime) -> PrivateKey:
         created_at=clock.now(),
         signs_from=signs_from,
     )
-
-
-def _jwk(signer: TokenSigner) -> dict[str, str]:
-    return {
-        "kty": "OKP",
-        "crv": "Ed25519",
-        "use": "sig",
-        "alg": "EdDSA",
-        "kid": signer.key_id,
-        "x": signer.public_key,
-    }

@@ -1,6 +1,7 @@
 """Access tokens: short-lived, and checked by anyone with the public key."""
 
 from datetime import timedelta
+from functools import cached_property
 from typing import Any
 
 import jwt
@@ -9,9 +10,9 @@ from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
     PrivateFormat,
-    PublicFormat,
     load_pem_private_key,
 )
+from jwt.algorithms import OKPAlgorithm
 from jwt.utils import base64url_encode
 
 from order_service.accounts.domain import Customer
@@ -50,8 +51,13 @@ class TokenSigner:
     @property
     def public_key(self) -> str:
         """Its 32 public bytes, base64url."""
-        raw = self._private_key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
-        return base64url_encode(raw).decode()
+        return self.jwk["x"]
+
+    @cached_property
+    def jwk(self) -> dict[str, str]:
+        """The public key as a JSON Web Key (RFC 8037)."""
+        public_key = OKPAlgorithm.to_jwk(self._private_key.public_key(), as_dict=True)
+        return {**public_key, "use": "sig", "alg": ALGORITHM, "kid": self.key_id}
 
     def access_token(self, customer: Customer) -> str:
         """Says for a quarter of an hour who the bearer is."""

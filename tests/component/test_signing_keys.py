@@ -24,7 +24,7 @@ import read_api.app
 import shipping_service.app
 from order_service.accounts import signing_keys
 from order_service.accounts.tokens import TokenSigner
-from shared.chassis.http.auth import LEEWAY_SECONDS, MAX_TOKEN_SECONDS
+from shared.chassis.http.auth import AUDIENCE, ISSUER, LEEWAY_SECONDS, MAX_TOKEN_SECONDS
 from shared.chassis.http.signing_keys import SIGNING_KEY
 from shared.chassis.jetstream.connection import JetStreamConnection
 from shared.chassis.messages.clock import now
@@ -303,6 +303,15 @@ async def statuses(desk: OrderState, token: str) -> dict[str, str]:
 async def valid_keys(desk: OrderState) -> set[str]:
     keys = (await desk.ask("GET", "/.well-known/jwks.json")).json()["keys"]
     return {key["kid"] for key in keys}
+
+
+async def test_published_jwk_verifies_a_token(order_settings: Settings):
+    async with open_desk(order_settings) as desk:
+        token = await sign_in(desk)
+        [jwk] = (await desk.ask("GET", "/.well-known/jwks.json")).json()["keys"]
+    assert jwk.keys() == {"kty", "crv", "use", "alg", "kid", "x"}
+    claims = jwt.decode(token, jwt.PyJWK(jwk), audience=AUDIENCE, issuer=ISSUER)
+    assert claims["role"] == "admin"
 
 
 async def test_new_key_does_not_sign_immediately(order_settings: Settings):
