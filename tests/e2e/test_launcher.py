@@ -26,6 +26,8 @@ from tests.support.settings import environment_of, settings_for
 START_SECONDS = 90
 STOP_SECONDS = 30
 OWN_BROKER_AND_MAILBOX = ("QUADRILLE_NATS_URL", "QUADRILLE_SMTP_URL")
+NO_MAILBOX = {"QUADRILLE_SMTP_URL": "null:"}
+"""For tests that need one process less."""
 CTRL_C = b"\x03"
 
 
@@ -238,7 +240,7 @@ def assert_broker_stopped_last(settings: Settings) -> None:
 
 
 async def test_second_launcher_is_refused_until_first_dies(up: Launch, settings: Settings) -> None:
-    first = up(settings)
+    first = up(settings, **NO_MAILBOX)
     await first.is_open()
     error = up(settings_for(first.settings.data_dir, "")).error()
     assert f"process {first.process.pid}" in error
@@ -253,7 +255,7 @@ async def test_second_launcher_is_refused_until_first_dies(up: Launch, settings:
 async def test_killed_process_is_named_and_stops_others(
     up: Launch, settings: Settings, name: str
 ) -> None:
-    launched = up(settings)
+    launched = up(settings, **NO_MAILBOX)
     await launched.is_open()
     launched.child(name).kill()
     error = launched.error()
@@ -280,7 +282,7 @@ def test_port_in_use_is_named_with_owner(up: Launch, settings: Settings) -> None
 
 async def test_given_broker_is_used(up: Launch, settings: Settings, broker: NatsServer) -> None:
     url = broker.url.replace("//", "//someone:password@")
-    launched = up(settings, QUADRILLE_NATS_URL=url)
+    launched = up(settings, QUADRILLE_NATS_URL=url, **NO_MAILBOX)
     await launched.is_open()
     assert launched.paste_curl()["status"] == "PENDING"
     assert not (settings.data_dir / "logs" / "nats-server.log").exists()

@@ -1,5 +1,6 @@
-"""A real SMTP server in the test's own process that keeps every mail it has accepted."""
+"""A real SMTP server in the test's own process that stores every mail."""
 
+from collections import defaultdict
 from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import default
@@ -16,17 +17,16 @@ class MailSink:
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._mails: list[EmailMessage] = []
+        self._mails: dict[str, list[EmailMessage]] = defaultdict(list)
         self._port = free_port()
         self._controller: Controller | None = None
 
     @property
     def url(self) -> str:
-        """Where the notifier delivers."""
+        """Where the notifier sends its mails."""
         return f"smtp://127.0.0.1:{self._port}"
 
     def start(self) -> None:
-        """Accept mail."""
         self._controller = Controller(self, hostname="127.0.0.1", port=self._port)
         self._controller.start()
 
@@ -36,15 +36,15 @@ class MailSink:
             self._controller.stop()
             self._controller = None
 
-    def mails(self, recipient: str | None = None) -> list[EmailMessage]:
-        """Those accepted so far, oldest first: all, or one recipient's."""
+    def mails(self, recipient: str) -> list[EmailMessage]:
+        """Those accepted so far for this address, oldest first."""
         with self._lock:
-            return [mail for mail in self._mails if recipient in (None, mail["To"])]
+            return list(self._mails[recipient])
 
     async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802 - aiosmtpd's name
-        """Keep the mail, then say so."""
+        """Store the mail, then accept it."""
         assert envelope.original_content is not None
         mail = message_from_bytes(envelope.original_content, policy=default)
         with self._lock:
-            self._mails.append(mail)
+            self._mails[str(mail["To"])].append(mail)
         return "250 OK"

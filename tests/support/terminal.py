@@ -3,8 +3,12 @@
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from click.testing import CliRunner
+
+from quadrille.cli.main import main
 from tests.support.running_shop import RunningShop
 from tests.support.settings import environment_of
 from tests.support.shop_processes import ROOT
@@ -22,12 +26,22 @@ class Terminal:
         self._home = {"HOME": str(home), "XDG_CONFIG_HOME": str(home / ".config")}
 
     def run(self, *arguments: str, typed: str = "", **environment: str) -> tuple[int, str, str]:
-        """Exit code, output and error output."""
-        process = self.start(*arguments, **environment)
-        out, err = process.communicate(typed, timeout=SECONDS)
-        return process.returncode, out, err
+        """Exit code, output and error output.
+
+        In this process, because starting Python takes longer than any command; in a thread, because the caller may
+        have a running event loop.
+        """
+        env = environment_of(self._shop.settings) | self._home | environment
+        with ThreadPoolExecutor(1) as thread:
+            result = thread.submit(
+                CliRunner().invoke, main, arguments, typed, env, prog_name="quadrille"
+            ).result()
+        if result.exception and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return result.exit_code, result.stdout, result.stderr
 
     def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+        """A process, for commands that are interrupted, killed, or run at the same time."""
         return subprocess.Popen(
             [sys.executable, "-m", "quadrille", *arguments],
             cwd=ROOT,
