@@ -13,7 +13,7 @@ from urllib.request import urlopen
 from msgspec.structs import replace
 
 from quadrille.launcher.nats_users import PROVISIONER
-from shared.settings import Settings
+from shared.settings import ShopSettings
 from tests.support.broker import NatsServer
 from tests.support.settings import environment_of, settings_for
 
@@ -31,7 +31,7 @@ Pids = dict[str, int]
 
 
 @contextmanager
-def running_shop(directory: Path) -> Iterator[tuple[Settings, Pids]]:
+def running_shop(directory: Path) -> Iterator[tuple[ShopSettings, Pids]]:
     """The carrier answers at once and never fails, mails are recorded but not sent, logs go to files."""
     with ExitStack() as life, running_broker(directory / "nats", has_users=True) as broker:
         settings = settings_for(
@@ -78,7 +78,7 @@ def resident_mebibytes(pid: int) -> float:
 
 
 @contextmanager
-def _running(service: str, settings: Settings, *arguments: str) -> Iterator[int]:
+def _running(service: str, settings: ShopSettings, *arguments: str) -> Iterator[int]:
     with _log_of(service, settings).open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", service, *arguments],
@@ -93,11 +93,11 @@ def _running(service: str, settings: Settings, *arguments: str) -> Iterator[int]
         process.wait()
 
 
-def _log_of(service: str, settings: Settings) -> Path:
+def _log_of(service: str, settings: ShopSettings) -> Path:
     return settings.data_dir / f"{service}.log"
 
 
-def _wait_until_ready(settings: Settings, service: str, port: int) -> None:
+def _wait_until_ready(settings: ShopSettings, service: str, port: int) -> None:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         with suppress(OSError):

@@ -23,7 +23,7 @@ import uvloop
 from bench.load import Connection, Unexpected, connect, get, post
 from bench.processes import Pids, cpu_seconds, running_shop
 from bench.table import percentile, print_machine, print_table
-from shared.settings import Settings
+from shared.settings import ShopSettings
 
 PRODUCTS = 60
 ORDERS = 300
@@ -220,7 +220,7 @@ def serve(file: Path) -> None:
         sys.stdin.read()
 
 
-def describe(settings: Settings, pids: Pids) -> Shop:
+def describe(settings: ShopSettings, pids: Pids) -> Shop:
     """Where this shop listens."""
     ports = {
         "order_service": settings.order_port,

@@ -21,7 +21,7 @@ import uvloop
 from bench.load import Connection, Unexpected, connect, get, listen, post
 from bench.processes import Pids, cpu_seconds, resident_mebibytes, running_shop
 from bench.table import percentile, print_disk, print_machine, print_table
-from shared.settings import Settings
+from shared.settings import ShopSettings
 
 PRODUCT = {
     "productId": "bench",
@@ -83,7 +83,7 @@ async def main() -> None:
     _report_latency(latency, args.rate)
 
 
-async def saturate(settings: Settings, pids: Pids, orders: int, connections: int) -> Saturation:
+async def saturate(settings: ShopSettings, pids: Pids, orders: int, connections: int) -> Saturation:
     """POST orders as fast as they are accepted, and wait until every one is settled."""
     share = orders // connections
     buyers = [await connect(settings.order_port) for _ in range(connections)]
@@ -101,7 +101,7 @@ async def saturate(settings: Settings, pids: Pids, orders: int, connections: int
     return Saturation(share * connections, posted, visible, settled, used)
 
 
-async def pace(settings: Settings, token: str, rate: float, seconds: float) -> Latency:
+async def pace(settings: ShopSettings, token: str, rate: float, seconds: float) -> Latency:
     """POST at fixed times, whether or not earlier orders are completed.
 
     An order is visible once the read API's event stream has sent OrderCompleted and a following GET returns
@@ -122,7 +122,7 @@ async def pace(settings: Settings, token: str, rate: float, seconds: float) -> L
     )
 
 
-async def _sign_in(settings: Settings) -> str:
+async def _sign_in(settings: ShopSettings) -> str:
     """The admin's access token."""
     admin = {"email": settings.admin_email, "password": settings.admin_password}
     connection = await connect(settings.order_port)
@@ -130,7 +130,7 @@ async def _sign_in(settings: Settings) -> str:
     return token
 
 
-async def _stock_up(settings: Settings, token: str) -> None:
+async def _stock_up(settings: ShopSettings, token: str) -> None:
     """Create the product, and wait until the order service has it on its price list."""
     inventory = await connect(settings.inventory_port)
     await _until_accepted(inventory, post("/products", PRODUCT, token))
@@ -152,7 +152,7 @@ async def _buy(buyer: Connection, orders: int) -> None:
         await buyer.ask(ORDER, b"201")
 
 
-async def _buy_at(settings: Settings, moment: float) -> tuple[str, float, float]:
+async def _buy_at(settings: ShopSettings, moment: float) -> tuple[str, float, float]:
     """The order's id, when it was due, and when it was answered."""
     await asyncio.sleep(moment - CONNECT_SECONDS - time.perf_counter())
     buyer = await connect(settings.order_port)
@@ -163,7 +163,7 @@ async def _buy_at(settings: Settings, moment: float) -> tuple[str, float, float]
     return json.loads(answer)["orderId"], moment, posted
 
 
-async def _watch(settings: Settings, token: str, orders: int) -> dict[str, float]:
+async def _watch(settings: ShopSettings, token: str, orders: int) -> dict[str, float]:
     """When each of this number of orders was returned as COMPLETED."""
     visible: dict[str, float] = {}
     connection = await connect(settings.read_api_port)
@@ -179,7 +179,7 @@ async def _watch(settings: Settings, token: str, orders: int) -> dict[str, float
     return visible
 
 
-def _read_database(settings: Settings) -> sqlite3.Connection:
+def _read_database(settings: ShopSettings) -> sqlite3.Connection:
     return sqlite3.connect(f"file:{settings.data_dir}/read.db?mode=ro", uri=True)
 
 

@@ -10,7 +10,7 @@ import uvloop
 from bench.load import Unexpected, connect, get, post
 from bench.processes import running_shop
 from bench.table import print_machine, print_table
-from shared.settings import Settings
+from shared.settings import ShopSettings
 
 REGISTRATIONS = 60
 HEAD_START_SECONDS = 0.2
@@ -42,12 +42,12 @@ async def main() -> None:
     )
 
 
-def sign_in(settings: Settings) -> bytes:
+def sign_in(settings: ShopSettings) -> bytes:
     admin = {"email": settings.admin_email, "password": settings.admin_password}
     return post("/auth/login", admin)
 
 
-async def register(settings: Settings, number: int) -> bool:
+async def register(settings: ShopSettings, number: int) -> bool:
     """Whether the customer was accepted."""
     customer = {"email": f"customer{number}@example.com", "password": "correct horse"}
     connection = await connect(settings.order_port)
@@ -58,7 +58,7 @@ async def register(settings: Settings, number: int) -> bool:
     return True
 
 
-async def timed(settings: Settings, request: bytes) -> float:
+async def timed(settings: ShopSettings, request: bytes) -> float:
     """The seconds until the response."""
     connection = await connect(settings.order_port)
     start = time.perf_counter()
@@ -66,7 +66,7 @@ async def timed(settings: Settings, request: bytes) -> float:
     return time.perf_counter() - start
 
 
-async def slowest(settings: Settings, registrations: asyncio.Future[list[bool]]) -> float:
+async def slowest(settings: ShopSettings, registrations: asyncio.Future[list[bool]]) -> float:
     """The longest time of a request that needs no password."""
     longest = 0.0
     while not registrations.done():

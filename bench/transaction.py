@@ -28,14 +28,14 @@ from shared.chassis.storage.database import (
     open_for_writing,
 )
 from shared.contracts import ProductCreated
-from shared.settings import Settings
+from shared.settings import ShopSettings
 
 BATCHES = {1: 400, 10: 200, 50: 100}
 """The number of batches of each size."""
 ROUNDS = 3
 """Of both in turns; the fastest counts, because other processes use the machine too."""
 
-LOGIC = logic(Settings())
+LOGIC = logic(ShopSettings())
 PRODUCT = RecordedEvent(
     event_id=new_id(),
     source="inventory",

@@ -9,7 +9,7 @@ import http.client
 import sys
 from pathlib import Path
 
-from shared.settings import Settings, load
+from shared.settings import ShopSettings, load
 
 TIMEOUT_SECONDS = 4
 
@@ -28,7 +28,7 @@ def main() -> None:
         sys.exit(body)
 
 
-def port_of(command: list[str], settings: Settings) -> int | None:
+def port_of(command: list[str], settings: ShopSettings) -> int | None:
     """The port of the service that the container's command names; None if it names none."""
     ports = {
         "order_service": settings.order_port,

@@ -21,7 +21,7 @@ from shared.chassis.runtime.service import Service
 from shared.chassis.storage.database import UtcTime
 from shared.chassis.storage.entity_store import EntityStore, EntityTable
 from shared.contracts import OrderCompleted, OrderId
-from shared.settings import Settings
+from shared.settings import ShopSettings, load
 
 PORT = 8090
 
@@ -92,10 +92,10 @@ LOGIC = ServiceLogic(
 CATALOG = Catalog([OrderCompleted, InvoiceIssued], key_issuer="order")
 
 
-def build(settings: Settings) -> Litestar:
+def build(settings: ShopSettings) -> Litestar:
     """The application; nothing runs yet."""
     return Service("accounting", settings, LOGIC, METADATA, catalog=CATALOG).app("Accounting", [])
 
 
 if __name__ == "__main__":
-    run("accounting", lambda _settings: PORT, build)
+    run("accounting", load, lambda _settings: PORT, build)

@@ -2,6 +2,7 @@
 
 from inventory_service.app import build
 from shared.chassis.runtime.process import run
+from shared.settings import load
 
 if __name__ == "__main__":
-    run("inventory_service", lambda settings: settings.inventory_port, build)
+    run("inventory_service", load, lambda settings: settings.inventory_port, build)

@@ -10,7 +10,7 @@ from shared.chassis.engine.service_logic import ServiceLogic
 from shared.chassis.messages.decider import Decider
 from shared.chassis.runtime.service import Service
 from shared.contracts import CATALOG
-from shared.settings import Settings
+from shared.settings import ShopSettings
 
 LOGIC: ServiceLogic[InventoryState, Command] = ServiceLogic(
     decider=Decider(initial=InventoryState(), decide=decide, evolve=evolve),
@@ -19,7 +19,7 @@ LOGIC: ServiceLogic[InventoryState, Command] = ServiceLogic(
 )
 
 
-def build(settings: Settings) -> Litestar:
+def build(settings: ShopSettings) -> Litestar:
     """The application; nothing runs yet."""
     service = Service("inventory", settings, LOGIC, METADATA, catalog=CATALOG)
     return service.app("Quadrille: inventory", api.ROUTES)

@@ -2,6 +2,7 @@
 
 from notifier_service.app import build
 from shared.chassis.runtime.process import run
+from shared.settings import load
 
 if __name__ == "__main__":
-    run("notifier_service", lambda settings: settings.notifier_port, build)
+    run("notifier_service", load, lambda settings: settings.notifier_port, build)

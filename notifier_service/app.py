@@ -15,7 +15,7 @@ from shared.chassis.messages.decider import Decider
 from shared.chassis.runtime.service import Service
 from shared.chassis.storage.database import database_url, open_for_reading
 from shared.contracts import CATALOG
-from shared.settings import Settings
+from shared.settings import ShopSettings
 
 
 def logic(*, sends: bool) -> ServiceLogic[NotifierState, Command]:
@@ -30,7 +30,7 @@ def logic(*, sends: bool) -> ServiceLogic[NotifierState, Command]:
     )
 
 
-def build(settings: Settings) -> Litestar:
+def build(settings: ShopSettings) -> Litestar:
     """The application; nothing runs yet. Raises SettingsError."""
     mailer = build_mailer(settings)
     orders = OrderReader(open_for_reading(database_url("notifier", settings)))

@@ -17,7 +17,8 @@ from notifier_service.composer import Composer, Unsendable
 from notifier_service.domain import KnownOrder
 from notifier_service.mails import Mail
 from shared.chassis.failpoints import failpoint
-from shared.settings import Settings, SettingsError
+from shared.chassis.settings import SettingsError
+from shared.settings import ShopSettings
 
 MAX_CONNECTIONS = 8
 TIMEOUT_SECONDS = 10.0
@@ -136,7 +137,7 @@ class SmtpMailer:
         return connection
 
 
-def build_mailer(settings: Settings) -> Mailer:
+def build_mailer(settings: ShopSettings) -> Mailer:
     """What the settings ask for; raises SettingsError naming the setting that makes no sense."""
     server = read_url(settings.smtp_url)
     sender = read_sender(settings.mail_from)

@@ -2,6 +2,7 @@
 
 from order_service.app import build
 from shared.chassis.runtime.process import run
+from shared.settings import load
 
 if __name__ == "__main__":
-    run("order_service", lambda settings: settings.order_port, build)
+    run("order_service", load, lambda settings: settings.order_port, build)

@@ -18,12 +18,13 @@ from order_service.tables import METADATA
 from shared.chassis.engine.service_logic import ServiceLogic
 from shared.chassis.messages.decider import Decider
 from shared.chassis.runtime.service import Service
+from shared.chassis.settings import SettingsError
 from shared.contracts import CATALOG
 from shared.contracts.order import OrderStatus
-from shared.settings import Settings, SettingsError
+from shared.settings import ShopSettings
 
 
-def logic(settings: Settings) -> ServiceLogic[OrderState, Command]:
+def logic(settings: ShopSettings) -> ServiceLogic[OrderState, Command]:
     """The service's rules, with the deadlines of the settings."""
     return ServiceLogic(
         decider=Decider(initial=OrderState(), decide=decide, evolve=evolve),
@@ -33,7 +34,7 @@ def logic(settings: Settings) -> ServiceLogic[OrderState, Command]:
     )
 
 
-def build(settings: Settings) -> Litestar:
+def build(settings: ShopSettings) -> Litestar:
     """The application; nothing runs yet."""
     _check_admin(settings)
     service = Service(
@@ -44,9 +45,10 @@ def build(settings: Settings) -> Litestar:
         TASK_HANDLERS,
         catalog=CATALOG,
         retention_rules=RETENTION_RULES,
+        deadline_grace_seconds=settings.order_timeout_grace_seconds,
     )
     signing_keys = SigningKeys(service)
-    accounts = Accounts(service, signing_keys)
+    accounts = Accounts(service, settings, signing_keys)
     routes: list[ControllerRouterHandler] = [
         *orders_api.ROUTES,
         carts_api.CartController,
@@ -57,11 +59,11 @@ def build(settings: Settings) -> Litestar:
         "Quadrille: orders",
         routes,
         on_startup=[signing_keys.prepare, accounts.prepare],
-        dependencies={"accounts": accounts, "keys": signing_keys},
+        dependencies={"accounts": accounts, "keys": signing_keys, "settings": settings},
     )
 
 
-def _check_admin(settings: Settings) -> None:
+def _check_admin(settings: ShopSettings) -> None:
     """Raises SettingsError for an address or a password that no customer could register with."""
     try:
         email = canonical(settings.admin_email)
@@ -71,7 +73,7 @@ def _check_admin(settings: Settings) -> None:
         raise SettingsError(f"QUADRILLE_ADMIN_PASSWORD: {wrong}")
 
 
-def _deadlines_by_status(settings: Settings) -> dict[OrderStatus, float | None]:
+def _deadlines_by_status(settings: ShopSettings) -> dict[OrderStatus, float | None]:
     return {
         OrderStatus.PENDING: settings.order_timeout_pending_seconds,
         OrderStatus.AWAITING_SHIPMENT: settings.order_timeout_awaiting_shipment_seconds,

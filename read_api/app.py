@@ -33,7 +33,7 @@ from shared.chassis.storage.database import (
 )
 from shared.chassis.storage.reader import Reader
 from shared.contracts import CATALOG
-from shared.settings import Settings
+from shared.settings import ShopSettings
 
 NAME = "read"
 WRITER_STOP_SECONDS = 3
@@ -44,7 +44,7 @@ log = structlog.get_logger()
 class ReadService:
     """The parts of the service: one consumer, one projector, and the streams of what it applies."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: ShopSettings) -> None:
         self._settings = settings
         url = database_url(NAME, settings)
         self._database = open_for_writing(url)
@@ -148,6 +148,6 @@ class ReadService:
         self._consistency.close()
 
 
-def build(settings: Settings) -> Litestar:
+def build(settings: ShopSettings) -> Litestar:
     """The application; nothing runs before its startup."""
     return ReadService(settings).app()

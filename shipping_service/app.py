@@ -8,7 +8,7 @@ from shared.chassis.engine.service_logic import ServiceLogic
 from shared.chassis.messages.decider import Decider
 from shared.chassis.runtime.service import Service
 from shared.contracts import CATALOG
-from shared.settings import Settings
+from shared.settings import ShopSettings
 from shipping_service import api
 from shipping_service.carriers import Carrier
 from shipping_service.carriers.remote import RemoteCarrier
@@ -17,7 +17,7 @@ from shipping_service.domain import Command, ShippingState, decide, evolve
 from shipping_service.handlers import SUBSCRIPTIONS, bookings, carrier_jobs
 from shipping_service.store import METADATA, STORE
 
-CARRIERS: Mapping[str, Callable[[Settings], Carrier]] = {
+CARRIERS: Mapping[str, Callable[[ShopSettings], Carrier]] = {
     "http": RemoteCarrier,
     "simulated": SimulatedCarrier,
 }
@@ -34,7 +34,7 @@ def logic(carrier: Carrier) -> ServiceLogic[ShippingState, Command]:
     )
 
 
-def build(settings: Settings) -> Litestar:
+def build(settings: ShopSettings) -> Litestar:
     """The application; nothing runs yet. Raises SettingsError for a carrier that can not be reached."""
     carrier = CARRIERS[settings.carrier](settings)
     jobs = carrier_jobs(carrier, settings.carrier_max_attempts)

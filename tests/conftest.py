@@ -8,7 +8,7 @@ import pytest
 import structlog
 from hypothesis import HealthCheck, settings
 
-from shared.settings import Settings
+from shared.settings import ShopSettings
 from tests.support.broker import NatsServer
 from tests.support.settings import settings_for
 
@@ -46,5 +46,5 @@ def broker_url(broker: NatsServer) -> str:
 
 
 @pytest.fixture
-def shop_settings(tmp_path: Path, broker_url: str) -> Settings:
+def shop_settings(tmp_path: Path, broker_url: str) -> ShopSettings:
     return settings_for(tmp_path, broker_url)

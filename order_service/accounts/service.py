@@ -24,6 +24,7 @@ from shared.chassis.messages import clock
 from shared.chassis.messages.rejection import Rejected
 from shared.chassis.runtime.service import Service
 from shared.chassis.secret_file import write_secret
+from shared.settings import ShopSettings
 
 PASSWORD_FILE = "admin-password"  # noqa: S105 - a name
 """In the data directory: the first admin's password where none was given; to be deleted after the first sign-in."""
@@ -43,8 +44,14 @@ class Tokens(Struct, frozen=True, kw_only=True, rename="camel"):
 class Accounts:
     """Everything that needs a secret."""
 
-    def __init__(self, service: Service[OrderState, Command], signing_keys: SigningKeys) -> None:
+    def __init__(
+        self,
+        service: Service[OrderState, Command],
+        settings: ShopSettings,
+        signing_keys: SigningKeys,
+    ) -> None:
         self._service = service
+        self._settings = settings
         self._signing_keys = signing_keys
         self.passwords = Passwords()
         self._attempts = LoginLimiter(service.limits)
@@ -183,7 +190,7 @@ class Accounts:
     async def _ensure_admin(self) -> None:
         if await self._service.database.run(store.has_admin):
             return
-        settings = self._service.settings
+        settings = self._settings
         email = emails.canonical(settings.admin_email)
         password = settings.admin_password or secrets.token_urlsafe(12)
         if settings.admin_password is None:

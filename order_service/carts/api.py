@@ -34,6 +34,7 @@ from shared.chassis.runtime.service import Service
 from shared.chassis.storage.idempotency import Reply
 from shared.chassis.storage.views import view_as_json
 from shared.contracts import Quantity
+from shared.settings import ShopSettings
 
 
 class CartItem(RequestBody, frozen=True, kw_only=True):
@@ -92,6 +93,7 @@ _CART_LINES = (
 )
 
 Orders = NamedDependency[Service[OrderState, Command]]
+Settings = NamedDependency[ShopSettings]
 CART: dict[int, ResponseSpec] = {200: ResponseSpec(CartView)}
 
 
@@ -103,12 +105,14 @@ class CartController(Controller):
     tags = ("cart",)
 
     @get("/", responses=responses(401))
-    async def show_cart(self, request: ServiceRequest, service: Orders) -> CartView:
+    async def show_cart(
+        self, request: ServiceRequest, service: Orders, settings: Settings
+    ) -> CartView:
         """What is in it."""
         lines = await service.reader.fetch_views(
             CartLineView, _CART_LINES, user_id=request.customer_id
         )
-        return cart_view(lines, service.settings.currency)
+        return cart_view(lines, settings.currency)
 
     @post(
         "/items",
@@ -116,13 +120,13 @@ class CartController(Controller):
         responses=CART | responses(400, 401, 409, 413, 422, 429, 503),
     )
     async def add_item(
-        self, request: ServiceRequest, data: JSONBody[CartItem], service: Orders
+        self, request: ServiceRequest, data: JSONBody[CartItem], service: Orders, settings: Settings
     ) -> Response[bytes]:
         """Add this many, at the present price."""
         command = AddToCart(
             user_id=request.customer_id, product_id=data.product_id, quantity=data.quantity
         )
-        return await _change(service, request, command)
+        return await _change(service, request, command, settings.currency)
 
     @put(
         "/items/{product_id:str}",
@@ -134,12 +138,13 @@ class CartController(Controller):
         product_id: FromPath[str],
         data: JSONBody[CartQuantity],
         service: Orders,
+        settings: Settings,
     ) -> Response[bytes]:
         """Set the quantity, at the present price."""
         command = ChangeInCart(
             user_id=request.customer_id, product_id=product_id, quantity=data.quantity
         )
-        return await _change(service, request, command)
+        return await _change(service, request, command, settings.currency)
 
     @delete(
         "/items/{product_id:str}",
@@ -147,16 +152,24 @@ class CartController(Controller):
         responses=CART | responses(401, 404, 429, 503),
     )
     async def remove_item(
-        self, request: ServiceRequest, product_id: FromPath[str], service: Orders
+        self,
+        request: ServiceRequest,
+        product_id: FromPath[str],
+        service: Orders,
+        settings: Settings,
     ) -> Response[bytes]:
         """Remove this product."""
         command = RemoveFromCart(user_id=request.customer_id, product_id=product_id)
-        return await _change(service, request, command)
+        return await _change(service, request, command, settings.currency)
 
     @delete("/", status_code=200, responses=CART | responses(401, 429, 503))
-    async def clear_cart(self, request: ServiceRequest, service: Orders) -> Response[bytes]:
+    async def clear_cart(
+        self, request: ServiceRequest, service: Orders, settings: Settings
+    ) -> Response[bytes]:
         """Empty the cart."""
-        return await _change(service, request, ClearCart(user_id=request.customer_id))
+        return await _change(
+            service, request, ClearCart(user_id=request.customer_id), settings.currency
+        )
 
     @post(
         "/checkout",
@@ -169,6 +182,7 @@ class CartController(Controller):
         self,
         request: ServiceRequest,
         service: Orders,
+        settings: Settings,
         data: JSONBody[CheckOutBody] = NO_ADDRESS,
     ) -> Response[bytes]:
         """Order what is in it and empty it, or neither; a price that has changed is a 409."""
@@ -177,7 +191,7 @@ class CartController(Controller):
         command = CheckOut(
             user_id=request.customer_id,
             order_id=order_id,
-            currency=service.settings.currency,
+            currency=settings.currency,
             shipping_address=data.shipping_address,
         )
         respond = order_reply(order_id, 201, location=f"/orders/{order_id}")
@@ -188,9 +202,10 @@ async def _change(
     service: Service[OrderState, Command],
     request: ServiceRequest,
     command: AddToCart | ChangeInCart | RemoveFromCart | ClearCart,
+    currency: str,
 ) -> Response[bytes]:
     """Count the change against its limit, execute it, and respond with the cart right after it. Raises Rejected."""
-    user_id, currency = command.user_id, service.settings.currency
+    user_id = command.user_id
     service.limits.take((Limit.CHANGES_PER_CUSTOMER, user_id))
 
     def respond(state: OrderState) -> Reply:

@@ -36,6 +36,7 @@ from shared.chassis.storage.reader import Reader
 from shared.chassis.storage.views import all_as_json, view_as_json
 from shared.contracts import FailedItem, Money, OrderItem, Quantity
 from shared.contracts.order import OrderStatus
+from shared.settings import ShopSettings
 
 GUEST = "guest"
 
@@ -92,6 +93,8 @@ class OrderView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     updated_at: datetime
 
 
+Settings = NamedDependency[ShopSettings]
+
 OrderPage = Annotated[Page[OrderView], schema_name("OrderPage")]
 
 _ORDERS = select(
@@ -132,10 +135,9 @@ class OrderController(Controller):
         },
     )
     async def place_order(
-        self, request: ServiceRequest, data: JSONBody[NewOrder], service: Orders
+        self, request: ServiceRequest, data: JSONBody[NewOrder], service: Orders, settings: Settings
     ) -> Response[bytes]:
         """Place an order. Responds with the whole order, PENDING; events carry it on."""
-        settings = service.settings
         buyer_id = _buyer_id(request.user, data.user_id, allow_guests=settings.allow_guests)
         recipient = canonical_email(data.email) if data.email else None
         count_order(service.limits, request, recipient)

@@ -22,7 +22,7 @@ from quadrille.cli.endpoints import (
     title_of,
 )
 from quadrille.cli.session import UNAUTHORIZED, Session, SignInRequired, Tokens, bearer
-from shared.settings import Settings
+from shared.settings import ShopSettings
 
 STREAM_HEADERS = USER_AGENT | {"Accept": "text/event-stream", "Cache-Control": "no-store"}
 STREAM_TIMEOUT = httpx.Timeout(TIMEOUT_SECONDS, read=60)
@@ -41,7 +41,7 @@ class NotFoundError(ShopError):
 class Client:
     """One shop, at the addresses of the settings. Every method raises ShopError."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: ShopSettings) -> None:
         self.settings = settings
         self._endpoints = Endpoints(settings)
         self._session = Session(self._endpoints)

@@ -8,7 +8,8 @@ import httpx
 import msgspec
 
 from shared.chassis.printable import printable
-from shared.settings import Settings, SettingsError, load, port_of
+from shared.chassis.settings import SettingsError
+from shared.settings import ShopSettings, load, port_of
 
 Json: TypeAlias = Any
 """A decoded JSON document of a service."""
@@ -36,7 +37,7 @@ class ServiceUnreachable(ShopError):
 class Endpoints:
     """The HTTP endpoints of one shop, at the addresses of the settings."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: ShopSettings) -> None:
         self._settings = settings
 
     def url(self, service: str, path: str = "") -> httpx.URL:
@@ -70,7 +71,7 @@ class Endpoints:
         return ServiceUnreachable(f"cannot connect to the {name} at {address}; start it: make up")
 
 
-def load_settings() -> Settings:
+def load_settings() -> ShopSettings:
     """The settings of the environment. Raises ShopError for an unknown or invalid one."""
     try:
         return load()

@@ -6,7 +6,8 @@ import click
 
 from quadrille.launcher.nats_config import OWNER_ONLY, Server, Tls, write
 from quadrille.launcher.nats_users import VIEWER
-from shared.settings import SettingsError, load
+from shared.chassis.settings import SettingsError
+from shared.settings import load
 
 READABLE_FOR_CONTAINERS = 0o444
 """A container's user does not own the files; the directory's mode keeps other users out."""

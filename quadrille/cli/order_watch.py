@@ -21,7 +21,7 @@ from quadrille.cli.output import (
     status_style,
     timeline_line,
 )
-from shared.settings import Settings
+from shared.settings import ShopSettings
 
 EXIT_OTHER_STATUS = 1
 EXIT_END_NOT_SEEN = 3
@@ -124,7 +124,7 @@ async def _watch(client: Client, order: Json, *, as_json: bool) -> Saga:
     return saga
 
 
-def _longest_timeout(settings: Settings) -> float:
+def _longest_timeout(settings: ShopSettings) -> float:
     """The longest time that an order stays in one status."""
     return max(
         settings.order_timeout_seconds,

@@ -13,7 +13,8 @@ from shared.chassis.jetstream.connection import JetStreamConnection
 from shared.chassis.jetstream.errors import BROKER_ERRORS
 from shared.chassis.jetstream.stream_manager import StreamManager
 from shared.chassis.runtime import logs
-from shared.settings import Settings, SettingsError, load
+from shared.chassis.settings import SettingsError
+from shared.settings import ShopSettings, load
 
 POLL_SECONDS = 2
 
@@ -36,7 +37,7 @@ def provision(once: bool) -> None:
         raise click.ClickException(str(error)) from error
 
 
-async def _run(settings: Settings, *, once: bool) -> None:
+async def _run(settings: ShopSettings, *, once: bool) -> None:
     provisioning = asyncio.ensure_future(maintain_stream(settings, once=once))
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, provisioning.cancel)
@@ -44,7 +45,7 @@ async def _run(settings: Settings, *, once: bool) -> None:
         await provisioning
 
 
-async def maintain_stream(settings: Settings, *, once: bool = False) -> None:
+async def maintain_stream(settings: ShopSettings, *, once: bool = False) -> None:
     """Runs until cancelled, or `once` the stream is as it should be. Raises ConnectionLostError."""
     broker = JetStreamConnection(PROVISIONER, settings)
     streams = StreamManager(broker, settings)

@@ -15,7 +15,7 @@ from quadrille.cli.output import echo
 from shared.chassis.errors import FatalError
 from shared.chassis.storage import database_identity
 from shared.chassis.storage.database import database_url, open_for_writing
-from shared.settings import Settings
+from shared.settings import ShopSettings
 
 PASSWORD_BYTES = 12
 
@@ -31,7 +31,7 @@ def reset_password(email: str) -> None:
     echo(f"The new password of {email} is {password} (printed only now); all sessions have ended")
 
 
-async def _reset(settings: Settings, email: str) -> str:
+async def _reset(settings: ShopSettings, email: str) -> str:
     """Returns the new password. Raises ClickException for an unknown account, FatalError."""
     database = open_for_writing(database_url("order", settings))
     file = database.url.database

@@ -3,7 +3,7 @@
 import click
 
 from quadrille.launcher import configuration, launcher
-from shared.settings import inherited
+from shared.chassis.settings import inherited
 
 
 @click.command()

@@ -8,7 +8,8 @@ import httpx
 
 from quadrille.cli.endpoints import LOOPBACK_FOR_WILDCARD
 from quadrille.launcher.preflight import LOOPBACK, CannotStart, Port
-from shared.settings import FILE, PREFIX, SECRETS, Settings, SettingsError, load, loopback_host
+from shared.chassis.settings import FILE, PREFIX, SettingsError, loopback_host
+from shared.settings import ShopSettings, load
 
 
 class Part(NamedTuple):
@@ -57,7 +58,7 @@ MAILBOX = Part("mailbox", "quadrille.mailbox", "mailbox_port", "Mailbox", "", "m
 class Plan(NamedTuple):
     """The parts, their settings, and whether a broker is started for them."""
 
-    settings: Settings
+    settings: ShopSettings
     environment: Mapping[str, str]
     parts: tuple[Part, ...]
     has_broker: bool
@@ -66,7 +67,9 @@ class Plan(NamedTuple):
 
     def environment_for(self, *secrets: str, nats_url: str | None = None) -> dict[str, str]:
         """A process's environment: of the secret settings only these, of the broker's users only its own."""
-        withheld = {f"{PREFIX}{name.upper()}" for name in SECRETS if name not in secrets}
+        withheld = {
+            f"{PREFIX}{name.upper()}" for name in ShopSettings.SECRETS if name not in secrets
+        }
         environment = {
             name: value
             for name, value in self.environment.items()
@@ -128,7 +131,7 @@ def plan(environment: Mapping[str, str]) -> Plan:
     )
 
 
-def _load(environment: Mapping[str, str]) -> Settings:
+def _load(environment: Mapping[str, str]) -> ShopSettings:
     try:
         settings = load(environment)
     except SettingsError as error:
@@ -141,7 +144,7 @@ def _load(environment: Mapping[str, str]) -> Settings:
     return settings
 
 
-def _mailbox_url(settings: Settings) -> str:
+def _mailbox_url(settings: ShopSettings) -> str:
     host = loopback_host(settings)
     in_url = f"[{host}]" if ":" in host else host
     return f"smtp://{in_url}:{settings.mailbox_smtp_port}"

@@ -12,7 +12,7 @@ import click
 import psutil
 from filelock import FileLock, Timeout
 
-from shared.settings import PREFIX
+from shared.chassis.settings import PREFIX
 
 LOOPBACK = "127.0.0.1"
 

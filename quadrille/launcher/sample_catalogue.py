@@ -8,7 +8,8 @@ import click
 import httpx
 import msgspec
 
-from shared.settings import Settings, SettingsError, load
+from shared.chassis.settings import SettingsError
+from shared.settings import ShopSettings, load
 
 REQUEST_TIMEOUT_SECONDS = 5
 RETRY_SECONDS = 1
@@ -131,7 +132,7 @@ def main(inventory: str | None, orders: str | None) -> None:
     click.echo(f"{created} of {len(SAMPLES)} products are new")
 
 
-async def _load_with_retries(settings: Settings, inventory: str, orders: str) -> int:
+async def _load_with_retries(settings: ShopSettings, inventory: str, orders: str) -> int:
     deadline = time.monotonic() + TIMEOUT_SECONDS
     async with httpx.AsyncClient(timeout=REQUEST_TIMEOUT_SECONDS, trust_env=False) as http:
         while True:

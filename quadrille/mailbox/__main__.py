@@ -2,7 +2,8 @@
 
 from quadrille.mailbox.app import build
 from shared.chassis.runtime.process import run
-from shared.settings import loopback_host
+from shared.chassis.settings import loopback_host
+from shared.settings import load
 
 if __name__ == "__main__":
-    run("mailbox", lambda settings: settings.mailbox_port, build, host_of=loopback_host)
+    run("mailbox", load, lambda settings: settings.mailbox_port, build, host_of=loopback_host)

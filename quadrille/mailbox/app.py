@@ -22,7 +22,8 @@ from shared.chassis.http.health import Health
 from shared.chassis.http.pagination import Page, page_of, schema_name
 from shared.chassis.http.problems import ProblemDetails, responses
 from shared.chassis.messages.rejection import Rejected
-from shared.settings import Settings, loopback_host
+from shared.chassis.settings import loopback_host
+from shared.settings import ShopSettings
 
 MailPage = Annotated[Page[Summary], schema_name("MailPage")]
 PageSize = Annotated[int, Parameter(ge=1, le=500)]
@@ -39,7 +40,7 @@ MAIL_POLICY = (
 )
 
 
-def build(settings: Settings) -> Litestar:
+def build(settings: ShopSettings) -> Litestar:
     """The application; exits with one sentence when the SMTP port cannot be used."""
     logging.getLogger("mail.log").setLevel(logging.WARNING)  # aiosmtpd logs every line it receives
     mails = MailStorage(settings.data_dir / "mailbox")

@@ -7,13 +7,13 @@ from read_api.event_stream import Streams
 from shared.chassis.engine.projector import Projector
 from shared.chassis.http.rate_limits import Limiter
 from shared.chassis.storage.reader import Reader
-from shared.settings import Settings
+from shared.settings import ShopSettings
 
 
 class ReadApi(NamedTuple):
     """The parts of the service, injected as one: Litestar starts a task for each dependency of a request."""
 
-    settings: Settings
+    settings: ShopSettings
     reader: Reader
     streams: Streams
     projector: Projector

@@ -10,7 +10,8 @@ import msgspec
 from httpx import codes
 from msgspec import Struct
 
-from shared.settings import Settings, SettingsError
+from shared.chassis.settings import SettingsError
+from shared.settings import ShopSettings
 from shipping_service.carriers import Accepted, Booking, CarrierUnavailable, Declined
 
 TIMEOUT_SECONDS = 10
@@ -36,7 +37,7 @@ class RemoteCarrier:
 
     name = "http"
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: ShopSettings) -> None:
         if not settings.carrier_url or not settings.carrier_secret:
             raise SettingsError(
                 "QUADRILLE_CARRIER=http needs QUADRILLE_CARRIER_URL and QUADRILLE_CARRIER_SECRET"

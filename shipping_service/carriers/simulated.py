@@ -6,7 +6,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from shared.chassis.http.request_body import RequestBody
-from shared.settings import Settings
+from shared.settings import ShopSettings
 from shipping_service.carriers import Booking, CarrierUnavailable, Declined, Delivered
 
 Seconds = Annotated[float, Meta(ge=0, le=86_400)]
@@ -25,7 +25,7 @@ class SimulatedCarrier:
 
     name = "simulated"
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: ShopSettings) -> None:
         self._seed = settings.carrier_seed
         self._outage_rate = settings.carrier_outage_rate
         self.simulation = Simulation(

@@ -20,7 +20,7 @@ from order_service.accounts.tokens import ACCESS_SECONDS
 from shared.chassis.http.auth import AUDIENCE, ISSUER
 from shared.chassis.http.rate_limits import DAY
 from shared.chassis.messages.clock import now
-from shared.settings import Settings
+from shared.settings import ShopSettings
 from tests.support.broker import NatsServer
 from tests.support.eventually import eventually
 from tests.support.order_client import PASSWORD, OrderState, open_desk, problem_of
@@ -41,7 +41,7 @@ _numbers = itertools.count(1)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def shop(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Settings]:
+async def shop(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ShopSettings]:
     directory = tmp_path_factory.mktemp("accounts")
     broker = NatsServer(directory / "nats")
     broker.start()
@@ -56,13 +56,13 @@ async def shop(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Settin
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def desk(shop: Settings) -> AsyncIterator[OrderState]:
+async def desk(shop: ShopSettings) -> AsyncIterator[OrderState]:
     async with open_desk(shop) as desk:
         yield desk
 
 
 @pytest.fixture
-def apart(shop: Settings, tmp_path: Path, broker_url: str) -> Settings:
+def apart(shop: ShopSettings, tmp_path: Path, broker_url: str) -> ShopSettings:
     """A shop whose order service has another database, and so another broker."""
     return replace(shop, data_dir=tmp_path, nats_url=broker_url)
 
@@ -86,7 +86,7 @@ def end_grace(database: Path) -> None:
         connection.commit()
 
 
-def sessions_of(shop: Settings, email: str) -> int:
+def sessions_of(shop: ShopSettings, email: str) -> int:
     with closing(sqlite3.connect(shop.data_dir / "order.db")) as connection:
         query = "SELECT count(*) FROM sessions JOIN customers USING (user_id) WHERE email = ?"
         number: int = connection.execute(query, (email,)).fetchone()[0]
@@ -273,7 +273,7 @@ async def test_concurrent_refreshes_answer_the_same_pair(desk: OrderState, email
     assert (await desk.refresh(answers[0].json()["refreshToken"])).status_code == 200
 
 
-async def test_refresh_within_grace_outlives_a_restart(apart: Settings):
+async def test_refresh_within_grace_outlives_a_restart(apart: ShopSettings):
     async with open_desk(apart) as desk:
         tokens = await desk.sign_in(apart.admin_email, ADMIN_PASSWORD)
         first = await desk.refresh(tokens["refreshToken"])
@@ -282,7 +282,7 @@ async def test_refresh_within_grace_outlives_a_restart(apart: Settings):
 
 
 async def test_refresh_token_reused_later_ends_session(
-    desk: OrderState, shop: Settings, email: str
+    desk: OrderState, shop: ShopSettings, email: str
 ):
     tokens, elsewhere = await desk.newcomer(email), await desk.sign_in(email)
     newer = (await desk.refresh(tokens["refreshToken"])).json()
@@ -300,7 +300,7 @@ async def test_older_refresh_token_ends_session_immediately(desk: OrderState, em
     problem_of(await desk.refresh(newer["refreshToken"]), 401, "bad-refresh-token")
 
 
-async def test_refreshes_keep_one_row_per_session(desk: OrderState, shop: Settings, email: str):
+async def test_refreshes_keep_one_row_per_session(desk: OrderState, shop: ShopSettings, email: str):
     tokens = await desk.newcomer(email)
     for _ in range(5):
         tokens = (await desk.refresh(tokens["refreshToken"])).json()
@@ -308,7 +308,7 @@ async def test_refreshes_keep_one_row_per_session(desk: OrderState, shop: Settin
 
 
 async def test_sessions_of_a_customer_are_bounded(
-    desk: OrderState, shop: Settings, email: str, monkeypatch: pytest.MonkeyPatch
+    desk: OrderState, shop: ShopSettings, email: str, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("order_service.accounts.sessions.MAX_PER_CUSTOMER", 2)
     first = await desk.newcomer(email)
@@ -329,7 +329,9 @@ async def test_refreshes_of_one_session_are_limited(desk: OrderState, email: str
     assert (await desk.refresh(elsewhere["refreshToken"])).status_code == 200
 
 
-async def test_expired_session_is_refused_and_swept(desk: OrderState, shop: Settings, email: str):
+async def test_expired_session_is_refused_and_swept(
+    desk: OrderState, shop: ShopSettings, email: str
+):
     tokens = await desk.newcomer(email)
     with closing(sqlite3.connect(shop.data_dir / "order.db")) as connection:
         connection.execute("UPDATE sessions SET expires_at = '2020-01-01T00:00:00.000000Z'")
@@ -339,7 +341,7 @@ async def test_expired_session_is_refused_and_swept(desk: OrderState, shop: Sett
 
 
 async def test_unknown_customer_of_good_token_is_unauthorized(
-    desk: OrderState, shop: Settings, email: str
+    desk: OrderState, shop: ShopSettings, email: str
 ):
     tokens = await desk.newcomer(email)
     with closing(sqlite3.connect(shop.data_dir / "order.db")) as connection:
@@ -512,7 +514,7 @@ async def test_guesses_of_current_password_are_limited(desk: OrderState, email: 
 
 
 async def test_first_admin_password_is_in_private_file(
-    apart: Settings, capsys: pytest.CaptureFixture[str]
+    apart: ShopSettings, capsys: pytest.CaptureFixture[str]
 ):
     own = replace(apart, admin_password=None)
     file = own.data_dir / "admin-password"
@@ -532,7 +534,7 @@ async def test_first_admin_password_is_in_private_file(
 
 
 async def test_configured_admin_password_is_used_and_not_logged(
-    apart: Settings, capsys: pytest.CaptureFixture[str]
+    apart: ShopSettings, capsys: pytest.CaptureFixture[str]
 ):
     own = replace(apart, admin_email="Boss@Example.com")
     async with open_desk(own) as desk:
@@ -540,7 +542,7 @@ async def test_configured_admin_password_is_used_and_not_logged(
     assert ADMIN_PASSWORD not in capsys.readouterr().out
 
 
-async def test_restart_creates_no_second_admin(apart: Settings, tmp_path: Path):
+async def test_restart_creates_no_second_admin(apart: ShopSettings, tmp_path: Path):
     async with open_desk(apart) as desk:
         token = (await desk.sign_in(apart.admin_email, ADMIN_PASSWORD))["accessToken"]
         change = {"email": "moved@example.com"}
@@ -554,7 +556,7 @@ async def test_restart_creates_no_second_admin(apart: Settings, tmp_path: Path):
 
 
 async def test_secrets_are_neither_logged_nor_stored(
-    desk: OrderState, shop: Settings, email: str, capsys: pytest.CaptureFixture[str]
+    desk: OrderState, shop: ShopSettings, email: str, capsys: pytest.CaptureFixture[str]
 ):
     body = {"email": email, "password": "hunter2 hunter2"}
     await desk.ask("POST", "/auth/register", body, key=key_of(email))
@@ -574,7 +576,7 @@ async def test_secrets_are_neither_logged_nor_stored(
 
 
 async def test_idempotency_fingerprint_does_not_expose_password(
-    desk: OrderState, shop: Settings, email: str
+    desk: OrderState, shop: ShopSettings, email: str
 ):
     body = {"email": email, "password": PASSWORD}
     registered = await desk.ask("POST", "/auth/register", body, key=key_of(email))
@@ -592,7 +594,7 @@ def fast_digests(email: str) -> set[str]:
     return {hashlib.sha256(b"POST /auth/register\n" + sent).hexdigest()}
 
 
-async def test_unreadable_database_is_503_without_details(apart: Settings, tmp_path: Path):
+async def test_unreadable_database_is_503_without_details(apart: ShopSettings, tmp_path: Path):
     async with open_desk(apart) as desk:
         token = (await desk.sign_in(apart.admin_email, ADMIN_PASSWORD))["accessToken"]
         with closing(sqlite3.connect(tmp_path / "order.db")) as connection:

@@ -8,7 +8,7 @@ import pytest
 
 from quadrille.cli.api_client import Client
 from quadrille.cli.endpoints import ShopError
-from shared.settings import Settings
+from shared.settings import ShopSettings
 
 OK = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
 UNAVAILABLE = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n"
@@ -34,7 +34,7 @@ async def stream_server(*responses: str) -> AsyncIterator[tuple[Client, list[str
 
     async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
-        yield Client(Settings(read_api_port=port)), requests
+        yield Client(ShopSettings(read_api_port=port)), requests
 
 
 async def data_of(client: Client, count: int, **options: bool) -> list[str]:

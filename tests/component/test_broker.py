@@ -16,7 +16,7 @@ from shared.chassis.jetstream import consumer
 from shared.chassis.jetstream.connection import JetStreamConnection
 from shared.chassis.messages.subjects import STREAM
 from shared.chassis.runtime.service import Service
-from shared.settings import Settings
+from shared.settings import ShopSettings
 from tests.support.broker import NatsServer
 from tests.support.chassis import Publisher, publishing, serving
 from tests.support.eventually import eventually
@@ -30,7 +30,7 @@ MAXIMUM_SUBSCRIPTIONS = b"-ERR 'maximum subscriptions exceeded'\r\n"
 
 
 @pytest.fixture
-async def elsewhere(shop_settings: Settings) -> AsyncIterator[Publisher]:
+async def elsewhere(shop_settings: ShopSettings) -> AsyncIterator[Publisher]:
     async with publishing(shop_settings) as broker:
         yield broker
 
@@ -82,7 +82,7 @@ async def test_permanently_closed_connection_ends_process(tmp_path: Path, broker
     assert "Traceback" not in log.read_text()
 
 
-def started(settings: Settings, log: Path) -> subprocess.Popen[bytes]:
+def started(settings: ShopSettings, log: Path) -> subprocess.Popen[bytes]:
     with log.open("wb") as output:
         return subprocess.Popen(
             [sys.executable, "-m", "inventory_service"],
@@ -119,7 +119,7 @@ async def test_older_broker_is_served_without_reset(
 
 
 @pytest.mark.usefixtures("looking_often")
-async def test_paused_consumer_is_not_ready(shop_settings: Settings, elsewhere: Publisher):
+async def test_paused_consumer_is_not_ready(shop_settings: ShopSettings, elsewhere: Publisher):
     async with serving(shop_settings) as service:
         await eventually(lambda: is_ready(service))
         stream = elsewhere.jetstream()
@@ -130,7 +130,7 @@ async def test_paused_consumer_is_not_ready(shop_settings: Settings, elsewhere: 
 
 
 @pytest.mark.usefixtures("looking_often")
-async def test_changed_stream_is_corrected(shop_settings: Settings, elsewhere: Publisher):
+async def test_changed_stream_is_corrected(shop_settings: ShopSettings, elsewhere: Publisher):
     stream = elsewhere.jetstream()
     present = (await stream.stream_info(STREAM)).config
     await stream.update_stream(present.evolve(subjects=["elsewhere.>"], max_msgs=1))
@@ -147,7 +147,7 @@ async def has_right_subjects(broker: JetStreamConnection) -> bool:
     return config.subjects == ["shop.>"]
 
 
-async def test_stream_in_memory_is_reported(shop_settings: Settings, broker: NatsServer):
+async def test_stream_in_memory_is_reported(shop_settings: ShopSettings, broker: NatsServer):
     other = JetStreamConnection("test", shop_settings)
     await other.connect()
     memory = api.StreamConfig(name=STREAM, subjects=["shop.>"], storage=api.StorageType.MEMORY)
@@ -157,7 +157,7 @@ async def test_stream_in_memory_is_reported(shop_settings: Settings, broker: Nat
     await other.close()
 
 
-async def test_provisioned_limits_are_left_to_provisioner(shop_settings: Settings):
+async def test_provisioned_limits_are_left_to_provisioner(shop_settings: ShopSettings):
     provisioner = Publisher("provisioner", replace(shop_settings, stream_max_age_seconds=DAY))
     await provisioner.connect()
     assert await provisioner.streams.ensure(provisions=True) == []
@@ -169,7 +169,7 @@ async def test_provisioned_limits_are_left_to_provisioner(shop_settings: Setting
 
 
 async def test_provisioner_takes_over_stream_of_service(
-    shop_settings: Settings, elsewhere: Publisher
+    shop_settings: ShopSettings, elsewhere: Publisher
 ):
     provisioner = Publisher("provisioner", replace(shop_settings, stream_max_age_seconds=DAY))
     await provisioner.connect()

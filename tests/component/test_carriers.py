@@ -15,6 +15,7 @@ from quadrille.audit.snapshot import DEFINITIONS, read_snapshot
 from shared.chassis.messages.event import Event
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.runtime import service as service_module
+from shared.chassis.settings import SettingsError
 from shared.contracts import (
     LineItem,
     OrderCancellationRequested,
@@ -22,7 +23,7 @@ from shared.contracts import (
     OrderItem,
     StockReserved,
 )
-from shared.settings import Settings, SettingsError
+from shared.settings import ShopSettings
 from shipping_service import handlers
 from shipping_service.app import build
 from shipping_service.carriers import Booking, remote
@@ -51,7 +52,7 @@ class Shipping:
 
     def __init__(
         self,
-        settings: Settings,
+        settings: ShopSettings,
         http: AsyncClient,
         publish: Any,
         received: dict[str, RecordedEvent],
@@ -148,7 +149,9 @@ def signed(body: bytes, secret: str = SECRET) -> str:
 
 
 @contextlib.asynccontextmanager
-async def shipping(settings: Settings, before: Shipping | None = None) -> AsyncIterator[Shipping]:
+async def shipping(
+    settings: ShopSettings, before: Shipping | None = None
+) -> AsyncIterator[Shipping]:
     """The running service; `before` is its previous run on the same database."""
     async with (
         started(build(settings)) as app,
@@ -167,7 +170,7 @@ async def carrier() -> AsyncIterator[FakeCarrier]:
 
 
 @pytest.fixture
-def http_settings(shop_settings: Settings, carrier: FakeCarrier) -> Settings:
+def http_settings(shop_settings: ShopSettings, carrier: FakeCarrier) -> ShopSettings:
     return replace(
         shop_settings,
         carrier="http",
@@ -178,7 +181,7 @@ def http_settings(shop_settings: Settings, carrier: FakeCarrier) -> Settings:
 
 
 @pytest.fixture
-async def service(http_settings: Settings) -> AsyncIterator[Shipping]:
+async def service(http_settings: ShopSettings) -> AsyncIterator[Shipping]:
     async with shipping(http_settings) as running:
         yield running
 
@@ -374,7 +377,7 @@ async def test_unreadable_confirmation_is_requested_again(
 
 
 async def test_hanging_carrier_is_retried(
-    http_settings: Settings, carrier: FakeCarrier, monkeypatch: pytest.MonkeyPatch
+    http_settings: ShopSettings, carrier: FakeCarrier, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(remote, "TIMEOUT_SECONDS", 0.2)
     carrier.troubles += [None]
@@ -384,7 +387,7 @@ async def test_hanging_carrier_is_retried(
     assert len(carrier.asks("POST")) == 2
 
 
-async def test_unreachable_carrier_is_given_up(http_settings: Settings, soon: None):
+async def test_unreachable_carrier_is_given_up(http_settings: ShopSettings, soon: None):
     away = replace(http_settings, carrier_url="http://127.0.0.1:1/bookings")
     async with shipping(away) as service:
         await service.ships()
@@ -450,7 +453,7 @@ async def test_booking_confirmed_after_cancellation_is_withdrawn(
 
 
 async def test_booking_in_flight_at_crash_is_withdrawn(
-    http_settings: Settings, carrier: FakeCarrier, monkeypatch: pytest.MonkeyPatch
+    http_settings: ShopSettings, carrier: FakeCarrier, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(service_module, "EFFECT_SECONDS", 0)
     carrier.open.clear()
@@ -496,7 +499,9 @@ async def test_dispatched_shipment_is_not_cancelled(service: Shipping, carrier: 
     await service.at_rest()
 
 
-async def test_pending_booking_is_made_after_restart(http_settings: Settings, carrier: FakeCarrier):
+async def test_pending_booking_is_made_after_restart(
+    http_settings: ShopSettings, carrier: FakeCarrier
+):
     carrier.troubles += [503]
     async with shipping(http_settings) as before:
         await before.ships()
@@ -521,7 +526,7 @@ async def test_pending_booking_is_made_after_restart(http_settings: Settings, ca
     ],
 )
 async def test_unusable_carrier_settings_are_refused_at_start(
-    http_settings: Settings, changes: dict[str, str | None]
+    http_settings: ShopSettings, changes: dict[str, str | None]
 ):
     with pytest.raises(SettingsError, match=r"QUADRILLE_CARRIER_(URL|SECRET)"):
         build(replace(http_settings, **changes))
@@ -531,7 +536,7 @@ SIMULATION = {"successRate": 0, "minDelaySeconds": 0, "maxDelaySeconds": 0}
 
 
 async def test_simulated_carrier_can_be_changed_at_runtime(
-    shop_settings: Settings,
+    shop_settings: ShopSettings,
 ):
     async with shipping(replace(shop_settings, carrier_success_rate=1)) as service:
         await service.ships("o1")
@@ -566,7 +571,7 @@ async def test_simulated_carrier_can_be_changed_at_runtime(
     ],
 )
 async def test_simulated_carrier_refuses_impossible_settings(
-    shop_settings: Settings, change: Json, field: str
+    shop_settings: ShopSettings, change: Json, field: str
 ):
     async with shipping(shop_settings) as service:
         before = (await service.get("/carriers/simulated")).json()
@@ -578,7 +583,7 @@ async def test_simulated_carrier_refuses_impossible_settings(
 
 
 async def test_only_admin_uses_shipments_and_simulated_carrier(
-    shop_settings: Settings,
+    shop_settings: ShopSettings,
 ):
     async with shipping(replace(shop_settings, carrier_success_rate=1)) as service:
         await service.ships()

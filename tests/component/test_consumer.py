@@ -14,7 +14,7 @@ from shared.chassis.messages.subjects import STREAM
 from shared.chassis.runtime.service import Service
 from shared.chassis.storage.inbox import INBOX
 from shared.contracts import OrderCreated, OrderItem
-from shared.settings import Settings
+from shared.settings import ShopSettings
 from tests.support.broker import NatsServer
 from tests.support.chassis import log_of, publishing, rows_of, serving
 from tests.support.eventually import eventually
@@ -34,7 +34,7 @@ def ordered(number: int) -> RecordedEvent:
 
 
 @pytest.fixture
-async def elsewhere(shop_settings: Settings):
+async def elsewhere(shop_settings: ShopSettings):
     async with publishing(shop_settings) as other:
         yield other
 
@@ -66,7 +66,7 @@ async def reserved_in_total(service: Service) -> int:
 
 
 async def test_event_published_during_downtime_is_handled_later(
-    shop_settings: Settings, elsewhere: JetStreamConnection
+    shop_settings: ShopSettings, elsewhere: JetStreamConnection
 ):
     async with serving(shop_settings) as service:
         await send(elsewhere, ordered(1))
@@ -77,7 +77,7 @@ async def test_event_published_during_downtime_is_handled_later(
 
 
 async def test_event_published_before_first_start_is_handled(
-    shop_settings: Settings, elsewhere: JetStreamConnection
+    shop_settings: ShopSettings, elsewhere: JetStreamConnection
 ):
     await send(elsewhere, ordered(1))
     async with serving(shop_settings) as service:
@@ -85,7 +85,7 @@ async def test_event_published_before_first_start_is_handled(
 
 
 async def test_service_started_before_broker_waits_for_it(
-    shop_settings: Settings, broker: NatsServer
+    shop_settings: ShopSettings, broker: NatsServer
 ):
     broker.terminate()
     async with serving(shop_settings) as service:
@@ -98,7 +98,7 @@ async def test_service_started_before_broker_waits_for_it(
 
 
 async def test_killed_broker_loses_and_repeats_no_event(
-    shop_settings: Settings, broker: NatsServer, elsewhere: JetStreamConnection
+    shop_settings: ShopSettings, broker: NatsServer, elsewhere: JetStreamConnection
 ):
     async with serving(shop_settings) as service:
         await stock_up(service, 100)
@@ -116,7 +116,7 @@ async def test_killed_broker_loses_and_repeats_no_event(
 
 
 async def test_hanging_broker_is_waited_for(
-    shop_settings: Settings, broker: NatsServer, elsewhere: JetStreamConnection
+    shop_settings: ShopSettings, broker: NatsServer, elsewhere: JetStreamConnection
 ):
     async with serving(shop_settings) as service:
         await send(elsewhere, ordered(1))
@@ -130,7 +130,7 @@ async def test_hanging_broker_is_waited_for(
 
 
 async def test_deleted_stream_is_created_again(
-    shop_settings: Settings, elsewhere: JetStreamConnection
+    shop_settings: ShopSettings, elsewhere: JetStreamConnection
 ):
     async with serving(shop_settings) as service:
         await send(elsewhere, ordered(1))
@@ -146,7 +146,7 @@ async def _has_stream(broker: JetStreamConnection) -> bool:
 
 
 async def test_deleted_durable_is_created_again_without_repetition(
-    shop_settings: Settings, elsewhere: JetStreamConnection
+    shop_settings: ShopSettings, elsewhere: JetStreamConnection
 ):
     async with serving(shop_settings) as service:
         await stock_up(service, 10)
@@ -159,7 +159,7 @@ async def test_deleted_durable_is_created_again_without_repetition(
 
 
 async def test_locked_database_delays_events_without_loss(
-    shop_settings: Settings, elsewhere: JetStreamConnection
+    shop_settings: ShopSettings, elsewhere: JetStreamConnection
 ):
     async with serving(shop_settings) as service:
         await eventually(lambda: service.waiting_for() == [])
@@ -175,7 +175,7 @@ async def test_locked_database_delays_events_without_loss(
 
 
 async def test_uncommitted_event_at_stop_is_redelivered(
-    shop_settings: Settings, elsewhere: JetStreamConnection
+    shop_settings: ShopSettings, elsewhere: JetStreamConnection
 ):
     other = sqlite3.connect(shop_settings.data_dir / "inventory.db", isolation_level=None)
     async with serving(shop_settings) as service:
@@ -194,7 +194,7 @@ def _be_impatient(connection: Connection) -> None:
 
 
 async def test_unacknowledged_event_is_redelivered_after_restart(
-    shop_settings: Settings, elsewhere: JetStreamConnection
+    shop_settings: ShopSettings, elsewhere: JetStreamConnection
 ):
     async with serving(shop_settings) as service:
         await eventually(lambda: service.waiting_for() == [])
@@ -206,7 +206,7 @@ async def test_unacknowledged_event_is_redelivered_after_restart(
 
 
 async def test_thousand_events_are_each_handled_once(
-    shop_settings: Settings, elsewhere: JetStreamConnection
+    shop_settings: ShopSettings, elsewhere: JetStreamConnection
 ):
     async with serving(shop_settings) as service:
         await stock_up(service, 1000)

@@ -20,7 +20,7 @@ from shared.chassis.storage.database import DatabaseDamaged
 from shared.chassis.storage.dead_letters import DEAD_LETTER
 from shared.chassis.storage.inbox import INBOX
 from shared.contracts import OrderCreated, OrderItem
-from shared.settings import Settings
+from shared.settings import ShopSettings
 from tests.support.chassis import publishing, rows_of, serving, writing
 from tests.support.damage import damage
 from tests.support.eventually import eventually
@@ -98,7 +98,7 @@ async def test_damaged_read_database_parks_no_event(tmp_path: Path):
 
 
 @contextmanager
-def inventory_process(settings: Settings):
+def inventory_process(settings: ShopSettings):
     process = subprocess.Popen(
         [sys.executable, "-m", "inventory_service"],
         env=environment_of(settings),
@@ -132,7 +132,7 @@ async def is_reserved(service, number: int) -> bool:
     return len(await rows_of(service.reads, RESERVATIONS)) == number
 
 
-async def test_damaged_database_ends_process_with_one_sentence(shop_settings: Settings):
+async def test_damaged_database_ends_process_with_one_sentence(shop_settings: ShopSettings):
     path = shop_settings.data_dir / "inventory.db"
     async with serving(shop_settings) as service:
         await service.writer.execute(CommandEnvelope(KEYBOARD))
@@ -165,7 +165,7 @@ async def is_live(http: httpx.AsyncClient) -> bool:
         return False
 
 
-async def test_file_that_is_no_database_is_reported(shop_settings: Settings):
+async def test_file_that_is_no_database_is_reported(shop_settings: ShopSettings):
     path = shop_settings.data_dir / "inventory.db"
     path.write_bytes(b"This is no database, however long one looks at it. " * 100)
     with inventory_process(shop_settings) as process:

@@ -10,6 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from shared.chassis.messages.subjects import STREAM
+from shared.chassis.settings import SettingsError
 from shared.chassis.storage.database import (
     CHASSIS_METADATA,
     database_url,
@@ -17,7 +18,7 @@ from shared.chassis.storage.database import (
 )
 from shared.chassis.storage.migrations import migrate
 from shared.contracts import CATALOG, OrderCreated, OrderItem
-from shared.settings import Settings, SettingsError
+from shared.settings import ShopSettings
 from tests.support.broker import NatsServer
 from tests.support.chassis import Publisher, publishing
 from tests.support.eventually import eventually
@@ -29,7 +30,7 @@ START_SECONDS = 30
 
 
 @pytest.fixture
-async def publisher(shop_settings: Settings) -> AsyncIterator[Publisher]:
+async def publisher(shop_settings: ShopSettings) -> AsyncIterator[Publisher]:
     async with publishing(shop_settings) as other:
         yield other
 
@@ -41,7 +42,7 @@ def order_created(order_id: str) -> OrderCreated:
     )
 
 
-async def make_database(settings: Settings, service: str) -> None:
+async def make_database(settings: ShopSettings, service: str) -> None:
     """Create it as the service does at its first start."""
     database = open_for_writing(database_url(service, settings))
     tables = CHASSIS_METADATA.sorted_tables
@@ -49,7 +50,7 @@ async def make_database(settings: Settings, service: str) -> None:
     await database.close()
 
 
-async def run_inventory(settings: Settings, publisher: Publisher, order_id: str) -> None:
+async def run_inventory(settings: ShopSettings, publisher: Publisher, order_id: str) -> None:
     """Start inventory, wait until it has answered one order, and stop it."""
     with service_process("inventory", settings) as process:
         await eventually(process.is_ready, START_SECONDS)
@@ -63,7 +64,7 @@ async def run_inventory(settings: Settings, publisher: Publisher, order_id: str)
         process.stop()
 
 
-async def test_second_process_on_a_database_is_refused(shop_settings: Settings):
+async def test_second_process_on_a_database_is_refused(shop_settings: ShopSettings):
     second = replace(shop_settings, inventory_port=free_port())
     with service_process("inventory", shop_settings) as first:
         await eventually(first.is_ready, START_SECONDS)
@@ -75,7 +76,7 @@ async def test_second_process_on_a_database_is_refused(shop_settings: Settings):
         assert first.is_ready()
 
 
-async def test_database_of_another_service_is_refused(shop_settings: Settings):
+async def test_database_of_another_service_is_refused(shop_settings: ShopSettings):
     await make_database(shop_settings, "inventory")
     file = shop_settings.data_dir / "inventory.db"
     with service_process(
@@ -96,7 +97,7 @@ async def test_database_of_another_service_is_refused(shop_settings: Settings):
     ],
 )
 async def test_database_of_another_format_is_refused(
-    shop_settings: Settings, change: str, sentence: str
+    shop_settings: ShopSettings, change: str, sentence: str
 ):
     await make_database(shop_settings, "shipping")
     with sqlite3.connect(shop_settings.data_dir / "shipping.db") as connection:
@@ -110,7 +111,7 @@ async def test_database_of_another_format_is_refused(
 
 
 async def test_restored_copy_older_than_published_is_refused(
-    shop_settings: Settings, publisher: Publisher, tmp_path: Path
+    shop_settings: ShopSettings, publisher: Publisher, tmp_path: Path
 ):
     database, copy = shop_settings.data_dir / "inventory.db", tmp_path / "copy.db"
     await run_inventory(shop_settings, publisher, "o1")
@@ -126,7 +127,7 @@ async def test_restored_copy_older_than_published_is_refused(
 
 
 async def test_diverged_copy_never_publishes(
-    shop_settings: Settings, publisher: Publisher, broker: NatsServer, tmp_path: Path
+    shop_settings: ShopSettings, publisher: Publisher, broker: NatsServer, tmp_path: Path
 ):
     """The copy has recorded as many events as the stream, so that only their ids differ."""
     database, copy = shop_settings.data_dir / "inventory.db", tmp_path / "copy.db"
@@ -150,7 +151,7 @@ async def test_diverged_copy_never_publishes(
 
 
 async def test_deleted_database_of_a_publisher_is_refused(
-    shop_settings: Settings, publisher: Publisher
+    shop_settings: ShopSettings, publisher: Publisher
 ):
     await run_inventory(shop_settings, publisher, "o1")
     for file in shop_settings.data_dir.glob("inventory.db*"):
@@ -162,7 +163,7 @@ async def test_deleted_database_of_a_publisher_is_refused(
 
 
 async def test_two_databases_of_one_service_share_no_durable(
-    shop_settings: Settings, publisher: Publisher, tmp_path: Path
+    shop_settings: ShopSettings, publisher: Publisher, tmp_path: Path
 ):
     settings_of_second = replace(
         shop_settings, data_dir=tmp_path / "second", read_api_port=free_port()
@@ -189,4 +190,4 @@ async def _created_at(publisher: Publisher) -> object:
 )
 def test_database_url_of_another_kind_is_refused(url: str):
     with pytest.raises(SettingsError, match="QUADRILLE_DATABASE_URL: expected sqlite:///"):
-        database_url("order", Settings(database_url=url))
+        database_url("order", ShopSettings(database_url=url))

@@ -16,7 +16,7 @@ from shared.chassis.storage.dead_letters import DEAD_LETTER, MalformedMessage
 from shared.chassis.storage.event_log import EVENT_LOG
 from shared.chassis.storage.inbox import INBOX
 from shared.contracts import OrderCreated, OrderItem, ShipmentCancelled, ShipmentCompleted
-from shared.settings import Settings
+from shared.settings import ShopSettings
 from tests.support.chassis import (
     Chassis,
     log_of,
@@ -180,7 +180,7 @@ def changed(event: RecordedEvent, **attributes: object) -> bytes:
     ],
 )
 async def test_malformed_message_is_kept_announced_and_acknowledged(
-    shop_settings: Settings, body: bytes
+    shop_settings: ShopSettings, body: bytes
 ):
     async with publishing(shop_settings) as other, serving(shop_settings) as service:
         stream = other.client.jetstream()

@@ -27,7 +27,7 @@ from shared.contracts import (
     ShipmentCompleted,
     StockReserved,
 )
-from shared.settings import Settings
+from shared.settings import ShopSettings
 from tests.support.broker import NatsServer
 from tests.support.chassis import ORDER, log_of, publishing, rows_of, serving
 from tests.support.eventually import eventually
@@ -84,7 +84,7 @@ async def requests(service: Service) -> int:
     return [event.event_type for event in log].count("OrderCancellationRequested")
 
 
-async def test_broker_outage_expires_no_order(shop_settings: Settings, broker: NatsServer):
+async def test_broker_outage_expires_no_order(shop_settings: ShopSettings, broker: NatsServer):
     settings = replace(shop_settings, order_timeout_grace_seconds=LONG_GRACE_SECONDS)
     async with publishing(settings) as others, serving(settings, SOON, TASK_HANDLERS) as service:
         await sell(service)
@@ -102,7 +102,7 @@ async def test_broker_outage_expires_no_order(shop_settings: Settings, broker: N
         assert await requests(service) == 0
 
 
-async def test_full_stream_expires_no_order(shop_settings: Settings):
+async def test_full_stream_expires_no_order(shop_settings: ShopSettings):
     settings = replace(shop_settings, stream_max_bytes=5000)
     async with publishing(settings) as others, serving(settings, SOON, TASK_HANDLERS) as service:
         await eventually(lambda: service.waiting_for() == [])
@@ -119,7 +119,7 @@ async def is_for_sale(service: Service) -> bool:
     return bool(await rows_of(service.reads, LIST_PRICES))
 
 
-async def test_own_outage_expires_no_order(shop_settings: Settings):
+async def test_own_outage_expires_no_order(shop_settings: ShopSettings):
     async with serving(shop_settings, SOON) as service:
         await sell(service)
         await place_orders(service, *ORDER_IDS)
@@ -132,7 +132,7 @@ async def test_own_outage_expires_no_order(shop_settings: Settings):
 
 
 async def test_deadline_without_progress_is_met_after_outage(
-    shop_settings: Settings, broker: NatsServer
+    shop_settings: ShopSettings, broker: NatsServer
 ):
     settings = replace(shop_settings, order_timeout_grace_seconds=0.3)
     async with serving(settings, SOON, TASK_HANDLERS) as service:
@@ -148,8 +148,16 @@ async def test_deadline_without_progress_is_met_after_outage(
 class Slow(Service):
     """A service that handles events slowly, or not at all while `may_handle` is clear."""
 
-    def __init__(self, settings: Settings) -> None:
-        super().__init__("order", settings, SOON.logic, SOON.tables, TASK_HANDLERS, catalog=CATALOG)
+    def __init__(self, settings: ShopSettings) -> None:
+        super().__init__(
+            "order",
+            settings,
+            SOON.logic,
+            SOON.tables,
+            TASK_HANDLERS,
+            catalog=CATALOG,
+            deadline_grace_seconds=settings.order_timeout_grace_seconds,
+        )
         self.may_handle = asyncio.Event()
         self._handle = self.writer.handle
         self.writer.handle = self._handle_slowly  # type: ignore[method-assign]
@@ -161,7 +169,7 @@ class Slow(Service):
 
 
 @asynccontextmanager
-async def serving_slowly(settings: Settings) -> AsyncIterator[Slow]:
+async def serving_slowly(settings: ShopSettings) -> AsyncIterator[Slow]:
     service = Slow(settings)
     service.may_handle.set()
     await service.start()
@@ -171,7 +179,7 @@ async def serving_slowly(settings: Settings) -> AsyncIterator[Slow]:
         await service.stop()
 
 
-async def test_constant_load_does_not_disable_deadlines(shop_settings: Settings):
+async def test_constant_load_does_not_disable_deadlines(shop_settings: ShopSettings):
     async def load(broker: JetStreamConnection) -> None:
         while True:
             update = ProductUpdated(product_id="p1", name="Keyboard", description="", price=5)
@@ -187,7 +195,7 @@ async def test_constant_load_does_not_disable_deadlines(shop_settings: Settings)
 
 
 async def test_service_that_falls_behind_is_not_ready(
-    shop_settings: Settings, monkeypatch: pytest.MonkeyPatch
+    shop_settings: ShopSettings, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(shared.chassis.runtime.service, "LATE_SECONDS", 0.5)
     async with publishing(shop_settings) as others, serving_slowly(shop_settings) as service:

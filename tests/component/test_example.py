@@ -13,7 +13,7 @@ from shared.chassis.messages.cloudevents import decode
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.subjects import STREAM
 from shared.contracts import OrderCompleted
-from shared.settings import Settings
+from shared.settings import ShopSettings
 from tests.support.chassis import Publisher, publishing
 from tests.support.eventually import eventually
 from tests.support.history import recorded
@@ -24,7 +24,7 @@ START_SECONDS = 30
 
 
 @contextmanager
-def accounting(settings: Settings) -> Iterator[ServiceProcess]:
+def accounting(settings: ShopSettings) -> Iterator[ServiceProcess]:
     process = ServiceProcess("examples.accounting", PORT, settings)
     try:
         yield process
@@ -55,7 +55,7 @@ async def is_caught_up(broker: Publisher) -> bool:
     return (info.num_pending, info.num_ack_pending) == (0, 0)
 
 
-async def test_example_invoices_once_despite_crash(shop_settings: Settings):
+async def test_example_invoices_once_despite_crash(shop_settings: ShopSettings):
     data_dir = shop_settings.data_dir
     async with publishing(shop_settings) as shop:
         with accounting(replace(shop_settings, failpoint="after_commit:2")) as process:

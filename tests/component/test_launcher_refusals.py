@@ -9,14 +9,14 @@ import pytest
 from click.testing import CliRunner
 
 from quadrille.cli.main import main
-from shared.settings import Settings
+from shared.settings import ShopSettings
 from tests.support.settings import environment_of, settings_for
 
 OWN_BROKER_AND_MAILBOX = ("QUADRILLE_NATS_URL", "QUADRILLE_SMTP_URL")
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> Settings:
+def settings(tmp_path: Path) -> ShopSettings:
     return settings_for(tmp_path / "data", "")
 
 
@@ -27,7 +27,7 @@ def umask() -> Iterator[None]:
     os.umask(before)
 
 
-def refusal(settings: Settings, **environment: str) -> str:
+def refusal(settings: ShopSettings, **environment: str) -> str:
     """The error of `quadrille up`."""
     given = environment_of(settings) | environment
     without = dict.fromkeys(OWN_BROKER_AND_MAILBOX)
@@ -37,19 +37,19 @@ def refusal(settings: Settings, **environment: str) -> str:
     return result.output
 
 
-def test_port_given_twice_is_refused(settings: Settings):
+def test_port_given_twice_is_refused(settings: ShopSettings):
     error = refusal(settings, QUADRILLE_READ_API_PORT=str(settings.order_port))
     assert "QUADRILLE_READ_API_PORT and QUADRILLE_ORDER_PORT" in error
 
 
-def test_data_directory_that_is_a_file_is_refused(settings: Settings):
+def test_data_directory_that_is_a_file_is_refused(settings: ShopSettings):
     settings.data_dir.write_text("a file in its place")
     error = refusal(settings)
     assert str(settings.data_dir) in error
     assert "QUADRILLE_DATA_DIR" in error
 
 
-def test_data_directory_is_closed_to_others(settings: Settings):
+def test_data_directory_is_closed_to_others(settings: ShopSettings):
     (settings.data_dir / "logs").mkdir(parents=True, mode=0o755)
     refusal(settings, QUADRILLE_HOST="192.0.2.1")
     for part in ("logs", "nats", "mailbox"):
@@ -65,5 +65,5 @@ def test_data_directory_is_closed_to_others(settings: Settings):
         ("QUADRILLE_HOST", "192.0.2.1", "QUADRILLE_HOST"),
     ],
 )
-def test_wrong_setting_is_named(settings: Settings, name: str, value: str, words: str):
+def test_wrong_setting_is_named(settings: ShopSettings, name: str, value: str, words: str):
     assert words in refusal(settings, **{name: value})

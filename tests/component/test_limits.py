@@ -8,7 +8,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from shared.settings import Settings
+from shared.settings import ShopSettings
 from tests.support.eventually import eventually
 from tests.support.order_client import PASSWORD, OrderState, open_desk, problem_of
 from tests.support.ports import free_port
@@ -29,7 +29,7 @@ _numbers = itertools.count(1)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+async def settings(tmp_path_factory: pytest.TempPathFactory) -> ShopSettings:
     return settings_for(
         tmp_path_factory.mktemp("limits"),
         f"nats://127.0.0.1:{free_port()}",
@@ -39,7 +39,7 @@ async def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def desk(settings: Settings) -> AsyncIterator[OrderState]:
+async def desk(settings: ShopSettings) -> AsyncIterator[OrderState]:
     async with open_desk(settings) as desk:
         yield desk
 
@@ -109,7 +109,7 @@ async def test_orders_of_one_customer_are_limited(desk: OrderState, address: str
 
 
 async def test_orders_of_admin_are_not_limited(
-    desk: OrderState, settings: Settings, address: str, email: str
+    desk: OrderState, settings: ShopSettings, address: str, email: str
 ):
     token = (await desk.sign_in(settings.admin_email, ADMIN_PASSWORD))["accessToken"]
     statuses = [await order(desk, address, token, email=email) for _ in range(5)]

@@ -40,7 +40,7 @@ from shared.contracts import (
     OrderItem,
     ShipmentInitiated,
 )
-from shared.settings import Settings
+from shared.settings import ShopSettings
 from tests.support.access import Issuer
 from tests.support.chassis import ServiceSpec, log_of, pragma, publishing, serving, started
 from tests.support.eventually import eventually
@@ -170,7 +170,7 @@ ISSUER = Issuer()
 class Notifier:
     """The whole running service, with a publisher and an HTTP client."""
 
-    def __init__(self, settings: Settings, http: AsyncClient, publish) -> None:
+    def __init__(self, settings: ShopSettings, http: AsyncClient, publish) -> None:
         self._settings = settings
         self._http = http
         self._publish = publish
@@ -228,7 +228,7 @@ class Notifier:
 
 
 @contextlib.asynccontextmanager
-async def notifying(settings: Settings) -> AsyncIterator[Notifier]:
+async def notifying(settings: ShopSettings) -> AsyncIterator[Notifier]:
     async with (
         started(build(settings)) as app,
         AsyncClient(transport=ASGITransport(app), base_url="http://notifier") as http,
@@ -240,7 +240,7 @@ async def notifying(settings: Settings) -> AsyncIterator[Notifier]:
 
 
 @pytest.fixture
-async def notifier(shop_settings: Settings, server: MailServer) -> AsyncIterator[Notifier]:
+async def notifier(shop_settings: ShopSettings, server: MailServer) -> AsyncIterator[Notifier]:
     async with notifying(replace(shop_settings, smtp_url=server.url)) as running:
         yield running
 
@@ -290,7 +290,7 @@ async def test_redelivered_event_is_mailed_once(notifier: Notifier, server: Mail
     await notifier.assert_log_and_tables_agree()
 
 
-async def test_mails_are_sent_once_on_a_full_disk(shop_settings: Settings, server: MailServer):
+async def test_mails_are_sent_once_on_a_full_disk(shop_settings: ShopSettings, server: MailServer):
     notifier = ServiceSpec("notifier", logic(sends=True), store.METADATA)
     orders = OrderReader(open_for_reading(database_url("notifier", shop_settings)))
     async with delivering(server) as mailer:
@@ -384,7 +384,7 @@ async def test_events_out_of_order_are_all_mailed(notifier: Notifier, server: Ma
     assert len(server.mailed("o1")) == 2
 
 
-async def test_mails_wait_for_unreachable_server(shop_settings: Settings, server: MailServer):
+async def test_mails_wait_for_unreachable_server(shop_settings: ShopSettings, server: MailServer):
     away = replace(shop_settings, smtp_url=f"smtp://127.0.0.1:{free_port()}")
     async with notifying(away) as notifier:
         await notifier.receive(created("o1"), created("o2", email=None))
@@ -396,7 +396,9 @@ async def test_mails_wait_for_unreachable_server(shop_settings: Settings, server
     assert len(server.mails) == 1
 
 
-async def test_mails_are_recorded_without_smtp_server(shop_settings: Settings, server: MailServer):
+async def test_mails_are_recorded_without_smtp_server(
+    shop_settings: ShopSettings, server: MailServer
+):
     async with notifying(replace(shop_settings, smtp_url="null:")) as notifier:
         done = OrderCompleted(order_id="o1", tracking_number="T-1")
         await notifier.receive(done, created("o1"), created("o2", email=None))
@@ -407,7 +409,9 @@ async def test_mails_are_recorded_without_smtp_server(shop_settings: Settings, s
         await notifier.assert_log_and_tables_agree()
 
 
-async def test_notification_log_is_paged_newest_first(shop_settings: Settings, server: MailServer):
+async def test_notification_log_is_paged_newest_first(
+    shop_settings: ShopSettings, server: MailServer
+):
     async with notifying(replace(shop_settings, smtp_url="null:")) as notifier:
         await notifier.receive(*(created(f"o{number}") for number in range(5)))
         whole = (await eventually(lambda: _all_of(notifier, 5)))["items"]
@@ -473,7 +477,7 @@ async def test_newest_customer_address_counts_in_any_order(notifier: Notifier, s
 
 @pytest.mark.parametrize("url", [None, "null:"])
 async def test_late_customer_event_releases_the_mail(
-    shop_settings: Settings, server: MailServer, url: str | None
+    shop_settings: ShopSettings, server: MailServer, url: str | None
 ):
     async with notifying(replace(shop_settings, smtp_url=url or server.url)) as notifier:
         await notifier.receive(of_jane("o1"))
@@ -583,7 +587,7 @@ async def test_pending_or_unknown_mail_cannot_be_resent(notifier: Notifier, serv
     await eventually(lambda: _settled(notifier, of_that))
 
 
-async def test_requested_resend_survives_a_restart(shop_settings: Settings, server: MailServer):
+async def test_requested_resend_survives_a_restart(shop_settings: ShopSettings, server: MailServer):
     away = replace(shop_settings, smtp_url=f"smtp://127.0.0.1:{free_port()}")
     async with notifying(replace(shop_settings, smtp_url="null:")) as notifier:
         await notifier.receive(created("o1"))
@@ -623,7 +627,7 @@ async def test_close_does_not_wait_for_unresponsive_server(server: MailServer):
     server.may_answer.set()
 
 
-async def test_stop_waits_for_mails_in_flight(shop_settings: Settings, server: MailServer):
+async def test_stop_waits_for_mails_in_flight(shop_settings: ShopSettings, server: MailServer):
     settings = replace(shop_settings, smtp_url=server.url)
     async with notifying(settings) as notifier:
         server.may_answer.clear()
@@ -744,7 +748,7 @@ async def _all_of(notifier: Notifier, count: int) -> dict | None:
     return page if len(page["items"]) == count else None
 
 
-async def test_resends_per_order_are_limited(shop_settings: Settings, server: MailServer):
+async def test_resends_per_order_are_limited(shop_settings: ShopSettings, server: MailServer):
     limited = replace(shop_settings, smtp_url="null:", rate_limits="resends_per_order=1/day")
     async with notifying(limited) as notifier:
         await notifier.receive(created("o1"), created("o2"))

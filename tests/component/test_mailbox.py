@@ -15,7 +15,7 @@ import psutil
 import pytest
 import pytest_asyncio
 
-from shared.settings import Settings
+from shared.settings import ShopSettings
 from tests.support.eventually import eventually
 from tests.support.settings import environment_of, settings_for
 
@@ -27,7 +27,7 @@ SCRIPT = "<script>alert(1)</script>"
 class Mailbox:
     """A running mailbox and its clients."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: ShopSettings) -> None:
         self.directory = settings.data_dir / "mailbox"
         self.smtp_port = settings.mailbox_smtp_port
         self.http_port = settings.mailbox_port

@@ -21,7 +21,7 @@ from shared.contracts import (
     OrderItem,
     ProductCreated,
 )
-from shared.settings import Settings
+from shared.settings import ShopSettings
 from tests.support.access import Issuer
 from tests.support.broker import NatsServer
 from tests.support.chassis import publishing
@@ -46,7 +46,7 @@ OF_AN_ORDER = ("", "/timeline", "/stream")
 
 
 @pytest.fixture
-async def reader(shop_settings: Settings) -> AsyncIterator[ReadApi]:
+async def reader(shop_settings: ShopSettings) -> AsyncIterator[ReadApi]:
     with read_api(shop_settings) as process:
         await process.until_ready()
         yield process
@@ -67,7 +67,7 @@ async def idle_reader(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator
 
 
 @pytest.fixture
-async def shop(shop_settings: Settings) -> AsyncIterator[JetStreamConnection]:
+async def shop(shop_settings: ShopSettings) -> AsyncIterator[JetStreamConnection]:
     async with publishing(shop_settings) as broker:
         yield broker
 

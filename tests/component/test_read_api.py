@@ -23,7 +23,7 @@ from shared.contracts import (
     ShipmentInitiated,
     StockReserved,
 )
-from shared.settings import Settings
+from shared.settings import ShopSettings
 from tests.support.chassis import publishing
 from tests.support.eventually import eventually
 from tests.support.histories import Log, log_of, logs_of
@@ -35,14 +35,14 @@ ORDERS = 40
 
 
 @pytest.fixture
-async def reader(shop_settings: Settings) -> AsyncIterator[ReadApi]:
+async def reader(shop_settings: ShopSettings) -> AsyncIterator[ReadApi]:
     with read_api(shop_settings) as process:
         await process.until_ready()
         yield process
 
 
 @pytest.fixture
-async def shop(shop_settings: Settings) -> AsyncIterator[JetStreamConnection]:
+async def shop(shop_settings: ShopSettings) -> AsyncIterator[JetStreamConnection]:
     async with publishing(shop_settings) as broker:
         yield broker
 
@@ -509,7 +509,7 @@ def read_only(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReadApi]:
         yield process
 
 
-async def test_searches_and_open_streams_are_limited(shop_settings: Settings):
+async def test_searches_and_open_streams_are_limited(shop_settings: ShopSettings):
     limits = "searches_per_address=2/day,streams_per_address=1"
     with read_api(replace(shop_settings, rate_limits=limits)) as reader:
         await reader.until_ready()

@@ -25,7 +25,7 @@ from shared.chassis.storage.dead_letters import DEAD_LETTER
 from shared.chassis.storage.event_log import EVENT_LOG, Outgoing, Sent
 from shared.chassis.storage.inbox import INBOX
 from shared.contracts import CATALOG, ProductCreated
-from shared.settings import Settings
+from shared.settings import ShopSettings
 from tests.support.broker import NatsServer
 from tests.support.chassis import ORDER, log_of, publishing, rows_of, serving
 from tests.support.eventually import eventually
@@ -56,7 +56,7 @@ async def on_the_stream(broker: JetStreamConnection) -> list[RecordedEvent]:
     return [decode(message.subject, message.data, CATALOG) for message in messages]
 
 
-async def test_events_are_published_in_log_order(shop_settings: Settings):
+async def test_events_are_published_in_log_order(shop_settings: ShopSettings):
     async with serving(shop_settings) as service:
         number = MAX_AT_ONCE * 2 + 10
         await asyncio.gather(*(execute(service, create(index)) for index in range(number)))
@@ -68,7 +68,7 @@ async def test_events_are_published_in_log_order(shop_settings: Settings):
 
 
 async def test_events_committed_during_outage_are_published_later(
-    shop_settings: Settings, broker: NatsServer
+    shop_settings: ShopSettings, broker: NatsServer
 ):
     async with serving(shop_settings) as service:
         await execute(service, create(0))
@@ -95,7 +95,7 @@ async def test_unpublished_events_are_published_after_restart(tmp_path: Path, br
 
 
 async def test_lost_acknowledgement_has_no_second_effect(
-    shop_settings: Settings,
+    shop_settings: ShopSettings,
 ):
     async with serving(shop_settings) as service, serving(shop_settings, ORDER) as listener:
         await execute(service, create(0))
@@ -116,7 +116,7 @@ async def _has_processed(service: Service, number: int) -> bool:
 
 
 async def test_event_published_under_new_id_is_handled_once(
-    shop_settings: Settings,
+    shop_settings: ShopSettings,
 ):
     first = recorded(ProductCreated(product_id="p1", name="K", description="", price=5))
     then = recorded(ProductCreated(product_id="p2", name="K", description="", price=5))
@@ -191,7 +191,7 @@ async def keys_on_the_stream(broker: JetStreamConnection) -> list[str]:
     return [event.entity_id for event in await on_the_stream(broker)]
 
 
-async def test_event_refused_by_stream_blocks_no_other(shop_settings: Settings):
+async def test_event_refused_by_stream_blocks_no_other(shop_settings: ShopSettings):
     async with serving(shop_settings) as service:
         await eventually(lambda: service.waiting_for() == [])
         await change_stream(service.broker, max_msg_size=2000)
@@ -287,7 +287,7 @@ def _append_of_a_newer_release(connection: Connection) -> None:
     connection.execute(insert(EVENT_LOG).values(**{**row, **newer}))
 
 
-async def test_resend_refills_a_deleted_stream(shop_settings: Settings):
+async def test_resend_refills_a_deleted_stream(shop_settings: ShopSettings):
     async with serving(shop_settings) as service, serving(shop_settings, ORDER) as listener:
         for number in range(3):
             await execute(service, create(number))
@@ -303,7 +303,7 @@ async def test_resend_refills_a_deleted_stream(shop_settings: Settings):
         assert await rows_of(listener.reads, DEAD_LETTER) == []
 
 
-async def test_resend_is_stored_within_duplicate_window(shop_settings: Settings):
+async def test_resend_is_stored_within_duplicate_window(shop_settings: ShopSettings):
     async with serving(shop_settings) as service:
         for number in range(3):
             await execute(service, create(number))
@@ -318,7 +318,7 @@ async def test_resend_is_stored_within_duplicate_window(shop_settings: Settings)
         await eventually(lambda: has_on_the_stream(service, "p2", *["p0", "p1", "p2"] * 2))
 
 
-async def test_late_acknowledgement_does_not_cancel_a_resend(shop_settings: Settings):
+async def test_late_acknowledgement_does_not_cancel_a_resend(shop_settings: ShopSettings):
     async with serving(shop_settings) as service:
         await execute(service, create(0))
         await eventually(lambda: all_is_sent(service))

@@ -7,14 +7,14 @@ import pytest
 from click.testing import CliRunner, Result
 
 from quadrille.cli.main import main
-from shared.settings import Settings
+from shared.settings import ShopSettings
 from tests.support.order_client import PASSWORD, open_desk
 from tests.support.settings import environment_of
 
 EMAIL = "jane@example.com"
 
 
-async def run(settings: Settings, *arguments: str) -> Result:
+async def run(settings: ShopSettings, *arguments: str) -> Result:
     """In another thread, because the command starts its own event loop."""
     environment = environment_of(settings)
     return await asyncio.to_thread(
@@ -22,7 +22,7 @@ async def run(settings: Settings, *arguments: str) -> Result:
     )
 
 
-async def test_reset_password_replaces_it_and_ends_sessions(shop_settings: Settings):
+async def test_reset_password_replaces_it_and_ends_sessions(shop_settings: ShopSettings):
     async with open_desk(shop_settings) as desk:
         await desk.register(EMAIL)
         tokens = await desk.sign_in(EMAIL)
@@ -35,7 +35,7 @@ async def test_reset_password_replaces_it_and_ends_sessions(shop_settings: Setti
         assert (await desk.login(EMAIL, password)).status_code == 200
 
 
-async def test_reset_password_of_running_service_is_refused(shop_settings: Settings):
+async def test_reset_password_of_running_service_is_refused(shop_settings: ShopSettings):
     async with open_desk(shop_settings):
         result = await run(shop_settings, EMAIL)
     assert result.exit_code == 1
@@ -47,7 +47,7 @@ async def test_reset_password_of_running_service_is_refused(shop_settings: Setti
     [("nobody@example.com", "no account has the address"), ("nobody", "not an e-mail address")],
 )
 async def test_reset_password_of_unknown_account_is_refused(
-    shop_settings: Settings, email: str, sentence: str
+    shop_settings: ShopSettings, email: str, sentence: str
 ):
     async with open_desk(shop_settings):
         pass
@@ -57,7 +57,7 @@ async def test_reset_password_of_unknown_account_is_refused(
 
 
 async def test_reset_password_without_database_creates_none(
-    shop_settings: Settings, tmp_path: Path
+    shop_settings: ShopSettings, tmp_path: Path
 ):
     result = await run(shop_settings, EMAIL)
     assert result.exit_code == 1

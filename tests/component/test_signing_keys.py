@@ -32,7 +32,7 @@ from shared.chassis.messages.cloudevents import encode
 from shared.chassis.messages.event import Event
 from shared.chassis.storage.database import database_url, open_for_reading, open_for_writing
 from shared.chassis.storage.inbox import INBOX
-from shared.settings import Settings
+from shared.settings import ShopSettings
 from tests.support.access import Issuer
 from tests.support.broker import NatsServer
 from tests.support.chassis import publishing, rows_of, started
@@ -40,7 +40,7 @@ from tests.support.eventually import eventually
 from tests.support.history import recorded
 from tests.support.order_client import OrderState, open_desk, problem_of
 
-Build = Callable[[Settings], Litestar]
+Build = Callable[[ShopSettings], Litestar]
 Headers = dict[str, str]
 
 ROUTES: dict[str, tuple[Build, str]] = {
@@ -80,7 +80,7 @@ class Running:
 
 
 @asynccontextmanager
-async def running(name: str, settings: Settings) -> AsyncIterator[Running]:
+async def running(name: str, settings: ShopSettings) -> AsyncIterator[Running]:
     build, path = ROUTES[name]
     async with started(build(settings)) as app:
         transport = httpx.ASGITransport(app)
@@ -102,13 +102,15 @@ class Publisher:
 
 
 @pytest.fixture
-async def publisher(shop_settings: Settings) -> AsyncIterator[Publisher]:
+async def publisher(shop_settings: ShopSettings) -> AsyncIterator[Publisher]:
     async with publishing(shop_settings) as broker:
         yield Publisher(broker)
 
 
 @each_service
-async def test_forged_key_grants_nothing(name: str, shop_settings: Settings, publisher: Publisher):
+async def test_forged_key_grants_nothing(
+    name: str, shop_settings: ShopSettings, publisher: Publisher
+):
     genuine, forger, following = Issuer(), Issuer(), Issuer()
     async with running(name, shop_settings) as service:
         await publisher.publish(
@@ -131,7 +133,7 @@ async def test_forged_key_grants_nothing(name: str, shop_settings: Settings, pub
 
 @each_service
 async def test_revoked_key_is_refused_after_restart(
-    name: str, shop_settings: Settings, publisher: Publisher
+    name: str, shop_settings: ShopSettings, publisher: Publisher
 ):
     old, new = Issuer(), Issuer()
     async with running(name, shop_settings) as service:
@@ -151,7 +153,7 @@ async def _is_empty(result: Any) -> bool:
 
 
 async def test_key_before_its_voucher_is_trusted_later(
-    shop_settings: Settings, publisher: Publisher
+    shop_settings: ShopSettings, publisher: Publisher
 ):
     first, second, third = Issuer(), Issuer(), Issuer()
     async with running("inventory", shop_settings) as service:
@@ -167,7 +169,7 @@ async def test_key_before_its_voucher_is_trusted_later(
 
 @pytest.mark.parametrize("public_key", ["none", "", "A" * 44, "A" * 42 + "!", 7])
 async def test_malformed_key_is_a_dead_letter(
-    public_key: object, shop_settings: Settings, publisher: Publisher
+    public_key: object, shop_settings: ShopSettings, publisher: Publisher
 ):
     genuine, following = Issuer(), Issuer()
     message = recorded(replace(genuine.published, key_id="bad"))
@@ -182,14 +184,14 @@ async def test_malformed_key_is_a_dead_letter(
         assert await service.warnings() == []
 
 
-async def publish_raw(settings: Settings, subject: str, body: bytes) -> None:
+async def publish_raw(settings: ShopSettings, subject: str, body: bytes) -> None:
     client = await nats.connect(settings.nats_url)
     await client.publish(subject, body)
     await client.flush()
     await client.close()
 
 
-async def test_malformed_row_breaks_no_token(shop_settings: Settings, publisher: Publisher):
+async def test_malformed_row_breaks_no_token(shop_settings: ShopSettings, publisher: Publisher):
     genuine = Issuer()
     async with running("inventory", shop_settings) as service:
         await publisher.publish(genuine.published)
@@ -231,7 +233,9 @@ def wrong() -> list[dict[str, Any]]:
     ]
 
 
-async def test_token_claims_are_checked_with_leeway(shop_settings: Settings, publisher: Publisher):
+async def test_token_claims_are_checked_with_leeway(
+    shop_settings: ShopSettings, publisher: Publisher
+):
     issuer = Issuer()
     async with running("inventory", shop_settings) as service:
         await publisher.publish(issuer.published)
@@ -242,7 +246,9 @@ async def test_token_claims_are_checked_with_leeway(shop_settings: Settings, pub
             assert await service.refuses(issuer.headers_with(**claims)), claims
 
 
-async def test_unknown_key_costs_no_database_read(shop_settings: Settings, publisher: Publisher):
+async def test_unknown_key_costs_no_database_read(
+    shop_settings: ShopSettings, publisher: Publisher
+):
     genuine = Issuer()
     async with running("inventory", shop_settings) as service:
         await publisher.publish(genuine.published)
@@ -270,14 +276,14 @@ def reads_of(table: str) -> Iterator[list[str]]:
 
 
 @pytest.fixture
-def order_settings(shop_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
+def order_settings(shop_settings: ShopSettings, monkeypatch: pytest.MonkeyPatch) -> ShopSettings:
     """Settings of the order service, whose new keys sign much later."""
     monkeypatch.setattr(signing_keys, "OVERLAP_SECONDS", 3600)
     return replace(shop_settings, admin_password=ADMIN_PASSWORD)
 
 
 @pytest.fixture
-def soon(monkeypatch: pytest.MonkeyPatch, order_settings: Settings) -> Settings:
+def soon(monkeypatch: pytest.MonkeyPatch, order_settings: ShopSettings) -> ShopSettings:
     """The same, but new keys sign after half a second."""
     monkeypatch.setattr(signing_keys, "OVERLAP_SECONDS", 0.5)
     return order_settings
@@ -305,7 +311,7 @@ async def valid_keys(desk: OrderState) -> set[str]:
     return {key["kid"] for key in keys}
 
 
-async def test_published_jwk_verifies_a_token(order_settings: Settings):
+async def test_published_jwk_verifies_a_token(order_settings: ShopSettings):
     async with open_desk(order_settings) as desk:
         token = await sign_in(desk)
         [jwk] = (await desk.ask("GET", "/.well-known/jwks.json")).json()["keys"]
@@ -314,7 +320,7 @@ async def test_published_jwk_verifies_a_token(order_settings: Settings):
     assert claims["role"] == "admin"
 
 
-async def test_new_key_does_not_sign_immediately(order_settings: Settings):
+async def test_new_key_does_not_sign_immediately(order_settings: ShopSettings):
     async with open_desk(order_settings) as desk:
         old = await sign_in(desk)
         new_key = (await desk.ask("POST", "/auth/keys", token=old)).json()["keyId"]
@@ -322,7 +328,7 @@ async def test_new_key_does_not_sign_immediately(order_settings: Settings):
         assert await statuses(desk, old) == {key_of(old): "CURRENT", new_key: "NEXT"}
 
 
-async def test_rotation_keeps_old_tokens_valid(soon: Settings):
+async def test_rotation_keeps_old_tokens_valid(soon: ShopSettings):
     async with open_desk(soon) as desk:
         old = await sign_in(desk)
         rotated = await desk.ask("POST", "/auth/keys", token=old)
@@ -341,7 +347,7 @@ async def signed_with(desk: OrderState, key_id: str) -> str | None:
     return token if key_of(token) == key_id else None
 
 
-async def test_repeated_rotation_request_makes_one_key(order_settings: Settings):
+async def test_repeated_rotation_request_makes_one_key(order_settings: ShopSettings):
     async with open_desk(order_settings) as desk:
         token = await sign_in(desk)
         first = await desk.ask("POST", "/auth/keys", token=token, key="rotate-once-please")
@@ -350,7 +356,7 @@ async def test_repeated_rotation_request_makes_one_key(order_settings: Settings)
         assert len(await valid_keys(desk)) == 2
 
 
-async def test_new_key_waits_for_the_broker(soon: Settings, broker: NatsServer):
+async def test_new_key_waits_for_the_broker(soon: ShopSettings, broker: NatsServer):
     async with open_desk(soon) as desk:
         old = await sign_in(desk)
         broker.terminate()
@@ -367,7 +373,7 @@ async def has_backlog(desk: OrderState) -> bool:
     return "the broker to take its events" in answer["waitingFor"]
 
 
-async def test_revoked_current_key_is_replaced_immediately(order_settings: Settings):
+async def test_revoked_current_key_is_replaced_immediately(order_settings: ShopSettings):
     async with open_desk(order_settings) as desk:
         old = await sign_in(desk)
         answer = await desk.ask("DELETE", f"/auth/keys/{key_of(old)}", token=old)
@@ -382,7 +388,7 @@ async def test_revoked_current_key_is_replaced_immediately(order_settings: Setti
         assert await statuses(desk, await sign_in(desk)) == await statuses(desk, new)
 
 
-async def test_revoking_current_key_promotes_next_key(order_settings: Settings):
+async def test_revoking_current_key_promotes_next_key(order_settings: ShopSettings):
     async with open_desk(order_settings) as desk:
         old = await sign_in(desk)
         following = (await desk.ask("POST", "/auth/keys", token=old)).json()["keyId"]
@@ -391,7 +397,7 @@ async def test_revoking_current_key_promotes_next_key(order_settings: Settings):
         assert await valid_keys(desk) == {following}
 
 
-async def test_next_key_can_be_revoked_before_use(order_settings: Settings):
+async def test_next_key_can_be_revoked_before_use(order_settings: ShopSettings):
     async with open_desk(order_settings) as desk:
         token = await sign_in(desk)
         following = (await desk.ask("POST", "/auth/keys", token=token)).json()["keyId"]
@@ -399,14 +405,14 @@ async def test_next_key_can_be_revoked_before_use(order_settings: Settings):
         assert await statuses(desk, token) == {key_of(token): "CURRENT", following: "REVOKED"}
 
 
-async def test_revoking_unknown_key_is_refused(order_settings: Settings):
+async def test_revoking_unknown_key_is_refused(order_settings: ShopSettings):
     async with open_desk(order_settings) as desk:
         answer = await desk.ask("DELETE", "/auth/keys/none", token=await sign_in(desk))
         problem_of(answer, 404, "unknown-key")
 
 
 async def test_forged_key_is_reported_by_order_service(
-    order_settings: Settings, publisher: Publisher, capsys: pytest.CaptureFixture[str]
+    order_settings: ShopSettings, publisher: Publisher, capsys: pytest.CaptureFixture[str]
 ):
     forger = Issuer()
     async with open_desk(order_settings) as desk:
@@ -423,7 +429,9 @@ async def test_forged_key_is_reported_by_order_service(
         assert await warnings(desk) == []
 
 
-async def test_key_vouched_by_leaked_key_is_forged(order_settings: Settings, publisher: Publisher):
+async def test_key_vouched_by_leaked_key_is_forged(
+    order_settings: ShopSettings, publisher: Publisher
+):
     forger = Issuer()
     async with open_desk(order_settings) as desk:
         token = await sign_in(desk)
@@ -436,7 +444,7 @@ async def test_key_vouched_by_leaked_key_is_forged(order_settings: Settings, pub
         assert (await statuses(desk, token))[forger.key_id] == "UNTRUSTED"
 
 
-def leaked(settings: Settings) -> Issuer:
+def leaked(settings: ShopSettings) -> Issuer:
     """An attacker with the private key from the order service's database."""
     with closing(sqlite3.connect(settings.data_dir / "order.db")) as connection:
         query = "SELECT key_id, private_key FROM private_keys"
@@ -444,7 +452,7 @@ def leaked(settings: Settings) -> Issuer:
 
 
 async def test_own_keys_cause_no_warning(
-    order_settings: Settings, capsys: pytest.CaptureFixture[str]
+    order_settings: ShopSettings, capsys: pytest.CaptureFixture[str]
 ):
     async with open_desk(order_settings) as desk:
         token = await sign_in(desk)
@@ -465,7 +473,7 @@ async def warnings(desk: OrderState) -> list[str]:
     return reasons
 
 
-async def has_received(settings: Settings, number: int) -> bool:
+async def has_received(settings: ShopSettings, number: int) -> bool:
     """Whether the order service has received this number of its own key events."""
     reads = open_for_reading(database_url("order", settings))
     rows = await rows_of(reads, INBOX)
@@ -474,7 +482,7 @@ async def has_received(settings: Settings, number: int) -> bool:
 
 
 async def test_start_publishes_keys_the_stream_has_lost(
-    order_settings: Settings, broker: NatsServer, tmp_path: Path
+    order_settings: ShopSettings, broker: NatsServer, tmp_path: Path
 ):
     async with open_desk(order_settings) as desk:
         old = await sign_in(desk)

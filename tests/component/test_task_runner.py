@@ -27,7 +27,7 @@ from shared.contracts import (
     ProductCreated,
     StockReserved,
 )
-from shared.settings import Settings
+from shared.settings import ShopSettings
 from shipping_service.carriers import Booking
 from shipping_service.domain import CompleteShipment, FailShipment
 from shipping_service.handlers import BOOKING
@@ -81,7 +81,7 @@ async def no_task_is_left(service: Service) -> bool:
     return not await rows_of(service.reads, TASK)
 
 
-async def test_task_is_stored_and_deleted_with_events(shop_settings: Settings):
+async def test_task_is_stored_and_deleted_with_events(shop_settings: ShopSettings):
     async with serving(shop_settings, SHIPPING, booking(deliver)) as service:
         await begin_shipments(service, "o1")
         await eventually(lambda: no_task_is_left(service))
@@ -90,7 +90,7 @@ async def test_task_is_stored_and_deleted_with_events(shop_settings: Settings):
         assert (completed.causation_id, completed.correlation_id) == (initiated.event_id, "o1")
 
 
-async def test_failed_task_is_retried_until_it_succeeds(shop_settings: Settings):
+async def test_failed_task_is_retried_until_it_succeeds(shop_settings: ShopSettings):
     tried: list[Task] = []
 
     async def reluctant(due: Task) -> CompleteShipment:
@@ -109,7 +109,7 @@ async def test_failed_task_is_retried_until_it_succeeds(shop_settings: Settings)
     assert all(pause >= 0.01 * 2**number for number, pause in enumerate(waited))
 
 
-async def test_task_after_max_attempts_is_given_up(shop_settings: Settings):
+async def test_task_after_max_attempts_is_given_up(shop_settings: ShopSettings):
     tried: list[int] = []
 
     async def hopeless(due: Task) -> None:
@@ -124,7 +124,7 @@ async def test_task_after_max_attempts_is_given_up(shop_settings: Settings):
     assert tried == [0, 1, 2]
 
 
-async def test_failed_task_stores_its_last_error(shop_settings: Settings):
+async def test_failed_task_stores_its_last_error(shop_settings: ShopSettings):
     async def hopeless(_due: Task) -> None:
         raise ConnectionError("nobody answers")
 
@@ -141,7 +141,7 @@ async def _tried_once(service: Service) -> dict[str, Any] | None:
 
 
 async def test_task_in_flight_at_stop_runs_after_restart(
-    shop_settings: Settings, monkeypatch: pytest.MonkeyPatch
+    shop_settings: ShopSettings, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(service_module, "EFFECT_SECONDS", 0)
     started = asyncio.Event()
@@ -158,7 +158,7 @@ async def test_task_in_flight_at_stop_runs_after_restart(
         assert await event_types(service) == ["ShipmentInitiated", "ShipmentCompleted"]
 
 
-async def test_failing_task_blocks_no_other(shop_settings: Settings):
+async def test_failing_task_blocks_no_other(shop_settings: ShopSettings):
     async def choosy(due: Task) -> CompleteShipment:
         if due.key == "o1":
             raise ConnectionError("nobody answers")
@@ -174,7 +174,7 @@ async def _are_left(service: Service, *order_ids: str) -> bool:
     return [row["task_key"] for row in await rows_of(service.reads, TASK)] == list(order_ids)
 
 
-async def test_concurrent_tasks_are_bounded(shop_settings: Settings):
+async def test_concurrent_tasks_are_bounded(shop_settings: ShopSettings):
     running: set[str] = set()
     most = 0
     release = asyncio.Event()
@@ -196,7 +196,7 @@ async def test_concurrent_tasks_are_bounded(shop_settings: Settings):
 
 
 @pytest.fixture
-def locker(shop_settings: Settings) -> Iterator[sqlite3.Connection]:
+def locker(shop_settings: ShopSettings) -> Iterator[sqlite3.Connection]:
     """Another process, which can lock shipping's database for writing."""
     path = shop_settings.data_dir / "shipping.db"
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
@@ -209,7 +209,7 @@ def lock(locker: sqlite3.Connection) -> None:
 
 
 async def test_unrecorded_effect_is_not_repeated(
-    shop_settings: Settings, locker: sqlite3.Connection
+    shop_settings: ShopSettings, locker: sqlite3.Connection
 ):
     tried: list[str] = []
 
@@ -233,7 +233,7 @@ async def test_unrecorded_effect_is_not_repeated(
 
 
 async def test_unrecorded_failure_is_not_another_attempt(
-    shop_settings: Settings, locker: sqlite3.Connection
+    shop_settings: ShopSettings, locker: sqlite3.Connection
 ):
     tried: list[int] = []
 
@@ -256,7 +256,7 @@ async def test_unrecorded_failure_is_not_another_attempt(
 
 
 async def test_stuck_outcome_does_not_repeat_its_effect(
-    shop_settings: Settings, monkeypatch: pytest.MonkeyPatch
+    shop_settings: ShopSettings, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(task_runner, "STUCK", Retry(first_seconds=0.02, longest_seconds=0.1))
     tried: list[str] = []
@@ -299,7 +299,7 @@ async def insert_tasks(service: Service, kind: str, number: int) -> None:
     )
 
 
-async def test_foreign_tasks_do_not_block_others(shop_settings: Settings):
+async def test_foreign_tasks_do_not_block_others(shop_settings: ShopSettings):
     async def read_and_deliver(due: Task) -> CompleteShipment:
         msgspec.convert(due.payload, Booking)
         return await deliver(due)
@@ -326,7 +326,7 @@ async def place_order(service: Service) -> None:
     )
 
 
-async def test_overtaken_task_does_nothing(shop_settings: Settings):
+async def test_overtaken_task_does_nothing(shop_settings: ShopSettings):
     runs: list[tuple[Task, asyncio.Event]] = []
 
     async def wait(due: Task) -> RequestCancellation:
@@ -351,7 +351,7 @@ async def test_overtaken_task_does_nothing(shop_settings: Settings):
         second.set()
 
 
-async def test_progress_in_same_batch_overtakes_a_task(shop_settings: Settings):
+async def test_progress_in_same_batch_overtakes_a_task(shop_settings: ShopSettings):
     async with serving(shop_settings, ORDER) as service:
         await place_order(service)
         (row,) = await rows_of(service.reads, TASK)
@@ -364,14 +364,14 @@ async def test_progress_in_same_batch_overtakes_a_task(shop_settings: Settings):
         assert await event_types(service) == ["OrderCreated", "OrderConfirmed"]
 
 
-async def test_order_without_progress_requests_its_cancellation(shop_settings: Settings):
+async def test_order_without_progress_requests_its_cancellation(shop_settings: ShopSettings):
     soon = ORDER._replace(logic=ORDER.logic._replace(schedule=deadlines(0.2)))
     async with serving(shop_settings, soon, ORDER_JOBS) as service:
         await place_order(service)
         await eventually(lambda: _has_asked(service))
 
 
-async def test_deadline_missed_during_downtime_is_met_later(shop_settings: Settings):
+async def test_deadline_missed_during_downtime_is_met_later(shop_settings: ShopSettings):
     soon = ORDER._replace(logic=ORDER.logic._replace(schedule=deadlines(0.2)))
     async with serving(shop_settings, soon) as service:
         await place_order(service)

@@ -18,7 +18,7 @@ import psutil
 import pytest
 from filelock import FileLock
 
-from shared.settings import Settings, port_of
+from shared.settings import ShopSettings, port_of
 from tests.support.broker import NatsServer
 from tests.support.eventually import eventually
 from tests.support.settings import environment_of, settings_for
@@ -34,7 +34,7 @@ CTRL_C = b"\x03"
 class Launched:
     """One `quadrille up` at a terminal, and what it has printed."""
 
-    def __init__(self, settings: Settings, directory: Path, **environment: str) -> None:
+    def __init__(self, settings: ShopSettings, directory: Path, **environment: str) -> None:
         directory.mkdir(exist_ok=True)
         self.settings = settings
         self._environment = environment
@@ -136,7 +136,7 @@ class Launched:
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> Settings:
+def settings(tmp_path: Path) -> ShopSettings:
     return settings_for(tmp_path / "data", "", carrier_success_rate=1)
 
 
@@ -147,7 +147,7 @@ class Launch:
         self._directory = directory
         self._launched: list[Launched] = []
 
-    def __call__(self, settings: Settings, **environment: str) -> Launched:
+    def __call__(self, settings: ShopSettings, **environment: str) -> Launched:
         directory = self._directory / f"up-{len(self._launched)}"
         self._launched.append(Launched(settings, directory, **environment))
         return self._launched[-1]
@@ -164,7 +164,7 @@ def up(tmp_path: Path) -> Iterator[Launch]:
     launch.close()
 
 
-async def test_orders_mails_and_data_survive_restart(up: Launch, settings: Settings) -> None:
+async def test_orders_mails_and_data_survive_restart(up: Launch, settings: ShopSettings) -> None:
     first = up(settings)
     await first.is_open()
     order_id = first.paste_curl()["orderId"]
@@ -230,7 +230,7 @@ def open_to_others(directory: Path) -> list[Path]:
     return [path for path in (directory, *directory.rglob("*")) if path.stat().st_mode & 0o077]
 
 
-def assert_broker_stopped_last(settings: Settings) -> None:
+def assert_broker_stopped_last(settings: ShopSettings) -> None:
     """No service lost its broker while it stopped."""
     logs = settings.data_dir / "logs"
     broker_log = (logs / "nats-server.log").read_text()
@@ -239,7 +239,9 @@ def assert_broker_stopped_last(settings: Settings) -> None:
         assert "broker.error" not in (logs / f"{name}.log").read_text()
 
 
-async def test_second_launcher_is_refused_until_first_dies(up: Launch, settings: Settings) -> None:
+async def test_second_launcher_is_refused_until_first_dies(
+    up: Launch, settings: ShopSettings
+) -> None:
     first = up(settings, **NO_MAILBOX)
     await first.is_open()
     error = up(settings_for(first.settings.data_dir, "")).error()
@@ -253,7 +255,7 @@ async def test_second_launcher_is_refused_until_first_dies(up: Launch, settings:
 
 @pytest.mark.parametrize("name", ["shipping", "nats-server"])
 async def test_killed_process_is_named_and_stops_others(
-    up: Launch, settings: Settings, name: str
+    up: Launch, settings: ShopSettings, name: str
 ) -> None:
     launched = up(settings, **NO_MAILBOX)
     await launched.is_open()
@@ -264,7 +266,7 @@ async def test_killed_process_is_named_and_stops_others(
     assert launched.children() == {}
 
 
-async def test_launcher_can_be_stopped_while_starting(up: Launch, settings: Settings) -> None:
+async def test_launcher_can_be_stopped_while_starting(up: Launch, settings: ShopSettings) -> None:
     launched = up(settings)
     await eventually(lambda: "starting" in launched.output, within_seconds=START_SECONDS)
     assert launched.end(signal.SIGINT) == 0
@@ -272,7 +274,7 @@ async def test_launcher_can_be_stopped_while_starting(up: Launch, settings: Sett
     assert launched.children() == {}
 
 
-def test_port_in_use_is_named_with_owner(up: Launch, settings: Settings) -> None:
+def test_port_in_use_is_named_with_owner(up: Launch, settings: ShopSettings) -> None:
     with socket.create_server(("127.0.0.1", settings.inventory_port)):
         error = up(settings).error()
     assert f"port {settings.inventory_port} is in use" in error
@@ -280,7 +282,7 @@ def test_port_in_use_is_named_with_owner(up: Launch, settings: Settings) -> None
     assert f"process {os.getpid()}" in error
 
 
-async def test_given_broker_is_used(up: Launch, settings: Settings, broker: NatsServer) -> None:
+async def test_given_broker_is_used(up: Launch, settings: ShopSettings, broker: NatsServer) -> None:
     url = broker.url.replace("//", "//someone:password@")
     launched = up(settings, QUADRILLE_NATS_URL=url, **NO_MAILBOX)
     await launched.is_open()

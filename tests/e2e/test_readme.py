@@ -9,14 +9,14 @@ import httpx
 import pytest
 
 from quadrille.launcher.sample_catalogue import is_on_sale, load_samples
-from shared.settings import Settings
+from shared.settings import ShopSettings
 from tests.support.eventually import eventually
 from tests.support.running_shop import RunningShop
 from tests.support.shop_client import Json
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 CURLS = re.findall(r"```sh\n(curl .*?)```", README, re.DOTALL)
-DEFAULT = Settings()
+DEFAULT = ShopSettings()
 PORTS = {DEFAULT.order_port: "order", DEFAULT.read_api_port: "read"}
 
 

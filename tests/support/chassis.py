@@ -38,7 +38,7 @@ from shared.chassis.storage.database import (
 )
 from shared.chassis.storage.event_log import Outgoing
 from shared.contracts import CATALOG
-from shared.settings import Settings
+from shared.settings import ShopSettings
 from shipping_service.carriers.simulated import SimulatedCarrier
 from tests.support.eventually import eventually
 
@@ -54,11 +54,11 @@ class ServiceSpec(NamedTuple):
 
 
 INVENTORY = ServiceSpec("inventory", inventory_service.app.LOGIC, inventory_service.store.METADATA)
-ORDER = ServiceSpec("order", order_service.app.logic(Settings()), order_service.store.METADATA)
+ORDER = ServiceSpec("order", order_service.app.logic(ShopSettings()), order_service.store.METADATA)
 SHIPPING = ServiceSpec(
     "shipping",
     shipping_service.app.logic(
-        SimulatedCarrier(Settings(carrier_min_delay_seconds=0, carrier_max_delay_seconds=0))
+        SimulatedCarrier(ShopSettings(carrier_min_delay_seconds=0, carrier_max_delay_seconds=0))
     ),
     shipping_service.store.METADATA,
 )
@@ -117,10 +117,18 @@ async def writing(path: Path, trade: ServiceSpec = INVENTORY) -> AsyncIterator[C
 
 @asynccontextmanager
 async def serving(
-    settings: Settings, trade: ServiceSpec = INVENTORY, jobs: tuple[TaskHandler, ...] = ()
+    settings: ShopSettings, trade: ServiceSpec = INVENTORY, jobs: tuple[TaskHandler, ...] = ()
 ) -> AsyncIterator[Service]:
     """All of a service but its HTTP."""
-    service = Service(trade.source, settings, trade.logic, trade.tables, jobs, catalog=CATALOG)
+    service = Service(
+        trade.source,
+        settings,
+        trade.logic,
+        trade.tables,
+        jobs,
+        catalog=CATALOG,
+        deadline_grace_seconds=settings.order_timeout_grace_seconds,
+    )
     await service.start()
     try:
         yield service
@@ -141,7 +149,7 @@ async def started(app: Litestar) -> AsyncIterator[Litestar]:
 
 
 @asynccontextmanager
-async def publishing(settings: Settings) -> AsyncIterator["Publisher"]:
+async def publishing(settings: ShopSettings) -> AsyncIterator["Publisher"]:
     """Somebody else on the broker, who may speak for anyone."""
     broker = Publisher("test", settings)
     await broker.connect()
@@ -163,7 +171,7 @@ async def publishing(settings: Settings) -> AsyncIterator["Publisher"]:
 class Publisher(JetStreamConnection):
     """Publishes events that no service's log contains."""
 
-    def __init__(self, name: str, settings: Settings) -> None:
+    def __init__(self, name: str, settings: ShopSettings) -> None:
         super().__init__(name, settings)
         self.streams = StreamManager(self, settings)
         self._batches = BatchPublisher(self)

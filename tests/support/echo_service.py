@@ -14,7 +14,7 @@ from litestar.response import ServerSentEvent
 from shared.chassis.http.client_address import client_address
 from shared.chassis.http.problems import ProblemDetails
 from shared.chassis.runtime.process import run
-from shared.settings import Settings
+from shared.settings import ShopSettings
 
 TICK_SECONDS = 0.1
 
@@ -39,7 +39,7 @@ async def stream() -> ServerSentEvent:
     return ServerSentEvent(ticks())
 
 
-def build(_: Settings) -> Litestar:
+def build(_: ShopSettings) -> Litestar:
     return Litestar(
         route_handlers=[show, count, stream],
         plugins=[ProblemDetails()],

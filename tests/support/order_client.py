@@ -8,7 +8,7 @@ import httpx
 from litestar import Litestar
 
 from order_service.app import build
-from shared.settings import Settings
+from shared.settings import ShopSettings
 from tests.support.chassis import started
 
 Json = dict[str, Any]
@@ -66,7 +66,7 @@ class OrderState:
 
 
 @asynccontextmanager
-async def open_desk(settings: Settings) -> AsyncIterator[OrderState]:
+async def open_desk(settings: ShopSettings) -> AsyncIterator[OrderState]:
     """The service from its start to its end; opened again on the same settings it is restarted."""
     async with started(build(settings)) as app:
         yield OrderState(app)

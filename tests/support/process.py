@@ -8,7 +8,7 @@ from pathlib import Path
 
 import httpx
 
-from shared.settings import Settings, port_of
+from shared.settings import ShopSettings, port_of
 from tests.support.settings import environment_of
 
 ROOT = Path(__file__).parents[2]
@@ -18,7 +18,7 @@ END_SECONDS = 20
 class ServiceProcess:
     """A running service, or one that has refused to run."""
 
-    def __init__(self, module: str, port: int, settings: Settings) -> None:
+    def __init__(self, module: str, port: int, settings: ShopSettings) -> None:
         self._url = f"http://127.0.0.1:{port}"
         self._process = subprocess.Popen(
             [sys.executable, "-m", module],
@@ -59,7 +59,7 @@ class ServiceProcess:
 
 
 @contextmanager
-def service_process(name: str, settings: Settings) -> Iterator[ServiceProcess]:
+def service_process(name: str, settings: ShopSettings) -> Iterator[ServiceProcess]:
     """The service `order`, `inventory`, … or `read`, until the end of the block."""
     module = "read_api" if name == "read" else f"{name}_service"
     process = ServiceProcess(module, port_of(settings, name), settings)

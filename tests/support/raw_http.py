@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import httpx
 
-from shared.settings import Settings
+from shared.settings import ShopSettings
 from tests.support.eventually import eventually
 from tests.support.settings import environment_of
 
@@ -71,7 +71,7 @@ def read_to_end(connection: socket.socket) -> bytes:
     return received
 
 
-def start(module: str, settings: Settings, **environment: str) -> "subprocess.Popen[bytes]":
+def start(module: str, settings: ShopSettings, **environment: str) -> "subprocess.Popen[bytes]":
     """`python -m module`, with variables of its own."""
     return subprocess.Popen(
         [sys.executable, "-m", module],
@@ -81,7 +81,7 @@ def start(module: str, settings: Settings, **environment: str) -> "subprocess.Po
 
 
 @contextmanager
-def serving(module: str, port: int, settings: Settings, **environment: str) -> Iterator[Server]:
+def serving(module: str, port: int, settings: ShopSettings, **environment: str) -> Iterator[Server]:
     """The process while it runs."""
     process = start(module, settings, **environment)
     try:

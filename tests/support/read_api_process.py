@@ -31,7 +31,7 @@ from shared.chassis.storage.database import (
 )
 from shared.chassis.storage.dead_letters import DEAD_LETTER
 from shared.chassis.storage.reader import Reader
-from shared.settings import Settings
+from shared.settings import ShopSettings
 from tests.support.access import Issuer
 from tests.support.eventually import eventually
 from tests.support.history import recorded
@@ -95,7 +95,7 @@ async def projecting(path: Path | None = None, *, tail: int = 4096) -> AsyncIter
 class ReadApi:
     """The process, which tests may stop and start again, and clients of it."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: ShopSettings) -> None:
         self._settings = settings
         self._process: subprocess.Popen[bytes] | None = None
         self.issuer = Issuer()
@@ -218,7 +218,7 @@ class ReadApi:
 
 
 @contextmanager
-def read_api(settings: Settings) -> Iterator[ReadApi]:
+def read_api(settings: ShopSettings) -> Iterator[ReadApi]:
     """The process, running."""
     process = ReadApi(settings)
     process.start()

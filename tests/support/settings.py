@@ -5,7 +5,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from shared.settings import Settings
+from shared.settings import ShopSettings
 from tests.support.ports import free_port
 
 PORTS = (
@@ -20,9 +20,9 @@ PORTS = (
 )
 
 
-def settings_for(data_dir: Path, nats_url: str, **changes: Any) -> Settings:
+def settings_for(data_dir: Path, nats_url: str, **changes: Any) -> ShopSettings:
     """Carriers without delay, deadlines without grace, no limits, and every port a free one."""
-    settings = Settings(
+    settings = ShopSettings(
         data_dir=data_dir,
         nats_url=nats_url,
         carrier_min_delay_seconds=0,
@@ -34,7 +34,7 @@ def settings_for(data_dir: Path, nats_url: str, **changes: Any) -> Settings:
     return replace(settings, **changes)
 
 
-def environment_of(settings: Settings) -> dict[str, str]:
+def environment_of(settings: ShopSettings) -> dict[str, str]:
     """The same as `QUADRILLE_*` variables, for a process of its own."""
     return {
         f"QUADRILLE_{name.upper()}": str(value)

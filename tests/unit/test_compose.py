@@ -9,10 +9,11 @@ from click.testing import CliRunner
 
 from quadrille.cli.main import main
 from quadrille.launcher.nats_users import PROVISIONER, SERVICES, USERS, VIEWER
-from shared.settings import FILE, PREFIX, SECRETS, Settings
+from shared.chassis.settings import FILE, PREFIX
+from shared.settings import ShopSettings
 
 ROOT = Path(__file__).parents[2]
-PORTS = {name for name in Settings.__struct_fields__ if name.endswith("_port")}
+PORTS = {name for name in ShopSettings.__struct_fields__ if name.endswith("_port")}
 NOT_PUBLISHED = {"mailbox_smtp_port"}
 SET_BY_THE_IMAGE = {"data_dir", "host"}
 OF_ONE_PROCESS = {"database_url", "failpoint"}
@@ -52,11 +53,11 @@ def test_every_setting_reaches_its_services(compose: dict[str, Any]):
     passed = {name.removeprefix(PREFIX).lower() for name in compose["x-settings"]}
     passed |= {name for names in SECRETS_OF.values() for name in names}
     given = {name.removesuffix(FILE) for name in passed}
-    assert given == {*Settings.__struct_fields__} - PORTS - SET_BY_THE_IMAGE - OF_ONE_PROCESS
+    assert given == {*ShopSettings.__struct_fields__} - PORTS - SET_BY_THE_IMAGE - OF_ONE_PROCESS
 
 
 def test_secrets_reach_only_services_that_need_them(compose: dict[str, Any]):
-    secrets = {*SECRETS, *(name + FILE for name in SECRETS)}
+    secrets = {*ShopSettings.SECRETS, *(name + FILE for name in ShopSettings.SECRETS)}
     given = {name: settings_of(service) & secrets for name, service in compose["services"].items()}
     assert given == SECRETS_OF
 
@@ -92,7 +93,7 @@ def test_ports_are_published_on_loopback(compose: dict[str, Any]):
     published = [
         port for service in compose["services"].values() for port in service.get("ports", [])
     ]
-    usual = {name: getattr(Settings(), name) for name in PORTS - NOT_PUBLISHED}
+    usual = {name: getattr(ShopSettings(), name) for name in PORTS - NOT_PUBLISHED}
     assert sorted(published) == sorted(
         f"127.0.0.1:${{{PREFIX}{name.upper()}:-{port}}}:{port}" for name, port in usual.items()
     )

@@ -2,16 +2,18 @@ from pathlib import Path
 
 import pytest
 
-from shared.settings import Settings, SettingsError, load
+from shared.chassis import settings as chassis
+from shared.chassis.settings import ChassisSettings, SettingsError
+from shared.settings import ShopSettings, load
 from tests.support.settings import environment_of, settings_for
 
 
 def test_defaults_apply_without_variables():
-    assert load({}) == Settings()
+    assert load({}) == ShopSettings()
 
 
 def test_foreign_variables_are_ignored():
-    assert load({"PATH": "/bin", "NATS_URL": "nats://elsewhere"}) == Settings()
+    assert load({"PATH": "/bin", "NATS_URL": "nats://elsewhere"}) == ShopSettings()
 
 
 def test_values_are_parsed_by_type():
@@ -58,17 +60,17 @@ def test_unknown_setting_without_neighbour_is_refused():
         ("CARRIER", "pigeon"),
         ("CARRIER_SUCCESS_RATE", "1.1"),
         ("CARRIER_SUCCESS_RATE", "nan"),
-        ("CARRIER_MIN_SECONDS", "-1"),
-        ("CARRIER_MAX_SECONDS", "inf"),
-        ("DEADLINE_SECONDS", "0"),
-        ("DEADLINE_SECONDS", "nan"),
-        ("DEADLINE_SECONDS", "inf"),
-        ("DEADLINE_PENDING_SECONDS", "0"),
-        ("DEADLINE_CANCELLING_SECONDS", "soon"),
-        ("CARRIER_ATTEMPTS", "0"),
+        ("CARRIER_MIN_DELAY_SECONDS", "-1"),
+        ("CARRIER_MAX_DELAY_SECONDS", "inf"),
+        ("ORDER_TIMEOUT_SECONDS", "0"),
+        ("ORDER_TIMEOUT_SECONDS", "nan"),
+        ("ORDER_TIMEOUT_SECONDS", "inf"),
+        ("ORDER_TIMEOUT_PENDING_SECONDS", "0"),
+        ("ORDER_TIMEOUT_CANCELLING_SECONDS", "soon"),
+        ("CARRIER_MAX_ATTEMPTS", "0"),
         ("CURRENCY", "yen"),
         ("CURRENCY", "JPY\n"),
-        ("LOCALE", "fr"),
+        ("DEFAULT_LOCALE", "fr"),
         ("LOG_LEVEL", "loud"),
         ("TRUSTED_PROXIES", "*"),
         ("TRUSTED_PROXIES", "10.0.0.1,proxy.example"),
@@ -78,12 +80,12 @@ def test_unknown_setting_without_neighbour_is_refused():
     ],
 )
 def test_invalid_value_names_its_setting(name: str, value: str):
-    with pytest.raises(SettingsError, match=f"^QUADRILLE_{name}"):
+    with pytest.raises(SettingsError, match=f"^QUADRILLE_{name}: "):
         load({f"QUADRILLE_{name}": value})
 
 
 def test_minimum_delay_above_maximum_is_refused():
-    with pytest.raises(SettingsError, match="CARRIER_MIN_SECONDS is greater than"):
+    with pytest.raises(SettingsError, match="CARRIER_MIN_DELAY_SECONDS is greater than"):
         load({"QUADRILLE_CARRIER_MIN_DELAY_SECONDS": "9"})
 
 
@@ -129,3 +131,9 @@ def test_file_variable_of_non_secret_is_refused():
 def test_missing_certificate_authority_is_named(tmp_path: Path):
     with pytest.raises(SettingsError, match="QUADRILLE_NATS_CA: there is no file"):
         load({"QUADRILLE_NATS_CA": str(tmp_path / "ca.pem")})
+
+
+def test_service_without_shop_settings_refuses_them():
+    assert chassis.load(ChassisSettings, {}) == ChassisSettings()
+    with pytest.raises(SettingsError, match="QUADRILLE_CURRENCY is not a setting"):
+        chassis.load(ChassisSettings, {"QUADRILLE_CURRENCY": "EUR"})

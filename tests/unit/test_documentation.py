@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from shared.settings import FILE, PREFIX, SECRETS, Settings
+from shared.chassis.settings import FILE, PREFIX
+from shared.settings import ShopSettings
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted(
@@ -92,11 +93,11 @@ def test_named_tests_exist(document: str):
 @every_document
 def test_named_settings_exist(document: str):
     names = set(re.findall(rf"{PREFIX}([A-Z_]*[A-Z])\b", text_of(document)))
-    files = {f"{name}{FILE}" for name in SECRETS}
-    assert {name.lower() for name in names} <= {*Settings.__struct_fields__, *files}
+    files = {f"{name}{FILE}" for name in ShopSettings.SECRETS}
+    assert {name.lower() for name in names} <= {*ShopSettings.__struct_fields__, *files}
 
 
 def test_readme_table_lists_every_setting():
     table = text_of("README.md").partition("## Settings")[2].partition("\n## ")[0]
     names = {name.lower() for name in re.findall(r"`([A-Z_]+)`", table)}
-    assert {*Settings.__struct_fields__} - names == {"failpoint"}
+    assert {*ShopSettings.__struct_fields__} - names == {"failpoint"}

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from shared.chassis.http.policy import HttpPolicy
-from shared.settings import Settings
+from shared.settings import ShopSettings
 
 EVIL = "https://evil.example"
 
@@ -24,7 +24,7 @@ async def answer(
     address: str = "127.0.0.1",
     **changes: Any,
 ) -> httpx.Response:
-    protected: Any = HttpPolicy.of(Settings(**changes), address).protect(app)
+    protected: Any = HttpPolicy.of(ShopSettings(**changes), address).protect(app)
     headers = {name: value for name, value in (("Host", named), ("Origin", origin)) if value}
     transport = httpx.ASGITransport(protected)
     async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:

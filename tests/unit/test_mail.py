@@ -12,8 +12,8 @@ from notifier_service.composer import LOCALES, Composer, Unsendable, recipient
 from notifier_service.domain import KnownOrder, masked
 from notifier_service.mails import Mail, Template
 from notifier_service.smtp import SmtpServer, read_sender, read_url
+from shared.chassis.settings import SettingsError
 from shared.contracts import FailedItem, OrderItem
-from shared.settings import SettingsError
 
 COMPOSER = Composer(read_sender("Quadrille <shop@quadrille.example>"), "en")
 ORDER = KnownOrder(

@@ -17,7 +17,7 @@ from shared.contracts import (
     ShipmentInitiated,
     StockReserved,
 )
-from shared.settings import Settings
+from shared.settings import ShopSettings
 from shipping_service.carriers import Booking, CarrierUnavailable, Declined, Delivered
 from shipping_service.carriers.simulated import SimulatedCarrier
 from shipping_service.domain import (
@@ -152,7 +152,7 @@ def test_failed_shipment_names_its_items():
     assert failed.items == LINES
 
 
-CARRIER = SimulatedCarrier(Settings(carrier_min_delay_seconds=5, carrier_max_delay_seconds=5))
+CARRIER = SimulatedCarrier(ShopSettings(carrier_min_delay_seconds=5, carrier_max_delay_seconds=5))
 
 
 def test_initiated_shipment_is_booked_after_carrier_delay():
@@ -231,7 +231,7 @@ def test_shipment_starts_once_and_ends_one_way(
 
 
 async def test_simulated_carrier_is_deterministic():
-    settings = Settings(carrier_success_rate=0.5, carrier_seed="any")
+    settings = ShopSettings(carrier_success_rate=0.5, carrier_seed="any")
     orders = [f"order-{number}" for number in range(200)]
     first = [await SimulatedCarrier(settings).book(_booking(order), 0) for order in orders]
     second = [
@@ -244,16 +244,18 @@ async def test_simulated_carrier_is_deterministic():
 
 
 async def test_simulated_carrier_follows_its_rates():
-    declining = SimulatedCarrier(Settings(carrier_success_rate=0))
+    declining = SimulatedCarrier(ShopSettings(carrier_success_rate=0))
     assert await declining.book(_booking("o1"), 0) == Declined(reason="CARRIER_DECLINED")
-    hiding = SimulatedCarrier(Settings(carrier_outage_rate=1))
+    hiding = SimulatedCarrier(ShopSettings(carrier_outage_rate=1))
     with pytest.raises(CarrierUnavailable):
         await hiding.book(_booking("o1"), 0)
 
 
 @given(st.integers().map(str))
 def test_simulated_carrier_delay_is_within_settings(order_id: str):
-    carrier = SimulatedCarrier(Settings(carrier_min_delay_seconds=3, carrier_max_delay_seconds=7))
+    carrier = SimulatedCarrier(
+        ShopSettings(carrier_min_delay_seconds=3, carrier_max_delay_seconds=7)
+    )
     assert 3 <= carrier.delay_seconds(order_id) <= 7
 
 

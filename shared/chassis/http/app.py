@@ -20,7 +20,7 @@ from shared.chassis.http.auth import Authentication, PublicKeys
 from shared.chassis.http.health import Health
 from shared.chassis.http.problems import ProblemDetails
 from shared.chassis.http.request_body import ServiceRequest
-from shared.settings import Settings, listed
+from shared.chassis.settings import ChassisSettings, listed
 
 MAX_BODY_BYTES = 1024 * 1024
 
@@ -32,7 +32,7 @@ def build_app(
     title: str,
     routes: Sequence[ControllerRouterHandler],
     *,
-    settings: Settings,
+    settings: ChassisSettings,
     keys: PublicKeys,
     waiting_for: Callable[[], list[str]],
     warnings: Callable[[], list[str]] = list,

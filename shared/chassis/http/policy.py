@@ -14,7 +14,7 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
 from shared.chassis.http.problems import MEDIA_TYPE, PROBLEM_TYPES, document
-from shared.settings import Settings, listed
+from shared.chassis.settings import ChassisSettings, listed
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -39,7 +39,7 @@ class HttpPolicy(NamedTuple):
     cors: CORSConfig
 
     @classmethod
-    def of(cls, settings: Settings, address: str) -> Self:
+    def of(cls, settings: ChassisSettings, address: str) -> Self:
         """The policy of a process that listens on `address`.
 
         On a loopback address only names of the loopback and those in QUADRILLE_ALLOWED_HOSTS are accepted;

@@ -13,20 +13,20 @@ from litestar.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from shared.chassis.http.problems import MEDIA_TYPE, document, slug_of
-from shared.settings import Settings
+from shared.chassis.settings import ChassisSettings
 
 MAX_HEAD_BYTES = 64 * 1024
 SPARE_CONNECTIONS = 64
 """This many connections above the limit get a 503; further ones are closed at once."""
 
 
-def bounded_http(settings: Settings) -> type[asyncio.Protocol]:
+def bounded_http(settings: ChassisSettings) -> type[asyncio.Protocol]:
     """The protocol with the settings' limits, for `uvicorn.Config(http=...)`, which calls it as a class."""
     return cast("type[asyncio.Protocol]", partial(_BoundedHttp, settings))
 
 
 class _BoundedHttp(HttpToolsProtocol):
-    def __init__(self, settings: Settings, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - uvicorn's
+    def __init__(self, settings: ChassisSettings, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - uvicorn's
         super().__init__(*args, **kwargs)
         self._settings = settings
         self._served_app = self.app

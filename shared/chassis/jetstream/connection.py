@@ -22,7 +22,7 @@ from shared.chassis.jetstream.errors import (
     NotPermitted,
     NotProvisioned,
 )
-from shared.settings import Settings
+from shared.chassis.settings import ChassisSettings
 
 T = TypeVar("T")
 
@@ -37,7 +37,7 @@ log = structlog.get_logger()
 class JetStreamConnection:
     """The connection of this process."""
 
-    def __init__(self, name: str, settings: Settings) -> None:
+    def __init__(self, name: str, settings: ChassisSettings) -> None:
         self._name = name
         self._settings = settings
         self.client: Client = _Client()
@@ -191,6 +191,6 @@ def inbox_prefix(name: str) -> str:
     return f"_INBOX_{name}"
 
 
-def _tls(settings: Settings) -> ssl.SSLContext | None:
+def _tls(settings: ChassisSettings) -> ssl.SSLContext | None:
     """Trust in the broker's CA; None where the system's certificates suffice."""
     return ssl.create_default_context(cafile=settings.nats_ca) if settings.nats_ca else None

@@ -3,7 +3,7 @@
 from nats.js import api
 
 from shared.chassis.messages.subjects import EVERYTHING, STREAM
-from shared.settings import DUPLICATE_WINDOW_SECONDS, Settings
+from shared.chassis.settings import DUPLICATE_WINDOW_SECONDS, ChassisSettings
 
 LIMITS = ("max_age", "max_bytes")
 UNCHANGEABLE = ("storage",)
@@ -26,7 +26,7 @@ PROVISIONER = {"provisioner": "quadrille"}
 """Metadata of a stream whose limits only its provisioner sets: services with other settings do not change them."""
 
 
-def target(settings: Settings, *, provisions: bool = False) -> api.StreamConfig:
+def target(settings: ChassisSettings, *, provisions: bool = False) -> api.StreamConfig:
     """The configuration that the settings require."""
     return api.StreamConfig(
         name=STREAM,

@@ -10,7 +10,7 @@ from shared.chassis.jetstream.errors import NotPermitted, NotProvisioned
 from shared.chassis.messages.catalog import Catalog, DecodeError
 from shared.chassis.messages.cloudevents import decode
 from shared.chassis.messages.subjects import STREAM, everything_of
-from shared.settings import Settings
+from shared.chassis.settings import ChassisSettings
 
 log = structlog.get_logger()
 
@@ -18,7 +18,7 @@ log = structlog.get_logger()
 class StreamManager:
     """The stream as one connection sees it and, where its user may, changes it."""
 
-    def __init__(self, connection: JetStreamConnection, settings: Settings) -> None:
+    def __init__(self, connection: JetStreamConnection, settings: ChassisSettings) -> None:
         self._connection = connection
         self._settings = settings
 

@@ -16,7 +16,7 @@ import structlog
 from structlog.typing import EventDict, ExcInfo
 
 from shared.chassis.printable import printable, printable_json
-from shared.settings import Settings
+from shared.chassis.settings import ChassisSettings
 
 NO_SECRETS = frozenset({"event_id", "mail_id", "key_id", "database_id"})
 """Fields whose ids are shown."""
@@ -24,7 +24,7 @@ NO_SECRETS = frozenset({"event_id", "mail_id", "key_id", "database_id"})
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 
-def configure(service: str, settings: Settings) -> None:
+def configure(service: str, settings: ChassisSettings) -> None:
     """Set up logging for this process: one line an event, `console` for eyes or `json` for machines."""
     level = getattr(logging, settings.log_level.upper())
     steps: list[structlog.typing.Processor] = [

@@ -10,7 +10,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from operator import attrgetter
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 import uvicorn
 import uvloop
@@ -20,7 +20,9 @@ from shared.chassis import failpoints
 from shared.chassis.http.policy import HttpPolicy
 from shared.chassis.http.protocol import bounded_http
 from shared.chassis.runtime import logs
-from shared.settings import Settings, SettingsError, listed, load
+from shared.chassis.settings import ChassisSettings, SettingsError, listed
+
+Settings = TypeVar("Settings", bound=ChassisSettings)
 
 REQUESTS_STOP_SECONDS = 3
 """For requests under way when the process is asked to stop."""
@@ -31,6 +33,7 @@ sent at the moment we close gets no answer."""
 
 def run(
     name: str,
+    load: Callable[[], Settings],
     port_of: Callable[[Settings], int],
     build: Callable[[Settings], Litestar],
     host_of: Callable[[Settings], str] = attrgetter("host"),
@@ -82,7 +85,7 @@ class _Server(uvicorn.Server):
             self._on_stopping()
 
 
-async def _serve(app: Litestar, listening: socket.socket, settings: Settings) -> None:
+async def _serve(app: Litestar, listening: socket.socket, settings: ChassisSettings) -> None:
     proxies = listed(settings.trusted_proxies)
     policy = HttpPolicy.of(settings, listening.getsockname()[0])
     server = _Server(

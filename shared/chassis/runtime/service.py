@@ -39,6 +39,7 @@ from shared.chassis.messages.decider import on
 from shared.chassis.messages.identity_events import IDENTITY
 from shared.chassis.messages.subjects import subject_of_every
 from shared.chassis.runtime.loops import Loop
+from shared.chassis.settings import ChassisSettings
 from shared.chassis.storage import database_identity, event_log
 from shared.chassis.storage.database import (
     CHASSIS_METADATA,
@@ -51,7 +52,6 @@ from shared.chassis.storage.inbox import INBOX
 from shared.chassis.storage.migrations import migrate
 from shared.chassis.storage.reader import Reader
 from shared.chassis.storage.task_queue import all_kinds
-from shared.settings import Settings
 
 WRITER_STOP_SECONDS = 3
 ANSWER_SECONDS = 2
@@ -76,19 +76,21 @@ class Service(Generic[State, Command]):
     def __init__(
         self,
         source: str,
-        settings: Settings,
+        settings: ChassisSettings,
         logic: ServiceLogic[State, Command],
         tables: MetaData,
         task_handlers: Sequence[TaskHandler] = (),
         *,
         catalog: Catalog,
         retention_rules: Sequence[RetentionRule] = (),
+        deadline_grace_seconds: float = 60,
         versions: Path | None = None,
     ) -> None:
         """`versions` is the directory of the migrations of the service's own tables."""
         self.source = source
         self.settings = settings
         self._catalog = catalog
+        self._deadline_grace_seconds = deadline_grace_seconds
         self._tables = tables
         self._versions = versions
         self._logic = logic = _with_signing_keys(logic, source)
@@ -265,7 +267,7 @@ class Service(Generic[State, Command]):
             durable,
             self.relay,
             consumer,
-            grace_seconds=self.settings.order_timeout_grace_seconds,
+            grace_seconds=self._deadline_grace_seconds,
         )
         return consumer
 
@@ -302,7 +304,7 @@ class Service(Generic[State, Command]):
 
     def _are_deadlines_late(self) -> bool:
         since = self.deadlines.held_back_since
-        usual = self.settings.order_timeout_grace_seconds + LATE_SECONDS
+        usual = self._deadline_grace_seconds + LATE_SECONDS
         return since is not None and (clock.now() - since).total_seconds() > usual
 
     async def _warn_of_unknown_tasks(self) -> None:

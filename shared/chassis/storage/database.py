@@ -36,9 +36,9 @@ from sqlalchemy.exc import ArgumentError, DatabaseError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from shared.chassis.errors import FatalError
+from shared.chassis.settings import ChassisSettings, SettingsError
 from shared.chassis.storage import msgspec_warmup
 from shared.chassis.storage.sql import any_of, execute_many
-from shared.settings import Settings, SettingsError
 
 T = TypeVar("T")
 
@@ -232,7 +232,7 @@ def _is_damage(error: DatabaseError) -> bool:
     return extended_code & 0xFF in DAMAGED
 
 
-def database_url(service: str, settings: Settings) -> str:
+def database_url(service: str, settings: ChassisSettings) -> str:
     """The service's SQLAlchemy URL: its own file under the data directory unless one is given.
 
     Raises SettingsError for a URL that names no SQLite file.
