@@ -8,7 +8,7 @@ from shared.chassis.settings import inherited
 
 @click.command()
 def up() -> None:
-    """Starts a NATS server, five services, a mailbox and a sample catalogue. Ctrl-C stops everything.
+    """Ctrl-C stops everything; the data stay.
 
     Settings are QUADRILLE_* variables. QUADRILLE_NATS_URL names a NATS server to use instead of starting one,
     QUADRILLE_SMTP_URL a mail server instead of the mailbox.
