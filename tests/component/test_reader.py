@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from sqlalchemy import Column, Integer, MetaData, Table, Text, bindparam, func, select
+from sqlalchemy import Column, Integer, MetaData, Table, Text, bindparam, func, select, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -110,19 +110,18 @@ async def test_failed_snapshot_does_not_hold_the_wal(notes: Notes):
     assert await notes.count() == 1
 
 
-async def test_cancelled_queries_give_their_connections_back(notes: Notes):
-    started = asyncio.Event()
-
+@pytest.mark.parametrize("is_snapshot", [False, True])
+async def test_cancelled_queries_give_their_connections_back(notes: Notes, is_snapshot: bool):
     async def query() -> None:
+        if not is_snapshot:
+            await notes.reader.fetch(text(MANY_STEPS.format(200_000)))
         async with notes.reader.snapshot() as connection:
             await count(connection)
-            started.set()
             await connection.exec_driver_sql(MANY_STEPS.format(200_000))
 
-    for _ in range(CONNECTIONS + 1):
-        started.clear()
+    for number in range(CONNECTIONS + 1):
         querying = asyncio.create_task(query())
-        await started.wait()
+        await asyncio.sleep(0.005 * number)
         querying.cancel()
         with pytest.raises(asyncio.CancelledError):
             await querying
