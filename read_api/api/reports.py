@@ -7,7 +7,7 @@ from litestar import Controller, get
 from litestar.di import NamedDependency
 from litestar.params import QueryParameter
 
-from read_api import calendar_days, divergence
+from read_api import calendar_days
 from read_api.api.dependencies import ReadApi
 from read_api.api.params import RESTRICTED, Cursor, PageSize, TimeZone
 from read_api.queries import reports
@@ -93,6 +93,6 @@ class ReportController(Controller):
             low_stock=low_stock,
             lags=projector.lags,
             missing=projector.missing,
-            diverges_at=divergence.first_positions(projector.divergences),
+            diverges_at=projector.first_divergences,
         )
         return await find_dashboard(read_api.reader, query)

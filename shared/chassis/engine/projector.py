@@ -6,8 +6,10 @@ parked events again.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
+from itertools import groupby
+from operator import attrgetter
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
@@ -73,6 +75,22 @@ class Projector:
         self.divergences: list[Divergence] = []
         self.lags: dict[str, timedelta] = {}
         """The age of each source's newest event when it became visible; of events since the start."""
+
+    @property
+    def first_divergences(self) -> dict[str, int]:
+        """The first position of each source at which its log diverges."""
+        positions: dict[str, int] = {}
+        for divergence in self.divergences:
+            positions.setdefault(divergence.source, divergence.position)
+        return positions
+
+    def waiting_for(self) -> list[str]:
+        """What keeps the projections from being complete, as phrases."""
+        missing = [
+            f"event {position} of {source}, which later ones wait for"
+            for source, position in self.missing.items()
+        ]
+        return missing + _divergence_reasons(self.divergences, self.positions)
 
     async def resume(self) -> None:
         """Read how far the sources were applied."""
@@ -196,6 +214,21 @@ class _ProjectionWork:
         for number, before in self._before.items():
             self._projections[number].store.save(connection, before, self._states[number])
         dead_letters.keep(connection, self.dead_letters, clock.now())
+
+
+def _divergence_reasons(divergences: Iterable[Divergence], applied: Mapping[str, int]) -> list[str]:
+    """One phrase for each source."""
+    reasons = []
+    for source, of_source in groupby(divergences, attrgetter("source")):
+        first, *others = of_source
+        if first.applied_event_id:
+            reason = f"event {first.applied_event_id} was applied, event {first.event_id} is held"
+        else:
+            ahead = first.position - applied.get(source, 0)
+            reason = f"event {first.event_id} is {ahead} positions ahead and held"
+        more = "; so do others" if others else ""
+        reasons.append(f"{source}'s log diverges at position {first.position}: {reason}{more}")
+    return reasons
 
 
 def _entity_of(recorded: RecordedEvent) -> tuple[str, str]:

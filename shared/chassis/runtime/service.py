@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -23,34 +22,27 @@ from shared.chassis.engine.writer import Writer
 from shared.chassis.errors import FatalError
 from shared.chassis.http import signing_keys
 from shared.chassis.http.app import build_app
-from shared.chassis.http.auth import PublicKeys
 from shared.chassis.http.command_bus import CommandBus
-from shared.chassis.http.rate_limits import Limiter
 from shared.chassis.http.resend import Resender, resend_events
 from shared.chassis.jetstream.catch_up import CatchUp
-from shared.chassis.jetstream.connection import JetStreamConnection
 from shared.chassis.jetstream.consumer import Consumer
 from shared.chassis.jetstream.durable import Durable
 from shared.chassis.jetstream.relay import Relay
-from shared.chassis.jetstream.stream_manager import StreamManager
 from shared.chassis.messages import clock
 from shared.chassis.messages.catalog import Catalog
 from shared.chassis.messages.decider import on
 from shared.chassis.messages.identity_events import IDENTITY
 from shared.chassis.messages.subjects import subject_of_every
 from shared.chassis.runtime.loops import Loop
+from shared.chassis.runtime.resources import Resources
 from shared.chassis.settings import ChassisSettings
-from shared.chassis.storage import database_identity, event_log
+from shared.chassis.storage import event_log
 from shared.chassis.storage.database import (
     CHASSIS_METADATA,
-    database_url,
-    open_for_reading,
-    open_for_writing,
 )
 from shared.chassis.storage.idempotency import IDEMPOTENCY_KEY, RETENTION_HOURS
 from shared.chassis.storage.inbox import INBOX
 from shared.chassis.storage.migrations import migrate
-from shared.chassis.storage.reader import Reader
 from shared.chassis.storage.task_queue import all_kinds
 
 WRITER_STOP_SECONDS = 3
@@ -95,12 +87,12 @@ class Service(Generic[State, Command]):
         self._versions = versions
         self._logic = logic = _with_signing_keys(logic, source)
         self._subjects = _consumed_subjects(logic, catalog)
-        url = database_url(source, settings)
-        self.database = open_for_writing(url)
-        self.reads = open_for_reading(url)
-        self.reader = Reader(url)
-        self.broker = JetStreamConnection(source, settings)
-        self._streams = StreamManager(self.broker, settings)
+        resources = self._resources = Resources(source, settings)
+        self.database = resources.database
+        self.reads = resources.reads
+        self.reader = resources.reader
+        self.broker = resources.broker
+        self._streams = resources.streams
         self.writer: Writer[State, Command] = Writer(
             self.database,
             partial(process_batch, source=source, logic=logic),
@@ -112,14 +104,12 @@ class Service(Generic[State, Command]):
         self.effects = TaskRunner(self.reads, self.writer, effects)
         self.deadlines = TaskRunner(self.reads, self.writer, deadlines, self._handled_until)
         self.commands = CommandBus(source, self.writer)
-        self.limits = Limiter(settings.rate_limits)
-        self.keys = PublicKeys(self.reads)
+        self.limits = resources.limits
+        self.keys = resources.keys
         rules = [*retention_rules, *chassis_retention_rules(settings.inbox_retention_days)]
         self._retention = RetentionLoop(self.writer, rules)
         self._consumer: Consumer | None = None
         self._catch_up: CatchUp | None = None
-        self._running = AsyncExitStack()
-        """What was started, to be stopped in the opposite order."""
         self._stopping_since: float | None = None
 
     def waiting_for(self) -> list[str]:
@@ -187,18 +177,11 @@ class Service(Generic[State, Command]):
 
     async def start(self) -> None:
         """Open the database, then start every part; none of them needs the broker to be up."""
-        lock = database_identity.lock(self.database.url)
-        self._running.callback(lock.release)
-        self._running.push_async_callback(self.reader.close)
-        self._running.push_async_callback(self.reads.close)
-        self._running.push_async_callback(self.database.close)
-        self._running.push_async_callback(self.broker.close)
+        self._resources.lock()
         database_id = await self._open_database()
         consumer = self._consumer = self._connect_consumer(database_id)
         await self._warn_of_unknown_tasks()
-        for loop in self._loops(consumer):
-            loop.start()
-            self._running.push_async_callback(loop.stop)
+        self._resources.start(*self._loops(consumer))
         log.info("service.started", database=str(self.database.url))
 
     def begin_stop(self) -> None:
@@ -214,7 +197,7 @@ class Service(Generic[State, Command]):
     async def stop(self) -> None:
         """Consume no more, finish and publish what was started, close: within ten seconds."""
         self.begin_stop()
-        await self._running.aclose()
+        await self._resources.close()
         log.info("service.stopped")
 
     async def _open_database(self) -> str:
@@ -235,9 +218,6 @@ class Service(Generic[State, Command]):
     def _loops(self, consumer: Consumer) -> list[Loop]:
         """In the order of their start; they are stopped in the opposite order, each before what it depends on."""
         return [
-            Loop("database", self.database.watch),
-            Loop("reads", self.reads.watch),
-            Loop("reader", self.reader.watch),
             Loop(
                 "writer",
                 self.writer.run,

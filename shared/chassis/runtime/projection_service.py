@@ -1,0 +1,129 @@
+"""The parts of a service that only projects, put together: its consumer, writer and projector."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+import structlog
+from litestar import Litestar
+from litestar.types import ControllerRouterHandler
+
+from shared.chassis.engine.projector import Projection, Projector
+from shared.chassis.engine.service_logic import RecordHook
+from shared.chassis.http import signing_keys
+from shared.chassis.http.app import build_app
+from shared.chassis.jetstream.consumer import Consumer
+from shared.chassis.jetstream.durable import Durable
+from shared.chassis.messages.catalog import Catalog
+from shared.chassis.messages.recorded_event import RecordedEvent
+from shared.chassis.messages.subjects import EVERYTHING
+from shared.chassis.runtime.loops import Loop
+from shared.chassis.runtime.resources import Resources
+from shared.chassis.settings import ChassisSettings
+from shared.chassis.storage.checkpoints import Checkpoints
+from shared.chassis.storage.database import Database
+
+WRITER_STOP_SECONDS = 3
+
+log = structlog.get_logger()
+
+
+class ProjectionService:
+    """Consumes all events, each source's in order, and publishes none."""
+
+    def __init__(
+        self,
+        name: str,
+        settings: ChassisSettings,
+        projections: Sequence[Projection[Any]],
+        checkpoints: Checkpoints,
+        *,
+        catalog: Catalog,
+        open_database: Callable[[Database, Projector], Awaitable[str]],
+        record_hooks: Sequence[RecordHook] = (),
+        on_applied: Callable[[Projector, Sequence[RecordedEvent]], None],
+    ) -> None:
+        """`open_database` brings the tables up to date and returns the database's id.
+
+        `on_applied` is called with applied events when they are durable, and once at the start.
+        """
+        self._name = name
+        self._settings = settings
+        self._catalog = catalog
+        self._open_database = open_database
+        self._resources = Resources(name, settings)
+        self._notify = on_applied
+        self.reader = self._resources.reader
+        self.keys = self._resources.keys
+        self.limits = self._resources.limits
+        self.projector = Projector(
+            self._resources.database,
+            projections,
+            checkpoints,
+            hooks=(*record_hooks, signing_keys.hook(name)),
+            on_applied=self._on_applied,
+        )
+        self._consumer: Consumer | None = None
+
+    def app(
+        self,
+        title: str,
+        routes: Sequence[ControllerRouterHandler],
+        *,
+        dependencies: Mapping[str, object],
+        on_stopping: Callable[[], None],
+    ) -> Litestar:
+        """The HTTP application, which starts and stops this service."""
+
+        async def stop() -> None:
+            on_stopping()
+            await self.stop()
+
+        return build_app(
+            title,
+            routes,
+            settings=self._settings,
+            keys=self.keys,
+            waiting_for=self.waiting_for,
+            dependencies=dependencies,
+            on_startup=[self.start],
+            on_stopping=on_stopping,
+            on_shutdown=stop,
+        )
+
+    def waiting_for(self) -> list[str]:
+        """Why queries may be incomplete; empty when the service is ready."""
+        if self._consumer is None:
+            return ["its database"]
+        reasons = [self._consumer.waiting_for] if self._consumer.waiting_for else []
+        return reasons + self.projector.waiting_for()
+
+    async def start(self) -> None:
+        """Open the database and start consuming; the broker need not be up."""
+        resources, projector = self._resources, self.projector
+        resources.lock()
+        database_id = await self._open_database(resources.database, projector)
+        await projector.resume()
+        durable = Durable(resources.broker, self._name, [EVERYTHING], database_id)
+        consumer = self._consumer = Consumer(
+            resources.broker, resources.streams, durable, projector.deliver, catalog=self._catalog
+        )
+        resources.start(
+            Loop(
+                "writer",
+                projector.writer.run,
+                request_stop=projector.writer.stop,
+                grace_seconds=lambda: WRITER_STOP_SECONDS,
+            ),
+            Loop("consumer", consumer.run),
+        )
+        log.info("service.started", database=str(resources.database.url))
+
+    async def stop(self) -> None:
+        """Stop consuming, finish the transaction under way, close."""
+        await self._resources.close()
+        log.info("service.stopped")
+
+    def _on_applied(self, events: Sequence[RecordedEvent]) -> None:
+        if signing_keys.concerns(events):
+            self.keys.reload()
+        self._notify(self.projector, events)
