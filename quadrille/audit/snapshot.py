@@ -28,6 +28,7 @@ from shared.chassis.messages.catalog import DecodeError
 from shared.chassis.messages.event import Event
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.storage import event_log, inbox
+from shared.chassis.storage.database_identity import DATABASE_IDENTITY, FORMAT
 from shared.chassis.storage.dead_letters import DEAD_LETTER
 from shared.chassis.storage.entity_store import EntityStore
 from shared.chassis.storage.event_log import EVENT_LOG
@@ -168,7 +169,7 @@ def _open(path: Path) -> sqlite3.Connection:
 
 
 def raise_if_corrupt(connection: Connection, path: Path) -> None:
-    """Ask SQLite for damaged pages and for rows without their parent. Raises CorruptDatabase."""
+    """Look for damaged pages, rows without their parent, and the format of another release. Raises CorruptDatabase."""
     fault = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar()
     if fault != "ok":
         message = f"{path} is damaged: {fault}"
@@ -176,6 +177,12 @@ def raise_if_corrupt(connection: Connection, path: Path) -> None:
     orphan = connection.exec_driver_sql("PRAGMA foreign_key_check").first()
     if orphan:
         message = f"{path} is damaged: row {orphan[1]} of {orphan[0]} has no row in {orphan[2]}"
+        raise CorruptDatabase(message)
+    present = connection.execute(select(DATABASE_IDENTITY.c.format)).scalar()
+    if present != FORMAT:
+        message = f"{path} has format {present}, not {FORMAT}: run the release that it belongs to"
+        if (present or 0) < FORMAT:
+            message = f"{path} has format {present}: start its service once, which migrates it"
         raise CorruptDatabase(message)
 
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from msgspec.structs import replace
 from sqlalchemy import Connection, MetaData, Table
 
 import inventory_service.store
@@ -18,6 +19,7 @@ import notifier_service.store
 import order_service.store
 import read_api.tables
 import shipping_service.store
+from quadrille.audit.report import audit
 from read_api.rebuild import VERSIONS, derived_tables
 from read_api.store import CHECKPOINTS, PROJECTIONS
 from shared.chassis.engine import rebuild
@@ -25,6 +27,7 @@ from shared.chassis.engine.projector import Projector
 from shared.chassis.engine.rebuild import DerivedTables, derived_tables_of, rebuild_if_needed
 from shared.chassis.engine.service_logic import ServiceLogic
 from shared.chassis.errors import FatalError
+from shared.chassis.failpoints import EXIT_CODE
 from shared.chassis.messages.decider import Decider
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.storage import derived_state
@@ -32,8 +35,11 @@ from shared.chassis.storage.database import CHASSIS_METADATA, open_for_writing
 from shared.chassis.storage.derived_state import Progress
 from shared.chassis.storage.migrations import migrate
 from shared.contracts import CATALOG
+from shared.settings import Settings
 from tests.support.chassis import INVENTORY, ORDER, SHIPPING
-from tests.support.earlier_release import SERVICES, unpack
+from tests.support.earlier_release import SERVICES, unpack, unpack_all
+from tests.support.eventually import eventually
+from tests.support.process import service_process
 
 RENAMED = {
     "task": {"key": "task_key"},
@@ -331,3 +337,24 @@ async def test_rebuild_tries_parked_events_again(tmp_path: Path):
     derived = layout.derived._replace(version=layout.derived.version + 1)
     await upgrade(file, layout._replace(derived=derived))
     assert contents(file) == before
+
+
+def test_check_names_databases_to_migrate(tmp_path: Path):
+    unpack_all(tmp_path)
+    faults = [violation.actual for violation in audit(tmp_path).violations]
+    assert len(faults) == len(SERVICES)
+    assert all("start its service once" in fault for fault in faults)
+
+
+async def test_process_killed_in_rebuild_starts_again(shop_settings: Settings):
+    file = unpack("inventory", shop_settings.data_dir)
+    before = contents(file)
+    failing = replace(shop_settings, failpoint="after_rebuild_batch")
+    with service_process("inventory", failing) as killed:
+        code, _ = killed.ended()
+    assert code == EXIT_CODE
+    with service_process("inventory", shop_settings) as process:
+        await eventually(process.is_ready, 30)
+        process.stop()
+    derived = {str(table.name) for table in LAYOUTS["inventory"].derived.tables}
+    assert changed_tables(before, contents(file)) & derived == set()
