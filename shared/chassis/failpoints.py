@@ -1,4 +1,4 @@
-"""Named places where a test can make the process die as by `kill -9`."""
+"""Named places where a test can end the process as `kill -9` does."""
 
 import os
 
@@ -19,22 +19,22 @@ _armed: dict[str, int] = {}
 
 
 def arm(failpoint: str | None) -> None:
-    """Die at the named point: `after_commit`, or `after_commit:3` for its third passing.
+    """Exit at the named point: `after_commit`, or `after_commit:3` when it is passed for the third time.
 
-    Raises ValueError for a point that does not exist.
+    Raises ValueError for an unknown point.
     """
     _armed.clear()
     if failpoint is None:
         return
     point, _, passing = failpoint.partition(":")
     if point not in FAILPOINTS or not (passing or "1").isdigit():
-        message = f"{failpoint!r} is no crash point; there are {', '.join(FAILPOINTS)}"
+        message = f"{failpoint!r} is not a failpoint; there are {', '.join(FAILPOINTS)}"
         raise ValueError(message)
     _armed[point] = int(passing or 1)
 
 
 def failpoint(point: str) -> None:
-    """Here the process may die without a word."""
+    """Exit immediately if this failpoint is armed."""
     if point not in _armed:
         return
     _armed[point] -= 1

@@ -1,4 +1,4 @@
-"""Text of strangers, made harmless for terminals and logs."""
+"""Foreign text made safe for terminals and logs."""
 
 import unicodedata
 
@@ -7,7 +7,7 @@ HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 
 def printable(text: str, keep: str = "") -> str:
-    r"""The text with what a terminal would obey, or not show, as escapes: `\x1b`, `\u202e`; `keep` stays as it is."""
+    r"""The text with control and invisible characters as escapes: `\x1b`, `\u202e`; those in `keep` stay unchanged."""
     if text.isprintable():
         return text
     return "".join(

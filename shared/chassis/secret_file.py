@@ -5,7 +5,7 @@ from pathlib import Path
 
 
 def write_secret(path: Path, secret: str) -> None:
-    """Write the file anew, whatever was there; it is on the disk when this returns. Raises OSError."""
+    """Replace the file; it is on the disk when this returns. Raises OSError."""
     path.unlink(missing_ok=True)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode=0o600)
     with os.fdopen(descriptor, "w") as file:

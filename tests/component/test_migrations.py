@@ -37,18 +37,10 @@ from shared.chassis.storage.migrations import migrate
 from shared.contracts import CATALOG
 from shared.settings import Settings
 from tests.support.chassis import INVENTORY, ORDER, SHIPPING
-from tests.support.earlier_release import SERVICES, unpack, unpack_all
+from tests.support.earlier_release import SERVICES, renamed_columns, unpack, unpack_all
 from tests.support.eventually import eventually
 from tests.support.process import service_process
 
-RENAMED = {
-    "task": {"key": "task_key"},
-    "inbox": {"heard_at": "processed_at"},
-    "idempotency_key": {"kept_at": "stored_at"},
-    "dead_letter": {"key": "entity_id"},
-    "events": {"key": "entity_id"},
-}
-"""By table: columns of the earlier release that have another name now."""
 ADDED = {"events": {"schema_version"}}
 """By table: columns that the earlier release did not have."""
 IDENTITY = "database_identity"
@@ -149,7 +141,7 @@ def contents(file: Path) -> Contents:
 
 
 def _rows(connection: sqlite3.Connection, table: str) -> Counter[tuple[tuple[str, Any], ...]]:
-    names = RENAMED.get(table, {})
+    names = renamed_columns().get(table, {})
     added = ADDED.get(table, set())
     return Counter(
         tuple(sorted((names.get(key, key), row[key]) for key in row.keys() if key not in added))  # noqa: SIM118

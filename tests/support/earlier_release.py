@@ -5,6 +5,7 @@ tests/fixtures/databases_of_d2ccd00/README.md lists what happened in that shop.
 
 import gzip
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,13 @@ def unpack_all(directory: Path) -> None:
     """All five databases."""
     for service in SERVICES:
         unpack(service, directory)
+
+
+@cache
+def renamed_columns() -> dict[str, dict[str, str]]:
+    """By table: the present name of a column, by its name in that release."""
+    columns: dict[str, dict[str, str]] = json.loads((FIXTURE / "renamed_columns.json").read_text())
+    return columns
 
 
 def expected() -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Deletes what has expired, in slices, so that no command waits for long behind a sweep."""
+"""Deletes expired rows in slices, so that no command waits long for a sweep."""
 
 import asyncio
 from collections.abc import Sequence
@@ -15,13 +15,13 @@ from shared.chassis.messages import clock
 EVERY_SECONDS = 3600
 SLICE_ROWS = 2000
 PAUSE_SECONDS = 0.1
-"""Between two slices, for those who wait."""
+"""Between two slices, for waiting commands."""
 
 log = structlog.get_logger()
 
 
 class RetentionRule(NamedTuple):
-    """Rows whose moment in `column`, which has an index, was longer ago than `after` may go."""
+    """Rows whose time in `column`, which has an index, is longer ago than `after` are deleted."""
 
     column: Column[Any]
     after: timedelta
@@ -41,7 +41,7 @@ class RetentionLoop:
                 for expiry in self._expiries:
                     await self._sweep(expiry)
             except StorageUnavailable as error:
-                log.warning("housekeeping.skipped", reason=str(error))
+                log.warning("retention.skipped", reason=str(error))
             await asyncio.sleep(EVERY_SECONDS)
 
     async def _sweep(self, expiry: RetentionRule) -> None:

@@ -1,7 +1,7 @@
-"""Due tasks → the outside world → commands: bookings, mails, deadlines, and their retries.
+"""Due tasks → effects → commands: bookings, mails, deadlines, and their retries.
 
-The effect of a task and the record of its outcome fail separately. An outcome that the database does not take is
-kept in memory and recorded again; the effect is not repeated for it. No new effect starts meanwhile.
+The effect of a task and the recording of its outcome fail separately. An outcome that the database does not accept is
+kept in memory and recorded again, without repeating the effect. No new effect starts meanwhile.
 """
 
 import asyncio
@@ -30,11 +30,11 @@ MAX_AT_ONCE = 64
 MAX_SLEEP_SECONDS = 60.0
 PAUSE_SECONDS = 1.0
 
-ONE_ROWS_FAULT = (IntegrityError, DataError, ProgrammingError)
+FAULT_OF_ONE_ROW = (IntegrityError, DataError, ProgrammingError)
 DATABASE_REFUSES = (StorageUnavailable, SQLAlchemyError, OSError, MemoryError)
 
 MAX_REFUSALS = 10
-"""After so many the outcome itself is suspected: its task is stuck, as soon as the database takes that."""
+"""After this number the outcome itself is suspected: its task becomes stuck as soon as the database accepts that."""
 
 log = structlog.get_logger()
 
@@ -43,52 +43,52 @@ class Retry(NamedTuple):
     """How often a failed task is tried again, and how far apart: doubling, with full jitter."""
 
     attempts: int | None = None
-    """After so many failures it is given up."""
+    """After this number of failures it is given up."""
     within_seconds: float | None = None
-    """It is given up at the first failure so long after it was first due."""
+    """It is given up at the first failure this long after it was first due."""
     first_seconds: float = 0.5
     longest_seconds: float = 300.0
 
     def is_used_up(self, failed: Task, now: datetime) -> bool:
-        """Whether the failure that just happened was the last."""
+        """Whether no attempt follows the failure that just happened."""
         return (self.attempts is not None and failed.attempts + 1 >= self.attempts) or (
             self.within_seconds is not None and failed.seconds_due(now) >= self.within_seconds
         )
 
     def pause_seconds(self, failures: int) -> float:
-        """Between half the nominal pause and all of it."""
+        """A random pause between half of the nominal one and all of it."""
         nominal = backoff_seconds(self.first_seconds, self.longest_seconds, failures)
         return nominal * random.uniform(0.5, 1)  # noqa: S311 - spreading load, not secrets
 
 
 RECORD_AGAIN = Retry(first_seconds=0.2, longest_seconds=5)
-"""Pauses between attempts to record an outcome that the database does not take."""
+"""Pauses between attempts to record an outcome that the database does not accept."""
 
 STUCK = Retry(first_seconds=60, longest_seconds=3600)
 """Pauses of a task whose outcome cannot be processed, until a release that can is deployed."""
 
 
 class TaskHandler(NamedTuple):
-    """What to do with one kind of task."""
+    """How one kind of task is executed."""
 
     kind: str
     run: Callable[[Task], Awaitable[Any]]
-    """Does the work under the task's key as idempotency key; returns the command that reports it, if any."""
+    """Does the work, with the task's key as idempotency key; returns the command that reports it, if any."""
     give_up: Callable[[Task, str], Any] | None = None
-    """The command that reports the last failure; without it the task is tried for ever."""
+    """The command that reports the last failure; without it the task is tried without limit."""
     retry: Retry = Retry()
     is_deadline: bool = False
-    """Only time makes it due: it waits until all is handled that was published before."""
+    """Due by time alone: it waits until all events that were published before are handled."""
 
 
 class _Done(NamedTuple):
-    """The work has an outcome: the command that reports it, if any."""
+    """The work has an outcome; the command reports it, if there is one."""
 
     command: object
 
 
 class _Postponed(NamedTuple):
-    """The task is to be tried again later."""
+    """The task is tried again later."""
 
     until: datetime
     error: str
@@ -96,7 +96,7 @@ class _Postponed(NamedTuple):
 
 
 class TaskRunner:
-    """Runs tasks as they fall due, many at a time; a failure moves the task to a later time."""
+    """Runs tasks when they are due, many at a time; a failure moves the task to a later time."""
 
     def __init__(
         self,
@@ -105,44 +105,44 @@ class TaskRunner:
         jobs: Sequence[TaskHandler],
         until: Callable[[], Awaitable[datetime | None]] | None = None,
     ) -> None:
-        """`until` is asked when tasks are due: up to which moment they may be carried out, if any."""
+        """`until` returns up to which moment due tasks may be executed; None if none may be."""
         self._database = database
         self._writer = writer
         self._until = until
         self._jobs = {job.kind: job for job in jobs}
         self._running: dict[str, asyncio.Task[None]] = {}
         self._unrecorded: set[str] = set()
-        """Tasks whose outcome the database does not take at present."""
+        """Tasks whose outcome the database does not accept at present."""
         self._outcomes: dict[str, _Done] = {}
-        """Outcomes of stuck tasks, by task id: when one falls due again, its effect is not repeated."""
-        self._news = asyncio.Event()
+        """Outcomes of stuck tasks by task id: when such a task is due again, its effect is not repeated."""
+        self._woken = asyncio.Event()
         self._wake_at: datetime | None = None
         self._stopping = False
         self.held_back_since: datetime | None = None
-        """Since when tasks are due that may not be carried out yet."""
+        """Since when tasks are due that may not be executed yet."""
 
     @property
     def kinds(self) -> set[str]:
-        """The kinds of tasks that are carried out."""
+        """The kinds of tasks that this runner executes."""
         return set(self._jobs)
 
     def wake(self, due_at: datetime) -> None:
-        """A task was written that falls due then."""
+        """A task that is due then was written."""
         if self._wake_at is None or due_at < self._wake_at:
             self._wake_at = due_at
-            self._news.set()
+            self._woken.set()
 
     def stop(self) -> None:
-        """Start nothing more; `run` ends when what is under way is recorded."""
+        """Start no more tasks; `run` ends when those under way are recorded."""
         self._stopping = True
-        self._news.set()
+        self._woken.set()
 
     async def run(self) -> None:
-        """Work until stopped; what is under way when cancelled is cancelled too, and due again."""
+        """Work until stopped; when cancelled, tasks under way are cancelled too and stay due."""
         try:
             while not self._stopping:
-                self._news.clear()
-                self._wake_at = None  # whatever is written while we look makes us look again
+                self._woken.clear()
+                self._wake_at = None  # tasks that are written during the query cause another one
                 self._wake_at = await self._start_due()
                 await self._sleep()
             if self._running:
@@ -152,21 +152,21 @@ class TaskRunner:
                 running.cancel()
 
     async def _start_due(self) -> datetime | None:
-        """Begin what is due; returns when to look again."""
+        """Start due tasks; returns when to look again."""
         now = clock.now()
         busy = list(self._running)
         kinds = list(self._jobs)
         room = MAX_AT_ONCE - len(busy)
         if room <= 0 or self._unrecorded:
-            return None  # the end of any of them wakes us
+            return None  # the end of a running task wakes the loop
 
-        def look(connection: Connection) -> tuple[list[Task], datetime | None]:
+        def query(connection: Connection) -> tuple[list[Task], datetime | None]:
             tasks = task_queue.due(connection, now, kinds, busy, room)
             taken = [*busy, *(due.task_id for due in tasks)]
             return tasks, task_queue.next_due(connection, kinds, taken)
 
         try:
-            tasks, next_due = await self._database.run(look)
+            tasks, next_due = await self._database.run(query)
         except TRANSIENT_DATABASE_ERRORS as error:
             log.warning("task_poll.failed", reason=str(error))
             return now + timedelta(seconds=PAUSE_SECONDS)
@@ -182,7 +182,7 @@ class TaskRunner:
         return next_due
 
     async def _allowed(self, tasks: list[Task]) -> list[Task]:
-        """Those of the due tasks that may be carried out now."""
+        """Those of the due tasks that may be executed now."""
         if not self._until or not tasks:
             return tasks
         until = await self._until()
@@ -194,7 +194,7 @@ class TaskRunner:
             seconds = min(seconds, (self._wake_at - clock.now()).total_seconds())
         try:
             async with asyncio.timeout(max(seconds, 0)):
-                await self._news.wait()
+                await self._woken.wait()
         except TimeoutError:
             pass
 
@@ -207,10 +207,10 @@ class TaskRunner:
         finally:
             del self._running[due.task_id]
             self._wake_at = None
-            self._news.set()
+            self._woken.set()
 
     async def _attempt(self, due: Task) -> _Done | _Postponed:
-        """Do the work; nothing is written yet."""
+        """Do the work; nothing is written to the database."""
         job = self._jobs[due.kind]
         try:
             return _Done(await job.run(due))
@@ -230,9 +230,9 @@ class TaskRunner:
             return _stuck(due, error)
 
     async def _finish(self, due: Task, done: _Done) -> _Postponed | None:
-        """Record the outcome and drop the task, in one transaction; the rest is to be postponed."""
+        """Record the outcome and delete the task in one transaction; returns a stuck task's postponement."""
         try:
-            await self._record(due, partial(self._write, due, done.command), _is_refused)
+            await self._record(due, partial(self._write, due, done.command), _is_database_refusing)
         except Rejected as refused:
             log.info("task.refused", kind=due.kind, task_key=due.task_key, reason=refused.detail)
         except Exception as error:  # noqa: BLE001 - a faulty rule
@@ -269,7 +269,7 @@ class TaskRunner:
         write: Callable[[], Awaitable[None]],
         may_pass: Callable[[Exception, int], bool],
     ) -> None:
-        """Write again with growing pauses while the failure `may_pass`. Raises the one that will not."""
+        """Write, again with growing pauses while the failure `may_pass`. Raises a failure that may not."""
         failures = 0
         try:
             while True:
@@ -278,7 +278,7 @@ class TaskRunner:
                 except Exception as error:
                     if not may_pass(error, failures):
                         raise
-                    if not self._unrecorded:  # one line for all of them
+                    if not self._unrecorded:  # one line for all tasks
                         log.warning(
                             "task.unrecorded",
                             kind=due.kind,
@@ -292,9 +292,9 @@ class TaskRunner:
             self._unrecorded.discard(due.task_id)
 
 
-def _is_refused(error: Exception, failures: int) -> bool:
-    """Whether the database seems to take nothing at present, rather than not this one outcome."""
-    is_own_fault = isinstance(error, ONE_ROWS_FAULT) or failures >= MAX_REFUSALS
+def _is_database_refusing(error: Exception, failures: int) -> bool:
+    """Whether the database seems to accept nothing at present, rather than only not this outcome."""
+    is_own_fault = isinstance(error, FAULT_OF_ONE_ROW) or failures >= MAX_REFUSALS
     return isinstance(error, DATABASE_REFUSES) and not is_own_fault
 
 

@@ -19,13 +19,13 @@ from shared.chassis.printable import printable, printable_json
 from shared.chassis.settings import ChassisSettings
 
 NO_SECRETS = frozenset({"event_id", "mail_id", "key_id", "database_id"})
-"""Fields whose ids are shown."""
+"""Fields whose ids are not replaced by digests."""
 
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 
 def configure(service: str, settings: ChassisSettings) -> None:
-    """Set up logging for this process: one line an event, `console` for eyes or `json` for machines."""
+    """Set up logging for this process: one line per event, `console` for people or `json` for machines."""
     level = getattr(logging, settings.log_level.upper())
     steps: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -65,7 +65,7 @@ def _to_json(entry: object, **_: object) -> str:
 
 def without_ids(text: str) -> str:
     """The text with a digest in the place of every UUID."""
-    return _UUID.sub(lambda found: "#" + hashlib.sha256(found[0].encode()).hexdigest()[:8], text)
+    return _UUID.sub(lambda match: "#" + hashlib.sha256(match[0].encode()).hexdigest()[:8], text)
 
 
 def _without_ids(_logger: object, _method: str, entry: EventDict) -> EventDict:
@@ -88,7 +88,7 @@ def _write_traceback(out: TextIO, exc_info: ExcInfo) -> None:
 
 
 class _Formatter(logging.Formatter):
-    """For what libraries log."""
+    """For the log lines of libraries."""
 
     def format(self, record: logging.LogRecord) -> str:
         return printable(without_ids(super().format(record)), keep="\n")

@@ -1,4 +1,4 @@
-"""The service's own database: engines, tables of the chassis, and the SQL two dialects spell differently."""
+"""The service's own database: engines, column types, and SQL that differs between the two dialects."""
 
 import asyncio
 import sqlite3
@@ -55,7 +55,7 @@ NO_SQLITE_FILE = (
     "QUADRILLE_DATABASE_URL: expected sqlite:///<file>; other databases are not supported yet"
 )
 ANSWER_SECONDS = 0.5
-"""Between the discovery that a database is damaged and the end of the process: requests under way are answered."""
+"""Between the detection of damage and the end of the process, so that requests under way are answered."""
 DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
 Rows = list[dict[str, Any]]
@@ -70,27 +70,25 @@ class DatabaseDamaged(FatalError):
 
 
 TRANSIENT_DATABASE_ERRORS = (SQLAlchemyError, OSError, MemoryError, DatabaseDamaged)
-"""What the database, its driver and the machine raise. It says nothing about the message in hand: try again later."""
+"""Raised by the database, its driver or the machine, whatever is processed: try again later."""
 
 
 @lru_cache
 def rfc3339(moment: datetime) -> str:
-    """2026-11-20T23:05:10.000000Z: always as wide, so that it sorts as text."""
+    """2026-11-20T23:05:10.000000Z: of fixed width, so that it sorts as text."""
     return f"{moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
 
 
 class UtcTime(TypeDecorator[datetime]):
-    """RFC 3339 UTC text of one width: readable with any tool, and sorting as time does."""
+    """RFC 3339 UTC text of fixed width: readable with any tool, and sorted like time."""
 
     impl = Text
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> str | None:  # noqa: ARG002
-        """As text."""
         return None if value is None else rfc3339(value)
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        """Aware, in UTC."""
         return None if value is None else datetime.fromisoformat(value)
 
 
@@ -101,11 +99,9 @@ class Json(TypeDecorator[Any]):
     cache_ok = True
 
     def process_bind_param(self, value: object, dialect: Dialect) -> str | None:  # noqa: ARG002
-        """Compact, camelCase as the structs say."""
         return None if value is None else msgspec.json.encode(value).decode()
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> Any:  # noqa: ANN401, ARG002
-        """Plain lists and dicts."""
         return None if value is None else msgspec.json.decode(value)
 
 
@@ -140,9 +136,9 @@ class DamageDetector:
 
 
 class Database:
-    """An SQLAlchemy engine on threads of its own: each transaction is one plain function, run whole.
+    """An SQLAlchemy engine on threads of its own: each transaction is one function that runs from BEGIN to COMMIT.
 
-    Nothing else can be awaited while it holds the lock, and the event loop never waits for the disk.
+    Nothing can be awaited while it holds the lock, and the event loop never waits for the disk.
     """
 
     def __init__(self, engine: Engine, threads: int, *, is_writer: bool = False) -> None:
@@ -157,13 +153,13 @@ class Database:
 
     @property
     def url(self) -> URL:
-        """Where it is; printing it hides the password."""
+        """The URL; printing it hides the password."""
         return self._engine.url
 
     async def run(self, work: Callable[[Connection], T]) -> T:
         """Run `work` in one transaction: committed when it returns, rolled back when it raises.
 
-        Raises DatabaseDamaged for a damaged file, and anything else as it is.
+        Raises DatabaseDamaged for a damaged file, and every other error unchanged.
         """
         loop = asyncio.get_running_loop()
         with self._damage.detecting():
@@ -174,7 +170,7 @@ class Database:
         await self._damage.watch()
 
     async def close(self) -> None:
-        """Finish what runs, and let go of the file."""
+        """Finish running transactions, and close the file."""
         await asyncio.to_thread(self._threads.shutdown)
         self._engine.dispose()
 
@@ -191,8 +187,8 @@ class Database:
     def _limit_wal(self) -> None:
         """Empty a large write-ahead log: SQLite itself does not while some reader always uses it.
 
-        New readers of this process wait meanwhile. If one of the present takes too long, the log may grow to twice its
-        size before the next attempt, so that a long query does not stop the others again and again.
+        New readers of this process wait meanwhile. If a running one takes too long, the log may grow to twice its
+        size before the next attempt, so that a long query does not block the others repeatedly.
         """
         wal = Path(f"{self.url.database}-wal")
         size = wal.stat().st_size if wal.exists() else 0
@@ -249,7 +245,7 @@ def database_url(service: str, settings: ChassisSettings) -> str:
 
 
 def open_for_writing(url: str) -> Database:
-    """The one writer's: a single thread, and every transaction takes the write lock at its start.
+    """For the single writer: one thread, and every transaction takes the write lock at its start.
 
     SQLite runs in WAL mode with an fsync at every commit.
     """
@@ -257,56 +253,56 @@ def open_for_writing(url: str) -> Database:
 
 
 def open_for_reading(url: str) -> Database:
-    """For queries: each sees a snapshot, and none waits for the writer."""
+    """For queries: each reads a snapshot, and none waits for the writer."""
     return Database(_engine(url, "BEGIN"), threads=READING_THREADS)
 
 
 async def create_tables(database: Database, *schemas: MetaData) -> None:
-    """Make what is missing."""
+    """Create the tables that do not exist."""
     for schema in schemas:
         await database.run(schema.create_all)
 
 
 def upsert(connection: Connection, table: Table, rows: Rows) -> None:
-    """Insert the rows, whole ones, replacing those whose primary key is there already."""
+    """Insert whole rows, replacing those with the same primary key."""
     execute_many(connection, _upsert(connection.dialect.name, table), rows)
 
 
 def insert_missing(connection: Connection, table: Table, rows: Rows) -> None:
-    """Insert the rows whose primary key is not there yet."""
+    """Insert the rows whose primary key does not exist."""
     execute_many(connection, _insert_missing(connection.dialect.name, table), rows)
 
 
 def insert_all(connection: Connection, table: Table, rows: Rows) -> None:
-    """Insert the rows; one that is there already is an error."""
+    """Insert the rows. Raises IntegrityError for one that exists."""
     execute_many(connection, _insert_all(table), rows)
 
 
 def changed(before: Mapping[str, T], after: Mapping[str, T]) -> list[T]:
-    """The entities new or changed in `after`; unchanged ones are the very same object."""
+    """The new and changed entities of `after`; an unchanged entity is the same object in both."""
     return [entity for key, entity in after.items() if before.get(key) is not entity]
 
 
 def select_in(connection: Connection, table: Table, column: str, values: Sequence[str]) -> Rows:
-    """The rows whose `column` is one of `values`; for none the database is not asked."""
+    """The rows whose `column` is one of `values`; without values there is no query."""
     if not values:
         return []
     return _rows(table, connection.execute(_select_in(table, column), {"values": values}))
 
 
 def read_rows(connection: Connection, table: Table, query: Select[Any] | None = None) -> Rows:
-    """The rows that a query for whole rows of `table` finds, all of them without one, by column name."""
+    """The result of a query for whole rows of `table` (all rows without a query), by column name."""
     return _rows(table, connection.execute(select(table) if query is None else query))
 
 
-def _rows(table: Table, found: CursorResult[Any]) -> Rows:
+def _rows(table: Table, result: CursorResult[Any]) -> Rows:
     names = _column_names(table)
-    return [dict(zip(names, row, strict=True)) for row in found.all()]
+    return [dict(zip(names, row, strict=True)) for row in result.all()]
 
 
 @cache
 def _column_names(table: Table) -> tuple[str, ...]:
-    # SQLAlchemy's own row keys are a subclass of str, which msgspec takes for no key at all.
+    # SQLAlchemy's row keys are a subclass of str, which msgspec does not accept as keys.
     return tuple(str(column.name) for column in table.columns)
 
 
@@ -345,19 +341,19 @@ def _insert(dialect: str, table: Table) -> sqlite.Insert:
 
 
 def _engine(url: str, begin: str) -> Engine:
-    engine = create_engine(url, hide_parameters=True)  # an error must not tell what was written
+    engine = create_engine(url, hide_parameters=True)  # an error must not contain what was written
     if engine.dialect.name == "sqlite":
 
-        def say_begin(connection: Connection) -> None:
+        def begin_transaction(connection: Connection) -> None:
             connection.exec_driver_sql(begin)
 
         event.listen(engine, "connect", _prepare_sqlite)
-        event.listen(engine, "begin", say_begin)
+        event.listen(engine, "begin", begin_transaction)
     return engine
 
 
 def _prepare_sqlite(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
-    connection.isolation_level = None  # we say BEGIN ourselves
+    connection.isolation_level = None  # transactions start with our own BEGIN
     cursor = connection.cursor()
     for pragma in (
         "journal_mode=WAL",

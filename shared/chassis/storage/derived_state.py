@@ -73,7 +73,7 @@ def recreate(connection: Connection, tables: Sequence[Table], old_names: Sequenc
     names = {table.name for table in tables}
     for table in reversed(tables):
         table.drop(connection, checkfirst=True)
-    for name in reversed([each for each in old_names if each not in names]):
+    for name in reversed([name for name in old_names if name not in names]):
         connection.execute(DropTable(Table(name, MetaData()), if_exists=True))
     for table in tables:
         table.create(connection)

@@ -1,7 +1,7 @@
 """Work that is due later, written in the transaction of the event that causes it.
 
-A task is known by (kind, key); scheduling it again moves it. Whoever finishes one names its `task_id`, so
-a run that was overtaken by a new schedule finishes nothing.
+A task is identified by (kind, task_key); scheduling it again moves it to the new time. A run finishes the task by its
+`task_id`, so a run that was overtaken by a new schedule finishes nothing.
 """
 
 from collections.abc import Sequence
@@ -18,9 +18,9 @@ from shared.chassis.storage.sql import any_of, execute_many
 
 
 class Task(NamedTuple):
-    """One piece of work: at its `due_at`, for the `attempts`-th time after as many failures.
+    """Work that is due at `due_at`; `attempts` is the number of failed attempts.
 
-    `stuck` counts how often its outcome could not be processed, which is no failure of the work itself.
+    `stuck` counts how often the outcome could not be processed, which is not a failure of the work itself.
     """
 
     task_id: str
@@ -36,7 +36,7 @@ class Task(NamedTuple):
     stuck: int = 0
 
     def seconds_due(self, now: datetime) -> float:
-        """Since it first fell due."""
+        """The time since it was first due."""
         return (now - self.first_due_at).total_seconds()
 
 
@@ -88,7 +88,7 @@ _POSTPONE = (
 def apply(
     connection: Connection, changes: Sequence[tuple[Change, RecordedEvent]], now: datetime
 ) -> datetime | None:
-    """Write what the events asked for; of two changes to one task the later counts.
+    """Write the changes that the events cause; of two changes to one task the later counts.
 
     Returns the earliest new due time.
     """
@@ -109,13 +109,13 @@ def apply(
 def due(
     connection: Connection, now: datetime, kinds: Sequence[str], busy: Sequence[str], most: int
 ) -> list[Task]:
-    """The due tasks of these kinds, longest overdue first, without the `busy` ones."""
+    """The due tasks of these kinds without the `busy` ones, longest overdue first."""
     rows = connection.execute(_DUE, {"now": now, "kinds": kinds, "busy": busy, "most": most})
     return [Task(*row) for row in rows]
 
 
 def next_due(connection: Connection, kinds: Sequence[str], busy: Sequence[str]) -> datetime | None:
-    """When the next task of these kinds falls due, without the `busy` ones."""
+    """When the next task of these kinds is due, without the `busy` ones."""
     return connection.execute(_NEXT_DUE, {"kinds": kinds, "busy": busy}).scalar()
 
 
@@ -125,21 +125,21 @@ def all_kinds(connection: Connection) -> list[str]:
 
 
 def present(connection: Connection, task_ids: Sequence[str]) -> set[str]:
-    """Which of these tasks still exist: neither finished nor dropped, nor scheduled anew."""
+    """Those of these tasks that still exist: not finished, cancelled or scheduled again."""
     if not task_ids:
         return set()
     return set(connection.execute(_PRESENT, {"task_ids": task_ids}).scalars())
 
 
 def finish(connection: Connection, task_ids: Sequence[str]) -> None:
-    """They are done."""
+    """Delete tasks that are done."""
     execute_many(connection, _FINISH, [{"finished": task_id} for task_id in task_ids])
 
 
 def postpone(
     connection: Connection, task_id: str, until: datetime, error: str, *, is_stuck: bool = False
 ) -> None:
-    """Try again then: the work failed, or its outcome is stuck, which counts as no attempt."""
+    """Move the task to a later time: the work failed, or its outcome is stuck, which does not count as an attempt."""
     connection.execute(
         _POSTPONE,
         {
