@@ -1,4 +1,4 @@
-"""Tells customers by mail how their orders fare, and keeps a log of what it told."""
+"""Sends mails to customers about their orders, and keeps a log of what became of each mail."""
 
 from shared import contracts
 

@@ -11,7 +11,14 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, QueryParameter
 from sqlalchemy import bindparam, select
 
-from notifier_service.domain import Command, Notification, NotifierState, Resend, Status, unknown
+from notifier_service.domain import (
+    Command,
+    Notification,
+    NotificationStatus,
+    NotifierState,
+    Resend,
+    unknown,
+)
 from notifier_service.store import NOTIFICATIONS
 from shared.chassis.http.auth import admin_only
 from shared.chassis.http.command_bus import json_reply
@@ -39,7 +46,7 @@ class NotificationView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"
     order_id: str
     event_id: str | None
     template: str
-    status: Status
+    status: NotificationStatus
     recipient: str | None
     error: str | None
     resend_of: str | None

@@ -19,7 +19,7 @@ from shared.settings import ShopSettings
 
 
 def logic(*, sends: bool) -> ServiceLogic[NotifierState, Command]:
-    """The service's rules; without `sends`, a mail is as good as sent once its recipient is known."""
+    """The service's rules; without `sends`, a mail counts as sent as soon as its recipient is known."""
     return ServiceLogic(
         decider=Decider(
             initial=NotifierState(), decide=partial(decide, sends=sends), evolve=evolve

@@ -1,6 +1,6 @@
-"""A mail owed and its order → an e-mail: subject, text and HTML, in the order's language.
+"""Makes an e-mail of a requested mail and its order: subject, text and HTML, in the order's language.
 
-Values are escaped in HTML, and nothing that could break out of a header is ever put into one.
+Values are escaped in HTML, and no value can break out of a header.
 """
 
 import re
@@ -14,8 +14,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 
 from notifier_service.domain import KnownOrder
 from notifier_service.mails import Mail
-from notifier_service.money import money
 from shared.chassis.messages import clock
+from shared.money import money
 
 LOCALES = ("en", "ja")
 MAX_ADDRESS_LENGTH = 254
@@ -24,7 +24,7 @@ CONTROLS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f\x85\u2028\u2029]")
 
 
 class Unsendable(Exception):
-    """The mail can never be sent; trying again is useless."""
+    """The mail can never be sent, so it is not tried again."""
 
 
 class Composer:
@@ -45,7 +45,7 @@ class Composer:
     def compose(self, mail: Mail, order: KnownOrder) -> EmailMessage:
         """The whole e-mail. Raises Unsendable for an address or id that does not fit a header."""
         locale = order.locale if order.locale in LOCALES else self._default_locale
-        known = {
+        values = {
             "mail": mail,
             "order": order,
             "locale": locale,
@@ -53,8 +53,8 @@ class Composer:
             "number": order.order_id[-8:].upper(),
             "names": {item.product_id: item.name or item.product_id for item in order.items},
         }
-        subject, _, text = self._render(f"{locale}/{mail.template}.txt", known).partition("\n")
-        html = self._render(f"{locale}/{mail.template}.html", known | {"subject": subject})
+        subject, _, text = self._render(f"{locale}/{mail.template}.txt", values).partition("\n")
+        html = self._render(f"{locale}/{mail.template}.html", values | {"subject": subject})
         message = EmailMessage(policy=SMTP)
         _set(message, "From", self._sender)
         _set(message, "To", recipient(order.email or ""))
@@ -67,8 +67,8 @@ class Composer:
         _set(message, "Content-Language", locale)
         return message
 
-    def _render(self, template: str, known: dict[str, object]) -> str:
-        return CONTROLS.sub(" ", self._templates.get_template(template).render(known))
+    def _render(self, template: str, values: dict[str, object]) -> str:
+        return CONTROLS.sub(" ", self._templates.get_template(template).render(values))
 
 
 def recipient(email: str) -> Address:

@@ -1,6 +1,6 @@
-"""The rules of notifying: an event owes at most one mail, and each mail owed is recorded once.
+"""The rules of notifying: an event leads to at most one mail, and each mail has one recorded outcome.
 
-A mail may be sent again on request: that is another mail, with an outcome of its own.
+A mail that is sent again on request is another mail, with an outcome of its own.
 """
 
 from collections.abc import Mapping
@@ -33,13 +33,13 @@ from shared.contracts import (
 )
 
 CustomerRef = Annotated[str, id_of("customer")]
-"""A customer's id, or the name that a guest gave: that names nobody, or a customer who is not asked."""
+"""A customer's id, or the name that a guest gave, which identifies nobody."""
 OriginalId = Annotated[str, id_of("notification", "mail")]
-"""Of a mail that is sent again."""
+"""The id of a mail that is sent again."""
 
 
-class Status(StrEnum):
-    """What became of a mail; PENDING is one that is to be sent again and has no outcome yet."""
+class NotificationStatus(StrEnum):
+    """A mail's outcome; PENDING is a mail that is being sent again and has no outcome yet."""
 
     PENDING = "PENDING"
     SENT = "SENT"
@@ -48,23 +48,23 @@ class Status(StrEnum):
 
 
 class Notification(Struct, frozen=True, kw_only=True):
-    """A mail's one outcome, or the wait for it; `recipient` is masked, and None where nobody is known."""
+    """A mail's outcome, or the wait for it; `recipient` is masked, and None if it is unknown."""
 
     notification_id: str
     order_id: str
     event_id: str | None
     template: str
-    status: Status
+    status: NotificationStatus
     recipient: str | None = None
     error: str | None = None
     resend_of: str | None = None
     position: int
-    """Of the first event about it: the order of the log."""
+    """Of the first event about it, by which the log is sorted."""
     created_at: datetime
 
 
 class KnownOrder(Struct, frozen=True, kw_only=True):
-    """What mails need to know of an order, as OrderCreated told it."""
+    """The part of an order that mails contain, from OrderCreated."""
 
     order_id: str
     user_id: CustomerRef
@@ -78,7 +78,7 @@ class KnownOrder(Struct, frozen=True, kw_only=True):
 
 
 class KnownCustomer(Struct, frozen=True, kw_only=True):
-    """Where a customer's mails go, as the event at `position` of the order service's log told it."""
+    """A customer's address, from the event at `position` of the order service's log."""
 
     user_id: str
     email: str
@@ -87,53 +87,53 @@ class KnownCustomer(Struct, frozen=True, kw_only=True):
 
 
 class NotifierState(Struct, frozen=True, kw_only=True):
-    """The part of the service's state that a batch touches."""
+    """The part of the service's state that a transaction touches."""
 
     notifications: Mapping[str, Notification] = {}
     mails: Mapping[str, Mail] = {}
-    """Every mail owed, by notification id: it may be asked for again."""
+    """Every requested mail by notification id, because it may be sent again."""
     orders: Mapping[str, KnownOrder] = {}
     customers: Mapping[str, KnownCustomer] = {}
 
 
 class OrderNotReceived(Exception):
-    """What would say where a mail goes has not been heard; it may still be."""
+    """The order has not been received yet, so the mail's recipient is unknown."""
 
 
 class CustomerNotReceived(OrderNotReceived):
-    """The customer of an order without an address is not known, and perhaps never will be."""
+    """The order has no address and its customer has not been received, and perhaps never will be."""
 
 
 class RequestMail(Struct, frozen=True, kw_only=True):
-    """An event was heard that owes a mail."""
+    """An event leads to a mail."""
 
     mail: Mail
     user_id: CustomerRef | None = None
-    """The customer, if the event names them: an order that was not known before leads to nobody."""
+    """The customer, if the event names one: the order is not stored yet, so it cannot lead to the customer."""
 
 
 class RecordSent(Struct, frozen=True, kw_only=True):
-    """The mail server has taken it."""
+    """The mail server accepted it."""
 
     mail: Mail
     recipient: str
 
 
 class RecordFailed(Struct, frozen=True, kw_only=True):
-    """It can not be sent, or was tried for too long."""
+    """It cannot be sent, or every attempt failed."""
 
     mail: Mail
     error: str
 
 
 class RecordSkipped(Struct, frozen=True, kw_only=True):
-    """There is nobody to send it to."""
+    """There is no recipient."""
 
     mail: Mail
 
 
 class Resend(Struct, frozen=True, kw_only=True):
-    """Somebody wants it again, under a new id."""
+    """Send the mail again, under a new id."""
 
     notification_id: NotificationId
     resend_of: OriginalId
@@ -144,22 +144,22 @@ Command = RequestMail | Outcome | Resend
 
 
 def masked(email: str) -> str:
-    """The address as far as a log may show it: `j***@example.com`."""
+    """The address as a log may contain it: `j***@example.com`."""
     name, _, domain = email.rpartition("@")
     return f"{name[:1]}***@{domain}"
 
 
-def with_recipient(room: NotifierState, order_id: str) -> KnownOrder:
-    """The order, with its customer's address and language where it names none; a guest has no others.
+def with_recipient(state: NotifierState, order_id: str) -> KnownOrder:
+    """The order; its customer's address and language replace missing ones, except for a guest.
 
     Raises OrderNotReceived, or CustomerNotReceived.
     """
-    order = room.orders.get(order_id)
+    order = state.orders.get(order_id)
     if order is None:
-        raise OrderNotReceived(f"order {order_id} is not known yet")
+        raise OrderNotReceived(f"order {order_id} has not been received yet")
     if order.guest:
         return order
-    customer = room.customers.get(order.user_id)
+    customer = state.customers.get(order.user_id)
     if customer:
         return replace(
             order,
@@ -167,43 +167,43 @@ def with_recipient(room: NotifierState, order_id: str) -> KnownOrder:
             locale=order.locale or customer.locale,
         )
     if not order.email:
-        raise CustomerNotReceived(f"customer {order.user_id} is not known yet")
+        raise CustomerNotReceived(f"customer {order.user_id} has not been received yet")
     return order
 
 
-def decide(room: NotifierState, command: Command, *, sends: bool = True) -> list[Event]:
-    """Record a mail's outcome, as soon as it is known; the first one counts.
+def decide(state: NotifierState, command: Command, *, sends: bool = True) -> list[Event]:
+    """The events of a command; the first outcome of a mail counts.
 
-    Without `sends`, a mail is as good as sent once its recipient is known.
+    Without `sends`, a mail counts as sent as soon as its recipient is known.
     Raises Rejected, for Resend only: `unknown-notification`, `notification-pending`.
     """
     match command:
         case Resend():
-            return _resend(room, command, sends)
-        case _ if _is_settled(room, command.mail):
+            return _resend(state, command, sends)
+        case _ if _is_settled(state, command.mail):
             return []
         case RequestMail(mail=mail):
-            return _settle_at_once(room, mail, sends)
+            return _settle_at_once(state, mail, sends)
         case RecordSent(mail=mail, recipient=recipient):
             return [_sent(mail, recipient)]
         case RecordFailed(mail=mail, error=error):
-            return [_failed(mail, _recipient(room, mail), error)]
+            return [_failed(mail, _recipient(state, mail), error)]
         case RecordSkipped(mail=mail):
             return [_skipped(mail)]
 
 
-def _is_settled(room: NotifierState, mail: Mail) -> bool:
-    entry = room.notifications.get(mail.notification_id)
-    return entry is not None and entry.status is not Status.PENDING
+def _is_settled(state: NotifierState, mail: Mail) -> bool:
+    notification = state.notifications.get(mail.notification_id)
+    return notification is not None and notification.status is not NotificationStatus.PENDING
 
 
-def _resend(room: NotifierState, command: Resend, sends: bool) -> list[Event]:
-    original = room.notifications.get(command.resend_of)
+def _resend(state: NotifierState, command: Resend, sends: bool) -> list[Event]:
+    original = state.notifications.get(command.resend_of)
     if original is None:
         raise unknown(command.resend_of)
-    if original.status is Status.PENDING:
+    if original.status is NotificationStatus.PENDING:
         raise Rejected("notification-pending", "it is being sent: wait for its outcome")
-    mail = again(room.mails[command.resend_of], command.notification_id)
+    mail = again(state.mails[command.resend_of], command.notification_id)
     requested = NotificationResendRequested(
         notification_id=command.notification_id,
         order_id=mail.order_id,
@@ -211,18 +211,18 @@ def _resend(room: NotifierState, command: Resend, sends: bool) -> list[Event]:
         resend_of=command.resend_of,
         template=mail.template,
     )
-    return [requested, *_settle_at_once(room, mail, sends)]
+    return [requested, *_settle_at_once(state, mail, sends)]
 
 
 def unknown(notification_id: str) -> Rejected:
-    """What is said of a notification that is not in the log."""
+    """The rejection of a notification id that is not in the log."""
     detail = f"there is no notification {notification_id}"
     return Rejected("unknown-notification", detail)
 
 
-def _settle_at_once(room: NotifierState, mail: Mail, sends: bool) -> list[Event]:
+def _settle_at_once(state: NotifierState, mail: Mail, sends: bool) -> list[Event]:
     try:
-        order = with_recipient(room, mail.order_id)
+        order = with_recipient(state, mail.order_id)
     except OrderNotReceived:
         return []
     if not order.email:
@@ -263,42 +263,46 @@ def _skipped(mail: Mail) -> NotificationSkipped:
     )
 
 
-def _recipient(room: NotifierState, mail: Mail) -> str:
-    """Empty for a mail given up before it was known where it goes."""
+def _recipient(state: NotifierState, mail: Mail) -> str:
+    """Masked; empty for a mail that was given up before its recipient was known."""
     try:
-        order = with_recipient(room, mail.order_id)
+        order = with_recipient(state, mail.order_id)
     except OrderNotReceived:
         return ""
     return masked(order.email) if order.email else ""
 
 
-def evolve(room: NotifierState, recorded: RecordedEvent) -> NotifierState:
-    """The state after an event: one of ours, one that owes a mail, or news of a customer."""
+def evolve(state: NotifierState, recorded: RecordedEvent) -> NotifierState:
+    """The state after an event: a notification, one that leads to a mail, or a customer's data."""
     match recorded.event:
         case OrderCreated() as created:
-            room = replace(room, orders={**room.orders, created.order_id: _known(created)})
-            return _with_mail(room, mail_for(recorded))
+            state = replace(state, orders={**state.orders, created.order_id: _known_order(created)})
+            return _with_mail(state, mail_for(recorded))
         case ShipmentInitiated() | OrderCompleted() | OrderCancelled() | OrderFailed():
-            return _with_mail(room, mail_for(recorded))
-        case CustomerRegistered() | CustomerUpdated() as told:
-            return _with_customer(room, told, recorded.position)
+            return _with_mail(state, mail_for(recorded))
+        case CustomerRegistered() | CustomerUpdated() as event:
+            return _with_customer(state, event, recorded.position)
         case NotificationResendRequested() as requested:
-            entry = _entry(room, recorded, requested, Status.PENDING)
-            mail = again(room.mails[requested.resend_of], requested.notification_id)
-            return _noted(_with_mail(room, mail), entry)
+            notification = _notification(state, recorded, requested, NotificationStatus.PENDING)
+            mail = again(state.mails[requested.resend_of], requested.notification_id)
+            return _with_notification(_with_mail(state, mail), notification)
         case NotificationSent(recipient=recipient) as sent:
-            entry = _entry(room, recorded, sent, Status.SENT)
-            return _noted(room, replace(entry, recipient=recipient or None))
+            notification = _notification(state, recorded, sent, NotificationStatus.SENT)
+            return _with_notification(state, replace(notification, recipient=recipient or None))
         case NotificationFailed(recipient=recipient, error=error) as failed:
-            entry = _entry(room, recorded, failed, Status.FAILED)
-            return _noted(room, replace(entry, recipient=recipient or None, error=error))
+            notification = _notification(state, recorded, failed, NotificationStatus.FAILED)
+            return _with_notification(
+                state, replace(notification, recipient=recipient or None, error=error)
+            )
         case NotificationSkipped() as skipped:
-            return _noted(room, _entry(room, recorded, skipped, Status.SKIPPED))
+            return _with_notification(
+                state, _notification(state, recorded, skipped, NotificationStatus.SKIPPED)
+            )
         case _:
-            return room
+            return state
 
 
-def _known(created: OrderCreated) -> KnownOrder:
+def _known_order(created: OrderCreated) -> KnownOrder:
     return KnownOrder(
         order_id=created.order_id,
         user_id=created.user_id,
@@ -312,33 +316,33 @@ def _known(created: OrderCreated) -> KnownOrder:
     )
 
 
-def _with_mail(room: NotifierState, mail: Mail) -> NotifierState:
-    return replace(room, mails={**room.mails, mail.notification_id: mail})
+def _with_mail(state: NotifierState, mail: Mail) -> NotifierState:
+    return replace(state, mails={**state.mails, mail.notification_id: mail})
 
 
 def _with_customer(
-    room: NotifierState, told: CustomerRegistered | CustomerUpdated, position: int
+    state: NotifierState, event: CustomerRegistered | CustomerUpdated, position: int
 ) -> NotifierState:
-    """News of a customer may come in any order: what was said last counts."""
-    known = room.customers.get(told.user_id)
-    if known and known.position > position:
-        return room
+    """Events about a customer may arrive in any order: the one with the highest position counts."""
+    previous = state.customers.get(event.user_id)
+    if previous and previous.position > position:
+        return state
     customer = KnownCustomer(
-        user_id=told.user_id, email=told.email, locale=told.locale, position=position
+        user_id=event.user_id, email=event.email, locale=event.locale, position=position
     )
-    return replace(room, customers={**room.customers, told.user_id: customer})
+    return replace(state, customers={**state.customers, event.user_id: customer})
 
 
-def _entry(
-    room: NotifierState,
+def _notification(
+    state: NotifierState,
     recorded: RecordedEvent,
     event: NotificationResendRequested
     | NotificationSent
     | NotificationFailed
     | NotificationSkipped,
-    status: Status,
+    status: NotificationStatus,
 ) -> Notification:
-    pending = room.notifications.get(event.notification_id)
+    pending = state.notifications.get(event.notification_id)
     return Notification(
         notification_id=event.notification_id,
         order_id=event.order_id,
@@ -351,5 +355,7 @@ def _entry(
     )
 
 
-def _noted(room: NotifierState, entry: Notification) -> NotifierState:
-    return replace(room, notifications={**room.notifications, entry.notification_id: entry})
+def _with_notification(state: NotifierState, notification: Notification) -> NotifierState:
+    return replace(
+        state, notifications={**state.notifications, notification.notification_id: notification}
+    )

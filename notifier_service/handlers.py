@@ -1,4 +1,4 @@
-"""What makes a mail due, and how it gets to the customer."""
+"""Which events request a mail, and the task that sends it."""
 
 from collections.abc import Iterable
 
@@ -42,27 +42,27 @@ from shared.contracts import (
 MAIL = "mail"
 FOR_A_DAY = Retry(within_seconds=24 * 3600, first_seconds=1, longest_seconds=900)
 CUSTOMER_TIMEOUT_SECONDS = 60
-"""How long to wait for an order's customer. He registered before he ordered, but events that are sent again
-come in any order; and for somebody who never registered an admin may order all the same."""
+"""How long to wait for an order's customer. They registered before they ordered, but resent events arrive in any order;
+and an admin may order for a customer who never registered."""
 
 
-def request_mail(heard: RecordedEvent) -> RequestMail:
-    """One of the `MAILED_EVENTS` events was heard."""
-    created = heard.event
+def request_mail(recorded: RecordedEvent) -> RequestMail:
+    """`recorded` is one of the `MAILED_EVENTS`."""
+    created = recorded.event
     user_id = created.user_id if isinstance(created, OrderCreated) and not created.guest else None
-    return RequestMail(mail=mail_for(heard), user_id=user_id)
+    return RequestMail(mail=mail_for(recorded), user_id=user_id)
 
 
-def mails(room: NotifierState, recorded: RecordedEvent) -> Iterable[Change]:
-    """An event that owes a mail makes it due at once; the mail's outcome settles it."""
+def mails(state: NotifierState, recorded: RecordedEvent) -> Iterable[Change]:
+    """One of the `MAILED_EVENTS` makes its mail due at once; the mail's outcome cancels the task."""
     match recorded.event:
         case NotificationSent() | NotificationFailed() | NotificationSkipped() as settled:
             return (Cancel(kind=MAIL, key=settled.notification_id),)
         case event if isinstance(event, MAILED_EVENTS):
             mail = mail_for(recorded)
-            return () if mail.notification_id in room.notifications else (_due(mail),)
+            return () if mail.notification_id in state.notifications else (_due(mail),)
         case NotificationResendRequested(notification_id=notification_id):
-            return (_due(room.mails[notification_id]),)
+            return (_due(state.mails[notification_id]),)
         case _:
             return ()
 
@@ -76,7 +76,7 @@ def mail_job(
     mailer: Mailer,
     retry: Retry = FOR_A_DAY,
 ) -> TaskHandler:
-    """Send the mail, if there is anybody to send it to; retry what may pass."""
+    """Sends the mail if it has a recipient; retries failures that may be temporary."""
 
     async def send(due: Task) -> Outcome:
         mail = msgspec.convert(due.payload, Mail)

@@ -1,4 +1,4 @@
-"""What mails there are, and which event owes which: at most one each."""
+"""The kinds of mails, and the event that leads to each: at most one mail for an event."""
 
 from enum import StrEnum
 from typing import Any
@@ -25,8 +25,6 @@ NOTIFICATIONS = uuid5(NAMESPACE_URL, "urn:quadrille:notification")
 
 
 class Template(StrEnum):
-    """What a mail says."""
-
     CONFIRMATION = "confirmation"
     DISPATCHED = "dispatched"
     DELIVERED = "delivered"
@@ -35,7 +33,7 @@ class Template(StrEnum):
 
 
 class Mail(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A mail that an event owes to the order's customer, with what the event alone knows."""
+    """A mail to the order's customer, with the values that only its event contains."""
 
     notification_id: NotificationId
     event_id: str
@@ -45,37 +43,37 @@ class Mail(Struct, frozen=True, kw_only=True, omit_defaults=True):
     reason: str | None = None
     failed_items: tuple[FailedItem, ...] = ()
     resend_of: str | None = None
-    """The notification that it repeats on request."""
+    """The notification that it repeats."""
 
 
-def mail_for(heard: RecordedEvent) -> Mail:
-    """The mail that one of the `MAILED_EVENTS` events owes."""
-    match heard.event:
+def mail_for(recorded: RecordedEvent) -> Mail:
+    """The mail of an event, which is one of the `MAILED_EVENTS`."""
+    match recorded.event:
         case OrderCreated():
-            return _mail(heard, Template.CONFIRMATION)
+            return _mail(recorded, Template.CONFIRMATION)
         case ShipmentInitiated():
-            return _mail(heard, Template.DISPATCHED)
+            return _mail(recorded, Template.DISPATCHED)
         case OrderCompleted(tracking_number=number):
-            return _mail(heard, Template.DELIVERED, tracking_number=number)
+            return _mail(recorded, Template.DELIVERED, tracking_number=number)
         case OrderCancelled(reason=reason, failed_items=items):
-            return _mail(heard, Template.CANCELLED, reason=reason, failed_items=items)
+            return _mail(recorded, Template.CANCELLED, reason=reason, failed_items=items)
         case OrderFailed():
-            return _mail(heard, Template.FAILED)
+            return _mail(recorded, Template.FAILED)
         case _:
-            message = f"{heard.event_type} owes no mail"
+            message = f"{recorded.event_type} leads to no mail"
             raise LookupError(message)
 
 
 def again(mail: Mail, notification_id: str) -> Mail:
-    """The same once more, under an id of its own."""
+    """The same mail under a new id."""
     return replace(mail, notification_id=notification_id, resend_of=mail.notification_id)
 
 
-def _mail(heard: RecordedEvent, template: Template, **details: Any) -> Mail:  # noqa: ANN401 - Mail's fields
+def _mail(recorded: RecordedEvent, template: Template, **details: Any) -> Mail:  # noqa: ANN401 - Mail's fields
     return Mail(
-        notification_id=str(uuid5(NOTIFICATIONS, f"{heard.event_id}/{template}")),
-        event_id=heard.event_id,
-        order_id=heard.entity_id,
+        notification_id=str(uuid5(NOTIFICATIONS, f"{recorded.event_id}/{template}")),
+        event_id=recorded.event_id,
+        order_id=recorded.entity_id,
         template=template,
         **details,
     )

@@ -1,4 +1,4 @@
-"""How a mail leaves the house: over SMTP, or not at all."""
+"""Delivers mails over SMTP, or not at all."""
 
 import asyncio
 import contextlib
@@ -22,7 +22,7 @@ from shared.settings import ShopSettings
 
 MAX_CONNECTIONS = 8
 TIMEOUT_SECONDS = 10.0
-"""For each step of the conversation."""
+"""For each SMTP command."""
 CLOSE_SECONDS = 1.0
 PERMANENT = range(500, 600)
 
@@ -35,32 +35,30 @@ NO_SERVER = (
 
 
 class Mailer(Protocol):
-    """Takes a mail off our hands: when `deliver` returns, somebody else is responsible for it."""
+    """When `deliver` returns, the mail server is responsible for the mail."""
 
     async def deliver(self, mail: Mail, order: KnownOrder) -> None:
-        """Raises Unsendable, or anything else for a trouble that may pass."""
+        """Raises Unsendable, or anything else for a failure that may be temporary."""
         ...
 
-    async def close(self) -> None:
-        """Nothing more will be delivered."""
-        ...
+    async def close(self) -> None: ...
 
 
 class NullMailer:
     """Sends nothing, so that mails are only recorded; they are not even composed.
 
-    It is asked only for an order that becomes known later than what owes the mail.
+    It is only called if the order arrives later than the event that leads to the mail.
     """
 
     async def deliver(self, mail: Mail, order: KnownOrder) -> None:
-        """Nothing."""
+        pass
 
     async def close(self) -> None:
-        """Nothing."""
+        pass
 
 
 class SmtpServer(Struct, frozen=True, kw_only=True):
-    """Where mails go, and as whom."""
+    """The mail server and its credentials."""
 
     host: str
     port: int
@@ -70,12 +68,12 @@ class SmtpServer(Struct, frozen=True, kw_only=True):
 
     @property
     def must_upgrade(self) -> bool:
-        """Whether STARTTLS is a condition: a password is never sent in the clear to another machine."""
+        """Whether STARTTLS is required: a password is never sent to another machine unencrypted."""
         return self.username is not None and not self.is_tls and not _is_loopback(self.host)
 
 
 class SmtpMailer:
-    """Keeps a few connections open and sends over whichever is free."""
+    """Keeps a few connections open and sends over a free one."""
 
     def __init__(
         self, server: SmtpServer, composer: Composer, timeout_seconds: float = TIMEOUT_SECONDS
@@ -87,14 +85,14 @@ class SmtpMailer:
         self._idle: list[SMTP] = []
 
     async def deliver(self, mail: Mail, order: KnownOrder) -> None:
-        """Send it, over TLS where the server can."""
+        """Send it, over TLS if the server supports it."""
         message = self._composer.compose(mail, order)
         async with self._connection() as connection:
             await _send(connection, message)
         failpoint("after_smtp_accepted")
 
     async def close(self) -> None:
-        """Say QUIT on all connections at once; a server that does not answer is left without it."""
+        """Send QUIT on all connections; a server that does not answer is not waited for."""
         idle, self._idle = self._idle, []
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_SECONDS):
@@ -138,7 +136,7 @@ class SmtpMailer:
 
 
 def build_mailer(settings: ShopSettings) -> Mailer:
-    """What the settings ask for; raises SettingsError naming the setting that makes no sense."""
+    """Raises SettingsError naming the invalid setting."""
     server = read_url(settings.smtp_url)
     sender = read_sender(settings.mail_from)
     return SmtpMailer(server, Composer(sender, settings.default_locale)) if server else NullMailer()
@@ -182,18 +180,18 @@ def read_sender(mail_from: str) -> Address:
 async def _send(connection: SMTP, message: EmailMessage) -> None:
     try:
         await connection.send_message(message)
-    except SMTPRecipientsRefused as refused:
-        answer = refused.recipients[0]
+    except SMTPRecipientsRefused as refusal:
+        answer = refusal.recipients[0]
         if answer.code in PERMANENT:
             raise Unsendable(
                 f"the mail server refused the recipient: {answer.code} {answer.message}"
-            ) from refused
+            ) from refusal
         raise
-    except SMTPDataError as refused:
-        if refused.code in PERMANENT:
+    except SMTPDataError as refusal:
+        if refusal.code in PERMANENT:
             raise Unsendable(
-                f"the mail server refused the mail: {refused.code} {refused.message}"
-            ) from refused
+                f"the mail server refused the mail: {refusal.code} {refusal.message}"
+            ) from refusal
         raise
 
 

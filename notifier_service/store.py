@@ -1,4 +1,4 @@
-"""The notifier's tables, and how its entities lie in them."""
+"""The notifier's tables."""
 
 from collections.abc import Sequence
 
@@ -77,7 +77,7 @@ STORE = EntityStore(
 
 
 def load_addresses(connection: Connection, order_ids: Sequence[str]) -> NotifierState:
-    """These orders as far as they were heard of, with their customers."""
+    """These orders and their customers, if they were received."""
     references = References()
     references["order"].update(order_ids)
     return STORE.load(connection, references)

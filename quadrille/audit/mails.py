@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from notifier_service.domain import Status
+from notifier_service.domain import NotificationStatus
 from notifier_service.handlers import MAIL
 from notifier_service.mails import MAILED_EVENTS, mail_for
 from quadrille.audit.shop_snapshot import ShopSnapshot
@@ -14,7 +14,7 @@ def mails(shop: ShopSnapshot) -> Iterator[Mismatch]:
     with_task = {task.task_key for task in service.tasks if task.kind == MAIL}
     notifications = service.state.notifications
     for notification_id, notification in notifications.items():
-        if notification.status is Status.PENDING and notification_id not in with_task:
+        if notification.status is NotificationStatus.PENDING and notification_id not in with_task:
             entity = f"notification {notification_id}"
             yield Mismatch("notifier", entity, "a task while it is PENDING", "none")
     for recorded in shop.handled_by(service):

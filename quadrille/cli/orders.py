@@ -5,7 +5,6 @@ from datetime import datetime
 import click
 from rich.text import Text
 
-from notifier_service.money import money
 from quadrille.cli.api_client import Client
 from quadrille.cli.endpoints import Json, load_settings, segment
 from quadrille.cli.order_watch import print_or_watch
@@ -20,6 +19,7 @@ from quadrille.cli.output import (
 )
 from quadrille.cli.params import json_lines_option, line_items_argument, watch_option
 from shared.contracts.order import OrderStatus
+from shared.money import money
 
 
 @click.command()

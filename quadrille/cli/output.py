@@ -16,10 +16,10 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from notifier_service.money import money
 from quadrille.cli.endpoints import Json
 from shared.chassis.messages import clock
 from shared.chassis.printable import printable, printable_json
+from shared.money import money
 
 PIPED_WIDTH = 200
 WIDE = 100

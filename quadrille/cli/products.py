@@ -4,10 +4,10 @@ from functools import partial
 
 import click
 
-from notifier_service.money import money
 from quadrille.cli.api_client import Client
 from quadrille.cli.endpoints import Json, load_settings
 from quadrille.cli.output import MAX_LIMIT, console, echo_page, is_wide, table
+from shared.money import money
 
 
 @click.command()

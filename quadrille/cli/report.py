@@ -7,10 +7,10 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from notifier_service.money import money
 from quadrille.cli.api_client import Client
 from quadrille.cli.endpoints import Json, load_settings
 from quadrille.cli.output import MAX_LIMIT, console, echo, echo_json, table
+from shared.money import money
 
 MAX_DAYS = 366
 UNKNOWN = "–"  # noqa: RUF001 - a dash is meant

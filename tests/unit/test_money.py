@@ -1,6 +1,6 @@
 import pytest
 
-from notifier_service.money import money
+from shared.money import money
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from notifier_service.domain import (
     Command,
     CustomerNotReceived,
+    NotificationStatus,
     NotifierState,
     OrderNotReceived,
     RecordFailed,
@@ -13,7 +14,6 @@ from notifier_service.domain import (
     RecordSkipped,
     RequestMail,
     Resend,
-    Status,
     decide,
     evolve,
     with_recipient,
@@ -183,7 +183,7 @@ def test_event_without_mail_schedules_nothing():
 def test_notification_records_the_mail_outcome():
     sent = recorded(SENT, position=7, source="notifier")
     entry = evolve(NotifierState(), sent).notifications[DELIVERED.notification_id]
-    assert (entry.status, entry.recipient) == (Status.SENT, "j***@example.com")
+    assert (entry.status, entry.recipient) == (NotificationStatus.SENT, "j***@example.com")
     assert (entry.position, entry.created_at) == (7, sent.recorded_at)
 
 
@@ -263,12 +263,16 @@ def test_resent_mail_repeats_the_first_mail():
     assert repeated == msgspec.structs.replace(
         DELIVERED, notification_id="n2", resend_of=DELIVERED.notification_id
     )
-    assert state.notifications["n2"].status is Status.PENDING
+    assert state.notifications["n2"].status is NotificationStatus.PENDING
     [sent] = decide(state, RecordSent(mail=repeated, recipient="jane@example.com"))
     assert isinstance(sent, NotificationSent)
     assert sent.resend_of == DELIVERED.notification_id
     entry = evolve(state, recorded(sent, source="notifier")).notifications["n2"]
-    assert (entry.status, entry.position, entry.created_at) == (Status.SENT, 9, asked.recorded_at)
+    assert (entry.status, entry.position, entry.created_at) == (
+        NotificationStatus.SENT,
+        9,
+        asked.recorded_at,
+    )
 
 
 def test_resent_mail_without_smtp_is_recorded_immediately():
@@ -334,7 +338,11 @@ def test_mail_has_one_outcome_after_any_commands(data, sends):
             else:
                 outcomes.append(event.notification_id)
             state = evolve(state, recorded(event, source="notifier"))
-        settled = {key: mail for key, mail in before.items() if mail.status is not Status.PENDING}
+        settled = {
+            key: mail
+            for key, mail in before.items()
+            if mail.status is not NotificationStatus.PENDING
+        }
         assert settled.items() <= state.notifications.items()
     assert len(outcomes) == len(set(outcomes))
     assert asked.union(outcomes) == set(state.notifications)
