@@ -1,4 +1,4 @@
-"""Answers every query: hears all events, keeps them and what they amount to, and says nothing itself."""
+"""Answers queries from read models of all services' events; it publishes none itself."""
 
 from shared import contracts
 

@@ -1,4 +1,4 @@
-"""What is shown of the shop: the rows that events amount to, as frozen structs."""
+"""The read models: frozen structs that are folds of events."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -37,12 +37,12 @@ class NotificationStatus(StrEnum):
 
 
 class Order(Struct, frozen=True, kw_only=True):
-    """An order, as the order service tells it."""
+    """An order as its events describe it."""
 
     order_id: str
     user_id: str
     guest: bool = False
-    """Whether nobody was signed in: then `user_id` is a mere label."""
+    """Placed without signing in: then `user_id` is only a label."""
     status: OrderStatus
     items: tuple[OrderItem, ...]
     total_amount: int
@@ -96,7 +96,7 @@ class Reservation(Struct, frozen=True, kw_only=True):
 
 
 class Shipment(Struct, frozen=True, kw_only=True):
-    """An order's one shipment; without `shipment_id` where it was cancelled before it was begun."""
+    """An order's one shipment; without `shipment_id` if it was cancelled before it started."""
 
     order_id: str
     shipment_id: str | None = None
@@ -113,7 +113,7 @@ class Shipment(Struct, frozen=True, kw_only=True):
 
 
 class Notification(Struct, frozen=True, kw_only=True):
-    """A mail, and what became of it."""
+    """A mail and its outcome."""
 
     notification_id: str
     order_id: str

@@ -123,7 +123,7 @@ async def products(
 def daily(days: Sequence[LocalDay], currency: str) -> Select[tuple[object, ...]]:
     """The statement for the orders created and completed on each day; `day_figures` reads its rows."""
     day, starts, ends = column("day", Text), column("starts", UtcTime), column("ends", UtcTime)
-    rows = [(each.day.isoformat(), each.starts, each.ends) for each in days]
+    rows = [(local.day.isoformat(), local.starts, local.ends) for local in days]
     spans = values(day, starts, ends, name="spans").data(rows).cte("spans")
 
     def of_day(figure: ColumnElement[Any], moment: Column[Any]) -> ScalarSelect[Any]:

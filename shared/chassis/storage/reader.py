@@ -155,11 +155,11 @@ def _begin(connection: Connection) -> None:
 
 
 class _Connection(aiosqlite.Connection):
-    """Makes one call to the thread for each statement, and none for a transaction that was not begun."""
+    """Makes one call to the thread for each statement, and none to end a transaction that was not started."""
 
     def __init__(self, path: str | None) -> None:
         def connect() -> sqlite3.Connection:
-            # Transactions are begun by our own BEGIN.
+            # Our own BEGIN starts transactions.
             connection = sqlite3.connect(path or ":memory:", isolation_level=None)
             connection.execute(f"PRAGMA busy_timeout={BUSY_MILLISECONDS}")
             connection.execute("PRAGMA query_only=ON")
