@@ -35,7 +35,7 @@ from shared.chassis.storage.database import CHASSIS_METADATA, open_for_writing
 from shared.chassis.storage.derived_state import Progress
 from shared.chassis.storage.migrations import migrate
 from shared.contracts import CATALOG
-from shared.settings import Settings
+from shared.settings import ShopSettings
 from tests.support.chassis import INVENTORY, ORDER, SHIPPING
 from tests.support.earlier_release import SERVICES, renamed_columns, unpack, unpack_all
 from tests.support.eventually import eventually
@@ -338,7 +338,7 @@ def test_check_names_databases_to_migrate(tmp_path: Path):
     assert all("start its service once" in fault for fault in faults)
 
 
-async def test_process_killed_in_rebuild_starts_again(shop_settings: Settings):
+async def test_process_killed_in_rebuild_starts_again(shop_settings: ShopSettings):
     file = unpack("inventory", shop_settings.data_dir)
     before = contents(file)
     failing = replace(shop_settings, failpoint="after_rebuild_batch")
