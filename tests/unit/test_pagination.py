@@ -62,7 +62,7 @@ def test_pages_join_to_the_sorted_list(revenues: list[int], limit: int) -> None:
             connection.execute(SALES.insert(), rows)
         pages = [first := next_page(connection, None, limit)]
         cursor = first.next_cursor
-        while cursor:
+        while cursor and len(pages) <= len(sales):
             pages.append(page := next_page(connection, cursor, limit))
             cursor = page.next_cursor
     engine.dispose()
