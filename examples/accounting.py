@@ -5,6 +5,8 @@ QUADRILLE_NATS_URL=nats://127.0.0.1:4222 .venv/bin/python -m examples.accounting
 
 from collections.abc import Mapping
 from datetime import datetime
+from functools import partial
+from operator import attrgetter
 from typing import ClassVar
 
 from litestar import Litestar
@@ -18,12 +20,16 @@ from shared.chassis.messages.event import Event
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.runtime.process import run
 from shared.chassis.runtime.service import Service
+from shared.chassis.settings import ChassisSettings, load
 from shared.chassis.storage.database import UtcTime
 from shared.chassis.storage.entity_store import EntityStore, EntityTable
 from shared.contracts import OrderCompleted, OrderId
-from shared.settings import ShopSettings, load
 
-PORT = 8090
+
+class AccountingSettings(ChassisSettings, frozen=True, kw_only=True):
+    """`QUADRILLE_ACCOUNTING_PORT`, besides what every service has."""
+
+    accounting_port: int = 8090
 
 
 class InvoiceIssued(Event, frozen=True, kw_only=True):
@@ -92,10 +98,10 @@ LOGIC = ServiceLogic(
 CATALOG = Catalog([OrderCompleted, InvoiceIssued], key_issuer="order")
 
 
-def build(settings: ShopSettings) -> Litestar:
+def build(settings: AccountingSettings) -> Litestar:
     """The application; nothing runs yet."""
     return Service("accounting", settings, LOGIC, METADATA, catalog=CATALOG).app("Accounting", [])
 
 
 if __name__ == "__main__":
-    run("accounting", load, lambda _settings: PORT, build)
+    run("accounting", partial(load, AccountingSettings), attrgetter("accounting_port"), build)

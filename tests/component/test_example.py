@@ -8,15 +8,15 @@ from pathlib import Path
 from msgspec.structs import replace
 from nats.js import api
 
-from examples.accounting import CATALOG, PORT, InvoiceIssued
+from examples.accounting import CATALOG, AccountingSettings, InvoiceIssued
 from shared.chassis.messages.cloudevents import decode
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.subjects import STREAM
 from shared.contracts import OrderCompleted
-from shared.settings import ShopSettings
 from tests.support.chassis import Publisher, publishing
 from tests.support.eventually import eventually
 from tests.support.history import recorded
+from tests.support.ports import free_port
 from tests.support.process import ServiceProcess
 
 KILLED = 86
@@ -24,8 +24,8 @@ START_SECONDS = 30
 
 
 @contextmanager
-def accounting(settings: ShopSettings) -> Iterator[ServiceProcess]:
-    process = ServiceProcess("examples.accounting", PORT, settings)
+def accounting(settings: AccountingSettings) -> Iterator[ServiceProcess]:
+    process = ServiceProcess("examples.accounting", settings.accounting_port, settings)
     try:
         yield process
     finally:
@@ -55,20 +55,22 @@ async def is_caught_up(broker: Publisher) -> bool:
     return (info.num_pending, info.num_ack_pending) == (0, 0)
 
 
-async def test_example_invoices_once_despite_crash(shop_settings: ShopSettings):
-    data_dir = shop_settings.data_dir
-    async with publishing(shop_settings) as shop:
-        with accounting(replace(shop_settings, failpoint="after_commit:2")) as process:
+async def test_example_invoices_once_despite_crash(tmp_path: Path, broker_url: str):
+    settings = AccountingSettings(
+        data_dir=tmp_path, nats_url=broker_url, accounting_port=free_port()
+    )
+    async with publishing(settings) as shop:
+        with accounting(replace(settings, failpoint="after_commit:2")) as process:
             await eventually(process.is_ready, START_SECONDS)
             await shop.publish([completed("o1")])
-            await eventually(lambda: invoices(data_dir) == {"o1"})
+            await eventually(lambda: invoices(tmp_path) == {"o1"})
             await shop.publish([completed("o2")])
             code, output = process.ended()
             assert code == KILLED, output
         await shop.publish([completed("o1"), completed("o3")])
-        with accounting(shop_settings) as process:
+        with accounting(settings) as process:
             await eventually(process.is_ready, START_SECONDS)
-            await eventually(lambda: invoices(data_dir) == {"o1", "o2", "o3"})
+            await eventually(lambda: invoices(tmp_path) == {"o1", "o2", "o3"})
             await eventually(lambda: is_caught_up(shop))
             process.stop()
         assert await invoiced_on_stream(shop) == ["o1", "o2", "o3"]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import httpx
 
+from shared.chassis.settings import ChassisSettings
 from shared.settings import ShopSettings, port_of
 from tests.support.settings import environment_of
 
@@ -18,7 +19,7 @@ END_SECONDS = 20
 class ServiceProcess:
     """A running service, or one that has refused to run."""
 
-    def __init__(self, module: str, port: int, settings: ShopSettings) -> None:
+    def __init__(self, module: str, port: int, settings: ChassisSettings) -> None:
         self._url = f"http://127.0.0.1:{port}"
         self._process = subprocess.Popen(
             [sys.executable, "-m", module],

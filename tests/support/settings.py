@@ -5,6 +5,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from shared.chassis.settings import ChassisSettings
 from shared.settings import ShopSettings
 from tests.support.ports import free_port
 
@@ -34,7 +35,7 @@ def settings_for(data_dir: Path, nats_url: str, **changes: Any) -> ShopSettings:
     return replace(settings, **changes)
 
 
-def environment_of(settings: ShopSettings) -> dict[str, str]:
+def environment_of(settings: ChassisSettings) -> dict[str, str]:
     """The same as `QUADRILLE_*` variables, for a process of its own."""
     return {
         f"QUADRILLE_{name.upper()}": str(value)
