@@ -11,7 +11,7 @@ from sqlalchemy import Connection, select
 from quadrille.audit.snapshot import (
     DeadLetter,
     open_snapshot,
-    raise_if_corrupt,
+    raise_if_unusable,
     read_dead_letters,
 )
 from read_api.event_archive import event_views
@@ -48,7 +48,7 @@ class ReadSnapshot(msgspec.Struct, frozen=True, kw_only=True):
 def read_snapshot_of_read_api(path: Path) -> ReadSnapshot:
     """Raises CorruptDatabase."""
     with open_snapshot(path) as connection:
-        raise_if_corrupt(connection, path)
+        raise_if_unusable(connection, path, READ)
         return ReadSnapshot(
             applied={row["source"]: row["applied"] for row in read_rows(connection, POSITIONS)},
             held=_held(connection),

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
-from sqlalchemy import Connection, create_engine, event, select
+from sqlalchemy import URL, Connection, create_engine, event, select
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.pool import NullPool
 
@@ -24,11 +24,11 @@ import order_service.domain
 import order_service.store
 import shipping_service.domain
 import shipping_service.store
+from shared.chassis.errors import FatalError
 from shared.chassis.messages.catalog import DecodeError
 from shared.chassis.messages.event import Event
 from shared.chassis.messages.recorded_event import RecordedEvent
-from shared.chassis.storage import event_log, inbox
-from shared.chassis.storage.database_identity import DATABASE_IDENTITY, FORMAT
+from shared.chassis.storage import database_identity, event_log, inbox
 from shared.chassis.storage.dead_letters import DEAD_LETTER
 from shared.chassis.storage.entity_store import EntityStore
 from shared.chassis.storage.event_log import EVENT_LOG
@@ -118,7 +118,7 @@ class CorruptDatabase(Exception):
 def read_snapshot(definition: ServiceDefinition[State], path: Path) -> ServiceSnapshot[State]:
     """Raises CorruptDatabase."""
     with open_snapshot(path) as connection:
-        raise_if_corrupt(connection, path)
+        raise_if_unusable(connection, path, definition.name)
         return ServiceSnapshot(
             definition=definition,
             log=tuple(_log(connection, definition.name)),
@@ -143,7 +143,8 @@ def open_snapshot(path: Path) -> Iterator[Connection]:
     if not path.is_file():
         message = f"{path} does not exist"
         raise CorruptDatabase(message)
-    engine = create_engine("sqlite://", creator=lambda: _open(path), poolclass=NullPool)
+    url = URL.create("sqlite", database=str(path))  # named in messages; `creator` opens the file
+    engine = create_engine(url, creator=lambda: _open(path), poolclass=NullPool)
     event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
     try:
         with engine.connect() as connection:
@@ -152,6 +153,8 @@ def open_snapshot(path: Path) -> Iterator[Connection]:
         reason = getattr(error, "orig", None) or error
         message = f"{path} cannot be read: {reason}"
         raise CorruptDatabase(message) from error
+    except FatalError as error:
+        raise CorruptDatabase(str(error)) from error
     except (msgspec.ValidationError, DecodeError, TypeError, ValueError, KeyError) as error:
         message = f"{path} has an invalid row: {error}"
         raise CorruptDatabase(message) from error
@@ -168,21 +171,19 @@ def _open(path: Path) -> sqlite3.Connection:
     )
 
 
-def raise_if_corrupt(connection: Connection, path: Path) -> None:
-    """Look for damaged pages, rows without their parent, and the format of another release. Raises CorruptDatabase."""
+def raise_if_unusable(connection: Connection, path: Path, service: str) -> None:
+    """Damaged pages, another release or service, rows without their parent. Raises CorruptDatabase, FatalError."""
     fault = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar()
     if fault != "ok":
         message = f"{path} is damaged: {fault}"
         raise CorruptDatabase(message)
+    if database_identity.is_new(connection):
+        message = f"{path} has no tables: start the {service} service once"
+        raise CorruptDatabase(message)
+    database_identity.claim_current(connection, service)
     orphan = connection.exec_driver_sql("PRAGMA foreign_key_check").first()
     if orphan:
         message = f"{path} is damaged: row {orphan[1]} of {orphan[0]} has no row in {orphan[2]}"
-        raise CorruptDatabase(message)
-    present = connection.execute(select(DATABASE_IDENTITY.c.format)).scalar()
-    if present != FORMAT:
-        message = f"{path} has format {present}, not {FORMAT}: run the release that it belongs to"
-        if (present or 0) < FORMAT:
-            message = f"{path} has format {present}: start its service once, which migrates it"
         raise CorruptDatabase(message)
 
 

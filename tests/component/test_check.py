@@ -434,6 +434,26 @@ def test_file_of_other_format_is_a_violation(data):
     assert violation.actual == f"{data / 'order.db'} cannot be read: file is not a database"
 
 
+@pytest.mark.parametrize(
+    ("identity", "sentence"),
+    [
+        ("format = 1", "was made by an older release: start the order service once"),
+        ("format = 99", "was made by a newer release"),
+        ("service = 'inventory'", "is the database of inventory, not of order"),
+    ],
+)
+def test_database_of_other_release_is_a_violation(data, identity, sentence):
+    _damage(data, "order", f"UPDATE database_identity SET {identity}", "DROP TABLE inbox")
+    [violation] = _violations(data)
+    assert violation.actual.startswith(f"{data / 'order.db'} {sentence}")
+
+
+def test_empty_database_is_a_violation(data):
+    (data / "order.db").write_bytes(b"")
+    [violation] = _violations(data)
+    assert violation.actual == f"{data / 'order.db'} has no tables: start the order service once"
+
+
 def test_database_with_torn_pages_is_a_violation(data):
     pages = bytearray((data / "inventory.db").read_bytes())
     for start in range(4096, len(pages), 4096):

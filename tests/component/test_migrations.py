@@ -335,7 +335,7 @@ def test_check_names_databases_to_migrate(tmp_path: Path):
     unpack_all(tmp_path)
     faults = [violation.actual for violation in audit(tmp_path).violations]
     assert len(faults) == len(SERVICES)
-    assert all("start its service once" in fault for fault in faults)
+    assert all("service once, which migrates it" in fault for fault in faults)
 
 
 async def test_process_killed_in_rebuild_starts_again(shop_settings: ShopSettings):
