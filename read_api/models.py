@@ -10,8 +10,6 @@ from shared.contracts.order import OrderStatus
 
 
 class ReservationStatus(StrEnum):
-    """Where a reservation stands."""
-
     RESERVED = "RESERVED"
     DEDUCTED = "DEDUCTED"
     RELEASED = "RELEASED"
@@ -19,8 +17,6 @@ class ReservationStatus(StrEnum):
 
 
 class ShipmentStatus(StrEnum):
-    """Where a shipment stands."""
-
     INITIATED = "INITIATED"
     DISPATCHED = "DISPATCHED"
     COMPLETED = "COMPLETED"
@@ -29,8 +25,6 @@ class ShipmentStatus(StrEnum):
 
 
 class NotificationStatus(StrEnum):
-    """What became of a mail."""
-
     SENT = "SENT"
     FAILED = "FAILED"
     SKIPPED = "SKIPPED"
@@ -66,11 +60,11 @@ class Order(Struct, frozen=True, kw_only=True):
 
 
 class Product(Struct, frozen=True, kw_only=True):
-    """A product and how many of it there are."""
+    """A product and its stock."""
 
     product_id: str
     number: int
-    """Which event of its service put it into the catalogue: one number for one product."""
+    """The position of its ProductCreated: unique, and an integer, which the search index needs."""
     name: str
     description: str
     price: int
@@ -84,7 +78,7 @@ class Product(Struct, frozen=True, kw_only=True):
 
 
 class Reservation(Struct, frozen=True, kw_only=True):
-    """What is, or was, held for an order; why it was refused or released."""
+    """The stock reserved for an order, and why it was refused or released."""
 
     order_id: str
     status: ReservationStatus
@@ -105,7 +99,7 @@ class Shipment(Struct, frozen=True, kw_only=True):
     shipping_address: dict[str, str] | None = None
     carrier: str | None = None
     reference: str | None = None
-    """The carrier's own name for it, once it is DISPATCHED."""
+    """The carrier's id of the booking, from DISPATCHED on."""
     tracking_number: str | None = None
     reason: str | None = None
     created_at: datetime
@@ -118,7 +112,7 @@ class Notification(Struct, frozen=True, kw_only=True):
     notification_id: str
     order_id: str
     resend_of: str | None = None
-    """The notification that it repeats."""
+    """The notification that this one repeats."""
     template: str
     status: NotificationStatus
     recipient: str | None = None
@@ -128,8 +122,6 @@ class Notification(Struct, frozen=True, kw_only=True):
 
 
 class Customer(Struct, frozen=True, kw_only=True):
-    """Somebody who has signed up."""
-
     user_id: str
     email: str
     name: str | None = None

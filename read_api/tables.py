@@ -1,4 +1,4 @@
-"""The read API's tables. But for held events, no row depends on when or in what mixture of sources its events came."""
+"""The read API's tables. Except for held events, no row depends on when or how interleaved the sources' events came."""
 
 from sqlalchemy import (
     DDL,

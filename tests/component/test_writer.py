@@ -450,7 +450,7 @@ async def test_abandoned_command_is_not_executed(chassis: Chassis, tmp_path: Pat
     with closing(sqlite3.connect(tmp_path / "inventory.db", isolation_level=None)) as locker:
         locker.execute("BEGIN IMMEDIATE")
         waiting = [asyncio.create_task(chassis.execute(create(f"p{index}"))) for index in range(3)]
-        await eventually(lambda: chassis.writer._begun)
+        await eventually(lambda: chassis.writer.is_busy)
         waiting.append(asyncio.create_task(chassis.handle(recorded(ordered("o1", "p1", 1)))))
         await asyncio.sleep(0)
         chassis.writer.give_up_waiting()
@@ -459,7 +459,7 @@ async def test_abandoned_command_is_not_executed(chassis: Chassis, tmp_path: Pat
         assert {type(outcome) for outcome in outcomes} == {StorageUnavailable}
     with pytest.raises(StorageUnavailable):
         await chassis.execute(create("p4"))
-    await eventually(lambda: not chassis.writer._in_hand)
+    await eventually(lambda: not chassis.writer.is_busy)
     assert await nothing_has_happened(chassis)
 
 

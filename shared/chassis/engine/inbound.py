@@ -34,15 +34,15 @@ def handle_in_order(
     failures: Failures = {}
     for message in messages:
         if isinstance(message, MalformedMessage):
-            dead_letter(dead_letters.unreadable(message), None)
+            dead_letter(dead_letters.undecodable(message), None)
         elif entity_of(message) in parked:
             reason = "an earlier event of its entity is parked"
-            dead_letter(dead_letters.given_up(message, Status.WAITING, reason), message)
+            dead_letter(dead_letters.unhandled(message, Status.WAITING, reason), message)
         else:
             try:
                 handle(message)
             except RuleFailed as failed:
                 failures[message.event_id] = failed
                 parked.add(entity_of(message))
-                dead_letter(dead_letters.given_up(message, Status.PARKED, str(failed)), message)
+                dead_letter(dead_letters.unhandled(message, Status.PARKED, str(failed)), message)
     return failures

@@ -1,7 +1,7 @@
-"""Tells what a rule raises from what the database raises: only the former is the message's own fault.
+"""Distinguishes what a rule raises from what the database raises: only the former is caused by the message.
 
-Rules are pure. One that raises will raise again for the same message, so the message is given up. Whatever the
-database, its driver or the machine raises says nothing about the message, which is tried again.
+Rules are pure. A rule that raises will raise again for the same message, so the event is parked. What the database,
+its driver or the machine raises has nothing to do with the message, which is tried again.
 """
 
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ class RuleFailed(Exception):
 
 @contextmanager
 def rules() -> Iterator[None]:
-    """Raises RuleFailed for whatever is raised within, unless the infrastructure raised it."""
+    """Raises RuleFailed for what is raised within, unless the infrastructure raised it."""
     try:
         yield
     except (RuleFailed, *TRANSIENT_DATABASE_ERRORS):

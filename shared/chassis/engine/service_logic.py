@@ -32,7 +32,9 @@ class ServiceLogic(NamedTuple, Generic[State, Command]):
 
     def commands_for(self, events: Iterable[RecordedEvent]) -> dict[str, Command | RuleFailed]:
         """The commands that these events lead to, or why they cannot be made, by event id."""
-        command_for = {each.event_type: each.command_for for each in self.subscriptions}
+        command_for = {
+            subscription.event_type: subscription.command_for for subscription in self.subscriptions
+        }
         commands: dict[str, Command | RuleFailed] = {}
         for recorded in events:
             try:

@@ -39,7 +39,7 @@ class CommandEnvelope(NamedTuple, Generic[State, Command]):
     """Makes the caller's response from the state right after the command."""
     idempotency_key: IdempotencyKey | None = None
     completes_task: Task | None = None
-    """The task whose result this is; done in the same transaction. Ignored if it was dropped or scheduled anew."""
+    """The task whose result this is; done in the same transaction. Ignored if it was cancelled or rescheduled."""
     traceparent: str | None = None
     extra_writes: Callable[[Connection], None] | None = None
     """Run in the same transaction, unless the command is rejected or its response was stored before."""
@@ -270,7 +270,7 @@ class UnitOfWork(Generic[State, Command]):
             raise
 
     def _is_overtaken(self, task: Task) -> bool:
-        """Whether the task was dropped or scheduled anew, before this transaction or in it."""
+        """Whether the task was cancelled or rescheduled, before this transaction or in it."""
         is_changed = (task.kind, task.task_key) in self._changed_tasks
         return is_changed or task.task_id not in self._present_tasks
 

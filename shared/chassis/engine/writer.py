@@ -1,13 +1,13 @@
-"""The only hand that changes the service's database: whatever waits goes into one transaction.
+"""The service's single writer: it commits everything that is queued in one transaction (group commit).
 
-One event alone is fast; a thousand share one fsync. If the commit fails, nothing has happened.
+A single event is fast, and a thousand share one fsync. If the commit fails, nothing has changed.
 """
 
 import asyncio
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from threading import Lock
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, Self, TypeVar
 
 import msgspec
 import structlog
@@ -32,7 +32,7 @@ MAX_AT_ONCE = 512
 """Messages and commands in one transaction: bounds the time that the first of them waits."""
 
 MAX_WAITING = 4 * MAX_AT_ONCE
-"""A command that finds so many others waiting is refused at once: its caller would hardly wait for its turn."""
+"""A command that finds more entries in the queue is refused at once: its caller would time out before its turn."""
 
 MAX_LINES_PER_BATCH = 5
 
@@ -45,7 +45,7 @@ UNAVAILABLE = (
     MemoryError,
     DatabaseDamaged,
 )
-"""The database takes nothing at present, whatever the batch contains."""
+"""The database accepts nothing at present, whatever the transaction contains."""
 
 T = TypeVar("T")
 State = TypeVar("State", bound=msgspec.Struct)
@@ -55,11 +55,11 @@ log = structlog.get_logger()
 
 
 class StorageUnavailable(Exception):
-    """The database did not take the change; nothing has happened, and it may be tried again."""
+    """The database did not accept the change: nothing has changed, and it may be tried again."""
 
 
 class Committed(NamedTuple):
-    """A command's answer, and the log position by which its events are visible."""
+    """A command's reply, and the log position up to which its events are visible."""
 
     reply: Reply | None
     position: int
@@ -83,31 +83,53 @@ class _Callback(NamedTuple):
 _Entry = _Handle | _Execute | _Callback
 
 
-class _Commit(NamedTuple):
-    heard: list[_Handle]
-    asked: list[_Execute]
-    aside: list[_Callback]
+Process = Callable[[Connection, Sequence[Message], Sequence[CommandEnvelope[Any, Any]]], Outcome]
+"""Does the work of a transaction: `process_batch` with its service, or a projector's."""
+
+
+class _Batch(NamedTuple):
+    """Entries that share a transaction, by their kind."""
+
+    handles: list[_Handle]
+    executes: list[_Execute]
+    callbacks: list[_Callback]
+
+    @classmethod
+    def of(cls, entries: Sequence[_Entry]) -> Self:
+        return cls(
+            [entry for entry in entries if isinstance(entry, _Handle)],
+            [entry for entry in entries if isinstance(entry, _Execute)],
+            [entry for entry in entries if isinstance(entry, _Callback)],
+        )
+
+    def process(self, connection: Connection, process: Process) -> "_Result":
+        with rules():
+            results = [callback.work(connection) for callback in self.callbacks]
+        messages = [message for handle in self.handles for message in handle.messages]
+        envelopes = [execute.envelope for execute in self.executes]
+        if not messages and not envelopes:
+            return _Result(None, results)
+        return _Result(process(connection, messages, envelopes), results)
+
+
+class _Result(NamedTuple):
+    """What a batch has done."""
+
     outcome: Outcome | None
-    results: list[Any]
-    """Of `aside`, in order."""
-
-
-Process = Callable[
-    [Connection, Sequence[Message], Sequence[CommandEnvelope[State, Command]]], Outcome
-]
+    callback_results: list[Any]
 
 
 class Writer(Generic[State, Command]):
-    """Takes commands, heard events and small side jobs; commits them in batches, in order of arrival."""
+    """Commits commands, consumed events and other changes together, in the order of their arrival."""
 
     def __init__(
         self,
         database: Database,
-        process: Process[State, Command],
+        process: Process,
         *,
         on_commit: Callable[[Outcome], None],
     ) -> None:
-        """`process` does the work of a transaction; `on_commit` is called in the event loop when it is durable."""
+        """`on_commit` is called in the event loop when a transaction is durable."""
         self._database = database
         self._process = process
         self._on_commit = on_commit
@@ -115,57 +137,62 @@ class Writer(Generic[State, Command]):
         self._arrived = asyncio.Event()
         self._stopping = False
         self._has_given_up = False
-        self._in_hand: list[_Entry] = []
-        self._begun: Lock | None = None
-        """Acquired once for each transaction: when it begins, or when it is given up before."""
+        self._current: list[_Entry] = []
+        self._started: Lock | None = None
+        """Acquired once for each transaction: when it starts, or when it is given up before."""
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a transaction is under way, or waits for the database's lock."""
+        return bool(self._current)
 
     async def execute(self, envelope: CommandEnvelope[State, Command]) -> Committed:
         """Execute a command durably. Raises Rejected, StorageUnavailable, or what a faulty rule raises."""
         if envelope.completes_task is None and len(self._queue) >= MAX_WAITING:
             raise StorageUnavailable(f"{MAX_WAITING} commands wait already")
-        asked = _Execute(envelope, _future())
-        self._enqueue(asked)
-        return await asked.done
+        entry = _Execute(envelope, _future())
+        self._enqueue(entry)
+        return await entry.done
 
     async def handle(self, messages: Sequence[Message]) -> None:
-        """Handle events durably, each once. Raises StorageUnavailable: hear them again later."""
-        heard = _Handle(messages, _future())
-        self._enqueue(heard)
-        await heard.done
+        """Handle events durably, each once. Raises StorageUnavailable: deliver them again later."""
+        entry = _Handle(messages, _future())
+        self._enqueue(entry)
+        await entry.done
 
     async def run_in_transaction(self, work: Callable[[Connection], T]) -> T:
-        """Run `work` in the next transaction: a change that no event records."""
+        """Run `work` in the next transaction: for a change that no event records."""
         done: asyncio.Future[T] = _future()
         self._enqueue(_Callback(work, done))
         return await done
 
     async def run(self) -> None:
-        """Commit until stopped; what was taken is finished first."""
+        """Commit until stopped and the queue is empty."""
         while self._queue or not self._stopping:
             if not self._queue:
                 self._arrived.clear()
                 await self._arrived.wait()
                 continue
-            self._in_hand = self._take()
-            if self._in_hand:
-                await self._settle(self._in_hand)
-            self._in_hand = []
+            self._current = self._take()
+            if self._current:
+                await self._settle(self._current)
+            self._current = []
 
     def stop(self) -> None:
-        """Finish what waits, then end `run`."""
+        """Commit what is queued, then end `run`."""
         self._stopping = True
         self._arrived.set()
 
     def give_up_waiting(self) -> None:
-        """Refuse whatever still waits, so that its callers are answered before the process ends.
+        """Refuse what is queued, so that its callers are answered before the process ends.
 
-        That includes a transaction which waits for the database's lock: it writes nothing when it gets it. The
-        database is taken for unavailable then, and nothing more is tried.
+        A transaction that waits for the database's lock is refused too: it writes nothing when it gets the lock. The
+        database counts as unavailable then, and nothing more is tried.
         """
         error = StorageUnavailable("the service is stopping")
         self._refuse_waiting(error)
-        if self._begun and self._begun.acquire(blocking=False):
-            _fail(self._in_hand, error)
+        if self._started and self._started.acquire(blocking=False):
+            _fail(self._current, error)
             self._has_given_up = True
             self.stop()
 
@@ -192,16 +219,17 @@ class Writer(Generic[State, Command]):
         return taken
 
     async def _settle(self, entries: list[_Entry], *, is_retry: bool = False) -> None:
-        """Commit the entries together; if one of them makes that impossible, each alone."""
+        """Commit the entries together, or each in a transaction of its own if that fails for one of them."""
+        batch = _Batch.of(entries)
         try:
-            committed = await self._commit(entries)
+            result = await self._commit(batch)
         except (*UNAVAILABLE, StorageUnavailable) as error:
             log.warning("batch.rolled_back", entries=len(entries), error=_reason(error))
             _fail(entries, StorageUnavailable(_reason(error)))
-        except Exception as error:  # noqa: BLE001 - a rule, or the driver for one odd value, raises anything
+        except Exception as error:  # noqa: BLE001 - a callback, or the driver for one odd value, raises anything
             await self._settle_faulty(entries, error, is_retry=is_retry)
         else:
-            self._announce(committed)
+            self._announce(batch, result)
 
     async def _settle_faulty(
         self, entries: list[_Entry], error: Exception, *, is_retry: bool
@@ -225,61 +253,48 @@ class Writer(Generic[State, Command]):
 
     async def _handle_one_by_one(self, entry: _Handle) -> None:
         for message in entry.messages:
-            alone = _Handle([message], _future())
-            await self._settle([alone], is_retry=True)
-            if error := alone.done.exception():
+            single = _Handle([message], _future())
+            await self._settle([single], is_retry=True)
+            if error := single.done.exception():
                 _fail([entry], error)
                 return
         _fulfil(entry.done, None)
 
-    async def _commit(self, entries: Sequence[_Entry]) -> _Commit:
-        messages = [
-            message for entry in entries if isinstance(entry, _Handle) for message in entry.messages
-        ]
-        asked = [entry for entry in entries if isinstance(entry, _Execute)]
-        aside = [entry for entry in entries if isinstance(entry, _Callback)]
-
+    async def _commit(self, batch: _Batch) -> _Result:
         if self._has_given_up:
             raise StorageUnavailable("the service is stopping")
-        begun = self._begun = Lock()
+        started = self._started = Lock()
 
-        def transaction(connection: Connection) -> tuple[Outcome | None, list[Any]]:
-            if not begun.acquire(blocking=False):
+        def transaction(connection: Connection) -> _Result:
+            if not started.acquire(blocking=False):
                 raise StorageUnavailable("the service is stopping")
-            with rules():
-                results = [entry.work(connection) for entry in aside]
-            if not messages and not asked:
-                return None, results
-            envelopes = [entry.envelope for entry in asked]
-            outcome = self._process(connection, messages, envelopes)
-            if outcome.events:
+            result = batch.process(connection, self._process)
+            if result.outcome and result.outcome.events:
                 failpoint("before_commit")
-            return outcome, results
+            return result
 
         try:
-            outcome, results = await self._database.run(transaction)
+            return await self._database.run(transaction)
         except UNAVAILABLE as error:
-            if not begun.locked():  # the others would wait in vain too, one batch after the other
+            if not started.locked():  # the others would wait in vain too, one batch after the other
                 self._refuse_waiting(StorageUnavailable(_reason(error)))
             raise
         finally:
-            self._begun = None
-        heard = [entry for entry in entries if isinstance(entry, _Handle)]
-        return _Commit(heard, asked, aside, outcome, results)
+            self._started = None
 
-    def _announce(self, committed: _Commit) -> None:
-        """Tell everyone. Whatever fails here, the batch is durable: no one may hear that it is not."""
-        if outcome := committed.outcome:
+    def _announce(self, batch: _Batch, result: _Result) -> None:
+        """The batch is durable: whatever fails here, no caller may get an error."""
+        if outcome := result.outcome:
             if outcome.events:
                 failpoint("after_commit")
             self._on_commit(outcome)
             _log(outcome)
-            for asked, answer in zip(committed.asked, outcome.answers, strict=True):
-                _answer(asked, answer, outcome.position)
-        for heard in committed.heard:
-            _fulfil(heard.done, None)
-        for aside, result in zip(committed.aside, committed.results, strict=True):
-            _fulfil(aside.done, result)
+            for execute, answer in zip(batch.executes, outcome.answers, strict=True):
+                _answer(execute, answer, outcome.position)
+        for handle in batch.handles:
+            _fulfil(handle.done, None)
+        for callback, value in zip(batch.callbacks, result.callback_results, strict=True):
+            _fulfil(callback.done, value)
 
 
 def _log(outcome: Outcome) -> None:
@@ -311,18 +326,18 @@ def _log_events(events: Sequence[RecordedEvent]) -> None:
         )
 
 
-def _answer(asked: _Execute, answer: Answer, position: int) -> None:
+def _answer(execute: _Execute, answer: Answer, position: int) -> None:
     if isinstance(answer, Rejected):
-        _fail([asked], answer)
+        _fail([execute], answer)
     elif isinstance(answer, RuleFailed):
         log.error("command.failed", exc_info=answer.error)
-        _fail([asked], answer.error)
+        _fail([execute], answer.error)
     else:
-        _fulfil(asked.done, Committed(answer, position))
+        _fulfil(execute.done, Committed(answer, position))
 
 
 def _fulfil(done: asyncio.Future[T], result: T) -> None:
-    if not done.done():  # its caller has gone away; the change is made all the same
+    if not done.done():  # its caller was cancelled; the change is committed all the same
         done.set_result(result)
 
 
@@ -333,7 +348,7 @@ def _fail(entries: Sequence[_Entry], error: BaseException) -> None:
 
 
 def _reason(error: Exception) -> str:
-    """Without the SQL: readiness shows it to anyone."""
+    """Without the SQL, since anyone may read it at `/health/ready`."""
     return str(getattr(error, "orig", None) or error) or type(error).__name__
 
 

@@ -1,6 +1,6 @@
-"""Events given up and kept: what could not be decoded or decided, and what waits behind it.
+"""Messages that could not be handled, kept for redrive.
 
-While a key has a row here, its later events join the queue in order; all other keys flow on.
+While an entity has a row here, its later events are kept too, in their order. Other entities are not affected.
 """
 
 import hashlib
@@ -19,18 +19,18 @@ from shared.chassis.storage.sql import any_of
 
 
 class Status(StrEnum):
-    """Why the row is here."""
+    """Why the message is kept."""
 
     PARKED = "PARKED"
-    """Its rule raised: the head of its key's queue."""
+    """Its rule raised: the first kept event of its entity."""
     WAITING = "WAITING"
-    """Came after a parked event of the same key."""
+    """Received after a parked event of the same entity."""
     UNDECODABLE = "UNDECODABLE"
-    """Nobody can say which key it belongs to; holds nothing up."""
+    """It cannot be decoded, so its entity is unknown: no other event waits."""
 
 
 class MalformedMessage(msgspec.Struct, frozen=True, kw_only=True):
-    """A message that is no event of ours."""
+    """A message that is not an event of the catalog."""
 
     subject: str
     body: bytes
@@ -38,12 +38,12 @@ class MalformedMessage(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def event_id(self) -> str:
-        """A name made of what it says, so that the same rubbish sent twice is kept once."""
+        """Made of the content, so that a message that is delivered twice is kept once."""
         return f"sha256-{hashlib.sha256(self.subject.encode() + self.body).hexdigest()[:32]}"
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
-    """A message as it came, and why it was given up."""
+    """A message as it was received, and why it was not handled."""
 
     event_id: str
     event_type: str | None
@@ -76,7 +76,7 @@ _KEPT = select(DEAD_LETTER.c.event_id).where(any_of(DEAD_LETTER.c.event_id, "ids
 
 
 def parked(connection: Connection, entity_ids: Collection[str]) -> set[tuple[str, str]]:
-    """Which of these entities are parked: the source of the parked events, and the entity's id."""
+    """Those of the entities that are parked, each with the source of its parked events."""
     if not entity_ids:
         return set()
     rows = connection.execute(_PARKED, {"entity_ids": list(entity_ids)})
@@ -86,29 +86,29 @@ def parked(connection: Connection, entity_ids: Collection[str]) -> set[tuple[str
 def not_kept(
     connection: Connection, messages: Sequence[MalformedMessage]
 ) -> list[MalformedMessage]:
-    """Those of the messages that have no dead letter yet, each once."""
+    """The messages that have no dead letter yet, without repetitions."""
     if not messages:
         return []
     once = {message.event_id: message for message in messages}
-    kept = set(connection.execute(_KEPT, {"ids": list(once)}).scalars())
-    return [message for event_id, message in once.items() if event_id not in kept]
+    kept_ids = set(connection.execute(_KEPT, {"ids": list(once)}).scalars())
+    return [message for event_id, message in once.items() if event_id not in kept_ids]
 
 
-def given_up(heard: RecordedEvent, status: Status, error: str) -> DeadLetter:
-    """The row for an event that was read but not handled."""
+def unhandled(recorded: RecordedEvent, status: Status, error: str) -> DeadLetter:
+    """For an event that was decoded but not handled."""
     return DeadLetter(
-        event_id=heard.event_id,
-        event_type=heard.event_type,
-        entity_id=heard.entity_id,
+        event_id=recorded.event_id,
+        event_type=recorded.event_type,
+        entity_id=recorded.entity_id,
         status=status,
-        subject=heard.subject,
-        body=encode(heard).decode(),
+        subject=recorded.subject,
+        body=encode(recorded).decode(),
         error=error[:MAX_ERROR_LENGTH],
     )
 
 
-def unreadable(message: MalformedMessage) -> DeadLetter:
-    """The row for a message that is no event of ours."""
+def undecodable(message: MalformedMessage) -> DeadLetter:
+    """For a message that cannot be decoded."""
     return DeadLetter(
         event_id=message.event_id,
         event_type=None,
@@ -121,6 +121,6 @@ def unreadable(message: MalformedMessage) -> DeadLetter:
 
 
 def keep(connection: Connection, letters: Sequence[DeadLetter], at: datetime) -> None:
-    """Write them down; one that is here already stays as it is."""
+    """Insert the dead letters; one that is kept already stays as it is."""
     rows = [{**msgspec.structs.asdict(letter), "dead_lettered_at": at} for letter in letters]
     insert_missing(connection, DEAD_LETTER, rows)

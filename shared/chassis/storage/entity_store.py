@@ -74,7 +74,9 @@ class ChildTable:
 
     def delete(self, connection: Connection, ids: Iterable[str]) -> None:
         """Delete the items of these parents."""
-        execute_many(connection, _delete(self._table), [{"deleted": each} for each in ids])
+        execute_many(
+            connection, _delete(self._table), [{"deleted": entity_id} for entity_id in ids]
+        )
 
 
 class EntityTable(Generic[Entity]):
@@ -101,7 +103,7 @@ class EntityTable(Generic[Entity]):
         self.follows = follows
         self.is_derived = is_derived
         self.kind = kind
-        self.tables = [each for each in (table, *(children or {}).values()) if each is not None]
+        self.tables = [*([] if table is None else [table]), *(children or {}).values()]
         self._entity = entity
         self._table = table
         self._also_by = also_by or {}
@@ -169,7 +171,7 @@ class EntityTable(Generic[Entity]):
         for child in self._children.values():
             _save_children(connection, child, before, after, removed)
         if self._table is not None and removed:
-            rows = [{"deleted": each} for each in removed]
+            rows = [{"deleted": entity_id} for entity_id in removed]
             execute_many(connection, _delete(self._table), rows)
 
     def _without_row(self, connection: Connection, ids: Sequence[str] | None) -> dict[str, Entity]:
@@ -178,7 +180,9 @@ class EntityTable(Generic[Entity]):
         for field, child in self._children.items():
             for entity_id, items in child.read(connection, ids).items():
                 entities.setdefault(entity_id, {self._key: entity_id})[field] = items
-        return {each: msgspec.convert(row, self._entity) for each, row in entities.items()}
+        return {
+            entity_id: msgspec.convert(row, self._entity) for entity_id, row in entities.items()
+        }
 
 
 class EntityStore(Generic[State]):
@@ -191,7 +195,10 @@ class EntityStore(Generic[State]):
         self._state = state
         self._tables = tables
         self.derived_tables = [
-            each for table in tables.values() if table.is_derived for each in table.tables
+            table
+            for entity_table in tables.values()
+            if entity_table.is_derived
+            for table in entity_table.tables
         ]
         """Tables that are a fold of the service's own events, parents before children."""
         self._load_order = sorted(tables.items(), key=lambda item: not item[1].follows)
@@ -251,8 +258,8 @@ def _save_children(
 
 
 def _item_type(parent: type[msgspec.Struct], field: str) -> type[Any]:
-    info = next(each.type for each in msgspec.structs.fields(parent) if each.name == field)
-    match inspect.type_info(info):
+    types = {info.name: info.type for info in msgspec.structs.fields(parent)}
+    match inspect.type_info(types[field]):
         case inspect.VarTupleType(item_type=inspect.StructType(cls=item)):
             return item
         case _:

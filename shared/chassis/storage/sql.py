@@ -46,7 +46,7 @@ def execute_many(
 ) -> None:
     """Run the statement for each row, if there is any; all have the same keys, one for each parameter.
 
-    It is compiled once and handed to the driver as it is: SQLAlchemy would look at every parameter of every row anew,
+    It is compiled once and handed to the driver as it is: SQLAlchemy would look at every parameter of every row again,
     which took a third of a transaction's time. So the statement must be one that is built once.
     """
     if not rows:
