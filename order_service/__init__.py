@@ -1,4 +1,4 @@
-"""Takes orders at the prices it knows, and brings each to exactly one end."""
+"""Accepts orders at its own list prices, and brings each to exactly one final status."""
 
 from shared import contracts
 

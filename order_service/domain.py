@@ -1,4 +1,4 @@
-"""The rules of the order service: orders, the prices they are taken at, carts and customers."""
+"""The rules of the order service: orders, list prices, carts and customers."""
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -17,7 +17,7 @@ from shared.chassis.messages.recorded_event import RecordedEvent
 
 
 class OrderState(Struct, frozen=True, kw_only=True):
-    """The part of the service's state that a batch touches."""
+    """The part of the service's state that a transaction touches."""
 
     orders: Orders = {}
     prices: Prices = {}
@@ -28,23 +28,23 @@ class OrderState(Struct, frozen=True, kw_only=True):
 Command = orders.Command | carts.Command | customers.Command | keys.Command
 
 
-def decide(desk: OrderState, command: Command) -> list[Event]:
-    """The events that the command leads to; raises Rejected as the rules of each noun say."""
+def decide(state: OrderState, command: Command) -> list[Event]:
+    """The events that the command leads to; raises Rejected as the rules of each slice do."""
     if isinstance(command, orders.Command):
-        return orders.decide(desk.orders, desk.prices, command)
+        return orders.decide(state.orders, state.prices, command)
     if isinstance(command, carts.Command):
-        return carts.decide(desk.carts, desk.orders, desk.prices, command)
+        return carts.decide(state.carts, state.orders, state.prices, command)
     if isinstance(command, customers.Command):
-        return customers.decide(desk.customers, command)
+        return customers.decide(state.customers, command)
     return keys.decide(command)
 
 
-def evolve(desk: OrderState, recorded: RecordedEvent) -> OrderState:
-    """The state after an event: one of ours, or a word of inventory about a product."""
+def evolve(state: OrderState, recorded: RecordedEvent) -> OrderState:
+    """The state after an event of the order service, or of inventory about a product."""
     return replace(
-        desk,
-        orders=orders.evolve(desk.orders, recorded),
-        prices=prices.evolve(desk.prices, recorded),
-        carts=carts.evolve(desk.carts, recorded),
-        customers=customers.evolve(desk.customers, recorded),
+        state,
+        orders=orders.evolve(state.orders, recorded),
+        prices=prices.evolve(state.prices, recorded),
+        carts=carts.evolve(state.carts, recorded),
+        customers=customers.evolve(state.customers, recorded),
     )

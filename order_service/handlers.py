@@ -1,4 +1,4 @@
-"""What the order service does on hearing the others, and what its own events make due."""
+"""The commands that events lead to, and the deadlines of open orders."""
 
 from collections.abc import Iterable, Mapping
 
@@ -35,53 +35,47 @@ DEADLINE = "deadline"
 
 
 def confirm_order(reserved: StockReserved) -> ConfirmOrder:
-    """The stock is held."""
     return ConfirmOrder(order_id=reserved.order_id)
 
 
 def reject_order(failed: StockReservationFailed) -> RejectOrder:
-    """There is not enough."""
     return RejectOrder(order_id=failed.order_id, failed_items=failed.failed_items)
 
 
 def complete_order(completed: ShipmentCompleted) -> CompleteOrder:
-    """The goods are delivered."""
     return CompleteOrder(order_id=completed.order_id, tracking_number=completed.tracking_number)
 
 
 def fail_order(failed: ShipmentFailed) -> FailOrder:
-    """Nobody can bring it."""
     return FailOrder(order_id=failed.order_id, reason=failed.reason)
 
 
 def accept_cancellation(cancelled: ShipmentCancelled) -> AcceptCancellation:
-    """Shipping stopped it."""
     return AcceptCancellation(order_id=cancelled.order_id)
 
 
 def refuse_cancellation(refused: ShipmentCancellationRefused) -> RefuseCancellation:
-    """Shipping could not stop it."""
     return RefuseCancellation(order_id=refused.order_id, reason=refused.reason)
 
 
 async def expire_order(due: Task) -> RequestCancellation:
-    """No progress for too long: ask for the order's cancellation, as a customer would."""
+    """The order made no progress for too long: request its cancellation, as a customer would."""
     return RequestCancellation(order_id=due.task_key, reason="EXPIRED")
 
 
 def deadlines(
     seconds: float, by_status: Mapping[OrderStatus, float | None] | None = None
 ) -> ScheduleRule[OrderState]:
-    """Every event of an open order moves its deadline; an order's end drops it.
+    """Every event of an open order moves its deadline; a final status cancels it.
 
-    It is `seconds` away unless `by_status` knows better.
+    It is due after `seconds`, unless `by_status` has a value for the order's status.
     """
-    own = {status: given for status, given in (by_status or {}).items() if given is not None}
+    own = {status: delay for status, delay in (by_status or {}).items() if delay is not None}
 
-    def schedule(desk: OrderState, recorded: RecordedEvent) -> Iterable[Change]:
+    def schedule(state: OrderState, recorded: RecordedEvent) -> Iterable[Change]:
         if not isinstance(recorded.event, OrderEvent):
             return ()
-        order = desk.orders[recorded.entity_id]
+        order = state.orders[recorded.entity_id]
         if is_final(order):
             return (Cancel(kind=DEADLINE, key=order.order_id),)
         delay = own.get(order.status, seconds)

@@ -1,4 +1,4 @@
-"""Ships what is held, and alone decides whether it is too late to stop."""
+"""Ships reserved stock, and alone decides whether it is too late to cancel."""
 
 from shared import contracts
 

@@ -31,8 +31,8 @@ from shipping_service.domain import (
     CompleteShipment,
     FailShipment,
     Shipment,
+    ShipmentStatus,
     ShippingState,
-    Status,
 )
 from shipping_service.store import SHIPMENT_ITEMS, SHIPMENTS
 
@@ -46,7 +46,7 @@ class ShipmentView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
     order_id: str
     shipment_id: str | None
-    status: Status
+    status: ShipmentStatus
     items: Sequence[LineItem]
     shipping_address: dict[str, str] | None
     reference: str | None

@@ -35,7 +35,7 @@ def logic(carrier: Carrier) -> ServiceLogic[ShippingState, Command]:
 
 
 def build(settings: ShopSettings) -> Litestar:
-    """The application; nothing runs yet. Raises SettingsError for a carrier that can not be reached."""
+    """The application; nothing runs yet. Raises SettingsError for a carrier with an invalid address."""
     carrier = CARRIERS[settings.carrier](settings)
     jobs = carrier_jobs(carrier, settings.carrier_max_attempts)
     service = Service("shipping", settings, logic(carrier), METADATA, jobs, catalog=CATALOG)

@@ -1,7 +1,7 @@
-"""The rules of shipping, the shop's one referee: a shipment is begun once, and ends once.
+"""The rules of shipping, which alone decides between shipping and cancelling: a shipment starts once and ends once.
 
-An order is shipped when both its address and its stock are known, whichever comes first; one that was
-cancelled before is never begun.
+A shipment is initiated when the order's address and its reserved stock have arrived, in any order; never for an order
+that was cancelled before.
 """
 
 from collections.abc import Mapping
@@ -27,9 +27,7 @@ from shared.contracts import (
 )
 
 
-class Status(StrEnum):
-    """Where a shipment stands."""
-
+class ShipmentStatus(StrEnum):
     INITIATED = "INITIATED"
     DISPATCHED = "DISPATCHED"
     COMPLETED = "COMPLETED"
@@ -38,15 +36,15 @@ class Status(StrEnum):
 
 
 class Shipment(Struct, frozen=True, kw_only=True):
-    """An order's one shipment; without `shipment_id` where it was cancelled before it was begun."""
+    """An order's shipment; without `shipment_id` if it was cancelled before it was initiated."""
 
     order_id: str
     shipment_id: str | None
-    status: Status
+    status: ShipmentStatus
     items: tuple[LineItem, ...] = ()
     shipping_address: dict[str, str] | None = None
     reference: str | None = None
-    """The carrier's own name for it, once it is DISPATCHED."""
+    """The carrier's own reference, from DISPATCHED on."""
     tracking_number: str | None = None
     reason: str | None = None
     created_at: datetime
@@ -54,32 +52,32 @@ class Shipment(Struct, frozen=True, kw_only=True):
 
 
 class AwaitedOrder(Struct, frozen=True, kw_only=True):
-    """What has been heard of an order so far."""
+    """The part of an order that has arrived so far."""
 
     order_id: str
     is_created: bool = False
-    """Whether OrderCreated has come, and with it the address (which may be absent)."""
+    """Whether OrderCreated has arrived, and with it the address (which may be absent)."""
     shipping_address: dict[str, str] | None = None
     items: tuple[LineItem, ...] = ()
-    """What inventory holds for it; empty until StockReserved comes."""
+    """Its reserved stock; empty until StockReserved arrives."""
 
 
 class ShippingState(Struct, frozen=True, kw_only=True):
-    """The part of the service's state that a batch touches."""
+    """The part of the service's state that a transaction touches."""
 
     shipments: Mapping[str, Shipment] = {}
     awaited: Mapping[str, AwaitedOrder] = {}
 
 
 class StartShipment(Struct, frozen=True, kw_only=True):
-    """Begin, if all is known."""
+    """Initiate the shipment, if address and stock have arrived."""
 
     order_id: OrderId
     shipment_id: str
 
 
 class DispatchShipment(Struct, frozen=True, kw_only=True):
-    """A carrier has confirmed the booking."""
+    """A carrier confirmed the booking."""
 
     order_id: OrderId
     carrier: str
@@ -87,21 +85,21 @@ class DispatchShipment(Struct, frozen=True, kw_only=True):
 
 
 class CompleteShipment(Struct, frozen=True, kw_only=True):
-    """The carrier has delivered."""
+    """The carrier delivered it."""
 
     order_id: OrderId
     tracking_number: str
 
 
 class FailShipment(Struct, frozen=True, kw_only=True):
-    """No carrier will."""
+    """No carrier delivers it."""
 
     order_id: OrderId
     reason: str
 
 
 class CancelShipment(Struct, frozen=True, kw_only=True):
-    """Somebody wants the order stopped."""
+    """The customer cancelled the order, or it timed out."""
 
     order_id: OrderId
     reason: str
@@ -110,23 +108,23 @@ class CancelShipment(Struct, frozen=True, kw_only=True):
 Command = StartShipment | DispatchShipment | CompleteShipment | FailShipment | CancelShipment
 
 
-def decide(dock: ShippingState, command: Command) -> list[Event]:
+def decide(state: ShippingState, command: Command) -> list[Event]:
     """The events that the command leads to; a shipment that has ended stays as it is."""
-    shipment = dock.shipments.get(command.order_id)
+    shipment = state.shipments.get(command.order_id)
     match command:
         case StartShipment():
-            return [] if shipment else _start(dock, command)
+            return [] if shipment else _start(state, command)
         case CancelShipment():
             return _answer(shipment, command)
         case DispatchShipment() | CompleteShipment() | FailShipment():
             if shipment is None:
-                message = f"an outcome for order {command.order_id}, which was never shipped"
+                message = f"an outcome for order {command.order_id}, which has no shipment"
                 raise LookupError(message)
             return _move(shipment, command)
 
 
-def _start(dock: ShippingState, command: StartShipment) -> list[Event]:
-    order = dock.awaited.get(command.order_id)
+def _start(state: ShippingState, command: StartShipment) -> list[Event]:
+    order = state.awaited.get(command.order_id)
     if order is None or not order.is_created or not order.items:
         return []
     return [
@@ -140,14 +138,14 @@ def _start(dock: ShippingState, command: StartShipment) -> list[Event]:
 
 
 def _answer(shipment: Shipment | None, command: CancelShipment) -> list[Event]:
-    """Too late once it is with the carrier or has ended otherwise; how it has ended is then repeated.
+    """Too late once it is with the carrier or has ended otherwise; then its outcome is published again.
 
-    The order asks again at each deadline: if the broker has lost the outcome, the repetition ends the order.
+    The order service repeats its request at each deadline: if the broker lost the outcome, the repetition ends the order.
     """
     order_id = command.order_id
     if shipment is None:
         return [ShipmentCancelled(order_id=order_id, reason=command.reason)]
-    if shipment.status in {Status.INITIATED, Status.CANCELLED}:
+    if shipment.status in {ShipmentStatus.INITIATED, ShipmentStatus.CANCELLED}:
         cancelled = ShipmentCancelled(
             order_id=order_id,
             shipment_id=shipment.shipment_id,
@@ -161,17 +159,21 @@ def _answer(shipment: Shipment | None, command: CancelShipment) -> list[Event]:
 
 
 def _outcome(shipment: Shipment) -> list[Event]:
-    """The event that ended the shipment, once more."""
+    """The event that ended the shipment."""
     match shipment:
         case Shipment(
-            status=Status.COMPLETED, shipment_id=str(shipment_id), tracking_number=str(number)
+            status=ShipmentStatus.COMPLETED,
+            shipment_id=str(shipment_id),
+            tracking_number=str(number),
         ):
             return [
                 ShipmentCompleted(
                     shipment_id=shipment_id, order_id=shipment.order_id, tracking_number=number
                 )
             ]
-        case Shipment(status=Status.FAILED, shipment_id=str(shipment_id), reason=str(reason)):
+        case Shipment(
+            status=ShipmentStatus.FAILED, shipment_id=str(shipment_id), reason=str(reason)
+        ):
             return [
                 ShipmentFailed(
                     shipment_id=shipment_id,
@@ -187,12 +189,12 @@ def _outcome(shipment: Shipment) -> list[Event]:
 def _move(
     shipment: Shipment, command: DispatchShipment | CompleteShipment | FailShipment
 ) -> list[Event]:
-    """The table of a shipment's transitions; what is not listed changes nothing."""
+    """The table of a shipment's transitions; a pair that is not listed changes nothing."""
     order_id, shipment_id = shipment.order_id, shipment.shipment_id
     if shipment_id is None:
         return []
     match shipment.status, command:
-        case Status.INITIATED, DispatchShipment(carrier=carrier, reference=reference):
+        case ShipmentStatus.INITIATED, DispatchShipment(carrier=carrier, reference=reference):
             return [
                 ShipmentDispatched(
                     shipment_id=shipment_id,
@@ -201,20 +203,23 @@ def _move(
                     reference=reference,
                 )
             ]
-        case Status.CANCELLED, DispatchShipment():
-            # The carrier took it after all: saying it again has the booking withdrawn.
+        case ShipmentStatus.CANCELLED, DispatchShipment():
+            # The carrier accepted it after all: publishing it again withdraws the booking.
             return [
                 ShipmentCancelled(
                     order_id=order_id, shipment_id=shipment_id, reason=shipment.reason or ""
                 )
             ]
-        case ((Status.INITIATED | Status.DISPATCHED), CompleteShipment(tracking_number=number)):
+        case (
+            (ShipmentStatus.INITIATED | ShipmentStatus.DISPATCHED),
+            CompleteShipment(tracking_number=number),
+        ):
             return [
                 ShipmentCompleted(
                     shipment_id=shipment_id, order_id=order_id, tracking_number=number
                 )
             ]
-        case ((Status.INITIATED | Status.DISPATCHED), FailShipment(reason=reason)):
+        case ((ShipmentStatus.INITIATED | ShipmentStatus.DISPATCHED), FailShipment(reason=reason)):
             return [
                 ShipmentFailed(
                     shipment_id=shipment_id,
@@ -227,51 +232,54 @@ def _move(
             return []
 
 
-def evolve(dock: ShippingState, recorded: RecordedEvent) -> ShippingState:
-    """The state after an event: one of ours, or what the others say of an order."""
+def evolve(state: ShippingState, recorded: RecordedEvent) -> ShippingState:
+    """The state after an event of a shipment, or of an order that awaits one."""
     event, at = recorded.event, recorded.recorded_at
     match event:
         case OrderCreated(order_id=order_id, shipping_address=address):
-            order = _awaited(dock, order_id)
-            return _with_awaited(dock, replace(order, is_created=True, shipping_address=address))
+            order = _awaited(state, order_id)
+            return _with_awaited(state, replace(order, is_created=True, shipping_address=address))
         case StockReserved(order_id=order_id, items=items):
-            return _with_awaited(dock, replace(_awaited(dock, order_id), items=items))
+            return _with_awaited(state, replace(_awaited(state, order_id), items=items))
         case ShipmentInitiated():
-            begun = Shipment(
+            initiated = Shipment(
                 order_id=event.order_id,
                 shipment_id=event.shipment_id,
-                status=Status.INITIATED,
+                status=ShipmentStatus.INITIATED,
                 items=event.items,
                 shipping_address=event.shipping_address,
                 created_at=at,
                 updated_at=at,
             )
-            return _with_shipment(dock, begun)
+            return _with_shipment(state, initiated)
         case ShipmentDispatched(order_id=order_id, reference=reference):
             dispatched = replace(
-                dock.shipments[order_id],
-                status=Status.DISPATCHED,
+                state.shipments[order_id],
+                status=ShipmentStatus.DISPATCHED,
                 reference=reference,
                 updated_at=at,
             )
-            return _with_shipment(dock, dispatched)
+            return _with_shipment(state, dispatched)
         case ShipmentCompleted(order_id=order_id, tracking_number=number):
             done = replace(
-                dock.shipments[order_id],
-                status=Status.COMPLETED,
+                state.shipments[order_id],
+                status=ShipmentStatus.COMPLETED,
                 tracking_number=number,
                 updated_at=at,
             )
-            return _with_shipment(dock, done)
+            return _with_shipment(state, done)
         case ShipmentFailed(order_id=order_id, reason=reason):
             failed = replace(
-                dock.shipments[order_id], status=Status.FAILED, reason=reason, updated_at=at
+                state.shipments[order_id],
+                status=ShipmentStatus.FAILED,
+                reason=reason,
+                updated_at=at,
             )
-            return _with_shipment(dock, failed)
+            return _with_shipment(state, failed)
         case ShipmentCancelled():
-            return _with_shipment(dock, _cancelled(dock.shipments.get(event.order_id), event, at))
+            return _with_shipment(state, _cancelled(state.shipments.get(event.order_id), event, at))
         case _:
-            return dock
+            return state
 
 
 def _cancelled(before: Shipment | None, event: ShipmentCancelled, at: datetime) -> Shipment:
@@ -279,21 +287,21 @@ def _cancelled(before: Shipment | None, event: ShipmentCancelled, at: datetime) 
         return Shipment(
             order_id=event.order_id,
             shipment_id=None,
-            status=Status.CANCELLED,
+            status=ShipmentStatus.CANCELLED,
             reason=event.reason,
             created_at=at,
             updated_at=at,
         )
-    return replace(before, status=Status.CANCELLED, reason=event.reason, updated_at=at)
+    return replace(before, status=ShipmentStatus.CANCELLED, reason=event.reason, updated_at=at)
 
 
-def _awaited(dock: ShippingState, order_id: str) -> AwaitedOrder:
-    return dock.awaited.get(order_id) or AwaitedOrder(order_id=order_id)
+def _awaited(state: ShippingState, order_id: str) -> AwaitedOrder:
+    return state.awaited.get(order_id) or AwaitedOrder(order_id=order_id)
 
 
-def _with_awaited(dock: ShippingState, order: AwaitedOrder) -> ShippingState:
-    return replace(dock, awaited={**dock.awaited, order.order_id: order})
+def _with_awaited(state: ShippingState, order: AwaitedOrder) -> ShippingState:
+    return replace(state, awaited={**state.awaited, order.order_id: order})
 
 
-def _with_shipment(dock: ShippingState, shipment: Shipment) -> ShippingState:
-    return replace(dock, shipments={**dock.shipments, shipment.order_id: shipment})
+def _with_shipment(state: ShippingState, shipment: Shipment) -> ShippingState:
+    return replace(state, shipments={**state.shipments, shipment.order_id: shipment})

@@ -1,4 +1,4 @@
-"""What shipping does on hearing the others, and how a shipment gets to its carrier."""
+"""The commands that events lead to, and the tasks that book and withdraw shipments."""
 
 from collections.abc import Iterable
 
@@ -35,38 +35,38 @@ WITHDRAWAL = "withdrawal"
 UNAVAILABLE = "CARRIER_UNAVAILABLE"
 """The reason of a shipment whose carrier never gave a clear answer."""
 MAX_BOOKING_SECONDS = 20
-"""A booking that was under way when it was withdrawn has reached the carrier by then, or never will."""
+"""A booking that was in progress when it was withdrawn has reached the carrier by then, or never will."""
 
 
 class BookingNotFound(Exception):
-    """What is to be withdrawn may still be on its way to the carrier."""
+    """The booking to be withdrawn may still be on its way to the carrier."""
 
 
-def start_shipment(known: OrderCreated | StockReserved) -> StartShipment:
-    """One more thing is known of the order; perhaps it was the last."""
-    return StartShipment(order_id=known.order_id, shipment_id=new_id())
+def start_shipment(event: OrderCreated | StockReserved) -> StartShipment:
+    """A shipment needs both events, in any order; `decide` waits for the second one."""
+    return StartShipment(order_id=event.order_id, shipment_id=new_id())
 
 
 def cancel_shipment(requested: OrderCancellationRequested) -> CancelShipment:
-    """Somebody, or the clock, wants it stopped."""
+    """The customer cancelled the order, or it timed out."""
     return CancelShipment(order_id=requested.order_id, reason=requested.reason)
 
 
 def bookings(carrier: Carrier) -> ScheduleRule[ShippingState]:
-    """A shipment begun is booked when the carrier wants it; one that ends without him is withdrawn."""
+    """An initiated shipment is booked after the carrier's delay; one that ends without the carrier is withdrawn."""
 
-    def schedule(_dock: ShippingState, recorded: RecordedEvent) -> Iterable[Change]:
+    def schedule(_state: ShippingState, recorded: RecordedEvent) -> Iterable[Change]:
         match recorded.event:
-            case ShipmentInitiated() as begun:
-                return (_booking(begun, carrier.delay_seconds(begun.order_id)),)
+            case ShipmentInitiated() as initiated:
+                return (_booking(initiated, carrier.delay_seconds(initiated.order_id)),)
             case ShipmentCancelled(order_id=order_id, shipment_id=str(shipment_id)):
-                # The booking may be on its way, or made and not yet recorded: withdraw it unseen.
+                # The booking may be on its way, or made and not yet recorded: withdraw it in any case.
                 return (
                     Cancel(kind=BOOKING, key=order_id),
                     Schedule(kind=WITHDRAWAL, key=shipment_id),
                 )
             case ShipmentFailed(shipment_id=shipment_id, reason=reason) if reason == UNAVAILABLE:
-                # It may have been taken all the same, and only the answer lost.
+                # The carrier may have accepted it, and only the response was lost.
                 return (Schedule(kind=WITHDRAWAL, key=shipment_id),)
             case _:
                 return ()
@@ -74,23 +74,23 @@ def bookings(carrier: Carrier) -> ScheduleRule[ShippingState]:
     return schedule
 
 
-def _booking(begun: ShipmentInitiated, delay_seconds: float) -> Schedule:
+def _booking(initiated: ShipmentInitiated, delay_seconds: float) -> Schedule:
     booking = Booking(
-        shipment_id=begun.shipment_id,
-        order_id=begun.order_id,
-        items=begun.items,
-        shipping_address=begun.shipping_address,
+        shipment_id=initiated.shipment_id,
+        order_id=initiated.order_id,
+        items=initiated.items,
+        shipping_address=initiated.shipping_address,
     )
     return Schedule(
         kind=BOOKING,
-        key=begun.order_id,
+        key=initiated.order_id,
         delay_seconds=delay_seconds,
         payload=msgspec.to_builtins(booking),
     )
 
 
 def carrier_jobs(carrier: Carrier, attempts: int) -> tuple[TaskHandler, ...]:
-    """Ask the carrier until it answers; if it never does, the shipment fails."""
+    """Books until the carrier answers; if it never does, the shipment fails."""
 
     async def book(due: Task) -> DispatchShipment | CompleteShipment | FailShipment:
         order_id = due.task_key
@@ -111,7 +111,7 @@ def carrier_jobs(carrier: Carrier, attempts: int) -> tuple[TaskHandler, ...]:
     async def withdraw(due: Task) -> None:
         is_withdrawn = await carrier.withdraw(due.task_key)
         if not is_withdrawn and due.seconds_due(clock.now()) < MAX_BOOKING_SECONDS:
-            raise BookingNotFound("the carrier knows of no such booking, yet")
+            raise BookingNotFound("the carrier has no such booking yet")
 
     return (
         TaskHandler(BOOKING, book, give_up, Retry(attempts=attempts)),

@@ -1,4 +1,4 @@
-"""The shipping service's tables, and how its entities lie in them."""
+"""The shipping service's tables."""
 
 from sqlalchemy import (
     Boolean,

@@ -1,4 +1,4 @@
-"""Who may sign in: one customer to an e-mail address. Passwords are not the rules' business."""
+"""Customers: one for each e-mail address. Passwords are no part of the rules."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -14,11 +14,11 @@ from shared.chassis.messages.touches import id_of
 from shared.contracts import CustomerId, CustomerRegistered, CustomerUpdated, Role
 
 EmailKey = Annotated[str, id_of("email")]
-"""An address in its one spelling: a customer can be found by it."""
+"""An address in its canonical form (see `emails`)."""
 
 
 class Customer(Struct, frozen=True, kw_only=True):
-    """Somebody who signed up; `email` is in its one spelling (see `emails`)."""
+    """A registered customer; `email` is in its canonical form (see `emails`)."""
 
     user_id: str
     email: str
@@ -30,12 +30,10 @@ class Customer(Struct, frozen=True, kw_only=True):
 
 
 Customers = Mapping[str, Customer]
-"""By user id: those a command names, by id or by address."""
+"""By user id."""
 
 
 class RegisterCustomer(Struct, frozen=True, kw_only=True):
-    """Sign up."""
-
     user_id: CustomerId
     email: EmailKey
     name: str | None = None
@@ -44,7 +42,7 @@ class RegisterCustomer(Struct, frozen=True, kw_only=True):
 
 
 class UpdateCustomer(Struct, frozen=True, kw_only=True):
-    """Change what is known of somebody; what is None stays."""
+    """Change a customer's data; None leaves a value unchanged."""
 
     user_id: CustomerId
     email: EmailKey | None = None
@@ -62,18 +60,18 @@ def decide(customers: Customers, command: Command) -> list[Event]:
         for other in customers.values()
     ):
         raise email_taken(command.email)
-    known = customers.get(command.user_id)
+    customer = customers.get(command.user_id)
     match command:
         case RegisterCustomer():
-            return [] if known else [_registered(command)]
+            return [] if customer else [_registered(command)]
         case UpdateCustomer():
-            if known is None:
+            if customer is None:
                 raise Rejected("unknown-customer", "there is no such customer")
-            return _updated(known, command)
+            return _updated(customer, command)
 
 
 def email_taken(email: str) -> Rejected:
-    """Somebody else has this address."""
+    """Another customer has this address."""
     return Rejected("email-taken", f"{email} is registered already")
 
 
@@ -87,23 +85,23 @@ def _registered(command: RegisterCustomer) -> CustomerRegistered:
     )
 
 
-def _updated(known: Customer, command: UpdateCustomer) -> list[Event]:
+def _updated(customer: Customer, command: UpdateCustomer) -> list[Event]:
     updated = CustomerUpdated(
-        user_id=known.user_id,
-        email=command.email or known.email,
-        name=command.name or known.name,
-        locale=command.locale or known.locale,
+        user_id=customer.user_id,
+        email=command.email or customer.email,
+        name=command.name or customer.name,
+        locale=command.locale or customer.locale,
     )
     same = (updated.email, updated.name, updated.locale) == (
-        known.email,
-        known.name,
-        known.locale,
+        customer.email,
+        customer.name,
+        customer.locale,
     )
     return [] if same else [updated]
 
 
 def evolve(customers: Customers, recorded: RecordedEvent) -> Customers:
-    """The customers after an event of ours."""
+    """The customers after an event of the order service."""
     event, at = recorded.event, recorded.recorded_at
     match event:
         case CustomerRegistered():

@@ -105,12 +105,12 @@ class Accounts:
             (Limit.REFRESHES_PER_ADDRESS, address),
             (Limit.REFRESHES_PER_SESSION, refresh_tokens.session_id_of(refresh_token)),
         )
-        found = await self._service.writer.run_in_transaction(
+        exchanged = await self._service.writer.run_in_transaction(
             partial(self._exchange, refresh_token)
         )
-        if found is None:
+        if exchanged is None:
             raise Rejected("bad-refresh-token", "unknown, expired, or used before: sign in again")
-        customer, tokens = found
+        customer, tokens = exchanged
         self._attempts.note_owner(customer.email, address)
         return tokens
 

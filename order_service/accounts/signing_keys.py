@@ -69,14 +69,14 @@ class OwnKey(NamedTuple):
     """A key of this service."""
 
     signer: TokenSigner
-    known: PublishedKey
+    published: PublishedKey
     created_at: datetime
     signs_from: datetime
 
     @property
     def is_revoked(self) -> bool:
         """Whether its tokens are refused."""
-        return self.known.trust is Trust.REVOKED
+        return self.published.trust is Trust.REVOKED
 
 
 class Rotation(NamedTuple):
@@ -113,7 +113,7 @@ class SigningKeys:
         if self._own:
             await self._publish(
                 PublishKeys(
-                    keys=tuple(own.known for own in self._own),
+                    keys=tuple(own.published for own in self._own),
                     revocations=tuple(map(self._revocation, self._revoked_ids())),
                 )
             )
@@ -137,7 +137,7 @@ class SigningKeys:
                 vouched_by=key.vouched_by,
             )
             for key in self._ring.keys.values()
-            if key.key_id not in own or key != own[key.key_id].known
+            if key.key_id not in own or key != own[key.key_id].published
         ]
         return [*map(self._view, self._own), *foreign]
 
@@ -146,11 +146,11 @@ class SigningKeys:
         """A new key to be published while this lasts; no other key is changed meanwhile."""
         async with self._changing:
             signs_from = clock.now() + timedelta(seconds=OVERLAP_SECONDS)
-            signer, known = self._new_key()
+            signer, published = self._new_key()
             row = _row(signer, signs_from)
-            view = self._view(OwnKey(signer, known, row.created_at, row.signs_from))
+            view = self._view(OwnKey(signer, published, row.created_at, row.signs_from))
             try:
-                yield Rotation(PublishKeys(keys=(known,)), partial(store.add, key=row), view)
+                yield Rotation(PublishKeys(keys=(published,)), partial(store.add, key=row), view)
             finally:
                 await self._reload()
 
@@ -180,8 +180,8 @@ class SigningKeys:
             successor = pending[-1].signer
             keep = partial(store.sign_from, key_id=successor.key_id, moment=now)
         else:
-            successor, known = self._new_key()
-            keys = (known,)
+            successor, published = self._new_key()
+            keys = (published,)
             keep = partial(store.add, key=_row(successor, signs_from=now))
         revocation = self._revocation(current, by=successor)
         await self._publish(PublishKeys(keys=keys, revocations=(revocation,)), keep)
@@ -213,7 +213,7 @@ class SigningKeys:
 
     def _revoked_ids(self) -> list[str]:
         revocations = self._ring.revocations.values()
-        return sorted({each.key_id for each in revocations if each.is_proven})
+        return sorted({revocation.key_id for revocation in revocations if revocation.is_proven})
 
     async def _publish(self, command: PublishKeys, keep: partial[None] | None = None) -> None:
         await self._service.writer.execute(CommandEnvelope(command, extra_writes=keep))
@@ -233,7 +233,7 @@ class SigningKeys:
             key_id=own.signer.key_id,
             public_key=own.signer.public_key,
             status=self._status(own),
-            vouched_by=own.known.vouched_by,
+            vouched_by=own.published.vouched_by,
             created_at=own.created_at,
             signs_from=own.signs_from,
         )

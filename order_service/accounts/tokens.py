@@ -60,7 +60,7 @@ class TokenSigner:
         return {**public_key, "use": "sig", "alg": ALGORITHM, "kid": self.key_id}
 
     def access_token(self, customer: Customer) -> str:
-        """Says for a quarter of an hour who the bearer is."""
+        """Identifies the customer for a quarter of an hour."""
         issued_at = now()
         claims = {
             "iss": ISSUER,

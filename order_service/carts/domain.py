@@ -1,4 +1,4 @@
-"""A customer's cart: what he means to buy, at the prices he saw."""
+"""A customer's cart: products at the prices that the customer saw."""
 
 from collections.abc import Mapping
 from typing import Annotated
@@ -23,7 +23,7 @@ CartId = Annotated[str, id_of("cart")]
 
 
 class CartLine(Struct, frozen=True, kw_only=True):
-    """So many of one product, at the list price when it was last put in."""
+    """A product, its quantity, and its list price when it was last added."""
 
     product_id: ProductId
     quantity: int
@@ -31,14 +31,14 @@ class CartLine(Struct, frozen=True, kw_only=True):
 
 
 class Cart(Struct, frozen=True, kw_only=True):
-    """What a customer has gathered, in the order he did."""
+    """A customer's lines, in the order they were added."""
 
     user_id: str
     lines: tuple[CartLine, ...] = ()
 
 
 Carts = Mapping[str, Cart]
-"""By user id; an empty one is missing."""
+"""By user id; empty carts are missing."""
 
 
 class AddToCart(Struct, frozen=True, kw_only=True):
@@ -58,20 +58,20 @@ class ChangeInCart(Struct, frozen=True, kw_only=True):
 
 
 class RemoveFromCart(Struct, frozen=True, kw_only=True):
-    """Take all of it out."""
+    """Remove all of the product."""
 
     user_id: CartId
     product_id: ProductId
 
 
 class ClearCart(Struct, frozen=True, kw_only=True):
-    """Take everything out."""
+    """Empty the cart."""
 
     user_id: CartId
 
 
 class CheckOut(Struct, frozen=True, kw_only=True):
-    """Make an order of it, and empty it, in one step."""
+    """Order the lines and empty the cart, in one step."""
 
     user_id: CartId
     order_id: OrderId
@@ -88,7 +88,7 @@ def decide(carts: Carts, orders: Orders, prices: Prices, command: Command) -> li
     """The events that the command leads to.
 
     Raises Rejected: `product-not-for-sale`, `not-in-cart`, `cart-full`; on checkout also `cart-empty` and
-    `price-changed`, when a price is no more what the customer saw.
+    `price-changed`, if a price is not the one that the customer saw.
     """
     cart = carts.get(command.user_id) or Cart(user_id=command.user_id)
     match command:
@@ -97,7 +97,7 @@ def decide(carts: Carts, orders: Orders, prices: Prices, command: Command) -> li
         case ChangeInCart():
             return _change(cart, prices, command)
         case RemoveFromCart(product_id=product_id):
-            return [_emptied(cart, held_line(cart, product_id))]
+            return [_emptied(cart, required_line(cart, product_id))]
         case ClearCart():
             return [CartCleared(user_id=cart.user_id)] if cart.lines else []
         case CheckOut():
@@ -106,10 +106,10 @@ def decide(carts: Carts, orders: Orders, prices: Prices, command: Command) -> li
 
 def _added(cart: Cart, prices: Prices, product_id: str, quantity: int) -> ItemAddedToCart:
     item = priced(prices, WantedItem(product_id=product_id, quantity=quantity))
-    held = line_of(cart, product_id)
-    if held is None and len(cart.lines) >= MAX_LINES:
+    line = line_of(cart, product_id)
+    if line is None and len(cart.lines) >= MAX_LINES:
         raise Rejected("cart-full", f"a cart holds {MAX_LINES} products at most")
-    if held and held.quantity + quantity > MAX_OF_ONE:
+    if line and line.quantity + quantity > MAX_OF_ONE:
         raise Rejected("cart-full", f"a cart holds {MAX_OF_ONE} of a product at most")
     return ItemAddedToCart(
         user_id=cart.user_id, product_id=product_id, quantity=quantity, price=item.price
@@ -117,36 +117,36 @@ def _added(cart: Cart, prices: Prices, product_id: str, quantity: int) -> ItemAd
 
 
 def _change(cart: Cart, prices: Prices, command: ChangeInCart) -> list[Event]:
-    held = held_line(cart, command.product_id)
-    wanted = WantedItem(product_id=command.product_id, quantity=command.quantity)
-    price = priced(prices, wanted).price
-    more = command.quantity - held.quantity
+    line = required_line(cart, command.product_id)
+    item = WantedItem(product_id=command.product_id, quantity=command.quantity)
+    price = priced(prices, item).price
+    more = command.quantity - line.quantity
     if more > 0:
-        return [_added(cart, prices, held.product_id, more)]
+        return [_added(cart, prices, line.product_id, more)]
     if more < 0:
         return [
             ItemRemovedFromCart(
-                user_id=cart.user_id, product_id=held.product_id, quantity=-more, price=price
+                user_id=cart.user_id, product_id=line.product_id, quantity=-more, price=price
             )
         ]
-    if price == held.price:
+    if price == line.price:
         return []
-    rest = without(cart, held.product_id)
-    return [_emptied(cart, held), _added(rest, prices, held.product_id, held.quantity)]
+    rest = without(cart, line.product_id)
+    return [_emptied(cart, line), _added(rest, prices, line.product_id, line.quantity)]
 
 
-def _emptied(cart: Cart, held: CartLine) -> ItemRemovedFromCart:
+def _emptied(cart: Cart, line: CartLine) -> ItemRemovedFromCart:
     return ItemRemovedFromCart(
         user_id=cart.user_id,
-        product_id=held.product_id,
-        quantity=held.quantity,
-        price=held.price,
+        product_id=line.product_id,
+        quantity=line.quantity,
+        price=line.price,
     )
 
 
 def _check_out(cart: Cart, orders: Orders, prices: Prices, command: CheckOut) -> list[Event]:
     if not cart.lines:
-        raise Rejected("cart-empty", "there is nothing in the cart")
+        raise Rejected("cart-empty", "the cart is empty")
     items = tuple(
         WantedItem(product_id=line.product_id, quantity=line.quantity, price=line.price)
         for line in cart.lines
@@ -171,12 +171,12 @@ def line_of(cart: Cart, product_id: str) -> CartLine | None:
     return next((line for line in cart.lines if line.product_id == product_id), None)
 
 
-def held_line(cart: Cart, product_id: str) -> CartLine:
+def required_line(cart: Cart, product_id: str) -> CartLine:
     """The cart's line of this product. Raises Rejected: `not-in-cart`."""
-    held = line_of(cart, product_id)
-    if held is None:
+    line = line_of(cart, product_id)
+    if line is None:
         raise Rejected("not-in-cart", f"there is no {product_id} in the cart")
-    return held
+    return line
 
 
 def without(cart: Cart, product_id: str) -> Cart:
@@ -186,7 +186,7 @@ def without(cart: Cart, product_id: str) -> Cart:
 
 
 def evolve(carts: Carts, recorded: RecordedEvent) -> Carts:
-    """The carts after an event of ours."""
+    """The carts after an event of the order service."""
     match recorded.event:
         case ItemAddedToCart(user_id=user_id) as added:
             cart = _with_more(carts.get(user_id) or Cart(user_id=user_id), added)
@@ -196,29 +196,29 @@ def evolve(carts: Carts, recorded: RecordedEvent) -> Carts:
             cart = Cart(user_id=user_id)
         case _:
             return carts
-    others = {owner: held for owner, held in carts.items() if owner != cart.user_id}
+    others = {owner: other for owner, other in carts.items() if owner != cart.user_id}
     return {**others, cart.user_id: cart} if cart.lines else others
 
 
 def _with_more(cart: Cart, added: ItemAddedToCart) -> Cart:
-    held = line_of(cart, added.product_id)
+    previous = line_of(cart, added.product_id)
     line = CartLine(
         product_id=added.product_id,
-        quantity=added.quantity + (held.quantity if held else 0),
+        quantity=added.quantity + (previous.quantity if previous else 0),
         price=added.price,
     )
-    return replace(cart, lines=(*cart.lines, line)) if held is None else _with(cart, line)
+    return replace(cart, lines=(*cart.lines, line)) if previous is None else _with(cart, line)
 
 
 def _with_fewer(cart: Cart, removed: ItemRemovedFromCart) -> Cart:
-    held = held_line(cart, removed.product_id)
-    if removed.quantity >= held.quantity:
+    line = required_line(cart, removed.product_id)
+    if removed.quantity >= line.quantity:
         return without(cart, removed.product_id)
-    left = held.quantity - removed.quantity
-    return _with(cart, replace(held, quantity=left, price=removed.price))
+    left = line.quantity - removed.quantity
+    return _with(cart, replace(line, quantity=left, price=removed.price))
 
 
 def _with(cart: Cart, line: CartLine) -> Cart:
-    """The cart with this line in the place of its product's."""
+    """The cart with this line instead of its product's previous one."""
     lines = (line if other.product_id == line.product_id else other for other in cart.lines)
     return replace(cart, lines=tuple(lines))

@@ -1,4 +1,4 @@
-"""Our own price list, kept from what inventory says: a client's price is never trusted."""
+"""The order service's own price list, from inventory's events: a client's price is never trusted."""
 
 from collections.abc import Mapping
 
@@ -10,7 +10,7 @@ from shared.contracts import OrderItem, ProductCreated, ProductDeleted, ProductI
 
 
 class ListPrice(Struct, frozen=True, kw_only=True):
-    """What a product costs, as inventory last said at `position` of its log."""
+    """A product's price, from the event at `position` of inventory's log."""
 
     product_id: str
     name: str
@@ -24,50 +24,50 @@ Prices = Mapping[str, ListPrice]
 
 
 class WantedItem(Struct, frozen=True, kw_only=True):
-    """A line as the customer asks for it; `price` is what he believes it costs."""
+    """A line as the customer orders it; `price` is the price that the customer saw."""
 
     product_id: ProductId
     quantity: int
     price: int | None = None
 
 
-def priced(prices: Prices, wanted: WantedItem) -> OrderItem:
+def priced(prices: Prices, item: WantedItem) -> OrderItem:
     """The line at its list price. Raises Rejected: `product-not-for-sale`, `price-changed`."""
-    listed = prices.get(wanted.product_id)
+    listed = prices.get(item.product_id)
     if listed is None or listed.is_deleted:
         raise Rejected(
             "product-not-for-sale",
-            f"there is no product {wanted.product_id}",
-            productId=wanted.product_id,
+            f"there is no product {item.product_id}",
+            productId=item.product_id,
         )
-    if wanted.price is not None and wanted.price != listed.price:
+    if item.price is not None and item.price != listed.price:
         raise Rejected(
             "price-changed",
-            f"{wanted.product_id} costs {listed.price}, not {wanted.price}",
-            productId=wanted.product_id,
+            f"{item.product_id} costs {listed.price}, not {item.price}",
+            productId=item.product_id,
             price=listed.price,
         )
     return OrderItem(
-        product_id=wanted.product_id,
+        product_id=item.product_id,
         name=listed.name,
-        quantity=wanted.quantity,
+        quantity=item.quantity,
         price=listed.price,
     )
 
 
 def evolve(prices: Prices, recorded: RecordedEvent) -> Prices:
-    """The list after a word of inventory; an older word that comes late changes nothing."""
+    """The list after an event of inventory; an older event that arrives late changes nothing."""
     product = recorded.event
     if not isinstance(product, ProductCreated | ProductUpdated | ProductDeleted):
         return prices
-    known = prices.get(product.product_id)
-    if known and known.position >= recorded.position:
+    previous = prices.get(product.product_id)
+    if previous and previous.position >= recorded.position:
         return prices
     if isinstance(product, ProductDeleted):
         listed = ListPrice(
             product_id=product.product_id,
-            name=known.name if known else product.product_id,
-            price=known.price if known else 0,
+            name=previous.name if previous else product.product_id,
+            price=previous.price if previous else 0,
             is_deleted=True,
             position=recorded.position,
         )

@@ -1,4 +1,4 @@
-"""The orders' tables, and how orders lie in them."""
+"""The orders' tables."""
 
 from sqlalchemy import (
     Boolean,

@@ -23,7 +23,7 @@ from shared.contracts import (
     StockReserved,
 )
 from shared.contracts.order import OrderStatus
-from shipping_service.domain import Status as ShipmentStatus
+from shipping_service.domain import ShipmentStatus
 from shipping_service.handlers import BOOKING
 
 SHIPMENT_OUTCOMES = (ShipmentCompleted, ShipmentFailed, ShipmentCancelled)

@@ -1,4 +1,4 @@
-"""Who brings the goods: what every carrier must do."""
+"""The interface of a carrier."""
 
 from typing import Protocol
 
@@ -8,7 +8,7 @@ from shared.contracts import LineItem
 
 
 class Booking(Struct, frozen=True, kw_only=True, rename="camel"):
-    """What a carrier is asked to bring; `shipment_id` is the idempotency key."""
+    """A shipment to be booked; `shipment_id` is the idempotency key."""
 
     shipment_id: str
     order_id: str
@@ -17,19 +17,19 @@ class Booking(Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class Accepted(Struct, frozen=True, kw_only=True):
-    """It is with the carrier, under the carrier's own reference; the outcome will be called back."""
+    """Booked under the carrier's own reference; the outcome arrives as a callback."""
 
     reference: str
 
 
 class Delivered(Struct, frozen=True, kw_only=True):
-    """It arrived."""
+    """The shipment was delivered."""
 
     tracking_number: str
 
 
 class Declined(Struct, frozen=True, kw_only=True):
-    """It will never arrive; asking again is useless."""
+    """The carrier will never deliver it, so it is not asked again."""
 
     reason: str
 
@@ -38,31 +38,29 @@ Answer = Accepted | Delivered | Declined
 
 
 class CarrierUnavailable(Exception):
-    """The carrier can not be reached just now, or did not answer clearly; ask again later, under the same key."""
+    """The carrier is unreachable, or its answer is unclear; repeat the request later, under the same key."""
 
 
 class Carrier(Protocol):
-    """Takes bookings under the shipment's id: booking twice ships once, and what was withdrawn stays so."""
+    """Takes bookings under the shipment's id: booking twice ships once, and a withdrawn booking is never shipped."""
 
     name: str
     """As in `/carriers/{name}`."""
 
     def delay_seconds(self, order_id: str) -> float:
-        """How long after the shipment was begun the carrier is to be asked."""
+        """The time between a shipment's start and its booking."""
         ...
 
     async def book(self, booking: Booking, attempt: int) -> Answer:
-        """Ask, for the `attempt`-th time from 0. Raises CarrierUnavailable."""
+        """`attempt` counts from 0. Raises CarrierUnavailable."""
         ...
 
     async def withdraw(self, shipment_id: str) -> bool:
-        """Take a booking back; False where the carrier has not heard of it, yet. Raises CarrierUnavailable."""
+        """Withdraw a booking; False if the carrier has not received it yet. Raises CarrierUnavailable."""
         ...
 
     def has_signed(self, body: bytes, signature: str) -> bool:
         """Whether a callback with this signature is the carrier's own."""
         ...
 
-    async def close(self) -> None:
-        """Nothing more will be asked of it."""
-        ...
+    async def close(self) -> None: ...

@@ -1,4 +1,4 @@
-"""A carrier somewhere else: booked over HTTP, heard back from by signed callbacks."""
+"""A carrier that is booked over HTTP and reports outcomes by signed callbacks."""
 
 import asyncio
 import hashlib
@@ -15,7 +15,7 @@ from shared.settings import ShopSettings
 from shipping_service.carriers import Accepted, Booking, CarrierUnavailable, Declined
 
 TIMEOUT_SECONDS = 10
-"""For a whole request and its answer."""
+"""For a whole request and its response."""
 MIN_SECRET_LENGTH = 16
 TRY_LATER = frozenset({408, 425, 429})
 NO_URL = "QUADRILLE_CARRIER_URL: expected http://host[:port][/path], or https:// alike"
@@ -30,9 +30,10 @@ class Confirmation(Struct, frozen=True, kw_only=True):
 class RemoteCarrier:
     """POSTs each booking to `carrier_url`, with the shipment's id as Idempotency-Key.
 
-    2xx `{"reference": …}` is accepted; 4xx but 408, 425 and 429 is declined for good; anything else, and no answer, means later.
+    2xx `{"reference": …}` is accepted; 4xx except 408, 425 and 429 is declined permanently; anything else, and no response, is
+    retried later.
     A booking is withdrawn with DELETE `carrier_url`/{shipmentId}: 2xx and 410 mean that nothing will be shipped,
-    404 that no such booking has come.
+    404 that no such booking has arrived.
     """
 
     name = "http"
@@ -51,11 +52,9 @@ class RemoteCarrier:
         self._client = httpx.AsyncClient(timeout=TIMEOUT_SECONDS)
 
     def delay_seconds(self, order_id: str) -> float:  # noqa: ARG002
-        """At once."""
         return 0
 
     async def book(self, booking: Booking, attempt: int) -> Accepted | Declined:  # noqa: ARG002
-        """Ask over HTTP."""
         answer = await self._send(
             "POST",
             self._url,
@@ -69,12 +68,12 @@ class RemoteCarrier:
             try:
                 confirmed = msgspec.json.decode(answer.content, type=Confirmation)
             except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-                raise CarrierUnavailable(f"a confirmation that can not be read: {error}") from error
+                raise CarrierUnavailable(f"an unreadable confirmation: {error}") from error
             return Accepted(reference=confirmed.reference)
         return Declined(reason=f"CARRIER_DECLINED_{answer.status_code}")
 
     async def withdraw(self, shipment_id: str) -> bool:
-        """Take it back over HTTP; a refusal is logged by the task that tries again."""
+        """A refusal is logged by the task, which tries again."""
         answer = await self._send("DELETE", f"{self._url}/{shipment_id}")
         if answer.status_code == codes.NOT_FOUND:
             return False
@@ -83,16 +82,15 @@ class RemoteCarrier:
         return True
 
     def has_signed(self, body: bytes, signature: str) -> bool:
-        """`sha256=` and the HMAC-SHA256 of the body under our shared secret, in hex."""
+        """`sha256=` and the HMAC-SHA256 of the body under the shared secret, in hex."""
         expected = hmac.new(self._secret, body, hashlib.sha256).hexdigest()
         return hmac.compare_digest(f"sha256={expected}".encode(), signature.encode())
 
     async def close(self) -> None:
-        """Let go of its connections."""
         await self._client.aclose()
 
     async def _send(self, method: str, url: str, **request: Any) -> httpx.Response:  # noqa: ANN401 - httpx's
-        """The answer, where it is a clear one: 2xx or 4xx."""
+        """A clear response: 2xx or 4xx. Raises CarrierUnavailable for any other."""
         try:
             async with asyncio.timeout(TIMEOUT_SECONDS):
                 answer = await self._client.request(method, url, **request)
@@ -105,7 +103,7 @@ class RemoteCarrier:
 
 
 def read_url(url: str) -> str:
-    """Where bookings go, without a slash at its end. Raises SettingsError."""
+    """The URL without a slash at its end. Raises SettingsError."""
     try:
         parts = httpx.URL(url)
     except httpx.InvalidURL as error:

@@ -1,4 +1,4 @@
-"""A carrier that only pretends, repeatably."""
+"""A simulated carrier, with repeatable outcomes."""
 
 import random
 from typing import Annotated
@@ -13,7 +13,7 @@ Seconds = Annotated[float, Meta(ge=0, le=86_400)]
 
 
 class Simulation(RequestBody, frozen=True, kw_only=True):
-    """How the pretended carrier behaves; seconds from the booking to the outcome."""
+    """How the simulated carrier behaves; seconds from the booking to the outcome."""
 
     success_rate: Annotated[float, Meta(ge=0, le=1)]
     min_delay_seconds: Seconds
@@ -33,16 +33,16 @@ class SimulatedCarrier:
             min_delay_seconds=settings.carrier_min_delay_seconds,
             max_delay_seconds=settings.carrier_max_delay_seconds,
         )
-        """May be changed at run time; a restart goes back to the settings."""
+        """May be changed at run time; a restart restores the settings."""
 
     def delay_seconds(self, order_id: str) -> float:
-        """Evenly between the two delays."""
+        """Uniformly distributed between the two delays."""
         return self._draw("delay", order_id).uniform(
             self.simulation.min_delay_seconds, self.simulation.max_delay_seconds
         )
 
     async def book(self, booking: Booking, attempt: int) -> Delivered | Declined:
-        """Succeed as often as set; be out of reach as often as set."""
+        """Succeeds and is unavailable at the configured rates."""
         order_id = booking.order_id
         if self._draw("outage", order_id, attempt).random() < self._outage_rate:
             raise CarrierUnavailable("the simulated carrier does not answer")
@@ -52,7 +52,7 @@ class SimulatedCarrier:
         return Declined(reason="CARRIER_DECLINED")
 
     async def withdraw(self, shipment_id: str) -> bool:  # noqa: ARG002
-        """Nothing was ever taken, and nothing will be."""
+        """Nothing is ever shipped."""
         return True
 
     def has_signed(self, body: bytes, signature: str) -> bool:  # noqa: ARG002
@@ -60,8 +60,8 @@ class SimulatedCarrier:
         return False
 
     async def close(self) -> None:
-        """Nothing to let go of."""
+        pass
 
     def _draw(self, *what: object) -> random.Random:
         seed = ":".join(map(str, (self._seed, *what)))
-        return random.Random(seed)  # noqa: S311 - to be repeatable is the point
+        return random.Random(seed)  # noqa: S311 - repeatable on purpose

@@ -31,7 +31,7 @@ from shared.contracts import (
     StockDeducted,
 )
 from shared.contracts.order import OrderStatus
-from shipping_service.domain import Status as ShipmentStatus
+from shipping_service.domain import ShipmentStatus
 from shipping_service.handlers import UNAVAILABLE, WITHDRAWAL
 from tests.support.carrier_model import CarrierModel
 from tests.support.in_memory_shop import Member, World

@@ -26,9 +26,9 @@ from shipping_service.domain import (
     CompleteShipment,
     DispatchShipment,
     FailShipment,
+    ShipmentStatus,
     ShippingState,
     StartShipment,
-    Status,
     decide,
     evolve,
 )
@@ -95,7 +95,7 @@ def test_shipment_starts_once(end: Event | None):
 
 def test_shipment_cancelled_early_never_starts():
     state = after(CREATED, *decide(after(CREATED), CANCEL), RESERVED)
-    assert state.shipments["o1"].status is Status.CANCELLED
+    assert state.shipments["o1"].status is ShipmentStatus.CANCELLED
     assert decide(state, START) == []
 
 
@@ -116,7 +116,7 @@ def test_carrier_outcome_after_early_cancellation_changes_nothing(command: Comma
 
 
 def test_carrier_outcome_without_shipment_raises():
-    with pytest.raises(LookupError, match="never shipped"):
+    with pytest.raises(LookupError, match="has no shipment"):
         decide(after(CREATED), COMPLETE)
 
 
@@ -181,7 +181,7 @@ DISPATCHED = ShipmentDispatched(shipment_id="s1", order_id="o1", carrier="http",
 def test_dispatched_shipment_cannot_be_cancelled():
     assert decide(after(*STARTED), DISPATCH) == [DISPATCHED]
     state = after(*STARTED, DISPATCHED)
-    assert state.shipments["o1"].status is Status.DISPATCHED
+    assert state.shipments["o1"].status is ShipmentStatus.DISPATCHED
     [answer] = decide(state, CANCEL)
     assert isinstance(answer, ShipmentCancellationRefused)
 
