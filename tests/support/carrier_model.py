@@ -62,7 +62,7 @@ class CarrierModel:
         task = self.under_way.pop(index)
         command = _result(self._booking.run(task))
         if is_answered:
-            self._world.finish(TaskKey(BOOKING, task.key), command)
+            self._world.finish(TaskKey(BOOKING, task.task_key), command)
 
     def lose(self, index: int) -> None:
         """A booking never reaches the carrier."""
