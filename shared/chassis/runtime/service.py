@@ -99,10 +99,7 @@ class Service(Generic[State, Command]):
             on_commit=self._on_commit,
         )
         self.relay = Relay(source, self.reads, self.broker, self.writer)
-        effects = [handler for handler in task_handlers if not handler.is_deadline]
-        deadlines = [handler for handler in task_handlers if handler.is_deadline]
-        self.effects = TaskRunner(self.reads, self.writer, effects)
-        self.deadlines = TaskRunner(self.reads, self.writer, deadlines, self._handled_until)
+        self.effects, self.deadlines = self._task_runners(task_handlers)
         self.commands = CommandBus(source, self.writer)
         self.limits = resources.limits
         self.keys = resources.keys
@@ -199,6 +196,15 @@ class Service(Generic[State, Command]):
         self.begin_stop()
         await self._resources.close()
         log.info("service.stopped")
+
+    def _task_runners(self, handlers: Sequence[TaskHandler]) -> tuple[TaskRunner, TaskRunner]:
+        """One for effects, and one for deadlines, which wait for the events of the others."""
+        effects = [handler for handler in handlers if not handler.is_deadline]
+        deadlines = [handler for handler in handlers if handler.is_deadline]
+        return (
+            TaskRunner(self.reads, self.writer, effects),
+            TaskRunner(self.reads, self.writer, deadlines, self._handled_until),
+        )
 
     async def _open_database(self) -> str:
         """Create or migrate the tables, and rebuild those that are derived; returns the database's id."""
