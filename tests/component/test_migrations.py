@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from msgspec.structs import replace
 from sqlalchemy import Connection, MetaData, Table
 
@@ -32,8 +33,9 @@ from shared.chassis.messages.decider import Decider
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.storage import derived_state
 from shared.chassis.storage.database import CHASSIS_METADATA, open_for_writing
+from shared.chassis.storage.database_identity import FORMAT
 from shared.chassis.storage.derived_state import Progress
-from shared.chassis.storage.migrations import migrate
+from shared.chassis.storage.migrations import CHASSIS_VERSIONS, migrate
 from shared.contracts import CATALOG
 from shared.settings import ShopSettings
 from tests.support.chassis import INVENTORY, ORDER, SHIPPING
@@ -350,3 +352,13 @@ async def test_process_killed_in_rebuild_starts_again(shop_settings: ShopSetting
         process.stop()
     derived = {str(table.name) for table in LAYOUTS["inventory"].derived.tables}
     assert changed_tables(before, contents(file)) & derived == set()
+
+
+def test_format_is_number_of_last_chassis_migration():
+    scripts = ScriptDirectory(CHASSIS_VERSIONS, version_locations=[CHASSIS_VERSIONS])
+    assert scripts.get_current_head() == str(FORMAT)
+
+
+def test_kept_tables_refer_to_no_derived_table(layout: Layout):
+    references = {key.column.table for table in layout.kept for key in table.foreign_keys}
+    assert references.isdisjoint(layout.derived.tables)
