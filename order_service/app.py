@@ -59,7 +59,11 @@ def build(settings: ShopSettings) -> Litestar:
         "Quadrille: orders",
         routes,
         on_startup=[signing_keys.prepare, accounts.prepare],
-        dependencies={"accounts": accounts, "keys": signing_keys, "settings": settings},
+        dependencies={
+            "accounts": accounts,
+            "keys": signing_keys,
+            "order_api": orders_api.OrderApi(service, settings),
+        },
     )
 
 

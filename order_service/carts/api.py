@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import msgspec
 from litestar import Controller, Response, delete, get, post, put
-from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, JSONBody
 from sqlalchemy import bindparam, case, select
@@ -18,8 +17,8 @@ from order_service.carts.domain import (
     RemoveFromCart,
 )
 from order_service.carts.store import CARTS
-from order_service.domain import Command, OrderState
-from order_service.orders.api import OrderView, count_order, order_reply
+from order_service.domain import OrderState
+from order_service.orders.api import FromOrderApi, OrderApi, OrderView, count_order, order_reply
 from order_service.orders.price_store import LIST_PRICES
 from order_service.orders.pricing import Prices
 from order_service.request_fields import Address
@@ -30,11 +29,9 @@ from shared.chassis.http.rate_limits import Limit
 from shared.chassis.http.request_body import RequestBody, ServiceRequest
 from shared.chassis.messages.clock import new_id
 from shared.chassis.messages.event import Id
-from shared.chassis.runtime.service import Service
 from shared.chassis.storage.idempotency import Reply
 from shared.chassis.storage.views import view_as_json
 from shared.contracts import Quantity
-from shared.settings import ShopSettings
 
 
 class CartItem(RequestBody, frozen=True, kw_only=True):
@@ -92,8 +89,6 @@ _CART_LINES = (
     .order_by(CARTS.c.line)
 )
 
-Orders = NamedDependency[Service[OrderState, Command]]
-Settings = NamedDependency[ShopSettings]
 CART: dict[int, ResponseSpec] = {200: ResponseSpec(CartView)}
 
 
@@ -105,14 +100,12 @@ class CartController(Controller):
     tags = ("cart",)
 
     @get("/", responses=responses(401))
-    async def show_cart(
-        self, request: ServiceRequest, service: Orders, settings: Settings
-    ) -> CartView:
+    async def show_cart(self, request: ServiceRequest, order_api: FromOrderApi) -> CartView:
         """What is in it."""
-        lines = await service.reader.fetch_views(
+        lines = await order_api.reader.fetch_views(
             CartLineView, _CART_LINES, user_id=request.customer_id
         )
-        return cart_view(lines, settings.currency)
+        return cart_view(lines, order_api.currency)
 
     @post(
         "/items",
@@ -120,13 +113,13 @@ class CartController(Controller):
         responses=CART | responses(400, 401, 409, 413, 422, 429, 503),
     )
     async def add_item(
-        self, request: ServiceRequest, data: JSONBody[CartItem], service: Orders, settings: Settings
+        self, request: ServiceRequest, data: JSONBody[CartItem], order_api: FromOrderApi
     ) -> Response[bytes]:
         """Add this many, at the present price."""
         command = AddToCart(
             user_id=request.customer_id, product_id=data.product_id, quantity=data.quantity
         )
-        return await _change(service, request, command, settings.currency)
+        return await _change(order_api, request, command)
 
     @put(
         "/items/{product_id:str}",
@@ -137,14 +130,13 @@ class CartController(Controller):
         request: ServiceRequest,
         product_id: FromPath[str],
         data: JSONBody[CartQuantity],
-        service: Orders,
-        settings: Settings,
+        order_api: FromOrderApi,
     ) -> Response[bytes]:
         """Set the quantity, at the present price."""
         command = ChangeInCart(
             user_id=request.customer_id, product_id=product_id, quantity=data.quantity
         )
-        return await _change(service, request, command, settings.currency)
+        return await _change(order_api, request, command)
 
     @delete(
         "/items/{product_id:str}",
@@ -155,21 +147,16 @@ class CartController(Controller):
         self,
         request: ServiceRequest,
         product_id: FromPath[str],
-        service: Orders,
-        settings: Settings,
+        order_api: FromOrderApi,
     ) -> Response[bytes]:
         """Remove this product."""
         command = RemoveFromCart(user_id=request.customer_id, product_id=product_id)
-        return await _change(service, request, command, settings.currency)
+        return await _change(order_api, request, command)
 
     @delete("/", status_code=200, responses=CART | responses(401, 429, 503))
-    async def clear_cart(
-        self, request: ServiceRequest, service: Orders, settings: Settings
-    ) -> Response[bytes]:
+    async def clear_cart(self, request: ServiceRequest, order_api: FromOrderApi) -> Response[bytes]:
         """Empty the cart."""
-        return await _change(
-            service, request, ClearCart(user_id=request.customer_id), settings.currency
-        )
+        return await _change(order_api, request, ClearCart(user_id=request.customer_id))
 
     @post(
         "/checkout",
@@ -181,38 +168,36 @@ class CartController(Controller):
     async def checkout(
         self,
         request: ServiceRequest,
-        service: Orders,
-        settings: Settings,
+        order_api: FromOrderApi,
         data: JSONBody[CheckOutBody] = NO_ADDRESS,
     ) -> Response[bytes]:
         """Order what is in it and empty it, or neither; a price that has changed is a 409."""
-        count_order(service.limits, request)
+        count_order(order_api.limits, request)
         order_id = new_id()
         command = CheckOut(
             user_id=request.customer_id,
             order_id=order_id,
-            currency=settings.currency,
+            currency=order_api.currency,
             shipping_address=data.shipping_address,
         )
         respond = order_reply(order_id, 201, location=f"/orders/{order_id}")
-        return await service.commands.execute(request, command, respond)
+        return await order_api.commands.execute(request, command, respond)
 
 
 async def _change(
-    service: Service[OrderState, Command],
+    order_api: OrderApi,
     request: ServiceRequest,
     command: AddToCart | ChangeInCart | RemoveFromCart | ClearCart,
-    currency: str,
 ) -> Response[bytes]:
     """Count the change against its limit, execute it, and respond with the cart right after it. Raises Rejected."""
     user_id = command.user_id
-    service.limits.take((Limit.CHANGES_PER_CUSTOMER, user_id))
+    order_api.limits.take((Limit.CHANGES_PER_CUSTOMER, user_id))
 
     def respond(state: OrderState) -> Reply:
         cart = state.carts.get(user_id) or Cart(user_id=user_id)
-        return json_reply(200, cart_view(cart_lines(cart, state.prices), currency))
+        return json_reply(200, cart_view(cart_lines(cart, state.prices), order_api.currency))
 
-    return await service.commands.execute(request, command, respond)
+    return await order_api.commands.execute(request, command, respond)
 
 
 def cart_lines(cart: Cart, prices: Prices) -> list[CartLineView]:

@@ -40,7 +40,6 @@ from shared.settings import ShopSettings
 
 GUEST = "guest"
 
-Orders = NamedDependency[Service[OrderState, Command]]
 FromReader = NamedDependency[Reader]
 UserId = Annotated[str | None, QueryParameter(name="userId")]
 
@@ -93,8 +92,6 @@ class OrderView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     updated_at: datetime
 
 
-Settings = NamedDependency[ShopSettings]
-
 OrderPage = Annotated[Page[OrderView], schema_name("OrderPage")]
 
 _ORDERS = select(
@@ -121,6 +118,20 @@ def order_view(order: Order) -> OrderView:
     return OrderView(**{name: getattr(order, name) for name in OrderView.__struct_fields__})
 
 
+class OrderApi:
+    """What the handlers of orders and carts need, as one dependency: each further one costs a task per request."""
+
+    def __init__(self, service: Service[OrderState, Command], settings: ShopSettings) -> None:
+        self.commands = service.commands
+        self.reader = service.reader
+        self.limits = service.limits
+        self.currency = settings.currency
+        self.allow_guests = settings.allow_guests
+
+
+FromOrderApi = NamedDependency[OrderApi]
+
+
 class OrderController(Controller):
     """Orders, at `/orders` and `/api/orders`."""
 
@@ -135,16 +146,16 @@ class OrderController(Controller):
         },
     )
     async def place_order(
-        self, request: ServiceRequest, data: JSONBody[NewOrder], service: Orders, settings: Settings
+        self, request: ServiceRequest, data: JSONBody[NewOrder], order_api: FromOrderApi
     ) -> Response[bytes]:
         """Place an order. Responds with the whole order, PENDING; events carry it on."""
-        buyer_id = _buyer_id(request.user, data.user_id, allow_guests=settings.allow_guests)
+        buyer_id = _buyer_id(request.user, data.user_id, allow_guests=order_api.allow_guests)
         recipient = canonical_email(data.email) if data.email else None
-        count_order(service.limits, request, recipient)
+        count_order(order_api.limits, request, recipient)
         order_id = new_id()
-        command = order_command(data, buyer_id, order_id, request.user, settings.currency)
+        command = order_command(data, buyer_id, order_id, request.user, order_api.currency)
         respond = order_reply(order_id, 201, location=f"/orders/{order_id}")
-        return await service.commands.execute(request, command, respond)
+        return await order_api.commands.execute(request, command, respond)
 
     @post(
         "/{order_id:str}/cancel",
@@ -158,13 +169,13 @@ class OrderController(Controller):
         self,
         request: ServiceRequest,
         order_id: FromPath[str],
-        service: Orders,
+        order_api: FromOrderApi,
         data: JSONBody[Cancellation] = NO_REASON,
     ) -> Response[bytes]:
         """Request that the order be stopped. It is CANCELLING until shipping has answered."""
-        await _visible_order(service.reader, request.user, order_id)
+        await _visible_order(order_api.reader, request.user, order_id)
         command = RequestCancellation(order_id=order_id, reason="CUSTOMER", note=data.reason)
-        return await service.commands.execute(request, command, order_reply(order_id, 202))
+        return await order_api.commands.execute(request, command, order_reply(order_id, 202))
 
     @get("/{order_id:str}", responses=responses(401, 404))
     async def show_order(
