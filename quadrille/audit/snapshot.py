@@ -28,7 +28,7 @@ from shared.chassis.errors import FatalError
 from shared.chassis.messages.catalog import DecodeError
 from shared.chassis.messages.event import Event
 from shared.chassis.messages.recorded_event import RecordedEvent
-from shared.chassis.storage import database_identity, event_log, inbox
+from shared.chassis.storage import database_identity, derived_state, event_log, inbox
 from shared.chassis.storage.dead_letters import DEAD_LETTER
 from shared.chassis.storage.entity_store import EntityStore
 from shared.chassis.storage.event_log import EVENT_LOG
@@ -181,6 +181,12 @@ def raise_if_unusable(connection: Connection, path: Path, service: str) -> None:
         message = f"{path} has no tables: start the {service} service once"
         raise CorruptDatabase(message)
     database_identity.claim_current(connection, service)
+    progress = derived_state.read(connection)
+    if progress and not progress.is_complete:
+        message = (
+            f"{path} is being rebuilt: start the {service} service, and wait until it is ready"
+        )
+        raise CorruptDatabase(message)
     orphan = connection.exec_driver_sql("PRAGMA foreign_key_check").first()
     if orphan:
         message = f"{path} is damaged: row {orphan[1]} of {orphan[0]} has no row in {orphan[2]}"

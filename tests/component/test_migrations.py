@@ -340,6 +340,15 @@ def test_check_names_databases_to_migrate(tmp_path: Path):
     assert all("service once, which migrates it" in fault for fault in faults)
 
 
+async def test_check_names_unfinished_rebuild(tmp_path: Path):
+    unpack_all(tmp_path)
+    for layout in LAYOUTS.values():
+        await upgrade(tmp_path / f"{layout.service}.db", layout)
+    execute(tmp_path / "shipping.db", "UPDATE derived_state SET is_complete = 0")
+    (violation,) = audit(tmp_path).violations
+    assert "shipping.db is being rebuilt" in violation.actual
+
+
 async def test_process_killed_in_rebuild_starts_again(shop_settings: ShopSettings):
     file = unpack("inventory", shop_settings.data_dir)
     before = contents(file)
