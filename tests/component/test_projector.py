@@ -343,9 +343,10 @@ async def collect(projection: Projection, seen: dict[str, int], number: int) -> 
     return ids
 
 
-async def test_stream_behind_the_tail_misses_nothing(tmp_path: Path) -> None:
-    log = log_of("order", *(created(f"o{number}") for number in range(600)))
-    async with projecting(tmp_path / "read.db", tail=3) as projection:
+@pytest.mark.parametrize("tail", [3, 4096])
+async def test_slow_stream_sends_every_event_once(tmp_path: Path, tail: int) -> None:
+    log = log_of("order", *(created(f"o{number}") for number in range(601)))
+    async with projecting(tmp_path / "read.db", tail=tail) as projection:
         stream = projection.streams.follow({"order": 0}, None)
         await anext(stream)
         message_ids: list[str] = []
@@ -353,8 +354,10 @@ async def test_stream_behind_the_tail_misses_nothing(tmp_path: Path) -> None:
             await projection.projector.deliver(log[start : start + 50])
             message_ids += [str((await anext(stream)).id) for _ in range(20)]
         message_ids += [str((await anext(stream)).id) for _ in range(600 - len(message_ids))]
+        await projection.projector.deliver(log[600:])
+        message_ids.append(str((await anext(stream)).id))
         await stream.aclose()
-    assert message_ids == [f"order:{position}" for position in range(1, 601)]
+    assert message_ids == [f"order:{position}" for position in range(1, 602)]
 
 
 async def test_stream_resumes_where_another_was_cut(tmp_path: Path) -> None:

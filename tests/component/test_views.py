@@ -35,6 +35,7 @@ CHAPTERS = Table(
     Column("book_id", Text, primary_key=True),
     Column("number", Integer, primary_key=True),
     Column("title", Text),
+    Column("page", Integer, nullable=False),
 )
 PRINTED_AT = datetime(2026, 11, 20, 9, 30, tzinfo=UTC)
 
@@ -58,7 +59,7 @@ QUERY = select(
     view_as_json(
         BookView,
         BOOKS,
-        chapters=all_as_json(ChapterView, CHAPTERS, IS_OF_BOOK, CHAPTERS.c.number),
+        chapters=all_as_json(ChapterView, CHAPTERS, IS_OF_BOOK, CHAPTERS.c.page),
         first_chapter=one_as_json(ChapterView, CHAPTERS, IS_OF_BOOK & (CHAPTERS.c.number == 1)),
     )
 ).order_by(BOOKS.c.book_id)
@@ -76,8 +77,8 @@ def connection():
 def add_book(connection: Connection, book_id: str, *titles: str | None, **more: object) -> None:
     book = {"book_id": book_id, "is_lent": False, "tags": None, "printed_at": PRINTED_AT, **more}
     connection.execute(BOOKS.insert(), book)
-    for number, title in reversed(list(enumerate(titles, start=1))):
-        chapter = {"book_id": book_id, "number": number, "title": title}
+    for number, title in enumerate(titles, start=1):
+        chapter = {"book_id": book_id, "number": number, "title": title, "page": 100 - number}
         connection.execute(CHAPTERS.insert(), chapter)
 
 
@@ -91,7 +92,7 @@ def test_view_contains_columns_and_related_rows(connection: Connection) -> None:
             is_lent=True,
             tags=tags,
             printed_at=PRINTED_AT,
-            chapters=[ChapterView(1, "One"), ChapterView(2, None), ChapterView(3, "Three")],
+            chapters=[ChapterView(3, "Three"), ChapterView(2, None), ChapterView(1, "One")],
             first_chapter=ChapterView(1, "One"),
         ),
         BookView(
