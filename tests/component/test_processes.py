@@ -3,9 +3,10 @@
 import asyncio
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -116,13 +117,21 @@ async def test_child_gets_a_session_of_its_own(log_path: Path):
     assert logged(log_path)[0] == "True"
 
 
+def pid_of_orphan() -> int:
+    """The child of a launcher that was killed as by `kill -9`."""
+    command = [sys.executable, "-c", LAUNCHER, *python(PRINT_PID + SLEEP)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as launcher:
+        assert launcher.stdout
+        pid = int(launcher.stdout.readline())
+        assert launcher.stdout.readline() == b"ready\n"
+        launcher.kill()
+    return pid
+
+
 async def test_child_ends_with_a_killed_launcher():
-    launcher = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", LAUNCHER, *python(PRINT_PID + SLEEP), stdout=asyncio.subprocess.PIPE
-    )
-    assert launcher.stdout
-    pid = int(await launcher.stdout.readline())
-    assert psutil.pid_exists(pid)
-    os.kill(launcher.pid, signal.SIGKILL)
-    await launcher.wait()
-    await eventually(lambda: not psutil.pid_exists(pid))
+    pid = pid_of_orphan()
+    try:
+        await eventually(lambda: not psutil.pid_exists(pid))
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
