@@ -59,7 +59,7 @@ def booking(run: Run, attempts: int = 8) -> tuple[TaskHandler, ...]:
     """The booking task with a carrier of the test, and short pauses."""
 
     def give_up(due: Task, error: str) -> FailShipment:
-        return FailShipment(order_id=due.key, reason=error)
+        return FailShipment(order_id=due.task_key, reason=error)
 
     return (TaskHandler(BOOKING, run, give_up, Retry(attempts, first_seconds=0.02)),)
 
@@ -70,7 +70,7 @@ async def begin_shipments(service: Service, *order_ids: str) -> None:
 
 
 async def deliver(due: Task) -> CompleteShipment:
-    return CompleteShipment(order_id=due.key, tracking_number="T1")
+    return CompleteShipment(order_id=due.task_key, tracking_number="T1")
 
 
 async def event_types(service: Service) -> list[str]:
@@ -160,7 +160,7 @@ async def test_task_in_flight_at_stop_runs_after_restart(
 
 async def test_failing_task_blocks_no_other(shop_settings: ShopSettings):
     async def choosy(due: Task) -> CompleteShipment:
-        if due.key == "o1":
+        if due.task_key == "o1":
             raise ConnectionError("nobody answers")
         return await deliver(due)
 
@@ -181,10 +181,10 @@ async def test_concurrent_tasks_are_bounded(shop_settings: ShopSettings):
 
     async def wait(due: Task) -> CompleteShipment:
         nonlocal most
-        running.add(due.key)
+        running.add(due.task_key)
         most = max(most, len(running))
         await release.wait()
-        running.remove(due.key)
+        running.remove(due.task_key)
         return await deliver(due)
 
     async with serving(shop_settings, SHIPPING, booking(wait)) as service:
@@ -214,7 +214,7 @@ async def test_unrecorded_effect_is_not_repeated(
     tried: list[str] = []
 
     async def deliver_and_lock(due: Task) -> CompleteShipment:
-        tried.append(due.key)
+        tried.append(due.task_key)
         lock(locker)
         return await deliver(due)
 
@@ -262,7 +262,7 @@ async def test_stuck_outcome_does_not_repeat_its_effect(
     tried: list[str] = []
 
     async def misreport(due: Task) -> CompleteShipment:
-        tried.append(due.key)
+        tried.append(due.task_key)
         return CompleteShipment(order_id="never-started", tracking_number="T1")
 
     async with serving(shop_settings, SHIPPING, booking(misreport)) as service:
