@@ -6,6 +6,7 @@ its driver or the machine raises has nothing to do with the message, which is tr
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NoReturn
 
 from shared.chassis.storage.database import TRANSIENT_DATABASE_ERRORS
 
@@ -23,7 +24,12 @@ def rules() -> Iterator[None]:
     """Raises RuleFailed for what is raised within, unless the infrastructure raised it."""
     try:
         yield
-    except (RuleFailed, *TRANSIENT_DATABASE_ERRORS):
-        raise
-    except Exception as error:
-        raise RuleFailed(error) from error
+    except Exception as error:  # noqa: BLE001 - a rule may raise anything
+        raise_as_failure(error)
+
+
+def raise_as_failure(error: Exception) -> NoReturn:
+    """Raises RuleFailed, or the error itself if the infrastructure raised it."""
+    if isinstance(error, (RuleFailed, *TRANSIENT_DATABASE_ERRORS)):
+        raise error
+    raise RuleFailed(error) from error

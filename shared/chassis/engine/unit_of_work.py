@@ -1,8 +1,7 @@
 """One transaction's worth of work: load, handle messages, execute commands, flush, outcome."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Generic, NamedTuple, Self, TypeVar
 
@@ -10,7 +9,7 @@ import msgspec
 from sqlalchemy import Connection
 
 from shared.chassis.engine.inbound import Failures, Message, handle_in_order
-from shared.chassis.engine.rules import RuleFailed, rules
+from shared.chassis.engine.rules import RuleFailed, raise_as_failure, rules
 from shared.chassis.engine.service_logic import ServiceLogic
 from shared.chassis.messages import clock
 from shared.chassis.messages.cloudevents import EventTooLarge, encode_checked
@@ -73,6 +72,15 @@ class _Trace(NamedTuple):
     correlation_id: str | None = None
     """Without one, an event correlates with its own entity."""
     traceparent: str | None = None
+
+
+class _Savepoint(NamedTuple, Generic[State]):
+    """What a unit of work has decided at some point: rolling back to it undoes what a failed rule has decided."""
+
+    state: State
+    position: int
+    event_count: int
+    change_count: int
 
 
 def process_batch(
@@ -204,10 +212,14 @@ class UnitOfWork(Generic[State, Command]):
 
     def handle(self, recorded: RecordedEvent, command: Command | None) -> None:
         """Evolve the state by a consumed event, and decide the command that it leads to. Raises RuleFailed."""
-        with rules(), self._all_or_nothing():
+        savepoint = self._savepoint()
+        try:
             self._evolve(recorded)
             if command is not None:
                 self._record(self._logic.decider.decide(self.state, command), _effect_of(recorded))
+        except Exception as error:  # noqa: BLE001 - a rule may raise anything
+            self._roll_back(savepoint)
+            raise_as_failure(error)
 
     def execute(self, envelope: CommandEnvelope[State, Command]) -> Reply | Rejected | None:
         """Execute one command, or repeat the response that was stored under its key. Raises RuleFailed."""
@@ -218,15 +230,15 @@ class UnitOfWork(Generic[State, Command]):
         if task and self._is_overtaken(task):
             return None
         trace = _trace_of(task) if task else _Trace(traceparent=envelope.traceparent)
-        with rules():
-            try:
-                with self._all_or_nothing():
-                    self._record(self._logic.decider.decide(self.state, envelope.command), trace)
-                    reply = envelope.respond(self.state) if envelope.respond else None
-            except Rejected as rejected:
+        savepoint = self._savepoint()
+        try:
+            self._record(self._logic.decider.decide(self.state, envelope.command), trace)
+            reply = envelope.respond(self.state) if envelope.respond else None
+        except Exception as error:  # noqa: BLE001 - a rule may raise anything
+            self._roll_back(savepoint)
+            if rejected := _rejection_of(error):
                 return rejected
-            except EventTooLarge as too_large:
-                return Rejected("event-too-large", str(too_large))
+            raise_as_failure(error)
         if envelope.extra_writes:
             self._extra_writes.append(envelope.extra_writes)
         if key and reply:
@@ -246,8 +258,12 @@ class UnitOfWork(Generic[State, Command]):
             error=letter.error,
         )
         trace = _effect_of(cause) if cause else _Trace(correlation_id=entity_id)
-        with rules(), self._all_or_nothing():
+        savepoint = self._savepoint()
+        try:
             self._record([dead_lettered], trace)
+        except Exception as error:  # noqa: BLE001 - a rule may raise anything
+            self._roll_back(savepoint)
+            raise_as_failure(error)
 
     def _handle_loaded(self, recorded: RecordedEvent) -> None:
         command = self._commands.get(recorded.event_id)
@@ -255,19 +271,15 @@ class UnitOfWork(Generic[State, Command]):
             raise command
         self.handle(recorded, command)
 
-    @contextmanager
-    def _all_or_nothing(self) -> Iterator[None]:
-        """Undoes what was decided within if anything is raised."""
-        state, position = self.state, self.position
-        event_count, change_count = len(self.events), len(self.changes)
-        try:
-            yield
-        except Exception:
-            self.state, self.position = state, position
-            del self.events[event_count:], self._stored_events[event_count:]
-            del self.changes[change_count:]
-            self._changed_tasks = {(change.kind, change.key) for change, _ in self.changes}
-            raise
+    def _savepoint(self) -> _Savepoint[State]:
+        return _Savepoint(self.state, self.position, len(self.events), len(self.changes))
+
+    def _roll_back(self, savepoint: _Savepoint[State]) -> None:
+        """Undo what was decided since."""
+        self.state, self.position = savepoint.state, savepoint.position
+        del self.events[savepoint.event_count :], self._stored_events[savepoint.event_count :]
+        del self.changes[savepoint.change_count :]
+        self._changed_tasks = {(change.kind, change.key) for change, _ in self.changes}
 
     def _is_overtaken(self, task: Task) -> bool:
         """Whether the task was cancelled or rescheduled, before this transaction or in it."""
@@ -352,6 +364,13 @@ def _effect_of(cause: RecordedEvent) -> _Trace:
 
 def _trace_of(task: Task) -> _Trace:
     return _Trace(task.causation_id, task.correlation_id, task.traceparent)
+
+
+def _rejection_of(error: Exception) -> Rejected | None:
+    """The rejection of a command whose rule raised this; None for a fault of the rule."""
+    if isinstance(error, EventTooLarge):
+        return Rejected("event-too-large", str(error))
+    return error if isinstance(error, Rejected) else None
 
 
 def _replay(key: IdempotencyKey, stored: StoredResponse) -> Reply | Rejected:

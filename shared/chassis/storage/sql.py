@@ -52,12 +52,11 @@ def execute_many(
     if not rows:
         return
     text, converts = _prepare(statement, connection.dialect, tuple(rows[0]))
-    if converts:
-        rows = [
-            {**row, **{name: convert(row[name]) for name, convert in converts.items()}}
-            for row in rows
-        ]
-    connection.exec_driver_sql(text, list(rows))
+    parameters = [row.copy() for row in rows]
+    for name, convert in converts.items():
+        for row in parameters:
+            row[name] = convert(row[name])
+    connection.exec_driver_sql(text, parameters)
 
 
 class _Texts(TypeDecorator[Sequence[str]]):
