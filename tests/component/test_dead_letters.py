@@ -102,7 +102,7 @@ async def test_later_events_of_parked_entity_wait_in_order(chassis: Chassis):
         ("o1", "ShipmentCancelled", "WAITING"),
         ("o1", "ShipmentCompleted", "WAITING"),
     ]
-    assert await chassis.said() == ["EventDeadLettered"]
+    assert await chassis.event_types() == ["EventDeadLettered"]
 
 
 async def test_redelivered_parked_event_is_kept_once(chassis: Chassis):

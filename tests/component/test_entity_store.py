@@ -33,7 +33,7 @@ class Status(StrEnum):
 
 class Copy(Struct, frozen=True, kw_only=True, rename="camel"):
     book_id: BookId
-    shelf_number: int
+    copy_number: int
 
 
 class Reader(Struct, frozen=True, kw_only=True):
@@ -49,15 +49,15 @@ class Book(Struct, frozen=True, kw_only=True):
     title: str | None = None
 
 
-class Wishes(Struct, frozen=True, kw_only=True):
+class Waitlist(Struct, frozen=True, kw_only=True):
     reader_id: str
-    wanted: tuple[Copy, ...] = ()
+    copies: tuple[Copy, ...] = ()
 
 
 class Library(Struct, frozen=True, kw_only=True):
     books: Mapping[str, Book] = {}
     readers: Mapping[str, Reader] = {}
-    wishes: Mapping[str, Wishes] = {}
+    waitlists: Mapping[str, Waitlist] = {}
 
 
 METADATA = MetaData()
@@ -76,22 +76,22 @@ LOANS = Table(
     Column("reader_id", Text, ForeignKey(READERS.c.reader_id), primary_key=True),
     Column("line", Integer, primary_key=True),
     Column("book_id", Text, ForeignKey(BOOKS.c.book_id), nullable=False),
-    Column("shelf_number", Integer, nullable=False),
+    Column("copy_number", Integer, nullable=False),
 )
-WISHES = Table(
-    "wishes",
+WAITLIST = Table(
+    "waitlists",
     METADATA,
     Column("reader_id", Text, primary_key=True),
     Column("line", Integer, primary_key=True),
     Column("book_id", Text, nullable=False),
-    Column("shelf_number", Integer, nullable=False),
+    Column("copy_number", Integer, nullable=False),
 )
 BOOK_TABLE = EntityTable(Book, BOOKS, "book")
 READER_TABLE = EntityTable(
     Reader, READERS, "reader", children={"loans": LOANS}, also_by={"email": "email"}, follows=True
 )
-WISH_TABLE = EntityTable(Wishes, None, "reader", children={"wanted": WISHES})
-STORE = EntityStore(Library, books=BOOK_TABLE, readers=READER_TABLE, wishes=WISH_TABLE)
+WAITLIST_TABLE = EntityTable(Waitlist, None, "reader", children={"copies": WAITLIST})
+STORE = EntityStore(Library, books=BOOK_TABLE, readers=READER_TABLE, waitlists=WAITLIST_TABLE)
 
 BOOKS_BY_ID = {name: Book(book_id=name, title=name.upper()) for name in ("b1", "b2", "b3")}
 ANN = Reader(
@@ -99,13 +99,13 @@ ANN = Reader(
     email="ann@example.com",
     status=Status.CLOSED,
     tags=("slow",),
-    loans=(Copy(book_id="b2", shelf_number=7), Copy(book_id="b1", shelf_number=3)),
+    loans=(Copy(book_id="b2", copy_number=7), Copy(book_id="b1", copy_number=3)),
 )
 BOB = Reader(reader_id="bob", email="bob@example.com")
 FULL = Library(
     books=BOOKS_BY_ID,
     readers={"ann": ANN, "bob": BOB},
-    wishes={"ann": Wishes(reader_id="ann", wanted=(Copy(book_id="b3", shelf_number=1),))},
+    waitlists={"ann": Waitlist(reader_id="ann", copies=(Copy(book_id="b3", copy_number=1),))},
 )
 
 
@@ -159,7 +159,7 @@ def test_children_keep_their_order(connection: Connection) -> None:
 def test_loaded_entity_brings_those_it_touches(connection: Connection) -> None:
     library = STORE.load(connection, referring(reader="ann"))
     assert set(library.books) == {"b1", "b2"}
-    assert set(library.wishes) == {"ann"}
+    assert set(library.waitlists) == {"ann"}
 
 
 def test_entity_is_found_by_its_second_id(connection: Connection) -> None:
@@ -185,28 +185,28 @@ def test_unchanged_state_is_not_written(connection: Connection, statements: list
 
 
 def test_changed_children_replace_previous_ones(connection: Connection) -> None:
-    after = replace(ANN, loans=(Copy(book_id="b3", shelf_number=5),))
+    after = replace(ANN, loans=(Copy(book_id="b3", copy_number=5),))
     STORE.save(connection, FULL, replace(FULL, readers={**FULL.readers, "ann": after}))
     assert READER_TABLE.find(connection, "ann") == after
 
 
 def test_children_of_an_existing_entity_are_inserted(connection: Connection) -> None:
-    after = replace(BOB, loans=(Copy(book_id="b3", shelf_number=5),))
+    after = replace(BOB, loans=(Copy(book_id="b3", copy_number=5),))
     STORE.save(connection, FULL, replace(FULL, readers={**FULL.readers, "bob": after}))
     assert READER_TABLE.find(connection, "bob") == after
 
 
 def test_removed_entity_is_deleted_with_children(connection: Connection) -> None:
-    after = replace(FULL, readers={"bob": BOB}, wishes={})
+    after = replace(FULL, readers={"bob": BOB}, waitlists={})
     STORE.save(connection, FULL, after)
     assert STORE.read_all(connection) == after
 
 
 def test_entity_without_its_own_row_is_replaced(connection: Connection) -> None:
-    wishes = Wishes(reader_id="ann", wanted=(Copy(book_id="b1", shelf_number=2),))
-    STORE.save(connection, FULL, replace(FULL, wishes={"ann": wishes}))
-    assert WISH_TABLE.find(connection, "ann") == wishes
-    assert WISH_TABLE.find(connection, "bob") is None
+    waitlists = Waitlist(reader_id="ann", copies=(Copy(book_id="b1", copy_number=2),))
+    STORE.save(connection, FULL, replace(FULL, waitlists={"ann": waitlists}))
+    assert WAITLIST_TABLE.find(connection, "ann") == waitlists
+    assert WAITLIST_TABLE.find(connection, "bob") is None
 
 
 def test_field_without_a_table_is_refused() -> None:

@@ -29,7 +29,11 @@ def world_after(seed: int) -> World:
     draw = random.Random(seed)
     world = World({"prod001": draw.randrange(6), "prod002": draw.randrange(6)})
     for number in range(STEPS):
-        deliveries, orders, started = world.letters(), list(world.order.state.orders), world.begun()
+        deliveries, orders, started = (
+            world.deliveries(),
+            list(world.order.state.orders),
+            world.initiated(),
+        )
         happening = draw.random()
         if happening < 0.15:
             basket = [(draw.choice(["prod001", "prod002"]), draw.randint(1, 3)) for _ in range(2)]
@@ -99,7 +103,7 @@ def test_tables_match_rules_for_any_batching(
     with engine.begin() as connection:
         for tables in (CHASSIS_METADATA, trade.tables):
             tables.create_all(connection)
-        state = written(connection, trade, batches(member.story, cuts))
+        state = written(connection, trade, batches(member.steps, cuts))
         log = list(event_log.read_all(connection, trade.source, CATALOG))
         for tables in (trade.tables, CHASSIS_METADATA):
             tables.drop_all(connection)

@@ -105,7 +105,7 @@ async def test_rejected_command_does_not_affect_its_batch(chassis: Chassis):
     )
     assert isinstance(again, Rejected)
     assert (first.position, other.position) == (4, 4)
-    assert await chassis.said() == ["ProductCreated", "StockAdded"] * 2
+    assert await chassis.event_types() == ["ProductCreated", "StockAdded"] * 2
 
 
 async def test_failing_rule_does_not_affect_its_batch(chassis: Chassis):
@@ -157,7 +157,7 @@ async def test_event_can_be_handled_after_failed_commit(chassis: Chassis):
         await chassis.handle(*orders)
     await chassis.writer.run_in_transaction(pragma("max_page_count=1000000"))
     await chassis.handle(*orders)
-    assert await chassis.said() == ["StockReservationFailed"] * 300
+    assert await chassis.event_types() == ["StockReservationFailed"] * 300
 
 
 async def test_locked_database_is_unavailable_after_timeout(chassis: Chassis, tmp_path: Path):
@@ -234,7 +234,7 @@ async def test_redelivered_event_changes_nothing(chassis: Chassis):
     await chassis.handle(order)
     await chassis.handle(order)
     assert await stock_of(chassis, "p1") == (10, 2)
-    assert await chassis.said() == ["ProductCreated", "StockAdded", "StockReserved"]
+    assert await chassis.event_types() == ["ProductCreated", "StockAdded", "StockReserved"]
 
 
 async def test_event_twice_in_one_batch_is_handled_once(chassis: Chassis):
@@ -250,7 +250,7 @@ async def test_redelivered_event_is_recognized_after_restart(tmp_path: Path):
     for _ in range(2):
         async with writing(tmp_path / "inventory.db") as chassis:
             await chassis.handle(order)
-            assert await chassis.said() == ["StockReservationFailed"]
+            assert await chassis.event_types() == ["StockReservationFailed"]
 
 
 async def test_repeated_request_is_answered_but_redelivery_is_not(
@@ -262,7 +262,7 @@ async def test_repeated_request_is_answered_but_redelivery_is_not(
     async with writing(tmp_path / "shipping.db", SHIPPING) as chassis:
         for request in (first, again, first, again):
             await chassis.handle(request)
-        assert await chassis.said() == ["ShipmentCancelled", "ShipmentCancelled"]
+        assert await chassis.event_types() == ["ShipmentCancelled", "ShipmentCancelled"]
 
 
 async def test_redelivered_order_reserves_once(chassis: Chassis):
@@ -279,7 +279,7 @@ async def test_repeated_shipment_failure_releases_once(chassis: Chassis):
     await chassis.handle(recorded(failure), recorded(failure))
     await chassis.handle(recorded(failure))
     assert await stock_of(chassis, "p1") == (10, 3)
-    assert (await chassis.said()).count("StockReleased") == 1
+    assert (await chassis.event_types()).count("StockReleased") == 1
 
 
 async def test_event_names_its_cause(chassis: Chassis):
@@ -299,7 +299,7 @@ async def test_batch_reads_its_own_decisions(chassis: Chassis):
             ReserveStock(order_id="o2", items=(LineItem(product_id="p1", quantity=2),))
         ),
     )
-    assert (await chassis.said())[2:] == ["StockReserved", "StockReservationFailed"]
+    assert (await chassis.event_types())[2:] == ["StockReserved", "StockReservationFailed"]
 
 
 def claimed(key: str, command: object, content: str = "one") -> CommandEnvelope:
@@ -393,7 +393,7 @@ async def test_unpublishable_event_makes_its_cause_dead_letter(
         (letter,) = await chassis.rows(DEAD_LETTER)
         assert (letter["entity_id"], letter["status"]) == ("o1", "PARKED")
         assert letter["error"].startswith(error)
-        assert (await chassis.said())[2:] == ["EventDeadLettered", "OrderFailed"]
+        assert (await chassis.event_types())[2:] == ["EventDeadLettered", "OrderFailed"]
 
 
 def forbid_reservations_of(order_id: str) -> str:

@@ -62,5 +62,5 @@ async def test_orders_of_others_are_not_visible(
 
 async def test_order_of_customer_is_completed(shop: RunningShop, aiko: ShopClient):
     order = accepted(aiko.post_order(("plenty", 2), email=aiko.email, locale="ja"), 201)
-    shown = await shop.until(order["orderId"], "COMPLETED")
-    assert shown["userId"] == aiko.user_id
+    listed = await shop.until(order["orderId"], "COMPLETED")
+    assert listed["userId"] == aiko.user_id

@@ -67,6 +67,6 @@ class Issuer:
             "exp": issued_at + timedelta(minutes=15),
         } | changes
         token = self._signer.token(
-            {name: each for name, each in claims.items() if each is not None}
+            {name: value for name, value in claims.items() if value is not None}
         )
         return {"Authorization": f"Bearer {token}"}

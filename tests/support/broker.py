@@ -56,7 +56,7 @@ class NatsServer:
 
     @property
     def log(self) -> str:
-        """What the server has said."""
+        """The server's output."""
         return self._log_file.read_text()
 
     def start(self) -> None:

@@ -1,6 +1,6 @@
-"""A carrier that takes bookings first and delivers later, asked by shipping's real jobs over a wire without a clock.
+"""A carrier that takes bookings first and delivers later, called by shipping's real task handlers, without a network or a clock.
 
-Requests may be under way as long as they like, answers get lost, and whoever asked may be gone meanwhile.
+Requests may stay in flight for any time, answers get lost, and the task may be over meanwhile.
 """
 
 import random
@@ -26,10 +26,10 @@ class CarrierModel:
 
     def __init__(self, world: World) -> None:
         self.bookings: set[str] = set()
-        """The shipments that will be brought."""
+        """The shipments that will be delivered."""
         self.under_way: list[Task] = []
         """Bookings that were sent and have not arrived; their task may be over by now."""
-        self._heard_of: set[str] = set()
+        self._received: set[str] = set()
         self._world = world
         self._booking, self._withdrawal = carrier_jobs(self, attempts=8)
 
@@ -37,9 +37,9 @@ class CarrierModel:
         return 0
 
     async def book(self, booking: Booking, attempt: int) -> Accepted:
-        if booking.shipment_id not in self._heard_of:
+        if booking.shipment_id not in self._received:
             self.bookings.add(booking.shipment_id)
-        self._heard_of.add(booking.shipment_id)
+        self._received.add(booking.shipment_id)
         return Accepted(reference="R1")
 
     async def withdraw(self, shipment_id: str) -> bool:
@@ -75,8 +75,8 @@ class CarrierModel:
         self._world.finish(due, self._booking.give_up(self._task(due), "timeout"))
 
     def do_something(self, draw: random.Random) -> None:
-        """Whatever may happen next on the wire: answers come late, twice, or never."""
-        due, begun = self._world.bookings_due(), self._world.begun()
+        """One random step: answers come late, twice, or never."""
+        due, initiated = self._world.bookings_due(), self._world.initiated()
         possible: list[Callable[[], None]] = [self.withdraw_all_due]
         if due:
             possible += [lambda: self.send(draw.choice(due))] * OFTEN
@@ -85,11 +85,11 @@ class CarrierModel:
             index = draw.randrange(len(self.under_way))
             possible += [lambda: self.arrive(index, is_answered=draw.random() < HALF)] * OFTEN
             possible += [lambda: self.lose(index)]
-        if begun:
+        if initiated:
             is_delivered = draw.random() < HALF
-            possible += [lambda: self._world.confirm_booking(draw.choice(begun))]
+            possible += [lambda: self._world.confirm_booking(draw.choice(initiated))]
             possible += [
-                lambda: self._world.answer_booking(draw.choice(begun), delivered=is_delivered)
+                lambda: self._world.answer_booking(draw.choice(initiated), delivered=is_delivered)
             ]
         draw.choice(possible)()
 
@@ -107,7 +107,7 @@ class CarrierModel:
         self._world.finish(due, None)
 
     def _task(self, due: TaskKey) -> Task:
-        """As the writer would have written it; long ago, unless a booking may still be under way."""
+        """The task as the writer would have stored it; long ago, unless a booking may still be in flight."""
         payload = self._world.shipping.tasks[due].payload
         awaited = {task.payload["shipmentId"] for task in self.under_way}
         age = timedelta(0) if due.key in awaited else timedelta(hours=1)

@@ -96,7 +96,7 @@ class Chassis:
     async def log(self) -> list[RecordedEvent]:
         return await log_of(self.reads, self.source)
 
-    async def said(self) -> list[str]:
+    async def event_types(self) -> list[str]:
         return [recorded.event_type for recorded in await self.log()]
 
 
@@ -150,7 +150,7 @@ async def started(app: Litestar) -> AsyncIterator[Litestar]:
 
 @asynccontextmanager
 async def publishing(settings: ShopSettings) -> AsyncIterator["Publisher"]:
-    """Somebody else on the broker, who may speak for anyone."""
+    """Another client of the broker, which may publish as any service."""
     broker = Publisher("test", settings)
     await broker.connect()
 
@@ -179,7 +179,8 @@ class Publisher(JetStreamConnection):
     async def publish(self, events: Sequence[RecordedEvent]) -> dict[int, int]:
         """Position → stream sequence of those acknowledged in time."""
         outgoing = [
-            Outgoing(each.position, 0, each.event_id, each.subject, encode(each)) for each in events
+            Outgoing(event.position, 0, event.event_id, event.subject, encode(event))
+            for event in events
         ]
         return dict((await self._batches.publish(outgoing)).sequences)
 

@@ -1,4 +1,4 @@
-"""A carrier over HTTP in the test's own process, on a real socket: takes bookings, and misbehaves as it is told."""
+"""A carrier over HTTP in the test's own process, on a real socket: takes bookings, and misbehaves as the test sets it."""
 
 import asyncio
 import contextlib
@@ -29,12 +29,12 @@ class FakeCarrier:
         self.troubles: list[int | None] = []
         """How the next requests are answered without being understood, in turn; None is not at all."""
         self.lost_answers = 0
-        """So many of the next requests are carried out, and the connection is cut."""
+        """This number of the next requests is executed, and the connection is cut."""
         self.open = asyncio.Event()
         self.open.set()
         """Cleared, bookings wait to be understood until it is set."""
         self.confirmation: bytes | None = None
-        """Said instead of the reference."""
+        """Sent instead of the reference."""
         self._conversations: set[asyncio.Task[None]] = set()
 
     @property
@@ -44,7 +44,7 @@ class FakeCarrier:
 
     def asks(self, method: str) -> list[Asked]:
         """The requests of one kind."""
-        return [each for each in self.asked if each.method == method]
+        return [request for request in self.asked if request.method == method]
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator["FakeCarrier"]:

@@ -43,7 +43,7 @@ CATALOGUE = (
     ChangeStock(product_id="prod002", quantity=2),
     DeleteProduct(product_id="prod002"),
 )
-WISHES = (*ACCOUNTS, *CATALOGUE)
+COMMANDS = (*ACCOUNTS, *CATALOGUE)
 
 Log = list[RecordedEvent]
 
@@ -58,20 +58,20 @@ def log_of(source: str, *events: Event) -> Log:
 
 @st.composite
 def worlds(draw: st.DrawFn) -> World:
-    """A few orders, cancelled, expired, delivered and failed at whatever moment."""
+    """A few orders, cancelled, expired, delivered and failed at any moment."""
     world = World({name: draw(st.integers(0, 4)) for name in PRODUCTS})
     for number in range(draw(st.integers(1, 3))):
         order_id = f"o{number + 1}"
         world.place(order_id, [(draw(st.sampled_from(PRODUCTS)), draw(st.integers(1, 3)))])
         for _ in range(draw(st.integers(0, 4))):
-            _let_something_happen(draw, world, order_id)
-    _let_people_work(draw, world)
+            _random_step(draw, world, order_id)
+    _change_accounts_and_catalogue(draw, world)
     world.deliver_all()
     return world
 
 
 def logs_of(world: World) -> dict[str, Log]:
-    """What each source has said, the notifier too."""
+    """The log of each source, the notifier's too."""
     logs = {member.source: list(member.log) for member in world.members}
     return logs | {"notifier": log_of("notifier", *MAILS)}
 
@@ -79,7 +79,7 @@ def logs_of(world: World) -> dict[str, Log]:
 @st.composite
 def deliveries(draw: st.DrawFn, logs: dict[str, Log]) -> list[Log]:
     """All events in any order, some of them twice, in batches of any size."""
-    events = [each for log in logs.values() for each in log]
+    events = [event for log in logs.values() for event in log]
     again = draw(st.lists(st.sampled_from(events), max_size=5))
     left = draw(st.permutations([*events, *again]))
     batches = []
@@ -100,21 +100,23 @@ def caused(event: RecordedEvent, by: RecordedEvent, *, after_seconds: float) -> 
     )
 
 
-def _let_people_work(draw: st.DrawFn, world: World) -> None:
+def _change_accounts_and_catalogue(draw: st.DrawFn, world: World) -> None:
     """Customers sign up and fill carts, and the catalogue changes under the orders."""
-    for wish in draw(st.lists(st.sampled_from(WISHES), max_size=3)):
-        member = world.order if wish in ACCOUNTS else world.inventory
+    for command in draw(st.lists(st.sampled_from(COMMANDS), max_size=3)):
+        member = world.order if command in ACCOUNTS else world.inventory
         with suppress(Rejected):
-            world._send(member.execute(wish))
+            world._send(member.execute(command))
 
 
-def _let_something_happen(draw: st.DrawFn, world: World, order_id: str) -> None:
-    match draw(st.sampled_from(("post", "everything", "cancel", "expire", "booked", "carrier"))):
-        case "post":
-            members = [member for member in world.members if member.post]
+def _random_step(draw: st.DrawFn, world: World, order_id: str) -> None:
+    match draw(
+        st.sampled_from(("one event", "everything", "cancel", "expire", "booked", "carrier"))
+    ):
+        case "one event":
+            members = [member for member in world.members if member.pending]
             if members:
                 member = draw(st.sampled_from(members))
-                world.deliver(member, draw(st.integers(0, len(member.post) - 1)))
+                world.deliver(member, draw(st.integers(0, len(member.pending) - 1)))
         case "everything":
             world.deliver_all()
         case "cancel":
@@ -122,8 +124,8 @@ def _let_something_happen(draw: st.DrawFn, world: World, order_id: str) -> None:
         case "expire":
             world.expire(order_id)
         case "booked":
-            if order_id in world.begun():
+            if order_id in world.initiated():
                 world.confirm_booking(order_id)
         case "carrier":
-            if order_id in world.begun():
+            if order_id in world.initiated():
                 world.answer_booking(order_id, delivered=draw(st.booleans()))

@@ -1,7 +1,7 @@
-"""The shop in memory: the real deciders, subscriptions and follow-ups of three services, and no order of anything.
+"""The shop in memory: the real deciders, subscriptions and schedules of three services, delivered in any order.
 
-What a service says lies in the post of everyone who hears it until a test delivers it: in any order, more than
-once, as late as it likes. Tasks run when a test says so; time does not exist.
+A published event is pending at each of its consumers until a test delivers it: in any order, more than once, at any
+moment. Tasks run when the test runs them; there is no clock.
 """
 
 import random
@@ -24,7 +24,7 @@ from tests.support.chassis import INVENTORY, ORDER, SHIPPING, ServiceSpec
 
 PRICE = 100
 AGAIN = 0.2
-"""The share of letters that come once more."""
+"""The share of events that are delivered twice."""
 
 
 class Member(InMemoryService[Any, Any]):
@@ -32,21 +32,21 @@ class Member(InMemoryService[Any, Any]):
 
     def __init__(self, service: ServiceSpec) -> None:
         super().__init__(service.source, service.logic)
-        self.post: list[RecordedEvent] = []
-        self.story: list[RecordedEvent | CommandEnvelope] = []
-        """All that it was given, in order; repeated events too."""
+        self.pending: list[RecordedEvent] = []
+        self.steps: list[RecordedEvent | CommandEnvelope] = []
+        """Everything it handled and executed, in order; repeated events too."""
 
     def handle(self, event: RecordedEvent) -> list[RecordedEvent]:
-        self.story.append(event)
+        self.steps.append(event)
         return super().handle(event)
 
     def execute(self, command: Any) -> list[RecordedEvent]:
-        self.story.append(CommandEnvelope(command))
+        self.steps.append(CommandEnvelope(command))
         return super().execute(command)
 
 
 class World:
-    """The three that decide, and the post between them."""
+    """Order, inventory and shipping, and the events on their way between them."""
 
     def __init__(self, stock: dict[str, int]) -> None:
         self.order = Member(ORDER)
@@ -61,22 +61,22 @@ class World:
 
     def place(self, order_id: str, items: Iterable[tuple[str, int]]) -> None:
         """A customer orders."""
-        wanted = tuple(WantedItem(product_id=name, quantity=number) for name, number in items)
+        lines = tuple(WantedItem(product_id=name, quantity=number) for name, number in items)
         self._send(
             self.order.execute(
-                PlaceOrder(order_id=order_id, user_id="guest", items=wanted, currency="JPY")
+                PlaceOrder(order_id=order_id, user_id="guest", items=lines, currency="JPY")
             )
         )
 
     def cancel(self, order_id: str) -> None:
-        """The customer wants out."""
+        """The customer requests a cancellation."""
         try:
-            said = self.order.execute(RequestCancellation(order_id=order_id, reason="CUSTOMER"))
+            events = self.order.execute(RequestCancellation(order_id=order_id, reason="CUSTOMER"))
         except Rejected:
             self.customers_requests[order_id].append(False)
             return
         self.customers_requests[order_id].append(True)
-        self._send(said)
+        self._send(events)
 
     def expire(self, order_id: str) -> None:
         """The order's deadline passes, or has passed while its run was being overtaken."""
@@ -101,45 +101,45 @@ class World:
         )
 
     def finish(self, due: TaskKey, command: object | None) -> None:
-        """A task of shipping is over, if it was not dropped meanwhile; its result comes back as a command."""
+        """Complete a task of shipping, unless it was dropped meanwhile; its result is executed as a command."""
         self.shipping.tasks.pop(due, None)
         if command:
             self._send(self.shipping.execute(command))
 
     def deliver(self, member: Member, index: int, *, again_later: bool = False) -> None:
-        """One letter of its post reaches the service; it may come once more."""
-        letter = member.post[index] if again_later else member.post.pop(index)
-        self._send(member.handle(letter))
+        """Deliver one pending event; it may be delivered again."""
+        event = member.pending[index] if again_later else member.pending.pop(index)
+        self._send(member.handle(event))
 
     def lose(self, member: Member, index: int, *, everywhere: bool) -> RecordedEvent:
         """The broker loses an event before this consumer acknowledged it, or before any of them did."""
-        lost = member.post.pop(index)
+        lost = member.pending.pop(index)
         for other in self.members if everywhere else ():
-            other.post = [event for event in other.post if event.event_id != lost.event_id]
+            other.pending = [event for event in other.pending if event.event_id != lost.event_id]
         return lost
 
     def deliver_some(self, number: int, draw: random.Random) -> None:
-        """So many letters, in any order, and some of them twice."""
+        """Deliver this number of events in any order, some of them twice."""
         for _ in range(number):
-            if letters := self.letters():
-                self.deliver(*draw.choice(letters), again_later=draw.random() < AGAIN)
+            if deliveries := self.deliveries():
+                self.deliver(*draw.choice(deliveries), again_later=draw.random() < AGAIN)
 
     def deliver_all(self, draw: random.Random | None = None) -> None:
-        """Until nobody has anything more to hear; with a draw in any order and some letters twice."""
-        while letters := self.letters():
+        """Deliver until nothing is pending; with a draw in any order, and some events twice."""
+        while deliveries := self.deliveries():
             if draw is None:
-                self.deliver(*letters[0])
+                self.deliver(*deliveries[0])
             else:
                 self.deliver_some(1, draw)
 
-    def letters(self) -> list[tuple[Member, int]]:
-        """Who could hear what next."""
-        return [(each, index) for each in self.members for index in range(len(each.post))]
+    def deliveries(self) -> list[tuple[Member, int]]:
+        """Every possible next delivery: a service and the index of its pending event."""
+        return [(member, index) for member in self.members for index in range(len(member.pending))]
 
-    def begun(self) -> list[str]:
-        """The orders whose carrier has been asked, whether or not it still matters."""
+    def initiated(self) -> list[str]:
+        """The orders with an initiated shipment, in any status."""
         shipments = self.shipping.state.shipments.values()
-        return [each.order_id for each in shipments if each.shipment_id]
+        return [shipment.order_id for shipment in shipments if shipment.shipment_id]
 
     def bookings_due(self) -> list[str]:
         """The orders whose carrier still has to answer."""
@@ -147,16 +147,16 @@ class World:
             due.key for due in self.shipping.tasks if due.kind == shipping_service.handlers.BOOKING
         ]
 
-    def said(self, member: Member, *event_types: type) -> list[RecordedEvent]:
-        """What of this kind is in the service's log."""
-        return [each for each in member.log if isinstance(each.event, event_types)]
+    def published(self, member: Member, *event_types: type) -> list[RecordedEvent]:
+        """The events of these types in the service's log."""
+        return [recorded for recorded in member.log if isinstance(recorded.event, event_types)]
 
-    def _send(self, said: list[RecordedEvent]) -> None:
-        for recorded in said:
+    def _send(self, events: list[RecordedEvent]) -> None:
+        for recorded in events:
             assert CATALOG.publisher_of(type(recorded.event)) == recorded.source
             for member in self.members:
                 if member.consumes(recorded):
-                    member.post.append(decode(recorded.subject, encode(recorded), CATALOG))
+                    member.pending.append(decode(recorded.subject, encode(recorded), CATALOG))
 
     def _put_on_sale(self, product_id: str, quantity: int) -> None:
         described = Description(name=product_id, description="", price=PRICE)

@@ -1,6 +1,6 @@
 """Ports nobody listens on, drawn below the range from which the kernel takes its own.
 
-A port is drawn once: whoever has it may leave it and come back to it. Parallel workers draw from ranges of their own.
+A port is drawn once: its owner may leave it and come back to it. Parallel workers draw from ranges of their own.
 """
 
 import os

@@ -31,7 +31,7 @@ class ServiceProcess:
         )
 
     def waiting_for(self) -> list[str] | None:
-        """What `/health/ready` says it waits for: [] when it is ready, None while nothing answers."""
+        """What it waits for according to `/health/ready`: [] when it is ready, None while nothing answers."""
         try:
             document = httpx.get(f"{self._url}/health/ready").json()
         except httpx.TransportError:
@@ -49,7 +49,7 @@ class ServiceProcess:
         assert code == 0, output
 
     def ended(self) -> tuple[int, str]:
-        """Exit code and output of a process that ends by itself."""
+        """Exit code and output of a process that ends without being stopped."""
         output, _ = self._process.communicate(timeout=END_SECONDS)
         return self._process.returncode, output
 

@@ -46,7 +46,7 @@ Rows = dict[str, list[dict[str, Any]]]
 
 
 class Projection(NamedTuple):
-    """A projector at work on its database, and what hears of it."""
+    """A projector at work on its database, and the streams of what it applies."""
 
     projector: Projector
     feed: Feed
@@ -59,9 +59,9 @@ class Projection(NamedTuple):
         return await self.database.run(rows_of)
 
     async def letters(self) -> list[tuple[str | None, str]]:
-        """What was given up: which kind of event, and in which status."""
-        found = await self.database.run(lambda connection: read_rows(connection, DEAD_LETTER))
-        return [(row["event_type"], row["status"]) for row in found]
+        """The dead letters: type of event and status."""
+        rows = await self.database.run(lambda connection: read_rows(connection, DEAD_LETTER))
+        return [(row["event_type"], row["status"]) for row in rows]
 
 
 @asynccontextmanager
@@ -103,7 +103,7 @@ class ReadApi:
         self.url = f"http://127.0.0.1:{settings.read_api_port}"
 
     def start(self) -> None:
-        """Start it; it may need a moment. It has heard already whose tokens to believe."""
+        """Start it; it may need a moment. It has received the issuer's key already."""
         database = open_for_writing(database_url("read", self._settings))
         database._transact(self._trust)
         database._engine.dispose()
@@ -187,20 +187,20 @@ class ReadApi:
             return response.status_code
 
     async def read_stream(self, path: str, by: dict[str, str], number: int) -> list[dict[str, Any]]:
-        """The first so many events of a stream."""
+        """The first `number` events of a stream."""
         async with self.stream(path, by=by) as messages:
             await anext(messages)
             return [await anext(messages) for _ in range(number)]
 
     async def read(self, last_id: str, number: int) -> tuple[list[dict[str, Any]], str]:
-        """The next so many events of the whole stream behind `last_id`, and the last one's id."""
-        told: list[dict[str, Any]] = []
+        """The next `number` events of the whole stream after `last_id`, and the last one's id."""
+        read: list[dict[str, Any]] = []
         async with self.stream("/events/stream", last_id) as messages:
-            while len(told) < number:
+            while len(read) < number:
                 message = await anext(messages)
                 if "data" in message:
-                    told.append(message)
-        return told, told[-1]["id"]
+                    read.append(message)
+        return read, read[-1]["id"]
 
     def rows(self) -> Rows:
         """Every row that events amount to; not while it runs."""
@@ -247,9 +247,9 @@ async def _messages(response: httpx.Response) -> AsyncIterator[dict[str, Any]]:
 
 
 def places(messages: Sequence[dict[str, Any]]) -> dict[str, list[int]]:
-    """The positions that a stream has told, by source."""
-    told: dict[str, list[int]] = {}
+    """The positions in these messages, by source."""
+    positions: dict[str, list[int]] = {}
     for message in messages:
         if data := message.get("data"):
-            told.setdefault(data["source"], []).append(data["position"])
-    return told
+            positions.setdefault(data["source"], []).append(data["position"])
+    return positions

@@ -29,7 +29,7 @@ def _values(info: inspect.Type) -> st.SearchStrategy[Any]:
         case inspect.DictType(key_type=key, value_type=value):
             return st.dictionaries(_values(key), _values(value), max_size=3)
         case inspect.UnionType(types=types):
-            return st.one_of([_values(each) for each in types])
+            return st.one_of([_values(member) for member in types])
         case _:
             return _scalars(info)
 

@@ -93,22 +93,22 @@ class Shop(RuleBasedStateMachine):
         if reason == "EXPIRED":
             self.world.expire(order_id)
 
-    @precondition(lambda self: self.world.begun())
+    @precondition(lambda self: self.world.initiated())
     @rule(number=st.integers(1, 6))
     def carriers_are_called_and_answer(self, number: int) -> None:
         for _ in range(number):
             self.carrier.do_something(self.draw)
 
-    @precondition(lambda self: self.world.letters())
+    @precondition(lambda self: self.world.deliveries())
     @rule(number=st.integers(1, 12))
     def some_events_are_delivered(self, number: int) -> None:
         self.world.deliver_some(number, self.draw)
 
-    @precondition(lambda self: self.lost is None and self.world.letters())
+    @precondition(lambda self: self.lost is None and self.world.deliveries())
     @rule(pick=PICKS, everywhere=st.booleans())
     def one_event_is_lost(self, pick: int, everywhere: bool) -> None:
-        letters = self.world.letters()
-        member, index = letters[pick % len(letters)]
+        deliveries = self.world.deliveries()
+        member, index = deliveries[pick % len(deliveries)]
         self.lost = self.world.lose(member, index, everywhere=everywhere), member
 
     @invariant()
@@ -126,7 +126,7 @@ class Shop(RuleBasedStateMachine):
         self.world.deliver_all(self.draw)
         self._every_shipment_will_be_booked()
         self._carriers_answer_everything()
-        for number, order_id in enumerate(self.world.begun()):
+        for number, order_id in enumerate(self.world.initiated()):
             self.world.answer_booking(order_id, delivered=number % 2 == 0)
         self.world.deliver_all(self.draw)
         if self.lost:
@@ -140,7 +140,7 @@ class Shop(RuleBasedStateMachine):
 
     def _ends(self) -> Counter[str]:
         ends = (OrderCompleted, OrderFailed, OrderCancelled)
-        return Counter(event.entity_id for event in self.world.said(self.world.order, *ends))
+        return Counter(event.entity_id for event in self.world.published(self.world.order, *ends))
 
     def _every_shipment_will_be_booked(self) -> None:
         shipments = self.world.shipping.state.shipments.values()
@@ -200,12 +200,12 @@ class Shop(RuleBasedStateMachine):
         for product_id, product in inventory.state.products.items():
             added = sum(
                 recorded.event.quantity
-                for recorded in self.world.said(inventory, StockAdded)
+                for recorded in self.world.published(inventory, StockAdded)
                 if recorded.event.product_id == product_id
             )
             deducted = sum(
                 line.quantity
-                for recorded in self.world.said(inventory, StockDeducted)
+                for recorded in self.world.published(inventory, StockDeducted)
                 for line in recorded.event.items
                 if line.product_id == product_id
             )
@@ -213,8 +213,8 @@ class Shop(RuleBasedStateMachine):
             assert product.on_hand + deducted == added
 
     def _shipping_answered_every_request(self) -> None:
-        asked = self.world.said(self.world.order, OrderCancellationRequested)
-        answers = self.world.said(
+        asked = self.world.published(self.world.order, OrderCancellationRequested)
+        answers = self.world.published(
             self.world.shipping, ShipmentCancelled, ShipmentCancellationRefused
         )
         answered = [answer.causation_id for answer in answers if answer.causation_id]
@@ -226,13 +226,13 @@ class Shop(RuleBasedStateMachine):
         shipping = self.world.shipping
         refused = {
             recorded.entity_id
-            for recorded in self.world.said(shipping, ShipmentCancellationRefused)
+            for recorded in self.world.published(shipping, ShipmentCancellationRefused)
         }
         cancelled = {
-            recorded.entity_id for recorded in self.world.said(shipping, ShipmentCancelled)
+            recorded.entity_id for recorded in self.world.published(shipping, ShipmentCancelled)
         }
         delivered = {
-            recorded.entity_id for recorded in self.world.said(shipping, ShipmentCompleted)
+            recorded.entity_id for recorded in self.world.published(shipping, ShipmentCompleted)
         }
         assert not refused & cancelled
         assert not delivered & cancelled

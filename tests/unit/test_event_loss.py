@@ -28,7 +28,7 @@ def cancelled(world: World) -> None:
 
 
 def cancelled_with_the_carrier(world: World) -> None:
-    for order_id in world.begun():
+    for order_id in world.initiated():
         world.confirm_booking(order_id)
     world.cancel("o1")
 
@@ -55,7 +55,7 @@ class LossyDelivery:
         return self._until_loss < 0
 
     def deliver_all(self) -> None:
-        while deliveries := self._world.letters():
+        while deliveries := self._world.deliveries():
             next_delivery = self._draw.choice(deliveries)
             if self._until_loss == 0:
                 self._world.lose(*next_delivery, everywhere=self._everywhere)
@@ -100,12 +100,12 @@ def _has_healed(
 
 
 def _answer_carriers(world: World, *, delivered: bool) -> None:
-    for order_id in world.begun():
+    for order_id in world.initiated():
         world.answer_booking(order_id, delivered=delivered)
 
 
 def _order_has_ended_once(world: World) -> None:
-    ends = world.said(world.order, OrderCompleted, OrderFailed, OrderCancelled)
+    ends = world.published(world.order, OrderCompleted, OrderFailed, OrderCancelled)
     assert len(ends) == 1, world.order.log
 
 
@@ -114,10 +114,10 @@ def _stock_is_settled(world: World) -> None:
     product = inventory.state.products["prod001"]
     deducted = sum(
         line.quantity
-        for recorded in world.said(inventory, StockDeducted)
+        for recorded in world.published(inventory, StockDeducted)
         for line in recorded.event.items
     )
-    is_delivered = bool(world.said(world.order, OrderCompleted))
+    is_delivered = bool(world.published(world.order, OrderCompleted))
     assert (product.reserved, product.on_hand) == (0, STOCK - deducted)
     assert bool(deducted) == is_delivered
     reservation = inventory.state.reservations.get("o1")
