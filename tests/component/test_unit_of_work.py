@@ -1,4 +1,4 @@
-"""What a transaction loads for the events that it consumes."""
+"""What a transaction loads for the events that it consumes, and what it writes if a rule fails."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -10,14 +10,16 @@ from sqlalchemy import Connection, create_engine
 
 from inventory_service.domain import InventoryState, Product, Reservation, Status
 from inventory_service.store import METADATA, STORE
+from shared.chassis.engine.rules import RuleFailed
 from shared.chassis.engine.service_logic import ServiceLogic
-from shared.chassis.engine.unit_of_work import process_batch
+from shared.chassis.engine.unit_of_work import CommandEnvelope, process_batch
 from shared.chassis.messages.decider import Decider, on
 from shared.chassis.messages.event import Event
 from shared.chassis.messages.recorded_event import RecordedEvent
+from shared.chassis.storage import event_log
 from shared.chassis.storage.database import CHASSIS_METADATA
 from shared.chassis.testing import recorded
-from shared.contracts import LineItem, StockReleased, StockReserved
+from shared.contracts import CATALOG, LineItem, StockReleased, StockReserved
 
 AT = datetime(2026, 11, 20, tzinfo=UTC)
 STOCK = InventoryState(
@@ -39,6 +41,12 @@ WITHOUT_COMMAND = StockReleased(order_id="o1", items=ITEMS, reason="CUSTOMER")
 
 class Nothing(Struct, frozen=True):
     """A command that touches no entity."""
+
+
+class Record(Struct, frozen=True):
+    """A command that is decided as this event."""
+
+    event: Event
 
 
 @pytest.fixture
@@ -75,3 +83,23 @@ def test_consumed_event_loads_its_entities(
     assert [(set(state.reservations), set(state.products)) for state in states] == [
         ({"o1"}, products)
     ]
+
+
+def test_failed_command_leaves_no_row_in_the_log(connection: Connection) -> None:
+    logic: ServiceLogic[InventoryState, Any] = ServiceLogic(
+        Decider(InventoryState(), lambda _, command: [command.event], lambda state, _: state),
+        STORE,
+        (),
+    )
+    failing = CommandEnvelope(Record(WITH_COMMAND), respond=lambda _: 1 // 0)
+    outcome = process_batch(
+        connection,
+        [],
+        [failing, CommandEnvelope(Record(WITHOUT_COMMAND))],
+        source="inventory",
+        logic=logic,
+    )
+    assert isinstance(outcome.answers[0], RuleFailed)
+    log = list(event_log.read_all(connection, "inventory", CATALOG))
+    assert [(event.position, event.event) for event in log] == [(1, WITHOUT_COMMAND)]
+    assert [event.event_id for event in log] == [event.event_id for event in outcome.events]
