@@ -1,4 +1,4 @@
-"""What proves who somebody is: Argon2id hashes of passwords, which never become events."""
+"""Argon2id hashes of passwords, which never become events."""
 
 from sqlalchemy import Column, Connection, Table, Text
 
@@ -14,11 +14,9 @@ CREDENTIALS = Table(
 
 
 def password_hash(connection: Connection, user_id: str) -> str | None:
-    """The hash of the customer's password."""
     rows = select_in(connection, CREDENTIALS, "user_id", [user_id])
     return rows[0]["password_hash"] if rows else None
 
 
 def set_password(connection: Connection, user_id: str, password_hash: str) -> None:
-    """Store the password hash."""
     upsert(connection, CREDENTIALS, [{"user_id": user_id, "password_hash": password_hash}])

@@ -1,4 +1,4 @@
-"""One spelling for each e-mail address, so that an account is not taken twice by addresses that look or deliver alike."""
+"""The canonical form of an e-mail address, so that addresses that look or deliver alike share one account."""
 
 import re
 import unicodedata
@@ -8,7 +8,7 @@ import idna
 from shared.chassis.messages.plain_text import CONTROLS, FORMATS
 
 _WORD = rf'[^\s{CONTROLS}{FORMATS}\u200c\u200d"(),:;<>@\[\\\]]+'
-"""What needs no quotes in a mail's header, in any script."""
+"""Characters that need no quotes in a mail's header, in any script."""
 
 PATTERN = rf"^{_WORD}@{_WORD}$(?!\n)"
 MAX_LENGTH = 254
@@ -32,6 +32,6 @@ def canonical(email: str) -> str:
 
 
 def mailbox(email: str) -> str:
-    """Where mails to a canonical address probably end: without the part behind a `+`."""
+    """The mailbox that a canonical address probably delivers to: without the part after a `+`."""
     name, _, domain = email.partition("@")
     return f"{name.partition('+')[0] or name}@{domain}"

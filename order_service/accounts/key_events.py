@@ -1,4 +1,4 @@
-"""The keys that access tokens are signed with, as the other services learn of them."""
+"""Publishes the signing keys of access tokens to the other services."""
 
 from msgspec import Struct
 
@@ -8,7 +8,7 @@ from shared.chassis.messages.identity_events import SigningKeyPublished, Signing
 
 
 class PublishKeys(Struct, frozen=True, kw_only=True):
-    """Make known these keys, each after the one that vouches for it, and then these revocations."""
+    """Publish these keys, each after the one that vouches for it, and then these revocations."""
 
     keys: tuple[PublishedKey, ...] = ()
     revocations: tuple[Revocation, ...] = ()
@@ -18,7 +18,7 @@ Command = PublishKeys
 
 
 def decide(command: Command) -> list[Event]:
-    """An event for each, even if it was published before: a receiver may have missed it."""
+    """An event for each, even if it was published before: a consumer may have missed it."""
     published = [
         SigningKeyPublished(
             key_id=key.key_id,

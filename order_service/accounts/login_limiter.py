@@ -1,4 +1,4 @@
-"""Who tries too many passwords: failures count, by account and address together, so that nobody locks out the owner.
+"""Limits password guessing: failures count by account and address together, so that an attacker cannot lock out the owner.
 
 The limit for a whole account is far higher, and does not apply at an address at which the account's owner has been.
 """
@@ -9,14 +9,14 @@ from shared.chassis.http.rate_limits import MAX_KEYS, Limit, Limiter, Use
 
 
 class LoginLimiter:
-    """Counts each attempt as a failure until it has succeeded, so that many at once are not one."""
+    """Counts each attempt as a failure until it has succeeded, so that concurrent attempts are all counted."""
 
     def __init__(self, limits: Limiter) -> None:
         self._limits = limits
         self._owned: OrderedDict[int, None] = OrderedDict()
 
     def begin(self, account: str, address: str) -> list[Use]:
-        """Count one; returns what was counted. Raises Rejected."""
+        """Count an attempt; returns the limits that were used. Raises Rejected."""
         uses = [
             (Limit.SIGN_IN_FAILURES_PER_ADDRESS, address),
             (Limit.SIGN_IN_FAILURES_PER_ACCOUNT_AND_ADDRESS, _pair(account, address)),
@@ -27,7 +27,7 @@ class LoginLimiter:
         return uses
 
     def withdraw(self, uses: list[Use]) -> None:
-        """It was no attempt: the password has not been checked."""
+        """Do not count the attempt: the password was not checked."""
         self._limits.give_back(*uses)
 
     def succeed(self, account: str, address: str, uses: list[Use]) -> None:
@@ -38,7 +38,7 @@ class LoginLimiter:
         self.note_owner(account, address)
 
     def note_owner(self, account: str, address: str) -> None:
-        """The account's owner is at this address."""
+        """Note that the account's owner uses this address."""
         owned = hash(_pair(account, address))
         self._owned[owned] = None
         self._owned.move_to_end(owned)

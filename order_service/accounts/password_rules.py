@@ -14,11 +14,11 @@ password123 password1234 p@ssw0rd p@ssword princess q1w2e3r4 qazwsxedc qwer1234 
 qwertyui qwertyuiop sunshine superman trustno1 welcome1 whatever zaq12wsx zxcvbnm1
 """
 COMMON = frozenset(_COMMON.split())
-"""The most used ones of eight characters and more, in lower case."""
+"""The most common passwords of eight or more characters, in lower case."""
 
 
 def weakness(password: str, email: str) -> str | None:
-    """What is wrong with the password of an account with this address; None if it will do."""
+    """Why the password is too weak for an account with this address; None if it is not."""
     if any(unicodedata.category(character) == "Cc" for character in password):
         return "expected no control characters"
     if len(set(password)) < MIN_DIFFERENT_CHARACTERS or not password.strip():

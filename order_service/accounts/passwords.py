@@ -1,4 +1,4 @@
-"""Argon2id hashes, made on two threads behind a bounded queue: hashing is slow on purpose, and anyone may ask for it."""
+"""Argon2id hashes, computed on two threads behind a bounded queue: hashing is slow on purpose, and any caller may cause it."""
 
 import asyncio
 import hashlib
@@ -18,7 +18,7 @@ HASHES_AT_ONCE = 2
 """64 MiB each."""
 
 MAX_WAITING = 16
-"""Of each kind: the last of them waits for about a second."""
+"""Of each kind: the last one waits for about a second."""
 
 
 T = TypeVar("T")
@@ -34,7 +34,7 @@ class Passwords:
         self._dummy_hash = self._hasher.hash(secrets.token_urlsafe())
 
     async def hash(self, password: str) -> str:
-        """A salted hash to keep."""
+        """A salted hash to store."""
         return await self._queue.registrations(partial(self._hasher.hash, password))
 
     async def matches(self, known_hash: str | None, password: str) -> bool:
@@ -43,11 +43,11 @@ class Passwords:
         return await self._queue.sign_ins(verify) and known_hash is not None
 
     async def replace(self, password: str) -> str:
-        """A hash for somebody who has proved who they are; they need not wait for registrations."""
+        """A hash for an authenticated customer, who does not wait for registrations."""
         return await self._queue.sign_ins(partial(self._hasher.hash, password))
 
     async def fingerprint(self, password: str, salt: str) -> str:
-        """The same for the same password and salt, and as slow to guess as a hash."""
+        """A deterministic digest of password and salt, which is as slow to guess as a hash."""
         digest = partial(
             hash_secret_raw,
             password.encode(),
@@ -73,7 +73,7 @@ class _Job(NamedTuple):
 
 
 class _Queue:
-    """Runs jobs on threads, sign-ins first; one that nobody waits for any more is dropped."""
+    """Runs jobs on threads, sign-ins first; a job whose caller is gone is dropped."""
 
     def __init__(self) -> None:
         self._sign_ins: deque[_Job] = deque()

@@ -28,21 +28,20 @@ class PrivateKey(Struct, frozen=True, kw_only=True):
 
 
 def read_all(connection: Connection) -> list[PrivateKey]:
-    """All of them, oldest first."""
+    """Oldest first."""
     query = select(PRIVATE_KEYS).order_by(PRIVATE_KEYS.c.created_at, PRIVATE_KEYS.c.key_id)
     rows: Rows = read_rows(connection, PRIVATE_KEYS, query)
     return [PrivateKey(**row) for row in rows]
 
 
 def add(connection: Connection, key: PrivateKey) -> None:
-    """Keep a new one."""
     insert_all(
         connection, PRIVATE_KEYS, [{name: getattr(key, name) for name in key.__struct_fields__}]
     )
 
 
 def sign_from(connection: Connection, key_id: str, moment: datetime) -> None:
-    """Have the key sign from this moment on."""
+    """Let the key sign from this moment on."""
     connection.execute(
         update(PRIVATE_KEYS).where(PRIVATE_KEYS.c.key_id == key_id).values(signs_from=moment)
     )

@@ -1,4 +1,4 @@
-"""Refresh tokens: `<session id>.<secret>`, each good for one exchange.
+"""Refresh tokens: `<session id>.<secret>`, each valid for one exchange.
 
 The token before the last one answers the same pair again for a short while, so that two tabs may refresh at once. Any
 other token of a session was used before, perhaps by a thief: the session ends.
@@ -20,7 +20,7 @@ GRACE = timedelta(seconds=20)
 
 
 def new_session(user_id: str) -> tuple[str, Session]:
-    """A session and its first token. Nobody can name a session who has not held one of its tokens."""
+    """A session and its first token. The session id cannot be guessed without one of its tokens."""
     session_id = secrets.token_urlsafe(16)
     token = _new_token(session_id)
     session = Session(
@@ -33,27 +33,27 @@ def new_session(user_id: str) -> tuple[str, Session]:
 
 
 def session_id_of(token: str) -> str:
-    """The session that the token claims to be of."""
+    """The session id in the token, unchecked."""
     return token.partition(".")[0]
 
 
 def is_expired(session: Session) -> bool:
-    """Whether nobody has refreshed it for too long."""
+    """Whether it was not refreshed for too long."""
     return session.expires_at < now()
 
 
 def is_good(session: Session, token: str) -> bool:
-    """Whether the token has yet to be exchanged."""
+    """Whether the token is the session's newest, which was not exchanged yet."""
     return session.token_digest == _digest(token)
 
 
 def next_token(session: Session) -> str:
-    """The token that follows."""
+    """The token's successor."""
     return _new_token(session.session_id)
 
 
 def exchanged(session: Session, token: str, successor: str, answer: bytes) -> Session:
-    """The session after the token was exchanged for its successor, and so answered.
+    """The session after the token was exchanged for its successor.
 
     The answer is encrypted with the old token, which is kept nowhere: the database alone opens no session.
     """
@@ -68,7 +68,7 @@ def exchanged(session: Session, token: str, successor: str, answer: bytes) -> Se
 
 
 def answer_again(session: Session, token: str) -> bytes | None:
-    """What the token was exchanged for a moment ago; None when it was not, or is reused too late."""
+    """The token's successor if it was exchanged a moment ago; None otherwise."""
     if session.used_digest != _digest(token) or session.used_at is None:
         return None
     if session.sealed_answer is None or now() - session.used_at > GRACE:

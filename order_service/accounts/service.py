@@ -27,13 +27,13 @@ from shared.chassis.secret_file import write_secret
 from shared.settings import ShopSettings
 
 PASSWORD_FILE = "admin-password"  # noqa: S105 - a name
-"""In the data directory: the first admin's password where none was given; to be deleted after the first sign-in."""
+"""In the data directory: the generated password of the first admin; to be deleted after the first sign-in."""
 
 log = structlog.get_logger()
 
 
 class Tokens(Struct, frozen=True, kw_only=True, rename="camel"):
-    """What a sign-in gives; `expires_in` seconds."""
+    """The response to a sign-in; `expires_in` seconds."""
 
     access_token: str
     refresh_token: str
@@ -42,7 +42,7 @@ class Tokens(Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class Accounts:
-    """Everything that needs a secret."""
+    """Sign-up, sign-in and password changes: whatever involves passwords or tokens."""
 
     def __init__(
         self,
@@ -57,11 +57,11 @@ class Accounts:
         self._attempts = LoginLimiter(service.limits)
 
     async def prepare(self) -> None:
-        """At every start: have an admin."""
+        """At every start: create the first admin, if there is none."""
         await self._ensure_admin()
 
     async def with_password(self, user_id: str, password: str) -> Callable[[Connection], None]:
-        """What writes the password's hash beside the event that the customer is registered."""
+        """Stores the password's hash, in the transaction that registers the customer."""
         return partial(
             credentials.set_password,
             user_id=user_id,
@@ -69,18 +69,18 @@ class Accounts:
         )
 
     async def is_taken(self, email: str) -> bool:
-        """Whether somebody is registered with this address: then no password needs to be hashed."""
+        """Whether an account has this address: then no password needs to be hashed."""
         customer, _ = await self._service.reads.run(partial(_find, email=email))
         return customer is not None
 
     async def sign_in(self, email: str, password: str, address: str) -> Tokens:
-        """Begin a session. Raises Rejected: `bad-credentials`, `too-many-attempts`, `busy`."""
+        """Start a session. Raises Rejected: `bad-credentials`, `too-many-attempts`, `busy`."""
         limits = self._service.limits
         limits.check((Limit.SIGN_INS_PER_ACCOUNT, email))
         attempt = self._attempts.begin(email, address)
         try:
             customer, known_hash = await self._service.reads.run(partial(_find, email=email))
-            # An unknown address takes as long as a wrong password: nobody learns who has an account.
+            # An unknown address takes as long as a wrong password: the response time does not reveal accounts.
             is_right = await self.passwords.matches(known_hash, password)
         except Exception:
             self._attempts.withdraw(attempt)
@@ -97,7 +97,7 @@ class Accounts:
         return tokens
 
     async def refresh(self, refresh_token: str, address: str) -> Tokens:
-        """The next pair of the session. A token used before was perhaps stolen: the session ends.
+        """The session's next tokens. A refresh token that is used twice may be stolen: the session ends.
 
         Raises Rejected: `bad-refresh-token`, `too-many-requests`.
         """
@@ -115,13 +115,13 @@ class Accounts:
         return tokens
 
     async def sign_out(self, refresh_token: str, address: str) -> None:
-        """End the token's session; an unknown one has ended already. Raises Rejected."""
+        """End the token's session, if it has not ended already. Raises Rejected."""
         self._service.limits.take((Limit.REFRESHES_PER_ADDRESS, address))
         session_id = refresh_tokens.session_id_of(refresh_token)
         await self._service.writer.run_in_transaction(partial(sessions.end, session_id=session_id))
 
     async def change_password(self, user_id: str, current: str, new: str, address: str) -> None:
-        """Check the present password, set the new one, and end every session.
+        """Check the current password, set the new one, and end every session.
 
         Raises Rejected: `wrong-password`, `too-many-attempts`, `busy`; BadRequest.
         """

@@ -1,4 +1,4 @@
-"""Sessions: one row for each sign-in, however often its refresh token is exchanged."""
+"""Sessions: one row for each sign-in, regardless of how often its refresh token is exchanged."""
 
 from datetime import datetime
 
@@ -10,7 +10,7 @@ from order_service.tables import METADATA
 from shared.chassis.storage.database import UtcTime, select_in, upsert
 
 MAX_PER_CUSTOMER = 100
-"""A sign-in beyond these ends the session that would have expired first."""
+"""A further sign-in ends the session that would expire first."""
 
 SESSIONS = Table(
     "sessions",
@@ -28,7 +28,7 @@ Index("sessions_expiry", SESSIONS.c.expires_at)
 
 
 class Session(Struct, frozen=True, kw_only=True):
-    """One sign-in. Of its refresh tokens only SHA-256 digests are kept, of the last two."""
+    """One sign-in. Only SHA-256 digests of its last two refresh tokens are stored."""
 
     session_id: str
     user_id: str
@@ -46,7 +46,7 @@ def find(connection: Connection, session_id: str) -> Session | None:
 
 
 def save(connection: Connection, session: Session) -> None:
-    """Keep it as it is now, and no more than `MAX_PER_CUSTOMER` of its customer."""
+    """Store it, and delete sessions of the customer beyond `MAX_PER_CUSTOMER`."""
     upsert(connection, SESSIONS, [asdict(session)])
     surplus = (
         select(SESSIONS.c.session_id)
@@ -58,10 +58,9 @@ def save(connection: Connection, session: Session) -> None:
 
 
 def end(connection: Connection, session_id: str) -> None:
-    """Its refresh token is good no more."""
+    """End the session, so that its refresh token is rejected."""
     connection.execute(delete(SESSIONS).where(SESSIONS.c.session_id == session_id))
 
 
 def end_all_of(connection: Connection, user_id: str) -> None:
-    """End every session of the customer."""
     connection.execute(delete(SESSIONS).where(SESSIONS.c.user_id == user_id))

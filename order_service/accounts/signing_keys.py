@@ -42,8 +42,6 @@ Longer than the relay waits for the broker: by then it reports a backlog if the 
 
 
 class KeyStatus(StrEnum):
-    """What a key is used for."""
-
     CURRENT = "CURRENT"
     NEXT = "NEXT"
     """Published; it signs from `signsFrom` on."""
@@ -51,11 +49,11 @@ class KeyStatus(StrEnum):
     """It no longer signs; tokens signed with it are accepted until they expire."""
     REVOKED = "REVOKED"
     UNTRUSTED = "UNTRUSTED"
-    """Published by somebody else under the name of this service."""
+    """Published under the name of this service, which has not recorded it."""
 
 
 class KeyView(Struct, frozen=True, kw_only=True, rename="camel"):
-    """A key as the admin sees it; a foreign one has no times."""
+    """A key as the admin sees it; a foreign key has no times."""
 
     key_id: str
     public_key: str
@@ -88,7 +86,7 @@ class Rotation(NamedTuple):
 
 
 class SigningKeys:
-    """The service's signing keys, in memory as the database has them."""
+    """The service's signing keys, cached from the database."""
 
     def __init__(self, service: Service[OrderState, Command]) -> None:
         self._service = service
@@ -104,11 +102,11 @@ class SigningKeys:
 
     @property
     def jwks(self) -> dict[str, list[dict[str, str]]]:
-        """The JWK set by which anyone can check our tokens: all keys that are valid."""
+        """The JWK set that tokens are verified with: all valid keys."""
         return {"keys": [own.signer.jwk for own in self._own if not own.is_revoked]}
 
     async def prepare(self) -> None:
-        """At every start: have a key, and publish all again for services that have missed an event."""
+        """At every start: create the first key, and publish all keys again for services that missed an event."""
         await self._reload()
         if self._own:
             await self._publish(
@@ -143,7 +141,7 @@ class SigningKeys:
 
     @asynccontextmanager
     async def rotation(self) -> AsyncIterator[Rotation]:
-        """A new key to be published while this lasts; no other key is changed meanwhile."""
+        """A new key, to be published within the context; no other key changes meanwhile."""
         async with self._changing:
             signs_from = clock.now() + timedelta(seconds=OVERLAP_SECONDS)
             signer, published = self._new_key()
@@ -155,7 +153,7 @@ class SigningKeys:
                 await self._reload()
 
     async def revoke(self, key_id: str) -> None:
-        """Have no service accept the key again; the current one is replaced at once. Raises Rejected: `unknown-key`."""
+        """Revoke the key in every service; the current one is replaced at once. Raises Rejected: `unknown-key`."""
         async with self._changing:
             await self._reload()
             if not self._ring.has(key_id):

@@ -25,16 +25,15 @@ _ADMIN = select(CUSTOMERS.c.user_id).where(CUSTOMERS.c.role == "admin").limit(1)
 
 
 def find(connection: Connection, user_id: str) -> Customer | None:
-    """The customer of this id."""
     return CUSTOMER_TABLE.read(connection, [user_id]).get(user_id)
 
 
 def find_by_email(connection: Connection, email: str) -> Customer | None:
-    """The customer of this address, which is in its one spelling."""
+    """The customer of this canonical address."""
     rows = select_in(connection, CUSTOMERS, "email", [email])
     return next(iter(CUSTOMER_TABLE.assemble(connection, rows).values()), None)
 
 
 def has_admin(connection: Connection) -> bool:
-    """Whether there is anybody who may do everything."""
+    """Whether an admin exists."""
     return connection.execute(_ADMIN).first() is not None

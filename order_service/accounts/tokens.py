@@ -1,4 +1,4 @@
-"""Access tokens: short-lived, and checked by anyone with the public key."""
+"""Access tokens: short-lived, and verified with the public key."""
 
 from datetime import timedelta
 from functools import cached_property
@@ -31,26 +31,25 @@ class TokenSigner:
 
     @classmethod
     def generate(cls) -> "TokenSigner":
-        """With a new key."""
         return cls(new_id(), Ed25519PrivateKey.generate())
 
     @classmethod
     def from_pem(cls, key_id: str, pem: str) -> "TokenSigner":
-        """With the key that was kept."""
+        """From the stored private key."""
         private_key = load_pem_private_key(pem.encode(), password=None)
         if not isinstance(private_key, Ed25519PrivateKey):
             raise TypeError(f"signing key {key_id} is not an Ed25519 key")
         return cls(key_id, private_key)
 
     def to_pem(self) -> str:
-        """The private key, to be kept."""
+        """The private key, to be stored."""
         return self._private_key.private_bytes(
             Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
         ).decode()
 
     @property
     def public_key(self) -> str:
-        """Its 32 public bytes, base64url."""
+        """The 32 bytes of the public key, base64url."""
         return self.jwk["x"]
 
     @cached_property
@@ -74,11 +73,10 @@ class TokenSigner:
         return self.token(claims)
 
     def token(self, claims: dict[str, Any]) -> str:
-        """A JWT with these claims."""
         return jwt.encode(
             claims, self._private_key, algorithm=ALGORITHM, headers={"kid": self.key_id}
         )
 
     def sign(self, statement: bytes) -> str:
-        """Its signature of a statement, base64url."""
+        """The signature of the statement, base64url."""
         return base64url_encode(self._private_key.sign(statement)).decode()

@@ -1,4 +1,4 @@
-"""The one place that reads the time and makes ids."""
+"""The only module that reads the time and generates ids."""
 
 import secrets
 import time
@@ -17,9 +17,9 @@ def now() -> datetime:
 
 
 def new_id() -> str:
-    """A UUIDv7 (RFC 9562) with 74 random bits of its own; ids of one millisecond are in no order.
+    """A UUIDv7 (RFC 9562) with 74 random bits; ids of the same millisecond are not ordered.
 
-    Libraries count within a millisecond, so that one id gives away its neighbours; a guest's order id is a secret.
+    Libraries count within a millisecond, so that one id reveals its neighbours; a guest's order id is a secret.
     """
     milliseconds = time.time_ns() // 1_000_000
     high, low = divmod(secrets.randbits(RANDOM_BITS), 1 << _LOW_RANDOM_BITS)

@@ -1,4 +1,4 @@
-"""What people may write where others read it: no control characters, and no format characters that hide or turn text.
+"""Text that users enter and others read: no control characters, and no format characters that hide or reverse text.
 
 The zero-width joiner and non-joiner stay: names in Persian, Hindi and other languages need them.
 """
@@ -10,7 +10,7 @@ LINE = rf"^[^{CONTROLS}{FORMATS}]*$(?!\n)"
 """One line of text."""
 
 LINE_WITHOUT_LINK = rf"^(?!.*://)[^{CONTROLS}{FORMATS}]*$(?!\n)"
-"""The same where it may be mailed to somebody else: mail programs make links of URLs."""
+"""The same for text that is mailed to other people: mail programs turn URLs into links."""
 
 TEXT = rf"^(?:[^{CONTROLS}{FORMATS}]|[\t\n\r])*$(?!\n)"
 """Several lines."""
@@ -23,4 +23,4 @@ IN_WORDS = {
     TEXT: "without control or hidden format characters, other than line breaks and tabs",
     WEB_ADDRESS: "that starts with https:// or http://",
 }
-"""What to tell a caller instead of the pattern."""
+"""The descriptions that callers see instead of the patterns."""

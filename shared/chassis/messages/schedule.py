@@ -1,4 +1,4 @@
-"""What an event makes due later, or no longer due."""
+"""Tasks that an event schedules or cancels."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import msgspec
 
 
 class Schedule(msgspec.Struct, frozen=True, kw_only=True):
-    """Do this in so many seconds."""
+    """Make the task due after `delay_seconds`; an existing one with the same kind and key is replaced."""
 
     kind: str
     key: str
@@ -15,7 +15,7 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Cancel(msgspec.Struct, frozen=True, kw_only=True):
-    """Do not do it any more."""
+    """Delete the task, if it exists."""
 
     kind: str
     key: str

@@ -1,4 +1,4 @@
-"""Where an event travels: `shop.<source>.<entity id>.<event_in_snake_case>`."""
+"""The NATS subjects of events: `shop.<source>.<entity id>.<event_in_snake_case>`."""
 
 import re
 from functools import lru_cache
@@ -18,7 +18,7 @@ def event_token(event_type: str) -> str:
 
 
 def subject_of(source: str, entity: str, event_type: str) -> str:
-    """The one subject on which this event may appear."""
+    """The only subject under which the event is accepted."""
     return f"shop.{source}.{entity}.{event_token(event_type)}"
 
 
@@ -28,5 +28,5 @@ def everything_of(source: str) -> str:
 
 
 def subject_of_every(source: str, event_type: type[Event]) -> str:
-    """The filter for one kind of event, whomever it is about."""
+    """The subject filter for one event type and any entity."""
     return f"shop.{source}.*.{event_token(event_type.__name__)}"

@@ -1,4 +1,4 @@
-"""W3C trace context, passed on from cause to effect."""
+"""W3C trace context, passed from cause to effect."""
 
 import re
 import secrets

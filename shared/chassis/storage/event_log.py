@@ -83,16 +83,12 @@ _READ_AFTER = (
     .limit(bindparam("most"))
 )
 _REFUSED = select(func.count()).select_from(EVENT_LOG).where(_IS_REFUSED)
-_MARK_SENT = (
-    EVENT_LOG.update()
-    .where(EVENT_LOG.c.position == bindparam("sent"), EVENT_LOG.c.resends == bindparam("attempt"))
-    .values(stream_seq=bindparam("sequence"))
+# An event that is to be resent meanwhile keeps no outcome of its earlier attempt.
+_PUBLISHED = EVENT_LOG.update().where(
+    EVENT_LOG.c.position == bindparam("published"), EVENT_LOG.c.resends == bindparam("attempt")
 )
-_MARK_REFUSED = (
-    EVENT_LOG.update()
-    .where(EVENT_LOG.c.position == bindparam("sent"), EVENT_LOG.c.resends == bindparam("attempt"))
-    .values(refusal=bindparam("reason"))
-)
+_MARK_SENT = _PUBLISHED.values(stream_seq=bindparam("sequence"))
+_MARK_REFUSED = _PUBLISHED.values(refusal=bindparam("reason"))
 _RESEND = (
     EVENT_LOG.update()
     .where(EVENT_LOG.c.position.between(bindparam("first"), bindparam("last")))
@@ -164,12 +160,12 @@ def mark(connection: Connection, published: Sequence[Outgoing], sent: Sent) -> N
     """Note what became of these events, except of those that are to be sent once more since."""
     attempts = {outgoing.position: outgoing.resends for outgoing in published}
     sequences = [
-        {"sent": position, "attempt": attempts[position], "sequence": sequence}
+        {"published": position, "attempt": attempts[position], "sequence": sequence}
         for position, sequence in sent.sequences.items()
     ]
     execute_many(connection, _MARK_SENT, sequences)
     refusals = [
-        {"sent": position, "attempt": attempts[position], "reason": reason}
+        {"published": position, "attempt": attempts[position], "reason": reason}
         for position, reason in sent.refusals.items()
     ]
     execute_many(connection, _MARK_REFUSED, refusals)
