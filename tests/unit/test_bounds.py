@@ -116,7 +116,7 @@ def test_envelope_fields_are_bounded():
 
 
 @every_event_type
-def test_the_widest_envelope_fits_its_allowance(event_type: type[Event]):
+def test_widest_envelope_fits_its_allowance(event_type: type[Event]):
     message = msgspec.structs.replace(
         widest_message(event_type), correlation_id=LONGEST * 64, causation_id=LONGEST * 64
     )
