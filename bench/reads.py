@@ -88,7 +88,6 @@ async def compare(shops: dict[str, Shop], args: argparse.Namespace) -> None:
 
 
 def routes(order_id: str) -> list[Route]:
-    """What is measured."""
     return [
         Route("/orders/{id}", "read_api", f"/orders/{order_id}"),
         Route("/orders", "read_api", "/orders"),

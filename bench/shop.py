@@ -123,7 +123,6 @@ async def pace(settings: ShopSettings, token: str, rate: float, seconds: float) 
 
 
 async def _sign_in(settings: ShopSettings) -> str:
-    """The admin's access token."""
     admin = {"email": settings.admin_email, "password": settings.admin_password}
     connection = await connect(settings.order_port)
     token: str = json.loads(await connection.ask(post("/auth/login", admin)))["accessToken"]

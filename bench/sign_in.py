@@ -59,7 +59,6 @@ async def register(settings: ShopSettings, number: int) -> bool:
 
 
 async def timed(settings: ShopSettings, request: bytes) -> float:
-    """The seconds until the response."""
     connection = await connect(settings.order_port)
     start = time.perf_counter()
     await connection.ask(request)

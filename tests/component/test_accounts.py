@@ -74,7 +74,6 @@ def email() -> str:
 
 
 def key_of(email: str) -> str:
-    """A guest's Idempotency-Key."""
     return f"a long key of {email}"
 
 
@@ -94,7 +93,6 @@ def sessions_of(shop: ShopSettings, email: str) -> int:
 
 
 def dump_of(database: Path) -> str:
-    """The whole database as text."""
     with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
         return "\n".join(connection.iterdump())
 

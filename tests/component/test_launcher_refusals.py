@@ -28,7 +28,6 @@ def umask() -> Iterator[None]:
 
 
 def refusal(settings: ShopSettings, **environment: str) -> str:
-    """The error of `quadrille up`."""
     given = environment_of(settings) | environment
     without = dict.fromkeys(OWN_BROKER_AND_MAILBOX)
     result = CliRunner().invoke(main, ["up"], env=given | without)

@@ -25,8 +25,6 @@ SCRIPT = "<script>alert(1)</script>"
 
 
 class Mailbox:
-    """A running mailbox and its clients."""
-
     def __init__(self, settings: ShopSettings) -> None:
         self.directory = settings.data_dir / "mailbox"
         self.smtp_port = settings.mailbox_smtp_port

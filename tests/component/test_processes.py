@@ -39,7 +39,6 @@ def log_path(tmp_path: Path) -> Path:
 
 
 def logged(path: Path) -> list[str]:
-    """The words of a log file."""
     return path.read_text().split() if path.exists() else []
 
 

@@ -217,7 +217,6 @@ def skewed() -> list[dict[str, Any]]:
 
 
 def wrong() -> list[dict[str, Any]]:
-    """Claims of invalid tokens."""
     return [
         {"iat": in_seconds(LEEWAY_SECONDS + 60)},
         {"iat": in_seconds(-600), "exp": in_seconds(-LEEWAY_SECONDS - 1)},

@@ -112,8 +112,6 @@ CALLERS = ("nobody", "another", "owner", "admin")
 
 
 class Entry(NamedTuple):
-    """A row of the table."""
-
     service: str
     method: str
     path: str
@@ -131,7 +129,6 @@ class Entry(NamedTuple):
 
 
 def entries() -> list[Entry]:
-    """The rows in order."""
     _, *rows = [line.split() for line in TABLE.splitlines() if line]
     return [
         Entry(service, method, path, whose, dict(zip(CALLERS, answers, strict=True)))

@@ -27,14 +27,12 @@ def admin(shop: RunningShop) -> ShopClient:
 
 @pytest.fixture
 def aiko(shop: RunningShop) -> Generator[ShopClient]:
-    """A new customer."""
     with shop.guest.new_customer() as customer:
         yield customer
 
 
 @pytest.fixture
 def ben(shop: RunningShop) -> Generator[ShopClient]:
-    """Another new customer."""
     with shop.guest.new_customer() as customer:
         yield customer
 

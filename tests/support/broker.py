@@ -41,7 +41,6 @@ class NatsServer:
 
     @property
     def url(self) -> str:
-        """Where clients connect."""
         return f"nats://127.0.0.1:{self.port}"
 
     def url_of(self, user: str) -> str:
@@ -56,7 +55,6 @@ class NatsServer:
 
     @property
     def log(self) -> str:
-        """The server's output."""
         return self._log_file.read_text()
 
     def start(self) -> None:

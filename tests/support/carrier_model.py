@@ -65,7 +65,6 @@ class CarrierModel:
             self._world.finish(TaskKey(BOOKING, task.task_key), command)
 
     def lose(self, index: int) -> None:
-        """A booking never reaches the carrier."""
         self.under_way.pop(index)
 
     def give_up(self, order_id: str) -> None:
@@ -94,7 +93,6 @@ class CarrierModel:
         draw.choice(possible)()
 
     def withdraw_all_due(self) -> None:
-        """Every withdrawal is tried once."""
         for due in list(self._world.shipping.tasks):
             if due.kind == WITHDRAWAL:
                 self._try_to_withdraw(due)

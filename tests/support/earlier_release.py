@@ -22,7 +22,6 @@ def unpack(service: str, directory: Path) -> Path:
 
 
 def unpack_all(directory: Path) -> None:
-    """All five databases."""
     for service in SERVICES:
         unpack(service, directory)
 

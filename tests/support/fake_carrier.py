@@ -9,8 +9,6 @@ import msgspec
 
 
 class Asked(NamedTuple):
-    """A request as it came."""
-
     method: str
     path: str
     headers: dict[str, str]
@@ -39,7 +37,6 @@ class FakeCarrier:
 
     @property
     def url(self) -> str:
-        """Where bookings go."""
         return f"http://127.0.0.1:{self.port}/bookings"
 
     def asks(self, method: str) -> list[Asked]:
@@ -60,7 +57,6 @@ class FakeCarrier:
             await asyncio.gather(*self._conversations, return_exceptions=True)
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One request, one answer."""
         conversation = asyncio.current_task()
         assert conversation
         self._conversations.add(conversation)

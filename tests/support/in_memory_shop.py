@@ -60,7 +60,6 @@ class World:
         self.deliver_all()
 
     def place(self, order_id: str, items: Iterable[tuple[str, int]]) -> None:
-        """A customer orders."""
         lines = tuple(WantedItem(product_id=name, quantity=number) for name, number in items)
         self._send(
             self.order.execute(
@@ -69,7 +68,6 @@ class World:
         )
 
     def cancel(self, order_id: str) -> None:
-        """The customer requests a cancellation."""
         try:
             events = self.order.execute(RequestCancellation(order_id=order_id, reason="CUSTOMER"))
         except Rejected:

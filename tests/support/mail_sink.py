@@ -23,7 +23,6 @@ class MailSink:
 
     @property
     def url(self) -> str:
-        """Where the notifier sends its mails."""
         return f"smtp://127.0.0.1:{self._port}"
 
     def start(self) -> None:

@@ -82,7 +82,6 @@ def start(module: str, settings: ShopSettings, **environment: str) -> "subproces
 
 @contextmanager
 def serving(module: str, port: int, settings: ShopSettings, **environment: str) -> Iterator[Server]:
-    """The process while it runs."""
     process = start(module, settings, **environment)
     try:
         yield Server(port, process.pid)

@@ -124,7 +124,6 @@ class ReadApi:
             self._process.wait()
 
     async def get(self, path: str, **query: Any) -> Any:
-        """The document at `path`."""
         response = await self.ask(path, **query)
         assert response.status_code == 200, response.text
         return response.json()
@@ -161,7 +160,6 @@ class ReadApi:
         return await eventually(look, TIMEOUT_SECONDS)
 
     async def until_ready(self) -> None:
-        """Until it does its work."""
         await self.until("/health/ready", lambda answer: answer.get("status") == "ready")
 
     @asynccontextmanager
@@ -219,7 +217,6 @@ class ReadApi:
 
 @contextmanager
 def read_api(settings: ShopSettings) -> Iterator[ReadApi]:
-    """The process, running."""
     process = ReadApi(settings)
     process.start()
     try:

@@ -148,7 +148,6 @@ class ShopClient:
         return [order["orderId"] for order in self.show("order", "/orders")["items"]]
 
     def add(self, product_id: str, quantity: int = 1) -> Json:
-        """Put this quantity into the cart."""
         body = {"productId": product_id, "quantity": quantity}
         return accepted(self.post("order", "/cart/items", body), 200)
 
@@ -158,7 +157,6 @@ class ShopClient:
         return [(item["productId"], item["quantity"], item["price"]) for item in items]
 
     def login(self, email: str, password: str) -> Json:
-        """The tokens of an account."""
         account = {"email": email, "password": password}
         return accepted(self.post("order", "/auth/login", account), 200)
 
@@ -171,7 +169,6 @@ class ShopClient:
 
 
 def order_of(lines: Sequence[tuple[str, int]], fields: Mapping[str, Any]) -> Json:
-    """The body of an order."""
     items = [{"productId": product_id, "quantity": quantity} for product_id, quantity in lines]
     return {"items": items, **fields}
 

@@ -58,7 +58,6 @@ class ShopProcesses:
 
     @property
     def data_dir(self) -> Path:
-        """Where the services keep their databases."""
         return self.settings.data_dir
 
     def url(self, name: str, path: str = "") -> str:
@@ -179,7 +178,6 @@ class ShopProcesses:
         return "\n".join(lines)
 
     def log(self, name: str) -> str:
-        """The output of a service."""
         file = self._log_file(name)
         return file.read_text() if file.exists() else ""
 

@@ -25,11 +25,9 @@ class Narrows:
 
     @property
     def url(self) -> str:
-        """Where clients connect."""
         return f"nats://127.0.0.1:{self.port}"
 
     def connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Take one client."""
         self._serving.add(asyncio.create_task(self._serve(reader, writer)))
 
     def send(self, data: bytes) -> None:
@@ -38,7 +36,6 @@ class Narrows:
             client.write(data)
 
     async def close(self) -> None:
-        """Hang up on everyone."""
         for serving in self._serving:
             serving.cancel()
         await asyncio.gather(*self._serving, return_exceptions=True)

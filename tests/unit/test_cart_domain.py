@@ -41,7 +41,6 @@ SALE = (KEYBOARD, MOUSE)
 
 
 def after(*events: Event) -> OrderState:
-    """The state after these events."""
     return fold(evolve, OrderState(), *events)
 
 

@@ -18,7 +18,6 @@ BEN = CustomerRegistered(user_id="ben", email="ben@example.com")
 
 
 def after(*events: Event) -> OrderState:
-    """The state after these events."""
     return fold(evolve, OrderState(), *events)
 
 

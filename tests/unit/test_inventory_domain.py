@@ -73,7 +73,6 @@ DEDUCT = DeductStock(order_id="o1")
 
 
 def after(*events: Event) -> InventoryState:
-    """The state after these events."""
     return fold(evolve, InventoryState(), *events)
 
 

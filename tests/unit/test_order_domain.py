@@ -73,7 +73,6 @@ MOUSE = ProductCreated(product_id="prod002", name="Ergonomic Mouse", description
 
 
 def after(*events: Event) -> OrderState:
-    """The state after these events."""
     return fold(evolve, OrderState(), *events)
 
 

@@ -63,7 +63,6 @@ STARTED = (CREATED, RESERVED, INITIATED)
 
 
 def after(*events: Event) -> ShippingState:
-    """The state after these events."""
     return fold(evolve, ShippingState(), *events)
 
 
