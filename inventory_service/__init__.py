@@ -1,4 +1,4 @@
-"""Keeps the catalogue and its stock, and holds each order's goods in full or not at all."""
+"""Keeps the catalogue and its stock, and reserves stock for all lines of an order or for none."""
 
 from shared import contracts
 

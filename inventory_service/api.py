@@ -20,7 +20,7 @@ from inventory_service.domain import (
     Description,
     InventoryState,
     Product,
-    Status,
+    ReservationStatus,
     UpdateProduct,
 )
 from inventory_service.store import PRODUCTS, RESERVATION_ITEMS, RESERVATIONS
@@ -88,7 +88,7 @@ class ReservationView(msgspec.Struct, frozen=True, kw_only=True, rename="camel")
     """What is, or was, reserved for an order."""
 
     order_id: str
-    status: Status
+    status: ReservationStatus
     items: Sequence[LineItem]
     created_at: datetime
     updated_at: datetime

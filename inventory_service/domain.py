@@ -1,4 +1,4 @@
-"""The rules of stock: every line of an order is held or none is, and what is held is deducted or released once.
+"""The rules of stock: it is reserved for all lines of an order or for none, and a reservation is deducted or released once.
 
 For every product, always: 0 ≤ reserved ≤ on hand.
 """
@@ -36,9 +36,7 @@ from shared.contracts import (
 )
 
 
-class Status(StrEnum):
-    """Where a reservation stands."""
-
+class ReservationStatus(StrEnum):
     RESERVED = "RESERVED"
     DEDUCTED = "DEDUCTED"
     RELEASED = "RELEASED"
@@ -46,7 +44,7 @@ class Status(StrEnum):
 
 
 class Product(Struct, frozen=True, kw_only=True):
-    """A product and how many of it there are."""
+    """A product and its stock."""
 
     product_id: str
     name: str
@@ -62,10 +60,10 @@ class Product(Struct, frozen=True, kw_only=True):
 
 
 class Reservation(Struct, frozen=True, kw_only=True):
-    """What is, or was, held for an order; equal products added up."""
+    """The stock that is or was reserved for an order; lines with the same product are added up."""
 
     order_id: str
-    status: Status
+    status: ReservationStatus
     items: tuple[LineItem, ...]
     created_at: datetime
     updated_at: datetime
@@ -78,7 +76,7 @@ class ClosedOrder(Struct, frozen=True, kw_only=True):
 
 
 class InventoryState(Struct, frozen=True, kw_only=True):
-    """The part of the service's state that a batch touches."""
+    """The part of the service's state that a transaction touches."""
 
     products: Mapping[str, Product] = {}
     reservations: Mapping[str, Reservation] = {}
@@ -86,7 +84,7 @@ class InventoryState(Struct, frozen=True, kw_only=True):
 
 
 class Description(Struct, frozen=True, kw_only=True):
-    """What a product is, apart from how many there are."""
+    """A product's data, without its stock."""
 
     name: str
     description: str
@@ -96,7 +94,7 @@ class Description(Struct, frozen=True, kw_only=True):
 
 
 class CreateProduct(Struct, frozen=True, kw_only=True):
-    """Put a product into the catalogue, with its first stock."""
+    """Add a product to the catalogue, with its initial stock."""
 
     product_id: ProductId
     description: Description
@@ -104,20 +102,18 @@ class CreateProduct(Struct, frozen=True, kw_only=True):
 
 
 class UpdateProduct(Struct, frozen=True, kw_only=True):
-    """Describe it anew."""
-
     product_id: ProductId
     description: Description
 
 
 class DeleteProduct(Struct, frozen=True, kw_only=True):
-    """Take it off sale."""
+    """Remove it from sale."""
 
     product_id: ProductId
 
 
 class ChangeStock(Struct, frozen=True, kw_only=True):
-    """Add to the stock, or write off when `quantity` is negative."""
+    """Add to the stock, or write it off if `quantity` is negative."""
 
     product_id: ProductId
     quantity: int
@@ -125,14 +121,14 @@ class ChangeStock(Struct, frozen=True, kw_only=True):
 
 
 class ReserveStock(Struct, frozen=True, kw_only=True):
-    """Hold these for the order."""
+    """Reserve stock for the order."""
 
     order_id: OrderId
     items: tuple[LineItem, ...]
 
 
 class DeductStock(Struct, frozen=True, kw_only=True):
-    """The order's goods have left."""
+    """The order was shipped."""
 
     order_id: OrderId
 
@@ -150,7 +146,7 @@ Command = Administration | FollowUp
 
 
 def decide(stock: InventoryState, command: Command) -> list[Event]:
-    """Answer each order once: held in full, or refused; and settle what is held once.
+    """An order is reserved in full or refused, once; a reservation is settled once.
 
     Raises Rejected, for the catalogue's commands only: `product-exists`, `unknown-product`, `stock-reserved`,
     `nothing-to-change`.
@@ -159,15 +155,15 @@ def decide(stock: InventoryState, command: Command) -> list[Event]:
         case ReserveStock():
             return _reserve(stock, command)
         case DeductStock(order_id=order_id):
-            held = stock.reservations[order_id]  # a delivery implies our StockReserved
-            if held.status is not Status.RESERVED:
+            reservation = stock.reservations[order_id]  # a delivery implies StockReserved
+            if reservation.status is not ReservationStatus.RESERVED:
                 return []
-            return [StockDeducted(order_id=order_id, items=held.items)]
+            return [StockDeducted(order_id=order_id, items=reservation.items)]
         case ReleaseStock(order_id=order_id, reason=reason):
-            kept = stock.reservations.get(order_id)
-            if kept is None or kept.status is not Status.RESERVED:
+            existing = stock.reservations.get(order_id)
+            if existing is None or existing.status is not ReservationStatus.RESERVED:
                 return []
-            return [StockReleased(order_id=order_id, items=kept.items, reason=reason)]
+            return [StockReleased(order_id=order_id, items=existing.items, reason=reason)]
         case _:
             return _administer(stock, command)
 
@@ -203,7 +199,7 @@ def merged(items: Iterable[LineItem]) -> tuple[LineItem, ...]:
 
 
 def available(stock: InventoryState, line: LineItem) -> int:
-    """How many of the line's product can be held; none of an unknown or deleted one."""
+    """The quantity of the line's product that can be reserved; 0 for an unknown or deleted product."""
     product = stock.products.get(line.product_id)
     if product is None or product.is_deleted:
         return 0
@@ -253,7 +249,7 @@ def _change_stock(product: Product, command: ChangeStock) -> Event:
     if product.on_hand + quantity < product.reserved:
         raise Rejected(
             "stock-reserved",
-            f"{product.reserved} of {product.on_hand} are held for orders",
+            f"{product.reserved} of {product.on_hand} are reserved for orders",
             onHand=product.on_hand,
             reserved=product.reserved,
         )
@@ -261,20 +257,20 @@ def _change_stock(product: Product, command: ChangeStock) -> Event:
 
 
 def evolve(stock: InventoryState, recorded: RecordedEvent) -> InventoryState:
-    """The state after an event of ours, or after an order or its shipment has ended without delivery."""
+    """The state after an event of inventory, or after an order or its shipment ended without delivery."""
     event, at = recorded.event, recorded.recorded_at
     match event:
         case StockReserved(order_id=order_id, items=items):
             stock = _counted(stock, items, reserved=1)
-            return _settled(stock, order_id, Status.RESERVED, at, items)
+            return _settled(stock, order_id, ReservationStatus.RESERVED, at, items)
         case StockReservationFailed(order_id=order_id):
-            return _settled(stock, order_id, Status.REFUSED, at)
+            return _settled(stock, order_id, ReservationStatus.REFUSED, at)
         case StockReleased(order_id=order_id, items=items):
             stock = _counted(stock, items, reserved=-1)
-            return _settled(stock, order_id, Status.RELEASED, at)
+            return _settled(stock, order_id, ReservationStatus.RELEASED, at)
         case StockDeducted(order_id=order_id, items=items):
             stock = _counted(stock, items, reserved=-1, on_hand=-1)
-            return _settled(stock, order_id, Status.DEDUCTED, at)
+            return _settled(stock, order_id, ReservationStatus.DEDUCTED, at)
         case (
             ShipmentFailed(order_id=order_id)
             | ShipmentCancelled(order_id=order_id)
@@ -314,7 +310,7 @@ def _described(source: Description | ProductCreated | ProductUpdated) -> dict[st
 def _counted(
     stock: InventoryState, items: Iterable[LineItem], *, reserved: int, on_hand: int = 0
 ) -> InventoryState:
-    """Move the counts of these products by so many times each line's quantity."""
+    """Change the counts of these products by multiples of each line's quantity."""
     products = dict(stock.products)
     for line in items:
         product = products[line.product_id]
@@ -329,7 +325,7 @@ def _counted(
 def _settled(
     stock: InventoryState,
     order_id: str,
-    status: Status,
+    status: ReservationStatus,
     at: datetime,
     items: tuple[LineItem, ...] = (),
 ) -> InventoryState:

@@ -1,4 +1,4 @@
-"""What the inventory does on hearing the others."""
+"""The commands that events of other services lead to."""
 
 from inventory_service.domain import Command, DeductStock, ReleaseStock, ReserveStock
 from shared.chassis.messages.decider import Subscription, on
@@ -15,7 +15,6 @@ from shared.contracts import (
 
 
 def reserve_stock(created: OrderCreated) -> ReserveStock:
-    """A customer wants these."""
     return ReserveStock(
         order_id=created.order_id,
         items=tuple(
@@ -25,19 +24,17 @@ def reserve_stock(created: OrderCreated) -> ReserveStock:
 
 
 def deduct_stock(completed: ShipmentCompleted | OrderCompleted) -> DeductStock:
-    """They are delivered."""
     return DeductStock(order_id=completed.order_id)
 
 
 def release_stock(
     ended: ShipmentFailed | ShipmentCancelled | OrderFailed | OrderCancelled,
 ) -> ReleaseStock:
-    """They will not be shipped."""
     return ReleaseStock(order_id=ended.order_id, reason=ended.reason)
 
 
-# The shipment's end settles a reservation. The order's end, which follows from it, does so too where the
-# broker has lost the shipment's: an ended order asks nobody again.
+# A shipment's outcome settles the reservation. The order's outcome, which follows from it, settles it too, in case the
+# broker lost the shipment's event: a final order repeats no request.
 SUBSCRIPTIONS: tuple[Subscription[Command], ...] = (
     on(OrderCreated, reserve_stock),
     on(ShipmentCompleted, deduct_stock),

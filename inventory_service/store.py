@@ -1,4 +1,4 @@
-"""The inventory service's tables, and how its entities lie in them."""
+"""The inventory service's tables."""
 
 from sqlalchemy import (
     Boolean,

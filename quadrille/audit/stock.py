@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import chain
 
-from inventory_service.domain import Status
+from inventory_service.domain import ReservationStatus
 from quadrille.audit.shop_snapshot import ShopSnapshot
 from quadrille.audit.violation import Mismatch
 from shared.contracts import (
@@ -62,7 +62,7 @@ def _movements(shop: ShopSnapshot) -> tuple[Counter[str], Counter[str]]:
 def _reservations(shop: ShopSnapshot) -> Counter[str]:
     reserved: Counter[str] = Counter()
     for reservation in shop.inventory.state.reservations.values():
-        if reservation.status is Status.RESERVED:
+        if reservation.status is ReservationStatus.RESERVED:
             reserved.update(_quantities(reservation.items))
     return reserved
 

@@ -8,7 +8,7 @@ import pytest
 from msgspec import Struct
 from sqlalchemy import Connection, create_engine
 
-from inventory_service.domain import InventoryState, Product, Reservation, Status
+from inventory_service.domain import InventoryState, Product, Reservation, ReservationStatus
 from inventory_service.store import METADATA, STORE
 from shared.chassis.engine.rules import RuleFailed
 from shared.chassis.engine.service_logic import ServiceLogic
@@ -30,7 +30,7 @@ STOCK = InventoryState(
     },
     reservations={
         "o1": Reservation(
-            order_id="o1", status=Status.REFUSED, items=(), created_at=AT, updated_at=AT
+            order_id="o1", status=ReservationStatus.REFUSED, items=(), created_at=AT, updated_at=AT
         )
     },
 )

@@ -14,7 +14,7 @@ from hypothesis.stateful import (
     rule,
 )
 
-from inventory_service.domain import Status as ReservationStatus
+from inventory_service.domain import ReservationStatus
 from order_service.orders.domain import is_final
 from shared.chassis.messages.event import Event
 from shared.chassis.messages.recorded_event import RecordedEvent

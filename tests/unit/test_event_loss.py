@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from inventory_service.domain import Status as Reserved
+from inventory_service.domain import ReservationStatus as Reserved
 from order_service.orders.domain import is_final
 from shared.contracts import OrderCancelled, OrderCompleted, OrderFailed, StockDeducted
 from tests.support.in_memory_shop import World

@@ -12,8 +12,8 @@ from inventory_service.domain import (
     Description,
     InventoryState,
     ReleaseStock,
+    ReservationStatus,
     ReserveStock,
-    Status,
     UpdateProduct,
     decide,
     evolve,
@@ -189,7 +189,7 @@ def test_deduction_without_reservation_raises():
 
 def test_released_reservation_keeps_its_items():
     reservation = after(*TEN_OF_1, RESERVED, RELEASED).reservations["o1"]
-    assert (reservation.status, reservation.items) == (Status.RELEASED, RESERVED.items)
+    assert (reservation.status, reservation.items) == (ReservationStatus.RELEASED, RESERVED.items)
 
 
 def test_deleted_product_is_still_deducted():
@@ -312,7 +312,7 @@ def test_stock_is_conserved_by_any_commands(commands: list[Command]):
         reserved = sum(
             item.quantity
             for reservation in stock.reservations.values()
-            if reservation.status is Status.RESERVED
+            if reservation.status is ReservationStatus.RESERVED
             for item in reservation.items
             if item.product_id == product_id
         )
@@ -343,7 +343,7 @@ def test_reservation_is_complete_or_empty(commands: list[Command]):
     stock, _ = executed(commands)
     for order_id, reservation in stock.reservations.items():
         assert reservation.items in ((), ordered[order_id])
-        assert (reservation.items == ()) == (reservation.status is Status.REFUSED)
+        assert (reservation.items == ()) == (reservation.status is ReservationStatus.REFUSED)
 
 
 @given(st.lists(COMMANDS, max_size=40))
