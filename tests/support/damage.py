@@ -1,4 +1,4 @@
-"""Real damage to a real SQLite file: what a failing disk leaves of a page."""
+"""Damages an SQLite file as a failing disk does."""
 
 import sqlite3
 from contextlib import closing

@@ -1,4 +1,4 @@
-"""Waiting for what must become true, instead of sleeping and hoping."""
+"""Polling for a condition, instead of sleeping for a fixed time."""
 
 import asyncio
 import time

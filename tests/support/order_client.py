@@ -1,4 +1,4 @@
-"""The order service in this process, asked over ASGI; so a caller may come from any address."""
+"""The order service in this process, called over ASGI, so that a client may have any address."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,7 +17,7 @@ PASSWORD = "correct horse"
 
 
 class OrderState:
-    """Asks the service, as nobody or by somebody's token."""
+    """A client of the service, with or without a token."""
 
     def __init__(self, app: Litestar) -> None:
         self._app = app
@@ -49,14 +49,14 @@ class OrderState:
         return await self.ask("POST", "/auth/login", body, address=address)
 
     async def sign_in(self, email: str, password: str = PASSWORD) -> Json:
-        """The tokens of somebody who is registered."""
+        """The tokens of a registered user."""
         response = await self.login(email, password)
         assert response.status_code == 200, response.text
         tokens: Json = response.json()
         return tokens
 
     async def newcomer(self, email: str) -> Json:
-        """The tokens of somebody who registers now."""
+        """The tokens of a new user."""
         response = await self.register(email)
         assert response.status_code == 201, response.text
         return await self.sign_in(email)
@@ -73,7 +73,7 @@ async def open_desk(settings: ShopSettings) -> AsyncIterator[OrderState]:
 
 
 def problem_of(response: httpx.Response, status: int, slug: str) -> Json:
-    """The problem that the answer is; it must be this one."""
+    """The problem document of a response that must be this problem."""
     assert response.status_code == status, response.text
     assert response.headers["Content-Type"].startswith("application/problem+json")
     problem: Json = response.json()

@@ -1,4 +1,4 @@
-"""Processes that serve HTTP, and sockets to them over which a test sends what no client would."""
+"""Processes that serve HTTP, and sockets to them for requests that no HTTP client would send."""
 
 import os
 import socket
@@ -38,14 +38,14 @@ class Server(NamedTuple):
             return client.request(method, f"http://127.0.0.1:{self.port}{path}", **named)  # type: ignore[arg-type]
 
     def answer_to(self, *parts: bytes) -> bytes:
-        """All that comes back until the server closes."""
+        """Everything received until the server closes."""
         with self.connect() as connection:
             for part in parts:
                 connection.sendall(part)
             return read_to_end(connection)
 
     def send_until_refused(self, parts: Iterable[bytes]) -> int:
-        """How many bytes it took before it closed the connection."""
+        """The number of bytes sent before the server closed the connection."""
         sent = 0
         with self.connect() as connection:
             try:
@@ -57,7 +57,7 @@ class Server(NamedTuple):
         return sent
 
     def memory_bytes(self) -> int:
-        """Resident, at its highest."""
+        """The peak of its resident memory."""
         status = Path(f"/proc/{self.pid}/status").read_text()
         [line] = [line for line in status.splitlines() if line.startswith("VmHWM")]
         return int(line.split()[1]) * 1024
@@ -72,7 +72,7 @@ def read_to_end(connection: socket.socket) -> bytes:
 
 
 def start(module: str, settings: ShopSettings, **environment: str) -> "subprocess.Popen[bytes]":
-    """`python -m module`, with variables of its own."""
+    """`python -m module`, with these variables."""
     return subprocess.Popen(
         [sys.executable, "-m", module],
         cwd=ROOT,

@@ -1,4 +1,4 @@
-"""A NATS client of a few lines that asks the server about every single command: permitted, or refused?"""
+"""A minimal NATS client that learns of every command whether the server permits it."""
 
 import asyncio
 import json
@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 
 class RefusedError(Exception):
-    """The server does not let this user in."""
+    """The server rejects this user."""
 
 
 class RawClient:

@@ -1,4 +1,4 @@
-"""Settings of a shop that lives in a temporary directory and disturbs nobody."""
+"""Settings of a shop in a temporary directory, on free ports."""
 
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ PORTS = (
 
 
 def settings_for(data_dir: Path, nats_url: str, **changes: Any) -> ShopSettings:
-    """Carriers without delay, deadlines without grace, no limits, and every port a free one."""
+    """Carriers without delay, deadlines without grace, no rate limits, and free ports."""
     settings = ShopSettings(
         data_dir=data_dir,
         nats_url=nats_url,

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from tests.support.ports import free_port
 
 
-class Narrows:
+class TcpProxy:
     """Passes bytes on between clients and the server, while the gate of their direction is open."""
 
     def __init__(self, server_port: int) -> None:
@@ -73,9 +73,9 @@ async def _pass_on(
 
 
 @asynccontextmanager
-async def narrows(server_port: int) -> AsyncIterator[Narrows]:
+async def tcp_proxy(server_port: int) -> AsyncIterator[TcpProxy]:
     """A proxy in front of the server at this port."""
-    proxy = Narrows(server_port)
+    proxy = TcpProxy(server_port)
     listening = await asyncio.start_server(proxy.connect, "127.0.0.1", proxy.port)
     try:
         yield proxy
