@@ -92,9 +92,11 @@ async def test_damaged_read_database_parks_no_event(tmp_path: Path):
         await projection.projector.deliver([ordered(0)])
     damage(path, ORDERS.name)
     async with projecting(path) as projection:
-        with pytest.raises(DatabaseDamaged):
+        with pytest.raises(StorageUnavailable):
             await projection.projector.deliver([ordered(1)])
         assert await projection.letters() == []
+        with pytest.raises(DatabaseDamaged):
+            await projection.database.watch()
 
 
 @contextmanager
