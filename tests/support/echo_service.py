@@ -14,7 +14,7 @@ from litestar.response import ServerSentEvent
 from shared.chassis.http.client_address import client_address
 from shared.chassis.http.problems import ProblemDetails
 from shared.chassis.runtime.process import run
-from shared.settings import ShopSettings
+from shared.settings import ShopSettings, load
 
 TICK_SECONDS = 0.1
 
@@ -48,4 +48,4 @@ def build(_: ShopSettings) -> Litestar:
 
 
 if __name__ == "__main__":
-    run("echo", lambda settings: settings.order_port, build)
+    run("echo", load, lambda settings: settings.order_port, build)
