@@ -531,7 +531,7 @@ def test_cart_is_filled_changed_and_checked_out(jane):
     assert out.endswith("\nCOMPLETED\n")
     assert jane.run("cart", "show") == (0, "The cart is empty.\n", "")
     code, out, err = jane.run("cart", "checkout")
-    assert (code, out, err) == (2, "", "Error: there is nothing in the cart\n")
+    assert (code, out, err) == (2, "", "Error: the cart is empty\n")
 
 
 def test_cart_is_cleared(jane):
