@@ -161,27 +161,10 @@ def _answer(shipment: Shipment | None, command: CancelShipment) -> list[Event]:
 def _outcome(shipment: Shipment) -> list[Event]:
     """The event that ended the shipment."""
     match shipment:
-        case Shipment(
-            status=ShipmentStatus.COMPLETED,
-            shipment_id=str(shipment_id),
-            tracking_number=str(number),
-        ):
-            return [
-                ShipmentCompleted(
-                    shipment_id=shipment_id, order_id=shipment.order_id, tracking_number=number
-                )
-            ]
-        case Shipment(
-            status=ShipmentStatus.FAILED, shipment_id=str(shipment_id), reason=str(reason)
-        ):
-            return [
-                ShipmentFailed(
-                    shipment_id=shipment_id,
-                    order_id=shipment.order_id,
-                    reason=reason,
-                    items=shipment.items,
-                )
-            ]
+        case Shipment(status=ShipmentStatus.COMPLETED, tracking_number=str(number)):
+            return _completed(shipment, number)
+        case Shipment(status=ShipmentStatus.FAILED, reason=str(reason)):
+            return _failed(shipment, reason)
         case _:
             return []
 
@@ -190,46 +173,67 @@ def _move(
     shipment: Shipment, command: DispatchShipment | CompleteShipment | FailShipment
 ) -> list[Event]:
     """The table of a shipment's transitions; a pair that is not listed changes nothing."""
-    order_id, shipment_id = shipment.order_id, shipment.shipment_id
-    if shipment_id is None:
-        return []
     match shipment.status, command:
         case ShipmentStatus.INITIATED, DispatchShipment(carrier=carrier, reference=reference):
-            return [
-                ShipmentDispatched(
-                    shipment_id=shipment_id,
-                    order_id=order_id,
-                    carrier=carrier,
-                    reference=reference,
-                )
-            ]
-        case ShipmentStatus.CANCELLED, DispatchShipment():
+            return _dispatched(shipment, carrier, reference)
+        case ShipmentStatus.CANCELLED, DispatchShipment() if shipment.shipment_id:
             # The carrier accepted it after all: publishing it again withdraws the booking.
-            return [
-                ShipmentCancelled(
-                    order_id=order_id, shipment_id=shipment_id, reason=shipment.reason or ""
-                )
-            ]
+            cancelled = ShipmentCancelled(
+                order_id=shipment.order_id,
+                shipment_id=shipment.shipment_id,
+                reason=shipment.reason or "",
+            )
+            return [cancelled]
         case (
             (ShipmentStatus.INITIATED | ShipmentStatus.DISPATCHED),
             CompleteShipment(tracking_number=number),
         ):
-            return [
-                ShipmentCompleted(
-                    shipment_id=shipment_id, order_id=order_id, tracking_number=number
-                )
-            ]
+            return _completed(shipment, number)
         case ((ShipmentStatus.INITIATED | ShipmentStatus.DISPATCHED), FailShipment(reason=reason)):
-            return [
-                ShipmentFailed(
-                    shipment_id=shipment_id,
-                    order_id=order_id,
-                    reason=reason,
-                    items=shipment.items,
-                )
-            ]
+            return _failed(shipment, reason)
         case _:
             return []
+
+
+# An order that was cancelled before its shipment started has no shipment id, and nothing to publish of it.
+
+
+def _dispatched(shipment: Shipment, carrier: str, reference: str) -> list[Event]:
+    if shipment.shipment_id is None:
+        return []
+    return [
+        ShipmentDispatched(
+            shipment_id=shipment.shipment_id,
+            order_id=shipment.order_id,
+            carrier=carrier,
+            reference=reference,
+        )
+    ]
+
+
+def _completed(shipment: Shipment, tracking_number: str) -> list[Event]:
+    if shipment.shipment_id is None:
+        return []
+    return [
+        ShipmentCompleted(
+            shipment_id=shipment.shipment_id,
+            order_id=shipment.order_id,
+            tracking_number=tracking_number,
+        )
+    ]
+
+
+def _failed(shipment: Shipment, reason: str) -> list[Event]:
+    if shipment.shipment_id is None:
+        return []
+    return [
+        ShipmentFailed(
+            shipment_id=shipment.shipment_id,
+            order_id=shipment.order_id,
+            reason=reason,
+            items=shipment.items,
+        )
+    ]
 
 
 def evolve(state: ShippingState, recorded: RecordedEvent) -> ShippingState:
@@ -252,34 +256,29 @@ def evolve(state: ShippingState, recorded: RecordedEvent) -> ShippingState:
                 updated_at=at,
             )
             return _with_shipment(state, initiated)
-        case ShipmentDispatched(order_id=order_id, reference=reference):
-            dispatched = replace(
-                state.shipments[order_id],
-                status=ShipmentStatus.DISPATCHED,
-                reference=reference,
-                updated_at=at,
+        case ShipmentDispatched(reference=reference):
+            return _with_shipment(
+                state, _updated(state, recorded, ShipmentStatus.DISPATCHED, reference=reference)
             )
-            return _with_shipment(state, dispatched)
-        case ShipmentCompleted(order_id=order_id, tracking_number=number):
-            done = replace(
-                state.shipments[order_id],
-                status=ShipmentStatus.COMPLETED,
-                tracking_number=number,
-                updated_at=at,
+        case ShipmentCompleted(tracking_number=number):
+            return _with_shipment(
+                state, _updated(state, recorded, ShipmentStatus.COMPLETED, tracking_number=number)
             )
-            return _with_shipment(state, done)
-        case ShipmentFailed(order_id=order_id, reason=reason):
-            failed = replace(
-                state.shipments[order_id],
-                status=ShipmentStatus.FAILED,
-                reason=reason,
-                updated_at=at,
+        case ShipmentFailed(reason=reason):
+            return _with_shipment(
+                state, _updated(state, recorded, ShipmentStatus.FAILED, reason=reason)
             )
-            return _with_shipment(state, failed)
         case ShipmentCancelled():
             return _with_shipment(state, _cancelled(state.shipments.get(event.order_id), event, at))
         case _:
             return state
+
+
+def _updated(
+    state: ShippingState, recorded: RecordedEvent, status: ShipmentStatus, **changes: str
+) -> Shipment:
+    shipment = state.shipments[recorded.entity_id]
+    return replace(shipment, status=status, updated_at=recorded.recorded_at, **changes)
 
 
 def _cancelled(before: Shipment | None, event: ShipmentCancelled, at: datetime) -> Shipment:

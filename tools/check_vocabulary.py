@@ -19,17 +19,14 @@ CAMEL_CASE_BOUNDARY = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
 def main(paths: list[str]) -> int:
-    """Print each refused word with its place: in all files of the project, or in those below the given paths.
-
-    Given paths are checked even where the list excepts them.
-    """
+    """Print each refused word with its place: in all files of the project, or in those below the given paths."""
     table = tomllib.loads(Path(LIST).read_text(encoding="utf-8"))
-    exceptions = [*THIRD_PARTY, MIGRATIONS, *([] if paths else table["unchecked"]["paths"])]
     files = subprocess.run(["git", "ls-files", *paths], check=True, capture_output=True, text=True)
     problems = [
         problem
         for name in files.stdout.splitlines()
-        if Path(name).suffix in CHECKED and not any(fnmatch(name, path) for path in exceptions)
+        if Path(name).suffix in CHECKED
+        and not any(fnmatch(name, path) for path in (*THIRD_PARTY, MIGRATIONS))
         for problem in _problems_in(Path(name), table)
     ]
     sys.stdout.writelines(f"{problem}\n" for problem in problems)
