@@ -107,7 +107,7 @@ class UpdateProduct(Struct, frozen=True, kw_only=True):
 
 
 class DeleteProduct(Struct, frozen=True, kw_only=True):
-    """Remove it from sale."""
+    """Remove the product from sale."""
 
     product_id: ProductId
 
@@ -128,13 +128,13 @@ class ReserveStock(Struct, frozen=True, kw_only=True):
 
 
 class DeductStock(Struct, frozen=True, kw_only=True):
-    """The order was shipped."""
+    """Deduct the order's reserved stock: it was shipped."""
 
     order_id: OrderId
 
 
 class ReleaseStock(Struct, frozen=True, kw_only=True):
-    """The order will not be shipped."""
+    """Release the order's reserved stock: it will not be shipped."""
 
     order_id: OrderId
     reason: str

@@ -105,7 +105,7 @@ class CustomerNotReceived(OrderNotReceived):
 
 
 class RequestMail(Struct, frozen=True, kw_only=True):
-    """An event leads to a mail."""
+    """Prepare the mail that an event leads to."""
 
     mail: Mail
     user_id: CustomerRef | None = None
@@ -113,21 +113,21 @@ class RequestMail(Struct, frozen=True, kw_only=True):
 
 
 class RecordSent(Struct, frozen=True, kw_only=True):
-    """The mail server accepted it."""
+    """Record that the mail server accepted the mail."""
 
     mail: Mail
     recipient: str
 
 
 class RecordFailed(Struct, frozen=True, kw_only=True):
-    """It cannot be sent, or every attempt failed."""
+    """Record that the mail cannot be sent, or that every attempt failed."""
 
     mail: Mail
     error: str
 
 
 class RecordSkipped(Struct, frozen=True, kw_only=True):
-    """There is no recipient."""
+    """Record that the mail has no recipient."""
 
     mail: Mail
 

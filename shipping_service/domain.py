@@ -77,7 +77,7 @@ class StartShipment(Struct, frozen=True, kw_only=True):
 
 
 class DispatchShipment(Struct, frozen=True, kw_only=True):
-    """A carrier confirmed the booking."""
+    """Record that a carrier confirmed the booking."""
 
     order_id: OrderId
     carrier: str
@@ -85,21 +85,21 @@ class DispatchShipment(Struct, frozen=True, kw_only=True):
 
 
 class CompleteShipment(Struct, frozen=True, kw_only=True):
-    """The carrier delivered it."""
+    """Complete the shipment: the carrier delivered it."""
 
     order_id: OrderId
     tracking_number: str
 
 
 class FailShipment(Struct, frozen=True, kw_only=True):
-    """No carrier delivers it."""
+    """End the shipment: no carrier delivers it."""
 
     order_id: OrderId
     reason: str
 
 
 class CancelShipment(Struct, frozen=True, kw_only=True):
-    """The customer cancelled the order, or it timed out."""
+    """Cancel the shipment, for the customer or because the order timed out."""
 
     order_id: OrderId
     reason: str

@@ -42,7 +42,7 @@ Carts = Mapping[str, Cart]
 
 
 class AddToCart(Struct, frozen=True, kw_only=True):
-    """Add this many."""
+    """Add `quantity` of the product."""
 
     user_id: CartId
     product_id: ProductId
@@ -50,7 +50,7 @@ class AddToCart(Struct, frozen=True, kw_only=True):
 
 
 class ChangeInCart(Struct, frozen=True, kw_only=True):
-    """Set the quantity, at the present list price."""
+    """Set the product's quantity, at the present list price."""
 
     user_id: CartId
     product_id: ProductId

@@ -76,34 +76,34 @@ class PlaceOrder(Struct, frozen=True, kw_only=True):
 
 
 class ConfirmOrder(Struct, frozen=True, kw_only=True):
-    """Its stock is reserved."""
+    """Confirm the order: its stock is reserved."""
 
     order_id: OrderId
 
 
 class RejectOrder(Struct, frozen=True, kw_only=True):
-    """There is not enough stock for it."""
+    """Cancel the order: there is not enough stock for it."""
 
     order_id: OrderId
     failed_items: tuple[FailedItem, ...]
 
 
 class CompleteOrder(Struct, frozen=True, kw_only=True):
-    """It was delivered."""
+    """Complete the order: it was delivered."""
 
     order_id: OrderId
     tracking_number: str
 
 
 class FailOrder(Struct, frozen=True, kw_only=True):
-    """It cannot be shipped."""
+    """End the order: it cannot be shipped."""
 
     order_id: OrderId
     reason: str
 
 
 class RequestCancellation(Struct, frozen=True, kw_only=True):
-    """Ask shipping to cancel it, for the customer or because it timed out."""
+    """Ask shipping to cancel the order, for the customer or because it timed out."""
 
     order_id: OrderId
     reason: CancellationReason
@@ -111,13 +111,13 @@ class RequestCancellation(Struct, frozen=True, kw_only=True):
 
 
 class AcceptCancellation(Struct, frozen=True, kw_only=True):
-    """Shipping cancelled it."""
+    """End the order as cancelled: shipping accepted."""
 
     order_id: OrderId
 
 
 class RefuseCancellation(Struct, frozen=True, kw_only=True):
-    """It was too late for shipping to cancel it."""
+    """Return the order to its previous status: shipping refused the cancellation."""
 
     order_id: OrderId
     reason: str

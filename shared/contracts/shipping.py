@@ -21,7 +21,7 @@ class ShipmentEvent(ShippingEvent, frozen=True, kw_only=True):
 
 
 class ShipmentInitiated(ShipmentEvent, frozen=True, kw_only=True):
-    """The stock is reserved and the address is complete: a carrier is being booked."""
+    """Created for a placed order whose stock is reserved; a carrier will be booked."""
 
     shipping_address: Address | None = None
     items: LineItems
