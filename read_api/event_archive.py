@@ -29,7 +29,7 @@ _RECORDED_AFTER = (
 def hook(
     connection: Connection, consumed: Sequence[RecordedEvent], _own: Sequence[RecordedEvent]
 ) -> None:
-    """Append the consumed events, parked ones too."""
+    """Append the consumed events, those of parked entities too."""
     insert_missing(connection, EVENTS, [_row(recorded) for recorded in consumed])
 
 

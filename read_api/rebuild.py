@@ -42,6 +42,6 @@ def derived_tables(projector: Projector) -> DerivedTables:
 
 
 def _forget_parked(connection: Connection) -> None:
-    """Projections that were corrected may accept the events that are parked: all of them are tried again."""
+    """Projections that were corrected may accept the events of parked entities: all of them are tried again."""
     parked = DEAD_LETTER.c.status.in_([Status.PARKED, Status.WAITING])
     connection.execute(delete(DEAD_LETTER).where(parked))

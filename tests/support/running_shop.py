@@ -48,7 +48,7 @@ class RunningShop(ShopProcesses, ShopExpectations):
         return len(self.mail.mails(recipient))
 
     async def settle(self, within_seconds: float = SETTLE_SECONDS) -> None:
-        """Wait until nothing is pending; then no invariant is violated and nothing is set aside."""
+        """Wait until nothing is pending; then no invariant is violated and no event is refused or a dead letter."""
         snapshot = await eventually(self._at_rest, within_seconds)
         assert run_checks(snapshot) == []
         assert list(find_warnings(snapshot)) == []

@@ -1,4 +1,4 @@
-"""Messages in order: each event is handled, or parked together with the later events of its entity.
+"""Messages in order: each event is handled, or becomes a dead letter and parks its entity.
 
 Both kinds of services consume in this way: those that decide (`unit_of_work`) and those that project (`projector`).
 """
@@ -16,7 +16,7 @@ Entity = TypeVar("Entity", bound=Hashable)
 Message = RecordedEvent | MalformedMessage
 
 Failures = dict[str, RuleFailed]
-"""What the rules of parked events raised, by event id."""
+"""What the rules raised, by event id."""
 
 
 def handle_in_order(
@@ -27,7 +27,7 @@ def handle_in_order(
     handle: Callable[[RecordedEvent], None],
     dead_letter: Callable[[DeadLetter, RecordedEvent | None], None],
 ) -> Failures:
-    """Handle the events of entities that are not parked; what cannot be handled becomes a dead letter.
+    """Handle the events of entities that are not parked; every other message becomes a dead letter.
 
     `handle` raises RuleFailed and changes nothing then. The entities of such events are added to `parked`.
     """
@@ -36,7 +36,7 @@ def handle_in_order(
         if isinstance(message, MalformedMessage):
             dead_letter(dead_letters.undecodable(message), None)
         elif entity_of(message) in parked:
-            reason = "an earlier event of its entity is parked"
+            reason = "its entity is parked"
             dead_letter(dead_letters.unhandled(message, Status.WAITING, reason), message)
         else:
             try:

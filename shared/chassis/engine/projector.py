@@ -1,8 +1,8 @@
 """Rows that follow from events alone: each source's events applied in order, each once.
 
-An event that a projection cannot apply is parked, with the later ones of its source and entity; the archive contains
-all of them, and no other entity waits. The way back is a corrected projection of a higher version: a rebuild tries
-parked events again.
+An event that a projection cannot apply becomes a dead letter and parks its entity: the later events of the same source
+and entity are kept with it, and no other entity waits. The archive contains all of them. To recover, correct the
+projection and raise its version: the rebuild tries the kept events again.
 """
 
 from collections import defaultdict
@@ -232,5 +232,5 @@ def _divergence_reasons(divergences: Iterable[Divergence], applied: Mapping[str,
 
 
 def _entity_of(recorded: RecordedEvent) -> tuple[str, str]:
-    """Sources have rows of their own, so that one's events do not wait for another's parked event."""
+    """Sources have rows of their own, so that one's events do not wait for another's parked entity."""
     return recorded.source, recorded.entity_id

@@ -1,6 +1,6 @@
 """Distinguishes what a rule raises from what the database raises: only the former is caused by the message.
 
-Rules are pure. A rule that raises will raise again for the same message, so the event is parked. What the database,
+Rules are pure. A rule that raises will raise again for the same message, so the event becomes a dead letter. What the database,
 its driver or the machine raises has nothing to do with the message, which is tried again.
 """
 

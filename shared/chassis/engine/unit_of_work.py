@@ -167,7 +167,7 @@ class UnitOfWork(Generic[State, Command]):
         return work
 
     def handle_messages(self) -> None:
-        """Handle the events in order; one whose rule raises is parked, with those of its entity that follow."""
+        """Handle the events in order; one whose rule raises becomes a dead letter and parks its entity."""
         self._failures = handle_in_order(
             self._messages,
             parked=self._parked,

@@ -22,9 +22,9 @@ class Status(StrEnum):
     """Why the message is kept."""
 
     PARKED = "PARKED"
-    """Its rule raised: the first kept event of its entity."""
+    """Its rule raised, which parked its entity: the first kept event of it."""
     WAITING = "WAITING"
-    """Received after a parked event of the same entity."""
+    """Received while its entity was parked."""
     UNDECODABLE = "UNDECODABLE"
     """It cannot be decoded, so its entity is unknown: no other event waits."""
 
@@ -76,7 +76,7 @@ _KEPT = select(DEAD_LETTER.c.event_id).where(any_of(DEAD_LETTER.c.event_id, "ids
 
 
 def parked(connection: Connection, entity_ids: Collection[str]) -> set[tuple[str, str]]:
-    """Those of the entities that are parked, each with the source of its parked events."""
+    """Those of the entities that are parked, each with the source of the events that parked it."""
     if not entity_ids:
         return set()
     rows = connection.execute(_PARKED, {"entity_ids": list(entity_ids)})
