@@ -1,3 +1,3 @@
-"""The chassis every service stands on: mechanism and contracts, no business rule."""
+"""What the services share: the chassis, the events, the settings and how money is printed."""
 
 VERSION = "0.1.0"

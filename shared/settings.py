@@ -57,7 +57,7 @@ class ShopSettings(ChassisSettings, frozen=True, kw_only=True):
         "admin@example.com"
     )
     admin_password: Annotated[str, msgspec.Meta(min_length=8)] | None = None
-    """Of the first admin, when the account is created; without it a password is generated and logged once."""
+    """Of the first admin, when the account is created; without it one is generated into a private file, whose path is logged."""
     allow_guests: bool = True
 
     order_timeout_seconds: Deadline = 900

@@ -157,7 +157,7 @@ class AccountController(Controller):
     async def refresh(
         self, request: ServiceRequest, data: JSONBody[Refresh], accounts: FromAccounts
     ) -> Tokens:
-        """Exchange a refresh token for the next pair. It answers the same pair again for 20 s, then reuse ends the session."""
+        """Exchange a refresh token for a new pair. A repetition within 20 s returns the same pair; a later one ends the session."""
         return await accounts.refresh(data.refresh_token, client_address(request))
 
     @post(

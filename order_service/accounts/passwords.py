@@ -28,7 +28,7 @@ class Passwords:
     """Hashes and checks passwords. Each method raises Rejected, `busy`, when too many wait already."""
 
     def __init__(self) -> None:
-        # One lane each: more would take the processors from the event loop, which answers everybody else.
+        # One thread for each hash: more would slow the event loop, which answers all other requests.
         self._hasher = PasswordHasher(parallelism=1)
         self._queue = _Queue()
         self._dummy_hash = self._hasher.hash(secrets.token_urlsafe())

@@ -59,7 +59,7 @@ class LogRow(NamedTuple):
     version: int
     is_published: bool
     rejection: str | None
-    """Why the broker rejects it for good."""
+    """Why the broker refuses it permanently."""
 
 
 class DeadLetter(NamedTuple):

@@ -49,8 +49,8 @@ def forget(source: str, position: int, event_id: str | None, *, as_json: bool) -
       quadrille forget order 3
       quadrille forget order 3 01a1fb92-0085-7540-b83d-a0146d23a9e7
 
-    The event id is needed only if several events are held at the position. The applied event stays applied, and a gap
-    stays a gap: no event is skipped. A read database that is rebuilt from the stream holds the event again.
+    The event id is needed only if several events are held at the position. The applied event stays applied, and a
+    missing event stays missing: the read API still waits for it. A read database that is rebuilt from the stream holds the event again.
     """
     client = Client(load_settings())
     event = _held_event(client, source, position, event_id)

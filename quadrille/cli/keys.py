@@ -41,7 +41,7 @@ def rotate(*, as_json: bool) -> None:
 @click.argument("key_id", metavar="KEY_ID")
 @json_option
 def revoke(key_id: str, *, as_json: bool) -> None:
-    """Have every service reject the key's tokens for good.
+    """Have every service reject the key's tokens permanently.
 
     The current key is replaced at once. Users stay signed in: their next access token is signed with another key.
     """

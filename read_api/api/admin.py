@@ -97,7 +97,7 @@ class AdminController(Controller):
         position: Position,
         event_id: FromPath[str],
     ) -> None:
-        """Remove a held event. The applied ones stay as they are, and a gap stays a gap."""
+        """Remove a held event. Applied events stay applied, and a missing event stays missing."""
         if not await read_api.projector.forget(source, position, event_id):
             detail = f"no event {event_id} is held at position {position} of {source}"
             raise Rejected("unknown-held-event", detail)

@@ -204,7 +204,7 @@ async def test_event_refused_by_stream_blocks_no_other(shop_settings: ShopSettin
         ready = await readiness_of(service)
         assert (ready.status_code, ready.json()["status"]) == (200, "ready")
         (warning,) = ready.json()["warnings"]
-        assert warning.startswith("the broker refuses 1 of its events for good")
+        assert warning.startswith("the broker refuses 1 of its events permanently")
         await change_stream(service.broker, max_msg_size=-1)
         await service.resend(2, 2)
         await eventually(lambda: has_on_the_stream(service, "p1", "p3", "p2", "p3"))

@@ -1,4 +1,4 @@
-"""Pages of a list, and cursors: opaque to clients, and stable under inserts, for they name a row and not a number."""
+"""Pages of a list, by cursors. A cursor names the last row of a page, not a number, so inserts neither repeat nor hide rows."""
 
 import base64
 import binascii

@@ -93,11 +93,11 @@ class JetStreamConnection:
         self._interrupt_callbacks.append(callback)
 
     def raise_if_lost(self) -> None:
-        """Raises ConnectionLostError when nats-py has closed the connection for good without our asking."""
+        """Raises ConnectionLostError when nats-py has closed the connection permanently and this process did not ask for it."""
         if (self._was_closed or self.client.is_closed) and not self._is_closing:
             error = self.client.last_error
             reason = errors.text_of(error) if error else "no reason given"
-            raise ConnectionLostError(f"the broker closed the connection for good: {reason}")
+            raise ConnectionLostError(f"the broker closed the connection permanently: {reason}")
 
     def explain(self, error: Exception | None = None) -> str:
         """What is wrong with the connection, or else with the call that raised `error`, in one sentence."""

@@ -35,7 +35,7 @@ class ConsumerInUse(nats.errors.Error):
 
 
 class ConnectionLostError(FatalError):
-    """The connection is closed for good: only a new process gets another one."""
+    """The connection is closed permanently: only a new process gets another one."""
 
 
 def address_of(url: str) -> str:

@@ -125,7 +125,7 @@ class Service(Generic[State, Command]):
         """What an operator should look at although the service works."""
         if not self.relay.refused:
             return []
-        problem = f"the broker refuses {self.relay.refused} of its events for good"
+        problem = f"the broker refuses {self.relay.refused} of its events permanently"
         return [f"{problem}: quadrille check names them, quadrille resend sends them again"]
 
     async def resend(self, first: int, last: int) -> None:

@@ -1,4 +1,4 @@
-"""How far each source's log was applied, and the events that are held because it is not their turn.
+"""How far each source's log was applied, and the events that are held: an earlier one is missing, or they diverge.
 
 Positions are contiguous from 1, so a missing event is noticed, and those beyond it wait for it. A position belongs to
 the event that was received first. Another event that claims it diverges: a service's database was restored from an
@@ -279,7 +279,7 @@ class Checkpoints:
     def _release_ready(
         self, connection: Connection, applied: dict[str, int], sources: Iterable[str]
     ) -> list[Positioned]:
-        """The held events of these sources whose turn it is; they are held no more."""
+        """Remove and return the held events of these sources that directly follow the applied ones."""
         released: list[Positioned] = []
         for source in sources:
             while True:

@@ -42,7 +42,7 @@ EVENT_LOG = Table(
     Column("recorded_at", UtcTime, nullable=False),
     Column("stream_seq", Integer, comment="NULL until the broker has acknowledged it"),
     Column("resends", Integer, nullable=False, comment="how often it was to be sent again"),
-    Column("refusal", Text, comment="why the broker refuses it for good"),
+    Column("refusal", Text, comment="why the broker refuses it permanently"),
     UniqueConstraint("entity_id", "version"),
 )
 _IS_UNSENT = EVENT_LOG.c.stream_seq.is_(None) & EVENT_LOG.c.refusal.is_(None)
@@ -152,7 +152,7 @@ def unsent(connection: Connection, source: str, most: int) -> list[Outgoing]:
 
 
 def count_refused(connection: Connection) -> int:
-    """How many events the broker refuses for good."""
+    """How many events the broker refuses permanently."""
     return connection.execute(_REFUSED).scalar_one()
 
 

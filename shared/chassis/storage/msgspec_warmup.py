@@ -1,4 +1,4 @@
-"""A precaution for threads that make Structs of rows."""
+"""Prepares msgspec's types before threads use them: msgspec is not thread-safe there."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -7,10 +7,10 @@ import msgspec
 
 
 def prepare() -> None:
-    """Let msgspec learn every Struct there is, in this thread.
+    """Build msgspec's type information of every Struct, in this thread.
 
-    It otherwise does so when one is first converted to, and a second thread that comes meanwhile finds it
-    half built and crashes the process (msgspec 0.22).
+    Otherwise msgspec builds it at the first conversion; a second thread that converts to the same Struct meanwhile
+    uses it half built, and crashes the process (msgspec 0.22).
     """
     for struct in set(_subclasses(msgspec.Struct)):
         try:
