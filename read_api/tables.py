@@ -117,7 +117,7 @@ _PRODUCT_SEARCH_DDL = (
       DELETE FROM product_search WHERE rowid = old.number;
       INSERT INTO product_search (rowid, {_NAMES}) VALUES (new.number, {_NEW});
     END
-    """,  # noqa: S608
+    """,  # noqa: S608 - names of columns
 )
 
 

@@ -51,10 +51,10 @@ class RemoteCarrier:
         self._secret = settings.carrier_secret.encode()
         self._client = httpx.AsyncClient(timeout=TIMEOUT_SECONDS)
 
-    def delay_seconds(self, order_id: str) -> float:  # noqa: ARG002
+    def delay_seconds(self, order_id: str) -> float:  # noqa: ARG002 - part of the interface
         return 0
 
-    async def book(self, booking: Booking, attempt: int) -> Accepted | Declined:  # noqa: ARG002
+    async def book(self, booking: Booking, attempt: int) -> Accepted | Declined:  # noqa: ARG002 - part of the interface
         answer = await self._send(
             "POST",
             self._url,

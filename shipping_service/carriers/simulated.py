@@ -51,11 +51,11 @@ class SimulatedCarrier:
             return Delivered(tracking_number=f"SIM-{outcome.randrange(10**10):010d}")
         return Declined(reason="CARRIER_DECLINED")
 
-    async def withdraw(self, shipment_id: str) -> bool:  # noqa: ARG002
+    async def withdraw(self, shipment_id: str) -> bool:  # noqa: ARG002 - part of the interface
         """Nothing is ever shipped."""
         return True
 
-    def has_signed(self, body: bytes, signature: str) -> bool:  # noqa: ARG002
+    def has_signed(self, body: bytes, signature: str) -> bool:  # noqa: ARG002 - part of the interface
         """It never calls back."""
         return False
 

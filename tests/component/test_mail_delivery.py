@@ -131,11 +131,11 @@ class MailServer:
             envelope.rcpt_tos.append(address)
         return answer
 
-    async def handle_QUIT(self, _server: SMTP, _session: Session, _envelope: Envelope) -> str:  # noqa: N802
+    async def handle_QUIT(self, _server: SMTP, _session: Session, _envelope: Envelope) -> str:  # noqa: N802 - aiosmtpd's name
         await self.may_answer.wait()
         return "221 Bye"
 
-    async def handle_DATA(self, _server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
+    async def handle_DATA(self, _server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802 - aiosmtpd's name
         verdict = self.verdicts.pop(0) if self.verdicts else "250 OK"
         if verdict.startswith("250"):
             assert envelope.original_content

@@ -147,7 +147,7 @@ def _rows(connection: sqlite3.Connection, table: str) -> Rows:
     names = renamed_columns().get(table, {})
     added = ADDED.get(table, set())
     return Counter(
-        tuple(sorted((names.get(key, key), row[key]) for key in row.keys() if key not in added))  # noqa: SIM118
+        tuple(sorted((names.get(key, key), row[key]) for key in row.keys() if key not in added))  # noqa: SIM118 - iterating a row gives values
         for row in connection.execute(f'SELECT * FROM "{table}"')
     )
 

@@ -62,4 +62,4 @@ async def test_reset_password_without_database_creates_none(
     result = await run(shop_settings, EMAIL)
     assert result.exit_code == 1
     assert "does not exist" in result.output
-    assert not list(tmp_path.glob("order.db*"))  # noqa: ASYNC240
+    assert not list(tmp_path.glob("order.db*"))  # noqa: ASYNC240 - nothing else runs in this loop

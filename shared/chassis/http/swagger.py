@@ -22,7 +22,7 @@ class LocalSwagger(OpenAPIRenderPlugin):
         super().__init__(path="/swagger")
         self._page = (FILES / "page.html").read_bytes()
 
-    def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:  # noqa: ARG002
+    def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:  # noqa: ARG002 - Litestar's signature
         """The page, which loads the document itself."""
         return self._page
 

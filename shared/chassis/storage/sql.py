@@ -68,7 +68,7 @@ class _Texts(TypeDecorator[Sequence[str]]):
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
         return ARRAY(Text()) if dialect.name == "postgresql" else Text()
 
-    def process_bind_param(self, value: Sequence[str] | None, dialect: Dialect) -> Any:  # noqa: ANN401
+    def process_bind_param(self, value: Sequence[str] | None, dialect: Dialect) -> Any:  # noqa: ANN401 - text, or an array
         texts = list(value or ())
         return texts if dialect.name == "postgresql" else msgspec.json.encode(texts).decode()
 
@@ -82,7 +82,7 @@ class _AnyOf(FunctionElement[bool]):
 @compiles(_AnyOf, "sqlite")
 def _in_json(element: _AnyOf, compiler: SQLCompiler, **_: object) -> str:
     column, texts = map(compiler.process, element.clauses)
-    return f"({column} IN (SELECT value FROM json_each({texts})))"  # noqa: S608
+    return f"({column} IN (SELECT value FROM json_each({texts})))"  # noqa: S608 - compiled expressions
 
 
 @compiles(_AnyOf, "postgresql")
