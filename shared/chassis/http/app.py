@@ -93,7 +93,7 @@ def _or_exit(title: str, start: Callable[[], Awaitable[None]]) -> Callable[[], A
 
 
 def _exit(sentence: str) -> NoReturn:
-    print(sentence, file=sys.stderr)  # noqa: T201 - for whoever started it
+    print(sentence, file=sys.stderr)  # noqa: T201 - the operator reads it
     sys.stderr.flush()
     os._exit(1)
 
