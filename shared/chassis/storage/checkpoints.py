@@ -176,7 +176,7 @@ class Checkpoints:
     def take(
         self, connection: Connection, applied: dict[str, int], messages: Iterable[Message]
     ) -> list[Positioned]:
-        """The events whose turn it is, with the held ones that they release; advances `applied`.
+        """The events that directly follow the applied ones, with the held ones that they release; advances `applied`.
 
         The others are held, unless they are what was applied at their position before.
         """
