@@ -10,7 +10,7 @@ import pytest_asyncio
 
 from shared.settings import ShopSettings
 from tests.support.eventually import eventually
-from tests.support.order_client import PASSWORD, OrderState, open_desk, problem_of
+from tests.support.order_client import PASSWORD, OrderClient, open_order_service, problem_of
 from tests.support.ports import free_port
 from tests.support.process import service_process
 from tests.support.settings import settings_for
@@ -39,9 +39,9 @@ async def settings(tmp_path_factory: pytest.TempPathFactory) -> ShopSettings:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def desk(settings: ShopSettings) -> AsyncIterator[OrderState]:
-    async with open_desk(settings) as desk:
-        yield desk
+async def client(settings: ShopSettings) -> AsyncIterator[OrderClient]:
+    async with open_order_service(settings) as client:
+        yield client
 
 
 @pytest.fixture
@@ -55,10 +55,10 @@ def email() -> str:
     return f"customer{next(_numbers)}@example.com"
 
 
-async def order(desk: OrderState, address: str, token: str | None = None, **fields: str) -> int:
+async def order(client: OrderClient, address: str, token: str | None = None, **fields: str) -> int:
     """The status of the answer to an order; 422 is an order of an unknown product, which counts."""
     body = {"items": ITEMS, **fields}
-    answer = await desk.ask("POST", "/orders", body, token=token, address=address)
+    answer = await client.ask("POST", "/orders", body, token=token, address=address)
     if answer.status_code == 429:
         assert_limited(answer)
     return answer.status_code
@@ -69,9 +69,9 @@ def assert_limited(answer: httpx.Response) -> None:
     assert int(answer.headers["Retry-After"]) > 0
 
 
-async def test_registrations_of_one_address_are_limited(desk: OrderState, address: str):
+async def test_registrations_of_one_address_are_limited(client: OrderClient, address: str):
     answers = [
-        await desk.ask(
+        await client.ask(
             "POST",
             "/auth/register",
             {"email": f"{number}@{address}.example", "password": PASSWORD},
@@ -83,82 +83,84 @@ async def test_registrations_of_one_address_are_limited(desk: OrderState, addres
     assert_limited(answers[-1])
 
 
-async def test_guest_orders_of_one_address_are_limited(desk: OrderState, address: str):
-    assert [await order(desk, address) for _ in range(4)] == [422, 422, 422, 429]
-    assert await order(desk, "203.0.113.1") == 422
+async def test_guest_orders_of_one_address_are_limited(client: OrderClient, address: str):
+    assert [await order(client, address) for _ in range(4)] == [422, 422, 422, 429]
+    assert await order(client, "203.0.113.1") == 422
 
 
-async def test_orders_to_one_recipient_are_limited(desk: OrderState, email: str):
+async def test_orders_to_one_recipient_are_limited(client: OrderClient, email: str):
     spellings = [email, email.upper(), email.replace("@", "+news@")]
     statuses = [
-        await order(desk, f"203.0.113.{10 + number}", email=spelling)
+        await order(client, f"203.0.113.{10 + number}", email=spelling)
         for number, spelling in enumerate(spellings)
     ]
     assert statuses == [422, 422, 429]
 
 
-async def test_orders_of_one_customer_are_limited(desk: OrderState, address: str, email: str):
-    await desk.ask(
+async def test_orders_of_one_customer_are_limited(client: OrderClient, address: str, email: str):
+    await client.ask(
         "POST", "/auth/register", {"email": email, "password": PASSWORD}, address=address
     )
-    token = (await desk.sign_in(email))["accessToken"]
-    statuses = [await order(desk, f"203.0.113.{20 + number}", token) for number in range(4)]
+    token = (await client.sign_in(email))["accessToken"]
+    statuses = [await order(client, f"203.0.113.{20 + number}", token) for number in range(4)]
     assert statuses == [422, 422, 422, 429]
-    checkout = await desk.ask("POST", "/cart/checkout", {}, token=token)
+    checkout = await client.ask("POST", "/cart/checkout", {}, token=token)
     assert_limited(checkout)
 
 
 async def test_orders_of_admin_are_not_limited(
-    desk: OrderState, settings: ShopSettings, address: str, email: str
+    client: OrderClient, settings: ShopSettings, address: str, email: str
 ):
-    token = (await desk.sign_in(settings.admin_email, ADMIN_PASSWORD))["accessToken"]
-    statuses = [await order(desk, address, token, email=email) for _ in range(5)]
+    token = (await client.sign_in(settings.admin_email, ADMIN_PASSWORD))["accessToken"]
+    statuses = [await order(client, address, token, email=email) for _ in range(5)]
     assert statuses == [422] * 5
 
 
 async def test_successful_sign_ins_do_not_count_as_failures(
-    desk: OrderState, address: str, email: str
+    client: OrderClient, address: str, email: str
 ):
     body = {"email": email, "password": PASSWORD}
-    await desk.ask("POST", "/auth/register", body, address=address)
-    answers = [await desk.login(email, address=address) for _ in range(6)]
+    await client.ask("POST", "/auth/register", body, address=address)
+    answers = [await client.login(email, address=address) for _ in range(6)]
     assert [answer.status_code for answer in answers] == [200] * 5 + [429]
     assert answers[-1].json()["limit"] == "sign_ins_per_account"
 
 
-async def test_changes_of_one_customer_are_limited(desk: OrderState, address: str, email: str):
-    await desk.ask(
+async def test_changes_of_one_customer_are_limited(client: OrderClient, address: str, email: str):
+    await client.ask(
         "POST", "/auth/register", {"email": email, "password": PASSWORD}, address=address
     )
-    token = (await desk.sign_in(email))["accessToken"]
-    assert (await desk.ask("DELETE", "/cart", token=token)).status_code == 200
+    token = (await client.sign_in(email))["accessToken"]
+    assert (await client.ask("DELETE", "/cart", token=token)).status_code == 200
     for name in ("Aiko", "Ben"):
-        await desk.ask("PUT", "/auth/me", {"name": name}, token=token)
-    assert_limited(await desk.ask("PUT", "/auth/me", {"name": "Carol"}, token=token))
-    assert_limited(await desk.ask("DELETE", "/cart", token=token))
+        await client.ask("PUT", "/auth/me", {"name": name}, token=token)
+    assert_limited(await client.ask("PUT", "/auth/me", {"name": "Carol"}, token=token))
+    assert_limited(await client.ask("DELETE", "/cart", token=token))
 
 
 @pytest.mark.parametrize(
     "line", ["http://evil.example/login", "x" * 101, "Main\x1b[2K Street", "\u202eMain Street"]
 )
-async def test_shipping_address_must_be_plain_and_short(desk: OrderState, address: str, line: str):
+async def test_shipping_address_must_be_plain_and_short(
+    client: OrderClient, address: str, line: str
+):
     body = {"items": ITEMS, "shippingAddress": {"street": line}}
-    answer = await desk.ask("POST", "/orders", body, address=address)
+    answer = await client.ask("POST", "/orders", body, address=address)
     problem = problem_of(answer, 400, "invalid-request")
     assert problem["errors"][0]["field"].startswith("shippingAddress")
 
 
-async def test_cancellation_reason_must_be_plain_text(desk: OrderState):
-    answer = await desk.ask("POST", "/orders/none/cancel", {"reason": "\x1b[2K"})
+async def test_cancellation_reason_must_be_plain_text(client: OrderClient):
+    answer = await client.ask("POST", "/orders/none/cancel", {"reason": "\x1b[2K"})
     problem = problem_of(answer, 400, "invalid-request")
     assert problem["errors"][0]["field"] == "reason"
 
 
-async def test_invalid_requests_are_not_counted(desk: OrderState, address: str):
+async def test_invalid_requests_are_not_counted(client: OrderClient, address: str):
     for _ in range(5):
-        answer = await desk.ask("POST", "/orders", {"items": "none"}, address=address)
+        answer = await client.ask("POST", "/orders", {"items": "none"}, address=address)
         problem_of(answer, 400, "invalid-request")
-    assert await order(desk, address) == 422
+    assert await order(client, address) == 422
 
 
 @pytest.mark.parametrize(("trusted", "statuses"), [("", [422, 429]), ("127.0.0.1", [422, 422])])

@@ -14,7 +14,7 @@ from order_service.accounts.passwords import HASHES_AT_ONCE, Passwords
 from order_service.app import build
 from shared.chassis.messages.rejection import Rejected
 from tests.support.chassis import started
-from tests.support.order_client import PASSWORD, OrderState, problem_of
+from tests.support.order_client import PASSWORD, OrderClient, problem_of
 from tests.support.ports import free_port
 from tests.support.settings import settings_for
 
@@ -42,8 +42,8 @@ def _few_wait(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def desk(app: Any) -> OrderState:
-    return OrderState(app)
+def client(app: Any) -> OrderClient:
+    return OrderClient(app)
 
 
 @pytest.fixture
@@ -51,9 +51,9 @@ def email() -> str:
     return f"customer{next(_numbers)}@example.com"
 
 
-async def test_waiting_registrations_are_bounded(desk: OrderState, email: str):
+async def test_waiting_registrations_are_bounded(client: OrderClient, email: str):
     answers = await asyncio.gather(
-        *(desk.register(f"{number}.{email}") for number in range(ROOM + 2))
+        *(client.register(f"{number}.{email}") for number in range(ROOM + 2))
     )
     refused = [answer for answer in answers if answer.status_code != 201]
     assert refused
@@ -62,9 +62,9 @@ async def test_waiting_registrations_are_bounded(desk: OrderState, email: str):
         assert int(answer.headers["Retry-After"]) > 0
 
 
-async def test_taken_address_costs_no_hash(desk: OrderState, email: str):
-    await desk.register(email)
-    answers = await asyncio.gather(*(desk.register(email) for _ in range(2 * ROOM)))
+async def test_taken_address_costs_no_hash(client: OrderClient, email: str):
+    await client.register(email)
+    answers = await asyncio.gather(*(client.register(email) for _ in range(2 * ROOM)))
     assert {answer.status_code for answer in answers} == {409}
 
 
@@ -106,7 +106,7 @@ async def test_sign_ins_are_refused_beyond_their_bound():
 
 
 async def test_registration_of_disconnected_caller_is_dropped(
-    app: Any, desk: OrderState, email: str
+    app: Any, client: OrderClient, email: str
 ):
     body = json.dumps({"email": email, "password": PASSWORD}).encode()
     received = iter(
@@ -134,31 +134,33 @@ async def test_registration_of_disconnected_caller_is_dropped(
         "server": ("order", 80),
     }
     await app(scope, receive, send)
-    problem_of(await desk.login(email), 401, "bad-credentials")
-    assert (await desk.register(email)).status_code == 201
+    problem_of(await client.login(email), 401, "bad-credentials")
+    assert (await client.register(email)).status_code == 201
 
 
 async def test_sign_in_with_replaced_password_is_refused(
-    desk: OrderState, email: str, monkeypatch: pytest.MonkeyPatch
+    client: OrderClient, email: str, monkeypatch: pytest.MonkeyPatch
 ):
-    token = (await desk.newcomer(email))["accessToken"]
-    change_during_next_check(desk, token, monkeypatch)
-    problem_of(await desk.login(email), 401, "bad-credentials")
-    await desk.sign_in(email, OTHER_PASSWORD)
+    token = (await client.newcomer(email))["accessToken"]
+    change_during_next_check(client, token, monkeypatch)
+    problem_of(await client.login(email), 401, "bad-credentials")
+    await client.sign_in(email, OTHER_PASSWORD)
 
 
 async def test_change_of_replaced_password_is_refused(
-    desk: OrderState, email: str, monkeypatch: pytest.MonkeyPatch
+    client: OrderClient, email: str, monkeypatch: pytest.MonkeyPatch
 ):
-    token = (await desk.newcomer(email))["accessToken"]
-    change_during_next_check(desk, token, monkeypatch)
+    token = (await client.newcomer(email))["accessToken"]
+    change_during_next_check(client, token, monkeypatch)
     body = {"currentPassword": PASSWORD, "newPassword": "a third password"}
-    refused = await desk.ask("PUT", "/auth/password", body, token=token)
+    refused = await client.ask("PUT", "/auth/password", body, token=token)
     problem_of(refused, 403, "bad-credentials")
-    await desk.sign_in(email, OTHER_PASSWORD)
+    await client.sign_in(email, OTHER_PASSWORD)
 
 
-def change_during_next_check(desk: OrderState, token: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def change_during_next_check(
+    client: OrderClient, token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Change the password over HTTP after the next check has accepted it."""
     loop, verify = asyncio.get_running_loop(), PasswordHasher.verify
 
@@ -166,7 +168,7 @@ def change_during_next_check(desk: OrderState, token: str, monkeypatch: pytest.M
         monkeypatch.undo()
         is_right = verify(hasher, known_hash, password)
         body = {"currentPassword": PASSWORD, "newPassword": OTHER_PASSWORD}
-        change = desk.ask("PUT", "/auth/password", body, token=token)
+        change = client.ask("PUT", "/auth/password", body, token=token)
         assert asyncio.run_coroutine_threadsafe(change, loop).result(30).status_code == 204
         return is_right
 
@@ -174,15 +176,15 @@ def change_during_next_check(desk: OrderState, token: str, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("password", ["password", "        ", "\x00" * 8, "12345678"])
-async def test_weak_password_is_refused(desk: OrderState, email: str, password: str):
-    problem = problem_of(await desk.register(email, password), 400, "invalid-request")
+async def test_weak_password_is_refused(client: OrderClient, email: str, password: str):
+    problem = problem_of(await client.register(email, password), 400, "invalid-request")
     assert problem["errors"][0]["field"] == "password"
-    token = (await desk.newcomer(email))["accessToken"]
+    token = (await client.newcomer(email))["accessToken"]
     body = {"currentPassword": PASSWORD, "newPassword": password}
-    changed = await desk.ask("PUT", "/auth/password", body, token=token)
+    changed = await client.ask("PUT", "/auth/password", body, token=token)
     problem = problem_of(changed, 400, "invalid-request")
     assert problem["errors"][0]["field"] == "newPassword"
 
 
-async def test_own_address_is_refused_as_password(desk: OrderState, email: str):
-    problem_of(await desk.register(email, email.upper()), 400, "invalid-request")
+async def test_own_address_is_refused_as_password(client: OrderClient, email: str):
+    problem_of(await client.register(email, email.upper()), 400, "invalid-request")

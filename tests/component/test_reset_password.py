@@ -8,7 +8,7 @@ from click.testing import CliRunner, Result
 
 from quadrille.cli.main import main
 from shared.settings import ShopSettings
-from tests.support.order_client import PASSWORD, open_desk
+from tests.support.order_client import PASSWORD, open_order_service
 from tests.support.settings import environment_of
 
 EMAIL = "jane@example.com"
@@ -23,20 +23,20 @@ async def run(settings: ShopSettings, *arguments: str) -> Result:
 
 
 async def test_reset_password_replaces_it_and_ends_sessions(shop_settings: ShopSettings):
-    async with open_desk(shop_settings) as desk:
-        await desk.register(EMAIL)
-        tokens = await desk.sign_in(EMAIL)
+    async with open_order_service(shop_settings) as client:
+        await client.register(EMAIL)
+        tokens = await client.sign_in(EMAIL)
     result = await run(shop_settings, EMAIL.upper())
     assert result.exit_code == 0, result.output
     password = result.output.split(" is ")[1].split()[0]
-    async with open_desk(shop_settings) as desk:
-        assert (await desk.login(EMAIL, PASSWORD)).status_code == 401
-        assert (await desk.refresh(tokens["refreshToken"])).status_code == 401
-        assert (await desk.login(EMAIL, password)).status_code == 200
+    async with open_order_service(shop_settings) as client:
+        assert (await client.login(EMAIL, PASSWORD)).status_code == 401
+        assert (await client.refresh(tokens["refreshToken"])).status_code == 401
+        assert (await client.login(EMAIL, password)).status_code == 200
 
 
 async def test_reset_password_of_running_service_is_refused(shop_settings: ShopSettings):
-    async with open_desk(shop_settings):
+    async with open_order_service(shop_settings):
         result = await run(shop_settings, EMAIL)
     assert result.exit_code == 1
     assert "another process uses" in result.output
@@ -49,7 +49,7 @@ async def test_reset_password_of_running_service_is_refused(shop_settings: ShopS
 async def test_reset_password_of_unknown_account_is_refused(
     shop_settings: ShopSettings, email: str, sentence: str
 ):
-    async with open_desk(shop_settings):
+    async with open_order_service(shop_settings):
         pass
     result = await run(shop_settings, email)
     assert result.exit_code == 1

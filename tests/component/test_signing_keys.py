@@ -38,7 +38,7 @@ from tests.support.broker import NatsServer
 from tests.support.chassis import publishing, rows_of, started
 from tests.support.eventually import eventually
 from tests.support.history import recorded
-from tests.support.order_client import OrderState, open_desk, problem_of
+from tests.support.order_client import OrderClient, open_order_service, problem_of
 
 Build = Callable[[ShopSettings], Litestar]
 Headers = dict[str, str]
@@ -288,8 +288,8 @@ def soon(monkeypatch: pytest.MonkeyPatch, order_settings: ShopSettings) -> ShopS
     return order_settings
 
 
-async def sign_in(desk: OrderState) -> str:
-    tokens = await desk.sign_in("admin@example.com", ADMIN_PASSWORD)
+async def sign_in(client: OrderClient) -> str:
+    tokens = await client.sign_in("admin@example.com", ADMIN_PASSWORD)
     token: str = tokens["accessToken"]
     return token
 
@@ -299,114 +299,114 @@ def key_of(token: str) -> str:
     return key_id
 
 
-async def statuses(desk: OrderState, token: str) -> dict[str, str]:
-    answer = await desk.ask("GET", "/auth/keys", token=token)
+async def statuses(client: OrderClient, token: str) -> dict[str, str]:
+    answer = await client.ask("GET", "/auth/keys", token=token)
     assert answer.status_code == 200, answer.text
     return {key["keyId"]: key["status"] for key in answer.json()["items"]}
 
 
-async def valid_keys(desk: OrderState) -> set[str]:
-    keys = (await desk.ask("GET", "/.well-known/jwks.json")).json()["keys"]
+async def valid_keys(client: OrderClient) -> set[str]:
+    keys = (await client.ask("GET", "/.well-known/jwks.json")).json()["keys"]
     return {key["kid"] for key in keys}
 
 
 async def test_published_jwk_verifies_a_token(order_settings: ShopSettings):
-    async with open_desk(order_settings) as desk:
-        token = await sign_in(desk)
-        [jwk] = (await desk.ask("GET", "/.well-known/jwks.json")).json()["keys"]
+    async with open_order_service(order_settings) as client:
+        token = await sign_in(client)
+        [jwk] = (await client.ask("GET", "/.well-known/jwks.json")).json()["keys"]
     assert jwk.keys() == {"kty", "crv", "use", "alg", "kid", "x"}
     claims = jwt.decode(token, jwt.PyJWK(jwk), audience=AUDIENCE, issuer=ISSUER)
     assert claims["role"] == "admin"
 
 
 async def test_new_key_does_not_sign_immediately(order_settings: ShopSettings):
-    async with open_desk(order_settings) as desk:
-        old = await sign_in(desk)
-        new_key = (await desk.ask("POST", "/auth/keys", token=old)).json()["keyId"]
-        assert key_of(await sign_in(desk)) == key_of(old)
-        assert await statuses(desk, old) == {key_of(old): "CURRENT", new_key: "NEXT"}
+    async with open_order_service(order_settings) as client:
+        old = await sign_in(client)
+        new_key = (await client.ask("POST", "/auth/keys", token=old)).json()["keyId"]
+        assert key_of(await sign_in(client)) == key_of(old)
+        assert await statuses(client, old) == {key_of(old): "CURRENT", new_key: "NEXT"}
 
 
 async def test_rotation_keeps_old_tokens_valid(soon: ShopSettings):
-    async with open_desk(soon) as desk:
-        old = await sign_in(desk)
-        rotated = await desk.ask("POST", "/auth/keys", token=old)
+    async with open_order_service(soon) as client:
+        old = await sign_in(client)
+        rotated = await client.ask("POST", "/auth/keys", token=old)
         assert rotated.status_code == 201, rotated.text
         new_key = rotated.json()["keyId"]
         assert rotated.json()["status"] == "NEXT"
         assert rotated.json()["vouchedBy"] == key_of(old)
-        assert await valid_keys(desk) == {key_of(old), new_key}
-        new = await eventually(lambda: signed_with(desk, new_key))
-        assert await statuses(desk, old) == {key_of(old): "PREVIOUS", new_key: "CURRENT"}
-        assert await statuses(desk, new) == {key_of(old): "PREVIOUS", new_key: "CURRENT"}
+        assert await valid_keys(client) == {key_of(old), new_key}
+        new = await eventually(lambda: signed_with(client, new_key))
+        assert await statuses(client, old) == {key_of(old): "PREVIOUS", new_key: "CURRENT"}
+        assert await statuses(client, new) == {key_of(old): "PREVIOUS", new_key: "CURRENT"}
 
 
-async def signed_with(desk: OrderState, key_id: str) -> str | None:
-    token = await sign_in(desk)
+async def signed_with(client: OrderClient, key_id: str) -> str | None:
+    token = await sign_in(client)
     return token if key_of(token) == key_id else None
 
 
 async def test_repeated_rotation_request_makes_one_key(order_settings: ShopSettings):
-    async with open_desk(order_settings) as desk:
-        token = await sign_in(desk)
-        first = await desk.ask("POST", "/auth/keys", token=token, key="rotate-once-please")
-        again = await desk.ask("POST", "/auth/keys", token=token, key="rotate-once-please")
+    async with open_order_service(order_settings) as client:
+        token = await sign_in(client)
+        first = await client.ask("POST", "/auth/keys", token=token, key="rotate-once-please")
+        again = await client.ask("POST", "/auth/keys", token=token, key="rotate-once-please")
         assert first.json() == again.json()
-        assert len(await valid_keys(desk)) == 2
+        assert len(await valid_keys(client)) == 2
 
 
 async def test_new_key_waits_for_the_broker(soon: ShopSettings, broker: NatsServer):
-    async with open_desk(soon) as desk:
-        old = await sign_in(desk)
+    async with open_order_service(soon) as client:
+        old = await sign_in(client)
         broker.terminate()
-        rotated = (await desk.ask("POST", "/auth/keys", token=old)).json()
-        await eventually(lambda: has_backlog(desk))
+        rotated = (await client.ask("POST", "/auth/keys", token=old)).json()
+        await eventually(lambda: has_backlog(client))
         await eventually(lambda: in_seconds(0).isoformat() > rotated["signsFrom"])
-        assert key_of(await sign_in(desk)) == key_of(old)
+        assert key_of(await sign_in(client)) == key_of(old)
         broker.restart()
-        await eventually(lambda: signed_with(desk, rotated["keyId"]), 20)
+        await eventually(lambda: signed_with(client, rotated["keyId"]), 20)
 
 
-async def has_backlog(desk: OrderState) -> bool:
-    answer = (await desk.ask("GET", "/health/ready")).json()
+async def has_backlog(client: OrderClient) -> bool:
+    answer = (await client.ask("GET", "/health/ready")).json()
     return "the broker to take its events" in answer["waitingFor"]
 
 
 async def test_revoked_current_key_is_replaced_immediately(order_settings: ShopSettings):
-    async with open_desk(order_settings) as desk:
-        old = await sign_in(desk)
-        answer = await desk.ask("DELETE", f"/auth/keys/{key_of(old)}", token=old)
+    async with open_order_service(order_settings) as client:
+        old = await sign_in(client)
+        answer = await client.ask("DELETE", f"/auth/keys/{key_of(old)}", token=old)
         assert answer.status_code == 200, answer.text
-        problem_of(await desk.ask("GET", "/auth/keys", token=old), 401, "unauthorized")
-        new = await sign_in(desk)
-        assert await statuses(desk, new) == {key_of(old): "REVOKED", key_of(new): "CURRENT"}
-        assert await valid_keys(desk) == {key_of(new)}
-        again = await desk.ask("DELETE", f"/auth/keys/{key_of(old)}", token=new)
+        problem_of(await client.ask("GET", "/auth/keys", token=old), 401, "unauthorized")
+        new = await sign_in(client)
+        assert await statuses(client, new) == {key_of(old): "REVOKED", key_of(new): "CURRENT"}
+        assert await valid_keys(client) == {key_of(new)}
+        again = await client.ask("DELETE", f"/auth/keys/{key_of(old)}", token=new)
         assert again.json()["items"][0]["status"] == "REVOKED"
-    async with open_desk(order_settings) as desk:
-        assert await statuses(desk, await sign_in(desk)) == await statuses(desk, new)
+    async with open_order_service(order_settings) as client:
+        assert await statuses(client, await sign_in(client)) == await statuses(client, new)
 
 
 async def test_revoking_current_key_promotes_next_key(order_settings: ShopSettings):
-    async with open_desk(order_settings) as desk:
-        old = await sign_in(desk)
-        following = (await desk.ask("POST", "/auth/keys", token=old)).json()["keyId"]
-        await desk.ask("DELETE", f"/auth/keys/{key_of(old)}", token=old)
-        assert key_of(await sign_in(desk)) == following
-        assert await valid_keys(desk) == {following}
+    async with open_order_service(order_settings) as client:
+        old = await sign_in(client)
+        following = (await client.ask("POST", "/auth/keys", token=old)).json()["keyId"]
+        await client.ask("DELETE", f"/auth/keys/{key_of(old)}", token=old)
+        assert key_of(await sign_in(client)) == following
+        assert await valid_keys(client) == {following}
 
 
 async def test_next_key_can_be_revoked_before_use(order_settings: ShopSettings):
-    async with open_desk(order_settings) as desk:
-        token = await sign_in(desk)
-        following = (await desk.ask("POST", "/auth/keys", token=token)).json()["keyId"]
-        await desk.ask("DELETE", f"/auth/keys/{following}", token=token)
-        assert await statuses(desk, token) == {key_of(token): "CURRENT", following: "REVOKED"}
+    async with open_order_service(order_settings) as client:
+        token = await sign_in(client)
+        following = (await client.ask("POST", "/auth/keys", token=token)).json()["keyId"]
+        await client.ask("DELETE", f"/auth/keys/{following}", token=token)
+        assert await statuses(client, token) == {key_of(token): "CURRENT", following: "REVOKED"}
 
 
 async def test_revoking_unknown_key_is_refused(order_settings: ShopSettings):
-    async with open_desk(order_settings) as desk:
-        answer = await desk.ask("DELETE", "/auth/keys/none", token=await sign_in(desk))
+    async with open_order_service(order_settings) as client:
+        answer = await client.ask("DELETE", "/auth/keys/none", token=await sign_in(client))
         problem_of(answer, 404, "unknown-key")
 
 
@@ -414,33 +414,33 @@ async def test_forged_key_is_reported_by_order_service(
     order_settings: ShopSettings, publisher: Publisher, capsys: pytest.CaptureFixture[str]
 ):
     forger = Issuer()
-    async with open_desk(order_settings) as desk:
-        token = await sign_in(desk)
-        await eventually(lambda: is_ready(desk))
+    async with open_order_service(order_settings) as client:
+        token = await sign_in(client)
+        await eventually(lambda: is_ready(client))
         await publisher.publish(forger.published)
-        (warning,) = await eventually(lambda: warnings(desk))
+        (warning,) = await eventually(lambda: warnings(client))
         assert forger.key_id in warning
         assert "signing_key.forged" in capsys.readouterr().out
         forged = forger.headers("root", "admin")["Authorization"].removeprefix("Bearer ")
-        problem_of(await desk.ask("GET", "/auth/keys", token=forged), 401, "unauthorized")
-        assert (await statuses(desk, token))[forger.key_id] == "UNTRUSTED"
-        await desk.ask("DELETE", f"/auth/keys/{forger.key_id}", token=token)
-        assert await warnings(desk) == []
+        problem_of(await client.ask("GET", "/auth/keys", token=forged), 401, "unauthorized")
+        assert (await statuses(client, token))[forger.key_id] == "UNTRUSTED"
+        await client.ask("DELETE", f"/auth/keys/{forger.key_id}", token=token)
+        assert await warnings(client) == []
 
 
 async def test_key_vouched_by_leaked_key_is_forged(
     order_settings: ShopSettings, publisher: Publisher
 ):
     forger = Issuer()
-    async with open_desk(order_settings) as desk:
-        token = await sign_in(desk)
-        await eventually(lambda: is_ready(desk))
+    async with open_order_service(order_settings) as client:
+        token = await sign_in(client)
+        await eventually(lambda: is_ready(client))
         await publisher.publish(forger.vouched_by(leaked(order_settings)))
-        await eventually(lambda: warnings(desk))
+        await eventually(lambda: warnings(client))
         forged = forger.headers("root", "admin")["Authorization"].removeprefix("Bearer ")
-        problem_of(await desk.ask("GET", "/auth/keys", token=forged), 401, "unauthorized")
-        await desk.ask("POST", "/auth/keys", token=token)
-        assert (await statuses(desk, token))[forger.key_id] == "UNTRUSTED"
+        problem_of(await client.ask("GET", "/auth/keys", token=forged), 401, "unauthorized")
+        await client.ask("POST", "/auth/keys", token=token)
+        assert (await statuses(client, token))[forger.key_id] == "UNTRUSTED"
 
 
 def leaked(settings: ShopSettings) -> Issuer:
@@ -453,22 +453,22 @@ def leaked(settings: ShopSettings) -> Issuer:
 async def test_own_keys_cause_no_warning(
     order_settings: ShopSettings, capsys: pytest.CaptureFixture[str]
 ):
-    async with open_desk(order_settings) as desk:
-        token = await sign_in(desk)
-        await desk.ask("POST", "/auth/keys", token=token)
-        await desk.ask("DELETE", f"/auth/keys/{key_of(token)}", token=token)
-    async with open_desk(order_settings) as desk:
+    async with open_order_service(order_settings) as client:
+        token = await sign_in(client)
+        await client.ask("POST", "/auth/keys", token=token)
+        await client.ask("DELETE", f"/auth/keys/{key_of(token)}", token=token)
+    async with open_order_service(order_settings) as client:
         await eventually(lambda: has_received(order_settings, 5))
-        assert await warnings(desk) == []
+        assert await warnings(client) == []
     assert "signing_key." not in capsys.readouterr().out
 
 
-async def is_ready(desk: OrderState) -> bool:
-    return (await desk.ask("GET", "/health/ready")).status_code == 200
+async def is_ready(client: OrderClient) -> bool:
+    return (await client.ask("GET", "/health/ready")).status_code == 200
 
 
-async def warnings(desk: OrderState) -> list[str]:
-    reasons: list[str] = (await desk.ask("GET", "/health/ready")).json()["warnings"]
+async def warnings(client: OrderClient) -> list[str]:
+    reasons: list[str] = (await client.ask("GET", "/health/ready")).json()["warnings"]
     return reasons
 
 
@@ -483,16 +483,16 @@ async def has_received(settings: ShopSettings, number: int) -> bool:
 async def test_start_publishes_keys_the_stream_has_lost(
     order_settings: ShopSettings, broker: NatsServer, tmp_path: Path
 ):
-    async with open_desk(order_settings) as desk:
-        old = await sign_in(desk)
-        await desk.ask("DELETE", f"/auth/keys/{key_of(old)}", token=old)
-        new = await sign_in(desk)
+    async with open_order_service(order_settings) as client:
+        old = await sign_in(client)
+        await client.ask("DELETE", f"/auth/keys/{key_of(old)}", token=old)
+        new = await sign_in(client)
     broker.terminate()
     shutil.rmtree(tmp_path / "nats" / "store")
     broker.restart()
     async with running("inventory", order_settings) as inventory:
         assert await inventory.refuses(bearer(new))
-        async with open_desk(order_settings):
+        async with open_order_service(order_settings):
             await eventually(lambda: inventory.accepts(bearer(new)))
             assert await inventory.refuses(bearer(old))
 

@@ -16,7 +16,7 @@ Json = dict[str, Any]
 PASSWORD = "correct horse"
 
 
-class OrderState:
+class OrderClient:
     """A client of the service, with or without a token."""
 
     def __init__(self, app: Litestar) -> None:
@@ -66,10 +66,10 @@ class OrderState:
 
 
 @asynccontextmanager
-async def open_desk(settings: ShopSettings) -> AsyncIterator[OrderState]:
+async def open_order_service(settings: ShopSettings) -> AsyncIterator[OrderClient]:
     """The service from its start to its end; opened again on the same settings it is restarted."""
     async with started(build(settings)) as app:
-        yield OrderState(app)
+        yield OrderClient(app)
 
 
 def problem_of(response: httpx.Response, status: int, slug: str) -> Json:
