@@ -42,10 +42,10 @@ def _violated(data: Path) -> set[str]:
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The databases after each saga outcome, of a shop that was stopped with one open order."""
-    with RunningShop(tmp_path_factory.mktemp("ran"), carrier_success_rate=1) as fleet:
-        asyncio.run(_run_sagas(fleet))
-        fleet.terminate("order", "inventory", "shipping", "notifier", "read")
-        yield fleet.data_dir
+    with RunningShop(tmp_path_factory.mktemp("ran"), carrier_success_rate=1) as shop:
+        asyncio.run(_run_sagas(shop))
+        shop.terminate("order", "inventory", "shipping", "notifier", "read")
+        yield shop.data_dir
 
 
 @pytest.fixture
@@ -54,26 +54,26 @@ def data(ran: Path, tmp_path: Path) -> Path:
     return shutil.copytree(ran, tmp_path / "data")
 
 
-async def _run_sagas(fleet: RunningShop) -> None:
-    await fleet.start()
-    await fleet.stock_up(lamp=10, chair=10)
-    completed = fleet.guest.order(("lamp", 2), ("chair", 1), ("lamp", 1), email="jane@example.com")
-    cancelled = fleet.guest.order(("lamp", 99))
-    await fleet.until(completed["orderId"], "COMPLETED")
-    await fleet.until(cancelled["orderId"], "CANCELLED_NO_STOCK")
-    await _restart_shipping(fleet, carrier_success_rate="0")
-    failed = fleet.guest.order(("chair", 3))
-    await fleet.until(failed["orderId"], "SHIPMENT_FAILED")
-    await fleet.settle()
-    await _restart_shipping(fleet, carrier_min_delay_seconds="500", carrier_max_delay_seconds="500")
-    fleet.guest.order(("lamp", 1))
-    await eventually(lambda: _is_booked(fleet.data_dir))
+async def _run_sagas(shop: RunningShop) -> None:
+    await shop.start()
+    await shop.stock_up(lamp=10, chair=10)
+    completed = shop.guest.order(("lamp", 2), ("chair", 1), ("lamp", 1), email="jane@example.com")
+    cancelled = shop.guest.order(("lamp", 99))
+    await shop.until(completed["orderId"], "COMPLETED")
+    await shop.until(cancelled["orderId"], "CANCELLED_NO_STOCK")
+    await _restart_shipping(shop, carrier_success_rate="0")
+    failed = shop.guest.order(("chair", 3))
+    await shop.until(failed["orderId"], "SHIPMENT_FAILED")
+    await shop.settle()
+    await _restart_shipping(shop, carrier_min_delay_seconds="500", carrier_max_delay_seconds="500")
+    shop.guest.order(("lamp", 1))
+    await eventually(lambda: _is_booked(shop.data_dir))
 
 
-async def _restart_shipping(fleet: RunningShop, **settings: str) -> None:
-    fleet.terminate("shipping")
-    fleet.start_service("shipping", **settings)
-    await fleet.until_ready("shipping")
+async def _restart_shipping(shop: RunningShop, **settings: str) -> None:
+    shop.terminate("shipping")
+    shop.start_service("shipping", **settings)
+    await shop.until_ready("shipping")
 
 
 def _is_booked(data: Path) -> bool:

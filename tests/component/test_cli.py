@@ -25,34 +25,34 @@ SESSION_ENDED = "Error: your session has ended, sign in again: quadrille login\n
 
 
 @pytest.fixture(scope="module")
-def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningShop]:
-    with RunningShop(tmp_path_factory.mktemp("cli"), carrier_success_rate=1) as fleet:
-        asyncio.run(_open(fleet))
-        yield fleet
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningShop]:
+    with RunningShop(tmp_path_factory.mktemp("cli"), carrier_success_rate=1) as shop:
+        asyncio.run(_open(shop))
+        yield shop
 
 
-async def _open(fleet: RunningShop) -> None:
-    await fleet.start()
-    await fleet.stock_up(lamp=1000, chair=1)
-
-
-@pytest.fixture(scope="module")
-def guest(fleet: RunningShop, tmp_path_factory: pytest.TempPathFactory) -> Terminal:
-    return Terminal(fleet, tmp_path_factory.mktemp("guest"))
+async def _open(shop: RunningShop) -> None:
+    await shop.start()
+    await shop.stock_up(lamp=1000, chair=1)
 
 
 @pytest.fixture(scope="module")
-def admin(fleet: RunningShop, tmp_path_factory: pytest.TempPathFactory) -> Terminal:
-    terminal = Terminal(fleet, tmp_path_factory.mktemp("admin"))
+def guest(shop: RunningShop, tmp_path_factory: pytest.TempPathFactory) -> Terminal:
+    return Terminal(shop, tmp_path_factory.mktemp("guest"))
+
+
+@pytest.fixture(scope="module")
+def admin(shop: RunningShop, tmp_path_factory: pytest.TempPathFactory) -> Terminal:
+    terminal = Terminal(shop, tmp_path_factory.mktemp("admin"))
     terminal.sign_in(ADMIN, ADMIN_PASSWORD)
     return terminal
 
 
 @pytest.fixture(scope="module")
-def jane(fleet: RunningShop, tmp_path_factory: pytest.TempPathFactory) -> Terminal:
+def jane(shop: RunningShop, tmp_path_factory: pytest.TempPathFactory) -> Terminal:
     account = {"email": JANE, "password": JANES_PASSWORD, "name": "Jane"}
-    assert fleet.admin.post("order", "/auth/register", account).status_code == 201
-    terminal = Terminal(fleet, tmp_path_factory.mktemp("jane"))
+    assert shop.admin.post("order", "/auth/register", account).status_code == 201
+    terminal = Terminal(shop, tmp_path_factory.mktemp("jane"))
     terminal.sign_in(JANE, JANES_PASSWORD)
     return terminal
 
@@ -117,25 +117,25 @@ def test_watch_prints_json_lines(guest):
 
 
 @contextmanager
-def _carrier_delay(fleet: RunningShop, seconds: float) -> Iterator[None]:
-    _set_carrier_delay(fleet, seconds)
+def _carrier_delay(shop: RunningShop, seconds: float) -> Iterator[None]:
+    _set_carrier_delay(shop, seconds)
     try:
         yield
     finally:
-        _set_carrier_delay(fleet, 0)
+        _set_carrier_delay(shop, 0)
 
 
-def _set_carrier_delay(fleet: RunningShop, seconds: float) -> None:
+def _set_carrier_delay(shop: RunningShop, seconds: float) -> None:
     simulation = {"successRate": 1, "minDelaySeconds": seconds, "maxDelaySeconds": seconds}
-    assert fleet.admin.put("shipping", "/carriers/simulated", simulation).status_code == 200
+    assert shop.admin.put("shipping", "/carriers/simulated", simulation).status_code == 200
 
 
-def test_watch_survives_crash_of_read_api(fleet, guest):
-    with _carrier_delay(fleet, seconds=5):
+def test_watch_survives_crash_of_read_api(shop, guest):
+    with _carrier_delay(shop, seconds=5):
         watching = guest.start("order", "lamp", "--watch")
         first = _read_until(watching, "ShipmentInitiated")
-    fleet.kill("read")
-    fleet.start_service("read")
+    shop.kill("read")
+    shop.start_service("read")
     out, err = watching.communicate(timeout=SECONDS)
     assert watching.returncode == 0, err
     events = re.findall(r"ms  \w+ +(\w+)", first + out)
@@ -143,7 +143,7 @@ def test_watch_survives_crash_of_read_api(fleet, guest):
     assert events.count("ShipmentInitiated") == 1
     assert events.count("OrderCompleted") == 1
     assert "lost the read API; reconnecting" in err
-    asyncio.run(fleet.until_ready("read"))
+    asyncio.run(shop.until_ready("read"))
 
 
 def _read_until(process: subprocess.Popen[str], word: str) -> str:
@@ -221,16 +221,16 @@ def test_orders_are_listed_newest_first_and_filtered(guest, admin):
     assert (code, out) == (0, "No orders.\n")
 
 
-def test_orders_print_json_lines(fleet, guest, admin):
+def test_orders_print_json_lines(shop, guest, admin):
     order_id = _order(guest, "lamp:7")
-    asyncio.run(fleet.until(order_id, "COMPLETED"))
+    asyncio.run(shop.until(order_id, "COMPLETED"))
     _, out, _ = admin.run("orders", "--limit", "1", "--json")
     assert msgspec.json.decode(out)["orderId"] == order_id
 
 
-def test_order_events_are_in_causal_order(fleet, guest):
+def test_order_events_are_in_causal_order(shop, guest):
     order_id = _order(guest, "chair:9")
-    asyncio.run(fleet.until(order_id, "CANCELLED_NO_STOCK"))
+    asyncio.run(shop.until(order_id, "CANCELLED_NO_STOCK"))
     code, out, _ = guest.run("events", "--order", order_id)
     assert code == 0
     events = re.findall(r"ms  \w+ +(\w+)", out)
@@ -247,9 +247,9 @@ def test_events_are_filtered_and_print_json_lines(admin):
     assert out == "No such events.\n"
 
 
-def test_follow_prints_newest_then_new_events_once(fleet, guest, admin):
+def test_follow_prints_newest_then_new_events_once(shop, guest, admin):
     before = _order(guest, "lamp")
-    asyncio.run(fleet.until(before, "COMPLETED"))
+    asyncio.run(shop.until(before, "COMPLETED"))
     following = admin.start("events", "--follow", "--type", "OrderCreated", "--limit", "1")
     first = _read_until(following, before)
     after = _order(guest, "lamp")
@@ -266,10 +266,10 @@ def test_events_of_unknown_order_are_an_error(guest):
     assert (code, err) == (2, "Error: there is no order nothing\n")
 
 
-def test_user_stays_signed_in_until_logout(fleet, guest, jane, tmp_path):
-    terminal = Terminal(fleet, tmp_path)
+def test_user_stays_signed_in_until_logout(shop, guest, jane, tmp_path):
+    terminal = Terminal(shop, tmp_path)
     code, out, _ = terminal.run("login", JANE, "--password-stdin", typed=f"{JANES_PASSWORD}\n")
-    assert (code, out) == (0, f"Signed in at {fleet.url('order')} as {JANE}.\n")
+    assert (code, out) == (0, f"Signed in at {shop.url('order')} as {JANE}.\n")
     code, out, _ = terminal.run("whoami")
     assert code == 0
     assert re.fullmatch(rf"{JANE}, customer, user \S{{36}}\n", out)
@@ -278,8 +278,8 @@ def test_user_stays_signed_in_until_logout(fleet, guest, jane, tmp_path):
     assert terminal.run("whoami") == (2, "", "Error: sign in first: quadrille login\n")
 
 
-def test_logout_revokes_tokens_at_shop(fleet, jane, tmp_path):
-    terminal = Terminal(fleet, tmp_path)
+def test_logout_revokes_tokens_at_shop(shop, jane, tmp_path):
+    terminal = Terminal(shop, tmp_path)
     terminal.sign_in(JANE, JANES_PASSWORD)
     session = terminal.session_file.read_text()
     terminal.run("logout")
@@ -289,12 +289,12 @@ def test_logout_revokes_tokens_at_shop(fleet, jane, tmp_path):
     assert terminal.run("whoami") == (2, "", "Error: sign in first: quadrille login\n")
 
 
-def test_logout_without_shop_is_local_only(fleet, jane, tmp_path):
-    terminal = Terminal(fleet, tmp_path)
+def test_logout_without_shop_is_local_only(shop, jane, tmp_path):
+    terminal = Terminal(shop, tmp_path)
     terminal.sign_in(JANE, JANES_PASSWORD)
     session = terminal.session_file.read_text()
     unused = str(free_port())
-    terminal.session_file.write_text(session.replace(str(fleet.port("order")), unused))
+    terminal.session_file.write_text(session.replace(str(shop.port("order")), unused))
     code, out, err = terminal.run("logout", QUADRILLE_ORDER_PORT=unused)
     assert (code, out) == (2, "")
     assert (
@@ -308,8 +308,8 @@ def test_logout_without_shop_is_local_only(fleet, jane, tmp_path):
     )
 
 
-def test_typed_password_is_not_displayed(fleet, jane, tmp_path):
-    terminal = Terminal(fleet, tmp_path)
+def test_typed_password_is_not_displayed(shop, jane, tmp_path):
+    terminal = Terminal(shop, tmp_path)
     code, screen = terminal.converse("login", typed=f"{JANE}\n{JANES_PASSWORD}\n")
     assert code == 0, screen
     assert JANE in screen
@@ -346,8 +346,8 @@ def test_guest_must_sign_in_first(guest, arguments):
     assert guest.run(*arguments) == (2, "", "Error: sign in first: quadrille login\n")
 
 
-def test_concurrent_commands_refresh_expiring_token_once(fleet, jane, tmp_path):
-    terminal = Terminal(fleet, tmp_path)
+def test_concurrent_commands_refresh_expiring_token_once(shop, jane, tmp_path):
+    terminal = Terminal(shop, tmp_path)
     terminal.sign_in(JANE, JANES_PASSWORD)
     before = terminal.session_file.read_text()
     terminal.session_file.write_text(before.replace(_expiry(before), "2026-01-01T00:00:00Z"))
@@ -359,8 +359,8 @@ def test_concurrent_commands_refresh_expiring_token_once(fleet, jane, tmp_path):
     assert terminal.run("whoami")[0] == 0
 
 
-def test_rejected_token_is_refreshed(fleet, jane, tmp_path):
-    terminal = Terminal(fleet, tmp_path)
+def test_rejected_token_is_refreshed(shop, jane, tmp_path):
+    terminal = Terminal(shop, tmp_path)
     terminal.sign_in(JANE, JANES_PASSWORD)
     _damage_token(terminal)
     code, out, err = terminal.run("order", "lamp", "--json")
@@ -382,10 +382,10 @@ def test_customer_orders_only_as_themselves(jane, guest):
     assert (code, out, err) == (2, "", f"Error: there is no order {order_id}\n")
 
 
-def test_cancelled_order_releases_stock(fleet, guest):
-    with _carrier_delay(fleet, seconds=600):
+def test_cancelled_order_releases_stock(shop, guest):
+    with _carrier_delay(shop, seconds=600):
         order_id = _order(guest, "lamp:2")
-        asyncio.run(fleet.until(order_id, "AWAITING_SHIPMENT"))
+        asyncio.run(shop.until(order_id, "AWAITING_SHIPMENT"))
         code, out, err = guest.run("cancel", order_id, "--reason", "too dark", "--watch")
     assert code == 0, err
     assert re.search(rf"^Order {order_id} of guest: CANCELLING$", out, re.MULTILINE)
@@ -395,14 +395,14 @@ def test_cancelled_order_releases_stock(fleet, guest):
     assert (code, out, err) == (2, "", "Error: the order is CANCELLED already\n")
 
 
-def test_cancel_prints_json(fleet, guest):
-    fleet.terminate("shipping")
+def test_cancel_prints_json(shop, guest):
+    shop.terminate("shipping")
     order_id = _order(guest, "lamp")
     code, out, _ = guest.run("cancel", order_id, "--reason", "too dark", "--json")
-    fleet.start_service("shipping")
+    shop.start_service("shipping")
     assert code == 0
     assert msgspec.json.decode(out)["status"] == "CANCELLING"
-    asyncio.run(fleet.until_ready("shipping"))
+    asyncio.run(shop.until_ready("shipping"))
 
 
 def test_stock_is_added_and_written_off(admin):
@@ -424,7 +424,7 @@ def test_stock_is_for_the_admin(jane):
     assert jane.run("stock", "add", "chair", "5") == (2, "", "Error: only an admin may do this\n")
 
 
-def test_products_are_listed_with_stock(fleet, guest):
+def test_products_are_listed_with_stock(shop, guest):
     code, out, _ = guest.run("products")
     assert code == 0
     header, *rows = [line.split() for line in out.splitlines()]
@@ -442,7 +442,7 @@ def test_products_are_listed_with_stock(fleet, guest):
     assert msgspec.json.decode(out)["productId"] == "chair"
 
 
-def test_products_are_searched_by_word_and_category(fleet, guest):
+def test_products_are_searched_by_word_and_category(shop, guest):
     desk = {
         "productId": "desk",
         "name": "Standing desk",
@@ -450,8 +450,8 @@ def test_products_are_searched_by_word_and_category(fleet, guest):
         "category": "furniture",
         "price": 2000,
     }
-    assert fleet.admin.post("inventory", "/products", desk).status_code == 201
-    asyncio.run(eventually(lambda: fleet.admin.get("read", "/products/desk").status_code == 200))
+    assert shop.admin.post("inventory", "/products", desk).status_code == 201
+    asyncio.run(eventually(lambda: shop.admin.get("read", "/products/desk").status_code == 200))
     for arguments in (("--search", "standing"), ("--category", "furniture")):
         code, out, _ = guest.run("products", *arguments)
         assert code == 0
@@ -460,7 +460,7 @@ def test_products_are_searched_by_word_and_category(fleet, guest):
     assert (code, out) == (0, "No such products.\n")
 
 
-def test_report_prints_revenue_products_days_and_stock(fleet, guest, admin):
+def test_report_prints_revenue_products_days_and_stock(shop, guest, admin):
     assert guest.run("order", "lamp:2", "--watch")[0] == 0
     code, out, err = admin.run("report", "--days", "2", "--timezone", "Asia/Tokyo")
     assert code == 0, err
@@ -488,9 +488,9 @@ def test_report_rejects_customers_and_unknown_time_zones(jane, admin):
     assert "expected an IANA time zone, e.g. Asia/Tokyo" in err
 
 
-def _hold(fleet: RunningShop, *event_ids: str) -> None:
+def _hold(shop: RunningShop, *event_ids: str) -> None:
     """Insert events for a position at which another event was applied."""
-    with closing(sqlite3.connect(fleet.data_dir / "read.db")) as connection, connection:
+    with closing(sqlite3.connect(shop.data_dir / "read.db")) as connection, connection:
         connection.executemany(
             "INSERT INTO held_events (source, position, event_id, subject, body) "
             "VALUES ('order', 1, ?, 'shop.guest.order.o1.order_created', '{}')",
@@ -498,9 +498,9 @@ def _hold(fleet: RunningShop, *event_ids: str) -> None:
         )
 
 
-def test_held_events_are_listed_and_removed(fleet, admin, jane):
+def test_held_events_are_listed_and_removed(shop, admin, jane):
     assert admin.run("held") == (0, "No event is held.\n", "")
-    _hold(fleet, "rival-1", "rival-2")
+    _hold(shop, "rival-1", "rival-2")
     code, out, _ = admin.run("held")
     assert code == 0
     assert re.search(r"^order +1 +DIVERGING +rival-1 +[0-9a-f-]{36}$", out, re.MULTILINE)
@@ -539,17 +539,17 @@ def test_cart_is_cleared(jane):
     assert jane.run("cart", "clear") == (0, "The cart is empty.\n", "")
 
 
-def test_changed_price_in_cart_must_be_accepted(fleet, jane, admin):
+def test_changed_price_in_cart_must_be_accepted(shop, jane, admin):
     jane.run("cart", "add", "lamp")
-    fleet.admin.put("inventory", "/products/lamp", {"name": "Lamp", "price": 1200})
-    asyncio.run(eventually(lambda: fleet.is_for_sale("lamp", price=1200)))
+    shop.admin.put("inventory", "/products/lamp", {"name": "Lamp", "price": 1200})
+    asyncio.run(eventually(lambda: shop.is_for_sale("lamp", price=1200)))
     assert "now ¥1,200" in jane.run("cart", "show")[1]
     code, _, err = jane.run("cart", "checkout")
     assert (code, err) == (2, "Error: lamp costs 1200, not 1000\n")
     assert jane.run("cart", "set", "lamp:1")[0] == 0
     assert jane.run("cart", "checkout")[0] == 0
-    fleet.admin.put("inventory", "/products/lamp", {"name": "Lamp", "price": 1000})
-    asyncio.run(eventually(lambda: fleet.is_for_sale("lamp")))
+    shop.admin.put("inventory", "/products/lamp", {"name": "Lamp", "price": 1000})
+    asyncio.run(eventually(lambda: shop.is_for_sale("lamp")))
 
 
 def _damage_token(terminal: Terminal) -> None:

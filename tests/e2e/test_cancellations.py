@@ -22,10 +22,10 @@ CARRIER_SECRET = "between the two of us"
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def shop(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningShop]:
     """A shop whose services may be stopped and given other settings."""
-    with RunningShop(tmp_path_factory.mktemp("shop"), carrier_success_rate=1) as fleet:
-        await fleet.start()
-        await fleet.stock_up(plenty=100_000)
-        yield fleet
+    with RunningShop(tmp_path_factory.mktemp("shop"), carrier_success_rate=1) as shop:
+        await shop.start()
+        await shop.stock_up(plenty=100_000)
+        yield shop
 
 
 @pytest.fixture
