@@ -61,13 +61,13 @@ def batches(steps: Steps, cuts: list[int]) -> list[Steps]:
     return [steps[start:end] for start, end in pairwise(ends)]
 
 
-def written(connection: Connection, trade: ServiceSpec, work: list[Steps]) -> Any:
+def written(connection: Connection, spec: ServiceSpec, work: list[Steps]) -> Any:
     """The state in the tables after this work."""
     for batch in work:
         messages = [step for step in batch if isinstance(step, RecordedEvent)]
         commands = [step for step in batch if isinstance(step, CommandEnvelope)]
-        process_batch(connection, messages, commands, source=trade.source, logic=trade.logic)
-    return trade.logic.store.read_all(connection)
+        process_batch(connection, messages, commands, source=spec.source, logic=spec.logic)
+    return spec.logic.store.read_all(connection)
 
 
 def essence(state: Any) -> Any:
@@ -80,8 +80,8 @@ def essence(state: Any) -> Any:
     return plain
 
 
-def member_of(world: World, trade: ServiceSpec) -> Member:
-    return next(member for member in world.members if member.source == trade.source)
+def member_of(world: World, spec: ServiceSpec) -> Member:
+    return next(member for member in world.members if member.source == spec.source)
 
 
 @pytest.fixture(scope="module")
@@ -93,19 +93,17 @@ def engine():
     engine.dispose()
 
 
-@pytest.mark.parametrize("trade", [ORDER, INVENTORY, SHIPPING], ids=lambda trade: trade.source)
+@pytest.mark.parametrize("spec", [ORDER, INVENTORY, SHIPPING], ids=lambda spec: spec.source)
 @given(seed=st.integers(0, 10_000), cuts=st.lists(st.integers(0, 1000), max_size=40))
 @settings(max_examples=40)
-def test_tables_match_rules_for_any_batching(
-    engine, trade: ServiceSpec, seed: int, cuts: list[int]
-):
-    member = member_of(world_after(seed), trade)
+def test_tables_match_rules_for_any_batching(engine, spec: ServiceSpec, seed: int, cuts: list[int]):
+    member = member_of(world_after(seed), spec)
     with engine.begin() as connection:
-        for tables in (CHASSIS_METADATA, trade.tables):
+        for tables in (CHASSIS_METADATA, spec.tables):
             tables.create_all(connection)
-        state = written(connection, trade, batches(member.steps, cuts))
-        log = list(event_log.read_all(connection, trade.source, CATALOG))
-        for tables in (trade.tables, CHASSIS_METADATA):
+        state = written(connection, spec, batches(member.steps, cuts))
+        log = list(event_log.read_all(connection, spec.source, CATALOG))
+        for tables in (spec.tables, CHASSIS_METADATA):
             tables.drop_all(connection)
     assert essence(state) == essence(member.state)
     assert [event.event_type for event in log] == [event.event_type for event in member.log]

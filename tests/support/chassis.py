@@ -70,17 +70,17 @@ class Chassis:
     def __init__(
         self,
         path: Path,
-        trade: ServiceSpec,
+        spec: ServiceSpec,
         on_commit: Callable[[Outcome], None] | None = None,
     ) -> None:
         url = f"sqlite:///{path}"
-        self.source = trade.source
+        self.source = spec.source
         self.database = open_for_writing(url)
         self.reads = open_for_reading(url)
         self.announced: list[RecordedEvent] = []
         self.writer = Writer(
             self.database,
-            partial(process_batch, source=trade.source, logic=trade.logic),
+            partial(process_batch, source=spec.source, logic=spec.logic),
             on_commit=on_commit or (lambda outcome: self.announced.extend(outcome.events)),
         )
 
@@ -101,10 +101,10 @@ class Chassis:
 
 
 @asynccontextmanager
-async def writing(path: Path, trade: ServiceSpec = INVENTORY) -> AsyncIterator[Chassis]:
+async def writing(path: Path, spec: ServiceSpec = INVENTORY) -> AsyncIterator[Chassis]:
     """A writer that runs; opened again on the same path it is the service restarted."""
-    chassis = Chassis(path, trade)
-    await create_tables(chassis.database, CHASSIS_METADATA, trade.tables)
+    chassis = Chassis(path, spec)
+    await create_tables(chassis.database, CHASSIS_METADATA, spec.tables)
     running = asyncio.create_task(chassis.writer.run())
     try:
         yield chassis
@@ -117,14 +117,14 @@ async def writing(path: Path, trade: ServiceSpec = INVENTORY) -> AsyncIterator[C
 
 @asynccontextmanager
 async def serving(
-    settings: ShopSettings, trade: ServiceSpec = INVENTORY, jobs: tuple[TaskHandler, ...] = ()
+    settings: ShopSettings, spec: ServiceSpec = INVENTORY, jobs: tuple[TaskHandler, ...] = ()
 ) -> AsyncIterator[Service]:
     """All of a service but its HTTP."""
     service = Service(
-        trade.source,
+        spec.source,
         settings,
-        trade.logic,
-        trade.tables,
+        spec.logic,
+        spec.tables,
         jobs,
         catalog=CATALOG,
         deadline_grace_seconds=settings.order_timeout_grace_seconds,
