@@ -25,8 +25,8 @@ from shared.contracts import (
     ShipmentInitiated,
     StockReserved,
 )
-from tests.support.histories import Log, deliveries, log_of, logs_of, worlds
-from tests.support.in_memory_shop import World
+from tests.support.histories import Log, deliveries, in_memory_shops, log_of, logs_of
+from tests.support.in_memory_shop import InMemoryShop
 from tests.support.read_api_process import Projection, Rows, projecting
 
 
@@ -46,7 +46,7 @@ async def rows_after(batches: list[Log]) -> Rows:
 @settings(max_examples=25)
 @given(st.data())
 async def test_same_events_give_same_rows_in_any_delivery(data) -> None:
-    logs = logs_of(data.draw(worlds()))
+    logs = logs_of(data.draw(in_memory_shops()))
     batches = data.draw(deliveries(logs))
     assert await rows_after(batches) == await rows_after(list(logs.values()))
 
@@ -364,10 +364,10 @@ async def test_slow_stream_sends_every_event_once(tmp_path: Path, tail: int) -> 
 
 
 async def test_stream_resumes_where_another_was_cut(tmp_path: Path) -> None:
-    world = World({"prod001": 5})
-    world.place("o1", [("prod001", 1)])
-    world.deliver_all()
-    logs = logs_of(world)
+    shop = InMemoryShop({"prod001": 5})
+    shop.place("o1", [("prod001", 1)])
+    shop.deliver_all()
+    logs = logs_of(shop)
     total = sum(map(len, logs.values()))
     async with projecting(tmp_path / "read.db") as projection:
         await projection.projector.deliver([event for log in logs.values() for event in log])

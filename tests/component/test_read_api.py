@@ -27,7 +27,7 @@ from shared.settings import ShopSettings
 from tests.support.chassis import publishing
 from tests.support.eventually import eventually
 from tests.support.histories import Log, log_of, logs_of
-from tests.support.in_memory_shop import World
+from tests.support.in_memory_shop import InMemoryShop
 from tests.support.read_api_process import TIMEOUT_SECONDS, ReadApi, places, read_api
 from tests.support.settings import environment_of, settings_for
 
@@ -60,15 +60,15 @@ def orders(number: int) -> Log:
 
 def busy_shop() -> dict[str, Log]:
     """The three saga outcomes, many times."""
-    world = World({"prod001": 30, "prod002": 5})
+    shop = InMemoryShop({"prod001": 30, "prod002": 5})
     for number in range(ORDERS):
         order_id = f"o{number}"
-        world.place(order_id, [("prod001", 1), ("prod002", number % 3)][: 1 + bool(number % 3)])
-        world.deliver_all()
-        if order_id in world.bookings_due():
-            world.answer_booking(order_id, delivered=bool(number % 4))
-            world.deliver_all()
-    return logs_of(world)
+        shop.place(order_id, [("prod001", 1), ("prod002", number % 3)][: 1 + bool(number % 3)])
+        shop.deliver_all()
+        if order_id in shop.bookings_due():
+            shop.answer_booking(order_id, delivered=bool(number % 4))
+            shop.deliver_all()
+    return logs_of(shop)
 
 
 async def publish(shop: JetStreamConnection, *logs: Log) -> None:

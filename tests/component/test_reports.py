@@ -32,7 +32,7 @@ from shared.contracts import (
     StockAdded,
 )
 from shared.contracts.order import OrderStatus
-from tests.support.histories import Log, deliveries, log_of, logs_of, worlds
+from tests.support.histories import Log, deliveries, in_memory_shops, log_of, logs_of
 from tests.support.read_api_process import Projection, projecting
 
 UTC_DAY = days(date(2026, 11, 20), date(2026, 11, 20), time_zone("UTC"))
@@ -288,5 +288,5 @@ async def test_reports_are_the_same_in_any_delivery(data) -> None:
                     await shop.projector.deliver(batch)
                 return await overview(shop), await customers(shop), await products(shop)
 
-    logs = logs_of(data.draw(worlds()))
+    logs = logs_of(data.draw(in_memory_shops()))
     assert await figures(data.draw(deliveries(logs))) == await figures(list(logs.values()))

@@ -17,37 +17,37 @@ from shared.chassis.storage import event_log
 from shared.chassis.storage.database import CHASSIS_METADATA
 from shared.contracts import CATALOG
 from tests.support.chassis import INVENTORY, ORDER, SHIPPING, ServiceSpec
-from tests.support.in_memory_shop import Member, World
+from tests.support.in_memory_shop import InMemoryShop, Member
 
 Steps = list[RecordedEvent | CommandEnvelope]
 
 STEPS = 60
 
 
-def world_after(seed: int) -> World:
-    """A world after many steps in some disorder."""
+def shop_after(seed: int) -> InMemoryShop:
+    """A shop after many steps in random order."""
     draw = random.Random(seed)
-    world = World({"prod001": draw.randrange(6), "prod002": draw.randrange(6)})
+    shop = InMemoryShop({"prod001": draw.randrange(6), "prod002": draw.randrange(6)})
     for number in range(STEPS):
         deliveries, orders, started = (
-            world.deliveries(),
-            list(world.order.state.orders),
-            world.initiated(),
+            shop.deliveries(),
+            list(shop.order.state.orders),
+            shop.initiated(),
         )
         happening = draw.random()
         if happening < 0.15:
             basket = [(draw.choice(["prod001", "prod002"]), draw.randint(1, 3)) for _ in range(2)]
-            world.place(f"o{number}", basket)
+            shop.place(f"o{number}", basket)
         elif happening < 0.25 and orders:
-            world.cancel(draw.choice(orders))
+            shop.cancel(draw.choice(orders))
         elif happening < 0.3 and orders:
-            world.expire(draw.choice(orders))
+            shop.expire(draw.choice(orders))
         elif happening < 0.4 and started:
-            world.answer_booking(draw.choice(started), delivered=draw.random() < 0.5)
+            shop.answer_booking(draw.choice(started), delivered=draw.random() < 0.5)
         elif deliveries:
             member, index = draw.choice(deliveries)
-            world.deliver(member, index, again_later=draw.random() < 0.2)
-    return world
+            shop.deliver(member, index, again_later=draw.random() < 0.2)
+    return shop
 
 
 def batches(steps: Steps, cuts: list[int]) -> list[Steps]:
@@ -80,8 +80,8 @@ def essence(state: Any) -> Any:
     return plain
 
 
-def member_of(world: World, spec: ServiceSpec) -> Member:
-    return next(member for member in world.members if member.source == spec.source)
+def member_of(shop: InMemoryShop, spec: ServiceSpec) -> Member:
+    return next(member for member in shop.members if member.source == spec.source)
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +97,7 @@ def engine():
 @given(seed=st.integers(0, 10_000), cuts=st.lists(st.integers(0, 1000), max_size=40))
 @settings(max_examples=40)
 def test_tables_match_rules_for_any_batching(engine, spec: ServiceSpec, seed: int, cuts: list[int]):
-    member = member_of(world_after(seed), spec)
+    member = member_of(shop_after(seed), spec)
     with engine.begin() as connection:
         for tables in (CHASSIS_METADATA, spec.tables):
             tables.create_all(connection)

@@ -13,7 +13,7 @@ from shared.chassis.storage.task_queue import Task
 from shared.chassis.testing import TaskKey
 from shipping_service.carriers import Accepted, Booking
 from shipping_service.handlers import BOOKING, WITHDRAWAL, BookingNotFound, carrier_jobs
-from tests.support.in_memory_shop import World
+from tests.support.in_memory_shop import InMemoryShop
 
 HALF = 0.5
 OFTEN = 3
@@ -24,13 +24,13 @@ class CarrierModel:
 
     name = "http"
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, shop: InMemoryShop) -> None:
         self.bookings: set[str] = set()
         """The shipments that will be delivered."""
         self.under_way: list[Task] = []
         """Bookings that were sent and have not arrived; their task may be over by now."""
         self._received: set[str] = set()
-        self._world = world
+        self._shop = shop
         self._booking, self._withdrawal = carrier_jobs(self, attempts=8)
 
     def delay_seconds(self, order_id: str) -> float:
@@ -62,7 +62,7 @@ class CarrierModel:
         task = self.under_way.pop(index)
         command = _result(self._booking.run(task))
         if is_answered:
-            self._world.finish(TaskKey(BOOKING, task.task_key), command)
+            self._shop.finish(TaskKey(BOOKING, task.task_key), command)
 
     def lose(self, index: int) -> None:
         self.under_way.pop(index)
@@ -71,11 +71,11 @@ class CarrierModel:
         """There was no clear answer, and it was not the first time."""
         assert self._booking.give_up
         due = TaskKey(BOOKING, order_id)
-        self._world.finish(due, self._booking.give_up(self._task(due), "timeout"))
+        self._shop.finish(due, self._booking.give_up(self._task(due), "timeout"))
 
     def do_something(self, draw: random.Random) -> None:
         """One random step: answers come late, twice, or never."""
-        due, initiated = self._world.bookings_due(), self._world.initiated()
+        due, initiated = self._shop.bookings_due(), self._shop.initiated()
         possible: list[Callable[[], None]] = [self.withdraw_all_due]
         if due:
             possible += [lambda: self.send(draw.choice(due))] * OFTEN
@@ -86,14 +86,14 @@ class CarrierModel:
             possible += [lambda: self.lose(index)]
         if initiated:
             is_delivered = draw.random() < HALF
-            possible += [lambda: self._world.confirm_booking(draw.choice(initiated))]
+            possible += [lambda: self._shop.confirm_booking(draw.choice(initiated))]
             possible += [
-                lambda: self._world.answer_booking(draw.choice(initiated), delivered=is_delivered)
+                lambda: self._shop.answer_booking(draw.choice(initiated), delivered=is_delivered)
             ]
         draw.choice(possible)()
 
     def withdraw_all_due(self) -> None:
-        for due in list(self._world.shipping.tasks):
+        for due in list(self._shop.shipping.tasks):
             if due.kind == WITHDRAWAL:
                 self._try_to_withdraw(due)
 
@@ -102,11 +102,11 @@ class CarrierModel:
             _result(self._withdrawal.run(self._task(due)))
         except BookingNotFound:
             return
-        self._world.finish(due, None)
+        self._shop.finish(due, None)
 
     def _task(self, due: TaskKey) -> Task:
         """The task as the writer would have stored it; long ago, unless a booking may still be in flight."""
-        payload = self._world.shipping.tasks[due].payload
+        payload = self._shop.shipping.tasks[due].payload
         awaited = {task.payload["shipmentId"] for task in self.under_way}
         age = timedelta(0) if due.key in awaited else timedelta(hours=1)
         then = clock.now() - age

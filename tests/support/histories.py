@@ -14,7 +14,7 @@ from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.rejection import Rejected
 from shared.contracts import NotificationFailed, NotificationSent, NotificationSkipped
 from tests.support.history import recorded
-from tests.support.in_memory_shop import PRICE, World
+from tests.support.in_memory_shop import PRICE, InMemoryShop
 
 PRODUCTS = ("prod001", "prod002")
 MAILS = (
@@ -57,22 +57,22 @@ def log_of(source: str, *events: Event) -> Log:
 
 
 @st.composite
-def worlds(draw: st.DrawFn) -> World:
+def in_memory_shops(draw: st.DrawFn) -> InMemoryShop:
     """A few orders, cancelled, expired, delivered and failed at any moment."""
-    world = World({name: draw(st.integers(0, 4)) for name in PRODUCTS})
+    shop = InMemoryShop({name: draw(st.integers(0, 4)) for name in PRODUCTS})
     for number in range(draw(st.integers(1, 3))):
         order_id = f"o{number + 1}"
-        world.place(order_id, [(draw(st.sampled_from(PRODUCTS)), draw(st.integers(1, 3)))])
+        shop.place(order_id, [(draw(st.sampled_from(PRODUCTS)), draw(st.integers(1, 3)))])
         for _ in range(draw(st.integers(0, 4))):
-            _random_step(draw, world, order_id)
-    _change_accounts_and_catalogue(draw, world)
-    world.deliver_all()
-    return world
+            _random_step(draw, shop, order_id)
+    _change_accounts_and_catalogue(draw, shop)
+    shop.deliver_all()
+    return shop
 
 
-def logs_of(world: World) -> dict[str, Log]:
+def logs_of(shop: InMemoryShop) -> dict[str, Log]:
     """The log of each source, the notifier's too."""
-    logs = {member.source: list(member.log) for member in world.members}
+    logs = {member.source: list(member.log) for member in shop.members}
     return logs | {"notifier": log_of("notifier", *MAILS)}
 
 
@@ -100,32 +100,32 @@ def caused(event: RecordedEvent, by: RecordedEvent, *, after_seconds: float) -> 
     )
 
 
-def _change_accounts_and_catalogue(draw: st.DrawFn, world: World) -> None:
+def _change_accounts_and_catalogue(draw: st.DrawFn, shop: InMemoryShop) -> None:
     """Customers sign up and fill carts, and the catalogue changes under the orders."""
     for command in draw(st.lists(st.sampled_from(COMMANDS), max_size=3)):
-        member = world.order if command in ACCOUNTS else world.inventory
+        member = shop.order if command in ACCOUNTS else shop.inventory
         with suppress(Rejected):
-            world._send(member.execute(command))
+            shop._send(member.execute(command))
 
 
-def _random_step(draw: st.DrawFn, world: World, order_id: str) -> None:
+def _random_step(draw: st.DrawFn, shop: InMemoryShop, order_id: str) -> None:
     match draw(
         st.sampled_from(("one event", "everything", "cancel", "expire", "booked", "carrier"))
     ):
         case "one event":
-            members = [member for member in world.members if member.pending]
+            members = [member for member in shop.members if member.pending]
             if members:
                 member = draw(st.sampled_from(members))
-                world.deliver(member, draw(st.integers(0, len(member.pending) - 1)))
+                shop.deliver(member, draw(st.integers(0, len(member.pending) - 1)))
         case "everything":
-            world.deliver_all()
+            shop.deliver_all()
         case "cancel":
-            world.cancel(order_id)
+            shop.cancel(order_id)
         case "expire":
-            world.expire(order_id)
+            shop.expire(order_id)
         case "booked":
-            if order_id in world.initiated():
-                world.confirm_booking(order_id)
+            if order_id in shop.initiated():
+                shop.confirm_booking(order_id)
         case "carrier":
-            if order_id in world.initiated():
-                world.answer_booking(order_id, delivered=draw(st.booleans()))
+            if order_id in shop.initiated():
+                shop.answer_booking(order_id, delivered=draw(st.booleans()))

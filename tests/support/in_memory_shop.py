@@ -45,7 +45,7 @@ class Member(InMemoryService[Any, Any]):
         return super().execute(command)
 
 
-class World:
+class InMemoryShop:
     """Order, inventory and shipping, and the events on their way between them."""
 
     def __init__(self, stock: dict[str, int]) -> None:

@@ -34,7 +34,7 @@ from shared.contracts.order import OrderStatus
 from shipping_service.domain import ShipmentStatus
 from shipping_service.handlers import UNAVAILABLE, WITHDRAWAL
 from tests.support.carrier_model import CarrierModel
-from tests.support.in_memory_shop import Member, World
+from tests.support.in_memory_shop import InMemoryShop, Member
 
 PRODUCTS = ("prod001", "prod002")
 ORDERS = ("o1", "o2", "o3")
@@ -71,49 +71,49 @@ class Shop(RuleBasedStateMachine):
     @initialize(first=st.integers(0, 5), second=st.integers(0, 5), seed=SEEDS)
     def open(self, first: int, second: int, seed: int) -> None:
         self.draw = random.Random(seed)
-        self.world = World(dict(zip(PRODUCTS, (first, second), strict=True)))
-        self.carrier = CarrierModel(self.world)
+        self.shop = InMemoryShop(dict(zip(PRODUCTS, (first, second), strict=True)))
+        self.carrier = CarrierModel(self.shop)
         self.lost: tuple[RecordedEvent, Member] | None = None
 
     @property
     def placed(self) -> list[str]:
-        return list(self.world.order.state.orders)
+        return list(self.shop.order.state.orders)
 
     @precondition(lambda self: len(self.placed) < len(ORDERS))
     @rule(basket=BASKETS)
     def a_customer_orders(self, basket: list[tuple[str, int]]) -> None:
-        self.world.place(ORDERS[len(self.placed)], basket)
+        self.shop.place(ORDERS[len(self.placed)], basket)
 
     @precondition(lambda self: self.placed)
     @rule(pick=PICKS, reason=CANCELLATIONS)
     def an_order_is_cancelled_or_expires(self, pick: int, reason: str | None) -> None:
         order_id = self.placed[pick % len(self.placed)]
         if reason == "CUSTOMER":
-            self.world.cancel(order_id)
+            self.shop.cancel(order_id)
         if reason == "EXPIRED":
-            self.world.expire(order_id)
+            self.shop.expire(order_id)
 
-    @precondition(lambda self: self.world.initiated())
+    @precondition(lambda self: self.shop.initiated())
     @rule(number=st.integers(1, 6))
     def carriers_are_called_and_answer(self, number: int) -> None:
         for _ in range(number):
             self.carrier.do_something(self.draw)
 
-    @precondition(lambda self: self.world.deliveries())
+    @precondition(lambda self: self.shop.deliveries())
     @rule(number=st.integers(1, 12))
     def some_events_are_delivered(self, number: int) -> None:
-        self.world.deliver_some(number, self.draw)
+        self.shop.deliver_some(number, self.draw)
 
-    @precondition(lambda self: self.lost is None and self.world.deliveries())
+    @precondition(lambda self: self.lost is None and self.shop.deliveries())
     @rule(pick=PICKS, everywhere=st.booleans())
     def one_event_is_lost(self, pick: int, everywhere: bool) -> None:
-        deliveries = self.world.deliveries()
+        deliveries = self.shop.deliveries()
         member, index = deliveries[pick % len(deliveries)]
-        self.lost = self.world.lose(member, index, everywhere=everywhere), member
+        self.lost = self.shop.lose(member, index, everywhere=everywhere), member
 
     @invariant()
     def reserved_stock_is_on_hand(self) -> None:
-        for product in self.world.inventory.state.products.values():
+        for product in self.shop.inventory.state.products.values():
             assert 0 <= product.reserved <= product.on_hand
 
     @invariant()
@@ -121,14 +121,14 @@ class Shop(RuleBasedStateMachine):
         assert all(number == 1 for number in self._ends().values())
 
     def teardown(self) -> None:
-        if not hasattr(self, "world"):
+        if not hasattr(self, "shop"):
             return
-        self.world.deliver_all(self.draw)
+        self.shop.deliver_all(self.draw)
         self._every_shipment_will_be_booked()
         self._carriers_answer_everything()
-        for number, order_id in enumerate(self.world.initiated()):
-            self.world.answer_booking(order_id, delivered=number % 2 == 0)
-        self.world.deliver_all(self.draw)
+        for number, order_id in enumerate(self.shop.initiated()):
+            self.shop.answer_booking(order_id, delivered=number % 2 == 0)
+        self.shop.deliver_all(self.draw)
         if self.lost:
             self._deadlines_pass()
         self._every_order_has_ended_once()
@@ -140,16 +140,16 @@ class Shop(RuleBasedStateMachine):
 
     def _ends(self) -> Counter[str]:
         ends = (OrderCompleted, OrderFailed, OrderCancelled)
-        return Counter(event.entity_id for event in self.world.published(self.world.order, *ends))
+        return Counter(event.entity_id for event in self.shop.published(self.shop.order, *ends))
 
     def _every_shipment_will_be_booked(self) -> None:
-        shipments = self.world.shipping.state.shipments.values()
+        shipments = self.shop.shipping.state.shipments.values()
         unbooked = {
             shipment.order_id
             for shipment in shipments
             if shipment.status is ShipmentStatus.INITIATED
         }
-        assert unbooked <= set(self.world.bookings_due())
+        assert unbooked <= set(self.shop.bookings_due())
 
     def _carriers_answer_everything(self) -> None:
         """Half of the requests in flight arrive and lose their answers; then everything due is done."""
@@ -158,17 +158,17 @@ class Shop(RuleBasedStateMachine):
                 self.carrier.arrive(0, is_answered=False)
             else:
                 self.carrier.lose(0)
-        for order_id in self.world.bookings_due():
+        for order_id in self.shop.bookings_due():
             self.carrier.send(order_id)
             self.carrier.arrive(0, is_answered=True)
 
     def _deadlines_pass(self) -> None:
         """Twice: an answer may be what was lost, and the order then asks again."""
         for _ in range(2):
-            for order in self.world.order.state.orders.values():
+            for order in self.shop.order.state.orders.values():
                 if not is_final(order):
-                    self.world.expire(order.order_id)
-            self.world.deliver_all(self.draw)
+                    self.shop.expire(order.order_id)
+            self.shop.deliver_all(self.draw)
 
     def _is_lost(self, event_type: type[Event], order_id: str) -> bool:
         """Whether the one lost event is of this type and order."""
@@ -179,14 +179,14 @@ class Shop(RuleBasedStateMachine):
         )
 
     def _every_order_has_ended_once(self) -> None:
-        assert all(is_final(order) for order in self.world.order.state.orders.values())
+        assert all(is_final(order) for order in self.shop.order.state.orders.values())
         assert self._ends() == dict.fromkeys(self.placed, 1)
-        assert not self.world.order.tasks, "a finished order has no deadline"
+        assert not self.shop.order.tasks, "a finished order has no deadline"
 
     def _reservations_and_shipments_agree_with_the_orders(self) -> None:
-        reservations = self.world.inventory.state.reservations
-        shipments = self.world.shipping.state.shipments
-        for order_id, order in self.world.order.state.orders.items():
+        reservations = self.shop.inventory.state.reservations
+        shipments = self.shop.shipping.state.shipments
+        for order_id, order in self.shop.order.state.orders.items():
             shipment = shipments.get(order_id)
             reservation = reservations.get(order_id)
             if reservation or not self._is_lost(OrderCreated, order_id):
@@ -196,16 +196,16 @@ class Shop(RuleBasedStateMachine):
                 assert shipped in SHIPMENTS_AT_THE_END[order.status]
 
     def _stock_is_conserved(self) -> None:
-        inventory = self.world.inventory
+        inventory = self.shop.inventory
         for product_id, product in inventory.state.products.items():
             added = sum(
                 recorded.event.quantity
-                for recorded in self.world.published(inventory, StockAdded)
+                for recorded in self.shop.published(inventory, StockAdded)
                 if recorded.event.product_id == product_id
             )
             deducted = sum(
                 line.quantity
-                for recorded in self.world.published(inventory, StockDeducted)
+                for recorded in self.shop.published(inventory, StockDeducted)
                 for line in recorded.event.items
                 if line.product_id == product_id
             )
@@ -213,9 +213,9 @@ class Shop(RuleBasedStateMachine):
             assert product.on_hand + deducted == added
 
     def _shipping_answered_every_request(self) -> None:
-        asked = self.world.published(self.world.order, OrderCancellationRequested)
-        answers = self.world.published(
-            self.world.shipping, ShipmentCancelled, ShipmentCancellationRefused
+        asked = self.shop.published(self.shop.order, OrderCancellationRequested)
+        answers = self.shop.published(
+            self.shop.shipping, ShipmentCancelled, ShipmentCancellationRefused
         )
         answered = [answer.causation_id for answer in answers if answer.causation_id]
         if self.lost and self.lost[0].event_id not in answered:
@@ -223,21 +223,21 @@ class Shop(RuleBasedStateMachine):
         assert Counter(answered) == Counter(request.event_id for request in asked)
 
     def _no_contradictory_answers(self) -> None:
-        shipping = self.world.shipping
+        shipping = self.shop.shipping
         refused = {
             recorded.entity_id
-            for recorded in self.world.published(shipping, ShipmentCancellationRefused)
+            for recorded in self.shop.published(shipping, ShipmentCancellationRefused)
         }
         cancelled = {
-            recorded.entity_id for recorded in self.world.published(shipping, ShipmentCancelled)
+            recorded.entity_id for recorded in self.shop.published(shipping, ShipmentCancelled)
         }
         delivered = {
-            recorded.entity_id for recorded in self.world.published(shipping, ShipmentCompleted)
+            recorded.entity_id for recorded in self.shop.published(shipping, ShipmentCompleted)
         }
         assert not refused & cancelled
         assert not delivered & cancelled
-        for order_id, accepted in self.world.customers_requests.items():
-            order = self.world.order.state.orders[order_id]
+        for order_id, accepted in self.shop.customers_requests.items():
+            order = self.shop.order.state.orders[order_id]
             assert sorted(accepted, reverse=True) == accepted, "refused only once it is final"
             is_lost = self._is_lost(OrderCancellationRequested, order_id)
             ended_otherwise = order.status in {OrderStatus.COMPLETED, OrderStatus.SHIPMENT_FAILED}
@@ -246,8 +246,8 @@ class Shop(RuleBasedStateMachine):
 
     def _nothing_unwanted_is_booked(self) -> None:
         self.carrier.withdraw_all_due()
-        assert not [due for due in self.world.shipping.tasks if due.kind == WITHDRAWAL]
-        shipments = self.world.shipping.state.shipments.values()
+        assert not [due for due in self.shop.shipping.tasks if due.kind == WITHDRAWAL]
+        shipments = self.shop.shipping.state.shipments.values()
         unwanted = {
             shipment.shipment_id
             for shipment in shipments

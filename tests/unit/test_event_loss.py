@@ -8,34 +8,34 @@ import pytest
 from inventory_service.domain import ReservationStatus as Reserved
 from order_service.orders.domain import is_final
 from shared.contracts import OrderCancelled, OrderCompleted, OrderFailed, StockDeducted
-from tests.support.in_memory_shop import World
+from tests.support.in_memory_shop import InMemoryShop
 
 STOCK = 5
 DEADLINES = 2
 """The order asks again if the answer to its first request was lost."""
 
 
-def delivered(world: World) -> None:
-    _answer_carriers(world, delivered=True)
+def delivered(shop: InMemoryShop) -> None:
+    _answer_carriers(shop, delivered=True)
 
 
-def failed(world: World) -> None:
-    _answer_carriers(world, delivered=False)
+def failed(shop: InMemoryShop) -> None:
+    _answer_carriers(shop, delivered=False)
 
 
-def cancelled(world: World) -> None:
-    world.cancel("o1")
+def cancelled(shop: InMemoryShop) -> None:
+    shop.cancel("o1")
 
 
-def cancelled_with_the_carrier(world: World) -> None:
-    for order_id in world.initiated():
-        world.confirm_booking(order_id)
-    world.cancel("o1")
+def cancelled_with_the_carrier(shop: InMemoryShop) -> None:
+    for order_id in shop.initiated():
+        shop.confirm_booking(order_id)
+    shop.cancel("o1")
 
 
-def cancelled_after_delivery(world: World) -> None:
-    delivered(world)
-    world.cancel("o1")
+def cancelled_after_delivery(shop: InMemoryShop) -> None:
+    delivered(shop)
+    shop.cancel("o1")
 
 
 SCENARIOS = (delivered, failed, cancelled, cancelled_with_the_carrier, cancelled_after_delivery)
@@ -44,8 +44,8 @@ SCENARIOS = (delivered, failed, cancelled, cancelled_with_the_carrier, cancelled
 class LossyDelivery:
     """Delivers in any order and loses one delivery, for one consumer or for all."""
 
-    def __init__(self, world: World, seed: int, lost: int, *, everywhere: bool) -> None:
-        self._world = world
+    def __init__(self, shop: InMemoryShop, seed: int, lost: int, *, everywhere: bool) -> None:
+        self._shop = shop
         self._draw = random.Random(seed)
         self._until_loss = lost
         self._everywhere = everywhere
@@ -55,12 +55,12 @@ class LossyDelivery:
         return self._until_loss < 0
 
     def deliver_all(self) -> None:
-        while deliveries := self._world.deliveries():
+        while deliveries := self._shop.deliveries():
             next_delivery = self._draw.choice(deliveries)
             if self._until_loss == 0:
-                self._world.lose(*next_delivery, everywhere=self._everywhere)
+                self._shop.lose(*next_delivery, everywhere=self._everywhere)
             else:
-                self._world.deliver(*next_delivery)
+                self._shop.deliver(*next_delivery)
             self._until_loss -= 1
 
 
@@ -68,7 +68,7 @@ class LossyDelivery:
 @pytest.mark.parametrize("quantity", [2, STOCK + 1], ids=["in_stock", "out_of_stock"])
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_order_ends_after_any_lost_event(
-    scenario: Callable[[World], None], quantity: int, everywhere: bool
+    scenario: Callable[[InMemoryShop], None], quantity: int, everywhere: bool
 ):
     for seed in range(10):
         lost = 0
@@ -78,46 +78,51 @@ def test_order_ends_after_any_lost_event(
 
 
 def _has_healed(
-    scenario: Callable[[World], None], quantity: int, seed: int, lost: int, *, everywhere: bool
+    scenario: Callable[[InMemoryShop], None],
+    quantity: int,
+    seed: int,
+    lost: int,
+    *,
+    everywhere: bool,
 ) -> bool:
     """Run the scenario without its `lost`-th delivery and check its end; False if there were fewer deliveries."""
-    world = World({"prod001": STOCK})
-    delivery = LossyDelivery(world, seed, lost, everywhere=everywhere)
-    world.place("o1", [("prod001", quantity)])
+    shop = InMemoryShop({"prod001": STOCK})
+    delivery = LossyDelivery(shop, seed, lost, everywhere=everywhere)
+    shop.place("o1", [("prod001", quantity)])
     delivery.deliver_all()
-    scenario(world)
+    scenario(shop)
     delivery.deliver_all()
     for _ in range(DEADLINES):
-        _answer_carriers(world, delivered=scenario is not failed)
+        _answer_carriers(shop, delivered=scenario is not failed)
         delivery.deliver_all()
-        if not is_final(world.order.state.orders["o1"]):
-            world.expire("o1")
+        if not is_final(shop.order.state.orders["o1"]):
+            shop.expire("o1")
         delivery.deliver_all()
     if delivery.has_lost:
-        _order_has_ended_once(world)
-        _stock_is_settled(world)
+        _order_has_ended_once(shop)
+        _stock_is_settled(shop)
     return delivery.has_lost
 
 
-def _answer_carriers(world: World, *, delivered: bool) -> None:
-    for order_id in world.initiated():
-        world.answer_booking(order_id, delivered=delivered)
+def _answer_carriers(shop: InMemoryShop, *, delivered: bool) -> None:
+    for order_id in shop.initiated():
+        shop.answer_booking(order_id, delivered=delivered)
 
 
-def _order_has_ended_once(world: World) -> None:
-    ends = world.published(world.order, OrderCompleted, OrderFailed, OrderCancelled)
-    assert len(ends) == 1, world.order.log
+def _order_has_ended_once(shop: InMemoryShop) -> None:
+    ends = shop.published(shop.order, OrderCompleted, OrderFailed, OrderCancelled)
+    assert len(ends) == 1, shop.order.log
 
 
-def _stock_is_settled(world: World) -> None:
-    inventory = world.inventory
+def _stock_is_settled(shop: InMemoryShop) -> None:
+    inventory = shop.inventory
     product = inventory.state.products["prod001"]
     deducted = sum(
         line.quantity
-        for recorded in world.published(inventory, StockDeducted)
+        for recorded in shop.published(inventory, StockDeducted)
         for line in recorded.event.items
     )
-    is_delivered = bool(world.published(world.order, OrderCompleted))
+    is_delivered = bool(shop.published(shop.order, OrderCompleted))
     assert (product.reserved, product.on_hand) == (0, STOCK - deducted)
     assert bool(deducted) == is_delivered
     reservation = inventory.state.reservations.get("o1")

@@ -34,9 +34,9 @@ from shared.contracts import (
     StockReserved,
 )
 from shared.contracts.order import OrderStatus
-from tests.support.histories import Log, deliveries, logs_of, worlds
+from tests.support.histories import Log, deliveries, in_memory_shops, logs_of
 from tests.support.history import recorded
-from tests.support.in_memory_shop import World
+from tests.support.in_memory_shop import InMemoryShop
 
 CREATED = OrderCreated(
     order_id="o1",
@@ -89,36 +89,36 @@ def status_after(*events: Any) -> OrderStatus:
 
 @given(st.data())
 def test_read_models_ignore_delivery_order_and_repetition(data) -> None:
-    logs = logs_of(data.draw(worlds()))
+    logs = logs_of(data.draw(in_memory_shops()))
     assert view_of(data.draw(deliveries(logs))) == view_of(list(logs.values()))
 
 
-@given(worlds())
-def test_read_models_match_the_services(world: World) -> None:
-    view = view_of(list(logs_of(world).values()))
+@given(in_memory_shops())
+def test_read_models_match_the_services(shop: InMemoryShop) -> None:
+    view = view_of(list(logs_of(shop).values()))
     assert {name: order.status for name, order in view.orders.items()} == {
-        name: order.status for name, order in world.order.state.orders.items()
+        name: order.status for name, order in shop.order.state.orders.items()
     }
     assert {
         name: (product.on_hand, product.reserved) for name, product in view.products.items()
     } == {
         name: (product.on_hand, product.reserved)
-        for name, product in world.inventory.state.products.items()
+        for name, product in shop.inventory.state.products.items()
     }
     assert {name: reservation.status for name, reservation in view.reservations.items()} == {
-        name: reservation.status for name, reservation in world.inventory.state.reservations.items()
+        name: reservation.status for name, reservation in shop.inventory.state.reservations.items()
     }
     assert {name: sent.status for name, sent in view.shipments.items()} == {
-        name: sent.status for name, sent in world.shipping.state.shipments.items()
+        name: sent.status for name, sent in shop.shipping.state.shipments.items()
     }
     assert {name: (one.email, one.name, one.locale) for name, one in view.customers.items()} == {
-        name: (one.email, one.name, one.locale) for name, one in world.order.state.customers.items()
+        name: (one.email, one.name, one.locale) for name, one in shop.order.state.customers.items()
     }
 
 
-@given(worlds())
-def test_only_completed_orders_have_a_completion_time(world: World) -> None:
-    for order in view_of(list(logs_of(world).values())).orders.values():
+@given(in_memory_shops())
+def test_only_completed_orders_have_a_completion_time(shop: InMemoryShop) -> None:
+    for order in view_of(list(logs_of(shop).values())).orders.values():
         assert (order.completed_at is not None) == (order.status is OrderStatus.COMPLETED)
 
 
@@ -133,17 +133,17 @@ def test_resumed_order_has_its_previous_status() -> None:
 
 
 def test_resent_notification_replaces_the_failure() -> None:
-    view = view_of([logs_of(World({}))["notifier"]])
+    view = view_of([logs_of(InMemoryShop({}))["notifier"]])
     assert view.notifications["n1"].status is NotificationStatus.SKIPPED
     assert view.notifications["n2"].status is NotificationStatus.SENT
     assert view.notifications["n2"].error is None
 
 
 def test_reservation_counts_against_its_products() -> None:
-    world = World({"prod001": 5})
-    world.place("o1", [("prod001", 2)])
-    world.deliver_all()
-    view = view_of(list(logs_of(world).values()))
+    shop = InMemoryShop({"prod001": 5})
+    shop.place("o1", [("prod001", 2)])
+    shop.deliver_all()
+    view = view_of(list(logs_of(shop).values()))
     assert view.reservations["o1"].status is ReservationStatus.RESERVED
     assert (view.products["prod001"].on_hand, view.products["prod001"].reserved) == (5, 2)
 

@@ -23,9 +23,9 @@ from shared.contracts import (
     StockDeducted,
     StockReserved,
 )
-from tests.support.histories import caused, logs_of, worlds
+from tests.support.histories import caused, in_memory_shops, logs_of
 from tests.support.history import recorded
-from tests.support.in_memory_shop import World
+from tests.support.in_memory_shop import InMemoryShop
 
 ITEMS = (LineItem(product_id="prod001", quantity=1),)
 
@@ -129,10 +129,10 @@ def test_cyclic_causes_are_listed_once() -> None:
     assert types(CREATED, *circle) == ["OrderCreated", "OrderConfirmed", "OrderCancelled"]
 
 
-@given(worlds())
-def test_timeline_lists_every_event_once_after_cause(world: World) -> None:
-    log = [event for log in logs_of(world).values() for event in log]
-    for order_id in world.order.state.orders:
+@given(in_memory_shops())
+def test_timeline_lists_every_event_once_after_cause(shop: InMemoryShop) -> None:
+    log = [event for log in logs_of(shop).values() for event in log]
+    for order_id in shop.order.state.orders:
         events = [event for event in log if event.correlation_id == order_id]
         listed = [entry.event_id for entry in entries(*events)]
         assert sorted(listed) == sorted(event.event_id for event in events)
