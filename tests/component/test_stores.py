@@ -17,7 +17,7 @@ from shared.chassis.storage import event_log
 from shared.chassis.storage.database import CHASSIS_METADATA
 from shared.contracts import CATALOG
 from tests.support.chassis import INVENTORY, ORDER, SHIPPING, ServiceSpec
-from tests.support.in_memory_shop import InMemoryShop, Member
+from tests.support.in_memory_shop import InMemoryShop, ShopService
 
 Steps = list[RecordedEvent | CommandEnvelope]
 
@@ -45,8 +45,8 @@ def shop_after(seed: int) -> InMemoryShop:
         elif happening < 0.4 and started:
             shop.answer_booking(draw.choice(started), delivered=draw.random() < 0.5)
         elif deliveries:
-            member, index = draw.choice(deliveries)
-            shop.deliver(member, index, again_later=draw.random() < 0.2)
+            service, index = draw.choice(deliveries)
+            shop.deliver(service, index, again_later=draw.random() < 0.2)
     return shop
 
 
@@ -80,8 +80,8 @@ def essence(state: Any) -> Any:
     return plain
 
 
-def member_of(shop: InMemoryShop, spec: ServiceSpec) -> Member:
-    return next(member for member in shop.members if member.source == spec.source)
+def service_of(shop: InMemoryShop, spec: ServiceSpec) -> ShopService:
+    return next(service for service in shop.services if service.source == spec.source)
 
 
 @pytest.fixture(scope="module")
@@ -97,14 +97,14 @@ def engine():
 @given(seed=st.integers(0, 10_000), cuts=st.lists(st.integers(0, 1000), max_size=40))
 @settings(max_examples=40)
 def test_tables_match_rules_for_any_batching(engine, spec: ServiceSpec, seed: int, cuts: list[int]):
-    member = member_of(shop_after(seed), spec)
+    service = service_of(shop_after(seed), spec)
     with engine.begin() as connection:
         for tables in (CHASSIS_METADATA, spec.tables):
             tables.create_all(connection)
-        state = written(connection, spec, batches(member.steps, cuts))
+        state = written(connection, spec, batches(service.steps, cuts))
         log = list(event_log.read_all(connection, spec.source, CATALOG))
         for tables in (spec.tables, CHASSIS_METADATA):
             tables.drop_all(connection)
-    assert essence(state) == essence(member.state)
-    assert [event.event_type for event in log] == [event.event_type for event in member.log]
-    assert [event.entity_id for event in log] == [event.entity_id for event in member.log]
+    assert essence(state) == essence(service.state)
+    assert [event.event_type for event in log] == [event.event_type for event in service.log]
+    assert [event.entity_id for event in log] == [event.entity_id for event in service.log]

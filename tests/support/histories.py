@@ -72,7 +72,7 @@ def in_memory_shops(draw: st.DrawFn) -> InMemoryShop:
 
 def logs_of(shop: InMemoryShop) -> dict[str, Log]:
     """The log of each source, the notifier's too."""
-    logs = {member.source: list(member.log) for member in shop.members}
+    logs = {service.source: list(service.log) for service in shop.services}
     return logs | {"notifier": log_of("notifier", *MAILS)}
 
 
@@ -103,9 +103,9 @@ def caused(event: RecordedEvent, by: RecordedEvent, *, after_seconds: float) -> 
 def _change_accounts_and_catalogue(draw: st.DrawFn, shop: InMemoryShop) -> None:
     """Customers sign up and fill carts, and the catalogue changes under the orders."""
     for command in draw(st.lists(st.sampled_from(COMMANDS), max_size=3)):
-        member = shop.order if command in ACCOUNTS else shop.inventory
+        service = shop.order if command in ACCOUNTS else shop.inventory
         with suppress(Rejected):
-            shop._send(member.execute(command))
+            shop._send(service.execute(command))
 
 
 def _random_step(draw: st.DrawFn, shop: InMemoryShop, order_id: str) -> None:
@@ -113,10 +113,10 @@ def _random_step(draw: st.DrawFn, shop: InMemoryShop, order_id: str) -> None:
         st.sampled_from(("one event", "everything", "cancel", "expire", "booked", "carrier"))
     ):
         case "one event":
-            members = [member for member in shop.members if member.pending]
-            if members:
-                member = draw(st.sampled_from(members))
-                shop.deliver(member, draw(st.integers(0, len(member.pending) - 1)))
+            services = [service for service in shop.services if service.pending]
+            if services:
+                service = draw(st.sampled_from(services))
+                shop.deliver(service, draw(st.integers(0, len(service.pending) - 1)))
         case "everything":
             shop.deliver_all()
         case "cancel":

@@ -27,11 +27,11 @@ AGAIN = 0.2
 """The share of events that are delivered twice."""
 
 
-class Member(InMemoryService[Any, Any]):
+class ShopService(InMemoryService[Any, Any]):
     """One service with the events that it has still to receive."""
 
-    def __init__(self, service: ServiceSpec) -> None:
-        super().__init__(service.source, service.logic)
+    def __init__(self, spec: ServiceSpec) -> None:
+        super().__init__(spec.source, spec.logic)
         self.pending: list[RecordedEvent] = []
         self.steps: list[RecordedEvent | CommandEnvelope] = []
         """Everything it handled and executed, in order; repeated events too."""
@@ -49,10 +49,10 @@ class InMemoryShop:
     """Order, inventory and shipping, and the events on their way between them."""
 
     def __init__(self, stock: dict[str, int]) -> None:
-        self.order = Member(ORDER)
-        self.inventory = Member(INVENTORY)
-        self.shipping = Member(SHIPPING)
-        self.members = (self.order, self.inventory, self.shipping)
+        self.order = ShopService(ORDER)
+        self.inventory = ShopService(INVENTORY)
+        self.shipping = ShopService(SHIPPING)
+        self.services = (self.order, self.inventory, self.shipping)
         self.customers_requests: dict[str, list[bool]] = defaultdict(list)
         """For each order, whether each request of its customer to cancel was accepted."""
         for product_id, quantity in stock.items():
@@ -104,15 +104,15 @@ class InMemoryShop:
         if command:
             self._send(self.shipping.execute(command))
 
-    def deliver(self, member: Member, index: int, *, again_later: bool = False) -> None:
+    def deliver(self, service: ShopService, index: int, *, again_later: bool = False) -> None:
         """Deliver one pending event; it may be delivered again."""
-        event = member.pending[index] if again_later else member.pending.pop(index)
-        self._send(member.handle(event))
+        event = service.pending[index] if again_later else service.pending.pop(index)
+        self._send(service.handle(event))
 
-    def lose(self, member: Member, index: int, *, everywhere: bool) -> RecordedEvent:
+    def lose(self, service: ShopService, index: int, *, everywhere: bool) -> RecordedEvent:
         """The broker loses an event before this consumer acknowledged it, or before any of them did."""
-        lost = member.pending.pop(index)
-        for other in self.members if everywhere else ():
+        lost = service.pending.pop(index)
+        for other in self.services if everywhere else ():
             other.pending = [event for event in other.pending if event.event_id != lost.event_id]
         return lost
 
@@ -130,9 +130,11 @@ class InMemoryShop:
             else:
                 self.deliver_some(1, draw)
 
-    def deliveries(self) -> list[tuple[Member, int]]:
+    def deliveries(self) -> list[tuple[ShopService, int]]:
         """Every possible next delivery: a service and the index of its pending event."""
-        return [(member, index) for member in self.members for index in range(len(member.pending))]
+        return [
+            (service, index) for service in self.services for index in range(len(service.pending))
+        ]
 
     def initiated(self) -> list[str]:
         """The orders with an initiated shipment, in any status."""
@@ -145,16 +147,16 @@ class InMemoryShop:
             due.key for due in self.shipping.tasks if due.kind == shipping_service.handlers.BOOKING
         ]
 
-    def published(self, member: Member, *event_types: type) -> list[RecordedEvent]:
+    def published(self, service: ShopService, *event_types: type) -> list[RecordedEvent]:
         """The events of these types in the service's log."""
-        return [recorded for recorded in member.log if isinstance(recorded.event, event_types)]
+        return [recorded for recorded in service.log if isinstance(recorded.event, event_types)]
 
     def _send(self, events: list[RecordedEvent]) -> None:
         for recorded in events:
             assert CATALOG.publisher_of(type(recorded.event)) == recorded.source
-            for member in self.members:
-                if member.consumes(recorded):
-                    member.pending.append(decode(recorded.subject, encode(recorded), CATALOG))
+            for service in self.services:
+                if service.consumes(recorded):
+                    service.pending.append(decode(recorded.subject, encode(recorded), CATALOG))
 
     def _put_on_sale(self, product_id: str, quantity: int) -> None:
         described = Description(name=product_id, description="", price=PRICE)

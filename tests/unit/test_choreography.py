@@ -34,7 +34,7 @@ from shared.contracts.order import OrderStatus
 from shipping_service.domain import ShipmentStatus
 from shipping_service.handlers import UNAVAILABLE, WITHDRAWAL
 from tests.support.carrier_model import CarrierModel
-from tests.support.in_memory_shop import InMemoryShop, Member
+from tests.support.in_memory_shop import InMemoryShop, ShopService
 
 PRODUCTS = ("prod001", "prod002")
 ORDERS = ("o1", "o2", "o3")
@@ -73,7 +73,7 @@ class Shop(RuleBasedStateMachine):
         self.draw = random.Random(seed)
         self.shop = InMemoryShop(dict(zip(PRODUCTS, (first, second), strict=True)))
         self.carrier = CarrierModel(self.shop)
-        self.lost: tuple[RecordedEvent, Member] | None = None
+        self.lost: tuple[RecordedEvent, ShopService] | None = None
 
     @property
     def placed(self) -> list[str]:
@@ -108,8 +108,8 @@ class Shop(RuleBasedStateMachine):
     @rule(pick=PICKS, everywhere=st.booleans())
     def one_event_is_lost(self, pick: int, everywhere: bool) -> None:
         deliveries = self.shop.deliveries()
-        member, index = deliveries[pick % len(deliveries)]
-        self.lost = self.shop.lose(member, index, everywhere=everywhere), member
+        service, index = deliveries[pick % len(deliveries)]
+        self.lost = self.shop.lose(service, index, everywhere=everywhere), service
 
     @invariant()
     def reserved_stock_is_on_hand(self) -> None:
