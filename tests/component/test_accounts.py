@@ -201,7 +201,7 @@ async def test_short_key_of_guest_is_refused(client: OrderClient, email: str):
     problem = problem_of(refused, 400, "invalid-request")
     assert problem["errors"][0]["field"] == "Idempotency-Key"
     assert "16 to 255" in problem["errors"][0]["message"]
-    token = (await client.newcomer(email))["accessToken"]
+    token = (await client.register_and_sign_in(email))["accessToken"]
     checkout = await client.ask("POST", "/cart/checkout", {}, token=token, key="x")
     assert checkout.status_code == 422
 
@@ -210,7 +210,7 @@ async def test_address_in_another_spelling_is_taken(client: OrderClient, email: 
     await client.register(email)
     wide = email.replace("c", "\uff43").replace(".", "\u3002")
     problem_of(await client.register(wide), 409, "email-taken")
-    token = (await client.newcomer(f"other.{email}"))["accessToken"]
+    token = (await client.register_and_sign_in(f"other.{email}"))["accessToken"]
     changed = await client.ask("PUT", "/auth/me", {"email": wide}, token=token)
     problem_of(changed, 409, "email-taken")
     assert (await client.login(wide)).status_code == 200
@@ -231,7 +231,7 @@ async def test_name_may_contain_a_joiner(client: OrderClient, email: str):
 
 
 async def test_sign_in_returns_two_tokens(client: OrderClient, email: str):
-    tokens = await client.newcomer(email)
+    tokens = await client.register_and_sign_in(email)
     assert tokens["tokenType"] == "Bearer"
     assert tokens["expiresIn"] == ACCESS_SECONDS
     me = (await client.ask("GET", "/auth/me", token=tokens["accessToken"])).json()
@@ -254,7 +254,7 @@ async def test_sign_in_ignores_idempotency_key(client: OrderClient, email: str):
 
 
 async def test_refresh_token_is_exchanged_for_new_pair(client: OrderClient, email: str):
-    tokens = await client.newcomer(email)
+    tokens = await client.register_and_sign_in(email)
     for _ in range(3):
         response = await client.refresh(tokens["refreshToken"])
         assert response.status_code == 200
@@ -264,7 +264,7 @@ async def test_refresh_token_is_exchanged_for_new_pair(client: OrderClient, emai
 
 
 async def test_concurrent_refreshes_answer_the_same_pair(client: OrderClient, email: str):
-    tokens = await client.newcomer(email)
+    tokens = await client.register_and_sign_in(email)
     answers = await asyncio.gather(*(client.refresh(tokens["refreshToken"]) for _ in range(3)))
     assert [answer.status_code for answer in answers] == [200, 200, 200]
     assert len({answer.content for answer in answers}) == 1
@@ -282,7 +282,7 @@ async def test_refresh_within_grace_outlives_a_restart(apart: ShopSettings):
 async def test_refresh_token_reused_later_ends_session(
     client: OrderClient, shop: ShopSettings, email: str
 ):
-    tokens, elsewhere = await client.newcomer(email), await client.sign_in(email)
+    tokens, elsewhere = await client.register_and_sign_in(email), await client.sign_in(email)
     newer = (await client.refresh(tokens["refreshToken"])).json()
     end_grace(shop.data_dir / "order.db")
     problem_of(await client.refresh(tokens["refreshToken"]), 401, "bad-refresh-token")
@@ -291,7 +291,7 @@ async def test_refresh_token_reused_later_ends_session(
 
 
 async def test_older_refresh_token_ends_session_immediately(client: OrderClient, email: str):
-    oldest = await client.newcomer(email)
+    oldest = await client.register_and_sign_in(email)
     older = (await client.refresh(oldest["refreshToken"])).json()
     newer = (await client.refresh(older["refreshToken"])).json()
     problem_of(await client.refresh(oldest["refreshToken"]), 401, "bad-refresh-token")
@@ -301,7 +301,7 @@ async def test_older_refresh_token_ends_session_immediately(client: OrderClient,
 async def test_refreshes_keep_one_row_per_session(
     client: OrderClient, shop: ShopSettings, email: str
 ):
-    tokens = await client.newcomer(email)
+    tokens = await client.register_and_sign_in(email)
     for _ in range(5):
         tokens = (await client.refresh(tokens["refreshToken"])).json()
     assert sessions_of(shop, email) == 1
@@ -311,7 +311,7 @@ async def test_sessions_of_a_customer_are_bounded(
     client: OrderClient, shop: ShopSettings, email: str, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("order_service.accounts.sessions.MAX_PER_CUSTOMER", 2)
-    first = await client.newcomer(email)
+    first = await client.register_and_sign_in(email)
     later = [await client.sign_in(email) for _ in range(2)]
     assert sessions_of(shop, email) == 2
     problem_of(await client.refresh(first["refreshToken"]), 401, "bad-refresh-token")
@@ -320,7 +320,7 @@ async def test_sessions_of_a_customer_are_bounded(
 
 
 async def test_refreshes_of_one_session_are_limited(client: OrderClient, email: str):
-    tokens = await client.newcomer(email)
+    tokens = await client.register_and_sign_in(email)
     answers = [await client.refresh(tokens["refreshToken"]) for _ in range(11)]
     refused = problem_of(answers[-1], 429, "too-many-requests")
     assert refused["limit"] == "refreshes_per_session"
@@ -332,7 +332,7 @@ async def test_refreshes_of_one_session_are_limited(client: OrderClient, email: 
 async def test_expired_session_is_refused_and_swept(
     client: OrderClient, shop: ShopSettings, email: str
 ):
-    tokens = await client.newcomer(email)
+    tokens = await client.register_and_sign_in(email)
     with closing(sqlite3.connect(shop.data_dir / "order.db")) as connection:
         connection.execute("UPDATE sessions SET expires_at = '2020-01-01T00:00:00.000000Z'")
         connection.commit()
@@ -343,7 +343,7 @@ async def test_expired_session_is_refused_and_swept(
 async def test_unknown_customer_of_good_token_is_unauthorized(
     client: OrderClient, shop: ShopSettings, email: str
 ):
-    tokens = await client.newcomer(email)
+    tokens = await client.register_and_sign_in(email)
     with closing(sqlite3.connect(shop.data_dir / "order.db")) as connection:
         connection.execute("DELETE FROM customers WHERE email = ?", (email,))
         connection.commit()
@@ -358,12 +358,12 @@ async def test_invalid_refresh_token_is_refused(client: OrderClient, token: str)
 
 
 async def test_access_token_cannot_refresh(client: OrderClient, email: str):
-    tokens = await client.newcomer(email)
+    tokens = await client.register_and_sign_in(email)
     problem_of(await client.refresh(tokens["accessToken"]), 401, "bad-refresh-token")
 
 
 async def test_sign_out_ends_only_its_session(client: OrderClient, email: str):
-    here, elsewhere = await client.newcomer(email), await client.sign_in(email)
+    here, elsewhere = await client.register_and_sign_in(email), await client.sign_in(email)
     for _ in range(2):
         gone = await client.ask("POST", "/auth/logout", {"refreshToken": here["refreshToken"]})
         assert (gone.status_code, gone.content) == (204, b"")
@@ -372,7 +372,7 @@ async def test_sign_out_ends_only_its_session(client: OrderClient, email: str):
 
 
 async def test_new_password_ends_all_sessions(client: OrderClient, email: str):
-    here, elsewhere = await client.newcomer(email), await client.sign_in(email)
+    here, elsewhere = await client.register_and_sign_in(email), await client.sign_in(email)
     body = {"currentPassword": PASSWORD, "newPassword": "battery staple"}
     changed = await client.ask("PUT", "/auth/password", body, token=here["accessToken"])
     assert changed.status_code == 204
@@ -383,7 +383,7 @@ async def test_new_password_ends_all_sessions(client: OrderClient, email: str):
 
 
 async def test_password_change_requires_current_password(client: OrderClient, email: str):
-    tokens = await client.newcomer(email)
+    tokens = await client.register_and_sign_in(email)
     body = {"currentPassword": "a guess", "newPassword": "battery staple"}
     refused = await client.ask("PUT", "/auth/password", body, token=tokens["accessToken"])
     problem_of(refused, 403, "bad-credentials")
@@ -392,14 +392,14 @@ async def test_password_change_requires_current_password(client: OrderClient, em
 
 
 async def test_weak_new_password_is_refused(client: OrderClient, email: str):
-    tokens = await client.newcomer(email)
+    tokens = await client.register_and_sign_in(email)
     body = {"currentPassword": PASSWORD, "newPassword": "short"}
     refused = await client.ask("PUT", "/auth/password", body, token=tokens["accessToken"])
     problem_of(refused, 400, "invalid-request")
 
 
 async def test_customer_changes_own_profile(client: OrderClient, email: str):
-    token = (await client.newcomer(email))["accessToken"]
+    token = (await client.register_and_sign_in(email))["accessToken"]
     moved = f"new.{email}"
     change = {"email": moved.upper(), "name": "Aiko", "locale": "ja"}
     changed = await client.ask("PUT", "/auth/me", change, token=token)
@@ -413,19 +413,19 @@ async def test_customer_changes_own_profile(client: OrderClient, email: str):
 
 async def test_profile_update_to_taken_address_is_refused(client: OrderClient, email: str):
     await client.register(f"other.{email}")
-    token = (await client.newcomer(email))["accessToken"]
+    token = (await client.register_and_sign_in(email))["accessToken"]
     change = {"email": f"other.{email}"}
     problem_of(await client.ask("PUT", "/auth/me", change, token=token), 409, "email-taken")
 
 
 async def test_profile_update_cannot_change_role(client: OrderClient, email: str):
-    token = (await client.newcomer(email))["accessToken"]
+    token = (await client.register_and_sign_in(email))["accessToken"]
     change = {"role": "admin"}
     problem_of(await client.ask("PUT", "/auth/me", change, token=token), 400, "invalid-request")
 
 
 async def test_token_verifies_with_published_key(client: OrderClient, email: str):
-    token = (await client.newcomer(email))["accessToken"]
+    token = (await client.register_and_sign_in(email))["accessToken"]
     jwks = (await client.ask("GET", "/.well-known/jwks.json")).json()
     header = jwt.get_unverified_header(token)
     (jwk,) = [key for key in jwks["keys"] if key["kid"] == header["kid"]]
@@ -463,7 +463,7 @@ async def test_owner_signs_in_while_account_is_attacked(client: OrderClient, ema
 
 
 async def test_refresh_makes_an_address_trusted(client: OrderClient, email: str):
-    tokens = await client.newcomer(email)
+    tokens = await client.register_and_sign_in(email)
     body = {"refreshToken": tokens["refreshToken"]}
     await client.ask("POST", "/auth/refresh", body, address="198.51.100.201")
     for number in range(6):
@@ -507,7 +507,7 @@ async def test_failed_sign_ins_per_address_are_limited(client: OrderClient):
 
 
 async def test_guesses_of_current_password_are_limited(client: OrderClient, email: str):
-    token = (await client.newcomer(email))["accessToken"]
+    token = (await client.register_and_sign_in(email))["accessToken"]
     body = {"currentPassword": "a guess", "newPassword": "battery staple"}
     answers = [await client.ask("PUT", "/auth/password", body, token=token) for _ in range(4)]
     assert [answer.status_code for answer in answers] == [403] * 3 + [429]

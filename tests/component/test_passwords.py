@@ -141,7 +141,7 @@ async def test_registration_of_disconnected_caller_is_dropped(
 async def test_sign_in_with_replaced_password_is_refused(
     client: OrderClient, email: str, monkeypatch: pytest.MonkeyPatch
 ):
-    token = (await client.newcomer(email))["accessToken"]
+    token = (await client.register_and_sign_in(email))["accessToken"]
     change_during_next_check(client, token, monkeypatch)
     problem_of(await client.login(email), 401, "bad-credentials")
     await client.sign_in(email, OTHER_PASSWORD)
@@ -150,7 +150,7 @@ async def test_sign_in_with_replaced_password_is_refused(
 async def test_change_of_replaced_password_is_refused(
     client: OrderClient, email: str, monkeypatch: pytest.MonkeyPatch
 ):
-    token = (await client.newcomer(email))["accessToken"]
+    token = (await client.register_and_sign_in(email))["accessToken"]
     change_during_next_check(client, token, monkeypatch)
     body = {"currentPassword": PASSWORD, "newPassword": "a third password"}
     refused = await client.ask("PUT", "/auth/password", body, token=token)
@@ -179,7 +179,7 @@ def change_during_next_check(
 async def test_weak_password_is_refused(client: OrderClient, email: str, password: str):
     problem = problem_of(await client.register(email, password), 400, "invalid-request")
     assert problem["errors"][0]["field"] == "password"
-    token = (await client.newcomer(email))["accessToken"]
+    token = (await client.register_and_sign_in(email))["accessToken"]
     body = {"currentPassword": PASSWORD, "newPassword": password}
     changed = await client.ask("PUT", "/auth/password", body, token=token)
     problem = problem_of(changed, 400, "invalid-request")

@@ -55,7 +55,7 @@ class OrderClient:
         tokens: Json = response.json()
         return tokens
 
-    async def newcomer(self, email: str) -> Json:
+    async def register_and_sign_in(self, email: str) -> Json:
         """The tokens of a new user."""
         response = await self.register(email)
         assert response.status_code == 201, response.text

@@ -72,12 +72,12 @@ def test_order_ends_after_any_lost_event(
 ):
     for seed in range(10):
         lost = 0
-        while _has_healed(scenario, quantity, seed, lost, everywhere=everywhere):
+        while _check_without_delivery(scenario, quantity, seed, lost, everywhere=everywhere):
             lost += 1
         assert lost >= 3, "every delivery is to be lost once"
 
 
-def _has_healed(
+def _check_without_delivery(
     scenario: Callable[[InMemoryShop], None],
     quantity: int,
     seed: int,
