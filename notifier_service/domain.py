@@ -104,8 +104,8 @@ class CustomerNotReceived(OrderNotReceived):
     """The order has no address and its customer has not been received, and perhaps never will be."""
 
 
-class RequestMail(Struct, frozen=True, kw_only=True):
-    """Prepare the mail that an event leads to."""
+class SettleMailAtOnce(Struct, frozen=True, kw_only=True):
+    """Record the outcome of the mail that an event leads to, if nothing needs to be sent."""
 
     mail: Mail
     user_id: CustomerRef | None = None
@@ -140,7 +140,7 @@ class Resend(Struct, frozen=True, kw_only=True):
 
 
 Outcome = RecordSent | RecordFailed | RecordSkipped
-Command = RequestMail | Outcome | Resend
+Command = SettleMailAtOnce | Outcome | Resend
 
 
 def masked(email: str) -> str:
@@ -182,7 +182,7 @@ def decide(state: NotifierState, command: Command, *, sends: bool = True) -> lis
             return _resend(state, command, sends)
         case _ if _is_settled(state, command.mail):
             return []
-        case RequestMail(mail=mail):
+        case SettleMailAtOnce(mail=mail):
             return _settle_at_once(state, mail, sends)
         case RecordSent(mail=mail, recipient=recipient):
             return [_sent(mail, recipient)]

@@ -1,4 +1,4 @@
-"""Which events request a mail, and the task that sends it."""
+"""Which events lead to a mail, and the task that sends it."""
 
 from collections.abc import Iterable
 
@@ -13,7 +13,7 @@ from notifier_service.domain import (
     RecordFailed,
     RecordSent,
     RecordSkipped,
-    RequestMail,
+    SettleMailAtOnce,
 )
 from notifier_service.mails import MAILED_EVENTS, Mail, mail_for
 from notifier_service.order_reader import OrderReader
@@ -46,11 +46,11 @@ CUSTOMER_TIMEOUT_SECONDS = 60
 and an admin may order for a customer who never registered."""
 
 
-def request_mail(recorded: RecordedEvent) -> RequestMail:
+def settle_mail_at_once(recorded: RecordedEvent) -> SettleMailAtOnce:
     """`recorded` is one of the `MAILED_EVENTS`."""
     created = recorded.event
     user_id = created.user_id if isinstance(created, OrderCreated) and not created.guest else None
-    return RequestMail(mail=mail_for(recorded), user_id=user_id)
+    return SettleMailAtOnce(mail=mail_for(recorded), user_id=user_id)
 
 
 def mails(state: NotifierState, recorded: RecordedEvent) -> Iterable[Change]:
@@ -101,11 +101,11 @@ def mail_job(
 
 
 SUBSCRIPTIONS: tuple[Subscription[Command], ...] = (
-    on_recorded(OrderCreated, request_mail),
-    on_recorded(ShipmentInitiated, request_mail),
-    on_recorded(OrderCompleted, request_mail),
-    on_recorded(OrderCancelled, request_mail),
-    on_recorded(OrderFailed, request_mail),
+    on_recorded(OrderCreated, settle_mail_at_once),
+    on_recorded(ShipmentInitiated, settle_mail_at_once),
+    on_recorded(OrderCompleted, settle_mail_at_once),
+    on_recorded(OrderCancelled, settle_mail_at_once),
+    on_recorded(OrderFailed, settle_mail_at_once),
     on(CustomerRegistered),
     on(CustomerUpdated),
 )

@@ -12,8 +12,8 @@ from notifier_service.domain import (
     RecordFailed,
     RecordSent,
     RecordSkipped,
-    RequestMail,
     Resend,
+    SettleMailAtOnce,
     decide,
     evolve,
     with_recipient,
@@ -128,27 +128,27 @@ def test_failed_mail_without_order_has_no_recipient():
 
 
 def test_mail_without_recipient_is_skipped():
-    [skipped] = decide(given_events(NO_ADDRESS), RequestMail(mail=DELIVERED))
+    [skipped] = decide(given_events(NO_ADDRESS), SettleMailAtOnce(mail=DELIVERED))
     assert isinstance(skipped, NotificationSkipped)
 
 
 def test_mail_with_recipient_waits_for_sending():
-    assert decide(given_events(CREATED), RequestMail(mail=DELIVERED)) == []
+    assert decide(given_events(CREATED), SettleMailAtOnce(mail=DELIVERED)) == []
 
 
 def test_disabled_smtp_records_mail_as_sent():
-    assert decide(given_events(CREATED), RequestMail(mail=DELIVERED), sends=False) == [SENT]
+    assert decide(given_events(CREATED), SettleMailAtOnce(mail=DELIVERED), sends=False) == [SENT]
 
 
 @pytest.mark.parametrize("sends", [True, False])
 def test_mail_for_unknown_order_waits(sends):
-    assert decide(NotifierState(), RequestMail(mail=DELIVERED), sends=sends) == []
+    assert decide(NotifierState(), SettleMailAtOnce(mail=DELIVERED), sends=sends) == []
 
 
 @pytest.mark.parametrize(
     "command",
     [
-        RequestMail(mail=DELIVERED),
+        SettleMailAtOnce(mail=DELIVERED),
         RecordSent(mail=DELIVERED, recipient="jane@example.com"),
         RecordFailed(mail=DELIVERED, error="late"),
         RecordSkipped(mail=DELIVERED),
@@ -225,7 +225,7 @@ def test_order_with_email_needs_no_customer():
 def test_order_without_email_waits_for_its_customer():
     with pytest.raises(CustomerNotReceived):
         with_recipient(given_events(OF_JANE), "o1")
-    assert decide(given_events(OF_JANE), RequestMail(mail=DELIVERED)) == []
+    assert decide(given_events(OF_JANE), SettleMailAtOnce(mail=DELIVERED)) == []
 
 
 def test_unknown_order_has_no_recipient_yet():
@@ -311,7 +311,7 @@ def commands(events: list[RecordedEvent]) -> st.SearchStrategy[Command]:
     ]
     return st.one_of(
         st.sampled_from(repeats),
-        st.builds(RequestMail, mail=mail),
+        st.builds(SettleMailAtOnce, mail=mail),
         st.builds(RecordSent, mail=mail, recipient=st.just("jane@example.com")),
         st.builds(RecordFailed, mail=mail, error=st.text()),
         st.builds(RecordSkipped, mail=mail),
