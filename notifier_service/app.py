@@ -6,7 +6,7 @@ from litestar import Litestar
 
 from notifier_service import api
 from notifier_service.domain import Command, NotifierState, decide, evolve
-from notifier_service.handlers import SUBSCRIPTIONS, mail_job, mails
+from notifier_service.handlers import SUBSCRIPTIONS, mail_job, schedule_mails
 from notifier_service.order_reader import OrderReader
 from notifier_service.smtp import NullMailer, build_mailer
 from notifier_service.store import METADATA, STORE
@@ -26,7 +26,7 @@ def logic(*, sends: bool) -> ServiceLogic[NotifierState, Command]:
         ),
         store=STORE,
         subscriptions=SUBSCRIPTIONS,
-        schedule=mails,
+        schedule=schedule_mails,
     )
 
 

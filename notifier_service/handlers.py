@@ -53,7 +53,7 @@ def settle_mail_at_once(recorded: RecordedEvent) -> SettleMailAtOnce:
     return SettleMailAtOnce(mail=mail_for(recorded), user_id=user_id)
 
 
-def mails(state: NotifierState, recorded: RecordedEvent) -> Iterable[Change]:
+def schedule_mails(state: NotifierState, recorded: RecordedEvent) -> Iterable[Change]:
     """One of the `MAILED_EVENTS` makes its mail due at once; the mail's outcome cancels the task."""
     match recorded.event:
         case NotificationSent() | NotificationFailed() | NotificationSkipped() as settled:

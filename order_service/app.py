@@ -11,7 +11,7 @@ from order_service.accounts.service import Accounts
 from order_service.accounts.signing_keys import SigningKeys
 from order_service.carts import api as carts_api
 from order_service.domain import Command, OrderState, decide, evolve
-from order_service.handlers import SUBSCRIPTIONS, TASK_HANDLERS, deadlines
+from order_service.handlers import SUBSCRIPTIONS, TASK_HANDLERS, schedule_deadlines
 from order_service.orders import api as orders_api
 from order_service.store import RETENTION_RULES, STORE
 from order_service.tables import METADATA
@@ -30,7 +30,7 @@ def logic(settings: ShopSettings) -> ServiceLogic[OrderState, Command]:
         decider=Decider(initial=OrderState(), decide=decide, evolve=evolve),
         store=STORE,
         subscriptions=SUBSCRIPTIONS,
-        schedule=deadlines(settings.order_timeout_seconds, _deadlines_by_status(settings)),
+        schedule=schedule_deadlines(settings.order_timeout_seconds, _deadlines_by_status(settings)),
     )
 
 

@@ -63,7 +63,7 @@ async def expire_order(due: Task) -> RequestCancellation:
     return RequestCancellation(order_id=due.task_key, reason="EXPIRED")
 
 
-def deadlines(
+def schedule_deadlines(
     seconds: float, by_status: Mapping[OrderStatus, float | None] | None = None
 ) -> ScheduleRule[OrderState]:
     """Every event of an open order moves its deadline; a final status cancels it.

@@ -14,7 +14,7 @@ from shipping_service.carriers import Carrier
 from shipping_service.carriers.remote import RemoteCarrier
 from shipping_service.carriers.simulated import SimulatedCarrier
 from shipping_service.domain import Command, ShippingState, decide, evolve
-from shipping_service.handlers import SUBSCRIPTIONS, bookings, carrier_jobs
+from shipping_service.handlers import SUBSCRIPTIONS, carrier_jobs, schedule_bookings
 from shipping_service.store import METADATA, STORE
 
 CARRIERS: Mapping[str, Callable[[ShopSettings], Carrier]] = {
@@ -30,7 +30,7 @@ def logic(carrier: Carrier) -> ServiceLogic[ShippingState, Command]:
         decider=Decider(initial=ShippingState(), decide=decide, evolve=evolve),
         store=STORE,
         subscriptions=SUBSCRIPTIONS,
-        schedule=bookings(carrier),
+        schedule=schedule_bookings(carrier),
     )
 
 

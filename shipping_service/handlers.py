@@ -52,7 +52,7 @@ def cancel_shipment(requested: OrderCancellationRequested) -> CancelShipment:
     return CancelShipment(order_id=requested.order_id, reason=requested.reason)
 
 
-def bookings(carrier: Carrier) -> ScheduleRule[ShippingState]:
+def schedule_bookings(carrier: Carrier) -> ScheduleRule[ShippingState]:
     """An initiated shipment is booked after the carrier's delay; one that ends without the carrier is withdrawn."""
 
     def schedule(_state: ShippingState, recorded: RecordedEvent) -> Iterable[Change]:

@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 import shared.chassis.runtime.service
-from order_service.handlers import TASK_HANDLERS, deadlines
+from order_service.handlers import TASK_HANDLERS, schedule_deadlines
 from order_service.orders.domain import PlaceOrder, WantedItem
 from order_service.orders.price_store import LIST_PRICES
 from order_service.orders.store import ORDERS
@@ -33,7 +33,7 @@ from tests.support.chassis import ORDER, log_of, publishing, rows_of, serving
 from tests.support.eventually import eventually
 from tests.support.history import recorded
 
-SOON = ORDER._replace(logic=ORDER.logic._replace(schedule=deadlines(0.3)))
+SOON = ORDER._replace(logic=ORDER.logic._replace(schedule=schedule_deadlines(0.3)))
 ORDER_IDS = [f"o{number}" for number in range(10)]
 LONG_GRACE_SECONDS = 60
 PRODUCT = ProductCreated(product_id="p1", name="Keyboard", description="", price=5)

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from order_service.handlers import TASK_HANDLERS as ORDER_JOBS
-from order_service.handlers import deadlines, expire_order
+from order_service.handlers import expire_order, schedule_deadlines
 from order_service.orders.domain import PlaceOrder, RequestCancellation, WantedItem
 from shared.chassis.engine import task_runner
 from shared.chassis.engine.task_runner import MAX_AT_ONCE, Retry, TaskHandler
@@ -335,7 +335,7 @@ async def test_overtaken_task_does_nothing(shop_settings: ShopSettings):
         await released.wait()
         return await expire_order(due)
 
-    at_once = ORDER._replace(logic=ORDER.logic._replace(schedule=deadlines(0)))
+    at_once = ORDER._replace(logic=ORDER.logic._replace(schedule=schedule_deadlines(0)))
     async with serving(shop_settings, at_once, (TaskHandler("deadline", wait),)) as service:
         await place_order(service)
         await eventually(lambda: len(runs) == 1)
@@ -365,14 +365,14 @@ async def test_progress_in_same_batch_overtakes_a_task(shop_settings: ShopSettin
 
 
 async def test_order_without_progress_requests_its_cancellation(shop_settings: ShopSettings):
-    soon = ORDER._replace(logic=ORDER.logic._replace(schedule=deadlines(0.2)))
+    soon = ORDER._replace(logic=ORDER.logic._replace(schedule=schedule_deadlines(0.2)))
     async with serving(shop_settings, soon, ORDER_JOBS) as service:
         await place_order(service)
         await eventually(lambda: _has_asked(service))
 
 
 async def test_deadline_missed_during_downtime_is_met_later(shop_settings: ShopSettings):
-    soon = ORDER._replace(logic=ORDER.logic._replace(schedule=deadlines(0.2)))
+    soon = ORDER._replace(logic=ORDER.logic._replace(schedule=schedule_deadlines(0.2)))
     async with serving(shop_settings, soon) as service:
         await place_order(service)
     async with serving(shop_settings, soon, ORDER_JOBS) as service:

@@ -18,7 +18,7 @@ from notifier_service.domain import (
     evolve,
     with_recipient,
 )
-from notifier_service.handlers import FOR_A_DAY, MAIL, mails
+from notifier_service.handlers import FOR_A_DAY, MAIL, schedule_mails
 from notifier_service.mails import MAILED_EVENTS, Template, mail_for
 from shared.chassis.messages.event import Event
 from shared.chassis.messages.recorded_event import RecordedEvent
@@ -159,7 +159,7 @@ def test_first_mail_outcome_counts(command):
 
 
 def test_requested_mail_is_scheduled_at_once():
-    [schedule] = mails(given_events(CREATED), CONSUMED)
+    [schedule] = schedule_mails(given_events(CREATED), CONSUMED)
     assert isinstance(schedule, Schedule)
     assert (schedule.kind, schedule.key) == (MAIL, DELIVERED.notification_id)
     assert schedule.delay_seconds == 0
@@ -167,17 +167,17 @@ def test_requested_mail_is_scheduled_at_once():
 
 
 def test_settled_mail_is_not_scheduled_again():
-    assert mails(given_events(CREATED, SENT), CONSUMED) == ()
+    assert schedule_mails(given_events(CREATED, SENT), CONSUMED) == ()
 
 
 def test_mail_outcome_cancels_its_task():
     settled = (Cancel(kind=MAIL, key=DELIVERED.notification_id),)
-    assert mails(given_events(CREATED, SENT), recorded(SENT, source="notifier")) == settled
+    assert schedule_mails(given_events(CREATED, SENT), recorded(SENT, source="notifier")) == settled
 
 
 def test_event_without_mail_schedules_nothing():
     dead = EventDeadLettered(event_id="e1", key="o1", error="unreadable")
-    assert mails(NotifierState(), recorded(dead, source="notifier")) == ()
+    assert schedule_mails(NotifierState(), recorded(dead, source="notifier")) == ()
 
 
 def test_notification_records_the_mail_outcome():
@@ -258,7 +258,7 @@ def test_resent_mail_repeats_the_first_mail():
     assert decide(SENT_BEFORE, AGAIN) == [ASKED_AGAIN]
     asked = recorded(ASKED_AGAIN, position=9, source="notifier")
     state = evolve(SENT_BEFORE, asked)
-    [schedule] = mails(state, asked)
+    [schedule] = schedule_mails(state, asked)
     repeated = msgspec.convert(schedule.payload, type(DELIVERED))
     assert repeated == msgspec.structs.replace(
         DELIVERED, notification_id="n2", resend_of=DELIVERED.notification_id

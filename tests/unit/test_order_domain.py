@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from order_service.domain import Command, OrderState, decide, evolve
-from order_service.handlers import deadlines
+from order_service.handlers import schedule_deadlines
 from order_service.orders.domain import (
     AcceptCancellation,
     CompleteOrder,
@@ -267,7 +267,7 @@ def test_order_keeps_its_end_reason():
 
 
 def test_every_event_of_open_order_moves_deadline():
-    due = deadlines(900)(after(CREATED, CONFIRMED), recorded(CONFIRMED))
+    due = schedule_deadlines(900)(after(CREATED, CONFIRMED), recorded(CONFIRMED))
     assert list(due) == [Schedule(kind="deadline", key="o1", delay_seconds=900)]
 
 
@@ -288,17 +288,17 @@ def test_deadline_may_depend_on_order_status(history: tuple[Event, ...], seconds
         OrderStatus.AWAITING_SHIPMENT: None,
     }
     last = (CREATED, *history)[-1]
-    (due,) = deadlines(900, by_status)(after(CREATED, *history), recorded(last))
+    (due,) = schedule_deadlines(900, by_status)(after(CREATED, *history), recorded(last))
     assert due == Schedule(kind="deadline", key="o1", delay_seconds=seconds)
 
 
 def test_final_order_cancels_its_deadline():
-    due = deadlines(900)(after(CREATED, COMPLETED), recorded(COMPLETED))
+    due = schedule_deadlines(900)(after(CREATED, COMPLETED), recorded(COMPLETED))
     assert list(due) == [Cancel(kind="deadline", key="o1")]
 
 
 def test_foreign_event_moves_no_deadline():
-    assert list(deadlines(900)(after(CREATED), recorded(KEYBOARD))) == []
+    assert list(schedule_deadlines(900)(after(CREATED), recorded(KEYBOARD))) == []
 
 
 @given(st.lists(st.sampled_from(FOLLOW_UPS), max_size=30))

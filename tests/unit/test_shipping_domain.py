@@ -32,7 +32,7 @@ from shipping_service.domain import (
     decide,
     evolve,
 )
-from shipping_service.handlers import BOOKING, UNAVAILABLE, WITHDRAWAL, bookings
+from shipping_service.handlers import BOOKING, UNAVAILABLE, WITHDRAWAL, schedule_bookings
 from tests.support.history import fold, recorded
 
 ADDRESS = {"city": "Tokyo"}
@@ -155,22 +155,22 @@ CARRIER = SimulatedCarrier(ShopSettings(carrier_min_delay_seconds=5, carrier_max
 
 
 def test_initiated_shipment_is_booked_after_carrier_delay():
-    due = bookings(CARRIER)(after(*STARTED), recorded(INITIATED))
+    due = schedule_bookings(CARRIER)(after(*STARTED), recorded(INITIATED))
     [booking] = due
     assert (booking.kind, booking.key, booking.delay_seconds) == (BOOKING, "o1", 5.0)
     assert msgspec.convert(booking.payload, Booking).items == LINES
 
 
 def test_cancelled_shipment_is_withdrawn_not_booked():
-    due = bookings(CARRIER)(after(*STARTED, CANCELLED), recorded(CANCELLED))
+    due = schedule_bookings(CARRIER)(after(*STARTED, CANCELLED), recorded(CANCELLED))
     assert list(due) == [Cancel(kind=BOOKING, key="o1"), Schedule(kind=WITHDRAWAL, key="s1")]
 
 
 def test_only_unclear_failed_bookings_are_withdrawn():
     unclear = msgspec.structs.replace(FAILED, reason=UNAVAILABLE)
-    due = bookings(CARRIER)(after(*STARTED, unclear), recorded(unclear))
+    due = schedule_bookings(CARRIER)(after(*STARTED, unclear), recorded(unclear))
     assert list(due) == [Schedule(kind=WITHDRAWAL, key="s1")]
-    assert bookings(CARRIER)(after(*STARTED, FAILED), recorded(FAILED)) == ()
+    assert schedule_bookings(CARRIER)(after(*STARTED, FAILED), recorded(FAILED)) == ()
 
 
 DISPATCH = DispatchShipment(order_id="o1", carrier="http", reference="ACME-1")
