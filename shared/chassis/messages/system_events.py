@@ -21,7 +21,10 @@ class EventDeadLettered(Event, frozen=True, kw_only=True):
 
 
 class EventRedriven(Event, frozen=True, kw_only=True):
-    """A dead-lettered event was handled after all."""
+    """A dead-lettered event was handled after all.
+
+    Reserved for the redrive command, which does not exist yet: no service publishes it.
+    """
 
     ENTITY: ClassVar[str] = "key"
 

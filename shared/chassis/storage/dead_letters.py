@@ -1,4 +1,4 @@
-"""Messages that could not be handled, kept for redrive.
+"""Messages that could not be handled, kept for an operator: the redrive command does not exist yet.
 
 While an entity has a row here, its later events are kept too, in their order. Other entities are not affected.
 """
