@@ -36,7 +36,7 @@ def find_pending(shop: ShopSnapshot) -> Iterator[Pending]:
     """Events that are not published or not handled, and tasks."""
     for service in shop.services:
         unpublished = [
-            row.recorded for row in service.log if not row.is_published and row.rejection is None
+            row.recorded for row in service.log if not row.is_published and row.refusal is None
         ]
         yield from _pending_events(service.name, "publish", unpublished)
         yield from _pending_events(service.name, "handle", list(shop.unhandled_by(service)))
@@ -59,7 +59,7 @@ def _pending_events(service: str, verb: str, events: Sequence[RecordedEvent]) ->
 
 
 def find_warnings(shop: ShopSnapshot) -> Iterator[AuditWarning]:
-    """Dead letters, events that the broker rejects, diverging events, and overdue tasks."""
+    """Dead letters, events that the broker refuses, diverging events, and overdue tasks."""
     if shop.read is None:
         yield AuditWarning(READ, f"{READ}.db", "does not exist; it is rebuilt from the stream")
     else:
@@ -67,7 +67,7 @@ def find_warnings(shop: ShopSnapshot) -> Iterator[AuditWarning]:
         yield from _diverging(shop, shop.read)
     for service in shop.services:
         yield from _dead_letters(service.name, service.dead_letters)
-        yield from _rejected(service)
+        yield from _refused(service)
         yield from _overdue(service, shop.now)
 
 
@@ -94,11 +94,11 @@ def _diverging(shop: ShopSnapshot, read: ReadSnapshot) -> Iterator[AuditWarning]
             yield AuditWarning(READ, position, event)
 
 
-def _rejected(service: ServiceSnapshot[Any]) -> Iterator[AuditWarning]:
+def _refused(service: ServiceSnapshot[Any]) -> Iterator[AuditWarning]:
     for row in service.log:
-        if row.rejection:
+        if row.refusal:
             event = f"{row.recorded.event_type} of {row.entity_id}"
-            what = f"the broker rejects {event}: {row.rejection}"
+            what = f"the broker refuses {event}: {row.refusal}"
             yield AuditWarning(service.name, f"event {row.recorded.position}", what)
 
 

@@ -58,7 +58,7 @@ class LogRow(NamedTuple):
     entity_id: str
     version: int
     is_published: bool
-    rejection: str | None
+    refusal: str | None
     """Why the broker refuses it permanently."""
 
 

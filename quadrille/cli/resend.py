@@ -1,4 +1,4 @@
-"""`quadrille resend`: publishes events again that the broker has lost or rejected."""
+"""`quadrille resend`: publishes events again that the broker has lost or refused."""
 
 import click
 
@@ -22,7 +22,7 @@ def resend(service: str, first: int, last: int | None, *, as_json: bool) -> None
       quadrille resend order 1          all events of the order service
       quadrille resend inventory 7 9    three events of the inventory service
 
-    Use it if the stream was lost, or if the broker rejected an event and accepts it now. Services ignore events that
+    Use it if the stream was lost, or if the broker refused an event and accepts it now. Services ignore events that
     they have handled already.
 
     Only for the admin: quadrille login admin@example.com

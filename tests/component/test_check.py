@@ -101,7 +101,7 @@ def test_pending_tasks_are_no_violation(ran):
     assert report.orders["AWAITING_SHIPMENT"] == 1
 
 
-def test_event_rejected_by_broker_is_a_warning(data):
+def test_event_refused_by_broker_is_a_warning(data):
     _damage(
         data,
         "order",
@@ -111,7 +111,7 @@ def test_event_rejected_by_broker_is_a_warning(data):
     assert report.ok
     [warning] = [warning for warning in report.warnings if warning.entity == "event 2"]
     assert warning.service == "order"
-    assert warning.what.startswith("the broker rejects ")
+    assert warning.what.startswith("the broker refuses ")
     assert warning.what.endswith(": too large")
     assert {work.what for work in report.pending} == {"deadline tasks", "booking tasks"}
 
