@@ -6,7 +6,7 @@ from litestar import Litestar
 
 from notifier_service import api
 from notifier_service.domain import Command, NotifierState, decide, evolve
-from notifier_service.handlers import SUBSCRIPTIONS, mail_job, schedule_mails
+from notifier_service.handlers import SUBSCRIPTIONS, mail_task, schedule_mails
 from notifier_service.order_reader import OrderReader
 from notifier_service.smtp import NullMailer, build_mailer
 from notifier_service.store import METADATA, STORE
@@ -34,13 +34,13 @@ def build(settings: ShopSettings) -> Litestar:
     """The application; nothing runs yet. Raises SettingsError."""
     mailer = build_mailer(settings)
     orders = OrderReader(open_for_reading(database_url("notifier", settings)))
-    jobs = (mail_job(orders, mailer),)
+    task_handlers = (mail_task(orders, mailer),)
     service = Service(
         "notifier",
         settings,
         logic(sends=not isinstance(mailer, NullMailer)),
         METADATA,
-        jobs,
+        task_handlers,
         catalog=CATALOG,
     )
     app = service.app("Quadrille: notifier", [api.NotificationController])

@@ -71,7 +71,7 @@ def _due(mail: Mail) -> Schedule:
     return Schedule(kind=MAIL, key=mail.notification_id, payload=msgspec.to_builtins(mail))
 
 
-def mail_job(
+def mail_task(
     orders: OrderReader,
     mailer: Mailer,
     retry: Retry = FOR_A_DAY,

@@ -14,7 +14,7 @@ from shipping_service.carriers import Carrier
 from shipping_service.carriers.remote import RemoteCarrier
 from shipping_service.carriers.simulated import SimulatedCarrier
 from shipping_service.domain import Command, ShippingState, decide, evolve
-from shipping_service.handlers import SUBSCRIPTIONS, carrier_jobs, schedule_bookings
+from shipping_service.handlers import SUBSCRIPTIONS, carrier_tasks, schedule_bookings
 from shipping_service.store import METADATA, STORE
 
 CARRIERS: Mapping[str, Callable[[ShopSettings], Carrier]] = {
@@ -37,8 +37,10 @@ def logic(carrier: Carrier) -> ServiceLogic[ShippingState, Command]:
 def build(settings: ShopSettings) -> Litestar:
     """The application; nothing runs yet. Raises SettingsError for a carrier with an invalid address."""
     carrier = CARRIERS[settings.carrier](settings)
-    jobs = carrier_jobs(carrier, settings.carrier_max_attempts)
-    service = Service("shipping", settings, logic(carrier), METADATA, jobs, catalog=CATALOG)
+    task_handlers = carrier_tasks(carrier, settings.carrier_max_attempts)
+    service = Service(
+        "shipping", settings, logic(carrier), METADATA, task_handlers, catalog=CATALOG
+    )
     app = service.app("Quadrille: shipping", api.ROUTES, dependencies={"carrier": carrier})
     app.on_shutdown.append(carrier.close)
     return app

@@ -89,7 +89,7 @@ def _booking(initiated: ShipmentInitiated, delay_seconds: float) -> Schedule:
     )
 
 
-def carrier_jobs(carrier: Carrier, attempts: int) -> tuple[TaskHandler, ...]:
+def carrier_tasks(carrier: Carrier, attempts: int) -> tuple[TaskHandler, ...]:
     """Books until the carrier answers; if it never does, the shipment fails."""
 
     async def book(due: Task) -> DispatchShipment | CompleteShipment | FailShipment:

@@ -20,7 +20,7 @@ from notifier_service import handlers, store
 from notifier_service.app import build, logic
 from notifier_service.composer import Composer, Unsendable
 from notifier_service.domain import KnownOrder, NotifierState, evolve
-from notifier_service.handlers import mail_job
+from notifier_service.handlers import mail_task
 from notifier_service.mails import Mail, Template
 from notifier_service.order_reader import OrderReader
 from notifier_service.smtp import TIMEOUT_SECONDS, SmtpMailer, SmtpServer, read_sender, read_url
@@ -294,8 +294,8 @@ async def test_mails_are_sent_once_on_a_full_disk(shop_settings: ShopSettings, s
     notifier = ServiceSpec("notifier", logic(sends=True), store.METADATA)
     orders = OrderReader(open_for_reading(database_url("notifier", shop_settings)))
     async with delivering(server) as mailer:
-        jobs = (mail_job(orders, mailer),)
-        async with serving(shop_settings, notifier, jobs) as service:
+        handlers = (mail_task(orders, mailer),)
+        async with serving(shop_settings, notifier, handlers) as service:
             server.on_mail = lambda: service.writer.run_in_transaction(pragma("max_page_count=1"))
             await service.writer.handle([recorded(created(f"o{number}")) for number in range(100)])
             await eventually(lambda: service.effects._unrecorded)

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from order_service.handlers import TASK_HANDLERS as ORDER_JOBS
+from order_service.handlers import TASK_HANDLERS as ORDER_TASKS
 from order_service.handlers import expire_order, schedule_deadlines
 from order_service.orders.domain import PlaceOrder, RequestCancellation, WantedItem
 from shared.chassis.engine import task_runner
@@ -128,8 +128,8 @@ async def test_failed_task_stores_its_last_error(shop_settings: ShopSettings):
     async def hopeless(_due: Task) -> None:
         raise ConnectionError("nobody answers")
 
-    jobs = (TaskHandler(BOOKING, hopeless, retry=Retry(first_seconds=1000)),)
-    async with serving(shop_settings, SHIPPING, jobs) as service:
+    handlers = (TaskHandler(BOOKING, hopeless, retry=Retry(first_seconds=1000)),)
+    async with serving(shop_settings, SHIPPING, handlers) as service:
         await begin_shipments(service, "o1")
         row = await eventually(lambda: _tried_once(service))
         assert row["last_error"] == "ConnectionError: nobody answers"
@@ -164,8 +164,8 @@ async def test_failing_task_blocks_no_other(shop_settings: ShopSettings):
             raise ConnectionError("nobody answers")
         return await deliver(due)
 
-    jobs = (TaskHandler(BOOKING, choosy, retry=Retry(first_seconds=1000)),)
-    async with serving(shop_settings, SHIPPING, jobs) as service:
+    handlers = (TaskHandler(BOOKING, choosy, retry=Retry(first_seconds=1000)),)
+    async with serving(shop_settings, SHIPPING, handlers) as service:
         await begin_shipments(service, "o1", "o2", "o3")
         await eventually(lambda: _are_left(service, "o1"))
 
@@ -226,7 +226,7 @@ async def test_unrecorded_effect_is_not_repeated(
         await eventually(lambda: len(service.effects._unrecorded) == MAX_AT_ONCE)
         await asyncio.sleep(1.5)  # long enough for an attempt that must not be made
         assert len(tried) == len(set(tried)) == MAX_AT_ONCE
-        service.effects._jobs = {job.kind: job for job in booking(deliver)}
+        service.effects._handlers = {handler.kind: handler for handler in booking(deliver)}
         locker.execute("ROLLBACK")
         await eventually(lambda: no_task_is_left(service))
         assert (await event_types(service)).count("ShipmentCompleted") == len(order_ids)
@@ -242,8 +242,8 @@ async def test_unrecorded_failure_is_not_another_attempt(
         lock(locker)
         raise ConnectionError("Bo\udcee" * 1000)
 
-    jobs = (TaskHandler(BOOKING, fail_and_lock, retry=Retry(first_seconds=1000)),)
-    async with serving(shop_settings, SHIPPING, jobs) as service:
+    handlers = (TaskHandler(BOOKING, fail_and_lock, retry=Retry(first_seconds=1000)),)
+    async with serving(shop_settings, SHIPPING, handlers) as service:
         await service.writer.run_in_transaction(pragma("busy_timeout=20"))
         await begin_shipments(service, "o1")
         await eventually(lambda: service.effects._unrecorded)
@@ -366,7 +366,7 @@ async def test_progress_in_same_batch_overtakes_a_task(shop_settings: ShopSettin
 
 async def test_order_without_progress_requests_its_cancellation(shop_settings: ShopSettings):
     soon = ORDER._replace(logic=ORDER.logic._replace(schedule=schedule_deadlines(0.2)))
-    async with serving(shop_settings, soon, ORDER_JOBS) as service:
+    async with serving(shop_settings, soon, ORDER_TASKS) as service:
         await place_order(service)
         await eventually(lambda: _has_asked(service))
 
@@ -375,7 +375,7 @@ async def test_deadline_missed_during_downtime_is_met_later(shop_settings: ShopS
     soon = ORDER._replace(logic=ORDER.logic._replace(schedule=schedule_deadlines(0.2)))
     async with serving(shop_settings, soon) as service:
         await place_order(service)
-    async with serving(shop_settings, soon, ORDER_JOBS) as service:
+    async with serving(shop_settings, soon, ORDER_TASKS) as service:
         await eventually(lambda: _has_asked(service))
 
 

@@ -12,7 +12,7 @@ from shared.chassis.messages import clock
 from shared.chassis.storage.task_queue import Task
 from shared.chassis.testing import TaskKey
 from shipping_service.carriers import Accepted, Booking
-from shipping_service.handlers import BOOKING, WITHDRAWAL, BookingNotFound, carrier_jobs
+from shipping_service.handlers import BOOKING, WITHDRAWAL, BookingNotFound, carrier_tasks
 from tests.support.in_memory_shop import InMemoryShop
 
 HALF = 0.5
@@ -31,7 +31,7 @@ class CarrierModel:
         """Bookings that were sent and have not arrived; their task may be over by now."""
         self._received: set[str] = set()
         self._shop = shop
-        self._booking, self._withdrawal = carrier_jobs(self, attempts=8)
+        self._booking, self._withdrawal = carrier_tasks(self, attempts=8)
 
     def delay_seconds(self, order_id: str) -> float:
         return 0

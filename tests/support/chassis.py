@@ -117,7 +117,7 @@ async def writing(path: Path, spec: ServiceSpec = INVENTORY) -> AsyncIterator[Ch
 
 @asynccontextmanager
 async def serving(
-    settings: ShopSettings, spec: ServiceSpec = INVENTORY, jobs: tuple[TaskHandler, ...] = ()
+    settings: ShopSettings, spec: ServiceSpec = INVENTORY, handlers: tuple[TaskHandler, ...] = ()
 ) -> AsyncIterator[Service]:
     """All of a service but its HTTP."""
     service = Service(
@@ -125,7 +125,7 @@ async def serving(
         settings,
         spec.logic,
         spec.tables,
-        jobs,
+        handlers,
         catalog=CATALOG,
         deadline_grace_seconds=settings.order_timeout_grace_seconds,
     )

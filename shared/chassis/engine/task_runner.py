@@ -102,14 +102,14 @@ class TaskRunner:
         self,
         database: Database,
         writer: Writer[Any, Any],
-        jobs: Sequence[TaskHandler],
+        handlers: Sequence[TaskHandler],
         until: Callable[[], Awaitable[datetime | None]] | None = None,
     ) -> None:
         """`until` returns up to which moment due tasks may be executed; None if none may be."""
         self._database = database
         self._writer = writer
         self._until = until
-        self._jobs = {job.kind: job for job in jobs}
+        self._handlers = {handler.kind: handler for handler in handlers}
         self._running: dict[str, asyncio.Task[None]] = {}
         self._unrecorded: set[str] = set()
         """Tasks whose outcome the database does not accept at present."""
@@ -124,7 +124,7 @@ class TaskRunner:
     @property
     def kinds(self) -> set[str]:
         """The kinds of tasks that this runner executes."""
-        return set(self._jobs)
+        return set(self._handlers)
 
     def wake(self, due_at: datetime) -> None:
         """A task that is due then was written."""
@@ -155,7 +155,7 @@ class TaskRunner:
         """Start due tasks; returns when to look again."""
         now = clock.now()
         busy = list(self._running)
-        kinds = list(self._jobs)
+        kinds = list(self._handlers)
         room = MAX_AT_ONCE - len(busy)
         if room <= 0 or self._unrecorded:
             return None  # the end of a running task wakes the loop
@@ -211,21 +211,21 @@ class TaskRunner:
 
     async def _attempt(self, due: Task) -> _Done | _Postponed:
         """Do the work; nothing is written to the database."""
-        job = self._jobs[due.kind]
+        handler = self._handlers[due.kind]
         try:
-            return _Done(await job.run(due))
+            return _Done(await handler.run(due))
         except msgspec.ValidationError as error:  # another release wrote the payload
             return _stuck(due, error)
         except Exception as error:  # noqa: BLE001 - whatever the outside world raises
             reason = cleaned(f"{type(error).__name__}: {error}")
         now = clock.now()
-        if not (job.give_up and job.retry.is_used_up(due, now)):
+        if not (handler.give_up and handler.retry.is_used_up(due, now)):
             return _Postponed(
-                now + timedelta(seconds=job.retry.pause_seconds(due.attempts)), reason
+                now + timedelta(seconds=handler.retry.pause_seconds(due.attempts)), reason
             )
         log.warning("task.given_up", kind=due.kind, task_key=due.task_key, reason=reason)
         try:
-            return _Done(job.give_up(due, reason))
+            return _Done(handler.give_up(due, reason))
         except Exception as error:  # noqa: BLE001 - a payload that cannot be read, or a faulty rule
             return _stuck(due, error)
 
