@@ -67,17 +67,17 @@ class Passwords:
             return False
 
 
-class _Job(NamedTuple):
+class _HashRequest(NamedTuple):
     work: Callable[[], Any]
     done: asyncio.Future[Any]
 
 
 class _Queue:
-    """Runs jobs on threads, sign-ins first; a job whose caller is gone is dropped."""
+    """Computes hashes on threads, those of sign-ins first; a request whose caller is gone is dropped."""
 
     def __init__(self) -> None:
-        self._sign_ins: deque[_Job] = deque()
-        self._registrations: deque[_Job] = deque()
+        self._sign_ins: deque[_HashRequest] = deque()
+        self._registrations: deque[_HashRequest] = deque()
         self._running = 0
 
     async def sign_ins(self, work: Callable[[], T]) -> T:
@@ -88,39 +88,39 @@ class _Queue:
         """Run it when no sign-in waits."""
         return await self._submit(self._registrations, work)
 
-    def _submit(self, lane: deque[_Job], work: Callable[[], T]) -> asyncio.Future[T]:
-        for job in [job for job in lane if job.done.cancelled()]:
-            lane.remove(job)
+    def _submit(self, lane: deque[_HashRequest], work: Callable[[], T]) -> asyncio.Future[T]:
+        for request in [request for request in lane if request.done.cancelled()]:
+            lane.remove(request)
         if len(lane) >= MAX_WAITING:
             raise Rejected(
                 "busy",
                 "too many passwords wait to be checked; try again",
             )
-        job = _Job(work, asyncio.get_running_loop().create_future())
-        lane.append(job)
+        request = _HashRequest(work, asyncio.get_running_loop().create_future())
+        lane.append(request)
         self._start_waiting()
-        return job.done
+        return request.done
 
     def _start_waiting(self) -> None:
-        while self._running < HASHES_AT_ONCE and (job := self._next()):
+        while self._running < HASHES_AT_ONCE and (request := self._next()):
             self._running += 1
-            thread = asyncio.ensure_future(asyncio.to_thread(job.work))
-            thread.add_done_callback(partial(self._finish, job))
+            thread = asyncio.ensure_future(asyncio.to_thread(request.work))
+            thread.add_done_callback(partial(self._finish, request))
 
-    def _next(self) -> _Job | None:
+    def _next(self) -> _HashRequest | None:
         for lane in (self._sign_ins, self._registrations):
             while lane:
-                job = lane.popleft()
-                if not job.done.cancelled():
-                    return job
+                request = lane.popleft()
+                if not request.done.cancelled():
+                    return request
         return None
 
-    def _finish(self, job: _Job, thread: asyncio.Future[Any]) -> None:
+    def _finish(self, request: _HashRequest, thread: asyncio.Future[Any]) -> None:
         self._running -= 1
         self._start_waiting()
-        if job.done.cancelled():
+        if request.done.cancelled():
             return
         if error := thread.exception():
-            job.done.set_exception(error)
+            request.done.set_exception(error)
         else:
-            job.done.set_result(thread.result())
+            request.done.set_result(thread.result())
