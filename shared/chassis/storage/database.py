@@ -49,7 +49,7 @@ BUSY_MILLISECONDS = 5000
 WAL_LIMIT_BYTES = 16 * 1024 * 1024
 """From this size on the writer empties the write-ahead log; without overlapping readers SQLite keeps it at 4 MiB."""
 COMMITS_BETWEEN_CHECKS = 64
-CHECKPOINT_WAIT_MILLISECONDS = 1000
+WAL_TRUNCATION_WAIT_MILLISECONDS = 1000
 """For readers, while no transaction is written."""
 NO_SQLITE_FILE = (
     "QUADRILLE_DATABASE_URL: expected sqlite:///<file>; other databases are not supported yet"
@@ -193,20 +193,20 @@ class Database:
         wal = Path(f"{self.url.database}-wal")
         size = wal.stat().st_size if wal.exists() else 0
         if size > self._wal_limit_bytes:
-            is_empty = self._checkpoint()
+            is_empty = self._truncate_wal()
             self._wal_limit_bytes = WAL_LIMIT_BYTES if is_empty else 2 * size
 
-    def _checkpoint(self) -> bool:
+    def _truncate_wal(self) -> bool:
         connection = self._engine.raw_connection()
         cursor = connection.cursor()
         self._may_read.clear()
         try:
-            cursor.execute(f"PRAGMA busy_timeout={CHECKPOINT_WAIT_MILLISECONDS}")
+            cursor.execute(f"PRAGMA busy_timeout={WAL_TRUNCATION_WAIT_MILLISECONDS}")
             cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             row = cursor.fetchone()
             is_busy = row is None or bool(row[0])
         except sqlite3.OperationalError as error:  # the commit stands
-            log.warning("checkpoint.failed", reason=str(error))
+            log.warning("wal_truncation.failed", reason=str(error))
             is_busy = True
         finally:
             self._may_read.set()

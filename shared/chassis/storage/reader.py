@@ -81,7 +81,7 @@ class Reader:
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[AsyncConnection]:
         """A connection whose statements all see one state of the database. Raises as `fetch` does."""
-        await self._wait_for_checkpoint()
+        await self._wait_for_truncation()
         with self._damage.detecting():
             async with self._engine.connect() as connection:
                 await connection.execution_options(**{_IS_SNAPSHOT: True})
@@ -103,11 +103,11 @@ class Reader:
             with self._engine.sync_engine.connect() as connection:
                 return query(connection)
 
-        await self._wait_for_checkpoint()
+        await self._wait_for_truncation()
         with self._damage.detecting():
             return await greenlet_spawn(connect_and_query)
 
-    async def _wait_for_checkpoint(self) -> None:
+    async def _wait_for_truncation(self) -> None:
         while not self._may_read.is_set():  # noqa: ASYNC110 - another thread sets it, rarely
             await asyncio.sleep(WAL_POLL_SECONDS)
 
