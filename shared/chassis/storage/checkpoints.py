@@ -36,7 +36,7 @@ MAX_REPORTED = 100
 _LAST_POSITION = 10**18
 
 Message = RecordedEvent | MalformedMessage
-LogPosition = tuple[str, int]
+SourcePosition = tuple[str, int]
 """A source, and a position in its log."""
 
 
@@ -80,7 +80,7 @@ class Positioned(NamedTuple):
     message: Message
 
     @property
-    def log_position(self) -> LogPosition:
+    def source_position(self) -> SourcePosition:
         return self.source, self.position
 
 
@@ -126,14 +126,14 @@ def positioned(messages: Iterable[Message], catalog: Catalog) -> list[Positioned
 def sequence(applied: dict[str, int], received: Iterable[Positioned]) -> Sequenced:
     """Of several events that claim one position, the first counts; advances `applied`."""
     ready: list[Positioned] = []
-    early: dict[LogPosition, Positioned] = {}
+    early: dict[SourcePosition, Positioned] = {}
     late: list[Positioned] = []
     for one in received:
         source = one.source
-        if one.position <= applied.get(source, 0) or one.log_position in early:
+        if one.position <= applied.get(source, 0) or one.source_position in early:
             late.append(one)
             continue
-        early[one.log_position] = one
+        early[one.source_position] = one
         while following := early.pop((source, applied.get(source, 0) + 1), None):
             ready.append(following)
             applied[source] = following.position
@@ -189,9 +189,11 @@ class Checkpoints:
         else:
             ready, early, late = sequence(applied, received)
             self._hold(connection, early)
-        ids = self.applied_ids(connection, {one.log_position for one in late})
-        ids |= {one.log_position: one.event_id for one in ready}
-        self._hold(connection, [one for one in late if ids.get(one.log_position) != one.event_id])
+        ids = self.applied_ids(connection, {one.source_position for one in late})
+        ids |= {one.source_position: one.event_id for one in ready}
+        self._hold(
+            connection, [one for one in late if ids.get(one.source_position) != one.event_id]
+        )
         skipped = [one for one in ready if isinstance(one.message, MalformedMessage)]
         self._skip(connection, skipped)
         return ready
@@ -210,13 +212,13 @@ class Checkpoints:
         return connection.execute(self._release, held).rowcount > 0
 
     def applied_ids(
-        self, connection: Connection, log_positions: Iterable[LogPosition]
-    ) -> dict[LogPosition, str]:
+        self, connection: Connection, source_positions: Iterable[SourcePosition]
+    ) -> dict[SourcePosition, str]:
         """The ids of the events that were applied or skipped at these positions."""
         positions: dict[str, list[int]] = {}
-        for source, position in log_positions:
+        for source, position in source_positions:
             positions.setdefault(source, []).append(position)
-        ids: dict[LogPosition, str] = {}
+        ids: dict[SourcePosition, str] = {}
         for table in (self._archive, self._tables.skipped):
             for source, of_source in positions.items():
                 query = select(table.c.position, table.c.event_id).where(
