@@ -9,11 +9,9 @@ from typing import TypeVar
 from shared.chassis.engine.rules import RuleFailed
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.storage import dead_letters
-from shared.chassis.storage.dead_letters import DeadLetter, MalformedMessage, Status
+from shared.chassis.storage.dead_letters import DeadLetter, MalformedMessage, Message, Status
 
 Entity = TypeVar("Entity", bound=Hashable)
-
-Message = RecordedEvent | MalformedMessage
 
 Failures = dict[str, RuleFailed]
 """What the rules raised, by event id."""

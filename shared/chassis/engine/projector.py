@@ -16,7 +16,7 @@ import msgspec
 import structlog
 from sqlalchemy import Connection
 
-from shared.chassis.engine.inbound import Failures, Message, handle_in_order
+from shared.chassis.engine.inbound import Failures, handle_in_order
 from shared.chassis.engine.rules import rules
 from shared.chassis.engine.service_logic import RecordHook
 from shared.chassis.engine.unit_of_work import CommandEnvelope, Outcome
@@ -28,7 +28,7 @@ from shared.chassis.messages.touches import References
 from shared.chassis.storage import dead_letters
 from shared.chassis.storage.checkpoints import Checkpoints, Divergence, Progress
 from shared.chassis.storage.database import Database
-from shared.chassis.storage.dead_letters import DeadLetter, MalformedMessage
+from shared.chassis.storage.dead_letters import DeadLetter, MalformedMessage, Message
 from shared.chassis.storage.entity_store import EntityStore
 
 State = TypeVar("State", bound=msgspec.Struct)

@@ -8,7 +8,7 @@ from typing import Any, Generic, NamedTuple, Self, TypeVar
 import msgspec
 from sqlalchemy import Connection
 
-from shared.chassis.engine.inbound import Failures, Message, handle_in_order
+from shared.chassis.engine.inbound import Failures, handle_in_order
 from shared.chassis.engine.rules import RuleFailed, raise_as_failure, rules
 from shared.chassis.engine.service_logic import ServiceLogic
 from shared.chassis.messages import clock
@@ -22,7 +22,7 @@ from shared.chassis.messages.touches import References
 from shared.chassis.messages.tracing import child_of
 from shared.chassis.storage import dead_letters, event_log, idempotency, inbox, task_queue
 from shared.chassis.storage.checkpoints import Progress
-from shared.chassis.storage.dead_letters import DeadLetter, Status
+from shared.chassis.storage.dead_letters import DeadLetter, Message, Status
 from shared.chassis.storage.idempotency import IdempotencyKey, Reply, StoredResponse
 from shared.chassis.storage.task_queue import Task
 

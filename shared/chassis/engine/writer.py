@@ -15,7 +15,6 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import InterfaceError, InternalError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from shared.chassis.engine.inbound import Message
 from shared.chassis.engine.rules import RuleFailed, rules
 from shared.chassis.engine.unit_of_work import (
     Answer,
@@ -26,6 +25,7 @@ from shared.chassis.failpoints import failpoint
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.rejection import Rejected
 from shared.chassis.storage.database import Database, DatabaseDamaged
+from shared.chassis.storage.dead_letters import Message
 from shared.chassis.storage.idempotency import Reply
 
 MAX_AT_ONCE = 512

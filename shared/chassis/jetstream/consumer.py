@@ -8,7 +8,6 @@ import structlog
 from nats.aio.msg import Msg
 
 from shared.chassis.engine.backoff import Backoff
-from shared.chassis.engine.inbound import Message
 from shared.chassis.engine.writer import StorageUnavailable
 from shared.chassis.failpoints import failpoint
 from shared.chassis.jetstream.connection import JetStreamConnection
@@ -19,7 +18,7 @@ from shared.chassis.jetstream.stream_manager import StreamManager
 from shared.chassis.messages.catalog import Catalog, DecodeError
 from shared.chassis.messages.cloudevents import decode
 from shared.chassis.storage.database import TRANSIENT_DATABASE_ERRORS
-from shared.chassis.storage.dead_letters import MalformedMessage
+from shared.chassis.storage.dead_letters import MalformedMessage, Message
 
 FETCH_SECONDS = 5
 CHECK_SECONDS = 5

@@ -25,7 +25,7 @@ from shared.chassis.messages.catalog import Catalog, DecodeError
 from shared.chassis.messages.cloudevents import decode, encode, read_position
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.storage.database import Rows, insert_missing, read_rows, upsert
-from shared.chassis.storage.dead_letters import MalformedMessage
+from shared.chassis.storage.dead_letters import MalformedMessage, Message
 from shared.chassis.storage.sql import execute_many
 
 MAX_AT_ONCE = 512
@@ -35,7 +35,6 @@ MAX_REPORTED = 100
 """Divergences of one source that are logged and looked at; all of them are held, and listed on request."""
 _LAST_POSITION = 10**18
 
-Message = RecordedEvent | MalformedMessage
 SourcePosition = tuple[str, int]
 """A source, and a position in its log."""
 

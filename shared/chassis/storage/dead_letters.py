@@ -42,6 +42,10 @@ class MalformedMessage(msgspec.Struct, frozen=True, kw_only=True):
         return f"sha256-{hashlib.sha256(self.subject.encode() + self.body).hexdigest()[:32]}"
 
 
+Message = RecordedEvent | MalformedMessage
+"""A message that was received, decoded if it can be."""
+
+
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     """A message as it was received, and why it was not handled."""
 
