@@ -34,7 +34,7 @@ from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.storage import derived_state
 from shared.chassis.storage.database import CHASSIS_METADATA, open_for_writing
 from shared.chassis.storage.database_identity import FORMAT
-from shared.chassis.storage.derived_state import Progress
+from shared.chassis.storage.derived_state import RebuildProgress
 from shared.chassis.storage.migrations import CHASSIS_VERSIONS, migrate
 from shared.contracts import CATALOG
 from shared.settings import ShopSettings
@@ -126,7 +126,7 @@ async def run(file: Path, work: Any) -> Any:
         await database.close()
 
 
-async def progress_of(file: Path) -> Progress:
+async def progress_of(file: Path) -> RebuildProgress:
     progress = await run(file, derived_state.read)
     assert progress is not None
     return progress

@@ -21,7 +21,7 @@ from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.touches import touches
 from shared.chassis.storage import derived_state, event_log
 from shared.chassis.storage.database import Database
-from shared.chassis.storage.derived_state import Cursor, Progress
+from shared.chassis.storage.derived_state import Cursor, RebuildProgress
 
 BATCH_EVENTS = 500
 BATCHES_PER_LINE = 20
@@ -72,7 +72,7 @@ def derived_tables_of(
     )
 
 
-def _prepare(connection: Connection, derived: DerivedTables) -> Progress:
+def _prepare(connection: Connection, derived: DerivedTables) -> RebuildProgress:
     """How far the tables are built; if they were built otherwise, they are empty afterwards."""
     digest = derived_state.digest_of(derived.tables)
     present = derived_state.read(connection)
@@ -86,12 +86,14 @@ def _prepare(connection: Connection, derived: DerivedTables) -> Progress:
     names = [str(table.name) for table in derived.tables]
     derived_state.recreate(connection, derived.tables, present.tables if present else ())
     derived.reset(connection)
-    progress = Progress(derived.version, digest, names)
+    progress = RebuildProgress(derived.version, digest, names)
     derived_state.save(connection, progress)
     return progress
 
 
-def _apply_batch(connection: Connection, derived: DerivedTables, progress: Progress) -> Progress:
+def _apply_batch(
+    connection: Connection, derived: DerivedTables, progress: RebuildProgress
+) -> RebuildProgress:
     events = derived.events_after(connection, progress.cursor, BATCH_EVENTS)
     _apply(connection, derived, events)
     if events:

@@ -31,7 +31,7 @@ class Cursor(NamedTuple):
     position: int
 
 
-class Progress(NamedTuple):
+class RebuildProgress(NamedTuple):
     """A row of `derived_state`."""
 
     version: int
@@ -55,16 +55,16 @@ def digest_of(tables: Iterable[Table]) -> str:
     return hashlib.sha256("\n".join(statements).encode()).hexdigest()[:16]
 
 
-def read(connection: Connection) -> Progress | None:
+def read(connection: Connection) -> RebuildProgress | None:
     """How the tables were built; None in a database that has none yet, or does not know."""
     row = connection.execute(select(DERIVED_STATE)).one_or_none()
     if row is None:
         return None
     cursor = Cursor(*row.cursor) if row.cursor else None
-    return Progress(row.version, row.digest, row.tables, row.events, cursor, row.is_complete)
+    return RebuildProgress(row.version, row.digest, row.tables, row.events, cursor, row.is_complete)
 
 
-def save(connection: Connection, progress: Progress) -> None:
+def save(connection: Connection, progress: RebuildProgress) -> None:
     upsert(connection, DERIVED_STATE, [{"name": _NAME, **progress._asdict()}])
 
 
