@@ -16,7 +16,7 @@ from read_api.schemas import StockView
 from read_api.tables import EVENTS, POSITIONS
 from shared.chassis.messages.system_events import EventDeadLettered, EventRedriven
 from shared.chassis.storage.dead_letters import DEAD_LETTER
-from shared.chassis.storage.reader import Reader, Rows
+from shared.chassis.storage.reader import Reader, ResultRows
 from shared.chassis.storage.views import to_views
 from shared.contracts import CATALOG
 
@@ -85,7 +85,7 @@ async def _dashboard(connection: AsyncConnection, query: DashboardQuery) -> Dash
     )
 
 
-def _unhandled(rows: Rows) -> Counter[str]:
+def _unhandled(rows: ResultRows) -> Counter[str]:
     """The number of each source's dead letters that were not redriven since."""
     dead_letters: set[tuple[str, str]] = set()
     for row in rows:
@@ -98,7 +98,7 @@ def _unhandled(rows: Rows) -> Counter[str]:
 
 
 def _source_states(
-    rows: Rows, query: DashboardQuery, dead_letters: Mapping[str, int]
+    rows: ResultRows, query: DashboardQuery, dead_letters: Mapping[str, int]
 ) -> list[SourceState]:
     by_source = {row.source: row for row in rows}
     states = []

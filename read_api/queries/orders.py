@@ -17,7 +17,7 @@ from read_api.schemas import (
 from read_api.tables import NOTIFICATIONS, ORDER_ITEMS, ORDERS, RESERVATIONS, SHIPMENTS
 from shared.chassis.http.auth import Caller
 from shared.chassis.http.pagination import Keyset, bounded, page_of, to_cursor
-from shared.chassis.storage.reader import Reader, Rows
+from shared.chassis.storage.reader import Reader, ResultRows
 from shared.chassis.storage.views import all_as_json, one_as_json, to_views, view_as_json
 from shared.contracts import OrderItem
 from shared.contracts.order import OrderStatus
@@ -82,7 +82,7 @@ def select_orders(
     return _NEWEST_FIRST.select(query, cursor, limit)
 
 
-def order_page(rows: Rows, limit: int) -> OrderPage:
+def order_page(rows: ResultRows, limit: int) -> OrderPage:
     """A page of up to `limit + 1` rows."""
     return page_of(
         to_views(rows, OrderView),

@@ -38,7 +38,7 @@ from read_api.report_schemas import (
 from read_api.tables import CUSTOMERS, ORDER_ITEMS, ORDERS, PRODUCTS
 from shared.chassis.http.pagination import Keyset, page_of, to_cursor
 from shared.chassis.storage.database import UtcTime
-from shared.chassis.storage.reader import Reader, Rows
+from shared.chassis.storage.reader import Reader, ResultRows
 from shared.chassis.storage.views import to_views, view_as_json
 from shared.contracts.order import OrderStatus
 
@@ -141,7 +141,7 @@ def daily(days: Sequence[LocalDay], currency: str) -> Select[tuple[object, ...]]
     return select(figures).order_by(spans.c.day)
 
 
-def day_figures(rows: Rows) -> list[DayFigures]:
+def day_figures(rows: ResultRows) -> list[DayFigures]:
     """The days of `daily`, the first one first."""
     return to_views(rows, DayFigures)
 

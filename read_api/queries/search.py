@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Select, or_, select
 
 from read_api.tables import PRODUCT_SEARCH, PRODUCTS, SEARCHED_COLUMNS
 from shared.chassis.http.problems import BadRequest, FieldError
-from shared.chassis.storage.reader import QueryTooExpensive, Reader, Rows
+from shared.chassis.storage.reader import QueryTooExpensive, Reader, ResultRows
 
 MAX_CHARACTERS = 200
 MIN_INDEXED_LENGTH = 3
@@ -40,7 +40,7 @@ def product_matches(text: str, dialect: str) -> list[ColumnElement[bool]]:
 
 async def fetch_search(
     reader: Reader, query: Select[tuple[object, ...]], cpu_seconds: float = MAX_CPU_SECONDS
-) -> Rows:
+) -> ResultRows:
     """The rows of a search. Raises BadRequest if it takes more CPU time than this, whether its client waits or not."""
     try:
         return await reader.fetch_within(cpu_seconds, query)

@@ -32,7 +32,7 @@ INSTRUCTIONS = 10_000
 """Of SQLite's virtual machine, between two looks at the clock: about a millisecond."""
 _IS_SNAPSHOT = "is_snapshot"
 
-Rows = Sequence[Row[*tuple[Any, ...]]]
+ResultRows = Sequence[Row[*tuple[Any, ...]]]
 
 
 class QueryTooExpensive(Exception):
@@ -53,7 +53,7 @@ class Reader:
         """The database's SQL: `sqlite` or `postgresql`."""
         return self._engine.dialect.name
 
-    async def fetch(self, statement: Select[Any], **parameters: object) -> Rows:
+    async def fetch(self, statement: Select[Any], **parameters: object) -> ResultRows:
         """The rows of one statement. Raises DatabaseDamaged for a damaged file, and anything else as it is."""
         return await self._query(lambda connection: connection.execute(statement, parameters).all())
 
@@ -69,10 +69,10 @@ class Reader:
         """The view of a statement with at most one row."""
         return next(iter(await self.fetch_views(view, statement, **parameters)), None)
 
-    async def fetch_within(self, cpu_seconds: float, statement: Select[Any]) -> Rows:
+    async def fetch_within(self, cpu_seconds: float, statement: Select[Any]) -> ResultRows:
         """As `fetch`, for a statement whose cost a client chooses. Raises QueryTooExpensive."""
 
-        def query(connection: Connection) -> Rows:
+        def query(connection: Connection) -> ResultRows:
             with _bound(connection.connection.driver_connection, cpu_seconds):
                 return connection.execute(statement).all()
 
@@ -96,10 +96,10 @@ class Reader:
         """Close the connections that are not in use."""
         await self._engine.dispose()
 
-    async def _query(self, query: Callable[[Connection], Rows]) -> Rows:
+    async def _query(self, query: Callable[[Connection], ResultRows]) -> ResultRows:
         """Run it in one greenlet: AsyncConnection uses one for each call and a task to close, 50 µs more."""
 
-        def connect_and_query() -> Rows:
+        def connect_and_query() -> ResultRows:
             with self._engine.sync_engine.connect() as connection:
                 return query(connection)
 
