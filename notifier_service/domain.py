@@ -139,8 +139,8 @@ class Resend(Struct, frozen=True, kw_only=True):
     resend_of: OriginalId
 
 
-Outcome = RecordSent | RecordFailed | RecordSkipped
-Command = SettleMailAtOnce | Outcome | Resend
+MailOutcome = RecordSent | RecordFailed | RecordSkipped
+Command = SettleMailAtOnce | MailOutcome | Resend
 
 
 def masked(email: str) -> str:

@@ -8,8 +8,8 @@ from notifier_service.composer import Unsendable
 from notifier_service.domain import (
     Command,
     CustomerNotReceived,
+    MailOutcome,
     NotifierState,
-    Outcome,
     RecordFailed,
     RecordSent,
     RecordSkipped,
@@ -78,7 +78,7 @@ def mail_task(
 ) -> TaskHandler:
     """Sends the mail if it has a recipient; retries failures that may be temporary."""
 
-    async def send(due: Task) -> Outcome:
+    async def send(due: Task) -> MailOutcome:
         mail = msgspec.convert(due.payload, Mail)
         try:
             order = await orders.order(mail.order_id)
