@@ -8,7 +8,7 @@ from msgspec import Struct, field
 
 from quadrille.audit.read_model import READ, ReadSnapshot
 from quadrille.audit.shop_snapshot import ShopSnapshot
-from quadrille.audit.snapshot import DeadLetter, ServiceSnapshot
+from quadrille.audit.snapshot import DeadLetterRow, ServiceSnapshot
 from shared.chassis.messages.recorded_event import RecordedEvent
 
 OVERDUE_SECONDS = 60
@@ -71,7 +71,7 @@ def find_warnings(shop: ShopSnapshot) -> Iterator[AuditWarning]:
         yield from _overdue(service, shop.now)
 
 
-def _dead_letters(service: str, letters: Sequence[DeadLetter]) -> Iterator[AuditWarning]:
+def _dead_letters(service: str, letters: Sequence[DeadLetterRow]) -> Iterator[AuditWarning]:
     for letter in letters:
         what = f"{letter.event_type or 'a message'} is a dead letter ({letter.status})"
         yield AuditWarning(service, letter.entity_id or letter.event_id, f"{what}: {letter.error}")

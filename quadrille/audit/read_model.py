@@ -9,7 +9,7 @@ from msgspec.structs import asdict
 from sqlalchemy import Connection, select
 
 from quadrille.audit.snapshot import (
-    DeadLetter,
+    DeadLetterRow,
     open_snapshot,
     raise_if_unusable,
     read_dead_letters,
@@ -38,7 +38,7 @@ class ReadSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     applied: Mapping[str, int]
     """The last position of each source that the tables contain."""
     held: tuple[HeldEvent, ...]
-    dead_letters: tuple[DeadLetter, ...]
+    dead_letters: tuple[DeadLetterRow, ...]
     events: Mapping[str, EventView]
     """The archive of all logs, by `source position`."""
     models: Mapping[str, Mapping[str, msgspec.Struct]]

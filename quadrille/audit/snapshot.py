@@ -62,7 +62,7 @@ class LogRow(NamedTuple):
     """Why the broker refuses it permanently."""
 
 
-class DeadLetter(NamedTuple):
+class DeadLetterRow(NamedTuple):
     """A message that could not be handled and is kept; the fields are columns."""
 
     event_id: str
@@ -92,7 +92,7 @@ class ServiceSnapshot(msgspec.Struct, Generic[State], frozen=True, kw_only=True)
     """The events recorded after that moment."""
     inbox: Mapping[str, datetime]
     """When each event was handled, by event id and in this order."""
-    dead_letters: tuple[DeadLetter, ...]
+    dead_letters: tuple[DeadLetterRow, ...]
     tasks: tuple[TaskRow, ...]
     state: State
 
@@ -204,11 +204,11 @@ def _log(connection: Connection, source: str, after: int = 0) -> Iterator[LogRow
         yield LogRow(recorded, row.entity_id, row.version, row.stream_seq is not None, row.refusal)
 
 
-def read_dead_letters(connection: Connection) -> tuple[DeadLetter, ...]:
+def read_dead_letters(connection: Connection) -> tuple[DeadLetterRow, ...]:
     """Oldest first."""
-    columns = [DEAD_LETTER.c[name] for name in DeadLetter._fields]
+    columns = [DEAD_LETTER.c[name] for name in DeadLetterRow._fields]
     query = select(*columns).order_by(DEAD_LETTER.c.dead_letter_id)
-    return tuple(DeadLetter(*row) for row in connection.execute(query))
+    return tuple(DeadLetterRow(*row) for row in connection.execute(query))
 
 
 def _tasks(connection: Connection) -> tuple[TaskRow, ...]:
