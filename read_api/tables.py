@@ -198,5 +198,5 @@ Index("events_of_correlation", EVENTS.c.correlation_id, EVENTS.c.source, EVENTS.
 
 CHECKPOINT_TABLES = CheckpointTables(METADATA)
 POSITIONS = CHECKPOINT_TABLES.positions
-PASSED_OVER = CHECKPOINT_TABLES.skipped
+PASSED_OVER = CHECKPOINT_TABLES.passed_over
 HELD_EVENTS = CHECKPOINT_TABLES.held

@@ -49,7 +49,7 @@ class CheckpointTables:
             Column("source", Text, primary_key=True),
             Column("applied", Integer, nullable=False),
         )
-        self.skipped = Table(
+        self.passed_over = Table(
             "passed_over",
             metadata,
             Column("source", Text, primary_key=True),
@@ -117,7 +117,7 @@ class Progress(NamedTuple):
 def positioned(messages: Iterable[Message], catalog: Catalog) -> list[Positioned]:
     """Those of the messages that have a position.
 
-    An event of a type newer than this release has one too: it is skipped, and later ones do not wait for it.
+    An event of a type newer than this release has one too: it is passed over, and later ones do not wait for it.
     """
     return [one for message in messages if (one := _positioned(message, catalog))]
 
@@ -193,8 +193,8 @@ class Checkpoints:
         self._hold(
             connection, [one for one in late if ids.get(one.source_position) != one.event_id]
         )
-        skipped = [one for one in ready if isinstance(one.message, MalformedMessage)]
-        self._skip(connection, skipped)
+        passed_over = [one for one in ready if isinstance(one.message, MalformedMessage)]
+        self._pass_over(connection, passed_over)
         return ready
 
     def progress(self, connection: Connection, applied: dict[str, int]) -> Progress:
@@ -213,12 +213,12 @@ class Checkpoints:
     def applied_ids(
         self, connection: Connection, source_positions: Iterable[SourcePosition]
     ) -> dict[SourcePosition, str]:
-        """The ids of the events that were applied or skipped at these positions."""
+        """The ids of the events that were applied or passed over at these positions."""
         positions: dict[str, list[int]] = {}
         for source, position in source_positions:
             positions.setdefault(source, []).append(position)
         ids: dict[SourcePosition, str] = {}
-        for table in (self._archive, self._tables.skipped):
+        for table in (self._archive, self._tables.passed_over):
             for source, of_source in positions.items():
                 query = select(table.c.position, table.c.event_id).where(
                     table.c.source == source, table.c.position.in_(of_source)
@@ -300,13 +300,13 @@ class Checkpoints:
     def _hold(self, connection: Connection, events: Iterable[Positioned]) -> None:
         insert_missing(connection, self._tables.held, [_held_row(one) for one in events])
 
-    def _skip(self, connection: Connection, events: Iterable[Positioned]) -> None:
+    def _pass_over(self, connection: Connection, events: Iterable[Positioned]) -> None:
         """Note which events were at these positions: the archive does not contain them."""
         rows = [
             {"source": one.source, "position": one.position, "event_id": one.event_id}
             for one in events
         ]
-        insert_missing(connection, self._tables.skipped, rows)
+        insert_missing(connection, self._tables.passed_over, rows)
 
 
 def _positioned(message: Message, catalog: Catalog) -> Positioned | None:
