@@ -194,13 +194,13 @@ class SigningKeys:
         return usable[-1]
 
     def _new_key(self) -> tuple[TokenSigner, PublishedKey]:
-        signer, voucher = TokenSigner.generate(), self.signer
+        signer, current = TokenSigner.generate(), self.signer
         return signer, PublishedKey(
             key_id=signer.key_id,
             public_key=signer.public_key,
             trust=Trust.TRUSTED,
-            vouched_by=voucher.key_id,
-            signature=voucher.sign(voucher_statement(signer.key_id, signer.public_key)),
+            vouched_by=current.key_id,
+            signature=current.sign(voucher_statement(signer.key_id, signer.public_key)),
         )
 
     def _revocation(self, key_id: str, by: TokenSigner | None = None) -> Revocation:

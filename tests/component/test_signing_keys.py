@@ -152,7 +152,7 @@ async def _is_empty(result: Any) -> bool:
     return await result == []
 
 
-async def test_key_before_its_voucher_is_trusted_later(
+async def test_key_before_its_vouching_key_is_trusted_later(
     shop_settings: ShopSettings, publisher: Publisher
 ):
     first, second, third = Issuer(), Issuer(), Issuer()

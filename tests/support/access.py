@@ -25,14 +25,14 @@ class Issuer:
         """Its key as the first of all."""
         return SigningKeyPublished(key_id=self.key_id, public_key=self._signer.public_key)
 
-    def vouched_by(self, voucher: "Issuer") -> SigningKeyPublished:
-        """Its key as one that follows the voucher's."""
+    def vouched_by(self, vouching: "Issuer") -> SigningKeyPublished:
+        """Its key as one that follows the other issuer's."""
         statement = voucher_statement(self.key_id, self._signer.public_key)
         return SigningKeyPublished(
             key_id=self.key_id,
             public_key=self._signer.public_key,
-            vouched_by=voucher.key_id,
-            signature=voucher.sign(statement),
+            vouched_by=vouching.key_id,
+            signature=vouching.sign(statement),
         )
 
     def revoke(self, key_id: str) -> SigningKeyRevoked:

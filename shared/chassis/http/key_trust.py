@@ -1,6 +1,6 @@
 """Which signing keys a service trusts: a pure function of the key events that it has received.
 
-The first key that names no voucher is pinned. Another key is trusted if a trusted key has signed it, and never again
+The first key without a voucher is pinned. Another key is trusted if a trusted key has signed it, and never again
 once another trusted key has signed its revocation. What cannot be proven yet is kept, so that the order of arrival
 does not matter.
 """
@@ -120,7 +120,7 @@ def objection(ring: KeyRing, event: KeyEvent) -> str | None:
         return "no key vouches for it, and another key is pinned"
     if ring.trusted(event.vouched_by) is None:
         return f"the key that vouches for it, {event.vouched_by}, is not trusted"
-    return "the signature of its voucher is wrong"
+    return "its voucher is wrong"
 
 
 def _with_key(ring: KeyRing, event: SigningKeyPublished) -> KeyRing:
@@ -148,10 +148,10 @@ def _is_pinned(ring: KeyRing, key: PublishedKey) -> bool:
 
 
 def _is_vouched_for(ring: KeyRing, key: PublishedKey) -> bool:
-    voucher = ring.trusted(key.vouched_by)
-    if voucher is None or ring.trusted(key.key_id):
+    vouching_key = ring.trusted(key.vouched_by)
+    if vouching_key is None or ring.trusted(key.key_id):
         return False
-    return _verifies(voucher, key.signature, voucher_statement(key.key_id, key.public_key))
+    return _verifies(vouching_key, key.signature, voucher_statement(key.key_id, key.public_key))
 
 
 def _keep_untrusted(ring: KeyRing, key: PublishedKey) -> KeyRing:
