@@ -112,7 +112,7 @@ class NotificationController(Controller):
     async def resend_notification(
         self, request: ServiceRequest, notification_id: FromPath[str], service: Notifier
     ) -> Response[bytes]:
-        """Send a mail again, to the order's present recipient; responds with the new notification."""
+        """Send a mail again, to the order's current recipient; responds with the new notification."""
         notification = await service.reader.find_view(
             NotificationView, _NOTIFICATION, id=notification_id
         )

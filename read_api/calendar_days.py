@@ -31,7 +31,7 @@ def time_zone(name: str) -> ZoneInfo:
 
 
 def today(zone: ZoneInfo) -> LocalDay:
-    """The day of the present time in the zone."""
+    """The day of the current time in the zone."""
     return local_day(clock.now().astimezone(zone).date(), zone)
 
 

@@ -76,7 +76,7 @@ class Refresh(RequestBody, frozen=True, kw_only=True):
 
 
 class PasswordChange(RequestBody, frozen=True, kw_only=True):
-    """The present password and the new one."""
+    """The current password and the new one."""
 
     current_password: Annotated[str, Meta(max_length=256)]
     new_password: Password

@@ -222,4 +222,4 @@ def _bad_credentials() -> Rejected:
 
 
 def _wrong_password() -> Rejected:
-    return Rejected("wrong-password", "the present password is wrong")
+    return Rejected("wrong-password", "the current password is wrong")

@@ -115,7 +115,7 @@ class CartController(Controller):
     async def add_item(
         self, request: ServiceRequest, data: JSONBody[CartItem], order_api: FromOrderApi
     ) -> Response[bytes]:
-        """Add this many, at the present price."""
+        """Add this many, at the current price."""
         command = AddToCart(
             user_id=request.customer_id, product_id=data.product_id, quantity=data.quantity
         )
@@ -132,7 +132,7 @@ class CartController(Controller):
         data: JSONBody[CartQuantity],
         order_api: FromOrderApi,
     ) -> Response[bytes]:
-        """Set the quantity, at the present price."""
+        """Set the quantity, at the current price."""
         command = ChangeInCart(
             user_id=request.customer_id, product_id=product_id, quantity=data.quantity
         )
@@ -201,7 +201,7 @@ async def _change(
 
 
 def cart_lines(cart: Cart, prices: Prices) -> list[CartLineView]:
-    """The lines of a cart with their present prices."""
+    """The lines of a cart with their current prices."""
     return [
         CartLineView(
             product_id=line.product_id,

@@ -50,7 +50,7 @@ class AddToCart(Struct, frozen=True, kw_only=True):
 
 
 class ChangeInCart(Struct, frozen=True, kw_only=True):
-    """Set the product's quantity, at the present list price."""
+    """Set the product's quantity, at the current list price."""
 
     user_id: CartId
     product_id: ProductId

@@ -16,5 +16,5 @@ CARTS = Table(
     Column("price", Integer, nullable=False, comment="the list price when it was put in"),
 )
 
-# A checkout needs the present prices of what is in the cart.
+# A checkout needs the current prices of what is in the cart.
 CART_TABLE = EntityTable(Cart, None, "cart", children={"lines": CARTS}, follows=True)

@@ -45,7 +45,7 @@ UserId = Annotated[str | None, QueryParameter(name="userId")]
 
 
 class ItemWanted(RequestBody, frozen=True, kw_only=True):
-    """A line of an order; `price`, when given, must be the present list price."""
+    """A line of an order; `price`, when given, must be the current list price."""
 
     product_id: Id
     quantity: Quantity

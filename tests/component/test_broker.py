@@ -132,11 +132,11 @@ async def test_paused_consumer_is_not_ready(shop_settings: ShopSettings, elsewhe
 @pytest.mark.usefixtures("looking_often")
 async def test_changed_stream_is_corrected(shop_settings: ShopSettings, elsewhere: Publisher):
     stream = elsewhere.jetstream()
-    present = (await stream.stream_info(STREAM)).config
-    await stream.update_stream(present.evolve(subjects=["elsewhere.>"], max_msgs=1))
+    current = (await stream.stream_info(STREAM)).config
+    await stream.update_stream(current.evolve(subjects=["elsewhere.>"], max_msgs=1))
     async with serving(shop_settings) as service:
         await eventually(lambda: is_ready(service))
-        await stream.update_stream(present.evolve(subjects=["elsewhere.>"], max_msgs=1))
+        await stream.update_stream(current.evolve(subjects=["elsewhere.>"], max_msgs=1))
         await eventually(lambda: has_right_subjects(elsewhere))
     config = (await stream.stream_info(STREAM)).config
     assert (config.subjects, config.max_msgs, config.deny_purge) == (["shop.>"], -1, True)

@@ -133,7 +133,7 @@ async def progress_of(file: Path) -> RebuildProgress:
 
 
 def contents(file: Path) -> Contents:
-    """Every row of every table, by the columns' present names."""
+    """Every row of every table, by the columns' current names."""
     connection = sqlite3.connect(file)
     connection.row_factory = sqlite3.Row
     tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")

@@ -341,12 +341,12 @@ async def test_overtaken_task_does_nothing(shop_settings: ShopSettings):
         await eventually(lambda: len(runs) == 1)
         await service.writer.handle([reserved("o1")])
         await eventually(lambda: len(runs) == 2)
-        (overtaken, first), (present, second) = runs
-        assert overtaken.task_id != present.task_id
+        (overtaken, first), (current, second) = runs
+        assert overtaken.task_id != current.task_id
         first.set()
         await eventually(lambda: len(service.effects._running) == 1)
         (row,) = await rows_of(service.reads, TASK)
-        assert row["task_id"] == present.task_id
+        assert row["task_id"] == current.task_id
         assert await event_types(service) == ["OrderCreated", "OrderConfirmed"]
         second.set()
 

@@ -28,7 +28,7 @@ def unpack_all(directory: Path) -> None:
 
 @cache
 def renamed_columns() -> dict[str, dict[str, str]]:
-    """By table: the present name of a column, by its name in that release."""
+    """By table: the current name of a column, by its name in that release."""
     columns: dict[str, dict[str, str]] = json.loads((FIXTURE / "renamed_columns.json").read_text())
     return columns
 

@@ -75,16 +75,16 @@ def derived_tables_of(
 def _prepare(connection: Connection, derived: DerivedTables) -> RebuildProgress:
     """How far the tables are built; if they were built otherwise, they are empty afterwards."""
     digest = derived_state.digest_of(derived.tables)
-    present = derived_state.read(connection)
-    if present and (present.version, present.digest) == (derived.version, digest):
-        return present
-    if present and present.version > derived.version:
+    current = derived_state.read(connection)
+    if current and (current.version, current.digest) == (derived.version, digest):
+        return current
+    if current and current.version > derived.version:
         raise FatalError(
             f"{connection.engine.url.database} was made by a newer release (tables of version "
-            f"{present.version}, this release uses {derived.version}): run that release"
+            f"{current.version}, this release uses {derived.version}): run that release"
         )
     names = [str(table.name) for table in derived.tables]
-    derived_state.recreate(connection, derived.tables, present.tables if present else ())
+    derived_state.recreate(connection, derived.tables, current.tables if current else ())
     derived.reset(connection)
     progress = RebuildProgress(derived.version, digest, names)
     derived_state.save(connection, progress)

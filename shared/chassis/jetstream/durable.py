@@ -54,33 +54,33 @@ class Durable:
         A durable that was made for another database (ours replaces a deleted one) is created again and starts from
         the first event, unless another process still uses it: then this raises ConsumerInUse.
         """
-        present = await self._find()
-        if present and (present.config.metadata or {}).get("database") != self._database_id:
-            if _is_in_use(present):
+        current = await self._find()
+        if current and (current.config.metadata or {}).get("database") != self._database_id:
+            if _is_in_use(current):
                 raise ConsumerInUse(
                     f"another process consumes as {self._name}, with a database of its own"
                 )
             await self._call("DELETE", self._jetstream.delete_consumer(STREAM, self._name))
-            present = None
+            current = None
         await self._call("CREATE", self._jetstream.add_consumer(STREAM, self._config))
-        if present and present.num_ack_pending and present.ack_floor:
-            await self._reset(present.ack_floor.stream_seq + 1)
+        if current and current.num_ack_pending and current.ack_floor:
+            await self._reset(current.ack_floor.stream_seq + 1)
         pull = self._pull = PullConsumer(self._connection.client, STREAM, self._name)
         await pull.open()
         return pull
 
     async def problems(self) -> list[str]:
         """Why no events arrive although the broker answers, as sentences."""
-        present = await self._info()
-        if present.paused:
-            return [f"its consumer is paused for another {present.pause_remaining}"]
+        current = await self._info()
+        if current.paused:
+            return [f"its consumer is paused for another {current.pause_remaining}"]
         return []
 
     async def progress(self) -> tuple[int, int]:
         """The number of events not acknowledged yet, and the stream sequence up to which all are."""
-        present = await self._info()
-        acknowledged = present.ack_floor.stream_seq if present.ack_floor else 0
-        return (present.num_pending or 0) + (present.num_ack_pending or 0), acknowledged
+        current = await self._info()
+        acknowledged = current.ack_floor.stream_seq if current.ack_floor else 0
+        return (current.num_pending or 0) + (current.num_ack_pending or 0), acknowledged
 
     async def _find(self) -> api.ConsumerInfo | None:
         try:

@@ -47,16 +47,16 @@ def target(settings: ChassisSettings, *, provisions: bool = False) -> api.Stream
     )
 
 
-def is_provisioned(present: api.StreamConfig) -> bool:
+def is_provisioned(current: api.StreamConfig) -> bool:
     """Whether a provisioner created the stream or took it over."""
-    return (present.metadata or {}).get("provisioner") == PROVISIONER["provisioner"]
+    return (current.metadata or {}).get("provisioner") == PROVISIONER["provisioner"]
 
 
 def differing(
-    present: api.StreamConfig, target: api.StreamConfig, *, with_limits: bool
+    current: api.StreamConfig, target: api.StreamConfig, *, with_limits: bool
 ) -> list[str]:
     fields = COMPARED if with_limits else [name for name in COMPARED if name not in LIMITS]
-    return [name for name in fields if getattr(present, name) != getattr(target, name)]
+    return [name for name in fields if getattr(current, name) != getattr(target, name)]
 
 
 def changeable(fields: list[str]) -> list[str]:
@@ -64,21 +64,21 @@ def changeable(fields: list[str]) -> list[str]:
     return [name for name in fields if name not in UNCHANGEABLE]
 
 
-def describe(present: api.StreamConfig, target: api.StreamConfig, fields: list[str]) -> list[str]:
+def describe(current: api.StreamConfig, target: api.StreamConfig, fields: list[str]) -> list[str]:
     """Sentences such as `the stream SHOP has subjects elsewhere.>, not shop.>`."""
     return [
-        f"the stream {STREAM} has {name} {_value(present, name)}, not {_value(target, name)}"
+        f"the stream {STREAM} has {name} {_value(current, name)}, not {_value(target, name)}"
         for name in fields
     ]
 
 
 def corrected(
-    present: api.StreamConfig, target: api.StreamConfig, fields: list[str]
+    current: api.StreamConfig, target: api.StreamConfig, fields: list[str]
 ) -> api.StreamConfig:
-    """The present configuration with these fields, and the metadata, taken from the target."""
-    metadata = (present.metadata or {}) | (target.metadata or {})
+    """The current configuration with these fields, and the metadata, taken from the target."""
+    metadata = (current.metadata or {}) | (target.metadata or {})
     changes = {name: getattr(target, name) for name in fields}
-    return present.evolve(**changes, metadata=metadata)
+    return current.evolve(**changes, metadata=metadata)
 
 
 def _value(config: api.StreamConfig, field: str) -> str:

@@ -28,18 +28,18 @@ class StreamManager:
         Only its provisioner changes the limits of a stream that has one. Raises NotProvisioned.
         """
         target = stream_config.target(self._settings, provisions=provisions)
-        present = await self._find()
-        if present is None:
+        current = await self._find()
+        if current is None:
             await self._create(target)
             return []
-        is_provisioned = stream_config.is_provisioned(present)
+        is_provisioned = stream_config.is_provisioned(current)
         is_ours = provisions or not is_provisioned
-        fields = stream_config.differing(present, target, with_limits=with_limits and is_ours)
+        fields = stream_config.differing(current, target, with_limits=with_limits and is_ours)
         changeable = stream_config.changeable(fields)
         may_provision = is_ours and self._connection.may_provision
         if may_provision and (changeable or provisions > is_provisioned):
-            fields = await self._correct(present, target, fields)
-        return stream_config.describe(present, target, fields)
+            fields = await self._correct(current, target, fields)
+        return stream_config.describe(current, target, fields)
 
     async def last_sequence(self) -> int:
         """The stream sequence of the newest event."""
@@ -77,11 +77,11 @@ class StreamManager:
         raise NotProvisioned(f"the stream {STREAM} is not provisioned")
 
     async def _correct(
-        self, present: api.StreamConfig, target: api.StreamConfig, fields: list[str]
+        self, current: api.StreamConfig, target: api.StreamConfig, fields: list[str]
     ) -> list[str]:
         """Change what can be changed; returns the fields that still differ."""
         changeable = stream_config.changeable(fields)
-        corrected = stream_config.corrected(present, target, changeable)
+        corrected = stream_config.corrected(current, target, changeable)
         call = self._connection.jetstream().update_stream(corrected)
         try:
             await self._connection.call(f"STREAM.UPDATE.{STREAM}", call)
@@ -91,6 +91,6 @@ class StreamManager:
         except nats.js.errors.APIError as error:
             log.warning("stream.not_corrected", reason=self._connection.explain(error))
             return fields
-        changes = stream_config.describe(present, target, changeable)
+        changes = stream_config.describe(current, target, changeable)
         log.warning("stream.corrected", changes=changes)
         return [name for name in fields if name not in changeable]

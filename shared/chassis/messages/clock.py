@@ -12,7 +12,7 @@ _LOW_RANDOM_BITS = 62
 
 
 def now() -> datetime:
-    """The present moment, in UTC."""
+    """The current moment, in UTC."""
     return datetime.now(UTC)  # noqa: TID251 - this is the clock
 
 

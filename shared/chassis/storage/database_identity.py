@@ -85,7 +85,7 @@ def claim(connection: Connection, service: str) -> Identity:
 
 
 def claim_current(connection: Connection, service: str) -> str:
-    """The id of a database of the present format. Raises FatalError, as for one that is still to be migrated."""
+    """The id of a database of the current format. Raises FatalError, as for one that is still to be migrated."""
     identity = claim(connection, service)
     if identity.format != FORMAT:
         raise FatalError(

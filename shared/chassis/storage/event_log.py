@@ -198,7 +198,7 @@ def read_after(
 
 
 def read(row: Row[tuple[object, ...]], source: str, catalog: Catalog) -> RecordedEvent:
-    """The event in a row of `event_log`, lifted to its present schema."""
+    """The event in a row of `event_log`, lifted to its current schema."""
     return RecordedEvent(
         event_id=row.event_id,
         source=source,

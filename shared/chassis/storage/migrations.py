@@ -1,8 +1,8 @@
-"""Brings a database of an earlier release to the present format: its tables that are not derived, with Alembic.
+"""Brings a database of an earlier release to the current format: its tables that are not derived, with Alembic.
 
 The chassis and each service have a linear series of migrations of their own, and a table that names the last one. All
 of them run in one transaction, so an interrupted migration leaves the database as it was. The layout before the first
-migration is that of `database_identity.FIRST_FORMAT`; a new database is created in the present layout.
+migration is that of `database_identity.FIRST_FORMAT`; a new database is created in the current layout.
 """
 
 from collections.abc import Iterable, Iterator
