@@ -44,10 +44,10 @@ class OrderReader:
             state = error
         for order_id, answer in open_requests:
             if not answer.done():  # the task may have been cancelled
-                _answer(answer, state, order_id)
+                _complete(answer, state, order_id)
 
 
-def _answer(
+def _complete(
     answer: asyncio.Future[KnownOrder], state: NotifierState | Exception, order_id: str
 ) -> None:
     if isinstance(state, Exception):

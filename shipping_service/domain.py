@@ -115,7 +115,7 @@ def decide(state: ShippingState, command: Command) -> list[Event]:
         case StartShipment():
             return [] if shipment else _start(state, command)
         case CancelShipment():
-            return _answer(shipment, command)
+            return _decide_cancellation(shipment, command)
         case DispatchShipment() | CompleteShipment() | FailShipment():
             if shipment is None:
                 message = f"an outcome for order {command.order_id}, which has no shipment"
@@ -137,7 +137,7 @@ def _start(state: ShippingState, command: StartShipment) -> list[Event]:
     ]
 
 
-def _answer(shipment: Shipment | None, command: CancelShipment) -> list[Event]:
+def _decide_cancellation(shipment: Shipment | None, command: CancelShipment) -> list[Event]:
     """Too late once it is with the carrier or has ended otherwise; then its outcome is published again.
 
     The order service repeats its request at each deadline: if the broker lost the outcome, the repetition ends the order.

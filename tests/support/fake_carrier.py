@@ -63,14 +63,14 @@ class FakeCarrier:
         conversation.add_done_callback(self._conversations.discard)
         try:
             with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
-                answer = await self._answer(await _request(reader))
+                answer = await self._respond(await _request(reader))
                 if answer:
                     writer.write(answer)
                     await writer.drain()
         finally:
             writer.close()
 
-    async def _answer(self, asked: Asked) -> bytes | None:
+    async def _respond(self, asked: Asked) -> bytes | None:
         self.asked.append(asked)
         if self.troubles:
             trouble = self.troubles.pop(0)

@@ -290,7 +290,7 @@ class Writer(Generic[State, Command]):
             self._on_commit(outcome)
             _log(outcome)
             for execute, answer in zip(batch.executes, outcome.answers, strict=True):
-                _answer(execute, answer, outcome.position)
+                _complete(execute, answer, outcome.position)
         for handle in batch.handles:
             _fulfil(handle.done, None)
         for callback, value in zip(batch.callbacks, result.callback_results, strict=True):
@@ -326,7 +326,7 @@ def _log_events(events: Sequence[RecordedEvent]) -> None:
         )
 
 
-def _answer(execute: _Execute, answer: Answer, position: int) -> None:
+def _complete(execute: _Execute, answer: Answer, position: int) -> None:
     if isinstance(answer, Rejected):
         _fail([execute], answer)
     elif isinstance(answer, RuleFailed):

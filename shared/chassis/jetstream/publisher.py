@@ -97,7 +97,7 @@ class Publisher:
         number, index = map(int, message.subject.split(".")[-2:])
         if batch is None or batch.number != number:  # too late: that event is sent again
             return
-        batch.note(index, _answer(message.data))
+        batch.note(index, _read_ack(message.data))
 
     def _interrupt(self) -> None:
         if self._batch:
@@ -132,7 +132,7 @@ def _outcome(events: Sequence[Outgoing], answers: Mapping[int, int | str]) -> Se
     return Sent(sequences, refusals)
 
 
-def _answer(body: bytes) -> int | str:
+def _read_ack(body: bytes) -> int | str:
     """The stream sequence of an acknowledgement, 0 for a refusal that may pass, the reason of a permanent one."""
     try:
         ack = msgspec.json.decode(body, type=PubAck)
