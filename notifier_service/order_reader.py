@@ -39,7 +39,7 @@ class OrderReader:
         order_ids = list({order_id for order_id, _ in open_requests})
         state: NotifierState | Exception
         try:
-            state = await self._database.run(partial(store.load_addresses, order_ids=order_ids))
+            state = await self._database.run(partial(store.load_recipients, order_ids=order_ids))
         except Exception as error:  # noqa: BLE001 - it is raised in every task that waits
             state = error
         for order_id, answer in open_requests:

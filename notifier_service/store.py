@@ -76,7 +76,7 @@ STORE = EntityStore(
 )
 
 
-def load_addresses(connection: Connection, order_ids: Sequence[str]) -> NotifierState:
+def load_recipients(connection: Connection, order_ids: Sequence[str]) -> NotifierState:
     """These orders and their customers, if they were received."""
     references = References()
     references["order"].update(order_ids)
