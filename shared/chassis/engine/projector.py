@@ -126,7 +126,7 @@ class Projector:
     ) -> Outcome:
         applied = self._checkpoints.load(connection)
         ready = self._checkpoints.take(connection, applied, messages)
-        events = [one.message for one in ready if isinstance(one.message, RecordedEvent)]
+        events = [event.message for event in ready if isinstance(event.message, RecordedEvent)]
         malformed = [message for message in messages if isinstance(message, MalformedMessage)]
         new: list[Message] = [*events, *dead_letters.not_kept(connection, malformed)]
         work, failures = self._apply(connection, events, new)

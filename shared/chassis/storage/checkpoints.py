@@ -119,7 +119,7 @@ def positioned(messages: Iterable[Message], catalog: Catalog) -> list[Positioned
 
     An event of a type newer than this release has one too: it is passed over, and later ones do not wait for it.
     """
-    return [one for message in messages if (one := _positioned(message, catalog))]
+    return [event for message in messages if (event := _positioned(message, catalog))]
 
 
 def sequence(applied: dict[str, int], received: Iterable[Positioned]) -> Sequenced:
@@ -127,12 +127,12 @@ def sequence(applied: dict[str, int], received: Iterable[Positioned]) -> Sequenc
     ready: list[Positioned] = []
     early: dict[SourcePosition, Positioned] = {}
     late: list[Positioned] = []
-    for one in received:
-        source = one.source
-        if one.position <= applied.get(source, 0) or one.source_position in early:
-            late.append(one)
+    for event in received:
+        source = event.source
+        if event.position <= applied.get(source, 0) or event.source_position in early:
+            late.append(event)
             continue
-        early[one.source_position] = one
+        early[event.source_position] = event
         while following := early.pop((source, applied.get(source, 0) + 1), None):
             ready.append(following)
             applied[source] = following.position
@@ -181,19 +181,20 @@ class Checkpoints:
         """
         received = positioned(messages, self._catalog)
         if self._reaches_held(connection, applied, received):
-            late = [one for one in received if one.position <= applied.get(one.source, 0)]
-            early = [one for one in received if one.position > applied.get(one.source, 0)]
+            late = [event for event in received if event.position <= applied.get(event.source, 0)]
+            early = [event for event in received if event.position > applied.get(event.source, 0)]
             self._hold(connection, early)  # behind those received before, which come first
-            ready = self._release_ready(connection, applied, {one.source for one in early})
+            ready = self._release_ready(connection, applied, {event.source for event in early})
         else:
             ready, early, late = sequence(applied, received)
             self._hold(connection, early)
-        ids = self.applied_ids(connection, {one.source_position for one in late})
-        ids |= {one.source_position: one.event_id for one in ready}
+        ids = self.applied_ids(connection, {event.source_position for event in late})
+        ids |= {event.source_position: event.event_id for event in ready}
         self._hold(
-            connection, [one for one in late if ids.get(one.source_position) != one.event_id]
+            connection,
+            [event for event in late if ids.get(event.source_position) != event.event_id],
         )
-        passed_over = [one for one in ready if isinstance(one.message, MalformedMessage)]
+        passed_over = [event for event in ready if isinstance(event.message, MalformedMessage)]
         self._pass_over(connection, passed_over)
         return ready
 
@@ -260,8 +261,8 @@ class Checkpoints:
         if not self._holds_events(connection):
             return False
         last: dict[str, int] = {}
-        for one in received:
-            last[one.source] = max(one.position, last.get(one.source, 0))
+        for event in received:
+            last[event.source] = max(event.position, last.get(event.source, 0))
         return any(
             self._held(connection, source, applied.get(source, 0), position + 1, 1)
             for source, position in last.items()
@@ -290,21 +291,21 @@ class Checkpoints:
                 if not ready:
                     break
                 keys = [
-                    {"held_of": one.source, "held_at": one.position, "released": one.event_id}
-                    for one in ready
+                    {"held_of": event.source, "held_at": event.position, "released": event.event_id}
+                    for event in ready
                 ]
                 execute_many(connection, self._release, keys)
                 released += ready
         return released
 
     def _hold(self, connection: Connection, events: Iterable[Positioned]) -> None:
-        insert_missing(connection, self._tables.held, [_held_row(one) for one in events])
+        insert_missing(connection, self._tables.held, [_held_row(event) for event in events])
 
     def _pass_over(self, connection: Connection, events: Iterable[Positioned]) -> None:
         """Note which events were at these positions: the archive does not contain them."""
         rows = [
-            {"source": one.source, "position": one.position, "event_id": one.event_id}
-            for one in events
+            {"source": event.source, "position": event.position, "event_id": event.event_id}
+            for event in events
         ]
         insert_missing(connection, self._tables.passed_over, rows)
 
@@ -316,13 +317,13 @@ def _positioned(message: Message, catalog: Catalog) -> Positioned | None:
     return Positioned(*position, message) if position else None
 
 
-def _held_row(one: Positioned) -> dict[str, object]:
-    message = one.message
+def _held_row(event: Positioned) -> dict[str, object]:
+    message = event.message
     body = encode(message) if isinstance(message, RecordedEvent) else message.body
     return {
-        "source": one.source,
-        "position": one.position,
-        "event_id": one.event_id,
+        "source": event.source,
+        "position": event.position,
+        "event_id": event.event_id,
         "subject": message.subject,
         "body": body.decode(errors="backslashreplace"),
     }
