@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from bench.table import print_machine, print_table
 from order_service.app import logic
-from order_service.orders.domain import PlaceOrder, WantedItem
+from order_service.orders.domain import PlaceOrder, RequestedItem
 from order_service.tables import METADATA
 from shared.chassis.engine.unit_of_work import CommandEnvelope, process_batch
 from shared.chassis.messages.clock import new_id, now
@@ -114,7 +114,7 @@ async def _measure(run: Run, size: int, times: int) -> tuple[float, float]:
 
 
 def _envelopes(count: int) -> list[CommandEnvelope]:
-    item = WantedItem(product_id="bench", quantity=1)
+    item = RequestedItem(product_id="bench", quantity=1)
     return [
         CommandEnvelope(
             PlaceOrder(order_id=new_id(), user_id="bench", items=(item,), currency="JPY")

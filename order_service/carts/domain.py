@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from order_service.orders.domain import Orders, PlaceOrder
 from order_service.orders.domain import decide as decide_order
-from order_service.orders.pricing import Prices, WantedItem, priced
+from order_service.orders.pricing import Prices, RequestedItem, priced
 from shared.chassis.messages.event import Event
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.rejection import Rejected
@@ -105,7 +105,7 @@ def decide(carts: Carts, orders: Orders, prices: Prices, command: Command) -> li
 
 
 def _added(cart: Cart, prices: Prices, product_id: str, quantity: int) -> ItemAddedToCart:
-    item = priced(prices, WantedItem(product_id=product_id, quantity=quantity))
+    item = priced(prices, RequestedItem(product_id=product_id, quantity=quantity))
     line = line_of(cart, product_id)
     if line is None and len(cart.lines) >= MAX_LINES:
         raise Rejected("cart-full", f"a cart holds {MAX_LINES} products at most")
@@ -118,7 +118,7 @@ def _added(cart: Cart, prices: Prices, product_id: str, quantity: int) -> ItemAd
 
 def _change(cart: Cart, prices: Prices, command: ChangeInCart) -> list[Event]:
     line = required_line(cart, command.product_id)
-    item = WantedItem(product_id=command.product_id, quantity=command.quantity)
+    item = RequestedItem(product_id=command.product_id, quantity=command.quantity)
     price = priced(prices, item).price
     more = command.quantity - line.quantity
     if more > 0:
@@ -148,7 +148,7 @@ def _check_out(cart: Cart, orders: Orders, prices: Prices, command: CheckOut) ->
     if not cart.lines:
         raise Rejected("cart-empty", "the cart is empty")
     items = tuple(
-        WantedItem(product_id=line.product_id, quantity=line.quantity, price=line.price)
+        RequestedItem(product_id=line.product_id, quantity=line.quantity, price=line.price)
         for line in cart.lines
     )
     order = PlaceOrder(

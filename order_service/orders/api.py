@@ -17,7 +17,7 @@ from order_service.accounts.emails import mailbox
 from order_service.carts.domain import CheckOut
 from order_service.domain import Command, OrderState
 from order_service.orders.domain import Order, PlaceOrder, RequestCancellation
-from order_service.orders.pricing import WantedItem
+from order_service.orders.pricing import RequestedItem
 from order_service.orders.store import ORDER_ITEMS, ORDERS
 from order_service.request_fields import Address, Email, PageSize, Reason, canonical_email
 from shared.chassis.http.auth import Caller, signed_in_only
@@ -275,7 +275,7 @@ def order_command(
         email=data.email,
         locale=data.locale,
         items=tuple(
-            WantedItem(product_id=item.product_id, quantity=item.quantity, price=item.price)
+            RequestedItem(product_id=item.product_id, quantity=item.quantity, price=item.price)
             for item in data.items
         ),
         currency=currency,

@@ -10,7 +10,7 @@ from typing import Literal
 from msgspec import Struct
 from msgspec.structs import replace
 
-from order_service.orders.pricing import Prices, WantedItem, priced
+from order_service.orders.pricing import Prices, RequestedItem, priced
 from shared.chassis.messages.event import Event
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.rejection import Rejected
@@ -70,7 +70,7 @@ class PlaceOrder(Struct, frozen=True, kw_only=True):
     guest: bool = False
     email: str | None = None
     locale: str | None = None
-    items: tuple[WantedItem, ...]
+    items: tuple[RequestedItem, ...]
     currency: str
     shipping_address: dict[str, str] | None = None
 

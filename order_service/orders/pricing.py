@@ -23,7 +23,7 @@ Prices = Mapping[str, ListPrice]
 """By product id."""
 
 
-class WantedItem(Struct, frozen=True, kw_only=True):
+class RequestedItem(Struct, frozen=True, kw_only=True):
     """A line as the customer orders it; `price` is the price that the customer saw."""
 
     product_id: ProductId
@@ -31,7 +31,7 @@ class WantedItem(Struct, frozen=True, kw_only=True):
     price: int | None = None
 
 
-def priced(prices: Prices, item: WantedItem) -> OrderItem:
+def priced(prices: Prices, item: RequestedItem) -> OrderItem:
     """The line at its list price. Raises Rejected: `product-not-for-sale`, `price-changed`."""
     listed = prices.get(item.product_id)
     if listed is None or listed.is_deleted:

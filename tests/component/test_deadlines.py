@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 import shared.chassis.runtime.service
 from order_service.handlers import TASK_HANDLERS, schedule_deadlines
-from order_service.orders.domain import PlaceOrder, WantedItem
+from order_service.orders.domain import PlaceOrder, RequestedItem
 from order_service.orders.price_store import LIST_PRICES
 from order_service.orders.store import ORDERS
 from shared.chassis.engine.unit_of_work import CommandEnvelope
@@ -44,7 +44,7 @@ async def sell(service: Service) -> None:
 
 
 async def place_orders(service: Service, *order_ids: str) -> None:
-    items = (WantedItem(product_id="p1", quantity=1),)
+    items = (RequestedItem(product_id="p1", quantity=1),)
     for order_id in order_ids:
         placed = PlaceOrder(order_id=order_id, user_id="guest", items=items, currency="JPY")
         await service.writer.execute(CommandEnvelope(placed))

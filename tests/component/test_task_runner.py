@@ -11,7 +11,7 @@ import pytest
 
 from order_service.handlers import TASK_HANDLERS as ORDER_TASKS
 from order_service.handlers import expire_order, schedule_deadlines
-from order_service.orders.domain import PlaceOrder, RequestCancellation, WantedItem
+from order_service.orders.domain import PlaceOrder, RequestCancellation, RequestedItem
 from shared.chassis.engine import task_runner
 from shared.chassis.engine.task_runner import MAX_AT_ONCE, Retry, TaskHandler
 from shared.chassis.engine.unit_of_work import CommandEnvelope
@@ -320,7 +320,7 @@ async def _have_completed(service: Service, number: int) -> bool:
 async def place_order(service: Service) -> None:
     product = ProductCreated(product_id="p1", name="K", description="", price=5)
     await service.writer.handle([recorded(product)])
-    items = (WantedItem(product_id="p1", quantity=1),)
+    items = (RequestedItem(product_id="p1", quantity=1),)
     await service.writer.execute(
         CommandEnvelope(PlaceOrder(order_id="o1", user_id="guest", items=items, currency="JPY"))
     )

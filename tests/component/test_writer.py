@@ -17,7 +17,7 @@ from inventory_service.domain import (
 )
 from inventory_service.store import PRODUCTS, RESERVATIONS
 from order_service.orders.domain import PlaceOrder
-from order_service.orders.pricing import WantedItem
+from order_service.orders.pricing import RequestedItem
 from shared.chassis.engine.unit_of_work import CommandEnvelope, Outcome
 from shared.chassis.engine.writer import MAX_WAITING, StorageUnavailable
 from shared.chassis.messages.recorded_event import RecordedEvent
@@ -357,7 +357,7 @@ def product(number: int, name: str) -> RecordedEvent:
 
 
 def place(order_id: str, lines: int) -> PlaceOrder:
-    items = tuple(WantedItem(product_id=f"p{number}", quantity=1) for number in range(lines))
+    items = tuple(RequestedItem(product_id=f"p{number}", quantity=1) for number in range(lines))
     return PlaceOrder(order_id=order_id, user_id="user123", items=items, currency="JPY")
 
 

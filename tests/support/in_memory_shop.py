@@ -12,7 +12,7 @@ from typing import Any
 import shipping_service.handlers
 from inventory_service.domain import ChangeStock, CreateProduct, Description
 from order_service.orders.domain import PlaceOrder, RequestCancellation
-from order_service.orders.pricing import WantedItem
+from order_service.orders.pricing import RequestedItem
 from shared.chassis.engine.unit_of_work import CommandEnvelope
 from shared.chassis.messages.cloudevents import decode, encode
 from shared.chassis.messages.recorded_event import RecordedEvent
@@ -60,7 +60,7 @@ class InMemoryShop:
         self.deliver_all()
 
     def place(self, order_id: str, items: Iterable[tuple[str, int]]) -> None:
-        lines = tuple(WantedItem(product_id=name, quantity=number) for name, number in items)
+        lines = tuple(RequestedItem(product_id=name, quantity=number) for name, number in items)
         self._send(
             self.order.execute(
                 PlaceOrder(order_id=order_id, user_id="guest", items=lines, currency="JPY")

@@ -17,7 +17,7 @@ from order_service.orders.domain import (
     RequestCancellation,
     is_final,
 )
-from order_service.orders.pricing import WantedItem
+from order_service.orders.pricing import RequestedItem
 from shared.chassis.messages.event import Event
 from shared.chassis.messages.rejection import Rejected
 from shared.chassis.messages.schedule import Cancel, Schedule
@@ -76,12 +76,12 @@ def after(*events: Event) -> OrderState:
     return fold(evolve, OrderState(), *events)
 
 
-def place(*items: WantedItem) -> PlaceOrder:
+def place(*items: RequestedItem) -> PlaceOrder:
     return PlaceOrder(order_id="o1", user_id="user123", items=items, currency="JPY")
 
 
-def item(product_id: str, quantity: int, price: int | None = None) -> WantedItem:
-    return WantedItem(product_id=product_id, quantity=quantity, price=price)
+def item(product_id: str, quantity: int, price: int | None = None) -> RequestedItem:
+    return RequestedItem(product_id=product_id, quantity=quantity, price=price)
 
 
 def refusal(state: OrderState, command: Command) -> Rejected:

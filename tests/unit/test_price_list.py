@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from order_service.orders.pricing import ListPrice, Prices, WantedItem, evolve, priced
+from order_service.orders.pricing import ListPrice, Prices, RequestedItem, evolve, priced
 from shared.chassis.messages.event import Event
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.rejection import Rejected
@@ -28,7 +28,7 @@ def log_of(*events: Event) -> list[RecordedEvent]:
 
 
 def test_item_gets_price_and_name_from_list():
-    item = priced(prices_after(log_of(CREATED)), WantedItem(product_id="p", quantity=3))
+    item = priced(prices_after(log_of(CREATED)), RequestedItem(product_id="p", quantity=3))
     assert item == OrderItem(product_id="p", name="Thing", quantity=3, price=100)
 
 
@@ -38,13 +38,13 @@ def test_deleted_product_keeps_name_but_is_unsold():
         product_id="p", name="Thing", price=100, is_deleted=True, position=2
     )
     with pytest.raises(Rejected) as caught:
-        priced(prices, WantedItem(product_id="p", quantity=1))
+        priced(prices, RequestedItem(product_id="p", quantity=1))
     assert caught.value.code == "product-not-for-sale"
 
 
 def test_product_created_again_is_sold_again():
     prices = prices_after(log_of(CREATED, DELETED, CREATED))
-    assert priced(prices, WantedItem(product_id="p", quantity=1)).price == 100
+    assert priced(prices, RequestedItem(product_id="p", quantity=1)).price == 100
 
 
 def test_foreign_event_changes_no_price():
