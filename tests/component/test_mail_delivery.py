@@ -299,7 +299,7 @@ async def test_mails_are_sent_once_on_a_full_disk(shop_settings: ShopSettings, s
             server.on_mail = lambda: service.writer.run_in_transaction(pragma("max_page_count=1"))
             await service.writer.handle([recorded(created(f"o{number}")) for number in range(100)])
             await eventually(lambda: service.effects._unrecorded)
-            await asyncio.sleep(1.5)  # long enough for a repetition that must not be made
+            await asyncio.sleep(1.5)  # shows that no mail is repeated
             await eventually(lambda: _is_freed(service))
             log = await eventually(lambda: _log_of_length(service, 100))
     await orders.close()

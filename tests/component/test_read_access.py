@@ -161,7 +161,8 @@ async def test_stream_waits_for_an_order_just_placed(
         opening = asyncio.create_task(
             reader.read_stream("/orders/of-guest/stream", NOBODY, number=1)
         )
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(0.3)  # shows that the request is not answered with 404
+        assert not opening.done()
         assert await shop.publish(history())
         [message] = await opening
     assert message["event"] == "OrderCreated"
@@ -276,7 +277,7 @@ async def test_query_waits_for_its_consistency_token(
     log = log_of("order", created("o1", "u", guest=True), created("o2", "u", guest=True))
     headers = {"Consistency-Token": "order:2"}
     waiting = asyncio.create_task(reader.ask("/orders/o2", headers))
-    await asyncio.sleep(0.3)
+    await asyncio.sleep(0.3)  # shows that there is no answer yet
     assert not waiting.done()
     assert await shop.publish(log)
     assert (await waiting).status_code == 200
