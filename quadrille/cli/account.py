@@ -5,10 +5,10 @@ import sys
 import click
 
 from quadrille.cli.api_client import Client
-from quadrille.cli.endpoints import Endpoints, ShopError, load_settings
-from quadrille.cli.output import echo, echo_json
 from quadrille.cli.params import json_option
 from quadrille.cli.session import Session
+from quadrille.endpoints import Endpoints, ShopError, load_settings
+from quadrille.output import echo, echo_json
 
 
 @click.command()

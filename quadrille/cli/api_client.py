@@ -10,7 +10,8 @@ import click
 import httpx
 from httpx_sse import EventSource, ServerSentEvent
 
-from quadrille.cli.endpoints import (
+from quadrille.cli.session import UNAUTHORIZED, Session, SignInRequired, Tokens, bearer
+from quadrille.endpoints import (
     TIMEOUT_SECONDS,
     USER_AGENT,
     Endpoints,
@@ -21,7 +22,6 @@ from quadrille.cli.endpoints import (
     rejection,
     title_of,
 )
-from quadrille.cli.session import UNAUTHORIZED, Session, SignInRequired, Tokens, bearer
 from shared.settings import ShopSettings
 
 STREAM_HEADERS = USER_AGENT | {"Accept": "text/event-stream", "Cache-Control": "no-store"}

@@ -3,9 +3,7 @@
 import click
 
 from quadrille.cli.api_client import Client
-from quadrille.cli.endpoints import Json, load_settings, segment
 from quadrille.cli.order_watch import print_or_watch
-from quadrille.cli.output import echo, echo_json, print_items
 from quadrille.cli.params import (
     LineItemParam,
     json_lines_option,
@@ -14,6 +12,8 @@ from quadrille.cli.params import (
     product_argument,
     watch_option,
 )
+from quadrille.endpoints import Json, load_settings, segment
+from quadrille.output import echo, echo_json, print_items
 
 
 @click.group()

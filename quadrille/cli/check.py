@@ -11,8 +11,8 @@ from rich.text import Text
 from quadrille.audit.checks import CHECKS
 from quadrille.audit.report import FILES, Report, audit
 from quadrille.audit.violation import Violation
-from quadrille.cli.endpoints import load_settings
-from quadrille.cli.output import age, console, echo, echo_json
+from quadrille.endpoints import load_settings
+from quadrille.output import age, console, echo, echo_json
 from shared.chassis.messages import clock
 
 MAX_PRINTED = 10

@@ -8,8 +8,8 @@ import click
 import msgspec
 
 from quadrille.cli.api_client import Client, run_async
-from quadrille.cli.endpoints import Json, load_settings, segment
-from quadrille.cli.output import (
+from quadrille.endpoints import Json, load_settings, segment
+from quadrille.output import (
     MAX_LIMIT,
     EventDocument,
     echo,

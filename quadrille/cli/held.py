@@ -3,9 +3,9 @@
 import click
 
 from quadrille.cli.api_client import Client
-from quadrille.cli.endpoints import Json, ShopError, load_settings, segment
-from quadrille.cli.output import MAX_LIMIT, console, echo, echo_json, echo_page, table
 from quadrille.cli.params import json_lines_option, json_option
+from quadrille.endpoints import Json, ShopError, load_settings, segment
+from quadrille.output import MAX_LIMIT, console, echo, echo_json, echo_page, table
 from shared.contracts import CATALOG
 
 

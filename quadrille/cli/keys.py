@@ -5,9 +5,9 @@ from datetime import datetime
 import click
 
 from quadrille.cli.api_client import Client
-from quadrille.cli.endpoints import Json, load_settings, segment
-from quadrille.cli.output import console, echo, echo_json, table
 from quadrille.cli.params import json_option
+from quadrille.endpoints import Json, load_settings, segment
+from quadrille.output import console, echo, echo_json, table
 
 
 @click.group(invoke_without_command=True)

@@ -11,8 +11,8 @@ import msgspec
 from httpx_sse import ServerSentEvent
 
 from quadrille.cli.api_client import Client, run_async
-from quadrille.cli.endpoints import Json, ShopError, segment
-from quadrille.cli.output import (
+from quadrille.endpoints import Json, ShopError, segment
+from quadrille.output import (
     EventDocument,
     echo,
     echo_json,

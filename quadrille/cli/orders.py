@@ -6,18 +6,10 @@ import click
 from rich.text import Text
 
 from quadrille.cli.api_client import Client
-from quadrille.cli.endpoints import Json, load_settings, segment
 from quadrille.cli.order_watch import print_or_watch
-from quadrille.cli.output import (
-    MAX_LIMIT,
-    age,
-    console,
-    echo_page,
-    is_wide,
-    status_style,
-    table,
-)
 from quadrille.cli.params import json_lines_option, line_items_argument, watch_option
+from quadrille.endpoints import Json, load_settings, segment
+from quadrille.output import MAX_LIMIT, age, console, echo_page, is_wide, status_style, table
 from shared.contracts.order import OrderStatus
 from shared.money import money
 

@@ -2,7 +2,7 @@
 
 import click
 
-from quadrille.cli.endpoints import Json
+from quadrille.endpoints import Json
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 json_lines_option = click.option(

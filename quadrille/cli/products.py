@@ -5,8 +5,8 @@ from functools import partial
 import click
 
 from quadrille.cli.api_client import Client
-from quadrille.cli.endpoints import Json, load_settings
-from quadrille.cli.output import MAX_LIMIT, console, echo_page, is_wide, table
+from quadrille.endpoints import Json, load_settings
+from quadrille.output import MAX_LIMIT, console, echo_page, is_wide, table
 from shared.money import money
 
 

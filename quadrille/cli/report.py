@@ -8,8 +8,8 @@ from rich.table import Table
 from rich.text import Text
 
 from quadrille.cli.api_client import Client
-from quadrille.cli.endpoints import Json, load_settings
-from quadrille.cli.output import MAX_LIMIT, console, echo, echo_json, table
+from quadrille.endpoints import Json, load_settings
+from quadrille.output import MAX_LIMIT, console, echo, echo_json, table
 from shared.money import money
 
 MAX_DAYS = 366

@@ -3,9 +3,9 @@
 import click
 
 from quadrille.cli.api_client import Client
-from quadrille.cli.endpoints import load_settings
-from quadrille.cli.output import echo, echo_json
 from quadrille.cli.params import json_option
+from quadrille.endpoints import load_settings
+from quadrille.output import echo, echo_json
 from shared.contracts import CATALOG
 
 POSITION = click.IntRange(min=1)

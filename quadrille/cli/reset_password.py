@@ -10,8 +10,8 @@ from sqlalchemy import Connection
 from order_service.accounts import credentials, sessions, store
 from order_service.accounts.emails import canonical
 from order_service.accounts.passwords import Passwords
-from quadrille.cli.endpoints import load_settings
-from quadrille.cli.output import echo
+from quadrille.endpoints import load_settings
+from quadrille.output import echo
 from shared.chassis.errors import FatalError
 from shared.chassis.storage import database_identity
 from shared.chassis.storage.database import database_url, open_for_writing

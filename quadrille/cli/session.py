@@ -15,7 +15,7 @@ import click
 import msgspec
 from filelock import FileLock
 
-from quadrille.cli.endpoints import Endpoints, Json, ShopError, decoded, rejection
+from quadrille.endpoints import Endpoints, Json, ShopError, decoded, rejection
 from shared.chassis.messages import clock
 
 UNAUTHORIZED = 401

@@ -3,9 +3,9 @@
 import click
 
 from quadrille.cli.api_client import Client
-from quadrille.cli.endpoints import load_settings, segment
-from quadrille.cli.output import echo, echo_json
 from quadrille.cli.params import json_option, product_argument
+from quadrille.endpoints import load_settings, segment
+from quadrille.output import echo, echo_json
 
 MAX_QUANTITY = 1_000_000
 

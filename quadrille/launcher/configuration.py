@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import httpx
 
-from quadrille.cli.endpoints import LOOPBACK_FOR_WILDCARD
+from quadrille.endpoints import LOOPBACK_FOR_WILDCARD
 from quadrille.launcher.preflight import LOOPBACK, CannotStart, Port
 from shared.chassis.settings import FILE, PREFIX, SettingsError, loopback_host
 from shared.settings import ShopSettings, load

@@ -9,10 +9,10 @@ import httpx
 import msgspec
 from rich.text import Text
 
-from quadrille.cli.output import console, echo, table
 from quadrille.launcher import sample_catalogue
 from quadrille.launcher.configuration import Plan
 from quadrille.launcher.sample_catalogue import CatalogueError, NotAllowed
+from quadrille.output import console, echo, table
 from shared.chassis.jetstream.errors import address_of
 
 POLL_INTERVAL_SECONDS = 0.05

@@ -7,7 +7,7 @@ from contextlib import aclosing, asynccontextmanager
 import pytest
 
 from quadrille.cli.api_client import Client
-from quadrille.cli.endpoints import ShopError
+from quadrille.endpoints import ShopError
 from shared.settings import ShopSettings
 
 OK = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from quadrille.cli.endpoints import ShopError
 from quadrille.cli.session import SessionFile, Tokens
+from quadrille.endpoints import ShopError
 
 SHOP = "http://127.0.0.1:8080"
 OTHER_SHOP = "http://127.0.0.1:9090"

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from quadrille.cli import output
+from quadrille import output
 from shared.chassis.messages.clock import now
 from shared.chassis.printable import printable, printable_json
 

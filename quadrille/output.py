@@ -16,7 +16,7 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from quadrille.cli.endpoints import Json
+from quadrille.endpoints import Json
 from shared.chassis.messages import clock
 from shared.chassis.printable import printable, printable_json
 from shared.money import money
