@@ -8,13 +8,12 @@ from read_api import api, event_archive
 from read_api.api.dependencies import ReadApi
 from read_api.consistency import Consistency
 from read_api.event_stream import Feed, Streams
-from read_api.rebuild import derived_tables, migrate_read_database
+from read_api.rebuild import VERSIONS, derived_tables
 from read_api.store import CHECKPOINTS, PROJECTIONS
+from read_api.tables import METADATA
 from shared.chassis.engine.projector import Projector
-from shared.chassis.engine.rebuild import rebuild_if_needed
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.runtime.projection_service import ProjectionService
-from shared.chassis.storage.database import Database
 from shared.contracts import CATALOG
 from shared.settings import ShopSettings
 
@@ -38,7 +37,9 @@ def build(settings: ShopSettings) -> Litestar:
         PROJECTIONS,
         CHECKPOINTS,
         catalog=CATALOG,
-        open_database=_open_database,
+        tables=METADATA,
+        derived=derived_tables,
+        versions=VERSIONS,
         record_hooks=(event_archive.hook,),
         on_applied=publish,
     )
@@ -56,9 +57,3 @@ def build(settings: ShopSettings) -> Litestar:
         dependencies={"read_api": read_api},
         on_stopping=close_streams,
     )
-
-
-async def _open_database(database: Database, projector: Projector) -> str:
-    database_id = await database.run(migrate_read_database)
-    await rebuild_if_needed(database, derived_tables(projector))
-    return database_id

@@ -8,12 +8,9 @@ from sqlalchemy import Connection, Table, delete
 
 from read_api import event_archive
 from read_api.store import PROJECTIONS
-from read_api.tables import METADATA
 from shared.chassis.engine.projector import Projector
 from shared.chassis.engine.rebuild import DerivedTables
-from shared.chassis.storage.database import CHASSIS_METADATA
 from shared.chassis.storage.dead_letters import DEAD_LETTER, Status
-from shared.chassis.storage.migrations import migrate
 from shared.contracts import CATALOG
 
 VERSIONS = Path(__file__).with_name("versions")
@@ -22,12 +19,6 @@ PROJECTIONS_VERSION = 1
 TABLES: Sequence[Table] = [
     table for projection in PROJECTIONS for table in projection.store.derived_tables
 ]
-
-
-def migrate_read_database(connection: Connection) -> str:
-    """Create or migrate the tables that are not derived; returns the database's id. Raises FatalError."""
-    tables = [*CHASSIS_METADATA.sorted_tables, *METADATA.sorted_tables]
-    return migrate(connection, "read", [table for table in tables if table not in TABLES], VERSIONS)
 
 
 def derived_tables(projector: Projector) -> DerivedTables:

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
+from sqlalchemy import MetaData
 
 from shared.chassis.messages.subjects import STREAM
 from shared.chassis.settings import SettingsError
 from shared.chassis.storage.database import (
-    CHASSIS_METADATA,
     database_url,
     open_for_writing,
 )
@@ -45,8 +45,8 @@ def order_created(order_id: str) -> OrderCreated:
 async def make_database(settings: ShopSettings, service: str) -> None:
     """Create it as the service does at its first start."""
     database = open_for_writing(database_url(service, settings))
-    tables = CHASSIS_METADATA.sorted_tables
-    await database.run(partial(migrate, service=service, tables=tables, versions=None))
+    migration = partial(migrate, service=service, metadata=MetaData(), derived=(), versions=None)
+    await database.run(migration)
     await database.close()
 
 

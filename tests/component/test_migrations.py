@@ -25,7 +25,7 @@ from read_api.rebuild import VERSIONS, derived_tables
 from read_api.store import CHECKPOINTS, PROJECTIONS
 from shared.chassis.engine import rebuild
 from shared.chassis.engine.projector import Projector
-from shared.chassis.engine.rebuild import DerivedTables, derived_tables_of, rebuild_if_needed
+from shared.chassis.engine.rebuild import DerivedTables, derived_tables_of, open_tables
 from shared.chassis.engine.service_logic import ServiceLogic
 from shared.chassis.errors import FatalError
 from shared.chassis.failpoints import EXIT_CODE
@@ -60,13 +60,8 @@ class Layout(NamedTuple):
     derived: DerivedTables
     versions: Path | None = None
 
-    @property
-    def kept(self) -> list[Table]:
-        tables = [*CHASSIS_METADATA.sorted_tables, *self.tables.sorted_tables]
-        return [table for table in tables if table not in self.derived.tables]
-
     def migrate(self, connection: Connection) -> str:
-        return migrate(connection, self.service, self.kept, self.versions)
+        return migrate(connection, self.service, self.tables, self.derived.tables, self.versions)
 
 
 NOTIFIER = ServiceLogic(
@@ -111,11 +106,11 @@ async def upgrade(file: Path, layout: Layout) -> str:
     """As the service does at its start; returns the database's id."""
     database = open_for_writing(f"sqlite:///{file}")
     try:
-        database_id = await database.run(layout.migrate)
-        await rebuild_if_needed(database, layout.derived)
+        return await open_tables(
+            database, layout.service, layout.tables, layout.derived, layout.versions
+        )
     finally:
         await database.close()
-    return database_id
 
 
 async def run(file: Path, work: Any) -> Any:
@@ -393,5 +388,7 @@ def test_format_is_number_of_last_chassis_migration():
 
 
 def test_kept_tables_refer_to_no_derived_table(layout: Layout):
-    references = {key.column.table for table in layout.kept for key in table.foreign_keys}
+    tables = {*CHASSIS_METADATA.sorted_tables, *layout.tables.sorted_tables}
+    lasting = tables - set(layout.derived.tables)
+    references = {key.column.table for table in lasting for key in table.foreign_keys}
     assert references.isdisjoint(layout.derived.tables)

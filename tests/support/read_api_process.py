@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 
 from read_api import event_archive
 from read_api.event_stream import Feed, Streams
-from read_api.rebuild import migrate_read_database
+from read_api.rebuild import TABLES, VERSIONS
 from read_api.store import CHECKPOINTS, PROJECTIONS
 from read_api.tables import METADATA
 from shared.chassis.engine.projector import Projector
@@ -30,6 +30,7 @@ from shared.chassis.storage.database import (
     read_rows,
 )
 from shared.chassis.storage.dead_letters import DEAD_LETTER
+from shared.chassis.storage.migrations import migrate
 from shared.chassis.storage.reader import Reader
 from shared.settings import ShopSettings
 from tests.support.access import Issuer
@@ -206,7 +207,7 @@ class ReadApi:
         return database._transact(rows_of)
 
     def _trust(self, connection: Connection) -> None:
-        migrate_read_database(connection)
+        migrate(connection, "read", METADATA, TABLES, VERSIONS)
         signing_keys.keep(connection, "read", [recorded(self.issuer.published)])
 
     def delete_database(self) -> None:

@@ -7,10 +7,11 @@ dropped, and filled again in batches, each in a transaction. An interrupted rebu
 from collections.abc import Callable, Sequence
 from functools import partial, reduce
 from itertools import count
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import structlog
-from sqlalchemy import Connection, Table
+from sqlalchemy import Connection, MetaData, Table
 from sqlalchemy.exc import IntegrityError
 
 from shared.chassis.engine.service_logic import ServiceLogic
@@ -22,6 +23,7 @@ from shared.chassis.messages.touches import touches
 from shared.chassis.storage import derived_state, event_log
 from shared.chassis.storage.database import Database
 from shared.chassis.storage.derived_state import Cursor, RebuildProgress
+from shared.chassis.storage.migrations import migrate
 
 BATCH_EVENTS = 500
 BATCHES_PER_LINE = 20
@@ -42,6 +44,22 @@ class DerivedTables(NamedTuple):
     apply: Callable[[Connection, Sequence[RecordedEvent]], None]
     reset: Callable[[Connection], None] = lambda _connection: None
     """What else to do when a rebuild starts."""
+
+
+async def open_tables(
+    database: Database,
+    service: str,
+    metadata: MetaData,
+    derived: DerivedTables,
+    versions: Path | None = None,
+) -> str:
+    """Bring all tables of a service's database up to date; returns the database's id. Raises FatalError."""
+    migration = partial(
+        migrate, service=service, metadata=metadata, derived=derived.tables, versions=versions
+    )
+    database_id = await database.run(migration)
+    await rebuild_if_needed(database, derived)
+    return database_id
 
 
 async def rebuild_if_needed(database: Database, derived: DerivedTables) -> None:

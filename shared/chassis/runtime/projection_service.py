@@ -1,13 +1,16 @@
 """The parts of a service that only projects, put together: its consumer, writer and projector."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import structlog
 from litestar import Litestar
 from litestar.types import ControllerRouterHandler
+from sqlalchemy import MetaData
 
 from shared.chassis.engine.projector import Projection, Projector
+from shared.chassis.engine.rebuild import DerivedTables, open_tables
 from shared.chassis.engine.service_logic import RecordHook
 from shared.chassis.http import signing_keys
 from shared.chassis.http.app import build_app
@@ -20,7 +23,6 @@ from shared.chassis.runtime.loops import Loop
 from shared.chassis.runtime.resources import Resources
 from shared.chassis.settings import ChassisSettings
 from shared.chassis.storage.checkpoints import Checkpoints
-from shared.chassis.storage.database import Database
 
 WRITER_STOP_SECONDS = 3
 
@@ -38,18 +40,22 @@ class ProjectionService:
         checkpoints: Checkpoints,
         *,
         catalog: Catalog,
-        open_database: Callable[[Database, Projector], Awaitable[str]],
+        tables: MetaData,
+        derived: Callable[[Projector], DerivedTables],
+        versions: Path,
         record_hooks: Sequence[RecordHook] = (),
         on_applied: Callable[[Projector, Sequence[RecordedEvent]], None],
     ) -> None:
-        """`open_database` brings the tables up to date and returns the database's id.
+        """`derived` are the tables that the projector fills, `versions` the directory of the others' migrations.
 
         `on_applied` is called with applied events when they are durable, and once at the start.
         """
         self._name = name
         self._settings = settings
         self._catalog = catalog
-        self._open_database = open_database
+        self._tables = tables
+        self._derived = derived
+        self._versions = versions
         self._resources = Resources(name, settings)
         self._notify = on_applied
         self.reader = self._resources.reader
@@ -101,7 +107,9 @@ class ProjectionService:
         """Open the database and start consuming; the broker need not be up."""
         resources, projector = self._resources, self.projector
         resources.lock()
-        database_id = await self._open_database(resources.database, projector)
+        database_id = await open_tables(
+            resources.database, self._name, self._tables, self._derived(projector), self._versions
+        )
         await projector.resume()
         durable = Durable(resources.broker, self._name, [EVERYTHING], database_id)
         consumer = self._consumer = Consumer(

@@ -13,7 +13,7 @@ from litestar import Litestar
 from litestar.types import ControllerRouterHandler
 from sqlalchemy import MetaData
 
-from shared.chassis.engine.rebuild import derived_tables_of, rebuild_if_needed
+from shared.chassis.engine.rebuild import derived_tables_of, open_tables
 from shared.chassis.engine.retention import RetentionLoop, RetentionRule
 from shared.chassis.engine.service_logic import ServiceLogic
 from shared.chassis.engine.task_runner import TaskHandler, TaskRunner
@@ -37,12 +37,8 @@ from shared.chassis.runtime.loops import Loop
 from shared.chassis.runtime.resources import Resources
 from shared.chassis.settings import ChassisSettings
 from shared.chassis.storage import event_log
-from shared.chassis.storage.database import (
-    CHASSIS_METADATA,
-)
 from shared.chassis.storage.idempotency import IDEMPOTENCY_KEY, RETENTION_HOURS
 from shared.chassis.storage.inbox import INBOX
-from shared.chassis.storage.migrations import migrate
 from shared.chassis.storage.task_queue import all_kinds
 
 WRITER_STOP_SECONDS = 3
@@ -175,7 +171,10 @@ class Service(Generic[State, Command]):
     async def start(self) -> None:
         """Open the database, then start every part; none of them needs the broker to be up."""
         self._resources.lock()
-        database_id = await self._open_database()
+        derived = derived_tables_of(self.source, self._logic, self._catalog)
+        database_id = await open_tables(
+            self.database, self.source, self._tables, derived, self._versions
+        )
         consumer = self._consumer = self._connect_consumer(database_id)
         await self._warn_of_unknown_tasks()
         self._resources.start(*self._loops(consumer))
@@ -205,21 +204,6 @@ class Service(Generic[State, Command]):
             TaskRunner(self.reads, self.writer, effects),
             TaskRunner(self.reads, self.writer, deadlines, self._handled_until),
         )
-
-    async def _open_database(self) -> str:
-        """Create or migrate the tables, and rebuild those that are derived; returns the database's id."""
-        derived = derived_tables_of(self.source, self._logic, self._catalog)
-        tables = [*CHASSIS_METADATA.sorted_tables, *self._tables.sorted_tables]
-        database_id = await self.database.run(
-            partial(
-                migrate,
-                service=self.source,
-                tables=[table for table in tables if table not in derived.tables],
-                versions=self._versions,
-            )
-        )
-        await rebuild_if_needed(self.database, derived)
-        return database_id
 
     def _loops(self, consumer: Consumer) -> list[Loop]:
         """In the order of their start; they are stopped in the opposite order, each before what it depends on."""

@@ -5,7 +5,7 @@ of them run in one transaction, so an interrupted migration leaves the database 
 migration is that of `database_identity.FIRST_FORMAT`; a new database is created in the current layout.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,10 +14,11 @@ from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
 from alembic.script import Script, ScriptDirectory
 from alembic.script.revision import RevisionError
-from sqlalchemy import Connection, Table
+from sqlalchemy import Connection, MetaData, Table
 
 from shared.chassis.errors import FatalError
 from shared.chassis.storage import database_identity
+from shared.chassis.storage.database import CHASSIS_METADATA
 from shared.chassis.storage.database_identity import DATABASE_IDENTITY, FORMAT
 
 CHASSIS_VERSIONS = Path(__file__).with_name("versions")
@@ -33,9 +34,13 @@ class MigrationSeries(NamedTuple):
 
 
 def migrate(
-    connection: Connection, service: str, tables: Iterable[Table], versions: Path | None
+    connection: Connection,
+    service: str,
+    metadata: MetaData,
+    derived: Container[Table],
+    versions: Path | None,
 ) -> str:
-    """Create these tables in a new database, or migrate those of an existing one; returns the database's id.
+    """Create or migrate the tables of the chassis and of `metadata`, but the derived ones; returns the database's id.
 
     `versions` is the directory of the service's own migrations. Raises FatalError for a database of another service,
     and for one of a newer release.
@@ -46,8 +51,9 @@ def migrate(
     is_new = database_identity.is_new(connection)
     identity = database_identity.claim(connection, service)
     if is_new:
-        for table in tables:
-            table.create(connection, checkfirst=True)
+        for table in (*CHASSIS_METADATA.sorted_tables, *metadata.sorted_tables):
+            if table not in derived:
+                table.create(connection, checkfirst=True)
     for series in all_series:
         if is_new:
             _stamp(connection, series)
