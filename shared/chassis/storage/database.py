@@ -3,7 +3,7 @@
 import asyncio
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -278,11 +278,6 @@ def insert_all(connection: Connection, table: Table, rows: Rows) -> None:
     execute_many(connection, _insert_all(table), rows)
 
 
-def changed(before: Mapping[str, T], after: Mapping[str, T]) -> list[T]:
-    """The new and changed entities of `after`; an unchanged entity is the same object in both."""
-    return [entity for key, entity in after.items() if before.get(key) is not entity]
-
-
 def select_in(connection: Connection, table: Table, column: str, values: Sequence[str]) -> Rows:
     """The rows whose `column` is one of `values`; without values there is no query."""
     if not values:
@@ -296,12 +291,12 @@ def read_rows(connection: Connection, table: Table, query: Select[Any] | None = 
 
 
 def _rows(table: Table, result: CursorResult[Any]) -> Rows:
-    names = _column_names(table)
+    names = column_names(table)
     return [dict(zip(names, row, strict=True)) for row in result.all()]
 
 
 @cache
-def _column_names(table: Table) -> tuple[str, ...]:
+def column_names(table: Table) -> tuple[str, ...]:
     # SQLAlchemy's row keys are a subclass of str, which msgspec does not accept as keys.
     return tuple(str(column.name) for column in table.columns)
 
@@ -328,7 +323,7 @@ def _insert_missing(dialect: str, table: Table) -> sqlite.Insert:
 def _upsert(dialect: str, table: Table) -> sqlite.Insert:
     insert = _insert(dialect, table)
     keys = [column.name for column in table.primary_key]
-    changes = {name: insert.excluded[name] for name in _column_names(table) if name not in keys}
+    changes = {name: insert.excluded[name] for name in column_names(table) if name not in keys}
     if not changes:
         return insert.on_conflict_do_nothing()
     return insert.on_conflict_do_update(index_elements=keys, set_=changes)

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Delete, Table, bindparam, select
 from shared.chassis.messages.touches import References
 from shared.chassis.storage.database import (
     Rows,
-    changed,
+    column_names,
     insert_all,
     read_rows,
     select_in,
@@ -39,7 +39,7 @@ class ChildTable:
         self.items_of: Callable[[Any], tuple[msgspec.Struct, ...]] = attrgetter(field)
         self._table = table
         self._item = _item_type(parent, field)
-        self._names = tuple(n for n in _column_names(table) if n not in {self.key, LINE})
+        self._names = tuple(n for n in column_names(table) if n not in {self.key, LINE})
         self._values_of = _values_getter(self._names)
         self._all = select(*(table.c[name] for name in (self.key, LINE, *self._names)))
         self._some = self._all.where(any_of(table.c[self.key], "ids"))
@@ -114,7 +114,7 @@ class EntityTable(Generic[Entity]):
             (self._key,) = {child.key for child in self._children.values()}
         else:
             self._key = _first_key(table)
-            self._names = _column_names(table)
+            self._names = column_names(table)
             self._values_of = _values_getter(self._names)
 
     def read(self, connection: Connection, ids: Sequence[str]) -> dict[str, Entity]:
@@ -162,14 +162,18 @@ class EntityTable(Generic[Entity]):
         """Write the entities in which `after` differs from `before`, which `load` returned."""
         if before is after:
             return
-        entities = changed(before, after)
-        if self._table is not None and entities:
+        changed = {
+            entity_id: entity
+            for entity_id, entity in after.items()
+            if before.get(entity_id) is not entity
+        }
+        if self._table is not None:
             values_of, names = self._values_of, self._names
-            rows = [dict(zip(names, values_of(entity), strict=True)) for entity in entities]
+            rows = [dict(zip(names, values_of(entity), strict=True)) for entity in changed.values()]
             upsert(connection, self._table, rows)
         removed = before.keys() - after.keys()
         for child in self._children.values():
-            _save_children(connection, child, before, after, removed)
+            _save_children(connection, child, before, changed, removed)
         if self._table is not None and removed:
             rows = [{"deleted": entity_id} for entity_id in removed]
             execute_many(connection, _delete(self._table), rows)
@@ -238,16 +242,14 @@ def _save_children(
     connection: Connection,
     child: ChildTable,
     before: Mapping[str, Any],
-    after: Mapping[str, Any],
+    changed: Mapping[str, Any],
     removed: Iterable[str],
 ) -> None:
     """Insert the items of new entities, and replace those of entities whose items are others now."""
     inserted: dict[str, msgspec.Struct] = {}
     deleted = list(removed)
-    for entity_id, entity in after.items():
+    for entity_id, entity in changed.items():
         previous = before.get(entity_id)
-        if previous is entity:
-            continue
         if previous is None:
             inserted[entity_id] = entity
         elif child.items_of(previous) != child.items_of(entity):
@@ -268,11 +270,6 @@ def _item_type(parent: type[msgspec.Struct], field: str) -> type[Any]:
 
 def _first_key(table: Table) -> str:
     return str(next(iter(table.primary_key)).name)
-
-
-@cache
-def _column_names(table: Table) -> tuple[str, ...]:
-    return tuple(str(column.name) for column in table.columns)
 
 
 def _values_getter(names: tuple[str, ...]) -> Callable[[Any], Sequence[Any]]:
