@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 from litestar.params import KwargDefinition
-from sqlalchemy import Column, ColumnElement, Select, UnaryExpression, and_, or_
+from sqlalchemy import ColumnElement, Select, UnaryExpression, and_, or_
 from sqlalchemy.sql.operators import desc_op
 
 from shared.chassis.http.problems import BadRequest, FieldError
@@ -99,13 +99,6 @@ def from_cursor(cursor: str | None, key: type[K]) -> K | None:
     except (msgspec.MsgspecError, binascii.Error, ValueError, RecursionError) as error:
         raise BadRequest(FieldError(field="cursor", message="not a cursor of ours")) from error
     return decoded
-
-
-def older(
-    at: Column[datetime], key: Column[str], than: tuple[datetime, str]
-) -> ColumnElement[bool]:
-    """Rows behind `than`, newest first."""
-    return _after((at.desc(), key.desc()), than)
 
 
 def bounded(moment: datetime) -> datetime:
