@@ -161,10 +161,16 @@ def _decide_cancellation(shipment: Shipment | None, command: CancelShipment) -> 
 def _outcome(shipment: Shipment) -> list[Event]:
     """The event that ended the shipment."""
     match shipment:
-        case Shipment(status=ShipmentStatus.COMPLETED, tracking_number=str(number)):
-            return _completed(shipment, number)
-        case Shipment(status=ShipmentStatus.FAILED, reason=str(reason)):
-            return _failed(shipment, reason)
+        case Shipment(
+            shipment_id=str(shipment_id),
+            status=ShipmentStatus.COMPLETED,
+            tracking_number=str(number),
+        ):
+            return _completed(shipment, shipment_id, number)
+        case Shipment(
+            shipment_id=str(shipment_id), status=ShipmentStatus.FAILED, reason=str(reason)
+        ):
+            return _failed(shipment, shipment_id, reason)
         case _:
             return []
 
@@ -173,62 +179,49 @@ def _move(
     shipment: Shipment, command: DispatchShipment | CompleteShipment | FailShipment
 ) -> list[Event]:
     """The table of a shipment's transitions; a pair that is not listed changes nothing."""
+    shipment_id = shipment.shipment_id
+    if shipment_id is None:  # the order was cancelled before its shipment started
+        return []
     match shipment.status, command:
         case ShipmentStatus.INITIATED, DispatchShipment(carrier=carrier, reference=reference):
-            return _dispatched(shipment, carrier, reference)
-        case ShipmentStatus.CANCELLED, DispatchShipment() if shipment.shipment_id:
+            dispatched = ShipmentDispatched(
+                shipment_id=shipment_id,
+                order_id=shipment.order_id,
+                carrier=carrier,
+                reference=reference,
+            )
+            return [dispatched]
+        case ShipmentStatus.CANCELLED, DispatchShipment():
             # The carrier accepted it after all: publishing it again withdraws the booking.
             cancelled = ShipmentCancelled(
-                order_id=shipment.order_id,
-                shipment_id=shipment.shipment_id,
-                reason=shipment.reason or "",
+                order_id=shipment.order_id, shipment_id=shipment_id, reason=shipment.reason or ""
             )
             return [cancelled]
         case (
             (ShipmentStatus.INITIATED | ShipmentStatus.DISPATCHED),
             CompleteShipment(tracking_number=number),
         ):
-            return _completed(shipment, number)
+            return _completed(shipment, shipment_id, number)
         case ((ShipmentStatus.INITIATED | ShipmentStatus.DISPATCHED), FailShipment(reason=reason)):
-            return _failed(shipment, reason)
+            return _failed(shipment, shipment_id, reason)
         case _:
             return []
 
 
-# An order that was cancelled before its shipment started has no shipment id, and nothing to publish of it.
-
-
-def _dispatched(shipment: Shipment, carrier: str, reference: str) -> list[Event]:
-    if shipment.shipment_id is None:
-        return []
-    return [
-        ShipmentDispatched(
-            shipment_id=shipment.shipment_id,
-            order_id=shipment.order_id,
-            carrier=carrier,
-            reference=reference,
-        )
-    ]
-
-
-def _completed(shipment: Shipment, tracking_number: str) -> list[Event]:
-    if shipment.shipment_id is None:
-        return []
+def _completed(shipment: Shipment, shipment_id: str, tracking_number: str) -> list[Event]:
     return [
         ShipmentCompleted(
-            shipment_id=shipment.shipment_id,
+            shipment_id=shipment_id,
             order_id=shipment.order_id,
             tracking_number=tracking_number,
         )
     ]
 
 
-def _failed(shipment: Shipment, reason: str) -> list[Event]:
-    if shipment.shipment_id is None:
-        return []
+def _failed(shipment: Shipment, shipment_id: str, reason: str) -> list[Event]:
     return [
         ShipmentFailed(
-            shipment_id=shipment.shipment_id,
+            shipment_id=shipment_id,
             order_id=shipment.order_id,
             reason=reason,
             items=shipment.items,
