@@ -15,7 +15,6 @@ from shared.chassis.storage import database as database_module
 from shared.chassis.storage.database import (
     Database,
     DatabaseDamaged,
-    create_tables,
     insert_all,
     open_for_writing,
 )
@@ -54,7 +53,7 @@ class Notes(NamedTuple):
 async def notes(tmp_path: Path) -> AsyncIterator[Notes]:
     path = tmp_path / "notes.db"
     database, reader = open_for_writing(f"sqlite:///{path}"), Reader(f"sqlite:///{path}")
-    await create_tables(database, METADATA)
+    await database.run(METADATA.create_all)
     yield Notes(path, database, reader)
     await reader.close()
     await database.close()
@@ -177,7 +176,7 @@ async def test_query_waits_while_the_wal_is_emptied(notes: Notes):
 async def test_damaged_file_is_named(tmp_path: Path, is_snapshot: bool):
     path = tmp_path / "notes.db"
     database = open_for_writing(f"sqlite:///{path}")
-    await create_tables(database, METADATA)
+    await database.run(METADATA.create_all)
     await database.close()
     damage(path, "notes")
     reader = Reader(f"sqlite:///{path}")

@@ -22,7 +22,7 @@ from shared.chassis.engine.unit_of_work import CommandEnvelope, Outcome
 from shared.chassis.engine.writer import MAX_WAITING, StorageUnavailable
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.rejection import Rejected
-from shared.chassis.storage.database import CHASSIS_METADATA, create_tables
+from shared.chassis.storage.database import CHASSIS_METADATA
 from shared.chassis.storage.dead_letters import DEAD_LETTER
 from shared.chassis.storage.event_log import EVENT_LOG
 from shared.chassis.storage.idempotency import IdempotencyKey, Reply
@@ -216,7 +216,8 @@ async def test_caller_of_committed_command_gets_no_error(tmp_path: Path):
         raise BrokenPipeError
 
     chassis = Chassis(tmp_path / "inventory.db", INVENTORY, fail_to_wake)
-    await create_tables(chassis.database, CHASSIS_METADATA, INVENTORY.tables)
+    await chassis.database.run(CHASSIS_METADATA.create_all)
+    await chassis.database.run(INVENTORY.tables.create_all)
     running = asyncio.create_task(chassis.writer.run())
     caller = asyncio.create_task(chassis.execute(create("p1")))
     done, _ = await asyncio.wait([running, caller], return_when=asyncio.FIRST_COMPLETED)

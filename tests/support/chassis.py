@@ -31,7 +31,6 @@ from shared.chassis.storage import event_log
 from shared.chassis.storage.database import (
     CHASSIS_METADATA,
     Database,
-    create_tables,
     open_for_reading,
     open_for_writing,
     read_rows,
@@ -104,7 +103,8 @@ class Chassis:
 async def writing(path: Path, spec: ServiceSpec = INVENTORY) -> AsyncIterator[Chassis]:
     """A writer that runs; opened again on the same path it is the service restarted."""
     chassis = Chassis(path, spec)
-    await create_tables(chassis.database, CHASSIS_METADATA, spec.tables)
+    await chassis.database.run(CHASSIS_METADATA.create_all)
+    await chassis.database.run(spec.tables.create_all)
     running = asyncio.create_task(chassis.writer.run())
     try:
         yield chassis

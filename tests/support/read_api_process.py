@@ -23,7 +23,6 @@ from shared.chassis.http.auth import PublicKeys
 from shared.chassis.storage.database import (
     CHASSIS_METADATA,
     Database,
-    create_tables,
     database_url,
     open_for_reading,
     open_for_writing,
@@ -78,7 +77,8 @@ async def projecting(path: Path | None = None, *, tail: int = 4096) -> AsyncIter
         hooks=(event_archive.hook,),
         on_applied=feed.publish,
     )
-    await create_tables(database, CHASSIS_METADATA, METADATA)
+    await database.run(CHASSIS_METADATA.create_all)
+    await database.run(METADATA.create_all)
     await projector.resume()
     running = asyncio.create_task(projector.writer.run())
     try:

@@ -257,12 +257,6 @@ def open_for_reading(url: str) -> Database:
     return Database(_engine(url, "BEGIN"), threads=READING_THREADS)
 
 
-async def create_tables(database: Database, *schemas: MetaData) -> None:
-    """Create the tables that do not exist."""
-    for schema in schemas:
-        await database.run(schema.create_all)
-
-
 def upsert(connection: Connection, table: Table, rows: Rows) -> None:
     """Insert whole rows, replacing those with the same primary key."""
     execute_many(connection, _upsert(connection.dialect.name, table), rows)
