@@ -3,12 +3,15 @@
 import asyncio
 import os
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import structlog
 
+from shared.chassis.engine.writer import Writer
 from shared.chassis.errors import FatalError
 
 CANCEL_AGAIN_SECONDS = 0.2
+WRITER_STOP_SECONDS = 3
 
 log = structlog.get_logger()
 
@@ -53,6 +56,16 @@ class Loop:
         while not task.done():
             task.cancel()
             await asyncio.wait([task], timeout=CANCEL_AGAIN_SECONDS)
+
+
+def writer_loop(writer: Writer[Any, Any]) -> Loop:
+    """Asked to stop, it commits what is queued."""
+    return Loop(
+        "writer",
+        writer.run,
+        request_stop=writer.stop,
+        grace_seconds=lambda: WRITER_STOP_SECONDS,
+    )
 
 
 def _end_process_if_failed(task: asyncio.Task[None]) -> None:

@@ -19,12 +19,10 @@ from shared.chassis.jetstream.durable import Durable
 from shared.chassis.messages.catalog import Catalog
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.subjects import EVERYTHING
-from shared.chassis.runtime.loops import Loop
+from shared.chassis.runtime.loops import Loop, writer_loop
 from shared.chassis.runtime.resources import Resources
 from shared.chassis.settings import ChassisSettings
 from shared.chassis.storage.checkpoints import Checkpoints
-
-WRITER_STOP_SECONDS = 3
 
 log = structlog.get_logger()
 
@@ -115,15 +113,7 @@ class ProjectionService:
         consumer = self._consumer = Consumer(
             resources.broker, resources.streams, durable, projector.deliver, catalog=self._catalog
         )
-        resources.start(
-            Loop(
-                "writer",
-                projector.writer.run,
-                request_stop=projector.writer.stop,
-                grace_seconds=lambda: WRITER_STOP_SECONDS,
-            ),
-            Loop("consumer", consumer.run),
-        )
+        resources.start(writer_loop(projector.writer), Loop("consumer", consumer.run))
         log.info("service.started", database=str(resources.database.url))
 
     async def stop(self) -> None:

@@ -33,7 +33,7 @@ from shared.chassis.messages.catalog import Catalog
 from shared.chassis.messages.decider import on
 from shared.chassis.messages.identity_events import IDENTITY
 from shared.chassis.messages.subjects import subject_of_every
-from shared.chassis.runtime.loops import Loop
+from shared.chassis.runtime.loops import Loop, writer_loop
 from shared.chassis.runtime.resources import Resources
 from shared.chassis.settings import ChassisSettings
 from shared.chassis.storage import event_log
@@ -41,7 +41,6 @@ from shared.chassis.storage.idempotency import IDEMPOTENCY_KEY, RETENTION_HOURS
 from shared.chassis.storage.inbox import INBOX
 from shared.chassis.storage.task_queue import all_kinds
 
-WRITER_STOP_SECONDS = 3
 ANSWER_SECONDS = 2
 """A command that is not executed this long after the signal to stop is answered 503, so that it gets an answer."""
 EFFECT_SECONDS = 5
@@ -208,12 +207,7 @@ class Service(Generic[State, Command]):
     def _loops(self, consumer: Consumer) -> list[Loop]:
         """In the order of their start; they are stopped in the opposite order, each before what it depends on."""
         return [
-            Loop(
-                "writer",
-                self.writer.run,
-                request_stop=self.writer.stop,
-                grace_seconds=lambda: WRITER_STOP_SECONDS,
-            ),
+            writer_loop(self.writer),
             Loop("relay", self.relay.run, request_stop=partial(self.relay.drain, DRAIN_SECONDS)),
             Loop("effects", self.effects.run, grace_seconds=self._effect_seconds_left),
             Loop("retention", self._retention.run),
