@@ -14,7 +14,8 @@ from shared.contracts.types import (
     Quantity,
 )
 
-Role = Literal["customer", "admin"]
+Role = Literal["customer", "operator", "admin"]
+"""An operator runs the shop: it sees and repairs what is stuck, and changes neither catalogue nor accounts."""
 
 
 class CustomerEvent(Event, frozen=True, kw_only=True):

@@ -47,6 +47,8 @@ class Caller(Struct, frozen=True, kw_only=True):
 
     user_id: str | None = None
     is_admin: bool = False
+    is_operator: bool = False
+    """Whether the caller may look after the services; an admin may too."""
 
     @property
     def is_guest(self) -> bool:
@@ -127,7 +129,7 @@ class PublicKeys:
             raise jwt.InvalidTokenError("signed with an unknown key")
         claims = _claims(token, key)
         return Access(
-            caller=Caller(user_id=claims.sub, is_admin=claims.role == "admin"),
+            caller=_caller(claims),
             key_id=key_id,
             expires_at=datetime.fromtimestamp(claims.exp + LEEWAY_SECONDS, UTC),
         )
@@ -162,6 +164,14 @@ def _claims(token: str, key: Ed25519PublicKey) -> _Claims:
     if claims.exp - claims.iat > MAX_TOKEN_SECONDS:
         raise jwt.InvalidTokenError("it is valid for too long")
     return claims
+
+
+def _caller(claims: _Claims) -> Caller:
+    return Caller(
+        user_id=claims.sub,
+        is_admin=claims.role == "admin",
+        is_operator=claims.role in {"operator", "admin"},
+    )
 
 
 def _load(connection: DatabaseConnection) -> _LoadedKeys:
@@ -221,8 +231,15 @@ def admin_only(connection: Connection, _: BaseRouteHandler) -> None:
         raise PermissionDeniedException("only an admin may do this")
 
 
+def operators_only(connection: Connection, _: BaseRouteHandler) -> None:
+    """The guard of routes for operators and admins."""
+    signed_in_only(connection, _)
+    if not _is_options(connection) and not connection.user.is_operator:
+        raise PermissionDeniedException("only an operator or an admin may do this")
+
+
 def signed_in_only(connection: Connection, _: BaseRouteHandler) -> None:
-    """The guard of routes for customers and admins."""
+    """The guard of routes for everybody but guests."""
     if not _is_options(connection) and connection.user.is_guest:
         raise sign_in_first()
 

@@ -20,7 +20,7 @@ from litestar.routes import HTTPRoute
 
 from shared import VERSION
 from shared.chassis.http import swagger
-from shared.chassis.http.auth import admin_only, signed_in_only
+from shared.chassis.http.auth import admin_only, operators_only, signed_in_only
 from shared.chassis.http.problems import responses
 from shared.chassis.http.swagger import LocalSwagger
 from shared.chassis.storage.idempotency import MAX_KEY_LENGTH, MIN_GUEST_KEY_LENGTH, RETENTION_HOURS
@@ -90,9 +90,9 @@ def describe(app: Litestar) -> None:
 
 
 def _complete(handler: HTTPRouteHandler) -> None:
-    guards = [getattr(guard, "func", guard) for guard in handler.resolve_guards()]
+    guards = {getattr(guard, "func", guard) for guard in handler.resolve_guards()}
     errors = responses(401, 503)  # a bad token, or a database that cannot be read
-    if admin_only in guards:
+    if {admin_only, operators_only} & guards:
         errors |= responses(403)
     if "POST" in handler.http_methods and handler.opt.get("takes_key", True):
         errors |= responses(400, 409, 422)
@@ -102,7 +102,7 @@ def _complete(handler: HTTPRouteHandler) -> None:
             _KeyedOperationWithOptionalBody if is_optional else _KeyedOperation
         )
     handler.responses = {**errors, **(handler.responses or {})}
-    is_guarded = admin_only in guards or signed_in_only in guards
+    is_guarded = bool({admin_only, operators_only, signed_in_only} & guards)
     handler.security = [_BEARER] if is_guarded else [{}, _BEARER]
 
 
