@@ -89,7 +89,7 @@ class Accounts:
             raise _bad_credentials()
         self._attempts.succeed(email, address, attempt)
         limits.take((Limit.SIGN_INS_PER_ACCOUNT, email))
-        tokens = await self._service.writer.run_in_transaction(
+        tokens = await self._service.writer.run_for_client(
             partial(self._begin, customer, known_hash)
         )
         if tokens is None:
@@ -105,7 +105,7 @@ class Accounts:
             (Limit.REFRESHES_PER_ADDRESS, address),
             (Limit.REFRESHES_PER_SESSION, refresh_tokens.session_id_of(refresh_token)),
         )
-        exchanged = await self._service.writer.run_in_transaction(
+        exchanged = await self._service.writer.run_for_client(
             partial(self._exchange, refresh_token)
         )
         if exchanged is None:
@@ -118,7 +118,7 @@ class Accounts:
         """End the token's session, if it has not ended already. Raises Rejected."""
         self._service.limits.take((Limit.REFRESHES_PER_ADDRESS, address))
         session_id = refresh_tokens.session_id_of(refresh_token)
-        await self._service.writer.run_in_transaction(partial(sessions.end, session_id=session_id))
+        await self._service.writer.run_for_client(partial(sessions.end, session_id=session_id))
 
     async def change_password(self, user_id: str, current: str, new: str, address: str) -> None:
         """Check the current password, set the new one, and end every session.
@@ -146,7 +146,7 @@ class Accounts:
             sessions.end_all_of(connection, user_id)
             return True
 
-        if not await self._service.writer.run_in_transaction(change):
+        if not await self._service.writer.run_for_client(change):
             raise _wrong_password()
 
     def _begin(

@@ -1,7 +1,8 @@
 import asyncio
 import sqlite3
 import threading
-from contextlib import closing
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,8 @@ from inventory_service.store import PRODUCTS, RESERVATIONS
 from order_service.orders.domain import PlaceOrder
 from order_service.orders.pricing import RequestedItem
 from shared.chassis.engine.unit_of_work import CommandEnvelope, Outcome
-from shared.chassis.engine.writer import MAX_WAITING, StorageUnavailable
+from shared.chassis.engine.writer import MAX_AT_ONCE, MAX_WAITING, MIN_REQUESTS, StorageUnavailable
+from shared.chassis.messages import clock
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.rejection import Rejected
 from shared.chassis.storage.database import CHASSIS_METADATA
@@ -27,6 +29,7 @@ from shared.chassis.storage.dead_letters import DEAD_LETTER
 from shared.chassis.storage.event_log import EVENT_LOG
 from shared.chassis.storage.idempotency import IdempotencyKey, Reply
 from shared.chassis.storage.inbox import INBOX
+from shared.chassis.storage.task_queue import Task
 from shared.contracts import (
     LineItem,
     OrderCancellationRequested,
@@ -436,14 +439,15 @@ async def test_command_refused_by_database_is_unavailable(chassis: Chassis):
 
 
 async def test_value_refused_by_driver_affects_its_caller_only(chassis: Chassis):
+    await chassis.execute(create("p1"))
     odd, other, handled = await asyncio.gather(
         chassis.execute(ChangeStock(product_id="\ud800", quantity=1)),
-        chassis.execute(create("p1")),
+        chassis.execute(create("p2")),
         chassis.handle(recorded(ordered("o1", "p1", 1))),
         return_exceptions=True,
     )
     assert isinstance(odd, StorageUnavailable)
-    assert (other.position, handled) == (2, None)
+    assert (other.position, handled) == (5, None)
     assert await stock_of(chassis, "p1") == (10, 1)
 
 
@@ -494,6 +498,63 @@ async def test_caller_cancelled_during_commit_affects_no_other(chassis: Chassis)
     may_end.set()
     await holding
     assert len(await chassis.rows(PRODUCTS)) == 1
+
+
+@asynccontextmanager
+async def busy(chassis: Chassis) -> AsyncIterator[None]:
+    """A transaction is under way as long as the block runs."""
+    has_started, may_end = threading.Event(), threading.Event()
+
+    def hold(_: Connection) -> None:
+        has_started.set()
+        may_end.wait()
+
+    holding = asyncio.create_task(chassis.writer.run_in_transaction(hold))
+    await asyncio.to_thread(has_started.wait)
+    yield
+    may_end.set()
+    await holding
+
+
+def task_result(task_key: str) -> CommandEnvelope:
+    now = clock.now()
+    task = Task("t1", "some", task_key, {}, now, 0, now, None, "p1", None)
+    return CommandEnvelope(ChangeStock(product_id="p1", quantity=1), completes_task=task)
+
+
+async def test_events_and_results_overtake_queued_commands(chassis: Chassis):
+    settled: list[str] = []
+
+    async def note(name: str, work: Awaitable[object]) -> None:
+        await work
+        settled.append(name)
+
+    async with asyncio.TaskGroup() as group, busy(chassis):
+        for number in range(2 * MAX_AT_ONCE):
+            group.create_task(note("command", chassis.execute(create(f"p{number}"))))
+        await asyncio.sleep(0)
+        order = recorded(ordered("o1", "p1", 1))
+        group.create_task(note("event", chassis.handle(order)))
+        group.create_task(note("mark", chassis.writer.run_in_transaction(lambda _: None)))
+        group.create_task(note("result", chassis.writer.execute(task_result("k1"))))
+        await asyncio.sleep(0)
+    first = settled[:MAX_AT_ONCE]
+    assert {"event", "mark", "result"} <= set(first)
+
+
+async def test_commands_are_not_starved_by_events(chassis: Chassis):
+    orders = [recorded(ordered(f"o{number}", "p1", 1)) for number in range(3 * MAX_AT_ONCE)]
+    batches = [orders[start : start + MAX_AT_ONCE] for start in range(0, len(orders), MAX_AT_ONCE)]
+    async with asyncio.TaskGroup() as group, busy(chassis):
+        for batch in batches:
+            group.create_task(chassis.handle(*batch))
+        await asyncio.sleep(0)
+        commands = [
+            group.create_task(chassis.execute(create(f"p{number}")))
+            for number in range(MIN_REQUESTS)
+        ]
+        await asyncio.sleep(0)
+    assert max(command.result().position for command in commands) <= MAX_AT_ONCE + 2 * MIN_REQUESTS
 
 
 async def test_commands_beyond_the_queue_limit_are_refused(chassis: Chassis):

@@ -1,6 +1,9 @@
 """The service's single writer: it commits everything that is queued in one transaction (group commit).
 
 A single event is fast, and a thousand share one fsync. If the commit fails, nothing has changed.
+
+What clients ask for waits in one lane, and everything else in another, which each transaction empties first: a consumed
+event, a relay's mark or a task's result never waits behind a queue of HTTP requests.
 """
 
 import asyncio
@@ -31,8 +34,11 @@ from shared.chassis.storage.idempotency import Reply
 MAX_AT_ONCE = 512
 """Messages and commands in one transaction: bounds the time that the first of them waits."""
 
+MIN_REQUESTS = MAX_AT_ONCE // 4
+"""Every transaction has room for this number of client requests, however much else is queued."""
+
 MAX_WAITING = 4 * MAX_AT_ONCE
-"""A command that finds more entries in the queue is refused at once: its caller would time out before its turn."""
+"""A client's request that finds more of them queued is refused at once: its caller would time out before its turn."""
 
 MAX_LINES_PER_BATCH = 5
 
@@ -120,7 +126,7 @@ class _Result(NamedTuple):
 
 
 class Writer(Generic[State, Command]):
-    """Commits commands, consumed events and other changes together, in the order of their arrival."""
+    """Commits commands, consumed events and other changes together, each lane in the order of its arrival."""
 
     def __init__(
         self,
@@ -133,7 +139,10 @@ class Writer(Generic[State, Command]):
         self._database = database
         self._process = process
         self._on_commit = on_commit
-        self._queue: deque[_Entry] = deque()
+        self._requests: deque[_Entry] = deque()
+        """Clients wait for these; there may be any number of them."""
+        self._internal: deque[_Entry] = deque()
+        """Consumed events, marks and task results: each part of the service waits for its last one before the next."""
         self._arrived = asyncio.Event()
         self._stopping = False
         self._has_given_up = False
@@ -148,10 +157,11 @@ class Writer(Generic[State, Command]):
 
     async def execute(self, envelope: CommandEnvelope[State, Command]) -> Committed:
         """Execute a command durably. Raises Rejected, StorageUnavailable, or what a faulty rule raises."""
-        if envelope.completes_task is None and len(self._queue) >= MAX_WAITING:
-            raise StorageUnavailable(f"{MAX_WAITING} commands wait already")
         entry = _Execute(envelope, _future())
-        self._enqueue(entry)
+        if envelope.completes_task:
+            self._enqueue(entry)
+        else:
+            self._enqueue_request(entry)
         return await entry.done
 
     async def handle(self, messages: Sequence[Message]) -> None:
@@ -161,15 +171,24 @@ class Writer(Generic[State, Command]):
         await entry.done
 
     async def run_in_transaction(self, work: Callable[[Connection], T]) -> T:
-        """Run `work` in the next transaction: for a change that no event records."""
+        """Run `work` in the next transaction: for a change of the service's own that no event records."""
         done: asyncio.Future[T] = _future()
         self._enqueue(_Callback(work, done))
         return await done
 
+    async def run_for_client(self, work: Callable[[Connection], T]) -> T:
+        """As `run_in_transaction`, for a client who waits: it has its turn among the commands.
+
+        Raises StorageUnavailable if too many wait.
+        """
+        done: asyncio.Future[T] = _future()
+        self._enqueue_request(_Callback(work, done))
+        return await done
+
     async def run(self) -> None:
         """Commit until stopped and the queue is empty."""
-        while self._queue or not self._stopping:
-            if not self._queue:
+        while self._is_anything_queued or not self._stopping:
+            if not self._is_anything_queued:
                 self._arrived.clear()
                 await self._arrived.wait()
                 continue
@@ -196,27 +215,34 @@ class Writer(Generic[State, Command]):
             self._has_given_up = True
             self.stop()
 
+    @property
+    def _is_anything_queued(self) -> bool:
+        return bool(self._internal or self._requests)
+
     def _refuse_waiting(self, error: StorageUnavailable) -> None:
-        waiting = list(self._queue)
-        self._queue.clear()
+        waiting = [*self._internal, *self._requests]
+        self._internal.clear()
+        self._requests.clear()
         _fail(waiting, error)
 
     def _enqueue(self, entry: _Entry) -> None:
+        self._append(self._internal, entry)
+
+    def _enqueue_request(self, entry: _Entry) -> None:
+        if len(self._requests) >= MAX_WAITING:
+            raise StorageUnavailable(f"{MAX_WAITING} commands wait already")
+        self._append(self._requests, entry)
+
+    def _append(self, lane: deque[_Entry], entry: _Entry) -> None:
         if self._stopping:
             raise StorageUnavailable
-        self._queue.append(entry)
+        lane.append(entry)
         self._arrived.set()
 
     def _take(self) -> list[_Entry]:
-        taken: list[_Entry] = []
-        size = 0
-        while self._queue and size < MAX_AT_ONCE:
-            entry = self._queue.popleft()
-            if entry.done.cancelled():  # nobody waits for it
-                continue
-            size += len(entry.messages) if isinstance(entry, _Handle) else 1
-            taken.append(entry)
-        return taken
+        internal = _take_from(self._internal, MAX_AT_ONCE)
+        room = MAX_AT_ONCE - sum(map(_size, internal))
+        return internal + _take_from(self._requests, max(room, MIN_REQUESTS))
 
     async def _settle(self, entries: list[_Entry], *, is_retry: bool = False) -> None:
         """Commit the entries together, or each in a transaction of its own if that fails for one of them."""
@@ -295,6 +321,21 @@ class Writer(Generic[State, Command]):
             _fulfil(handle.done, None)
         for callback, value in zip(batch.callbacks, result.callback_results, strict=True):
             _fulfil(callback.done, value)
+
+
+def _take_from(lane: deque[_Entry], room: int) -> list[_Entry]:
+    taken: list[_Entry] = []
+    while lane and room > 0:
+        entry = lane.popleft()
+        if entry.done.cancelled():  # nobody waits for it
+            continue
+        room -= _size(entry)
+        taken.append(entry)
+    return taken
+
+
+def _size(entry: _Entry) -> int:
+    return len(entry.messages) if isinstance(entry, _Handle) else 1
 
 
 def _log(outcome: Outcome) -> None:
