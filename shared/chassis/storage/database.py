@@ -62,7 +62,7 @@ Rows = list[dict[str, Any]]
 
 CHASSIS_METADATA = MetaData()
 """The tables that every service has: event_log, inbox, dead_letter, task, idempotency_key,
-signing_key, signing_key_revocation, database_identity, derived_state."""
+signing_key, signing_key_revocation, database_identity, derived_state, stream_audit."""
 
 
 class DatabaseDamaged(FatalError):
