@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import httpx
 import pytest
 import pytest_asyncio
 
 from tests.support.eventually import eventually
 from tests.support.running_shop import RunningShop
-from tests.support.shop_client import Json
+from tests.support.shop_client import Json, order_of
 from tests.support.shop_expectations import SERVICES
 
 PAUSE_SECONDS = 0.02
@@ -182,6 +183,21 @@ async def test_stop_with_a_locked_database_answers_503(shop: RunningShop):
     shop.start_service("order")
     await shop.until_ready("order")
     assert orders_in_all(shop) == before
+
+
+async def test_order_of_disconnected_client_is_not_placed(shop: RunningShop):
+    before = orders_in_all(shop)
+    with closing(sqlite3.connect(shop.data_dir / "order.db", isolation_level=None)) as locker:
+        locker.execute("BEGIN IMMEDIATE")
+        waiting = asyncio.create_task(asyncio.to_thread(shop.guest.post_order, ("plenty", 1)))
+        await asyncio.sleep(
+            0.3
+        )  # its transaction waits for the lock; what arrives now, for the next one
+        with pytest.raises(httpx.ReadTimeout):
+            shop.guest.ask("POST", "order", "/orders", order_of([("plenty", 1)], {}), timeout=0.3)
+    assert (await waiting).status_code == 201
+    shop.guest.order(("plenty", 1))
+    assert orders_in_all(shop) == before + 2
 
 
 async def test_port_in_use_is_one_sentence(shop: RunningShop, tmp_path: Path):

@@ -42,6 +42,8 @@ class CommandEnvelope(NamedTuple, Generic[State, Command]):
     traceparent: str | None = None
     extra_writes: Callable[[Connection], None] | None = None
     """Run in the same transaction, unless the command is rejected or its response was stored before."""
+    is_abandoned: Callable[[], bool] | None = None
+    """Whether nobody waits for the response any more: then the command is not executed."""
 
 
 Answer = Reply | Rejected | RuleFailed | None

@@ -156,7 +156,10 @@ class Writer(Generic[State, Command]):
         return bool(self._current)
 
     async def execute(self, envelope: CommandEnvelope[State, Command]) -> Committed:
-        """Execute a command durably. Raises Rejected, StorageUnavailable, or what a faulty rule raises."""
+        """Execute a command durably.
+
+        Raises Rejected, StorageUnavailable, or what a faulty rule raises. Rejected is `client-gone` if nobody waits.
+        """
         entry = _Execute(envelope, _future())
         if envelope.completes_task:
             self._enqueue(entry)
@@ -327,11 +330,18 @@ def _take_from(lane: deque[_Entry], room: int) -> list[_Entry]:
     taken: list[_Entry] = []
     while lane and room > 0:
         entry = lane.popleft()
-        if entry.done.cancelled():  # nobody waits for it
+        if _is_abandoned(entry):
+            _fail([entry], Rejected("client-gone", "the client has disconnected"))
             continue
         room -= _size(entry)
         taken.append(entry)
     return taken
+
+
+def _is_abandoned(entry: _Entry) -> bool:
+    if isinstance(entry, _Execute) and entry.envelope.is_abandoned:
+        return entry.envelope.is_abandoned()
+    return entry.done.cancelled()
 
 
 def _size(entry: _Entry) -> int:

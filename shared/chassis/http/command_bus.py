@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 from shared.chassis.engine.unit_of_work import CommandEnvelope
 from shared.chassis.engine.writer import Committed, Writer
 from shared.chassis.http.problems import BadRequest, FieldError
+from shared.chassis.http.protocol import IS_DISCONNECTED
 from shared.chassis.http.request_body import ServiceRequest
 from shared.chassis.messages.rejection import Rejected
 from shared.chassis.storage.idempotency import (
@@ -59,6 +60,7 @@ class CommandBus(Generic[State, Command]):
             idempotency_key=key,
             traceparent=request.headers.get("traceparent"),
             extra_writes=extra_writes,
+            is_abandoned=request.scope["state"].get(IS_DISCONNECTED),
         )
         if key is None:
             return self._response(await self._writer.execute(envelope))

@@ -25,6 +25,10 @@ def bounded_http(settings: ChassisSettings) -> type[asyncio.Protocol]:
     return cast("type[asyncio.Protocol]", partial(_BoundedHttp, settings))
 
 
+IS_DISCONNECTED = "is_disconnected"
+"""In the request's state: a function that returns whether the connection is closed."""
+
+
 class _BoundedHttp(HttpToolsProtocol):
     def __init__(self, settings: ChassisSettings, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - uvicorn's
         super().__init__(*args, **kwargs)
@@ -62,6 +66,7 @@ class _BoundedHttp(HttpToolsProtocol):
         self._head_bytes = self._unparsed_bytes = 0
         self._expect_head()
         super().on_message_begin()
+        self.scope["state"][IS_DISCONNECTED] = self.transport.is_closing
 
     def on_url(self, url: bytes) -> None:
         self._count(len(url))
