@@ -5,7 +5,7 @@ BIN := .venv/bin
 INSTALLED := .venv/installed
 # Four workers are the fastest on two cores. Tests of a module or class run in one worker, to share its shop.
 PYTEST := $(BIN)/pytest -n 4 --dist loadscope
-TESTS := tests/unit tests/component tests/e2e
+TESTS := tests/unit tests/component tests/e2e tests/model
 
 .DEFAULT_GOAL := help
 .PHONY: help setup up users check test test-containers chaos bench lock clean
@@ -39,14 +39,14 @@ check: setup  ## Formatting, lint, types, import rules, vocabulary
 	$(BIN)/lint-imports
 	$(BIN)/python tools/check_vocabulary.py
 
-test: setup  ## Unit, component and end-to-end tests, on a real broker and real databases
-	$(PYTEST) $(TESTS)
+test: setup  ## Unit, component, end-to-end and model tests, on a real broker and real databases
+	$(PYTEST) -m "not exhaustive" $(TESTS)
 
 test-containers: setup  ## The three saga outcomes in containers; needs a Docker engine
 	$(BIN)/pytest tests/containers
 
-chaos: setup  ## Random faults while orders are placed, then all invariants
-	$(BIN)/pytest tests/chaos
+chaos: setup  ## Random faults while orders are placed, then all invariants; and the exhaustive model
+	$(BIN)/pytest -s tests/model tests/chaos
 
 bench: setup  ## Throughput and latency on this machine
 	$(BIN)/python -m bench
