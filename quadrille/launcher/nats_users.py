@@ -6,7 +6,12 @@ The server's configuration and the tests are generated from this table.
 from typing import NamedTuple
 
 from shared.chassis.jetstream.connection import inbox_prefix
-from shared.chassis.messages.subjects import STREAM, everything_of
+from shared.chassis.messages.subjects import (
+    STREAM,
+    everything_of,
+    replay_events,
+    replay_request,
+)
 from shared.contracts import CATALOG
 
 SOURCES = tuple(sorted(CATALOG.sources))
@@ -30,11 +35,18 @@ class NatsUser(NamedTuple):
 def _service(name: str) -> NatsUser:
     """May publish the service's own events and read its own durable consumer, which has its name.
 
+    For replays it may ask every owner of an event log, as itself, and answer requests for its own.
+
     Acknowledgement subjects have two forms, with and without domain and account. Both patterns have the full number
     of tokens: a shorter pattern for one form would match another consumer's acknowledgements in the other.
     """
     own = f"{STREAM}.{name}"
-    publishing = (everything_of(name), f"{API}.STREAM.MSG.GET.{STREAM}")
+    publishing = (
+        everything_of(name),
+        f"{API}.STREAM.MSG.GET.{STREAM}",
+        replay_events("*", name),
+    )
+    owned = (replay_request(name, "*"),) if name in SOURCES else ()
     return NatsUser(
         name,
         publish=(
@@ -47,8 +59,9 @@ def _service(name: str) -> NatsUser:
             f"{API}.CONSUMER.MSG.NEXT.{own}",
             f"$JS.ACK.{own}.*.*.*.*.*",
             f"$JS.ACK.*.*.{own}.*.*.*.*.>",
+            replay_request("*", name),
         ),
-        subscribe=(f"{inbox_prefix(name)}.>",),
+        subscribe=(f"{inbox_prefix(name)}.>", replay_events(name, "*"), *owned),
     )
 
 

@@ -78,6 +78,9 @@ def of_service(name: str) -> Iterator[Attempt]:
     yield Attempt(f"$JS.ACK._.hash.{own}.{ACK}", {name})
     yield Attempt(f"$JS.ACK._.hash.{own}.{ACK}.token", {name})
     yield Attempt(f"_INBOX_{name}.x.1.0", set())
+    for other in SERVICES:
+        yield Attempt(f"replay.request.{other}.{name}", {name})
+        yield Attempt(f"replay.events.{other}.{name}", {name} & {*SOURCES})
     for other in set(SERVICES) - {name}:  # looks like the other's, and is this one's
         yield Attempt(f"$JS.ACK.{own}.{STREAM}.{other}.1.1.1", {name})
 
@@ -118,6 +121,11 @@ def subscriptions() -> Iterator[Attempt]:
     for name in (*SERVICES, PROVISIONER):
         yield Attempt(f"_INBOX_{name}.>", {name})
         yield Attempt(f"_INBOX_{name}.*", {name})
+    for name in SERVICES:
+        yield Attempt(f"replay.request.{name}.*", {name} & {*SOURCES})
+        yield Attempt(f"replay.events.{name}.*", {name})
+    yield Attempt("replay.>", set())
+    yield Attempt("replay.events.*.order", set())
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from shared.chassis.jetstream.errors import (
     BROKER_ERRORS,
     ConnectionLostError,
     ConsumerInUse,
+    NotAnswered,
     NotPermitted,
     NotProvisioned,
 )
@@ -46,6 +47,7 @@ class JetStreamConnection:
         self._calls: dict[str, asyncio.Future[None]] = {}
         """Calls that wait for an answer, by the API subject in lower case, as the broker's refusal names it."""
         self._interrupt_callbacks: list[Callable[[], None]] = []
+        self._connect_callbacks: list[Callable[[], Awaitable[None]]] = []
         self._recent_errors = errors.RecentSentences()
         self._connection_error = "the broker"
         self.refusal: str | None = None
@@ -77,6 +79,8 @@ class JetStreamConnection:
             closed_cb=self._note_close,
         )
         self._warn_of_old_version()
+        for callback in self._connect_callbacks:
+            await callback()
 
     async def close(self) -> None:
         """Close the connection. Unacknowledged events stay in the log."""
@@ -87,6 +91,10 @@ class JetStreamConnection:
     def jetstream(self) -> JetStreamContext:
         """The JetStream API."""
         return self.client.jetstream(timeout=API_TIMEOUT_SECONDS)
+
+    def on_connect(self, callback: Callable[[], Awaitable[None]]) -> None:
+        """Call back after the first connection, to subscribe: nats-py repeats subscriptions when it reconnects."""
+        self._connect_callbacks.append(callback)
 
     def on_interrupt(self, callback: Callable[[], None]) -> None:
         """Call back when the connection is replaced or closed: requests sent over it get no answer."""
@@ -103,7 +111,7 @@ class JetStreamConnection:
         """What is wrong with the connection, or else with the call that raised `error`, in one sentence."""
         if not self.is_connected:
             return self._connection_error
-        if isinstance(error, (NotPermitted, NotProvisioned, ConsumerInUse)):
+        if isinstance(error, (NotPermitted, NotProvisioned, ConsumerInUse, NotAnswered)):
             return str(error)
         if isinstance(error, TimeoutError) and self.refusal:
             return self.refusal

@@ -34,6 +34,10 @@ class ConsumerInUse(nats.errors.Error):
     """Two processes with different databases consume as one service; the second one waits."""
 
 
+class NotAnswered(nats.errors.Error):
+    """The owner of an event log did not answer a request for a page of it."""
+
+
 class ConnectionLostError(FatalError):
     """The connection is closed permanently: only a new process gets another one."""
 

@@ -119,8 +119,34 @@ def decode(subject: str, body: bytes, catalog: Catalog) -> RecordedEvent:
     Raises DecodeError if the body is too long or no CloudEvent, names an unknown type or version, does not fit its
     schema, or came under another subject than its own (a service may publish only its own events).
     """
+    recorded = _decode(body, catalog)
+    if recorded.subject != subject:
+        raise DecodeError(f"was received as {subject} but is {recorded.subject}")
+    return recorded
+
+
+def decode_of(source: str, body: bytes, catalog: Catalog) -> RecordedEvent:
+    """Read an event that `source` has sent without its subject. Raises DecodeError, as for another's event."""
+    recorded = _decode(body, catalog)
+    if recorded.source != source:
+        raise DecodeError(f"was received from {source} but is of {recorded.source}")
+    return recorded
+
+
+def claimed_subject(body: bytes) -> str:
+    """The subject of an event whose data cannot be read. Raises DecodeError without a complete envelope."""
     if len(body) > MAX_EVENT_BYTES:
-        raise DecodeError(f"{len(body)} bytes are more than the {MAX_EVENT_BYTES} of an event")
+        raise DecodeError(_too_long(body))
+    try:
+        envelope = _read_envelope(body)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise DecodeError(str(error)) from error
+    return subject_of(envelope.source, envelope.subject, envelope.type)
+
+
+def _decode(body: bytes, catalog: Catalog) -> RecordedEvent:
+    if len(body) > MAX_EVENT_BYTES:
+        raise DecodeError(_too_long(body))
     try:
         envelope = _read_envelope(body)
         recorded = RecordedEvent(
@@ -137,9 +163,11 @@ def decode(subject: str, body: bytes, catalog: Catalog) -> RecordedEvent:
         raise DecodeError(str(error)) from error
     if not catalog.may_publish(recorded.source, recorded.event_type):
         raise DecodeError(f"{recorded.source} may not publish {recorded.event_type}")
-    if recorded.subject != subject:
-        raise DecodeError(f"was received as {subject} but is {recorded.subject}")
     return recorded
+
+
+def _too_long(body: bytes) -> str:
+    return f"{len(body)} bytes are more than the {MAX_EVENT_BYTES} of an event"
 
 
 def read_position(subject: str, body: bytes, catalog: Catalog) -> LogPosition | None:

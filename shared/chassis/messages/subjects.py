@@ -1,4 +1,4 @@
-"""The NATS subjects of events: `shop.<source>.<entity id>.<event_in_snake_case>`."""
+"""The NATS subjects: of events `shop.<source>.<entity id>.<event_in_snake_case>`, and those of replays."""
 
 import re
 from functools import lru_cache
@@ -30,3 +30,13 @@ def everything_of(source: str) -> str:
 def subject_of_every(source: str, event_type: type[Event]) -> str:
     """The subject filter for one event type and any entity."""
     return f"shop.{source}.*.{event_token(event_type.__name__)}"
+
+
+def replay_request(owner: str, requester: str) -> str:
+    """Where `requester` asks the owner of an event log for a page of it."""
+    return f"replay.request.{owner}.{requester}"
+
+
+def replay_events(requester: str, owner: str) -> str:
+    """Where the owner's pages for `requester` arrive."""
+    return f"replay.events.{requester}.{owner}"

@@ -27,6 +27,7 @@ from shared.chassis.http.resend import Resender, resend_events
 from shared.chassis.jetstream.catch_up import CatchUp
 from shared.chassis.jetstream.consumer import Consumer
 from shared.chassis.jetstream.durable import Durable
+from shared.chassis.jetstream.log_server import LogServer
 from shared.chassis.jetstream.relay import Relay
 from shared.chassis.messages import clock
 from shared.chassis.messages.catalog import Catalog
@@ -94,6 +95,7 @@ class Service(Generic[State, Command]):
             on_commit=self._on_commit,
         )
         self.relay = Relay(source, self.reads, self.broker, self.writer)
+        LogServer(source, self.reads, self.broker, lambda: self.relay.is_allowed)
         self.effects, self.deadlines = self._task_runners(task_handlers)
         self.commands = CommandBus(source, self.writer)
         self.limits = resources.limits

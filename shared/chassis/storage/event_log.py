@@ -45,6 +45,9 @@ EVENT_LOG = Table(
     Column("refusal", Text, comment="why the broker refuses it permanently"),
     UniqueConstraint("entity_id", "version"),
 )
+SCANNED = 20
+"""How many positions a page of some event types covers for each event that it may contain."""
+
 _IS_UNSENT = EVENT_LOG.c.stream_seq.is_(None) & EVENT_LOG.c.refusal.is_(None)
 _IS_REFUSED = EVENT_LOG.c.refusal.is_not(None)
 Index(
@@ -82,6 +85,8 @@ _READ_AFTER = (
     .order_by(EVENT_LOG.c.position)
     .limit(bindparam("most"))
 )
+_PAGE_AFTER = _READ_AFTER.where(EVENT_LOG.c.position <= bindparam("up_to"))
+_PAGE_OF_TYPES_AFTER = _PAGE_AFTER.where(any_of(EVENT_LOG.c.event_type, "types"))
 _REFUSED = select(func.count()).select_from(EVENT_LOG).where(_IS_REFUSED)
 # An event that is to be resent meanwhile keeps no outcome of its earlier attempt.
 _PUBLISHED = EVENT_LOG.update().where(
@@ -109,6 +114,16 @@ class Outgoing(NamedTuple):
     def message_id(self) -> str:
         """What the broker recognizes a repeated message by. A resent event must not pass for one."""
         return f"{self.event_id}/{self.resends}" if self.resends else self.event_id
+
+
+class LogPage(NamedTuple):
+    """Part of a log, as it is published."""
+
+    bodies: list[bytes]
+    through: int
+    """The page contains every requested event up to this position."""
+    end: int
+    """The log's last position."""
 
 
 class Sent(NamedTuple):
@@ -195,6 +210,36 @@ def read_after(
     """The next events after this position, oldest first."""
     rows = connection.execute(_READ_AFTER, {"after": position, "most": most})
     return [read(row, source, catalog) for row in rows]
+
+
+def page_after(
+    connection: Connection,
+    source: str,
+    position: int,
+    *,
+    types: Sequence[str] = (),
+    most: int,
+    most_bytes: int,
+) -> LogPage:
+    """Events after this position, of these types or of all, in order: one at least unless `most` is 0.
+
+    Looks at `most` positions, or at SCANNED times as many for some types only.
+    """
+    end = last_position(connection)
+    through = max(position, min(position + (most * SCANNED if types else most), end))
+    query = _PAGE_OF_TYPES_AFTER if types else _PAGE_AFTER
+    bounds = {"after": position, "up_to": through, "most": most}
+    rows = connection.execute(query, bounds | ({"types": list(types)} if types else {}))
+    bodies: list[bytes] = []
+    last = position
+    for row in rows:
+        body = _outgoing(row, source).body
+        most_bytes -= len(body) + 1
+        if bodies and most_bytes < 0:
+            return LogPage(bodies, last, end)
+        bodies.append(body)
+        last = row.position
+    return LogPage(bodies, last if len(bodies) == most else through, end)
 
 
 def read(row: Row[tuple[object, ...]], source: str, catalog: Catalog) -> RecordedEvent:
