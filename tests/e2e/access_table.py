@@ -80,6 +80,18 @@ order      POST    /events/resend                           -         401    403
 inventory  POST    /events/resend                           -         401    403     403   ok
 shipping   POST    /events/resend                           -         401    403     403   ok
 notifier   POST    /events/resend                           -         401    403     403   ok
+order      GET     /tasks                                   -         401    403     403   ok
+order      POST    /tasks/{kind}/{key}/run                  -         401    403     403   404
+order      POST    /tasks/{kind}/{key}/give-up              -         401    403     403   404
+inventory  GET     /tasks                                   -         401    403     403   ok
+inventory  POST    /tasks/{kind}/{key}/run                  -         401    403     403   404
+inventory  POST    /tasks/{kind}/{key}/give-up              -         401    403     403   404
+shipping   GET     /tasks                                   -         401    403     403   ok
+shipping   POST    /tasks/{kind}/{key}/run                  -         401    403     403   404
+shipping   POST    /tasks/{kind}/{key}/give-up              -         401    403     403   404
+notifier   GET     /tasks                                   -         401    403     403   ok
+notifier   POST    /tasks/{kind}/{key}/run                  -         401    403     403   404
+notifier   POST    /tasks/{kind}/{key}/give-up              -         401    403     403   404
 notifier   POST    /notifications/{notification_id}/resend  customer  401    403     403   ok
 
 read       GET     /health/live                             -         ok     ok      ok    ok

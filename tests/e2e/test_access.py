@@ -68,6 +68,7 @@ THING = {"name": "Thing", "price": 100, "stock": 10}
 LINE = {"productId": "plenty", "quantity": 1}
 BEHAVIOUR = {"successRate": 1, "minDelaySeconds": 600, "maxDelaySeconds": 600}
 NOT_HELD = {"source": "order", "position": "1", "event_id": "none"}
+NO_TASK = {"kind": "mail", "key": "none"}
 REPORT = {"shipmentId": "s1", "status": "failed"}
 
 
@@ -101,13 +102,14 @@ BODIES: dict[str, Callable[[Scene, Entry, str], Any]] = {
     "PUT /carriers/simulated": lambda *_: BEHAVIOUR,
     "POST /carriers/{name}/callbacks": lambda *_: REPORT,
     "POST /events/resend": lambda *_: {"from": 1, "to": 1},
+    "POST /tasks/{kind}/{key}/give-up": lambda *_: {"reason": "nobody is there"},
 }
 """Valid bodies by route."""
 
 
 def address(scene: Scene, entry: Entry) -> str:
     """The entry's path for existing entities: only the caller can be wrong."""
-    parts = {"name": "simulated", "notification_id": scene.notification, **NOT_HELD}
+    parts = {"name": "simulated", "notification_id": scene.notification, **NOT_HELD, **NO_TASK}
     if "{product_id}" in entry.path:
         in_use = entry.path.startswith("/cart") or entry.method == "GET"
         parts["product_id"] = "plenty" if in_use else scene.new_product()
@@ -298,6 +300,7 @@ async def test_invalid_token_is_rejected_by_every_route(scene: Scene, kind: str)
                 name="simulated",
                 key_id="some-key",
                 **NOT_HELD,
+                **NO_TASK,
             )
             with client.stream(entry.method, entry.service, path) as response:
                 assert response.status_code == 401, str(entry)

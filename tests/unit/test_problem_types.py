@@ -27,12 +27,13 @@ STATUSES = {
     404: {
         *("not-in-cart", "unknown-carrier", "unknown-customer", "unknown-held-event"),
         *("unknown-key", "unknown-mail", "unknown-notification", "unknown-order"),
-        *("unknown-product", "unknown-shipment"),
+        *("unknown-product", "unknown-shipment", "unknown-task"),
     },
     408: {"client-gone"},
     409: {
         *("cart-full", "email-taken", "notification-pending", "order-final", "price-changed"),
         *("product-exists", "request-in-flight", "stock-reserved"),
+        *("task-not-given-up", "task-running"),
     },
     413: {"event-too-large"},
     421: {"misdirected-request"},

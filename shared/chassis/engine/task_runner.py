@@ -132,6 +132,35 @@ class TaskRunner:
             self._wake_at = due_at
             self._woken.set()
 
+    def is_running(self, task_id: str) -> bool:
+        """Whether the task is being executed, or its outcome recorded."""
+        return task_id in self._running
+
+    def may_give_up(self, kind: str) -> bool:
+        """Whether a failure of such a task has an outcome."""
+        return self._handlers[kind].give_up is not None
+
+    async def give_up(self, task: Task, reason: str) -> None:
+        """Record the task's last failure now. Raises Rejected or StorageUnavailable."""
+        give_up = self._handlers[task.kind].give_up
+        if give_up is None:
+            detail = f"tasks of kind {task.kind} are tried without limit: nothing records a failure"
+            raise Rejected("task-not-given-up", detail)
+        if self.is_running(task.task_id):
+            raise Rejected("task-running", "it is being executed: wait for its outcome")
+        try:
+            command = give_up(task, reason)
+        except msgspec.ValidationError as error:
+            raise Rejected("task-not-given-up", f"another release wrote it: {error}") from error
+        # As a running task: nobody starts it meanwhile, and a stop waits until it is recorded.
+        recording = asyncio.create_task(self._write(task, command))
+        self._running[task.task_id] = recording
+        try:
+            await recording
+            self._outcomes.pop(task.task_id, None)
+        finally:
+            self._forget(task)
+
     def stop(self) -> None:
         """Start no more tasks; `run` ends when those under way are recorded."""
         self._stopping = True
@@ -205,9 +234,13 @@ class TaskRunner:
             if later:
                 await self._postpone(due, later)
         finally:
-            del self._running[due.task_id]
-            self._wake_at = None
-            self._woken.set()
+            self._forget(due)
+
+    def _forget(self, ended: Task) -> None:
+        """It is not under way any more: look for the next one."""
+        del self._running[ended.task_id]
+        self._wake_at = None
+        self._woken.set()
 
     async def _attempt(self, due: Task) -> _Done | _Postponed:
         """Do the work; nothing is written to the database."""

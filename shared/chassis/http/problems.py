@@ -83,14 +83,17 @@ PROBLEM_TYPES: Mapping[str, ProblemType] = {
     "product-exists": ProblemType(409),
     "stock-reserved": ProblemType(409),
     "nothing-to-change": ProblemType(422),
-    # shipments, mails, events
+    # shipments, mails, events, tasks
     "bad-signature": ProblemType(401),
     "unknown-carrier": ProblemType(404),
     "unknown-held-event": ProblemType(404),
     "unknown-mail": ProblemType(404),
     "unknown-notification": ProblemType(404),
     "unknown-shipment": ProblemType(404),
+    "unknown-task": ProblemType(404),
     "notification-pending": ProblemType(409),
+    "task-not-given-up": ProblemType(409),
+    "task-running": ProblemType(409),
 }
 
 VIOLATED_RULE = ProblemType(409)

@@ -24,6 +24,7 @@ from shared.chassis.http import signing_keys
 from shared.chassis.http.app import build_app
 from shared.chassis.http.command_bus import CommandBus
 from shared.chassis.http.resend import Resender, resend_events
+from shared.chassis.http.tasks import TaskController, Tasks
 from shared.chassis.jetstream.catch_up import CatchUp
 from shared.chassis.jetstream.consumer import Consumer
 from shared.chassis.jetstream.durable import Durable
@@ -152,7 +153,7 @@ class Service(Generic[State, Command]):
         """
         return build_app(
             title,
-            [*routes, resend_events],
+            [*routes, resend_events, TaskController],
             settings=self.settings,
             keys=self.keys,
             waiting_for=self.waiting_for,
@@ -162,6 +163,9 @@ class Service(Generic[State, Command]):
                 "commands": self.commands,
                 "reader": self.reader,
                 "resender": Resender(self.reads, self.resend),
+                "tasks": Tasks(
+                    self.reader, self.reads, self.writer, (self.effects, self.deadlines)
+                ),
                 **(dependencies or {}),
             },
             on_startup=[self.start, *on_startup],

@@ -34,6 +34,7 @@ class Task(NamedTuple):
     correlation_id: str
     traceparent: str | None
     stuck: int = 0
+    last_error: str | None = None
 
     def seconds_due(self, now: datetime) -> float:
         """The time since it was first due."""
@@ -59,10 +60,10 @@ TASK = Table(
 Index("task_due", TASK.c.due_at)
 
 _FIELDS = [TASK.c[name] for name in Task._fields]
+TASKS = select(*_FIELDS)
 _WAITING = any_of(TASK.c.kind, "kinds") & ~any_of(TASK.c.task_id, "busy")
 _DUE = (
-    select(*_FIELDS)
-    .where(TASK.c.due_at <= bindparam("now"), _WAITING)
+    TASKS.where(TASK.c.due_at <= bindparam("now"), _WAITING)
     .order_by(TASK.c.due_at)
     .limit(bindparam("most"))
 )
@@ -71,6 +72,12 @@ _KINDS = select(TASK.c.kind).distinct()
 _PRESENT = select(TASK.c.task_id).where(any_of(TASK.c.task_id, "task_ids"))
 _DROP = TASK.delete().where(
     TASK.c.kind == bindparam("a_kind"), TASK.c.task_key == bindparam("a_key")
+)
+_TASK = TASKS.where(TASK.c.kind == bindparam("a_kind"), TASK.c.task_key == bindparam("a_key"))
+_MAKE_DUE = (
+    TASK.update()
+    .where(TASK.c.task_id == bindparam("a_task"), TASK.c.due_at > bindparam("now"))
+    .values(due_at=bindparam("now"))
 )
 _FINISH = TASK.delete().where(TASK.c.task_id == bindparam("finished"))
 _POSTPONE = (
@@ -129,6 +136,21 @@ def present(connection: Connection, task_ids: Sequence[str]) -> set[str]:
     if not task_ids:
         return set()
     return set(connection.execute(_PRESENT, {"task_ids": task_ids}).scalars())
+
+
+def find(connection: Connection, kind: str, task_key: str) -> Task | None:
+    """The task, unless it is finished or cancelled."""
+    row = connection.execute(_TASK, {"a_kind": kind, "a_key": task_key}).one_or_none()
+    return Task(*row) if row else None
+
+
+def make_due(connection: Connection, kind: str, task_key: str, now: datetime) -> Task | None:
+    """Make the task due now, unless it is due already; returns it as it is then, None if there is none."""
+    task = find(connection, kind, task_key)
+    if task is None or task.due_at <= now:
+        return task
+    connection.execute(_MAKE_DUE, {"a_task": task.task_id, "now": now})
+    return task._replace(due_at=now)
 
 
 def finish(connection: Connection, task_ids: Sequence[str]) -> None:
