@@ -64,3 +64,7 @@ def end(connection: Connection, session_id: str) -> None:
 
 def end_all_of(connection: Connection, user_id: str) -> None:
     connection.execute(delete(SESSIONS).where(SESSIONS.c.user_id == user_id))
+
+
+def end_all(connection: Connection) -> None:
+    connection.execute(delete(SESSIONS))

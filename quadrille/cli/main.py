@@ -75,6 +75,12 @@ SECTIONS: Mapping[str, Mapping[str, CommandEntry]] = {
         "check": CommandEntry(
             "quadrille.cli.check", "check", "Audit the database files for inconsistencies."
         ),
+        "backup": CommandEntry(
+            "quadrille.cli.backup", "backup", "Copy the databases of the shop, which may run."
+        ),
+        "restore": CommandEntry(
+            "quadrille.cli.restore", "restore", "Put databases of a backup back."
+        ),
         "nats-config": CommandEntry(
             "quadrille.cli.nats_config",
             "nats_config",

@@ -3,6 +3,7 @@
 import click
 
 from quadrille.endpoints import Json
+from shared.contracts import CATALOG
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 json_lines_option = click.option(
@@ -10,6 +11,12 @@ json_lines_option = click.option(
 )
 watch_option = click.option(
     "--watch", is_flag=True, help="Follow the order until its stock and mails are settled."
+)
+services_argument = click.argument(
+    "services",
+    metavar="[SERVICE]...",
+    nargs=-1,
+    type=click.Choice([*sorted(CATALOG.sources), "read"]),
 )
 product_argument = click.argument("product_id", metavar="PRODUCT_ID")
 

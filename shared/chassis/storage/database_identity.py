@@ -84,6 +84,11 @@ def claim(connection: Connection, service: str) -> Identity:
     return identity
 
 
+def renew(connection: Connection) -> None:
+    """Give the database a new id: its service's consumer starts from the stream's first event again."""
+    connection.execute(DATABASE_IDENTITY.update().values(database_id=new_id()))
+
+
 def claim_current(connection: Connection, service: str) -> str:
     """The id of a database of the current format. Raises FatalError, as for one that is still to be migrated."""
     identity = claim(connection, service)

@@ -1,0 +1,1 @@
+"""Copies of the services' databases, and how a service continues from an older copy."""
