@@ -10,6 +10,7 @@ from quadrille.audit.read_model import READ, ReadSnapshot
 from quadrille.audit.shop_snapshot import ShopSnapshot
 from quadrille.audit.snapshot import DeadLetterRow, ServiceSnapshot
 from shared.chassis.messages.recorded_event import RecordedEvent
+from shared.chassis.storage.dead_letters import Status
 
 OVERDUE_SECONDS = 60
 
@@ -73,6 +74,8 @@ def find_warnings(shop: ShopSnapshot) -> Iterator[AuditWarning]:
 
 def _dead_letters(service: str, letters: Sequence[DeadLetterRow]) -> Iterator[AuditWarning]:
     for letter in letters:
+        if letter.status == Status.DISCARDED:  # somebody has decided about it
+            continue
         what = f"{letter.event_type or 'a message'} is a dead letter ({letter.status})"
         yield AuditWarning(service, letter.entity_id or letter.event_id, f"{what}: {letter.error}")
 

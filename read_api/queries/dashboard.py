@@ -15,7 +15,7 @@ from read_api.report_schemas import Dashboard, SourceState
 from read_api.schemas import StockView
 from read_api.tables import EVENTS, POSITIONS
 from shared.chassis.messages.system_events import EventDeadLettered, EventRedriven
-from shared.chassis.storage.dead_letters import DEAD_LETTER
+from shared.chassis.storage.dead_letters import DEAD_LETTER, IS_OPEN
 from shared.chassis.storage.reader import Reader, ResultRows
 from shared.chassis.storage.views import to_views
 from shared.contracts import CATALOG
@@ -29,7 +29,7 @@ _DEAD_LETTER_EVENTS = (
     .where(EVENTS.c.event_type.in_((EventDeadLettered.__name__, EventRedriven.__name__)))
     .order_by(EVENTS.c.source, EVENTS.c.position)
 )
-_OWN_DEAD_LETTERS = select(func.count()).select_from(DEAD_LETTER)
+_OWN_DEAD_LETTERS = select(func.count()).select_from(DEAD_LETTER).where(IS_OPEN)
 _SOURCES = select(
     POSITIONS.c.source,
     POSITIONS.c.applied,

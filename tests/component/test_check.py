@@ -363,7 +363,7 @@ def test_dead_letters_and_overdue_tasks_are_warnings(data):
         data,
         "shipping",
         "INSERT INTO dead_letter (event_id, event_type, entity_id, status, subject, body, error, "
-        f"dead_lettered_at) VALUES ('x', 'OrderCreated', 'k', 'PARKED', 's', 'b', 'why', '{DAY}')",
+        f"dead_lettered_at) VALUES ('x', 'OrderCreated', 'k', 'PARKED', 's', x'62', 'why', '{DAY}')",
         f"UPDATE task SET due_at = '{DAY}', last_error = 'timeout'",
     )
     report = audit(data)

@@ -8,14 +8,15 @@ import pytest
 from inventory_service.store import RESERVATIONS
 from shared.chassis.engine.retention import RetentionRule, delete_slice
 from shared.chassis.messages.cloudevents import encode
+from shared.chassis.messages.received import MalformedMessage, Message, receive
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.subjects import STREAM
 from shared.chassis.messages.system_events import EventDeadLettered
 from shared.chassis.runtime.service import Service
-from shared.chassis.storage.dead_letters import DEAD_LETTER, MalformedMessage
+from shared.chassis.storage.dead_letters import DEAD_LETTER
 from shared.chassis.storage.event_log import EVENT_LOG
 from shared.chassis.storage.inbox import INBOX
-from shared.contracts import OrderCreated, OrderItem, ShipmentCancelled, ShipmentCompleted
+from shared.contracts import CATALOG, OrderCreated, OrderItem, ShipmentCancelled, ShipmentCompleted
 from shared.settings import ShopSettings
 from tests.support.chassis import (
     Chassis,
@@ -70,7 +71,7 @@ async def test_poison_event_is_parked_and_announced(chassis: Chassis):
     await chassis.handle(bad)
     (row,) = await chassis.rows(DEAD_LETTER)
     assert (row["event_id"], row["entity_id"], row["status"]) == (bad.event_id, "o1", "PARKED")
-    assert (row["subject"], row["body"]) == (bad.subject, encode(bad).decode())
+    assert (row["subject"], row["body"]) == (bad.subject, encode(bad))
     assert row["error"] == "KeyError: 'o1'"
     (recorded_event,) = await chassis.log()
     assert recorded_event.event == EventDeadLettered(
@@ -137,13 +138,47 @@ async def test_malformed_message_blocks_nothing(chassis: Chassis):
     )
     assert await reserved_for(chassis) == {"o1"}
     (row,) = await chassis.rows(DEAD_LETTER)
-    assert (row["status"], row["entity_id"], row["body"]) == ("UNDECODABLE", None, "\\xff{")
+    assert (row["status"], row["entity_id"], row["body"]) == ("UNDECODABLE", None, b"\xff{")
     (dead_lettered, _) = await chassis.log()
     assert (dead_lettered.event.key, dead_lettered.event.event_id) == ("o1", row["event_id"])
 
 
 def changed(event: RecordedEvent, **attributes: object) -> bytes:
     return msgspec.json.encode(msgspec.json.decode(encode(event)) | attributes)
+
+
+def of_later_release(event: RecordedEvent, **data: object) -> Message:
+    """The event in the next version of its schema."""
+    fields = msgspec.json.decode(encode(event))["data"] | data
+    schema = f"urn:quadrille:event:{event.event_type}:2"
+    return receive(event.subject, changed(event, dataschema=schema, data=fields), CATALOG)
+
+
+async def test_event_of_later_release_parks_only_its_entity(chassis: Chassis):
+    later = of_later_release(ordered("o1"), colour="red")
+    await chassis.handle(later, ordered("o1"), ordered("o2"), of_later_release(ordered("o1")))
+    assert await reserved_for(chassis) == {"o2"}
+    assert await letters(chassis) == [
+        ("o1", "OrderCreated", "AWAITING_UPGRADE"),
+        ("o1", "OrderCreated", "WAITING"),
+        ("o1", "OrderCreated", "WAITING"),
+    ]
+    announced = (await chassis.log())[0]
+    assert announced.event == EventDeadLettered(
+        event_id=later.event_id,
+        event_type="OrderCreated",
+        key="o1",
+        error="unknown schema version 2 of OrderCreated",
+    )
+    assert announced.causation_id == later.event_id
+
+
+async def test_dead_letter_keeps_what_was_received(chassis: Chassis):
+    body = changed(poison("o1"), data={"orderId": "o1", "shipmentId": "s1", "later": [1]})
+    body = body.replace(b'"later"', b'"trackingNumber":"T1","later"')
+    await chassis.handle(receive("shop.shipping.o1.shipment_completed", body, CATALOG))
+    (row,) = await chassis.rows(DEAD_LETTER)
+    assert (row["status"], row["body"]) == ("PARKED", body)
 
 
 @pytest.mark.parametrize(
@@ -157,7 +192,7 @@ def changed(event: RecordedEvent, **attributes: object) -> bytes:
         b'{"x":"\\ud800"}',
         changed(ordered("o1"), type="OrderMislaid"),
         changed(ordered("o1"), type="\xad" * 300_000),
-        changed(ordered("o1"), dataschema="urn:quadrille:event:OrderCreated:2"),
+        changed(ordered("o1"), dataschema="urn:quadrille:event:OrderCreated:0"),
         changed(ordered("o2")),
         changed(ordered("o1"), source="shipping"),
         changed(ordered("o1"), data={"orderId": "o1"}),
@@ -172,7 +207,7 @@ def changed(event: RecordedEvent, **attributes: object) -> bytes:
         "half-a-surrogate",
         "unknown-type",
         "type-longer-when-quoted",
-        "later-version",
+        "no-version",
         "foreign-subject",
         "foreign-source",
         "misshapen",

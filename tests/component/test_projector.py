@@ -12,10 +12,11 @@ from msgspec.structs import replace
 from read_api.positions import format_positions, of_every_source
 from shared.chassis.engine.writer import StorageUnavailable
 from shared.chassis.messages.cloudevents import encode
+from shared.chassis.messages.received import MalformedMessage, Message, receive
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.storage.checkpoints import MAX_AHEAD, Divergence
-from shared.chassis.storage.dead_letters import MalformedMessage
 from shared.contracts import (
+    CATALOG,
     LineItem,
     OrderCancelled,
     OrderCompleted,
@@ -149,15 +150,13 @@ async def test_held_poison_event_is_parked_when_applied(tmp_path: Path) -> None:
         assert await projection.letters() == [("OrderConfirmed", "PARKED")]
 
 
-def of_an_unknown_kind(event: RecordedEvent) -> MalformedMessage:
+def of_an_unknown_kind(event: RecordedEvent) -> Message:
     body = encode(event).replace(b"OrderConfirmed", b"OrderMislaid")
-    return MalformedMessage(
-        subject=f"shop.order.{event.entity_id}.order_mislaid", body=body, error="unknown"
-    )
+    return receive(f"shop.order.{event.entity_id}.order_mislaid", body, CATALOG)
 
 
 @pytest.mark.parametrize("first", [0, 1, 2])
-async def test_event_of_unknown_type_is_skipped(tmp_path: Path, first: int) -> None:
+async def test_event_of_unknown_type_parks_only_its_entity(tmp_path: Path, first: int) -> None:
     log = log_of("order", created("o1"), OrderConfirmed(order_id="o1"), created("o2"))
     messages = [log[0], of_an_unknown_kind(log[1]), log[2]]
     async with projecting(tmp_path / "read.db") as projection:
@@ -165,7 +164,7 @@ async def test_event_of_unknown_type_is_skipped(tmp_path: Path, first: int) -> N
             await projection.projector.deliver([message])
         assert await statuses(projection) == {"o1": "PENDING", "o2": "PENDING"}
         assert projection.projector.positions == {"order": 3}
-        assert await projection.letters() == [(None, "UNDECODABLE")]
+        assert await projection.letters() == [("OrderMislaid", "AWAITING_UPGRADE")]
 
 
 def forged(event: RecordedEvent) -> RecordedEvent:

@@ -21,9 +21,9 @@ from read_api.models import (
 from read_api.projections import UnknownEntity
 from read_api.store import PROJECTIONS
 from shared.chassis.messages.cloudevents import MAX_EVENT_BYTES, encode
+from shared.chassis.messages.received import MalformedMessage
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.storage.checkpoints import Positioned, positioned, sequence
-from shared.chassis.storage.dead_letters import MalformedMessage
 from shared.contracts import (
     CATALOG,
     OrderCancellationRequested,

@@ -4,12 +4,14 @@ Both kinds of services consume in this way: those that decide (`unit_of_work`) a
 """
 
 from collections.abc import Callable, Hashable, Iterable
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from shared.chassis.engine.rules import RuleFailed
+from shared.chassis.messages.received import MalformedMessage, Message, UnsupportedEvent
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.storage import dead_letters
-from shared.chassis.storage.dead_letters import DeadLetter, MalformedMessage, Message, Status
+from shared.chassis.storage.dead_letters import WAITING_ERROR, DeadLetter, Status, StoredLetter
+from shared.chassis.storage.redrives import ItemOutcome
 
 Entity = TypeVar("Entity", bound=Hashable)
 
@@ -20,27 +22,88 @@ Failures = dict[str, RuleFailed]
 def handle_in_order(
     messages: Iterable[Message],
     *,
-    parked: set[Entity],
-    entity_of: Callable[[RecordedEvent], Entity],
+    parked: dict[Entity, int],
+    entity_of: Callable[[RecordedEvent | UnsupportedEvent], Entity],
     handle: Callable[[RecordedEvent], None],
-    dead_letter: Callable[[DeadLetter, RecordedEvent | None], None],
+    dead_letter: Callable[[DeadLetter, RecordedEvent | UnsupportedEvent | None], None],
 ) -> Failures:
     """Handle the events of entities that are not parked; every other message becomes a dead letter.
 
-    `handle` raises RuleFailed and changes nothing then. The entities of such events are added to `parked`.
+    `parked` has the first position that waits. `handle` raises RuleFailed and changes nothing then. The entities of
+    such events, and of events of a later release, are added to `parked`.
     """
     failures: Failures = {}
     for message in messages:
         if isinstance(message, MalformedMessage):
             dead_letter(dead_letters.undecodable(message), None)
-        elif entity_of(message) in parked:
-            reason = "its entity is parked"
-            dead_letter(dead_letters.unhandled(message, Status.WAITING, reason), message)
+            continue
+        entity = entity_of(message)
+        if entity in parked and message.position >= parked[entity]:
+            dead_letter(dead_letters.unhandled(message, Status.WAITING, WAITING_ERROR), message)
+        elif isinstance(message, UnsupportedEvent):
+            parked[entity] = 0
+            letter = dead_letters.unhandled(message, Status.AWAITING_UPGRADE, message.error)
+            dead_letter(letter, message)
         else:
             try:
                 handle(message)
             except RuleFailed as failed:
                 failures[message.event_id] = failed
-                parked.add(entity_of(message))
+                parked[entity] = 0
                 dead_letter(dead_letters.unhandled(message, Status.PARKED, str(failed)), message)
     return failures
+
+
+class Attempt(NamedTuple):
+    """A letter of a redrive, and what became of it."""
+
+    letter: StoredLetter
+    message: Message
+    outcome: ItemOutcome
+    failure: RuleFailed | None = None
+
+    @property
+    def error(self) -> str | None:
+        """Why it is not handled."""
+        match self.outcome:
+            case ItemOutcome.HANDLED | ItemOutcome.DUPLICATE:
+                return None
+            case ItemOutcome.WAITING:
+                return WAITING_ERROR
+            case _ if isinstance(self.message, RecordedEvent):
+                return str(self.failure)
+            case _:
+                return self.message.error
+
+
+def redrive_in_order(
+    letters: Iterable[tuple[StoredLetter, Message]], handle: Callable[[RecordedEvent], ItemOutcome]
+) -> list[Attempt]:
+    """Handle the letters of one entity up to the first that is not handled; the later ones wait behind it.
+
+    `handle` raises RuleFailed and changes nothing then.
+    """
+    attempts: list[Attempt] = []
+    is_blocked = False
+    for letter, message in letters:
+        attempt = _waiting(letter, message) if is_blocked else _attempt(letter, message, handle)
+        is_blocked = attempt.outcome not in {ItemOutcome.HANDLED, ItemOutcome.DUPLICATE}
+        attempts.append(attempt)
+    return attempts
+
+
+def _waiting(letter: StoredLetter, message: Message) -> Attempt:
+    return Attempt(letter, message, ItemOutcome.WAITING)
+
+
+def _attempt(
+    letter: StoredLetter, message: Message, handle: Callable[[RecordedEvent], ItemOutcome]
+) -> Attempt:
+    if isinstance(message, UnsupportedEvent):
+        return Attempt(letter, message, ItemOutcome.AWAITING_UPGRADE)
+    if isinstance(message, MalformedMessage):
+        return Attempt(letter, message, ItemOutcome.FAILED)
+    try:
+        return Attempt(letter, message, handle(message))
+    except RuleFailed as failed:
+        return Attempt(letter, message, ItemOutcome.FAILED, failed)

@@ -23,12 +23,13 @@ from shared.chassis.engine.unit_of_work import CommandEnvelope, Outcome
 from shared.chassis.engine.writer import Writer
 from shared.chassis.messages import clock
 from shared.chassis.messages.event import Event
+from shared.chassis.messages.received import MalformedMessage, Message, UnsupportedEvent
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.touches import References
 from shared.chassis.storage import dead_letters
 from shared.chassis.storage.checkpoints import Checkpoints, Divergence, Progress
 from shared.chassis.storage.database import Database
-from shared.chassis.storage.dead_letters import DeadLetter, MalformedMessage, Message
+from shared.chassis.storage.dead_letters import DeadLetter
 from shared.chassis.storage.entity_store import EntityStore
 
 State = TypeVar("State", bound=msgspec.Struct)
@@ -127,8 +128,9 @@ class Projector:
         applied = self._checkpoints.load(connection)
         ready = self._checkpoints.take(connection, applied, messages)
         events = [event.message for event in ready if isinstance(event.message, RecordedEvent)]
+        readable = [e.message for e in ready if not isinstance(e.message, MalformedMessage)]
         malformed = [message for message in messages if isinstance(message, MalformedMessage)]
-        new: list[Message] = [*events, *dead_letters.not_kept(connection, malformed)]
+        new: list[Message] = [*readable, *dead_letters.not_kept(connection, malformed)]
         work, failures = self._apply(connection, events, new)
         for hook in self._hooks:
             hook(connection, events, ())
@@ -144,10 +146,12 @@ class Projector:
         events: Sequence[RecordedEvent],
         messages: Sequence[Message],
     ) -> tuple["_ProjectionWork", Failures]:
+        entity_ids = {m.entity_id for m in messages if not isinstance(m, MalformedMessage)}
+        blocked = dead_letters.blocked(connection, entity_ids)
         work = _ProjectionWork(connection, self._projections, self._numbers, events)
         failures = handle_in_order(
-            messages,
-            parked=work.parked,
+            [message for message in messages if message.event_id not in blocked.discarded],
+            parked=blocked.parked,
             entity_of=_entity_of,
             handle=work.handle,
             dead_letter=work.dead_letter,
@@ -185,7 +189,6 @@ class _ProjectionWork:
         numbers: Mapping[type[Event], Sequence[int]],
         events: Sequence[RecordedEvent],
     ) -> None:
-        self.parked = dead_letters.parked(connection, {event.entity_id for event in events})
         self.dead_letters: list[DeadLetter] = []
         self._projections = projections
         self._numbers = numbers
@@ -207,7 +210,7 @@ class _ProjectionWork:
                 for number in self._numbers.get(type(recorded.event), ())
             }
 
-    def dead_letter(self, letter: DeadLetter, _cause: RecordedEvent | None) -> None:
+    def dead_letter(self, letter: DeadLetter, _cause: object) -> None:
         self.dead_letters.append(letter)
 
     def flush(self, connection: Connection) -> None:
@@ -231,6 +234,6 @@ def _divergence_reasons(divergences: Iterable[Divergence], applied: Mapping[str,
     return reasons
 
 
-def _entity_of(recorded: RecordedEvent) -> tuple[str, str]:
+def _entity_of(event: RecordedEvent | UnsupportedEvent) -> tuple[str, str]:
     """Sources have rows of their own, so that one's events do not wait for another's parked entity."""
-    return recorded.source, recorded.entity_id
+    return event.source, event.entity_id

@@ -14,6 +14,7 @@ from shared.chassis.engine.service_logic import ServiceLogic
 from shared.chassis.messages import clock
 from shared.chassis.messages.cloudevents import EventTooLarge, encode_checked
 from shared.chassis.messages.event import Event
+from shared.chassis.messages.received import MalformedMessage, Message, UnsupportedEvent
 from shared.chassis.messages.recorded_event import RecordedEvent, StoredEvent
 from shared.chassis.messages.rejection import Rejected
 from shared.chassis.messages.schedule import Change
@@ -22,7 +23,7 @@ from shared.chassis.messages.touches import References
 from shared.chassis.messages.tracing import child_of
 from shared.chassis.storage import dead_letters, event_log, idempotency, inbox, task_queue
 from shared.chassis.storage.checkpoints import Progress
-from shared.chassis.storage.dead_letters import DeadLetter, Message, Status
+from shared.chassis.storage.dead_letters import DeadLetter, Status
 from shared.chassis.storage.idempotency import IdempotencyKey, Reply, StoredResponse
 from shared.chassis.storage.task_queue import Task
 
@@ -129,7 +130,8 @@ class UnitOfWork(Generic[State, Command]):
         self._messages: list[Message] = []
         self._commands: dict[str, Command | RuleFailed] = {}
         self._envelopes: Sequence[CommandEnvelope[State, Command]] = ()
-        self._parked: set[str] = set()
+        self._parked: dict[str, int] = {}
+        """The ids of parked entities, whatever the source and position of their events."""
         self._present_tasks: set[str] = set()
         self._changed_tasks: set[tuple[str, str]] = set()
         self._stored: dict[str, StoredResponse] = {}
@@ -150,10 +152,11 @@ class UnitOfWork(Generic[State, Command]):
         """Read what the messages and commands need, in a few queries."""
         started_at = clock.now()
         new = _not_processed(connection, messages)
-        events = [message for message in new if isinstance(message, RecordedEvent)]
-        parked = dead_letters.parked(connection, {event.entity_id for event in events})
-        parked_ids = {entity_id for _, entity_id in parked}
-        events = [event for event in events if event.entity_id not in parked_ids]
+        entity_ids = {m.entity_id for m in new if not isinstance(m, MalformedMessage)}
+        blocked = dead_letters.blocked(connection, entity_ids)
+        new = [message for message in new if message.event_id not in blocked.discarded]
+        parked = dict.fromkeys((entity_id for _, entity_id in blocked.parked), 0)
+        events = [m for m in new if isinstance(m, RecordedEvent) and m.entity_id not in parked]
         commands = logic.commands_for(events)
         references = _references(events, commands, envelopes)
         state = logic.store.load(connection, references)
@@ -161,7 +164,7 @@ class UnitOfWork(Generic[State, Command]):
         work._messages = new
         work._commands = commands
         work._envelopes = envelopes
-        work._parked = parked_ids
+        work._parked = parked
         tasks = [envelope.completes_task for envelope in envelopes]
         work._present_tasks = task_queue.present(connection, [t.task_id for t in tasks if t])
         keys = [envelope.idempotency_key for envelope in envelopes]
@@ -247,7 +250,9 @@ class UnitOfWork(Generic[State, Command]):
             self._store_reply(key, reply)
         return reply
 
-    def dead_letter(self, letter: DeadLetter, cause: RecordedEvent | None = None) -> None:
+    def dead_letter(
+        self, letter: DeadLetter, cause: RecordedEvent | UnsupportedEvent | None = None
+    ) -> None:
         """Keep a message that is not handled, and publish that unless it only waits. Raises RuleFailed."""
         self.dead_letters.append(letter)
         if letter.status is Status.WAITING:
@@ -331,8 +336,8 @@ class UnitOfWork(Generic[State, Command]):
             self._changed_tasks.add((change.kind, change.key))
 
 
-def _entity_of(recorded: RecordedEvent) -> str:
-    return recorded.entity_id
+def _entity_of(event: RecordedEvent | UnsupportedEvent) -> str:
+    return event.entity_id
 
 
 def _not_processed(connection: Connection, messages: Sequence[Message]) -> list[Message]:
@@ -360,7 +365,7 @@ def _references(
     return references
 
 
-def _effect_of(cause: RecordedEvent) -> _Trace:
+def _effect_of(cause: RecordedEvent | UnsupportedEvent) -> _Trace:
     return _Trace(cause.event_id, cause.correlation_id, cause.traceparent)
 
 

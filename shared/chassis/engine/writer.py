@@ -25,10 +25,10 @@ from shared.chassis.engine.unit_of_work import (
     Outcome,
 )
 from shared.chassis.failpoints import failpoint
+from shared.chassis.messages.received import Message
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.rejection import Rejected
 from shared.chassis.storage.database import Database, DatabaseDamaged
-from shared.chassis.storage.dead_letters import Message
 from shared.chassis.storage.idempotency import Reply
 
 MAX_AT_ONCE = 512

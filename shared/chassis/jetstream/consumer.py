@@ -15,10 +15,9 @@ from shared.chassis.jetstream.durable import Durable
 from shared.chassis.jetstream.errors import BROKER_ERRORS
 from shared.chassis.jetstream.pull_consumer import PullConsumer
 from shared.chassis.jetstream.stream_manager import StreamManager
-from shared.chassis.messages.catalog import Catalog, DecodeError
-from shared.chassis.messages.cloudevents import decode
+from shared.chassis.messages.catalog import Catalog
+from shared.chassis.messages.received import Message, receive
 from shared.chassis.storage.database import TRANSIENT_DATABASE_ERRORS
-from shared.chassis.storage.dead_letters import MalformedMessage, Message
 
 FETCH_SECONDS = 5
 CHECK_SECONDS = 5
@@ -121,10 +120,10 @@ class Consumer:
         self._pause_reason = reason
 
     async def _handle(self, messages: list[Msg]) -> None:
-        decoded = [self._decode(message) for message in messages]
+        received = [receive(message.subject, message.data, self._catalog) for message in messages]
         while True:
             try:
-                await self._deliver(decoded)
+                await self._deliver(received)
                 break
             except (*TRANSIENT_DATABASE_ERRORS, StorageUnavailable) as error:
                 self._note_pause("its database to accept events", detail=str(error))
@@ -134,9 +133,3 @@ class Consumer:
         for message in messages:
             await message.ack()
         failpoint("after_ack")
-
-    def _decode(self, message: Msg) -> Message:
-        try:
-            return decode(message.subject, message.data, self._catalog)
-        except DecodeError as error:
-            return MalformedMessage(subject=message.subject, body=message.data, error=str(error))

@@ -20,8 +20,8 @@ from shared.chassis.jetstream.replay_protocol import (
 from shared.chassis.messages import clock
 from shared.chassis.messages.catalog import Catalog, DecodeError
 from shared.chassis.messages.cloudevents import claimed_subject, decode_of
+from shared.chassis.messages.received import Message, receive
 from shared.chassis.messages.subjects import everything_of, replay_events, replay_request
-from shared.chassis.storage.dead_letters import MalformedMessage, Message
 
 ANSWER_SECONDS = 5
 
@@ -136,8 +136,8 @@ class ReplayClient:
         """None for an event of another service than the owner."""
         try:
             return decode_of(owner, body, self._catalog)
-        except DecodeError as error:
-            return _malformed(owner, body, str(error))
+        except DecodeError:
+            return _unreadable(owner, body, self._catalog)
 
 
 def _retrieve(request: asyncio.Future[Page]) -> None:
@@ -146,13 +146,13 @@ def _retrieve(request: asyncio.Future[Page]) -> None:
         request.exception()
 
 
-def _malformed(owner: str, body: bytes, reason: str) -> MalformedMessage | None:
+def _unreadable(owner: str, body: bytes, catalog: Catalog) -> Message | None:
     """The event as the stream would bring it; None if it is none of this owner."""
     try:
         subject = claimed_subject(body)
     except DecodeError:
         subject = ""
     if not subject.startswith(everything_of(owner).removesuffix(">")):
-        log.warning("replay.ignored", owner=owner, reason=reason)
+        log.warning("replay.ignored", owner=owner, reason="an event of another service")
         return None
-    return MalformedMessage(subject=subject, body=body, error=reason)
+    return receive(subject, body, catalog)

@@ -113,13 +113,15 @@ def _check_size(event: StoredEvent) -> None:
         )
 
 
-def decode(subject: str, body: bytes, catalog: Catalog) -> RecordedEvent:
+def decode(
+    subject: str, body: bytes, catalog: Catalog, *, keep_body: bool = False
+) -> RecordedEvent:
     """Read a message of this release or an older one.
 
     Raises DecodeError if the body is too long or no CloudEvent, names an unknown type or version, does not fit its
     schema, or came under another subject than its own (a service may publish only its own events).
     """
-    recorded = _decode(body, catalog)
+    recorded = _decode(body, catalog, keep_body=keep_body)
     if recorded.subject != subject:
         raise DecodeError(f"was received as {subject} but is {recorded.subject}")
     return recorded
@@ -127,7 +129,7 @@ def decode(subject: str, body: bytes, catalog: Catalog) -> RecordedEvent:
 
 def decode_of(source: str, body: bytes, catalog: Catalog) -> RecordedEvent:
     """Read an event that `source` has sent without its subject. Raises DecodeError, as for another's event."""
-    recorded = _decode(body, catalog)
+    recorded = _decode(body, catalog, keep_body=True)
     if recorded.source != source:
         raise DecodeError(f"was received from {source} but is of {recorded.source}")
     return recorded
@@ -144,7 +146,7 @@ def claimed_subject(body: bytes) -> str:
     return subject_of(envelope.source, envelope.subject, envelope.type)
 
 
-def _decode(body: bytes, catalog: Catalog) -> RecordedEvent:
+def _decode(body: bytes, catalog: Catalog, *, keep_body: bool) -> RecordedEvent:
     if len(body) > MAX_EVENT_BYTES:
         raise DecodeError(_too_long(body))
     try:
@@ -158,6 +160,7 @@ def _decode(body: bytes, catalog: Catalog) -> RecordedEvent:
             correlation_id=envelope.correlationid,
             causation_id=envelope.causationid,
             traceparent=envelope.traceparent,
+            body=body if keep_body else None,
         )
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise DecodeError(str(error)) from error
@@ -171,9 +174,17 @@ def _too_long(body: bytes) -> str:
 
 
 def read_position(subject: str, body: bytes, catalog: Catalog) -> LogPosition | None:
-    """The position of an event whose data cannot be read, as of a type or schema version newer than this release.
+    """The position of an event whose data cannot be read; None for a message that has none."""
+    envelope = read_envelope(subject, body, catalog)
+    if envelope is None:
+        return None
+    return LogPosition(envelope.source, int(envelope.sequence), envelope.id)
 
-    None unless the envelope is complete, and its subject, source, type and schema agree with each other.
+
+def read_envelope(subject: str, body: bytes, catalog: Catalog) -> CloudEvent | None:
+    """The envelope of an event whose data may not be readable, as of a type or schema version of a later release.
+
+    None unless it is complete, and its subject, source, type and schema agree with each other.
     """
     if len(body) > MAX_EVENT_BYTES:
         return None
@@ -189,9 +200,13 @@ def read_position(subject: str, body: bytes, catalog: Catalog) -> LogPosition | 
         and catalog.may_publish(envelope.source, envelope.type)
         and subject == subject_of(envelope.source, envelope.subject, envelope.type)
     )
-    if not is_consistent:
-        return None
-    return LogPosition(envelope.source, int(envelope.sequence), envelope.id)
+    return envelope if is_consistent else None
+
+
+def is_of_later_release(envelope: CloudEvent, catalog: Catalog) -> bool:
+    """Whether the type is not in the catalog, or its schema version is later than the catalog's."""
+    event_class = catalog.event_types.get(envelope.type)
+    return event_class is None or _version(envelope.dataschema) > event_class.SCHEMA_VERSION
 
 
 _read_envelope = msgspec.json.Decoder(CloudEvent).decode

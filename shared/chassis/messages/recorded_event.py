@@ -33,6 +33,8 @@ class RecordedEvent(EventMetadata, frozen=True, kw_only=True):
     """An event that was decoded."""
 
     event: Event
+    body: bytes | None = None
+    """The message as it was received, with what this release does not read of it; None for an event from a log."""
 
     @property
     def event_type(self) -> str:

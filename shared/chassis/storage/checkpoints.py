@@ -21,11 +21,12 @@ from sqlalchemy import (
     select,
 )
 
-from shared.chassis.messages.catalog import Catalog, DecodeError
-from shared.chassis.messages.cloudevents import decode, encode, read_position
+from shared.chassis.messages.catalog import Catalog
+from shared.chassis.messages.cloudevents import read_position
+from shared.chassis.messages.received import MalformedMessage, Message, receive
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.storage.database import Rows, insert_missing, read_rows, upsert
-from shared.chassis.storage.dead_letters import MalformedMessage, Message
+from shared.chassis.storage.dead_letters import body_of
 from shared.chassis.storage.sql import execute_many
 
 MAX_AT_ONCE = 512
@@ -117,7 +118,7 @@ class Progress(NamedTuple):
 def positioned(messages: Iterable[Message], catalog: Catalog) -> list[Positioned]:
     """Those of the messages that have a position.
 
-    An event of a type newer than this release has one too: it is passed over, and later ones do not wait for it.
+    An event of a type newer than this release has one too: it is passed over, and only its own entity waits for it.
     """
     return [event for message in messages if (event := _positioned(message, catalog))]
 
@@ -194,7 +195,7 @@ class Checkpoints:
             connection,
             [event for event in late if ids.get(event.source_position) != event.event_id],
         )
-        passed_over = [event for event in ready if isinstance(event.message, MalformedMessage)]
+        passed_over = [event for event in ready if not isinstance(event.message, RecordedEvent)]
         self._pass_over(connection, passed_over)
         return ready
 
@@ -311,29 +312,22 @@ class Checkpoints:
 
 
 def _positioned(message: Message, catalog: Catalog) -> Positioned | None:
-    if isinstance(message, RecordedEvent):
+    if not isinstance(message, MalformedMessage):
         return Positioned(message.source, message.position, message.event_id, message)
     position = read_position(message.subject, message.body, catalog)
     return Positioned(*position, message) if position else None
 
 
 def _held_row(event: Positioned) -> dict[str, object]:
-    message = event.message
-    body = encode(message) if isinstance(message, RecordedEvent) else message.body
     return {
         "source": event.source,
         "position": event.position,
         "event_id": event.event_id,
-        "subject": message.subject,
-        "body": body.decode(errors="backslashreplace"),
+        "subject": event.message.subject,
+        "body": body_of(event.message).decode(errors="backslashreplace"),
     }
 
 
 def _from_row(row: Mapping[str, object], catalog: Catalog) -> Positioned:
-    subject, body = str(row["subject"]), str(row["body"]).encode()
-    message: Message
-    try:
-        message = decode(subject, body, catalog)
-    except DecodeError as error:
-        message = MalformedMessage(subject=subject, body=body, error=str(error))
+    message = receive(str(row["subject"]), str(row["body"]).encode(), catalog)
     return Positioned(str(row["source"]), int(str(row["position"])), str(row["event_id"]), message)
