@@ -55,7 +55,7 @@ class Durable:
         the first event, unless another process still uses it: then this raises ConsumerInUse.
         """
         current = await self._find()
-        if current and (current.config.metadata or {}).get("database") != self._database_id:
+        if current and not self._is_ours(current):
             if _is_in_use(current):
                 raise ConsumerInUse(
                     f"another process consumes as {self._name}, with a database of its own"
@@ -69,6 +69,11 @@ class Durable:
         await pull.open()
         return pull
 
+    async def exists(self) -> bool:
+        """Whether there is a durable for this database, which then received the stream's earlier events."""
+        current = await self._find()
+        return current is not None and self._is_ours(current)
+
     async def problems(self) -> list[str]:
         """Why no events arrive although the broker answers, as sentences."""
         current = await self._info()
@@ -81,6 +86,9 @@ class Durable:
         current = await self._info()
         acknowledged = current.ack_floor.stream_seq if current.ack_floor else 0
         return (current.num_pending or 0) + (current.num_ack_pending or 0), acknowledged
+
+    def _is_ours(self, consumer: api.ConsumerInfo) -> bool:
+        return (consumer.config.metadata or {}).get("database") == self._database_id
 
     async def _find(self) -> api.ConsumerInfo | None:
         try:

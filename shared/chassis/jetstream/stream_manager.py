@@ -41,10 +41,13 @@ class StreamManager:
             fields = await self._correct(current, target, fields)
         return stream_config.describe(current, target, fields)
 
+    async def first_sequence(self) -> int:
+        """The stream sequence of the oldest event: more than 1 if older ones have expired."""
+        return (await self._state()).first_seq
+
     async def last_sequence(self) -> int:
         """The stream sequence of the newest event."""
-        call = self._connection.jetstream().stream_info(STREAM)
-        return (await self._connection.call(f"STREAM.INFO.{STREAM}", call)).state.last_seq
+        return (await self._state()).last_seq
 
     async def last_published(self, source: str, catalog: Catalog) -> tuple[int, str] | None:
         """Position and id of the newest event of `source` in the stream; None if it has none."""
@@ -56,6 +59,10 @@ class StreamManager:
         except (nats.js.errors.NotFoundError, DecodeError):
             return None
         return recorded.position, recorded.event_id
+
+    async def _state(self) -> api.StreamState:
+        call = self._connection.jetstream().stream_info(STREAM)
+        return (await self._connection.call(f"STREAM.INFO.{STREAM}", call)).state
 
     async def _find(self) -> api.StreamConfig | None:
         call = self._connection.jetstream().stream_info(STREAM)

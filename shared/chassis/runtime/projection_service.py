@@ -14,8 +14,10 @@ from shared.chassis.engine.rebuild import DerivedTables, open_tables
 from shared.chassis.engine.service_logic import RecordHook
 from shared.chassis.http import signing_keys
 from shared.chassis.http.app import build_app
+from shared.chassis.jetstream.backfill import Backfill
 from shared.chassis.jetstream.consumer import Consumer
 from shared.chassis.jetstream.durable import Durable
+from shared.chassis.jetstream.replay_client import ReplayClient
 from shared.chassis.messages.catalog import Catalog
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.subjects import EVERYTHING
@@ -66,7 +68,9 @@ class ProjectionService:
             hooks=(*record_hooks, signing_keys.hook(name)),
             on_applied=self._on_applied,
         )
+        self._replays = ReplayClient(name, self._resources.broker, catalog)
         self._consumer: Consumer | None = None
+        self._backfill: Backfill | None = None
 
     def app(
         self,
@@ -96,10 +100,10 @@ class ProjectionService:
 
     def waiting_for(self) -> list[str]:
         """Why queries may be incomplete; empty when the service is ready."""
-        if self._consumer is None:
+        if self._consumer is None or self._backfill is None:
             return ["its database"]
         reasons = [self._consumer.waiting_for] if self._consumer.waiting_for else []
-        return reasons + self.projector.waiting_for()
+        return [*reasons, *self._backfill.waiting_for(), *self.projector.waiting_for()]
 
     async def start(self) -> None:
         """Open the database and start consuming; the broker need not be up."""
@@ -110,10 +114,22 @@ class ProjectionService:
         )
         await projector.resume()
         durable = Durable(resources.broker, self._name, [EVERYTHING], database_id)
-        consumer = self._consumer = Consumer(
-            resources.broker, resources.streams, durable, projector.deliver, catalog=self._catalog
+        backfill = self._backfill = Backfill(
+            self._catalog.sources, projector, self._replays, resources.streams, durable
         )
-        resources.start(writer_loop(projector.writer), Loop("consumer", consumer.run))
+        consumer = self._consumer = Consumer(
+            resources.broker,
+            resources.streams,
+            durable,
+            projector.deliver,
+            catalog=self._catalog,
+            before_binding=backfill.before_binding,
+        )
+        resources.start(
+            writer_loop(projector.writer),
+            Loop("consumer", consumer.run),
+            Loop("backfill", backfill.run),
+        )
         log.info("service.started", database=str(resources.database.url))
 
     async def stop(self) -> None:
