@@ -6,6 +6,7 @@ The server's configuration and the tests are generated from this table.
 from typing import NamedTuple
 
 from shared.chassis.jetstream.connection import inbox_prefix
+from shared.chassis.jetstream.stream_reader import audit_consumer
 from shared.chassis.messages.subjects import (
     STREAM,
     everything_of,
@@ -33,17 +34,22 @@ class NatsUser(NamedTuple):
 
 
 def _service(name: str) -> NatsUser:
-    """May publish the service's own events and read its own durable consumer, which has its name.
+    """May publish the service's own events, and read its own durable consumer, which has its name.
 
-    For replays it may ask every owner of an event log, as itself, and answer requests for its own.
+    With a second consumer it checks that the stream still contains its events. For replays it may ask every owner of
+    an event log, as itself, and answer requests for its own.
 
     Acknowledgement subjects have two forms, with and without domain and account. Both patterns have the full number
     of tokens: a shorter pattern for one form would match another consumer's acknowledgements in the other.
     """
     own = f"{STREAM}.{name}"
+    audit = f"{STREAM}.{audit_consumer(name)}"
     publishing = (
         everything_of(name),
         f"{API}.STREAM.MSG.GET.{STREAM}",
+        f"{API}.CONSUMER.CREATE.{audit}",
+        f"{API}.CONSUMER.DELETE.{audit}",
+        f"{API}.CONSUMER.MSG.NEXT.{audit}",
         replay_events("*", name),
     )
     owned = (replay_request(name, "*"),) if name in SOURCES else ()
@@ -98,7 +104,7 @@ def _viewer() -> NatsUser:
         subscribe=("shop.>", "_INBOX.>"),
         never_publish=tuple(
             subject
-            for name in SERVICES
+            for name in (*SERVICES, *map(audit_consumer, SOURCES))
             for subject in (
                 f"{API}.CONSUMER.CREATE.{STREAM}.{name}",
                 f"{API}.CONSUMER.CREATE.{STREAM}.{name}.>",

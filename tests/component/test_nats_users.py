@@ -81,6 +81,10 @@ def of_service(name: str) -> Iterator[Attempt]:
     for other in SERVICES:
         yield Attempt(f"replay.request.{other}.{name}", {name})
         yield Attempt(f"replay.events.{other}.{name}", {name} & {*SOURCES})
+    if name in SOURCES:
+        for verb in ("CREATE", "DELETE", "MSG.NEXT"):
+            yield Attempt(f"$JS.API.CONSUMER.{verb}.{own}-audit", {name})
+        yield Attempt(f"$JS.API.CONSUMER.CREATE.{own}-audit.shop.>", set())
     for other in set(SERVICES) - {name}:  # looks like the other's, and is this one's
         yield Attempt(f"$JS.ACK.{own}.{STREAM}.{other}.1.1.1", {name})
 

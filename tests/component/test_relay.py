@@ -287,22 +287,6 @@ def _append_of_a_newer_release(connection: Connection) -> None:
     connection.execute(insert(EVENT_LOG).values(**{**row, **newer}))
 
 
-async def test_resend_refills_a_deleted_stream(shop_settings: ShopSettings):
-    async with serving(shop_settings) as service, serving(shop_settings, ORDER) as listener:
-        for number in range(3):
-            await execute(service, create(number))
-        await eventually(lambda: _has_processed(listener, 3))
-        await service.broker.jetstream().delete_stream(STREAM)
-        await eventually(lambda: service.waiting_for() + listener.waiting_for() != [])
-        await eventually(lambda: service.waiting_for() + listener.waiting_for() == [])
-        await service.resend(1, 3)
-        await eventually(lambda: has_on_the_stream(service, "p0", "p1", "p2"))
-        await execute(service, create(3))
-        await eventually(lambda: _has_processed(listener, 4))
-        assert len(await rows_of(listener.reads, LIST_PRICES)) == 4
-        assert await rows_of(listener.reads, DEAD_LETTER) == []
-
-
 async def test_resend_is_stored_within_duplicate_window(shop_settings: ShopSettings):
     async with serving(shop_settings) as service:
         for number in range(3):
@@ -325,7 +309,7 @@ async def test_late_acknowledgement_does_not_cancel_a_resend(shop_settings: Shop
         (row,) = await rows_of(service.reads, EVENT_LOG)
 
         def resend_while_published(connection: Connection) -> int:
-            event_log.resend(connection, 1, 1)
+            event_log.resend(connection, [1])
             outgoing = Outgoing(1, 0, row["event_id"], "", b"")
             event_log.mark(connection, [outgoing], Sent({1: 7}, {}))
             event_log.mark(connection, [outgoing], Sent({}, {1: "too large"}))

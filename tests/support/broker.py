@@ -1,5 +1,6 @@
 """A real nats-server with JetStream on a free port, which tests may stop, kill and restart."""
 
+import shutil
 import signal
 import socket
 import subprocess
@@ -85,6 +86,32 @@ class NatsServer:
         """Continue after `pause`."""
         assert self._process
         self._process.send_signal(signal.SIGCONT)
+
+    def wipe(self) -> None:
+        """Kill it and delete its store."""
+        self.kill()
+        shutil.rmtree(self._store)
+
+    def copy_store(self, directory: Path) -> None:
+        """Copy its store while it is stopped, for `put_back`."""
+        assert self._process is None, "it still runs"
+        shutil.copytree(self._store, directory)
+
+    def put_back(self, directory: Path) -> None:
+        """Kill it and replace its store by an older copy, as after a power failure."""
+        self.wipe()
+        shutil.copytree(directory, self._store)
+
+    def damage_store(self, text: bytes) -> None:
+        """Flip one bit of the first message that contains the text, while it is stopped or runs."""
+        for block in sorted(self._store.glob("jetstream/*/streams/*/msgs/*.blk")):
+            content = block.read_bytes()
+            if (offset := content.find(text)) >= 0:
+                with block.open("r+b") as opened:
+                    opened.seek(offset)
+                    opened.write(bytes([content[offset] ^ 1]))
+                return
+        raise AssertionError(f"no block contains {text!r}")
 
     @property
     def _store(self) -> Path:

@@ -41,7 +41,7 @@ class JetStreamConnection:
     def __init__(self, name: str, settings: ChassisSettings) -> None:
         self._name = name
         self._settings = settings
-        self.client: Client = _Client()
+        self.client = _Client()
         self._is_closing = False
         self._was_closed = False
         self._calls: dict[str, asyncio.Future[None]] = {}
@@ -61,6 +61,11 @@ class JetStreamConnection:
     def is_connected(self) -> bool:
         """Whether the connection is up."""
         return self.client.is_connected
+
+    @property
+    def server_id(self) -> str:
+        """Of the server's process: a restarted server has another one, and may have lost events."""
+        return self.client.server_id
 
     async def connect(self) -> None:
         """Wait for the broker as long as it takes; afterwards reconnect without limit."""
@@ -186,6 +191,10 @@ class JetStreamConnection:
 
 class _Client(Client):
     """nats-py, but it sends no password in the clear where the URL asks for TLS."""
+
+    @property
+    def server_id(self) -> str:
+        return str(self._server_info.get("server_id", ""))
 
     def _connect_command(self) -> bytes:
         server = self._current_server

@@ -86,6 +86,9 @@ class Consumer:
                 self._broker.raise_if_lost()
                 self._note_pause(self._broker.explain(error))
                 await self._backoff.pause()
+            except (*TRANSIENT_DATABASE_ERRORS, StorageUnavailable) as error:
+                self._note_pause("its database", detail=str(error))
+                await self._backoff.pause()
 
     async def _consume(self, pull: PullConsumer) -> None:
         """Fetch and handle until the broker is reconnected; raises what the broker raises."""

@@ -19,15 +19,22 @@ OPEN_SECONDS = 30
 SPARE_SECONDS = 1
 NANOSECONDS = 1_000_000_000
 
-NORMAL_ENDS = {"404", "408"}
+NO_MESSAGES = "404"
+NORMAL_ENDS = {NO_MESSAGES, "408"}
 """Statuses of a request that ended without a fault."""
 
 
 class PullConsumer:
     """Hands out messages in the order of their arrival."""
 
-    def __init__(self, client: Client, stream: str, durable: str) -> None:
+    def __init__(
+        self, client: Client, stream: str, durable: str, *, stops_at_end: bool = False
+    ) -> None:
+        """`stops_at_end` for reading what the stream has, and not waiting for more."""
         self._client = client
+        self._stops_at_end = stops_at_end
+        self.is_at_end = False
+        """Whether it has got all messages; only if it stops at the end."""
         self._subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{durable}"
         self._reply_to = client.new_inbox()
         self._subscription: Subscription | None = None
@@ -51,9 +58,9 @@ class PullConsumer:
 
         Raises the broker's refusal, as when the consumer was deleted: bind it again then.
         """
-        if self._outstanding <= 0 or _now() > self._open_until:
+        if not self.is_at_end and (self._outstanding <= 0 or _now() > self._open_until):
             await self._request()
-        if not self._arrived:
+        if not self._arrived and not self.is_at_end:
             await self._wait(seconds)
         if self._refusal and not self._arrived:
             raise self._refusal
@@ -65,7 +72,11 @@ class PullConsumer:
         self._changed.set()
 
     async def _request(self) -> None:
-        request = {"batch": MAX_AT_ONCE, "expires": OPEN_SECONDS * NANOSECONDS}
+        request: dict[str, object] = {"batch": MAX_AT_ONCE}
+        if self._stops_at_end:
+            request["no_wait"] = True
+        else:
+            request["expires"] = OPEN_SECONDS * NANOSECONDS
         self._outstanding = MAX_AT_ONCE
         self._open_until = _now() + OPEN_SECONDS + SPARE_SECONDS
         await self._client.publish(self._subject, json.dumps(request).encode(), self._reply_to)
@@ -88,6 +99,7 @@ class PullConsumer:
         """The server has ended the request."""
         self._outstanding = 0
         code = status["Status"]
+        self.is_at_end = self._stops_at_end and code == NO_MESSAGES
         if code not in NORMAL_ENDS:
             reason = status.get("Description")
             self._refusal = nats.js.errors.APIError(code=int(code), description=reason)

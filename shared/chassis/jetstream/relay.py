@@ -45,15 +45,19 @@ class Relay:
         """How many events the broker refuses permanently."""
         self.clear_since: float | None = None
         """Since when, on the loop's clock, the broker accepts all events; None while unsent events wait."""
-
-    @property
-    def is_allowed(self) -> bool:
-        """Whether it may publish."""
-        return self._is_allowed.is_set()
+        self.lost = 0
+        """How many events that the broker has lost are being published again."""
+        broker.on_interrupt(self._hold)
 
     def allow(self) -> None:
-        """Start publishing: this log is the one that was published from before."""
+        """Publish over this connection: the stream was compared with the log."""
         self._is_allowed.set()
+
+    def resend(self, lost: int = 0) -> None:
+        """Send events that are marked as unsent again, `lost` of them because the broker has lost them."""
+        self.lost += lost
+        self.clear_since = None
+        self.wake()
 
     def wake(self) -> None:
         """Look for unsent events."""
@@ -62,11 +66,11 @@ class Relay:
 
     async def run(self) -> None:
         """Send until cancelled."""
-        await self._is_allowed.wait()
         backoff = Backoff()
         self._woken.set()
         while True:
             await self._woken.wait()
+            await self._is_allowed.wait()
             self._woken.clear()
             self._idle.clear()
             try:
@@ -83,6 +87,10 @@ class Relay:
             self.clear_since = None
             await backoff.pause()
             self._woken.set()
+
+    def _hold(self) -> None:
+        """The broker may have lost its newest events: they are easiest to find before others follow them."""
+        self._is_allowed.clear()
 
     async def drain(self, seconds: float) -> None:
         """Wait until all events are sent, `seconds` at most; the rest stays in the log."""
@@ -120,4 +128,6 @@ class Relay:
 
     def _note_clear(self) -> None:
         """No event was left unsent when the batch was read."""
+        if not self._woken.is_set():
+            self.lost = 0
         self.clear_since = self.clear_since or asyncio.get_running_loop().time()

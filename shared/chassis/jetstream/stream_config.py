@@ -2,6 +2,7 @@
 
 from nats.js import api
 
+from shared.chassis.messages.clock import new_id
 from shared.chassis.messages.subjects import EVERYTHING, STREAM
 from shared.chassis.settings import DUPLICATE_WINDOW_SECONDS, ChassisSettings
 
@@ -22,6 +23,8 @@ COMPARED = (
     *LIMITS,
 )
 
+EPOCH = "epoch"
+"""The name of its metadata."""
 PROVISIONER = {"provisioner": "quadrille"}
 """Metadata of a stream whose limits only its provisioner sets: services with other settings do not change them."""
 
@@ -45,6 +48,16 @@ def target(settings: ChassisSettings, *, provisions: bool = False) -> api.Stream
         deny_purge=True,
         metadata=PROVISIONER if provisions else None,
     )
+
+
+def with_epoch(target: api.StreamConfig) -> api.StreamConfig:
+    """The configuration of a stream that is created now: services recognize by its epoch that it replaces another."""
+    return target.evolve(metadata={**(target.metadata or {}), EPOCH: new_id()})
+
+
+def epoch_of(stream: api.StreamInfo) -> str:
+    """The stream's epoch; of one that was created without, the moment of its creation."""
+    return (stream.config.metadata or {}).get(EPOCH) or str(stream.created)
 
 
 def is_provisioned(current: api.StreamConfig) -> bool:

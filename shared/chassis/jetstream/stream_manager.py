@@ -1,4 +1,6 @@
-"""Creates the stream SHOP, keeps its configuration as the settings require, and reads its newest events."""
+"""Creates the stream SHOP, keeps its configuration as the settings require, and reads its state and newest events."""
+
+from typing import NamedTuple
 
 import nats.js.errors
 import structlog
@@ -12,7 +14,21 @@ from shared.chassis.messages.cloudevents import decode
 from shared.chassis.messages.subjects import STREAM, everything_of
 from shared.chassis.settings import ChassisSettings
 
+NAME_IN_USE = 10058
+"""JetStream's code for a stream that exists with another configuration."""
+
 log = structlog.get_logger()
+
+
+class StreamState(NamedTuple):
+    """The stream as the broker reports it."""
+
+    epoch: str
+    """Differs from that of every other stream: one that was deleted and created again has lost its events."""
+    holes: int
+    """How many messages between the first and the last are missing."""
+    max_age_seconds: float
+    """How long it keeps events; 0 is without limit."""
 
 
 class StreamManager:
@@ -43,11 +59,18 @@ class StreamManager:
 
     async def first_sequence(self) -> int:
         """The stream sequence of the oldest event: more than 1 if older ones have expired."""
-        return (await self._state()).first_seq
+        return (await self._info()).state.first_seq
 
     async def last_sequence(self) -> int:
         """The stream sequence of the newest event."""
-        return (await self._state()).last_seq
+        return (await self._info()).state.last_seq
+
+    async def state(self) -> StreamState:
+        """The stream's state now. Raises NotFoundError without a stream."""
+        info = await self._info()
+        return StreamState(
+            stream_config.epoch_of(info), info.state.num_deleted or 0, info.config.max_age or 0
+        )
 
     async def last_published(self, source: str, catalog: Catalog) -> tuple[int, str] | None:
         """Position and id of the newest event of `source` in the stream; None if it has none."""
@@ -60,24 +83,27 @@ class StreamManager:
             return None
         return recorded.position, recorded.event_id
 
-    async def _state(self) -> api.StreamState:
-        call = self._connection.jetstream().stream_info(STREAM)
-        return (await self._connection.call(f"STREAM.INFO.{STREAM}", call)).state
-
     async def _find(self) -> api.StreamConfig | None:
-        call = self._connection.jetstream().stream_info(STREAM)
         try:
-            return (await self._connection.call(f"STREAM.INFO.{STREAM}", call)).config
+            return (await self._info()).config
         except nats.js.errors.NotFoundError:
             return None
+
+    async def _info(self) -> api.StreamInfo:
+        call = self._connection.jetstream().stream_info(STREAM)
+        return await self._connection.call(f"STREAM.INFO.{STREAM}", call)
 
     async def _create(self, target: api.StreamConfig) -> None:
         if self._connection.may_provision:
             try:
-                call = self._connection.jetstream().add_stream(target)
+                call = self._connection.jetstream().add_stream(stream_config.with_epoch(target))
                 await self._connection.call(f"STREAM.CREATE.{STREAM}", call)
             except NotPermitted:
                 self._connection.may_provision = False
+            except nats.js.errors.APIError as error:
+                if error.err_code != NAME_IN_USE:  # another service was first
+                    raise
+                return
             else:
                 log.info("stream.created", stream=STREAM)
                 return

@@ -19,7 +19,6 @@ from shared.chassis.engine.service_logic import ServiceLogic
 from shared.chassis.engine.task_runner import TaskHandler, TaskRunner
 from shared.chassis.engine.unit_of_work import Outcome, process_batch
 from shared.chassis.engine.writer import Writer
-from shared.chassis.errors import FatalError
 from shared.chassis.http import signing_keys
 from shared.chassis.http.app import build_app
 from shared.chassis.http.command_bus import CommandBus
@@ -30,6 +29,7 @@ from shared.chassis.jetstream.consumer import Consumer
 from shared.chassis.jetstream.durable import Durable
 from shared.chassis.jetstream.log_server import LogServer
 from shared.chassis.jetstream.relay import Relay
+from shared.chassis.jetstream.resync import Resync
 from shared.chassis.messages import clock
 from shared.chassis.messages.catalog import Catalog
 from shared.chassis.messages.decider import on
@@ -38,7 +38,6 @@ from shared.chassis.messages.subjects import subject_of_every
 from shared.chassis.runtime.loops import Loop, writer_loop
 from shared.chassis.runtime.resources import Resources
 from shared.chassis.settings import ChassisSettings
-from shared.chassis.storage import event_log
 from shared.chassis.storage.idempotency import IDEMPOTENCY_KEY, RETENTION_HOURS
 from shared.chassis.storage.inbox import INBOX
 from shared.chassis.storage.task_queue import all_kinds
@@ -50,8 +49,6 @@ EFFECT_SECONDS = 5
 DRAIN_SECONDS = 1.5
 LATE_SECONDS = 30
 """A service whose overdue deadlines wait this much longer than the grace period is not ready."""
-RESEND_AT_ONCE = 5000
-"""Events in one transaction: bounds how long commands wait for it."""
 
 State = TypeVar("State", bound=msgspec.Struct)
 Command = TypeVar("Command")
@@ -96,7 +93,16 @@ class Service(Generic[State, Command]):
             on_commit=self._on_commit,
         )
         self.relay = Relay(source, self.reads, self.broker, self.writer)
-        LogServer(source, self.reads, self.broker, lambda: self.relay.is_allowed)
+        self._resync = Resync(
+            self.reads,
+            self.broker,
+            self._streams,
+            self.relay,
+            self.writer,
+            source=source,
+            catalog=catalog,
+        )
+        LogServer(source, self.reads, self.broker, lambda: self._resync.is_own_log)
         self.effects, self.deadlines = self._task_runners(task_handlers)
         self.commands = CommandBus(source, self.writer)
         self.limits = resources.limits
@@ -115,30 +121,27 @@ class Service(Generic[State, Command]):
         if self.relay.backlog:
             refusal = f" ({self.broker.refusal})" if self.broker.refusal else ""
             reasons.append(f"the broker to take its events{refusal}")
+        if lost := self.relay.lost:
+            reasons.append(f"the stream to get {lost} events again that the broker has lost")
         if self._catch_up and self._are_deadlines_late():
             reasons.append(f"{self._catch_up.waiting_for}, before its overdue deadlines")
         return reasons
 
     def warnings(self) -> list[str]:
         """What an operator should look at although the service works."""
-        if not self.relay.refused:
-            return []
-        problem = f"the broker refuses {self.relay.refused} of its events permanently"
-        return [f"{problem}: quadrille check names them, quadrille resend sends them again"]
+        warnings = []
+        if self.relay.refused:
+            problem = f"the broker refuses {self.relay.refused} of its events permanently"
+            warnings.append(
+                f"{problem}: quadrille check names them, quadrille resend sends them again"
+            )
+        if self._resync.problem:
+            warnings.append(f"its events in the stream cannot be checked: {self._resync.problem}")
+        return warnings
 
     async def resend(self, first: int, last: int) -> None:
-        """Publish the events of these positions again, under message ids that the broker does not know.
-
-        The newest event follows them, so that it is again the stream's last of this service: `_allow_relay` compares it.
-        """
-        for start in range(first, last + 1, RESEND_AT_ONCE):
-            end = min(last, start + RESEND_AT_ONCE - 1)
-            await self.writer.run_in_transaction(partial(event_log.resend, first=start, last=end))
-        newest = await self.reads.run(event_log.last_position)
-        await self.writer.run_in_transaction(
-            partial(event_log.resend, first=max(newest, last + 1), last=newest)
-        )
-        self.relay.wake()
+        """Publish the events of these positions again; consumers that have handled them ignore them."""
+        await self._resync.publish_again(range(first, last + 1))
 
     def app(
         self,
@@ -218,6 +221,7 @@ class Service(Generic[State, Command]):
             Loop("effects", self.effects.run, grace_seconds=self._effect_seconds_left),
             Loop("retention", self._retention.run),
             Loop("deadlines", self.deadlines.run),
+            Loop("resync", self._resync.run),
             Loop("consumer", consumer.run),
         ]
 
@@ -229,7 +233,7 @@ class Service(Generic[State, Command]):
             durable,
             self.writer.handle,
             catalog=self._catalog,
-            before_binding=self._allow_relay,
+            before_binding=self._resync.allow_relay,
         )
         self._catch_up = CatchUp(
             self.broker,
@@ -240,25 +244,6 @@ class Service(Generic[State, Command]):
             grace_seconds=self._deadline_grace_seconds,
         )
         return consumer
-
-    async def _allow_relay(self) -> None:
-        """Publish only if the log contains the last event that was published from it.
-
-        A copy restored from a backup would use positions a second time, for other events. Raises FatalError.
-        """
-        if self.relay.is_allowed:  # later events in the stream are ours, or forged
-            return
-        published = await self._streams.last_published(self.source, self._catalog)
-        if published is not None:
-            position, event_id = published
-            recorded = await self.reads.run(partial(event_log.event_id_at, position=position))
-            if recorded != event_id:
-                raise FatalError(
-                    f"{self.database.url.database} is not the log that event {position} of "
-                    f"{self.source} was published from: it is a restored copy, or new; restore "
-                    "the latest database, or delete the stream SHOP to start from this one"
-                )
-        self.relay.allow()
 
     def _on_commit(self, outcome: Outcome) -> None:
         if signing_keys.concerns([*outcome.consumed, *outcome.events]):

@@ -3,7 +3,9 @@
 Positions are contiguous from 1; versions are contiguous per entity, and their uniqueness is the optimistic lock.
 """
 
+from bisect import bisect_left
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import NamedTuple
 
 from sqlalchemy import (
@@ -75,6 +77,14 @@ _LAST_VERSIONS = select(
     .scalar_subquery()
     .label("last"),
 )
+_LAST_ACKNOWLEDGED = (
+    select(EVENT_LOG.c.position)
+    .where(EVENT_LOG.c.stream_seq.is_not(None))
+    .order_by(EVENT_LOG.c.position.desc())
+    .limit(1)
+)
+_FIRST_UNSENT = select(func.min(EVENT_LOG.c.position)).where(_IS_UNSENT)
+_UNACKNOWLEDGED = (_IS_UNSENT, _IS_REFUSED)
 _RECORDED = select(EVENT_LOG.c.event_id).where(any_of(EVENT_LOG.c.event_id, "ids"))
 _UNSENT = (
     select(EVENT_LOG).where(_IS_UNSENT).order_by(EVENT_LOG.c.position).limit(bindparam("most"))
@@ -96,9 +106,10 @@ _MARK_SENT = _PUBLISHED.values(stream_seq=bindparam("sequence"))
 _MARK_REFUSED = _PUBLISHED.values(refusal=bindparam("reason"))
 _RESEND = (
     EVENT_LOG.update()
-    .where(EVENT_LOG.c.position.between(bindparam("first"), bindparam("last")))
+    .where(EVENT_LOG.c.position == bindparam("again"))
     .values(stream_seq=None, refusal=None, resends=EVENT_LOG.c.resends + 1)
 )
+_POSITIONS = select(EVENT_LOG.c.position).where(any_of(EVENT_LOG.c.event_id, "ids"))
 
 
 class Outgoing(NamedTuple):
@@ -124,6 +135,18 @@ class LogPage(NamedTuple):
     """The page contains every requested event up to this position."""
     end: int
     """The log's last position."""
+
+
+def event_id_of(message_id: str) -> str:
+    """The id of the event that was published under this message id."""
+    return message_id.partition("/")[0]
+
+
+class Acknowledged(NamedTuple):
+    """Which events, from a position on, the broker has acknowledged: one byte for each, 1 or 0."""
+
+    first: int
+    flags: bytearray
 
 
 class Sent(NamedTuple):
@@ -186,9 +209,41 @@ def mark(connection: Connection, published: Sequence[Outgoing], sent: Sent) -> N
     execute_many(connection, _MARK_REFUSED, refusals)
 
 
-def resend(connection: Connection, first: int, last: int) -> None:
+def resend(connection: Connection, positions: Iterable[int]) -> None:
     """Have the events of these positions published again."""
-    connection.execute(_RESEND, {"first": first, "last": last})
+    if rows := [{"again": position} for position in positions]:
+        connection.execute(_RESEND, rows)
+
+
+def last_acknowledged(connection: Connection) -> int:
+    """The position up to which the broker has acknowledged every event that it was sent, as far as the newest one.
+
+    0 while there is none, and while earlier ones are being published again: they are the stream's last meanwhile.
+    """
+    last: int = connection.execute(_LAST_ACKNOWLEDGED).scalar() or 0
+    first_unsent = connection.execute(_FIRST_UNSENT).scalar()
+    return 0 if first_unsent is not None and first_unsent < last else last
+
+
+def acknowledged_since(connection: Connection, moment: datetime | None) -> Acknowledged:
+    """The acknowledged events among those that were recorded since then; among all without a moment."""
+    positions = range(1, last_position(connection) + 1)
+    first = 1
+    if moment is not None:
+        first += bisect_left(
+            positions, moment, key=lambda position: _recorded_at(connection, position)
+        )
+    flags = bytearray(b"\1") * (len(positions) + 1 - first)
+    for condition in _UNACKNOWLEDGED:  # few, and in an index each
+        rows = select(EVENT_LOG.c.position).where(condition, EVENT_LOG.c.position >= first)
+        for position in connection.execute(rows).scalars():
+            flags[position - first] = 0
+    return Acknowledged(first, flags)
+
+
+def positions_of(connection: Connection, event_ids: Collection[str]) -> list[int]:
+    """Those that the events with these ids have; an id of no event of this log has none."""
+    return list(connection.execute(_POSITIONS, {"ids": list(event_ids)}).scalars())
 
 
 def recorded_among(connection: Connection, event_ids: Collection[str]) -> set[str]:
@@ -254,6 +309,12 @@ def read(row: Row[tuple[object, ...]], source: str, catalog: Catalog) -> Recorde
         causation_id=row.causation_id,
         traceparent=row.traceparent,
     )
+
+
+def _recorded_at(connection: Connection, position: int) -> datetime:
+    query = select(EVENT_LOG.c.recorded_at).where(EVENT_LOG.c.position == position)
+    recorded_at: datetime = connection.execute(query).scalar_one()
+    return recorded_at
 
 
 def _outgoing(row: Row[tuple[object, ...]], source: str) -> Outgoing:
