@@ -14,6 +14,8 @@ FILE = "_file"
 DUPLICATE_WINDOW_SECONDS = 120
 """How long the broker remembers message ids. It refuses a stream that keeps events for a shorter time."""
 
+DAY_SECONDS = 86_400
+
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e9)]  # infinity could not be added to a time
 Deadline = Annotated[float, msgspec.Meta(gt=0, le=1e9)]
 
@@ -52,12 +54,13 @@ class ChassisSettings(msgspec.Struct, frozen=True, kw_only=True):
     rate_limits: str = ""
     """Changes to the table in `shared/chassis/http/rate_limits.py`, or `off` for no limits at all."""
 
-    stream_max_age_seconds: Seconds = 0
-    """How long the broker keeps events; 0 is without limit. The read API rebuilds from what is kept."""
+    stream_max_age_seconds: Seconds = 7 * DAY_SECONDS
+    """How long the broker keeps events; 0 is without limit. The services' event logs keep them without limit."""
     stream_max_bytes: Annotated[int, msgspec.Meta(ge=-1)] = -1
     """Only with an age: a full stream accepts nothing until events in it become too old."""
     inbox_retention_days: Annotated[int, msgspec.Meta(ge=0)] = 0
-    """How long ids of processed events are kept; 0 is without limit. Keep them longer than the stream's age."""
+    """How long ids of processed events are kept; 0 is without limit. Longer than the stream keeps events, which may
+    arrive again."""
 
     log_format: Literal["console", "json"] = "console"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -73,6 +76,11 @@ class ChassisSettings(msgspec.Struct, frozen=True, kw_only=True):
             return (
                 f"{PREFIX}STREAM_MAX_BYTES without {PREFIX}STREAM_MAX_AGE_SECONDS would fill the stream once "
                 "and stop the shop: set an age too"
+            )
+        if self.inbox_retention_days and not 0 < age < self.inbox_retention_days * DAY_SECONDS:
+            return (
+                f"{PREFIX}INBOX_RETENTION_DAYS must be longer than {PREFIX}STREAM_MAX_AGE_SECONDS: an event that "
+                "arrives again would be handled again"
             )
         if self.nats_ca and not self.nats_ca.is_file():
             return f"{PREFIX}NATS_CA: there is no file {self.nats_ca}"

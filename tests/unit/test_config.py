@@ -101,7 +101,22 @@ def test_stream_age_of_duplicate_window_is_accepted():
 
 def test_stream_bytes_without_age_are_refused():
     with pytest.raises(SettingsError, match="STREAM_MAX_BYTES without QUADRILLE_STREAM_MAX_AGE"):
-        load({"QUADRILLE_STREAM_MAX_BYTES": "1000"})
+        load({"QUADRILLE_STREAM_MAX_BYTES": "1000", "QUADRILLE_STREAM_MAX_AGE_SECONDS": "0"})
+
+
+@pytest.mark.parametrize(("days", "age"), [("7", "604800"), ("8", "0"), ("1", "604800")])
+def test_inbox_shorter_than_stream_is_refused(days: str, age: str):
+    with pytest.raises(SettingsError, match="INBOX_RETENTION_DAYS must be longer"):
+        load(
+            {
+                "QUADRILLE_INBOX_RETENTION_DAYS": days,
+                "QUADRILLE_STREAM_MAX_AGE_SECONDS": age,
+            }
+        )
+
+
+def test_inbox_longer_than_stream_is_accepted():
+    assert load({"QUADRILLE_INBOX_RETENTION_DAYS": "8"}).inbox_retention_days == 8
 
 
 def test_secret_is_read_from_file(tmp_path: Path):
