@@ -12,4 +12,5 @@ CONSUMES = (
     contracts.OrderCompleted,
     contracts.OrderFailed,
     contracts.OrderCancelled,
+    contracts.OrderNudged,
 )

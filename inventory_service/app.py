@@ -9,13 +9,14 @@ from inventory_service.store import METADATA, STORE
 from shared.chassis.engine.service_logic import ServiceLogic
 from shared.chassis.messages.decider import Decider
 from shared.chassis.runtime.service import Service
-from shared.contracts import CATALOG
+from shared.contracts import CATALOG, OrderNudged
 from shared.settings import ShopSettings
 
 LOGIC: ServiceLogic[InventoryState, Command] = ServiceLogic(
     decider=Decider(initial=InventoryState(), decide=decide, evolve=evolve),
     store=STORE,
     subscriptions=SUBSCRIPTIONS,
+    nudges=(OrderNudged,),
 )
 
 

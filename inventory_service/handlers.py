@@ -8,6 +8,7 @@ from shared.contracts import (
     OrderCompleted,
     OrderCreated,
     OrderFailed,
+    OrderNudged,
     ShipmentCancelled,
     ShipmentCompleted,
     ShipmentFailed,
@@ -43,4 +44,5 @@ SUBSCRIPTIONS: tuple[Subscription[Command], ...] = (
     on(OrderCompleted, deduct_stock),
     on(OrderFailed, release_stock),
     on(OrderCancelled, release_stock),
+    on(OrderNudged),
 )

@@ -12,4 +12,5 @@ CONSUMES = (
     contracts.OrderFailed,
     contracts.CustomerRegistered,
     contracts.CustomerUpdated,
+    contracts.OrderNudged,
 )

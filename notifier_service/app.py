@@ -14,7 +14,7 @@ from shared.chassis.engine.service_logic import ServiceLogic
 from shared.chassis.messages.decider import Decider
 from shared.chassis.runtime.service import Service
 from shared.chassis.storage.database import database_url, open_for_reading
-from shared.contracts import CATALOG
+from shared.contracts import CATALOG, OrderNudged
 from shared.settings import ShopSettings
 
 
@@ -27,6 +27,7 @@ def logic(*, sends: bool) -> ServiceLogic[NotifierState, Command]:
         store=STORE,
         subscriptions=SUBSCRIPTIONS,
         schedule=schedule_mails,
+        nudges=(OrderNudged,),
     )
 
 

@@ -36,6 +36,7 @@ from shared.contracts import (
     OrderCompleted,
     OrderCreated,
     OrderFailed,
+    OrderNudged,
     ShipmentInitiated,
 )
 
@@ -108,4 +109,5 @@ SUBSCRIPTIONS: tuple[Subscription[Command], ...] = (
     on_recorded(OrderFailed, settle_mail_at_once),
     on(CustomerRegistered),
     on(CustomerUpdated),
+    on(OrderNudged),
 )

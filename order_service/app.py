@@ -19,7 +19,7 @@ from shared.chassis.engine.service_logic import ServiceLogic
 from shared.chassis.messages.decider import Decider
 from shared.chassis.runtime.service import Service
 from shared.chassis.settings import SettingsError
-from shared.contracts import CATALOG
+from shared.contracts import CATALOG, OrderNudged
 from shared.contracts.order import OrderStatus
 from shared.settings import ShopSettings
 
@@ -31,6 +31,7 @@ def logic(settings: ShopSettings) -> ServiceLogic[OrderState, Command]:
         store=STORE,
         subscriptions=SUBSCRIPTIONS,
         schedule=schedule_deadlines(settings.order_timeout_seconds, _deadlines_by_status(settings)),
+        nudges=(OrderNudged,),
     )
 
 

@@ -8,4 +8,5 @@ CONSUMES = (
     contracts.OrderCreated,
     contracts.StockReserved,
     contracts.OrderCancellationRequested,
+    contracts.OrderNudged,
 )

@@ -7,7 +7,7 @@ from litestar import Litestar
 from shared.chassis.engine.service_logic import ServiceLogic
 from shared.chassis.messages.decider import Decider
 from shared.chassis.runtime.service import Service
-from shared.contracts import CATALOG
+from shared.contracts import CATALOG, OrderNudged
 from shared.settings import ShopSettings
 from shipping_service import api
 from shipping_service.carriers import Carrier
@@ -31,6 +31,7 @@ def logic(carrier: Carrier) -> ServiceLogic[ShippingState, Command]:
         store=STORE,
         subscriptions=SUBSCRIPTIONS,
         schedule=schedule_bookings(carrier),
+        nudges=(OrderNudged,),
     )
 
 

@@ -14,6 +14,7 @@ from shared.chassis.storage.task_queue import Task
 from shared.contracts import (
     OrderCancellationRequested,
     OrderCreated,
+    OrderNudged,
     ShipmentCancelled,
     ShipmentFailed,
     ShipmentInitiated,
@@ -123,4 +124,5 @@ SUBSCRIPTIONS: tuple[Subscription[Command], ...] = (
     on(OrderCreated, start_shipment),
     on(StockReserved, start_shipment),
     on(OrderCancellationRequested, cancel_shipment),
+    on(OrderNudged),
 )

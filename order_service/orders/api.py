@@ -16,11 +16,11 @@ from sqlalchemy import bindparam, select
 from order_service.accounts.emails import mailbox
 from order_service.carts.domain import CheckOut
 from order_service.domain import Command, OrderState
-from order_service.orders.domain import Order, PlaceOrder, RequestCancellation
+from order_service.orders.domain import NudgeOrder, Order, PlaceOrder, RequestCancellation
 from order_service.orders.pricing import RequestedItem
 from order_service.orders.store import ORDER_ITEMS, ORDERS
 from order_service.request_fields import Address, Email, PageSize, Reason, canonical_email
-from shared.chassis.http.auth import Caller, signed_in_only
+from shared.chassis.http.auth import Caller, operators_only, signed_in_only
 from shared.chassis.http.client_address import client_address
 from shared.chassis.http.command_bus import json_reply
 from shared.chassis.http.pagination import Page, page_of, schema_name
@@ -175,6 +175,26 @@ class OrderController(Controller):
         """Request that the order be stopped. It is CANCELLING until shipping has answered."""
         await _visible_order(order_api.reader, request.user, order_id)
         command = RequestCancellation(order_id=order_id, reason="CUSTOMER", note=data.reason)
+        return await order_api.commands.execute(request, command, order_reply(order_id, 202))
+
+    @post(
+        "/{order_id:str}/nudge",
+        status_code=202,
+        guards=[operators_only],
+        responses={
+            202: ResponseSpec(OrderView, description="Every service publishes its events again"),
+            **responses(401, 403, 404, 429, 503),
+        },
+    )
+    async def nudge_order(
+        self, request: ServiceRequest, order_id: FromPath[str], order_api: FromOrderApi
+    ) -> Response[bytes]:
+        """Have every service publish its events of the order again, and try now what it was to do later.
+
+        It repairs what the broker has lost, and changes nothing otherwise.
+        """
+        order_api.limits.take((Limit.NUDGES_PER_ORDER, order_id))
+        command = NudgeOrder(order_id=order_id)
         return await order_api.commands.execute(request, command, order_reply(order_id, 202))
 
     @get("/{order_id:str}", responses=responses(401, 404))

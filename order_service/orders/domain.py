@@ -24,6 +24,7 @@ from shared.contracts import (
     OrderFailed,
     OrderId,
     OrderItem,
+    OrderNudged,
     OrderResumed,
 )
 from shared.contracts.order import CANCELLED_STATUS, OrderEvent, OrderStatus, status_after
@@ -123,6 +124,12 @@ class RefuseCancellation(Struct, frozen=True, kw_only=True):
     reason: str
 
 
+class NudgeOrder(Struct, frozen=True, kw_only=True):
+    """Have every service repeat what it has published about the order."""
+
+    order_id: OrderId
+
+
 FollowUp = (
     ConfirmOrder
     | RejectOrder
@@ -132,18 +139,20 @@ FollowUp = (
     | AcceptCancellation
     | RefuseCancellation
 )
-Command = PlaceOrder | FollowUp
+Command = PlaceOrder | NudgeOrder | FollowUp
 
 
 def decide(orders: Orders, prices: Prices, command: Command) -> list[Event]:
     """The events that the command leads to.
 
     Raises Rejected: `product-not-for-sale` or `price-changed` for a new order, `unknown-order` and `order-final`
-    for a customer's cancellation.
+    for a customer's cancellation, `unknown-order` for a nudge.
     """
     if isinstance(command, PlaceOrder):
         return [] if command.order_id in orders else [_create(prices, command)]
     order = orders.get(command.order_id)
+    if isinstance(command, NudgeOrder):
+        return _nudge(order, command)
     if isinstance(command, RequestCancellation):
         return _request_cancellation(order, command)
     if order is None:
@@ -194,6 +203,13 @@ def _cancelled(
     )
 
 
+def _nudge(order: Order | None, command: NudgeOrder) -> list[Event]:
+    """Of a final order too: its stock may not be settled."""
+    if order is None:
+        raise _unknown(command.order_id)
+    return [OrderNudged(order_id=command.order_id)]
+
+
 def _request_cancellation(order: Order | None, command: RequestCancellation) -> list[Event]:
     requested = OrderCancellationRequested(
         order_id=command.order_id,
@@ -203,7 +219,7 @@ def _request_cancellation(order: Order | None, command: RequestCancellation) -> 
     )
     by_customer = command.reason == "CUSTOMER"
     if order is None:
-        raise Rejected("unknown-order", f"there is no order {command.order_id}")
+        raise _unknown(command.order_id)
     if is_final(order):
         if by_customer:
             raise Rejected("order-final", f"the order is {order.status} already")
@@ -212,6 +228,10 @@ def _request_cancellation(order: Order | None, command: RequestCancellation) -> 
         # A customer's second request changes nothing; a timeout asks shipping again, in case the event was lost.
         return [] if by_customer else [replace(requested, reason=order.cancellation or "EXPIRED")]
     return [requested]
+
+
+def _unknown(order_id: str) -> Rejected:
+    return Rejected("unknown-order", f"there is no order {order_id}")
 
 
 def _create(prices: Prices, command: PlaceOrder) -> OrderCreated:

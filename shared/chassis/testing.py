@@ -3,12 +3,14 @@
 given(DECIDER, OrderCreated(...)).when(ConfirmOrder(...)).then(OrderConfirmed(...))
 """
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Generic, NamedTuple, TypeVar
 
 import msgspec
 
+from shared.chassis.engine.nudge import nudged_entities
 from shared.chassis.engine.service_logic import ServiceLogic
 from shared.chassis.engine.unit_of_work import CommandEnvelope, UnitOfWork
 from shared.chassis.messages import clock
@@ -109,7 +111,7 @@ class InMemoryService(Generic[State, Command]):
         return type(event.event) in self._event_types
 
     def handle(self, event: RecordedEvent) -> list[RecordedEvent]:
-        """Handle a consumed event once; returns the events that it leads to. Raises RuleFailed."""
+        """Handle a consumed event once; returns the events that it publishes. Raises RuleFailed."""
         if event.event_id in self._processed:
             return []
         self._processed.add(event.event_id)
@@ -118,19 +120,26 @@ class InMemoryService(Generic[State, Command]):
         if isinstance(command, Exception):
             raise command
         work.handle(event, command)
-        return self._keep(work)
+        return self._keep(work) + self._repeated([event])
 
     def execute(self, command: Command) -> list[RecordedEvent]:
-        """Execute a command; returns the events that it leads to. Raises Rejected or RuleFailed."""
+        """Execute a command; returns the events that it publishes. Raises Rejected or RuleFailed."""
         work = self._unit_of_work()
         answer = work.execute(CommandEnvelope(command))
         if isinstance(answer, Rejected):
             raise answer
-        return self._keep(work)
+        events = self._keep(work)
+        return events + self._repeated(events)
 
     def _unit_of_work(self) -> UnitOfWork[State, Command]:
         position = len(self.log)
         return UnitOfWork(self.source, self._logic, self.state, position, clock.now())
+
+    def _repeated(self, events: Sequence[RecordedEvent]) -> list[RecordedEvent]:
+        """What is published again because one of these events is a nudge."""
+        entity_ids = nudged_entities(self._logic.nudges, events)
+        published = (recorded for recorded in self.log if recorded not in events)
+        return [recorded for recorded in published if recorded.entity_id in entity_ids]
 
     def _keep(self, work: UnitOfWork[State, Command]) -> list[RecordedEvent]:
         self.state = work.state

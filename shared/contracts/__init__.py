@@ -36,6 +36,7 @@ from shared.contracts.order import (
     OrderCreated,
     OrderFailed,
     OrderItem,
+    OrderNudged,
     OrderResumed,
 )
 from shared.contracts.shipping import (
@@ -82,6 +83,7 @@ __all__ = [
     "OrderFailed",
     "OrderId",
     "OrderItem",
+    "OrderNudged",
     "OrderResumed",
     "ProductCreated",
     "ProductDeleted",

@@ -114,6 +114,18 @@ class OrderResumed(OrderEvent, frozen=True, kw_only=True):
     reason: Reason
 
 
+class OrderNudged(Event, frozen=True, kw_only=True):
+    """An operator asked every service to publish its events of the order again, and to try now what it was to do later.
+
+    It changes nothing of the order: neither its status nor its deadline.
+    """
+
+    SOURCE: ClassVar[str] = "order"
+    ENTITY: ClassVar[str] = "order_id"
+
+    order_id: OrderId
+
+
 CANCELLED_STATUS = {
     "NO_STOCK": OrderStatus.CANCELLED_NO_STOCK,
     "CUSTOMER": OrderStatus.CANCELLED,

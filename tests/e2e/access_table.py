@@ -43,6 +43,8 @@ order      GET     /orders/{order_id}                       customer  404    404
 order      GET     /orders/{order_id}                       guest     ok     ok      ok    ok
 order      POST    /orders/{order_id}/cancel                customer  404    404     ok    ok
 order      POST    /orders/{order_id}/cancel                guest     ok     ok      ok    ok
+order      POST    /orders/{order_id}/nudge                 customer  401    403     403   ok
+order      POST    /api/orders/{order_id}/nudge             customer  401    403     403   ok
 order      GET     /api/orders                              -         401    ok      ok    ok
 order      GET     /api/orders                              customer  401    403     ok    ok
 order      POST    /api/orders                              -         ok     ok      ok    ok

@@ -11,7 +11,7 @@ from typing import Any
 
 import shipping_service.handlers
 from inventory_service.domain import ChangeStock, CreateProduct, Description
-from order_service.orders.domain import PlaceOrder, RequestCancellation
+from order_service.orders.domain import NudgeOrder, PlaceOrder, RequestCancellation
 from order_service.orders.pricing import RequestedItem
 from shared.chassis.engine.unit_of_work import CommandEnvelope
 from shared.chassis.messages.cloudevents import decode, encode
@@ -79,6 +79,10 @@ class InMemoryShop:
     def expire(self, order_id: str) -> None:
         """The order's deadline passes, or has passed while its run was being overtaken."""
         self._send(self.order.execute(RequestCancellation(order_id=order_id, reason="EXPIRED")))
+
+    def nudge(self, order_id: str) -> None:
+        """An operator has every service publish its events of the order again."""
+        self._send(self.order.execute(NudgeOrder(order_id=order_id)))
 
     def answer_booking(self, order_id: str, *, delivered: bool) -> None:
         """The carrier answers, perhaps a second time, perhaps after the cancellation."""

@@ -1,4 +1,4 @@
-"""Any one event may be lost: deadlines then end the order and settle its stock."""
+"""Any one event may be lost: deadlines then end the order and settle its stock, and a nudge does so without them."""
 
 import random
 from collections.abc import Callable
@@ -7,12 +7,23 @@ import pytest
 
 from inventory_service.domain import ReservationStatus as Reserved
 from order_service.orders.domain import is_final
-from shared.contracts import OrderCancelled, OrderCompleted, OrderFailed, StockDeducted
+from shared.contracts import OrderCancelled, OrderCompleted, OrderFailed, OrderNudged, StockDeducted
 from tests.support.in_memory_shop import InMemoryShop
 
 STOCK = 5
-DEADLINES = 2
-"""The order asks again if the answer to its first request was lost."""
+ROUNDS = 2
+"""The order asks again if the answer to its first request was lost; an operator nudges again if the nudge was."""
+
+Remedy = Callable[[InMemoryShop], None]
+
+
+def deadline(shop: InMemoryShop) -> None:
+    if not is_final(shop.order.state.orders["o1"]):
+        shop.expire("o1")
+
+
+def nudge(shop: InMemoryShop) -> None:
+    shop.nudge("o1")
 
 
 def delivered(shop: InMemoryShop) -> None:
@@ -41,6 +52,22 @@ def cancelled_after_delivery(shop: InMemoryShop) -> None:
 SCENARIOS = (delivered, failed, cancelled, cancelled_with_the_carrier, cancelled_after_delivery)
 
 
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_nudge_of_settled_order_changes_nothing(scenario: Callable[[InMemoryShop], None]):
+    shop = InMemoryShop({"prod001": STOCK})
+    shop.place("o1", [("prod001", 2)])
+    shop.deliver_all()
+    scenario(shop)
+    _answer_carriers(shop, delivered=scenario is not failed)
+    shop.deliver_all()
+    before = [(len(service.log), service.state, dict(service.tasks)) for service in shop.services]
+    shop.nudge("o1")
+    shop.deliver_all()
+    assert isinstance(shop.order.log.pop().event, OrderNudged)
+    after = [(len(service.log), service.state, dict(service.tasks)) for service in shop.services]
+    assert after == before
+
+
 class LossyDelivery:
     """Delivers in any order and loses one delivery, for one consumer or for all."""
 
@@ -67,17 +94,21 @@ class LossyDelivery:
 @pytest.mark.parametrize("everywhere", [True, False], ids=["for_all", "for_one_consumer"])
 @pytest.mark.parametrize("quantity", [2, STOCK + 1], ids=["in_stock", "out_of_stock"])
 @pytest.mark.parametrize("scenario", SCENARIOS)
+@pytest.mark.parametrize("remedy", [deadline, nudge])
 def test_order_ends_after_any_lost_event(
-    scenario: Callable[[InMemoryShop], None], quantity: int, everywhere: bool
+    remedy: Remedy, scenario: Callable[[InMemoryShop], None], quantity: int, everywhere: bool
 ):
     for seed in range(10):
         lost = 0
-        while _check_without_delivery(scenario, quantity, seed, lost, everywhere=everywhere):
+        while _check_without_delivery(
+            remedy, scenario, quantity, seed, lost, everywhere=everywhere
+        ):
             lost += 1
         assert lost >= 3, "every delivery is to be lost once"
 
 
 def _check_without_delivery(
+    remedy: Remedy,
     scenario: Callable[[InMemoryShop], None],
     quantity: int,
     seed: int,
@@ -92,11 +123,10 @@ def _check_without_delivery(
     delivery.deliver_all()
     scenario(shop)
     delivery.deliver_all()
-    for _ in range(DEADLINES):
+    for _ in range(ROUNDS):
         _answer_carriers(shop, delivered=scenario is not failed)
         delivery.deliver_all()
-        if not is_final(shop.order.state.orders["o1"]):
-            shop.expire("o1")
+        remedy(shop)
         delivery.deliver_all()
     if delivery.has_lost:
         _order_has_ended_once(shop)

@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 
 from shared.chassis.engine.rules import RuleFailed, rules
 from shared.chassis.messages.decider import Decider, ScheduleRule, Subscription, no_tasks
+from shared.chassis.messages.event import Event
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.storage.entity_store import EntityStore
 
@@ -27,6 +28,8 @@ class ServiceLogic(NamedTuple, Generic[State, Command]):
     subscriptions: tuple[Subscription[Command], ...]
     schedule: ScheduleRule[State] = no_tasks
     record_hooks: tuple[RecordHook, ...] = ()
+    nudges: tuple[type[Event], ...] = ()
+    """Events at which the service repeats what it has published about their entity: see `nudge`."""
     state_version: int = 1
     """Raised when `evolve` makes other rows of the same events, so that the derived tables are rebuilt."""
 

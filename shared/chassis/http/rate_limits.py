@@ -51,6 +51,7 @@ class Limit(Enum):
     GUEST_ORDERS_PER_ADDRESS = 200, HOUR, "guest orders from this address"
     ORDERS_PER_RECIPIENT = 20, DAY, "orders with mails to this recipient"
     RESENDS_PER_ORDER = 10, HOUR, "repeated mails of this order"
+    NUDGES_PER_ORDER = 6, MINUTE, "nudges of this order"
     SEARCHES_PER_ADDRESS = 240, MINUTE, "searches from this address"
     STREAMS_PER_ADDRESS = 100, AT_ONCE, "open streams from this address"
 

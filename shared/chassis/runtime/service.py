@@ -1,7 +1,7 @@
 """The parts of a service that decides, put together: what starts them, connects them, and stops them in order."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -13,6 +13,8 @@ from litestar import Litestar
 from litestar.types import ControllerRouterHandler
 from sqlalchemy import MetaData
 
+from shared.chassis.engine import nudge
+from shared.chassis.engine.nudge import nudged_entities
 from shared.chassis.engine.rebuild import derived_tables_of, open_tables
 from shared.chassis.engine.retention import RetentionLoop, RetentionRule
 from shared.chassis.engine.service_logic import ServiceLogic
@@ -79,7 +81,8 @@ class Service(Generic[State, Command]):
         self._deadline_grace_seconds = deadline_grace_seconds
         self._tables = tables
         self._versions = versions
-        self._logic = logic = _with_signing_keys(logic, source)
+        kinds = [handler.kind for handler in task_handlers if not handler.is_deadline]
+        self._logic = logic = _with_hooks(logic, source, kinds)
         self._subjects = _consumed_subjects(logic, catalog)
         resources = self._resources = Resources(source, settings)
         self.database = resources.database
@@ -248,6 +251,9 @@ class Service(Generic[State, Command]):
     def _on_commit(self, outcome: Outcome) -> None:
         if signing_keys.concerns([*outcome.consumed, *outcome.events]):
             self.keys.reload()
+        if nudged_entities(self._logic.nudges, outcome.consumed):
+            self.relay.wake()
+            self.effects.wake(clock.now())
         if outcome.events:
             self.relay.wake()
         if outcome.earliest_task:
@@ -279,12 +285,12 @@ def chassis_retention_rules(inbox_retention_days: int) -> Iterator[RetentionRule
         yield RetentionRule(INBOX.c.processed_at, timedelta(days=inbox_retention_days))
 
 
-def _with_signing_keys(
-    logic: ServiceLogic[State, Command], source: str
+def _with_hooks(
+    logic: ServiceLogic[State, Command], source: str, kinds: Collection[str]
 ) -> ServiceLogic[State, Command]:
     """Every service consumes key events. The one that signs receives its own too, and so detects a forged one."""
     subscriptions = (*logic.subscriptions, *(on(event_type) for event_type in IDENTITY))
-    hooks = (*logic.record_hooks, signing_keys.hook(source))
+    hooks = (*logic.record_hooks, signing_keys.hook(source), nudge.hook(logic.nudges, kinds))
     return logic._replace(subscriptions=subscriptions, record_hooks=hooks)
 
 

@@ -110,6 +110,16 @@ _RESEND = (
     .values(stream_seq=None, refusal=None, resends=EVENT_LOG.c.resends + 1)
 )
 _POSITIONS = select(EVENT_LOG.c.position).where(any_of(EVENT_LOG.c.event_id, "ids"))
+_IS_PUBLISHED = EVENT_LOG.c.stream_seq.is_not(None) | _IS_REFUSED
+_RESEND_ENTITY = (
+    EVENT_LOG.update()
+    .where(
+        (EVENT_LOG.c.entity_id == bindparam("entity"))
+        | (EVENT_LOG.c.position == _LAST_POSITION.scalar_subquery()),
+        _IS_PUBLISHED,
+    )
+    .values(stream_seq=None, refusal=None, resends=EVENT_LOG.c.resends + 1)
+)
 
 
 class Outgoing(NamedTuple):
@@ -244,6 +254,14 @@ def acknowledged_since(connection: Connection, moment: datetime | None) -> Ackno
 def positions_of(connection: Connection, event_ids: Collection[str]) -> list[int]:
     """Those that the events with these ids have; an id of no event of this log has none."""
     return list(connection.execute(_POSITIONS, {"ids": list(event_ids)}).scalars())
+
+
+def resend_entity(connection: Connection, entity_id: str) -> None:
+    """Have the entity's events published again, except those that are still to be published.
+
+    The log's newest event follows them, so that it is again the stream's last of this service.
+    """
+    connection.execute(_RESEND_ENTITY, {"entity": entity_id})
 
 
 def recorded_among(connection: Connection, event_ids: Collection[str]) -> set[str]:

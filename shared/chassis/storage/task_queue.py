@@ -79,6 +79,15 @@ _MAKE_DUE = (
     .where(TASK.c.task_id == bindparam("a_task"), TASK.c.due_at > bindparam("now"))
     .values(due_at=bindparam("now"))
 )
+_MAKE_ALL_DUE = (
+    TASK.update()
+    .where(
+        TASK.c.correlation_id == bindparam("saga"),
+        TASK.c.due_at > bindparam("now"),
+        any_of(TASK.c.kind, "kinds"),
+    )
+    .values(due_at=bindparam("now"))
+)
 _FINISH = TASK.delete().where(TASK.c.task_id == bindparam("finished"))
 _POSTPONE = (
     TASK.update()
@@ -151,6 +160,13 @@ def make_due(connection: Connection, kind: str, task_key: str, now: datetime) ->
         return task
     connection.execute(_MAKE_DUE, {"a_task": task.task_id, "now": now})
     return task._replace(due_at=now)
+
+
+def make_all_due(
+    connection: Connection, correlation_id: str, kinds: Sequence[str], now: datetime
+) -> None:
+    """Make the saga's tasks of these kinds due now that are due later."""
+    connection.execute(_MAKE_ALL_DUE, {"saga": correlation_id, "kinds": kinds, "now": now})
 
 
 def finish(connection: Connection, task_ids: Sequence[str]) -> None:
