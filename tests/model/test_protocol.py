@@ -58,7 +58,7 @@ def test_every_run_ends_consistently(bound: Bound):
     assert_holds(bound)
 
 
-@pytest.mark.exhaustive
+@pytest.mark.long
 @pytest.mark.parametrize("bound", FULL.values(), ids=FULL)
 def test_every_run_of_full_bound_ends(bound: Bound):
     assert_holds(bound)

@@ -1,5 +1,6 @@
 """A real nats-server with JetStream on a free port, which tests may stop, kill and restart."""
 
+import secrets
 import shutil
 import signal
 import socket
@@ -15,6 +16,8 @@ from tests.support.ports import free_port
 BINARY = Path(sysconfig.get_path("scripts")) / "nats-server"
 START_SECONDS = 10
 STOP_SECONDS = 10
+ADMIN = "test-admin"
+USERS = '"users": ['
 FSYNC, NO_FSYNC = '"sync_interval": "always"', '"sync_interval": "2m"'
 
 
@@ -37,6 +40,7 @@ class NatsServer:
         self._has_users = has_users
         self._tls = tls
         self._process: subprocess.Popen[bytes] | None = None
+        self._admin_password = secrets.token_urlsafe()
         self.port = free_port()
         self._urls = self._write_users() if has_users else {}
 
@@ -113,9 +117,19 @@ class NatsServer:
                 return
         raise AssertionError(f"no block contains {text!r}")
 
+    def blocks(self) -> list[Path]:
+        """The files with the messages of its streams that are not empty."""
+        blocks = sorted(self._store.glob("jetstream/*/streams/*/msgs/*.blk"))
+        return [block for block in blocks if block.stat().st_size]
+
     @property
     def _store(self) -> Path:
         return self._directory / "store"
+
+    @property
+    def admin_url(self) -> str:
+        """For a user who may do everything; only of a server with users."""
+        return f"nats://{ADMIN}:{self._admin_password}@127.0.0.1:{self.port}"
 
     @property
     def _log_file(self) -> Path:
@@ -146,7 +160,8 @@ class NatsServer:
         self._urls = self._write_users()
         file = self._directory / "users" / nats_config.CONFIG
         # No test cuts the power, and waiting for a shared disk would take a third of the tests' time.
-        configuration = file.read_text().replace(FSYNC, NO_FSYNC)
+        admin = f'"users": [{{"user": "{ADMIN}", "password": "{self._admin_password}"}},'
+        configuration = file.read_text().replace(FSYNC, NO_FSYNC).replace(USERS, admin, 1)
         file.write_text(configuration + self._configuration)
         return ["--config", file]
 

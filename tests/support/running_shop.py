@@ -49,12 +49,12 @@ class RunningShop(ShopProcesses, ShopExpectations):
 
     async def settle(self, within_seconds: float = SETTLE_SECONDS) -> None:
         """Wait until nothing is pending; then no invariant is violated and no event is refused or a dead letter."""
-        snapshot = await eventually(self._at_rest, within_seconds)
+        snapshot = await eventually(self.at_rest, within_seconds)
         assert run_checks(snapshot) == []
         assert list(find_warnings(snapshot)) == []
 
-    def _at_rest(self) -> ShopSnapshot:
-        """The databases, once every event is published and handled, and no task is due."""
+    def at_rest(self) -> ShopSnapshot:
+        """The databases, when every event is published and handled, and no task is left. Raises AssertionError."""
         for service in DEFINITIONS:
             assert _unfinished(self.data_dir / f"{service.name}.db") == 0, service.name
         snapshot = read_shop(self.data_dir)

@@ -1,6 +1,7 @@
 """A nats-server, a mail sink and the five services as processes, over one directory that outlives them."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ from shared.settings import port_of
 from tests.support.broker import NatsServer
 from tests.support.eventually import eventually
 from tests.support.mail_sink import MailSink
+from tests.support.ports import free_port
 from tests.support.settings import environment_of, settings_for
 
 ROOT = Path(__file__).parents[2]
@@ -24,7 +26,15 @@ MODULES = {
     "notifier": "notifier_service",
     "read": "read_api",
 }
+PORT_SETTINGS = {
+    "order": "ORDER_PORT",
+    "inventory": "INVENTORY_PORT",
+    "shipping": "SHIPPING_PORT",
+    "notifier": "NOTIFIER_PORT",
+    "read": "READ_API_PORT",
+}
 READY_SECONDS = 60
+SECOND_SECONDS = 60
 STOP_SECONDS = 10
 SHOWN_LOG_LINES = 60
 
@@ -88,7 +98,7 @@ class ShopProcesses:
 
     def _spawn(self, name: str, module: list[str], own: dict[str, str]) -> subprocess.Popen[bytes]:
         self._logs.mkdir(parents=True, exist_ok=True)
-        user = {"QUADRILLE_NATS_URL": self.broker.url_of(name)}
+        user = {"QUADRILLE_NATS_URL": self.nats_url(name)}
         with self._log_file(name).open("ab") as log:
             return subprocess.Popen(
                 [sys.executable, "-m", *module],
@@ -105,6 +115,10 @@ class ShopProcesses:
             if not name.startswith("QUADRILLE_")
         }
         return outside | environment_of(self.settings)
+
+    def nats_url(self, name: str) -> str:
+        """With which this service, or the provisioner, connects."""
+        return self.broker.url_of(name)
 
     async def restart(self, name: str, **settings: str) -> None:
         """Stop one and start it again, perhaps with other settings."""
@@ -155,6 +169,19 @@ class ShopProcesses:
             raise AssertionError(f"{name} still runs after {within_seconds:.1f} s") from None
         del self._running[name]
         return code
+
+    def pause(self, name: str) -> None:
+        """Freeze it, as a machine does that swaps."""
+        self._running[name].send_signal(signal.SIGSTOP)
+
+    def resume(self, name: str) -> None:
+        """Continue after `pause`."""
+        self._running[name].send_signal(signal.SIGCONT)
+
+    def start_second(self, name: str) -> int:
+        """The exit code of another process of a service that runs, on its database and a port of its own."""
+        port = {f"QUADRILLE_{PORT_SETTINGS[name]}": str(free_port())}
+        return self._spawn(name, [MODULES[name]], port).wait(SECOND_SECONDS)
 
     def has_ended(self, name: str) -> bool:
         return self._running[name].poll() is not None

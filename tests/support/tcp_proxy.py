@@ -28,7 +28,9 @@ class TcpProxy:
         return f"nats://127.0.0.1:{self.port}"
 
     def connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._serving.add(asyncio.create_task(self._serve(reader, writer)))
+        serving = asyncio.create_task(self._serve(reader, writer))
+        self._serving.add(serving)
+        serving.add_done_callback(self._serving.discard)
 
     def send(self, data: bytes) -> None:
         """Send this to every client, as if the server did."""
@@ -36,12 +38,17 @@ class TcpProxy:
             client.write(data)
 
     async def close(self) -> None:
-        for serving in self._serving:
-            serving.cancel()
-        await asyncio.gather(*self._serving, return_exceptions=True)
+        serving = list(self._serving)
+        for task in serving:
+            task.cancel()
+        await asyncio.gather(*serving, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        theirs, ours = await asyncio.open_connection("127.0.0.1", self._server_port)
+        try:
+            theirs, ours = await asyncio.open_connection("127.0.0.1", self._server_port)
+        except OSError:  # as without a proxy, the client's attempt fails
+            writer.close()
+            return
         ways = [
             asyncio.create_task(_pass_on(reader, ours, self.to_server, bytes)),
             asyncio.create_task(_pass_on(theirs, writer, self.to_client, self.rewrite)),
@@ -74,11 +81,17 @@ async def _pass_on(
 
 @asynccontextmanager
 async def tcp_proxy(server_port: int) -> AsyncIterator[TcpProxy]:
-    """A proxy in front of the server at this port."""
+    """A proxy in front of the server at this port, on the port that it has drawn."""
     proxy = TcpProxy(server_port)
+    async with serving(proxy):
+        yield proxy
+
+
+@asynccontextmanager
+async def serving(proxy: TcpProxy) -> AsyncIterator[None]:
     listening = await asyncio.start_server(proxy.connect, "127.0.0.1", proxy.port)
     try:
-        yield proxy
+        yield
     finally:
         listening.close()
         await proxy.close()

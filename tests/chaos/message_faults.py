@@ -1,0 +1,129 @@
+"""Faults of messages: repeated, out of order, and such that no service can handle."""
+
+import asyncio
+import json
+import random
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from typing import Any
+
+import httpx
+from nats.aio.client import Client
+from nats.errors import Error as NatsError
+
+from shared.chassis.messages.subjects import STREAM
+from tests.chaos.fault import fault
+from tests.chaos.shop import ChaosShop
+from tests.support.mail_sink import Answer
+
+MESSAGES, MAILS = "messages", "mails"
+SOURCES = ("order", "inventory", "shipping", "notifier")
+REVERSED = 100
+LARGE = 200_000
+ABSENT = (NatsError, OSError, TimeoutError)
+"""The broker may be down, or the stream may have been deleted."""
+
+
+@fault(
+    kind="duplicates",
+    lane=MESSAGES,
+    test="component/test_relay.py::test_event_published_under_new_id_is_handled_once",
+)
+async def log_resent(shop: ChaosShop, draw: random.Random) -> AsyncIterator[None]:
+    """The newer half of a log, or all of it, under new message ids."""
+    name = draw.choice(SOURCES)
+    first = draw.choice([1, max(1, shop.last_position(name) // 2)])
+    with suppress(httpx.TransportError):
+        await asyncio.to_thread(shop.admin.post, name, "/events/resend", {"from": first})
+    yield
+
+
+@fault(
+    kind="out of order",
+    lane=MESSAGES,
+    test="component/test_projector.py::test_same_events_give_same_rows_in_any_delivery",
+)
+async def events_reversed(shop: ChaosShop, draw: random.Random) -> AsyncIterator[None]:
+    """The last events of the stream once more, the newest first."""
+    with suppress(*ABSENT):
+        async with shop.administrator() as client:
+            await _republish_reversed(client, draw)
+    yield
+
+
+async def _republish_reversed(client: Client, draw: random.Random) -> None:
+    stream = client.jetstream()
+    state = (await stream.stream_info(STREAM)).state
+    for sequence in range(state.last_seq, max(state.first_seq, state.last_seq - REVERSED), -1):
+        message = await stream.get_msg(STREAM, sequence)
+        headers = {**(message.headers or {}), "Nats-Msg-Id": f"reversed-{draw.getrandbits(64):x}"}
+        await stream.publish(message.subject or "", message.data or b"", headers=headers)
+
+
+POISON: dict[str, Callable[[dict[str, Any]], bytes]] = {
+    "not JSON": lambda _: b"{",
+    "not an object": lambda _: b"[]",
+    "empty": lambda _: b"",
+    "large": lambda _: b"\x00" * LARGE,
+    "without an id": lambda event: json.dumps({**event, "id": None}).encode(),
+    "without data": lambda event: json.dumps({**event, "data": None}).encode(),
+    "of another source": lambda event: json.dumps({**event, "source": "inventory"}).encode(),
+    "of another entity": lambda event: json.dumps({**event, "subject": "other"}).encode(),
+}
+
+
+@fault(
+    kind="poison",
+    lane=MESSAGES,
+    test="component/test_dead_letters.py::test_malformed_message_blocks_nothing",
+)
+async def poison(shop: ChaosShop, draw: random.Random) -> AsyncIterator[None]:
+    """A message that is no event of the shop, published like one."""
+    kind = draw.choice(list(POISON))
+    subject = f"shop.order.poison-{draw.getrandbits(32):08x}.order_created"
+    shop.poison.add(subject)
+    with suppress(*ABSENT):
+        async with shop.administrator() as client:
+            genuine = await client.jetstream().get_last_msg(STREAM, "shop.order.*.order_created")
+            body = POISON[kind](json.loads(genuine.data or b""))
+            await client.jetstream().publish(subject, body)
+    yield
+
+
+@fault(
+    kind="mail server",
+    lane=MAILS,
+    test="component/test_mail_delivery.py::test_mails_wait_for_unreachable_server",
+)
+async def mail_server_down(shop: ChaosShop, draw: random.Random) -> AsyncIterator[None]:
+    shop.mail.stop()
+    yield
+    shop.mail.start()
+
+
+@fault(
+    kind="mail server",
+    lane=MAILS,
+    test="component/test_mail_delivery.py::test_hanging_mail_server_times_out",
+)
+async def mail_server_hanging(shop: ChaosShop, draw: random.Random) -> AsyncIterator[None]:
+    with shop.answering_mails(Answer.NONE):
+        yield
+
+
+@fault(
+    kind="mail server",
+    lane=MAILS,
+    test="component/test_mail_delivery.py::test_temporarily_refused_mail_is_sent_later",
+)
+async def mail_server_busy(shop: ChaosShop, draw: random.Random) -> AsyncIterator[None]:
+    with shop.answering_mails(Answer.BUSY):
+        yield
+
+
+@fault(kind="mail server", lane=MAILS, test="e2e/test_crashes.py::test_service_recovers_from_crash")
+async def mail_acceptance_lost(shop: ChaosShop, draw: random.Random) -> AsyncIterator[None]:
+    """A mail whose acceptance the notifier does not learn of is sent again."""
+    shop.may_double_mails = True
+    with shop.answering_mails(Answer.LOST):
+        yield

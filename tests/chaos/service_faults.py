@@ -1,0 +1,157 @@
+"""Faults of the services' processes and of their databases."""
+
+import asyncio
+import random
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import closing
+
+from shared.chassis.failpoints import EXIT_CODE
+from tests.chaos.fault import fault
+from tests.chaos.shop import ChaosShop
+from tests.support.shop_expectations import SERVICES
+
+LANE = "services"
+
+DECIDING = ("before_commit", "after_commit", "after_publish", "after_marking")
+HANDLING = ("after_handling", "after_ack")
+FAILPOINTS = {
+    "order": (*DECIDING, *HANDLING),
+    "inventory": (*DECIDING, *HANDLING),
+    "shipping": (*DECIDING, *HANDLING),
+    "notifier": (*DECIDING, *HANDLING, "after_smtp_accepted"),
+    "read": HANDLING,
+}
+MAX_PASSES = 20
+ACK_WAIT_SHARE = 0.1
+"""Of the times that a service is frozen: for longer than the broker waits for an acknowledgement."""
+LONGER_THAN_ACK_WAIT_SECONDS = 32
+
+
+@fault(
+    kind="service killed", lane=LANE, test="e2e/test_crashes.py::test_service_recovers_from_crash"
+)
+async def service_killed(shop: ChaosShop, draw: random.Random) -> AsyncIterator[None]:
+    name = shop.any_service(draw)
+    async with shop.alone(name):
+        await shop.kill_services(name)
+        yield
+        shop.start_service(name)
+
+
+@fault(
+    kind="service killed", lane=LANE, test="e2e/test_crashes.py::test_service_recovers_from_crash"
+)
+async def service_died_at_failpoint(shop: ChaosShop, draw: random.Random) -> AsyncIterator[None]:
+    """Unless it does not come to that point in time."""
+    name = shop.any_service(draw)
+    point = draw.choice(FAILPOINTS[name])
+    async with shop.alone(name):
+        await shop.kill_services(name)
+        shop.start_service(name, failpoint=f"{point}:{draw.randint(2, MAX_PASSES)}")
+        yield
+        if shop.has_ended(name):
+            assert shop.wait_exit(name) == EXIT_CODE, shop.log(name)[-2000:]
+        else:
+            await shop.kill_services(name)
+        shop.start_service(name)
+
+
+@fault(
+    kind="service stopped",
+    lane=LANE,
+    test="e2e/test_lifecycle.py::test_service_stopped_under_load_loses_nothing",
+)
+async def service_stopped(shop: ChaosShop, draw: random.Random) -> AsyncIterator[None]:
+    """As in a deployment: it must end with exit code 0 within ten seconds."""
+    name = shop.any_service(draw)
+    async with shop.alone(name):
+        await shop.stop_service(name)
+        yield
+        shop.start_service(name)
+
+
+@fault(
+    kind="rolling restart",
+    lane=LANE,
+    test="e2e/test_upgrade.py::test_upgraded_shop_finishes_pending_work",
+)
+async def rolling_restart(shop: ChaosShop, draw: random.Random) -> AsyncIterator[None]:
+    """All services one after the other."""
+    yield
+    for name in draw.sample(list(SERVICES), len(SERVICES)):
+        async with shop.alone(name):
+            await shop.stop_service(name)
+            shop.start_service(name)
+
+
+@fault(
+    kind="slow consumer",
+    lane=LANE,
+    test="component/test_consumer.py::test_locked_database_delays_events_without_loss",
+)
+async def service_frozen(shop: ChaosShop, draw: random.Random) -> AsyncIterator[None]:
+    name = shop.any_service(draw)
+    async with shop.alone(name):
+        shop.pause(name)
+        try:
+            if draw.random() < ACK_WAIT_SHARE:
+                await asyncio.sleep(LONGER_THAN_ACK_WAIT_SECONDS)
+            yield
+        finally:
+            shop.resume(name)
+
+
+@fault(
+    kind="two copies",
+    lane=LANE,
+    test="component/test_database_identity.py::test_second_process_on_a_database_is_refused",
+)
+async def second_copy(shop: ChaosShop, draw: random.Random) -> AsyncIterator[None]:
+    """It is refused."""
+    name = shop.any_service(draw)
+    async with shop.alone(name):
+        assert await asyncio.to_thread(shop.start_second, name) == 1
+        yield
+
+
+@fault(
+    kind="database locked",
+    lane=LANE,
+    test="component/test_consumer.py::test_locked_database_delays_events_without_loss",
+)
+async def database_locked(shop: ChaosShop, draw: random.Random) -> AsyncIterator[None]:
+    name = shop.any_service(draw)
+    async with shop.alone(name):
+        with closing(sqlite3.connect(shop.data_dir / f"{name}.db", timeout=30)) as connection:
+            connection.isolation_level = None
+            await asyncio.to_thread(connection.execute, "BEGIN IMMEDIATE")
+            yield
+            connection.execute("ROLLBACK")
+
+
+@fault(
+    kind="disk full",
+    lane=LANE,
+    test="component/test_mail_delivery.py::test_mails_are_sent_once_on_a_full_disk",
+    needs_small_disk=True,
+)
+async def data_disk_full(shop: ChaosShop, draw: random.Random) -> AsyncIterator[None]:
+    shop.disks["data"].fill()
+    try:
+        yield
+    finally:
+        shop.disks["data"].free()
+
+
+@fault(
+    kind="read database deleted",
+    lane=LANE,
+    test="e2e/test_lifecycle.py::test_deleted_read_database_is_rebuilt_equal",
+)
+async def read_database_deleted(shop: ChaosShop, draw: random.Random) -> AsyncIterator[None]:
+    async with shop.alone("read"):
+        await shop.stop_service("read")
+        shop.delete_database("read")
+        shop.start_service("read")
+        yield

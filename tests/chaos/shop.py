@@ -1,0 +1,184 @@
+"""A shop whose parts can be broken: proxies before the broker, disks that can be filled, and a supervisor."""
+
+import asyncio
+import random
+import sqlite3
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+from urllib.parse import urlsplit
+
+import nats
+from nats.aio.client import Client
+
+from tests.support.mail_sink import Answer
+from tests.support.running_shop import RunningShop
+from tests.support.shop_expectations import SERVICES
+from tests.support.tcp_proxy import TcpProxy, serving
+
+BROKER, MAIL = "broker", "mail"
+DISK_MIB = 4096
+SUPERVISION_SECONDS = 0.2
+RESTART_SECONDS = 0.5
+
+
+class Ending(NamedTuple):
+    """A service that ended without being asked to, and was started again."""
+
+    service: str
+    exit_code: int
+    last_line: str
+
+
+class Disk:
+    """A file system in memory at this directory, which can be made as small as what it holds."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def __enter__(self) -> Self:
+        self._directory.mkdir(parents=True, exist_ok=True)
+        _run("mount", "-t", "tmpfs", "-o", f"size={DISK_MIB}m", "tmpfs", self._directory)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _run("umount", "--lazy", self._directory)
+
+    def fill(self) -> None:
+        kibibytes = int(_run("df", "--output=used", "-k", self._directory).split()[-1])
+        self._resize(f"{kibibytes + 4}k")
+
+    def free(self) -> None:
+        self._resize(f"{DISK_MIB}m")
+
+    def _resize(self, size: str) -> None:
+        _run("mount", "-o", f"remount,size={size}", self._directory)
+
+
+class ChaosShop(RunningShop):
+    """What the faults act on."""
+
+    def __init__(self, directory: Path, *, has_small_disks: bool, **settings: Any) -> None:
+        super().__init__(directory, **settings)
+        self.poison: set[str] = set()
+        """The subjects of messages that no service can handle."""
+        self.endings: list[Ending] = []
+        self.may_double_mails = False
+        """Whether a mail may have been accepted without the notifier learning it."""
+        self.proxies: dict[str, TcpProxy] = {}
+        """By service, on its way to the broker."""
+        self.disks = {
+            "data": Disk(self.data_dir),
+            BROKER: Disk(directory / "nats"),
+        }
+        self.has_small_disks = has_small_disks
+        self._locks = {name: asyncio.Lock() for name in (BROKER, MAIL, *SERVICES)}
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[None]:
+        """Started, with a supervisor that starts each service again that ends."""
+        async with AsyncExitStack() as life:
+            for disk in self.disks.values() if self.has_small_disks else ():
+                life.enter_context(disk)
+            life.enter_context(self)
+            self.broker.start()
+            for name in SERVICES:
+                self.proxies[name] = TcpProxy(self.broker.port)
+                await life.enter_async_context(serving(self.proxies[name]))
+            self.mail.start()
+            for name in SERVICES:
+                self.start_service(name)
+            await self.until_ready(*SERVICES)
+            await self.sign_in()
+            supervisor = asyncio.create_task(self._supervise())
+            try:
+                yield
+            finally:
+                supervisor.cancel()
+
+    def nats_url(self, name: str) -> str:
+        """Services connect through their proxy; the provisioner does not."""
+        url = self.broker.url_of(name)
+        if name not in self.proxies:
+            return url
+        return url.replace(f":{urlsplit(url).port}", f":{self.proxies[name].port}")
+
+    @asynccontextmanager
+    async def alone(self, *parts: str) -> AsyncIterator[None]:
+        """No other fault touches these parts meanwhile, nor does the supervisor."""
+        async with AsyncExitStack() as stack:
+            for part in sorted(parts):
+                await stack.enter_async_context(self._locks[part])
+            yield
+
+    @asynccontextmanager
+    async def administrator(self) -> AsyncIterator[Client]:
+        """A client of the broker that may do everything."""
+        client = await nats.connect(
+            self.broker.admin_url, allow_reconnect=False, connect_timeout=1, error_cb=_ignore
+        )
+        try:
+            yield client
+        finally:
+            await client.close()
+
+    async def kill_services(self, *names: str) -> None:
+        """Those that still run; the last mail may have been accepted and not recorded."""
+        await asyncio.to_thread(self.kill, *[name for name in names if name in self.running()])
+        self.may_double_mails |= "notifier" in names
+
+    async def stop_service(self, name: str) -> None:
+        await asyncio.to_thread(self.terminate, name)
+
+    def last_position(self, name: str) -> int:
+        """The end of a service's event log."""
+        [[position]] = self._select(name, "SELECT coalesce(max(position), 0) FROM event_log")
+        return int(position)
+
+    def dead_letters(self, name: str) -> list[str]:
+        """The subjects of a service's dead letters."""
+        return [
+            str(subject) for (subject,) in self._select(name, "SELECT subject FROM dead_letter")
+        ]
+
+    def _select(self, name: str, query: str) -> list[tuple[Any, ...]]:
+        url = f"file:{self.data_dir}/{name}.db?mode=ro"
+        with closing(sqlite3.connect(url, uri=True)) as connection:
+            return connection.execute(query).fetchall()
+
+    @contextmanager
+    def answering_mails(self, answer: Answer) -> Iterator[None]:
+        self.mail.answer = answer
+        try:
+            yield
+        finally:
+            self.mail.answer = Answer.ACCEPTED
+
+    def any_service(self, draw: random.Random) -> str:
+        return draw.choice(list(SERVICES))
+
+    async def _supervise(self) -> None:
+        while True:
+            await asyncio.sleep(SUPERVISION_SECONDS)
+            for name in self._ended():
+                async with self.alone(name):
+                    if name in self.running() and self.has_ended(name):
+                        code = self.wait_exit(name)
+                        self.endings.append(Ending(name, code, self.log(name).splitlines()[-1]))
+                        await asyncio.sleep(RESTART_SECONDS)
+                        self.start_service(name)
+
+    def _ended(self) -> Iterator[str]:
+        for name in self.running():
+            if not self._locks[name].locked() and self.has_ended(name):
+                yield name
+
+
+async def _ignore(_error: Exception) -> None:
+    """What fails raises; nothing need be logged."""
+
+
+def _run(*command: str | Path) -> str:
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
