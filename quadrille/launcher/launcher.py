@@ -12,10 +12,10 @@ import click
 from quadrille.launcher import nats_config, nats_server, preflight
 from quadrille.launcher.configuration import Plan
 from quadrille.launcher.nats_config import Server
+from quadrille.launcher.nats_server import Broker
 from quadrille.launcher.nats_users import PROVISIONER, VIEWER
 from quadrille.launcher.processes import (
     STOP_TIMEOUT_SECONDS,
-    ChildProcess,
     ProcessExited,
     ProcessKilled,
     supervise,
@@ -56,16 +56,21 @@ async def _run_with_broker(plan: Plan, stopping: asyncio.Event) -> None:
     data_dir, port = plan.settings.data_dir.absolute(), plan.settings.nats_port
     address = f"{preflight.LOOPBACK}:{port}"
     users = data_dir / "nats-users"
-    urls = nats_config.write(users, Server(address, str(data_dir / "nats"), address))
+    server = Server(
+        address,
+        str(data_dir / "nats"),
+        address,
+        monitoring=f"{preflight.LOOPBACK}:-1",
+        ports=str(users),
+    )
+    urls = nats_config.write(users, server)
     log = _log_directory(plan) / f"{nats_server.NAME}.log"
-    async with nats_server.running_broker(
-        port, users / nats_config.CONFIG, log, plan.environment_for()
-    ) as broker:
+    async with nats_server.running_broker(port, users, log, plan.environment_for()) as broker:
         await _run_parts(plan, urls, stopping, broker)
 
 
 async def _run_parts(
-    plan: Plan, urls: dict[str, str], stopping: asyncio.Event, broker: ChildProcess | None
+    plan: Plan, urls: dict[str, str], stopping: asyncio.Event, broker: Broker | None
 ) -> None:
     """Run the services until `stopping` is set or one of the processes ends, then stop them all at once."""
     async with asyncio.TaskGroup() as group:

@@ -38,6 +38,8 @@ class Server(NamedTuple):
     viewer_address: str | None = None
     """Host and port for people, if different."""
     monitoring: str | None = None
+    """Where it answers requests about its health; port -1 is any free one, noted in a file in `ports`."""
+    ports: str | None = None
     tls: Tls | None = None
 
     def url(self, user: str, password: str) -> str:
@@ -73,6 +75,8 @@ def configuration(server: Server, passwords: Mapping[str, str]) -> str:
     }
     if server.monitoring:
         settings["http"] = server.monitoring
+    if server.ports:
+        settings["ports_file_dir"] = server.ports
     if server.tls:
         settings["tls"] = {"cert_file": server.tls.certificate, "key_file": server.tls.key}
     lines = [f"{name}: {json.dumps(value, indent=2)}" for name, value in settings.items()]

@@ -66,6 +66,10 @@ class ChildProcess:
         return cls(name, process, log)
 
     @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
     def exit_code(self) -> int | None:
         """None while it runs."""
         return self._process.returncode

@@ -1,5 +1,6 @@
 """A real nats-server with JetStream on a free port, which tests may stop, kill and restart."""
 
+import resource
 import secrets
 import shutil
 import signal
@@ -122,6 +123,10 @@ class NatsServer:
         blocks = sorted(self._store.glob("jetstream/*/streams/*/msgs/*.blk"))
         return [block for block in blocks if block.stat().st_size]
 
+    def fill_disk(self) -> None:
+        """As on a full disk, its writes fail until it is restarted."""
+        refuse_writes(self.pid)
+
     @property
     def _store(self) -> Path:
         return self._directory / "store"
@@ -186,3 +191,8 @@ class NatsServer:
             self._process.kill()
             self._process.wait()
         self._process = None
+
+
+def refuse_writes(pid: int) -> None:
+    """Have every write of this process to a file fail, which a server treats as a full disk."""
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
