@@ -23,14 +23,18 @@ class Connection(asyncio.Protocol):
 
     async def ask(self, request: bytes, status: bytes = b"200") -> bytes:
         """The response's body. Raises Unexpected."""
-        assert self._transport
-        self._response = asyncio.get_running_loop().create_future()
-        self._transport.write(request)
-        answer = await self._response
+        answer = await self.exchange(request)
         head, _, body = answer.partition(HEAD_END)
         if not head.startswith(b"HTTP/1.1 " + status):
             raise Unexpected(answer.decode())
         return body
+
+    async def exchange(self, request: bytes) -> bytes:
+        """The whole response. Raises OSError if the connection is closed instead."""
+        assert self._transport
+        self._response = asyncio.get_running_loop().create_future()
+        self._transport.write(request)
+        return await self._response
 
     def close(self) -> None:
         if self._transport:

@@ -73,8 +73,8 @@ async def main() -> None:
         running_shop(Path(directory)) as (settings, pids),
     ):
         print_disk(Path(directory))
-        token = await _sign_in(settings)
-        await _stock_up(settings, token)
+        token = await sign_in(settings)
+        await stock_up(settings, token)
         await saturate(settings, pids, WARM_UP_ORDERS, args.connections)
         saturation = await saturate(settings, pids, args.orders, args.connections)
         latency = await pace(settings, token, args.rate, args.seconds)
@@ -122,14 +122,14 @@ async def pace(settings: ShopSettings, token: str, rate: float, seconds: float) 
     )
 
 
-async def _sign_in(settings: ShopSettings) -> str:
+async def sign_in(settings: ShopSettings) -> str:
     admin = {"email": settings.admin_email, "password": settings.admin_password}
     connection = await connect(settings.order_port)
     token: str = json.loads(await connection.ask(post("/auth/login", admin)))["accessToken"]
     return token
 
 
-async def _stock_up(settings: ShopSettings, token: str) -> None:
+async def stock_up(settings: ShopSettings, token: str) -> None:
     """Create the product, and wait until the order service has it on its price list."""
     inventory = await connect(settings.inventory_port)
     await _until_accepted(inventory, post("/products", PRODUCT, token))
@@ -183,7 +183,7 @@ def _read_database(settings: ShopSettings) -> sqlite3.Connection:
 
 
 async def _reached(database: sqlite3.Connection, query: str, goal: int) -> float:
-    """When the count had reached the goal."""
+    """When the count had _reached the goal."""
     async with asyncio.timeout(TIMEOUT_SECONDS):
         while _count(database, query) < goal:  # noqa: ASYNC110 - a file is polled
             await asyncio.sleep(POLL_SECONDS)
