@@ -1,4 +1,4 @@
-"""The whole shop under ten times the load that it can sustain: what clients are told, memory, recovery, and losses.
+"""The whole shop under ten times the load that it can sustain: the responses, memory, recovery, and losses.
 
 Each order comes from a client of its own, which opens a connection, waits for a response up to five seconds and leaves.
 """

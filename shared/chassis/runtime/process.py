@@ -92,7 +92,7 @@ async def _serve(app: Litestar, listening: socket.socket, settings: ChassisSetti
         uvicorn.Config(
             policy.protect(app),
             lifespan="on",
-            http=bounded_http(settings),
+            http=bounded_http(settings, listening),
             ws="none",
             proxy_headers=bool(proxies),
             forwarded_allow_ips=proxies,  # not from uvicorn's own environment variable
