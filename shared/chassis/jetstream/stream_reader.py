@@ -1,9 +1,11 @@
-"""Reads which of a service's events the stream contains: their ids, without their bodies."""
+"""Reads what the stream contains, from its first message to its last, beside the service's durable."""
 
 import contextlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 
 import nats.js.errors
+from nats.aio.msg import Msg
 from nats.js import api
 
 from shared.chassis.jetstream.connection import API_TIMEOUT_SECONDS, JetStreamConnection
@@ -24,7 +26,22 @@ def audit_consumer(source: str) -> str:
 async def stored_ids(
     connection: JetStreamConnection, source: str
 ) -> AsyncGenerator[list[str], None]:
-    """The ids of all events of `source` in the stream, in its order, in batches.
+    """The ids of all events of `source` in the stream, in its order, in batches. Raises as `read_messages` does."""
+    reading = read_messages(connection, source, [everything_of(source)], headers_only=True)
+    async with aclosing(reading) as batches:
+        async for messages in batches:
+            headers = [message.headers or {} for message in messages]
+            yield [event_id_of(header.get("Nats-Msg-Id", "")) for header in headers]
+
+
+async def read_messages(
+    connection: JetStreamConnection,
+    source: str,
+    subjects: Sequence[str],
+    *,
+    headers_only: bool = False,
+) -> AsyncGenerator[list[Msg], None]:
+    """All messages with these subjects, in the stream's order, in batches.
 
     Raises TimeoutError when the broker answers no more: then these were not all.
     """
@@ -32,9 +49,9 @@ async def stored_ids(
     jetstream = connection.jetstream()
     config = api.ConsumerConfig(
         name=name,
-        filter_subjects=[everything_of(source)],
+        filter_subjects=list(subjects),
         ack_policy=api.AckPolicy.NONE,
-        headers_only=True,
+        headers_only=headers_only or None,
         mem_storage=True,
         inactive_threshold=INACTIVE_SECONDS,
     )
@@ -47,8 +64,7 @@ async def stored_ids(
         while True:
             messages = await pull.fetch(API_TIMEOUT_SECONDS)
             if messages:
-                headers = [message.headers or {} for message in messages]
-                yield [event_id_of(header.get("Nats-Msg-Id", "")) for header in headers]
+                yield messages
             elif pull.is_at_end:
                 return
             else:
