@@ -173,6 +173,34 @@ def _too_long(body: bytes) -> str:
     return f"{len(body)} bytes are more than the {MAX_EVENT_BYTES} of an event"
 
 
+def decode_stored(subject: str, body: bytes, catalog: Catalog) -> StoredEvent:
+    """Read a message without its data, which may be of a later release. Raises DecodeError as `decode` does."""
+    if len(body) > MAX_EVENT_BYTES:
+        raise DecodeError(_too_long(body))
+    try:
+        envelope = _read_envelope(body)
+        event = StoredEvent(
+            event_id=envelope.id,
+            source=envelope.source,
+            position=int(envelope.sequence),
+            event_type=envelope.type,
+            schema_version=_version(envelope.dataschema),
+            entity_id=envelope.subject,
+            data=bytes(envelope.data),
+            recorded_at=envelope.time,
+            correlation_id=envelope.correlationid,
+            causation_id=envelope.causationid,
+            traceparent=envelope.traceparent,
+        )
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise DecodeError(str(error)) from error
+    if not catalog.may_publish(event.source, event.event_type):
+        raise DecodeError(f"{event.source} may not publish {event.event_type}")
+    if event.subject != subject:
+        raise DecodeError(f"was received as {subject} but is {event.subject}")
+    return event
+
+
 def read_position(subject: str, body: bytes, catalog: Catalog) -> LogPosition | None:
     """The position of an event whose data cannot be read; None for a message that has none."""
     envelope = read_envelope(subject, body, catalog)

@@ -179,8 +179,12 @@ def event_id_at(connection: Connection, position: int) -> str | None:
     return connection.execute(query).scalar()
 
 
-def append(connection: Connection, events: Sequence[StoredEvent]) -> None:
-    """Write the events, numbered from the log's end by the caller.
+def append(
+    connection: Connection,
+    events: Sequence[StoredEvent],
+    stream_sequences: Mapping[int, int] | None = None,
+) -> None:
+    """Write the events, numbered from the log's end by the caller; by position, where the stream has those that it has.
 
     Raises IntegrityError when another writer has taken a position or a version meanwhile.
     """
@@ -190,7 +194,8 @@ def append(connection: Connection, events: Sequence[StoredEvent]) -> None:
     rows = []
     for event in events:
         version = versions[event.entity_id] = versions[event.entity_id] + 1
-        rows.append(_row(event, version))
+        sequence = stream_sequences.get(event.position) if stream_sequences else None
+        rows.append(_row(event, version, sequence))
     insert_all(connection, EVENT_LOG, rows)
 
 
@@ -364,7 +369,7 @@ def _last_versions(connection: Connection, entities: set[str]) -> dict[str, int]
     return {row.entity_id: row.last or 0 for row in rows}
 
 
-def _row(event: StoredEvent, version: int) -> dict[str, object]:
+def _row(event: StoredEvent, version: int, stream_seq: int | None) -> dict[str, object]:
     return {
         "position": event.position,
         "event_id": event.event_id,
@@ -377,7 +382,7 @@ def _row(event: StoredEvent, version: int) -> dict[str, object]:
         "correlation_id": event.correlation_id,
         "traceparent": event.traceparent,
         "recorded_at": event.recorded_at,
-        "stream_seq": None,
+        "stream_seq": stream_seq,
         "resends": 0,
         "refusal": None,
     }

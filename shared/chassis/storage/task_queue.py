@@ -4,7 +4,7 @@ A task is identified by (kind, task_key); scheduling it again moves it to the ne
 `task_id`, so a run that was overtaken by a new schedule finishes nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -89,6 +89,7 @@ _MAKE_ALL_DUE = (
     .values(due_at=bindparam("now"))
 )
 _FINISH = TASK.delete().where(TASK.c.task_id == bindparam("finished"))
+_FINISH_CAUSED_BY = TASK.delete().where(any_of(TASK.c.causation_id, "causes"))
 _POSTPONE = (
     TASK.update()
     .where(TASK.c.task_id == bindparam("postponed"))
@@ -172,6 +173,12 @@ def make_all_due(
 def finish(connection: Connection, task_ids: Sequence[str]) -> None:
     """Delete tasks that are done."""
     execute_many(connection, _FINISH, [{"finished": task_id} for task_id in task_ids])
+
+
+def finish_caused_by(connection: Connection, causation_ids: Collection[str]) -> None:
+    """Delete the tasks that these events made due."""
+    if causation_ids:
+        connection.execute(_FINISH_CAUSED_BY, {"causes": list(causation_ids)})
 
 
 def postpone(
