@@ -81,6 +81,11 @@ SECTIONS: Mapping[str, Mapping[str, CommandEntry]] = {
         "restore": CommandEntry(
             "quadrille.cli.restore", "restore", "Put databases of a backup back."
         ),
+        "reconcile": CommandEntry(
+            "quadrille.cli.reconcile",
+            "reconcile",
+            "Fetch a restored service's later events back from the stream.",
+        ),
         "nats-config": CommandEntry(
             "quadrille.cli.nats_config",
             "nats_config",

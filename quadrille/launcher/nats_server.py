@@ -138,7 +138,7 @@ async def running_broker(
 
 async def _wait_until_listening(broker: ChildProcess, port: int, log: Path) -> None:
     deadline = time.monotonic() + START_TIMEOUT_SECONDS
-    while not await _is_listening(port):
+    while not await is_listening(port):
         if (code := broker.exit_code) is not None:
             raise CannotStart(f"the broker exited with code {code}: see {log}")
         if time.monotonic() > deadline:
@@ -146,7 +146,7 @@ async def _wait_until_listening(broker: ChildProcess, port: int, log: Path) -> N
         await asyncio.sleep(PROBE_INTERVAL_SECONDS)
 
 
-async def _is_listening(port: int) -> bool:
+async def is_listening(port: int) -> bool:
     try:
         _, writer = await asyncio.open_connection(LOOPBACK, port)
     except OSError:

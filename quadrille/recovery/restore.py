@@ -10,7 +10,7 @@ from sqlalchemy import Connection, make_url
 
 from order_service.accounts import sessions
 from quadrille.recovery import manifest
-from quadrille.recovery.database_files import file_of, replace
+from quadrille.recovery.database_files import DECIDING, file_of, replace
 from quadrille.recovery.manifest import DatabaseCopy
 from shared.chassis.errors import FatalError
 from shared.chassis.messages import clock
@@ -48,13 +48,12 @@ async def restore(
         ]
 
 
-def mark_restored(connection: Connection, service: str) -> None:
-    """What a database must forget that was copied earlier than it is used.
+def _mark(connection: Connection, service: str) -> None:
+    """Make the service receive every event in the stream again: it may have handled some since the copy.
 
-    With a new id its service receives every event in the stream again: it may have missed some since the copy.
     A session may have ended since, as after a change of password, so all of them end.
     """
-    database_identity.renew(connection)
+    database_identity.renew(connection, is_restored=service in DECIDING)
     if service == "order":
         sessions.end_all(connection)
 
@@ -83,7 +82,7 @@ async def _put_back(
     replaced = replace(source, target, target.parent / aside)
     database = open_for_writing(database_url(copy.service, settings))
     try:
-        await database.run(partial(mark_restored, service=copy.service))
+        await database.run(partial(_mark, service=copy.service))
     finally:
         await database.close()
     return Restored(copy, target, replaced)

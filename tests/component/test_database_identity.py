@@ -159,7 +159,7 @@ async def test_deleted_database_of_a_publisher_is_refused(
     with service_process("inventory", shop_settings) as process:
         code, output = process.ended()
     assert code == 1
-    assert "or new; restore the latest database" in output
+    assert "or new; fetch the later events back with: quadrille reconcile inventory" in output
 
 
 async def test_two_databases_of_one_service_share_no_durable(

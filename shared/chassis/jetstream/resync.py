@@ -133,8 +133,8 @@ class Resync:
         if recorded != event_id:
             raise FatalError(
                 f"{self._reads.url.database} is not the log that event {position} of "
-                f"{self._source} was published from: it is a restored copy, or new; restore "
-                "the latest database, or delete the stream SHOP to start from this one"
+                f"{self._source} was published from: it is a restored copy, or new; fetch the later "
+                f"events back with: quadrille reconcile {self._source}"
             )
 
     async def _audit(self, state: StreamState, server_id: str) -> None:

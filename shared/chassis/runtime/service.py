@@ -40,6 +40,7 @@ from shared.chassis.messages.subjects import subject_of_every
 from shared.chassis.runtime.loops import Loop, writer_loop
 from shared.chassis.runtime.resources import Resources
 from shared.chassis.settings import ChassisSettings
+from shared.chassis.storage import database_identity
 from shared.chassis.storage.idempotency import IDEMPOTENCY_KEY, RETENTION_HOURS
 from shared.chassis.storage.inbox import INBOX
 from shared.chassis.storage.task_queue import all_kinds
@@ -82,8 +83,8 @@ class Service(Generic[State, Command]):
         self._tables = tables
         self._versions = versions
         kinds = [handler.kind for handler in task_handlers if not handler.is_deadline]
-        self._logic = logic = _with_hooks(logic, source, kinds)
-        self._subjects = _consumed_subjects(logic, catalog)
+        self._logic = logic = with_hooks(logic, source, kinds)
+        self._subjects = consumed_subjects(logic, catalog)
         resources = self._resources = Resources(source, settings)
         self.database = resources.database
         self.reads = resources.reads
@@ -182,6 +183,7 @@ class Service(Generic[State, Command]):
     async def start(self) -> None:
         """Open the database, then start every part; none of them needs the broker to be up."""
         self._resources.lock()
+        await self.database.run(database_identity.raise_if_restored)
         derived = derived_tables_of(self.source, self._logic, self._catalog)
         database_id = await open_tables(
             self.database, self.source, self._tables, derived, self._versions
@@ -285,16 +287,20 @@ def chassis_retention_rules(inbox_retention_days: int) -> Iterator[RetentionRule
         yield RetentionRule(INBOX.c.processed_at, timedelta(days=inbox_retention_days))
 
 
-def _with_hooks(
+def with_hooks(
     logic: ServiceLogic[State, Command], source: str, kinds: Collection[str]
 ) -> ServiceLogic[State, Command]:
-    """Every service consumes key events. The one that signs receives its own too, and so detects a forged one."""
+    """The complete logic of a service, as it runs.
+
+    Every service consumes key events. The one that signs receives its own too, and so detects a forged one.
+    """
     subscriptions = (*logic.subscriptions, *(on(event_type) for event_type in IDENTITY))
     hooks = (*logic.record_hooks, signing_keys.hook(source), nudge.hook(logic.nudges, kinds))
     return logic._replace(subscriptions=subscriptions, record_hooks=hooks)
 
 
-def _consumed_subjects(logic: ServiceLogic[State, Command], catalog: Catalog) -> list[str]:
+def consumed_subjects(logic: ServiceLogic[State, Command], catalog: Catalog) -> list[str]:
+    """The filter of the service's durable."""
     return [
         subject_of_every(
             catalog.publisher_of(subscription.event_type) or "*", subscription.event_type

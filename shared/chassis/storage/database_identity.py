@@ -14,6 +14,9 @@ FIRST_FORMAT = 1
 FORMAT = 3
 """Of the tables that are not derived; raised with every migration of the chassis, so that older releases refuse it."""
 
+RESTORED = "restored-"
+"""How the id of a restored copy starts until its log is known to be complete; no service starts with it."""
+
 DATABASE_IDENTITY = Table(
     "database_identity",
     CHASSIS_METADATA,
@@ -84,9 +87,27 @@ def claim(connection: Connection, service: str) -> Identity:
     return identity
 
 
-def renew(connection: Connection) -> None:
+def renew(connection: Connection, *, is_restored: bool = False) -> None:
     """Give the database a new id: its service's consumer starts from the stream's first event again."""
-    connection.execute(DATABASE_IDENTITY.update().values(database_id=new_id()))
+    database_id = f"{RESTORED}{new_id()}" if is_restored else new_id()
+    connection.execute(DATABASE_IDENTITY.update().values(database_id=database_id))
+
+
+def raise_if_restored(connection: Connection) -> None:
+    """Raises FatalError for a restored copy: its service would execute tasks that were done since.
+
+    It would also use positions a second time that it has published since.
+    """
+    if not inspect(connection).has_table(DATABASE_IDENTITY.name):
+        return
+    database_id, service = connection.execute(
+        select(DATABASE_IDENTITY.c.database_id, DATABASE_IDENTITY.c.service)
+    ).one()
+    if database_id.startswith(RESTORED):
+        raise FatalError(
+            f"{connection.engine.url.database} was restored from a copy: first fetch the later "
+            f"events of its service back with: quadrille reconcile {service}"
+        )
 
 
 def claim_current(connection: Connection, service: str) -> str:

@@ -1,0 +1,53 @@
+"""The rules and the tables of each service that has an event log."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from sqlalchemy import MetaData
+
+import inventory_service.app
+import inventory_service.store
+import notifier_service.app
+import notifier_service.smtp
+import notifier_service.store
+import order_service.app
+import order_service.store
+import shipping_service.app
+import shipping_service.store
+from shared.chassis.engine.service_logic import ServiceLogic
+from shared.chassis.runtime.service import with_hooks
+from shared.settings import ShopSettings
+
+Logic = ServiceLogic[Any, Any]
+
+
+class ServiceRules(NamedTuple):
+    """What a service does with events, as it is put together in its `app.py`."""
+
+    logic: Callable[[ShopSettings], Logic]
+    tables: MetaData
+
+
+def logic_of(service: str, settings: ShopSettings) -> Logic:
+    """Raises SettingsError."""
+    return with_hooks(RULES[service].logic(settings), service, kinds=())
+
+
+def _shipping(settings: ShopSettings) -> Logic:
+    carrier = shipping_service.app.CARRIERS[settings.carrier](settings)
+    return shipping_service.app.logic(carrier)
+
+
+def _notifier(settings: ShopSettings) -> Logic:
+    sends = notifier_service.smtp.read_url(settings.smtp_url) is not None
+    return notifier_service.app.logic(sends=sends)
+
+
+RULES: Mapping[str, ServiceRules] = {
+    "order": ServiceRules(order_service.app.logic, order_service.store.METADATA),
+    "inventory": ServiceRules(
+        lambda _: inventory_service.app.LOGIC, inventory_service.store.METADATA
+    ),
+    "shipping": ServiceRules(_shipping, shipping_service.store.METADATA),
+    "notifier": ServiceRules(_notifier, notifier_service.store.METADATA),
+}

@@ -1,0 +1,117 @@
+"""A service that was restored to an older copy, or lost its database, gets its events back and works on."""
+
+import asyncio
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from tests.support.running_shop import RunningShop
+from tests.support.terminal import Terminal
+
+MAIL = "jane@example.com"
+START_SECONDS = 20
+
+
+class Recovery:
+    """A shop whose services are taken back to a backup, one after the other."""
+
+    def __init__(self, shop: RunningShop, directory: Path) -> None:
+        self.shop = shop
+        self.backup = directory / "backup"
+        self._terminal = Terminal(shop, directory / "home")
+
+    def quadrille(self, *arguments: str, user: str = "order") -> tuple[int, str]:
+        """Exit code and everything that was printed."""
+        url = self.shop.broker.url_of(user)
+        code, output, errors = self._terminal.run(*arguments, QUADRILLE_NATS_URL=url)
+        return code, output + errors
+
+    def reconcile(self, service: str, *options: str) -> dict[str, Any]:
+        code, output = self.quadrille("reconcile", service, "--json", *options, user=service)
+        assert code == 0, output
+        document: dict[str, Any] = msgspec.json.decode(output)
+        return document
+
+    def refused_start(self, service: str) -> str:
+        """The last line that a service has logged that does not start."""
+        self.shop.start_service(service)
+        assert self.shop.wait_exit(service, START_SECONDS) == 1
+        return self.shop.log(service).splitlines()[-1]
+
+    def log_of(self, service: str) -> list[tuple[Any, ...]]:
+        """Everything about the recorded events but where the stream has them."""
+        query = "SELECT position, event_id, entity_id, version, event_type, data FROM event_log"
+        with closing(sqlite3.connect(self.shop.data_dir / f"{service}.db")) as connection:
+            return connection.execute(query).fetchall()
+
+
+@pytest.fixture(scope="module")
+def recovery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recovery]:
+    directory = tmp_path_factory.mktemp("recovery")
+    with RunningShop(directory, carrier_success_rate=1) as shop:
+        asyncio.run(_open(shop))
+        yield Recovery(shop, directory)
+
+
+async def _open(shop: RunningShop) -> None:
+    await shop.start()
+    await shop.stock_up(lamp=100)
+
+
+async def test_restored_services_fetch_their_later_events(recovery: Recovery):
+    shop = recovery.shop
+    early = shop.guest.order(("lamp", 1), email=MAIL)
+    code, output = recovery.quadrille("backup", str(recovery.backup))
+    assert code == 0, output
+    late = [shop.guest.order(("lamp", 1), email=MAIL) for _ in range(3)]
+    refused = shop.guest.order(("lamp", 999), email=MAIL)
+    for order in (early, *late):
+        await shop.until(order["orderId"], "COMPLETED")
+    await shop.until(refused["orderId"], "CANCELLED_NO_STOCK")
+    await shop.settle()
+    for service in ("order", "inventory", "shipping", "notifier"):
+        before = recovery.log_of(service)
+        mails = shop.mail_count(MAIL)
+        shop.terminate(service)
+        open_order = shop.guest.order(("lamp", 1)) if service != "order" else None
+        code, output = recovery.quadrille("restore", str(recovery.backup), service, "--force")
+        assert code == 0, output
+        assert f"quadrille reconcile {service}" in recovery.refused_start(service)
+        dry = recovery.reconcile(service, "--dry-run")
+        assert len(recovery.log_of(service)) == dry["first"] - 1 < len(before)
+        result = recovery.reconcile(service)
+        assert result == dry
+        assert recovery.log_of(service) == before
+        shop.start_service(service)
+        await shop.until_ready(service)
+        if service == "order":
+            await shop.sign_in()
+        if open_order:
+            await shop.until(open_order["orderId"], "COMPLETED")
+        await shop.settle()
+        assert shop.mail_count(MAIL) == mails
+
+
+async def test_lost_databases_are_made_from_events(recovery: Recovery):
+    shop = recovery.shop
+    done = shop.guest.order(("lamp", 1), email=MAIL)
+    await shop.until(done["orderId"], "COMPLETED")
+    await shop.settle()
+    for service in ("shipping", "notifier"):
+        before, mails = recovery.log_of(service), shop.mail_count(MAIL)
+        shop.terminate(service)
+        shop.delete_database(service)
+        open_order = shop.guest.order(("lamp", 1))
+        assert f"quadrille reconcile {service}" in recovery.refused_start(service)
+        recovery.reconcile(service)
+        assert recovery.log_of(service) == before
+        shop.start_service(service)
+        await shop.until_ready(service)
+        await shop.until(open_order["orderId"], "COMPLETED")
+        await shop.settle()
+        assert shop.mail_count(MAIL) == mails
