@@ -1,6 +1,8 @@
 """The projector on a real database: any delivery gives the same rows, and a poison event blocks only its entity."""
 
 import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +10,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
+from sqlalchemy import Connection
 
 from read_api.positions import format_positions, of_every_source
+from read_api.rebuild import derived_tables
+from read_api.store import PROJECTIONS
+from shared.chassis.engine.redriver import Redriver
 from shared.chassis.engine.writer import StorageUnavailable
 from shared.chassis.messages.cloudevents import encode
 from shared.chassis.messages.received import MalformedMessage, Message, receive
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.storage.checkpoints import MAX_AHEAD, Divergence
+from shared.chassis.storage.database import open_for_reading
+from shared.chassis.storage.dead_letters import of_entity
 from shared.contracts import (
     CATALOG,
     LineItem,
@@ -26,6 +34,7 @@ from shared.contracts import (
     ShipmentInitiated,
     StockReserved,
 )
+from tests.support.eventually import eventually
 from tests.support.histories import Log, deliveries, in_memory_shops, log_of, logs_of
 from tests.support.in_memory_shop import InMemoryShop
 from tests.support.read_api_process import Projection, Rows, projecting
@@ -165,6 +174,123 @@ async def test_event_of_unknown_type_parks_only_its_entity(tmp_path: Path, first
         assert await statuses(projection) == {"o1": "PENDING", "o2": "PENDING"}
         assert projection.projector.positions == {"order": 3}
         assert await projection.letters() == [("OrderMislaid", "AWAITING_UPGRADE")]
+
+
+@asynccontextmanager
+async def redriving(
+    path: Path, projections: Sequence[Any] = PROJECTIONS
+) -> AsyncIterator[tuple[Projection, Redriver]]:
+    async with projecting(path, projections=projections) as projection:
+        reads = open_for_reading(f"sqlite:///{path}")
+        redriver = Redriver(reads, projection.projector.writer, projection.projector)
+        loop = asyncio.create_task(redriver.run())
+        try:
+            yield projection, redriver
+        finally:
+            loop.cancel()
+            await asyncio.wait([loop])
+            await reads.close()
+
+
+async def redrive(redriver: Redriver, key: str) -> list[tuple[str, str | None, str]]:
+    redrive_id = await redriver.request(of_entity(key), by="olga")
+    done = await redriver.wait(redrive_id, 10)
+    assert done is not None
+    return [(item.source, item.event_type, str(item.outcome)) for item in done.items]
+
+
+def _failing(faulty: set[str]) -> list[Any]:
+    """The projections with a fault for the orders in `faulty`."""
+
+    def with_fault(projection: Any) -> Any:
+        def evolve(state: Any, event: RecordedEvent) -> Any:
+            if event.entity_id in faulty:
+                raise ZeroDivisionError(event.entity_id)
+            return projection.evolve(state, event)
+
+        return projection._replace(evolve=evolve)
+
+    return list(map(with_fault, PROJECTIONS))
+
+
+async def test_redrive_applies_letters_of_each_source_in_order(tmp_path: Path) -> None:
+    faulty = {"bad"}
+    log = log_of("order", created("bad"), OrderConfirmed(order_id="bad"), created("good"))
+    shipped = log_of("shipping", ShipmentInitiated(order_id="bad", shipment_id="s1", items=()))
+    async with redriving(tmp_path / "read.db", _failing(faulty)) as (projection, redriver):
+        await projection.projector.deliver([*log, *shipped])
+        assert await statuses(projection) == {"good": "PENDING"}
+        faulty.clear()
+        before = await projection.rows()
+        order, shipping = await redriver.attempt("bad")
+        assert await projection.rows() == before
+        assert [change.kind for change in order.changes] == ["orders"]
+        assert [change.kind for change in shipping.changes] == ["shipments"]
+        assert await redrive(redriver, "bad") == [
+            ("order", "OrderCreated", "HANDLED"),
+            ("order", "OrderConfirmed", "HANDLED"),
+            ("shipping", "ShipmentInitiated", "HANDLED"),
+        ]
+        assert await statuses(projection) == {"bad": "AWAITING_SHIPMENT", "good": "PENDING"}
+        assert await projection.letters() == []
+        assert len((await projection.rows())["events"]) == 4
+        cancelled = OrderCancelled(order_id="bad", reason="CUSTOMER")
+        await projection.projector.deliver([replace(log_of("order", cancelled)[0], position=4)])
+        assert (await statuses(projection))["bad"] == "CANCELLED"
+
+
+async def test_discarded_event_is_left_out_of_rebuild(tmp_path: Path) -> None:
+    log = log_of("order", OrderConfirmed(order_id="o1"), created("o1"))
+    async with redriving(tmp_path / "read.db") as (projection, redriver):
+        await projection.projector.deliver(log)
+        redrive_id = await redriver.discard("o1", log[0].event_id, by="olga", reason="a test")
+        assert redrive_id is not None
+        await redriver.wait(redrive_id, 10)
+        assert await statuses(projection) == {"o1": "PENDING"}
+        await projection.database.run(lambda connection: _rebuild(connection, projection, log))
+        assert await statuses(projection) == {"o1": "PENDING"}
+        assert await projection.letters() == [("OrderConfirmed", "DISCARDED")]
+
+
+async def test_event_of_later_release_is_applied_after_upgrade(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = log_of("order", created("o1"), OrderConfirmed(order_id="o1"), created("o2"))
+    end = OrderCancelled(order_id="o1", reason="CUSTOMER")
+    last = replace(log_of("order", end)[0], position=4)
+    schema = b"urn:quadrille:event:OrderConfirmed:"
+    body = encode(log[1]).replace(schema + b"1", schema + b"2")
+    later = receive(log[1].subject, body, CATALOG)
+    async with redriving(tmp_path / "read.db") as (projection, _):
+        await projection.projector.deliver([log[0], later, log[2], last])
+        assert await statuses(projection) == {"o1": "PENDING", "o2": "PENDING"}
+        await projection.database.run(
+            lambda connection: _rebuild(connection, projection, [log[0], log[2], last])
+        )
+        assert await statuses(projection) == {"o1": "PENDING", "o2": "PENDING"}
+        assert await projection.letters() == [
+            ("OrderConfirmed", "AWAITING_UPGRADE"),
+            ("OrderCancelled", "WAITING"),
+        ]
+    monkeypatch.setattr(OrderConfirmed, "SCHEMA_VERSION", 2)
+    async with redriving(tmp_path / "read.db") as (projection, _):
+        await eventually(lambda: _is_empty(projection.letters()))
+        assert (await statuses(projection))["o1"] == "CANCELLED"
+        assert len((await projection.rows())["events"]) == 4
+        await projection.projector.deliver([later, log[1]])
+        assert projection.projector.divergences == []
+
+
+def _rebuild(connection: Connection, projection: Projection, archive: Log) -> None:
+    derived = derived_tables(projection.projector)
+    for table in reversed(derived.tables):
+        connection.execute(table.delete())
+    derived.reset(connection)
+    projection.projector.replay(connection, archive)
+
+
+async def _is_empty(result: Any) -> bool:
+    return await result == []
 
 
 def forged(event: RecordedEvent) -> RecordedEvent:

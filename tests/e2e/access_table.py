@@ -120,6 +120,42 @@ read       GET     /events                                  -         401    403
 read       GET     /events/stream                           -         401    403     403   ok
 read       GET     /events/held                             -         401    403     403   ok
 read       DELETE  /events/held/{source}/{position}/{event_id}  -     401    403     403   404
+
+order      GET     /dead-letters                            -         401    403     403   ok
+order      GET     /dead-letters/{entity}                   -         401    403     403   404
+order      POST    /dead-letters/{entity}/redrive           -         401    403     403   404
+order      POST    /dead-letters/{entity}/try               -         401    403     403   404
+order      POST    /dead-letters/{entity}/discard           -         401    403     403   404
+order      POST    /redrives                                -         401    403     403   ok
+order      GET     /redrives/{redrive_id}                   -         401    403     403   404
+inventory  GET     /dead-letters                            -         401    403     403   ok
+inventory  GET     /dead-letters/{entity}                   -         401    403     403   404
+inventory  POST    /dead-letters/{entity}/redrive           -         401    403     403   404
+inventory  POST    /dead-letters/{entity}/try               -         401    403     403   404
+inventory  POST    /dead-letters/{entity}/discard           -         401    403     403   404
+inventory  POST    /redrives                                -         401    403     403   ok
+inventory  GET     /redrives/{redrive_id}                   -         401    403     403   404
+shipping   GET     /dead-letters                            -         401    403     403   ok
+shipping   GET     /dead-letters/{entity}                   -         401    403     403   404
+shipping   POST    /dead-letters/{entity}/redrive           -         401    403     403   404
+shipping   POST    /dead-letters/{entity}/try               -         401    403     403   404
+shipping   POST    /dead-letters/{entity}/discard           -         401    403     403   404
+shipping   POST    /redrives                                -         401    403     403   ok
+shipping   GET     /redrives/{redrive_id}                   -         401    403     403   404
+notifier   GET     /dead-letters                            -         401    403     403   ok
+notifier   GET     /dead-letters/{entity}                   -         401    403     403   404
+notifier   POST    /dead-letters/{entity}/redrive           -         401    403     403   404
+notifier   POST    /dead-letters/{entity}/try               -         401    403     403   404
+notifier   POST    /dead-letters/{entity}/discard           -         401    403     403   404
+notifier   POST    /redrives                                -         401    403     403   ok
+notifier   GET     /redrives/{redrive_id}                   -         401    403     403   404
+read       GET     /dead-letters                            -         401    403     403   ok
+read       GET     /dead-letters/{entity}                   -         401    403     403   404
+read       POST    /dead-letters/{entity}/redrive           -         401    403     403   404
+read       POST    /dead-letters/{entity}/try               -         401    403     403   404
+read       POST    /dead-letters/{entity}/discard           -         401    403     403   404
+read       POST    /redrives                                -         401    403     403   ok
+read       GET     /redrives/{redrive_id}                   -         401    403     403   404
 """
 
 CALLERS = ("nobody", "another", "owner", "admin")

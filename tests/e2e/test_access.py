@@ -69,6 +69,7 @@ LINE = {"productId": "plenty", "quantity": 1}
 BEHAVIOUR = {"successRate": 1, "minDelaySeconds": 600, "maxDelaySeconds": 600}
 NOT_HELD = {"source": "order", "position": "1", "event_id": "none"}
 NO_TASK = {"kind": "mail", "key": "none"}
+NO_LETTER = {"entity": "none", "redrive_id": "none"}
 REPORT = {"shipmentId": "s1", "status": "failed"}
 
 
@@ -101,6 +102,8 @@ BODIES: dict[str, Callable[[Scene, Entry, str], Any]] = {
     "POST /products/{product_id}/stock": lambda *_: {"quantity": 1},
     "PUT /carriers/simulated": lambda *_: BEHAVIOUR,
     "POST /carriers/{name}/callbacks": lambda *_: REPORT,
+    "POST /dead-letters/{entity}/discard": lambda *_: {"eventId": "none", "reason": "a test"},
+    "POST /redrives": lambda *_: {"type": "NoSuchEvent"},
     "POST /events/resend": lambda *_: {"from": 1, "to": 1},
     "POST /tasks/{kind}/{key}/give-up": lambda *_: {"reason": "nobody is there"},
 }
@@ -109,7 +112,13 @@ BODIES: dict[str, Callable[[Scene, Entry, str], Any]] = {
 
 def address(scene: Scene, entry: Entry) -> str:
     """The entry's path for existing entities: only the caller can be wrong."""
-    parts = {"name": "simulated", "notification_id": scene.notification, **NOT_HELD, **NO_TASK}
+    parts = {
+        "name": "simulated",
+        "notification_id": scene.notification,
+        **NOT_HELD,
+        **NO_TASK,
+        **NO_LETTER,
+    }
     if "{product_id}" in entry.path:
         in_use = entry.path.startswith("/cart") or entry.method == "GET"
         parts["product_id"] = "plenty" if in_use else scene.new_product()
@@ -301,6 +310,7 @@ async def test_invalid_token_is_rejected_by_every_route(scene: Scene, kind: str)
                 key_id="some-key",
                 **NOT_HELD,
                 **NO_TASK,
+                **NO_LETTER,
             )
             with client.stream(entry.method, entry.service, path) as response:
                 assert response.status_code == 401, str(entry)

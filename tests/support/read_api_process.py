@@ -65,14 +65,19 @@ class Projection(NamedTuple):
 
 
 @asynccontextmanager
-async def projecting(path: Path | None = None, *, tail: int = 4096) -> AsyncIterator[Projection]:
+async def projecting(
+    path: Path | None = None,
+    *,
+    tail: int = 4096,
+    projections: Sequence[Any] = PROJECTIONS,
+) -> AsyncIterator[Projection]:
     """A projection on the file, resumed where it stands; without one in memory, where the reader sees nothing."""
     url = f"sqlite:///{path}" if path else "sqlite://"
     database, reads, reader = open_for_writing(url), open_for_reading(url), Reader(url)
     feed = Feed(tail)
     projector = Projector(
         database,
-        PROJECTIONS,
+        projections,
         CHECKPOINTS,
         hooks=(event_archive.hook,),
         on_applied=feed.publish,

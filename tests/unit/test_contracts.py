@@ -157,7 +157,7 @@ def test_event_has_one_publisher_except_system_events():
         for name, event_type in CATALOG.event_types.items()
         if CATALOG.publisher_of(event_type) is None
     ]
-    assert names == ["EventDeadLettered", "EventRedriven"]
+    assert names == ["EventDeadLettered", "EventRedriven", "EventDiscarded"]
 
 
 def test_catalog_knows_each_publisher():

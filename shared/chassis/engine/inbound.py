@@ -60,50 +60,46 @@ class Attempt(NamedTuple):
     letter: StoredLetter
     message: Message
     outcome: ItemOutcome
+    error: str | None = None
+    """Why it is not handled."""
     failure: RuleFailed | None = None
 
     @property
-    def error(self) -> str | None:
-        """Why it is not handled."""
-        match self.outcome:
-            case ItemOutcome.HANDLED | ItemOutcome.DUPLICATE:
-                return None
-            case ItemOutcome.WAITING:
-                return WAITING_ERROR
-            case _ if isinstance(self.message, RecordedEvent):
-                return str(self.failure)
-            case _:
-                return self.message.error
+    def is_settled(self) -> bool:
+        """Whether the letter is no longer needed."""
+        return self.outcome in {ItemOutcome.HANDLED, ItemOutcome.DUPLICATE}
+
+
+HandleLetter = Callable[[StoredLetter, RecordedEvent], ItemOutcome]
+"""Returns what became of the letter's event; raises RuleFailed and changes nothing then."""
 
 
 def redrive_in_order(
-    letters: Iterable[tuple[StoredLetter, Message]], handle: Callable[[RecordedEvent], ItemOutcome]
+    letters: Iterable[tuple[StoredLetter, Message]], handle: HandleLetter
 ) -> list[Attempt]:
-    """Handle the letters of one entity up to the first that is not handled; the later ones wait behind it.
-
-    `handle` raises RuleFailed and changes nothing then.
-    """
+    """Handle the letters of one entity up to the first that is not handled; the later ones wait behind it."""
     attempts: list[Attempt] = []
     is_blocked = False
     for letter, message in letters:
         attempt = _waiting(letter, message) if is_blocked else _attempt(letter, message, handle)
-        is_blocked = attempt.outcome not in {ItemOutcome.HANDLED, ItemOutcome.DUPLICATE}
         attempts.append(attempt)
+        is_blocked = not attempt.is_settled
     return attempts
 
 
 def _waiting(letter: StoredLetter, message: Message) -> Attempt:
-    return Attempt(letter, message, ItemOutcome.WAITING)
+    return Attempt(letter, message, ItemOutcome.WAITING, WAITING_ERROR)
 
 
-def _attempt(
-    letter: StoredLetter, message: Message, handle: Callable[[RecordedEvent], ItemOutcome]
-) -> Attempt:
+def _attempt(letter: StoredLetter, message: Message, handle: HandleLetter) -> Attempt:
     if isinstance(message, UnsupportedEvent):
-        return Attempt(letter, message, ItemOutcome.AWAITING_UPGRADE)
+        return Attempt(letter, message, ItemOutcome.AWAITING_UPGRADE, message.error)
     if isinstance(message, MalformedMessage):
-        return Attempt(letter, message, ItemOutcome.FAILED)
+        return Attempt(letter, message, ItemOutcome.FAILED, message.error)
     try:
-        return Attempt(letter, message, handle(message))
+        outcome = handle(letter, message)
     except RuleFailed as failed:
-        return Attempt(letter, message, ItemOutcome.FAILED, failed)
+        return Attempt(letter, message, ItemOutcome.FAILED, str(failed), failed)
+    return Attempt(
+        letter, message, outcome, WAITING_ERROR if outcome is ItemOutcome.WAITING else None
+    )

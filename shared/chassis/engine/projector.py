@@ -2,11 +2,11 @@
 
 An event that a projection cannot apply becomes a dead letter and parks its entity: the later events of the same source
 and entity are kept with it, and no other entity waits. The archive contains all of them. To recover, correct the
-projection and raise its version: the rebuild tries the kept events again.
+projection and redrive its letters, or raise its version: the rebuild tries the kept events again.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from itertools import groupby
 from operator import attrgetter
@@ -16,8 +16,17 @@ import msgspec
 import structlog
 from sqlalchemy import Connection
 
-from shared.chassis.engine.inbound import Failures, handle_in_order
-from shared.chassis.engine.rules import rules
+from shared.chassis.engine.inbound import Attempt, Failures, handle_in_order, redrive_in_order
+from shared.chassis.engine.redrive import (
+    EntityChange,
+    Redriven,
+    Trial,
+    changes_of,
+    events_of,
+    late_events,
+    receive_again,
+)
+from shared.chassis.engine.rules import RuleFailed, rules
 from shared.chassis.engine.service_logic import RecordHook
 from shared.chassis.engine.unit_of_work import CommandEnvelope, Outcome
 from shared.chassis.engine.writer import Writer
@@ -29,12 +38,20 @@ from shared.chassis.messages.touches import References
 from shared.chassis.storage import dead_letters
 from shared.chassis.storage.checkpoints import Checkpoints, Divergence, Progress
 from shared.chassis.storage.database import Database
-from shared.chassis.storage.dead_letters import DeadLetter
+from shared.chassis.storage.dead_letters import DeadLetter, StoredLetter
 from shared.chassis.storage.entity_store import EntityStore
+from shared.chassis.storage.redrives import ItemOutcome
 
 State = TypeVar("State", bound=msgspec.Struct)
 
 log = structlog.get_logger()
+
+
+class NotApplied(Exception):
+    """Another event was applied at its position, or none yet."""
+
+    def __str__(self) -> str:
+        return str(self.__doc__)
 
 
 class Projection(NamedTuple, Generic[State]):
@@ -48,6 +65,8 @@ class Projection(NamedTuple, Generic[State]):
 
 class Projector:
     """Applies events to projections through a writer of its own."""
+
+    by_source = True
 
     def __init__(
         self,
@@ -68,6 +87,7 @@ class Projector:
             for event_type in projection.consumes:
                 self._numbers[event_type].append(number)
         self._checkpoints = checkpoints
+        self.catalog = checkpoints.catalog
         self._hooks = hooks
         self._on_applied = on_applied
         self.positions: dict[str, int] = {}
@@ -119,6 +139,47 @@ class Projector:
         """Apply events of the archive to tables that are rebuilt."""
         self._apply(connection, events, events)
 
+    def redrive(self, connection: Connection, letters: Sequence[StoredLetter]) -> Redriven:
+        """Apply the letters' events up to the first that fails; those that could not be read are archived too."""
+        work, attempts = self._attempt(connection, letters)
+        work.flush(connection)
+        handled = [a.message for a in attempts if a.outcome is ItemOutcome.HANDLED]
+        applied = [message for message in handled if isinstance(message, RecordedEvent)]
+        for hook in self._hooks:
+            hook(connection, applied, ())
+        return Redriven(attempts, Outcome(consumed=applied, dead_letters=(), failures={}))
+
+    def attempt(self, connection: Connection, letters: Sequence[StoredLetter]) -> Trial:
+        """What a redrive would change; the service publishes nothing."""
+        work, attempts = self._attempt(connection, letters)
+        return Trial(attempts, {}, list(work.changes()))
+
+    def discard(self, _connection: Connection, _letter: StoredLetter, _reason: str) -> Outcome:
+        """Without a log, the letter itself is the record."""
+        return Outcome(consumed=(), dead_letters=(), failures={})
+
+    def _attempt(
+        self, connection: Connection, letters: Sequence[StoredLetter]
+    ) -> tuple["_ProjectionWork", list[Attempt]]:
+        received = receive_again(letters, self.catalog)
+        work = _ProjectionWork(connection, self._projections, self._numbers, events_of(received))
+        late = late_events(received)
+        places = {event.event_id: (event.source, event.position) for event in late}
+        ids = self._checkpoints.applied_ids(connection, places.values())
+        entity_ids = {event.entity_id for event in late}
+        parked = dead_letters.blocked(connection, entity_ids).parked
+
+        def handle(letter: StoredLetter, recorded: RecordedEvent) -> ItemOutcome:
+            if letter.entity_id is None:
+                if ids.get(places[recorded.event_id]) != recorded.event_id:
+                    raise RuleFailed(NotApplied())
+                if _entity_of(recorded) in parked:
+                    return ItemOutcome.WAITING
+            work.handle(recorded)
+            return ItemOutcome.HANDLED
+
+        return work, redrive_in_order(received, handle)
+
     def _process(
         self,
         connection: Connection,
@@ -163,10 +224,10 @@ class Projector:
         return self._checkpoints.progress(connection, self._checkpoints.load(connection))
 
     def _announce(self, outcome: Outcome) -> None:
-        if outcome.progress:
+        if outcome.progress:  # a redrive has none
             self._note(outcome.progress)
-        now = clock.now()
-        self.lags |= {event.source: now - event.recorded_at for event in outcome.consumed}
+            now = clock.now()
+            self.lags |= {event.source: now - event.recorded_at for event in outcome.consumed}
         self._on_applied(outcome.consumed)
         log.debug("events.applied", events=len(outcome.consumed))
 
@@ -212,6 +273,11 @@ class _ProjectionWork:
 
     def dead_letter(self, letter: DeadLetter, _cause: object) -> None:
         self.dead_letters.append(letter)
+
+    def changes(self) -> Iterator[EntityChange]:
+        """What differs from the database."""
+        for number, before in self._before.items():
+            yield from changes_of(before, self._states[number])
 
     def flush(self, connection: Connection) -> None:
         for number, before in self._before.items():

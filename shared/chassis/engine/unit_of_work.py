@@ -18,7 +18,7 @@ from shared.chassis.messages.received import MalformedMessage, Message, Unsuppor
 from shared.chassis.messages.recorded_event import RecordedEvent, StoredEvent
 from shared.chassis.messages.rejection import Rejected
 from shared.chassis.messages.schedule import Change
-from shared.chassis.messages.system_events import EventDeadLettered
+from shared.chassis.messages.system_events import EventDeadLettered, EventDiscarded, EventRedriven
 from shared.chassis.messages.touches import References
 from shared.chassis.messages.tracing import child_of
 from shared.chassis.storage import dead_letters, event_log, idempotency, inbox, task_queue
@@ -139,6 +139,12 @@ class UnitOfWork(Generic[State, Command]):
         self._extra_writes: list[Callable[[Connection], None]] = []
         self._answers: list[Answer] = []
         self._failures: Failures = {}
+        self._redriven: list[RecordedEvent] = []
+
+    @property
+    def changes_of_state(self) -> tuple[State, State]:
+        """The state before and after."""
+        return self._before, self.state
 
     @classmethod
     def load(
@@ -158,8 +164,7 @@ class UnitOfWork(Generic[State, Command]):
         parked = dict.fromkeys((entity_id for _, entity_id in blocked.parked), 0)
         events = [m for m in new if isinstance(m, RecordedEvent) and m.entity_id not in parked]
         commands = logic.commands_for(events)
-        references = _references(events, commands, envelopes)
-        state = logic.store.load(connection, references)
+        state = logic.store.load(connection, _references(events, commands, envelopes))
         work = cls(source, logic, state, event_log.last_position(connection), started_at)
         work._messages = new
         work._commands = commands
@@ -169,6 +174,22 @@ class UnitOfWork(Generic[State, Command]):
         work._present_tasks = task_queue.present(connection, [t.task_id for t in tasks if t])
         keys = [envelope.idempotency_key for envelope in envelopes]
         work._stored = idempotency.find_responses(connection, [key for key in keys if key])
+        return work
+
+    @classmethod
+    def load_for_redrive(
+        cls,
+        connection: Connection,
+        source: str,
+        logic: ServiceLogic[State, Command],
+        events: Sequence[RecordedEvent],
+    ) -> Self:
+        """Read what these events need, which are dead letters."""
+        started_at = clock.now()
+        commands = logic.commands_for(events)
+        state = logic.store.load(connection, _references(events, commands, ()))
+        work = cls(source, logic, state, event_log.last_position(connection), started_at)
+        work._commands = commands
         return work
 
     def handle_messages(self) -> None:
@@ -195,12 +216,15 @@ class UnitOfWork(Generic[State, Command]):
         for extra_writes in self._extra_writes:
             with rules():
                 extra_writes(connection)
-        consumed = [message for message in self._messages if isinstance(message, RecordedEvent)]
+        decoded = [message for message in self._messages if isinstance(message, RecordedEvent)]
+        consumed = [*self._redriven, *decoded]
         for hook in self._logic.record_hooks:
             hook(connection, consumed, self.events)
         event_log.append(connection, self._stored_events)
         event_ids = [message.event_id for message in self._messages]
         inbox.mark_processed(connection, event_ids, self._started_at)
+        redriven_ids = [recorded.event_id for recorded in self._redriven]
+        inbox.mark_processed_again(connection, redriven_ids, self._started_at)
         dead_letters.keep(connection, self.dead_letters, self._started_at)
         task_queue.finish(connection, self._finished_tasks())
         earliest_task = task_queue.apply(connection, self.changes, self._started_at)
@@ -255,19 +279,58 @@ class UnitOfWork(Generic[State, Command]):
     ) -> None:
         """Keep a message that is not handled, and publish that unless it only waits. Raises RuleFailed."""
         self.dead_letters.append(letter)
-        if letter.status is Status.WAITING:
-            return
-        entity_id = letter.entity_id or _claimed_entity(letter.subject)
+        if letter.status is not Status.WAITING:
+            self.announce(letter, cause)
+
+    def announce(
+        self, letter: DeadLetter, cause: RecordedEvent | UnsupportedEvent | None = None
+    ) -> None:
+        """Publish that the letter is kept. Raises RuleFailed."""
         dead_lettered = EventDeadLettered(
             event_id=letter.event_id,
             event_type=letter.event_type,
-            key=entity_id,
+            key=_entity_id_of(letter),
             error=letter.error,
         )
-        trace = _effect_of(cause) if cause else _Trace(correlation_id=entity_id)
+        self._record_about(letter, dead_lettered, cause)
+
+    def redrive(
+        self, letter: DeadLetter, recorded: RecordedEvent, *, is_duplicate: bool = False
+    ) -> None:
+        """Handle a letter's event, unless it was handled from another message. Raises RuleFailed."""
+        savepoint = self._savepoint()
+        if not is_duplicate:
+            self._handle_loaded(recorded)
+        redriven = EventRedriven(
+            event_id=letter.event_id, event_type=recorded.event_type, key=recorded.entity_id
+        )
+        try:
+            self._record([redriven], _effect_of(recorded))
+        except Exception as error:  # noqa: BLE001 - a rule may raise anything
+            self._roll_back(savepoint)
+            raise_as_failure(error)
+        if not is_duplicate:
+            self._redriven.append(recorded)
+
+    def discard(
+        self, letter: DeadLetter, reason: str, cause: RecordedEvent | UnsupportedEvent | None
+    ) -> None:
+        """Publish that the letter is never handled. Raises RuleFailed."""
+        discarded = EventDiscarded(
+            event_id=letter.event_id,
+            event_type=letter.event_type,
+            key=_entity_id_of(letter),
+            reason=reason,
+        )
+        self._record_about(letter, discarded, cause)
+
+    def _record_about(
+        self, letter: DeadLetter, event: Event, cause: RecordedEvent | UnsupportedEvent | None
+    ) -> None:
+        trace = _effect_of(cause) if cause else _Trace(correlation_id=_entity_id_of(letter))
         savepoint = self._savepoint()
         try:
-            self._record([dead_lettered], trace)
+            self._record([event], trace)
         except Exception as error:  # noqa: BLE001 - a rule may raise anything
             self._roll_back(savepoint)
             raise_as_failure(error)
@@ -387,6 +450,10 @@ def _replay(key: IdempotencyKey, stored: StoredResponse) -> Reply | Rejected:
         "idempotency-key-reused",
         f"Idempotency-Key {key.key!r} was used for another request",
     )
+
+
+def _entity_id_of(letter: DeadLetter) -> str:
+    return letter.entity_id or _claimed_entity(letter.subject)
 
 
 def _claimed_entity(subject: str) -> str:

@@ -122,7 +122,14 @@ class _Result(NamedTuple):
     """What a batch has done."""
 
     outcome: Outcome | None
+    """Of the messages and commands."""
     callback_results: list[Any]
+
+    @property
+    def outcomes(self) -> list[Outcome]:
+        """In the order in which they were decided."""
+        of_callbacks = [one for one in self.callback_results if isinstance(one, Outcome)]
+        return [*of_callbacks, self.outcome] if self.outcome else of_callbacks
 
 
 class Writer(Generic[State, Command]):
@@ -174,7 +181,10 @@ class Writer(Generic[State, Command]):
         await entry.done
 
     async def run_in_transaction(self, work: Callable[[Connection], T]) -> T:
-        """Run `work` in the next transaction: for a change of the service's own that no event records."""
+        """Run `work` in the next transaction: for a change of the service's own that no command or event leads to.
+
+        An Outcome that it returns is announced as that of commands and events is.
+        """
         done: asyncio.Future[T] = _future()
         self._enqueue(_Callback(work, done))
         return await done
@@ -298,7 +308,7 @@ class Writer(Generic[State, Command]):
             if not started.acquire(blocking=False):
                 raise StorageUnavailable("the service is stopping")
             result = batch.process(connection, self._process)
-            if result.outcome and result.outcome.events:
+            if any(outcome.events for outcome in result.outcomes):
                 failpoint("before_commit")
             return result
 
@@ -313,11 +323,13 @@ class Writer(Generic[State, Command]):
 
     def _announce(self, batch: _Batch, result: _Result) -> None:
         """The batch is durable: whatever fails here, no caller may get an error."""
+        outcomes = result.outcomes
+        if any(outcome.events for outcome in outcomes):
+            failpoint("after_commit")
+        for one in outcomes:
+            self._on_commit(one)
+            _log(one)
         if outcome := result.outcome:
-            if outcome.events:
-                failpoint("after_commit")
-            self._on_commit(outcome)
-            _log(outcome)
             for execute, answer in zip(batch.executes, outcome.answers, strict=True):
                 _complete(execute, answer, outcome.position)
         for handle in batch.handles:

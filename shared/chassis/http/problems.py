@@ -86,9 +86,11 @@ PROBLEM_TYPES: Mapping[str, ProblemType] = {
     # shipments, mails, events, tasks
     "bad-signature": ProblemType(401),
     "unknown-carrier": ProblemType(404),
+    "unknown-dead-letter": ProblemType(404),
     "unknown-held-event": ProblemType(404),
     "unknown-mail": ProblemType(404),
     "unknown-notification": ProblemType(404),
+    "unknown-redrive": ProblemType(404),
     "unknown-shipment": ProblemType(404),
     "unknown-task": ProblemType(404),
     "notification-pending": ProblemType(409),

@@ -21,10 +21,7 @@ class EventDeadLettered(Event, frozen=True, kw_only=True):
 
 
 class EventRedriven(Event, frozen=True, kw_only=True):
-    """A dead-lettered event was handled after all.
-
-    Reserved for the redrive command, which does not exist yet: no service publishes it.
-    """
+    """A dead-lettered event was handled after all."""
 
     ENTITY: ClassVar[str] = "key"
 
@@ -33,4 +30,18 @@ class EventRedriven(Event, frozen=True, kw_only=True):
     key: Id
 
 
-SYSTEM = (EventDeadLettered, EventRedriven)
+class EventDiscarded(Event, frozen=True, kw_only=True):
+    """An operator decided that a dead-lettered event is never handled; the later events of its entity are.
+
+    `event_type` is absent, and `event_id` and `key` are as in EventDeadLettered, if the message could not be read.
+    """
+
+    ENTITY: ClassVar[str] = "key"
+
+    event_id: EventId
+    event_type: Label | None = None
+    key: Id
+    reason: Error
+
+
+SYSTEM = (EventDeadLettered, EventRedriven, EventDiscarded)

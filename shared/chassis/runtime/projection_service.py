@@ -11,9 +11,15 @@ from sqlalchemy import MetaData
 
 from shared.chassis.engine.projector import Projection, Projector
 from shared.chassis.engine.rebuild import DerivedTables, open_tables
+from shared.chassis.engine.redriver import Redriver
 from shared.chassis.engine.service_logic import RecordHook
 from shared.chassis.http import signing_keys
 from shared.chassis.http.app import build_app
+from shared.chassis.http.dead_letters import (
+    DeadLetterController,
+    DeadLetters,
+    RedriveController,
+)
 from shared.chassis.jetstream.backfill import Backfill
 from shared.chassis.jetstream.consumer import Consumer
 from shared.chassis.jetstream.durable import Durable
@@ -68,6 +74,7 @@ class ProjectionService:
             hooks=(*record_hooks, signing_keys.hook(name)),
             on_applied=self._on_applied,
         )
+        self._redriver = Redriver(self._resources.reads, self.projector.writer, self.projector)
         self._replays = ReplayClient(name, self._resources.broker, catalog)
         self._consumer: Consumer | None = None
         self._backfill: Backfill | None = None
@@ -88,11 +95,14 @@ class ProjectionService:
 
         return build_app(
             title,
-            routes,
+            [*routes, DeadLetterController, RedriveController],
             settings=self._settings,
             keys=self.keys,
             waiting_for=self.waiting_for,
-            dependencies=dependencies,
+            dependencies={
+                "dead_letters": DeadLetters(self.reader, self._redriver),
+                **dependencies,
+            },
             on_startup=[self.start],
             on_stopping=on_stopping,
             on_shutdown=stop,
@@ -129,6 +139,7 @@ class ProjectionService:
             writer_loop(projector.writer),
             Loop("consumer", consumer.run),
             Loop("backfill", backfill.run),
+            Loop("redrives", self._redriver.run),
         )
         log.info("service.started", database=str(resources.database.url))
 

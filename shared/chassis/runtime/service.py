@@ -16,6 +16,8 @@ from sqlalchemy import MetaData
 from shared.chassis.engine import nudge
 from shared.chassis.engine.nudge import nudged_entities
 from shared.chassis.engine.rebuild import derived_tables_of, open_tables
+from shared.chassis.engine.redrive import DecidingRedrive
+from shared.chassis.engine.redriver import Redriver
 from shared.chassis.engine.retention import RetentionLoop, RetentionRule
 from shared.chassis.engine.service_logic import ServiceLogic
 from shared.chassis.engine.task_runner import TaskHandler, TaskRunner
@@ -24,6 +26,11 @@ from shared.chassis.engine.writer import Writer
 from shared.chassis.http import signing_keys
 from shared.chassis.http.app import build_app
 from shared.chassis.http.command_bus import CommandBus
+from shared.chassis.http.dead_letters import (
+    DeadLetterController,
+    DeadLetters,
+    RedriveController,
+)
 from shared.chassis.http.resend import Resender, resend_events
 from shared.chassis.http.tasks import TaskController, Tasks
 from shared.chassis.jetstream.catch_up import CatchUp
@@ -43,6 +50,7 @@ from shared.chassis.settings import ChassisSettings
 from shared.chassis.storage import database_identity
 from shared.chassis.storage.idempotency import IDEMPOTENCY_KEY, RETENTION_HOURS
 from shared.chassis.storage.inbox import INBOX
+from shared.chassis.storage.redrives import REDRIVE, REDRIVE_ITEM, RETENTION_DAYS
 from shared.chassis.storage.task_queue import all_kinds
 
 ANSWER_SECONDS = 2
@@ -109,6 +117,8 @@ class Service(Generic[State, Command]):
         LogServer(source, self.reads, self.broker, lambda: self._resync.is_own_log)
         self.effects, self.deadlines = self._task_runners(task_handlers)
         self.commands = CommandBus(source, self.writer)
+        redriving = DecidingRedrive(source, logic, catalog)
+        self._redriver = Redriver(self.reads, self.writer, redriving)
         self.limits = resources.limits
         self.keys = resources.keys
         rules = [*retention_rules, *chassis_retention_rules(settings.inbox_retention_days)]
@@ -160,7 +170,7 @@ class Service(Generic[State, Command]):
         """
         return build_app(
             title,
-            [*routes, resend_events, TaskController],
+            [*routes, resend_events, TaskController, DeadLetterController, RedriveController],
             settings=self.settings,
             keys=self.keys,
             waiting_for=self.waiting_for,
@@ -170,6 +180,7 @@ class Service(Generic[State, Command]):
                 "commands": self.commands,
                 "reader": self.reader,
                 "resender": Resender(self.reads, self.resend),
+                "dead_letters": DeadLetters(self.reader, self._redriver),
                 "tasks": Tasks(
                     self.reader, self.reads, self.writer, (self.effects, self.deadlines)
                 ),
@@ -226,6 +237,7 @@ class Service(Generic[State, Command]):
             Loop("effects", self.effects.run, grace_seconds=self._effect_seconds_left),
             Loop("retention", self._retention.run),
             Loop("deadlines", self.deadlines.run),
+            Loop("redrives", self._redriver.run),
             Loop("resync", self._resync.run),
             Loop("consumer", consumer.run),
         ]
@@ -283,6 +295,8 @@ class Service(Generic[State, Command]):
 def chassis_retention_rules(inbox_retention_days: int) -> Iterator[RetentionRule]:
     """For the tables that every service has."""
     yield RetentionRule(IDEMPOTENCY_KEY.c.stored_at, timedelta(hours=RETENTION_HOURS))
+    yield RetentionRule(REDRIVE_ITEM.c.requested_at, timedelta(days=RETENTION_DAYS))
+    yield RetentionRule(REDRIVE.c.requested_at, timedelta(days=RETENTION_DAYS))
     if inbox_retention_days:
         yield RetentionRule(INBOX.c.processed_at, timedelta(days=inbox_retention_days))
 

@@ -146,7 +146,7 @@ class Checkpoints:
     def __init__(self, tables: CheckpointTables, archive: Table, catalog: Catalog) -> None:
         self._tables = tables
         self._archive = archive
-        self._catalog = catalog
+        self.catalog = catalog
         self._sources = sorted(catalog.sources)
         held = tables.held
         self._held_beyond = (
@@ -180,7 +180,7 @@ class Checkpoints:
 
         The others are held, unless they are what was applied at their position before.
         """
-        received = positioned(messages, self._catalog)
+        received = positioned(messages, self.catalog)
         if self._reaches_held(connection, applied, received):
             late = [event for event in received if event.position <= applied.get(event.source, 0)]
             early = [event for event in received if event.position > applied.get(event.source, 0)]
@@ -288,7 +288,7 @@ class Checkpoints:
             while True:
                 last = applied.get(source, 0)
                 rows = self._held(connection, source, last, _LAST_POSITION, MAX_AT_ONCE)
-                ready = sequence(applied, [_from_row(row, self._catalog) for row in rows]).ready
+                ready = sequence(applied, [_from_row(row, self.catalog) for row in rows]).ready
                 if not ready:
                     break
                 keys = [

@@ -117,7 +117,7 @@ KEY = func.coalesce(DEAD_LETTER.c.entity_id, DEAD_LETTER.c.event_id)
 """What operators name a letter by: its entity, or its own id if it was not decoded."""
 IS_OPEN = DEAD_LETTER.c.status != Status.DISCARDED
 _COLUMNS = [DEAD_LETTER.c[name] for name in StoredLetter.__struct_fields__]
-_LETTERS = select(*_COLUMNS).order_by(DEAD_LETTER.c.dead_letter_id)
+LETTERS = select(*_COLUMNS)
 
 _BLOCKING = select(
     DEAD_LETTER.c.entity_id,
@@ -211,22 +211,36 @@ def keep(connection: Connection, letters: Sequence[DeadLetter], at: datetime) ->
 
 
 def find_letters(
-    connection: Connection, *conditions: ColumnElement[bool], most: int
+    connection: Connection, condition: ColumnElement[bool], most: int | None = None
 ) -> list[StoredLetter]:
-    """The letters that fulfil the conditions, oldest first."""
-    rows = connection.execute(_LETTERS.where(*conditions).limit(most))
-    return [to_letter(row) for row in rows]
+    """The letters that fulfil the condition, in the order of their arrival."""
+    query = LETTERS.where(condition).order_by(DEAD_LETTER.c.dead_letter_id)
+    return [to_letter(row) for row in connection.execute(query.limit(most))]
 
 
 def of_entity(key: str, source: str | None = None) -> ColumnElement[bool]:
     """The condition of the open letters of an entity; with `source`, those of its events alone."""
-    condition = IS_OPEN & (
-        (DEAD_LETTER.c.entity_id == key)
-        | ((DEAD_LETTER.c.event_id == key) & DEAD_LETTER.c.entity_id.is_(None))
+    has_key = (DEAD_LETTER.c.entity_id == key) | (
+        (DEAD_LETTER.c.event_id == key) & DEAD_LETTER.c.entity_id.is_(None)
     )
     if source is None:
-        return condition
-    return condition & (func.coalesce(DEAD_LETTER.c.source, "") == source)
+        return IS_OPEN & has_key
+    return IS_OPEN & has_key & (func.coalesce(DEAD_LETTER.c.source, "") == source)
+
+
+def queue_of(
+    connection: Connection, key: str, source: str | None, most: int | None = None
+) -> list[StoredLetter]:
+    """The entity's open letters in the order in which they are to be handled.
+
+    Those of one source are in the order of its log: a rebuild keeps some of them and adds others.
+    """
+    if source is None:
+        return find_letters(connection, of_entity(key), most)
+    in_order = LETTERS.where(of_entity(key, source)).order_by(
+        DEAD_LETTER.c.position, DEAD_LETTER.c.dead_letter_id
+    )
+    return [to_letter(row) for row in connection.execute(in_order.limit(most))]
 
 
 def to_letter(row: Row[Any]) -> StoredLetter:

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import Column, Connection, Index, Table, Text, literal_column, select
+from sqlalchemy import Column, Connection, Index, Table, Text, bindparam, literal_column, select
 
-from shared.chassis.storage.database import CHASSIS_METADATA, UtcTime, insert_all
-from shared.chassis.storage.sql import any_of
+from shared.chassis.storage.database import CHASSIS_METADATA, UtcTime, insert_all, upsert
+from shared.chassis.storage.sql import any_of, execute_many
 
 INBOX = Table(
     "inbox",
@@ -17,6 +17,7 @@ INBOX = Table(
 Index("inbox_age", INBOX.c.processed_at)
 
 _PROCESSED = select(INBOX.c.event_id).where(any_of(INBOX.c.event_id, "ids"))
+_FORGET = INBOX.delete().where(INBOX.c.event_id == bindparam("forgotten"))
 
 
 def processed(connection: Connection, event_ids: Sequence[str]) -> set[str]:
@@ -30,6 +31,17 @@ def mark_processed(connection: Connection, event_ids: Sequence[str], at: datetim
     """Mark these events as processed."""
     rows = [{"event_id": event_id, "processed_at": at} for event_id in event_ids]
     insert_all(connection, INBOX, rows)
+
+
+def mark_processed_again(connection: Connection, event_ids: Sequence[str], at: datetime) -> None:
+    """Mark events that were dead letters as processed now."""
+    rows = [{"event_id": event_id, "processed_at": at} for event_id in event_ids]
+    upsert(connection, INBOX, rows)
+
+
+def forget(connection: Connection, event_ids: Sequence[str]) -> None:
+    """Delete ids that no event has: those of messages that could not be decoded."""
+    execute_many(connection, _FORGET, [{"forgotten": event_id} for event_id in event_ids])
 
 
 def read_all(connection: Connection) -> dict[str, datetime]:

@@ -22,11 +22,11 @@ from sqlalchemy import (
     literal,
     select,
 )
+from sqlalchemy.dialects import sqlite
 
 from shared.chassis.messages.clock import new_id
 from shared.chassis.storage.database import CHASSIS_METADATA, UtcTime, insert_all
 from shared.chassis.storage.dead_letters import DEAD_LETTER, IS_OPEN, KEY
-from shared.chassis.storage.sql import execute_many
 
 RETENTION_DAYS = 30
 
@@ -90,7 +90,7 @@ _SETTLE = (
     )
 )
 _FIRST_PENDING = (
-    select(REDRIVE_ITEM.c.key, REDRIVE_ITEM.c.source)
+    select(REDRIVE_ITEM.c.redrive_id, REDRIVE_ITEM.c.key, REDRIVE_ITEM.c.source)
     .where(_IS_PENDING)
     .order_by(REDRIVE_ITEM.c.item_id)
     .limit(1)
@@ -136,6 +136,14 @@ def request(
     redrive_id = new_id()
     redrive = {"redrive_id": redrive_id, "requested_by": by, "requested_at": at}
     insert_all(connection, REDRIVE, [redrive])
+    add_items(connection, redrive_id, KEY.in_(select(KEY).where(IS_OPEN, condition)), at)
+    return redrive_id
+
+
+def add_items(
+    connection: Connection, redrive_id: str, condition: ColumnElement[bool], at: datetime
+) -> None:
+    """Add the open letters that fulfil the condition, unless they belong to the redrive already."""
     letters = (
         select(
             literal(redrive_id),
@@ -146,12 +154,13 @@ def request(
             literal(ItemOutcome.PENDING.value),
             literal(at, UtcTime()),
         )
-        .where(IS_OPEN, KEY.in_(select(KEY).where(IS_OPEN, condition)))
+        .where(IS_OPEN, condition)
         .order_by(DEAD_LETTER.c.dead_letter_id)
     )
-    names = ["redrive_id", *_ITEM_NAMES[:5], "requested_at"]
-    connection.execute(REDRIVE_ITEM.insert().from_select(names, letters))
-    return redrive_id
+    names = ["redrive_id", "event_id", "event_type", "key", "source", "outcome", "requested_at"]
+    connection.execute(
+        sqlite.insert(REDRIVE_ITEM).from_select(names, letters).on_conflict_do_nothing()
+    )
 
 
 def find(connection: Connection, redrive_id: str) -> Redrive | None:
@@ -173,10 +182,10 @@ def find(connection: Connection, redrive_id: str) -> Redrive | None:
     )
 
 
-def next_place(connection: Connection) -> Place | None:
-    """That of the oldest item that is not settled."""
+def next_place(connection: Connection) -> tuple[str, Place] | None:
+    """The redrive of the oldest item that is not settled, and whose letters to handle for it."""
     row = connection.execute(_FIRST_PENDING).first()
-    return None if row is None else Place(row.key, row.source)
+    return None if row is None else (row.redrive_id, Place(row.key, row.source))
 
 
 def settle(
@@ -187,7 +196,8 @@ def settle(
         {"settled_event": event_id, "to_outcome": outcome.value, "to_error": error, "at": at}
         for event_id, (outcome, error) in outcomes.items()
     ]
-    execute_many(connection, _SETTLE, rows)
+    if rows:
+        connection.execute(_SETTLE, rows)
 
 
 def settle_rest(
