@@ -111,4 +111,4 @@ async def _pause(seconds: float, has_ended: asyncio.Event) -> None:
 async def _come_to_rest(shop: ChaosShop, within_seconds: float) -> ShopSnapshot:
     """Every service is ready, and nothing is left to do."""
     await shop.until_ready(*SERVICES)
-    return await eventually(shop.at_rest, within_seconds)
+    return await eventually(lambda: asyncio.to_thread(shop.at_rest), within_seconds)

@@ -5,10 +5,12 @@ import random
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import closing
+from pathlib import Path
 
 from shared.chassis.failpoints import EXIT_CODE
 from tests.chaos.fault import fault
 from tests.chaos.shop import ChaosShop
+from tests.support.eventually import eventually
 from tests.support.shop_expectations import SERVICES
 
 LANE = "services"
@@ -103,6 +105,22 @@ async def service_frozen(shop: ChaosShop, draw: random.Random) -> AsyncIterator[
 
 
 @fault(
+    kind="clock",
+    lane=LANE,
+    test="component/test_task_runner.py::test_tasks_run_after_steps_of_the_clock",
+)
+async def clock_behind(shop: ChaosShop, draw: random.Random) -> AsyncIterator[None]:
+    """A service whose clock is up to an hour late, and then is set: back and forth."""
+    name = shop.any_service(draw)
+    async with shop.alone(name):
+        await shop.kill_services(name)
+        shop.start_service(name, clock_shift=-draw.uniform(1, 3600))
+        yield
+        await shop.kill_services(name)
+        shop.start_service(name)
+
+
+@fault(
     kind="two copies",
     lane=LANE,
     test="component/test_database_identity.py::test_second_process_on_a_database_is_refused",
@@ -123,8 +141,8 @@ async def second_copy(shop: ChaosShop, draw: random.Random) -> AsyncIterator[Non
 async def database_locked(shop: ChaosShop, draw: random.Random) -> AsyncIterator[None]:
     name = shop.any_service(draw)
     async with shop.alone(name):
-        with closing(sqlite3.connect(shop.data_dir / f"{name}.db", timeout=30)) as connection:
-            connection.isolation_level = None
+        await eventually(lambda: shop.has_database(name))
+        with closing(_open(shop.data_dir / f"{name}.db")) as connection:
             await asyncio.to_thread(connection.execute, "BEGIN IMMEDIATE")
             yield
             connection.execute("ROLLBACK")
@@ -155,3 +173,13 @@ async def read_database_deleted(shop: ChaosShop, draw: random.Random) -> AsyncIt
         shop.delete_database("read")
         shop.start_service("read")
         yield
+
+
+def _open(database: Path) -> sqlite3.Connection:
+    return sqlite3.connect(
+        f"file:{database}?mode=rw",
+        uri=True,
+        timeout=30,
+        isolation_level=None,
+        check_same_thread=False,
+    )

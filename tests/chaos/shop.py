@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import nats
 from nats.aio.client import Client
 
+from tests.support.eventually import eventually
 from tests.support.mail_sink import Answer
 from tests.support.running_shop import RunningShop
 from tests.support.shop_expectations import SERVICES
@@ -22,6 +23,7 @@ BROKER, MAIL = "broker", "mail"
 DISK_MIB = 4096
 SUPERVISION_SECONDS = 0.2
 RESTART_SECONDS = 0.5
+READY_SECONDS = 120
 
 
 class Ending(NamedTuple):
@@ -65,8 +67,8 @@ class ChaosShop(RunningShop):
         self.poison: set[str] = set()
         """The subjects of messages that no service can handle."""
         self.endings: list[Ending] = []
-        self.may_double_mails = False
-        """Whether a mail may have been accepted without the notifier learning it."""
+        self.notifier_kills = 0
+        """After each, mails that were accepted and not recorded are sent again."""
         self.proxies: dict[str, TcpProxy] = {}
         """By service, on its way to the broker."""
         self.disks = {
@@ -125,12 +127,27 @@ class ChaosShop(RunningShop):
             await client.close()
 
     async def kill_services(self, *names: str) -> None:
-        """Those that still run; the last mail may have been accepted and not recorded."""
+        """Those that still run."""
         await asyncio.to_thread(self.kill, *[name for name in names if name in self.running()])
-        self.may_double_mails |= "notifier" in names
+        self.notifier_kills += "notifier" in names
 
     async def stop_service(self, name: str) -> None:
+        """Once it listens: before that, it dies of the signal."""
+        await eventually(lambda: asyncio.to_thread(self._listens, name), READY_SECONDS)
         await asyncio.to_thread(self.terminate, name)
+
+    async def until_ready(self, *names: str) -> None:
+        """In a thread: a service asks the broker, and this loop runs the proxies."""
+        for name in names:
+            await eventually(
+                lambda name=name: asyncio.to_thread(self._is_ready, name), READY_SECONDS
+            )
+
+    def _listens(self, name: str) -> bool:
+        return self.health(name, "live") is not None
+
+    def has_database(self, name: str) -> bool:
+        return (self.data_dir / f"{name}.db").exists()
 
     def last_position(self, name: str) -> int:
         """The end of a service's event log."""
@@ -166,6 +183,7 @@ class ChaosShop(RunningShop):
                 async with self.alone(name):
                     if name in self.running() and self.has_ended(name):
                         code = self.wait_exit(name)
+                        self.notifier_kills += name == "notifier"
                         self.endings.append(Ending(name, code, self.log(name).splitlines()[-1]))
                         await asyncio.sleep(RESTART_SECONDS)
                         self.start_service(name)

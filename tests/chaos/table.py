@@ -5,6 +5,8 @@ from collections.abc import Iterator
 
 from tests.chaos.round import Report
 
+SHOWN_VIOLATIONS = 20
+
 
 def lines(report: Report) -> Iterator[str]:
     verdict = report.verdict
@@ -20,12 +22,16 @@ def lines(report: Report) -> Iterator[str]:
         ("time to quiesce", f"{report.quiesce_seconds:.1f} s"),
         ("events", f"{verdict.events:,}"),
         ("duplicates absorbed", f"{verdict.duplicates:,}"),
-        ("mails", f"{verdict.mails:,}, of which {verdict.doubled_mails:,} were received twice"),
+        (
+            "mails",
+            f"{verdict.mails:,}, of which {verdict.doubled_mails:,} were received more than once",
+        ),
         ("dead letters", f"{verdict.dead_letters:,}, all of them poison"),
         ("restarts by the supervisor", _counts(Counter(end.service for end in report.endings))),
         ("violations", f"{len(verdict.violations):,}"),
     ):
         yield f"{name:<28}{value}"
+    yield from verdict.violations[:SHOWN_VIOLATIONS]
 
 
 def _counts(counter: Counter[str]) -> str:

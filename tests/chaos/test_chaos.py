@@ -17,6 +17,11 @@ from tests.chaos.table import lines
 TESTS = Path(__file__).parents[1]
 ORDERS, PER_SECOND = 2000, 40
 FEW_ORDERS, FEW_PER_SECOND = 40, 10
+pytestmark = pytest.mark.filterwarnings(
+    # The client of the broker leaves a socket open if the broker dies while it connects.
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)
+
 QUICK = (
     "broker_killed",
     "consumers_deleted",
@@ -25,7 +30,7 @@ QUICK = (
     "log_resent",
     "poison",
 )
-"""Healed at once: they fit into the short round."""
+"""Their effects are over soon enough for the short round."""
 
 
 @pytest.fixture

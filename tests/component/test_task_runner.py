@@ -34,6 +34,7 @@ from shipping_service.handlers import BOOKING
 from tests.support.chassis import ORDER, SHIPPING, log_of, pragma, rows_of, serving
 from tests.support.eventually import eventually
 from tests.support.history import recorded
+from tests.support.shifted_clock import shifted
 
 Run = Callable[[Task], Awaitable[Any]]
 
@@ -383,3 +384,14 @@ async def _has_asked(service: Service) -> bool:
     log = await log_of(service.reads, "order")
     asked = [entry.event for entry in log if entry.event_type == "OrderCancellationRequested"]
     return bool(asked) and all(event.reason == "EXPIRED" for event in asked)
+
+
+async def test_tasks_run_after_steps_of_the_clock(
+    shop_settings: ShopSettings, monkeypatch: pytest.MonkeyPatch
+):
+    async with serving(shop_settings, SHIPPING, booking(deliver)) as service:
+        for number, minutes in enumerate((-60, 0, -90, 60)):
+            monkeypatch.setattr(clock, "now", shifted(60 * minutes))
+            await begin_shipments(service, f"o{number}")
+            await eventually(lambda: no_task_is_left(service))
+        assert (await event_types(service)).count("ShipmentCompleted") == 4

@@ -33,6 +33,8 @@ class MailSink:
 
     def __init__(self) -> None:
         self.answer = Answer.ACCEPTED
+        self.unanswered: Counter[str] = Counter()
+        """How often the acceptance of each `Message-ID` was lost."""
         self._lock = Lock()
         self._mails: dict[str, list[EmailMessage]] = defaultdict(list)
         self._port = free_port()
@@ -69,13 +71,15 @@ class MailSink:
             await asyncio.sleep(POLL_SECONDS)
         if answer in {Answer.BUSY, Answer.NONE}:
             return "451 try again later"
-        self._store(envelope)
+        mail = self._store(envelope)
         if answer is Answer.LOST and server.transport:
+            self.unanswered[mail["Message-ID"]] += 1
             server.transport.abort()
         return "250 OK"
 
-    def _store(self, envelope: Envelope) -> None:
+    def _store(self, envelope: Envelope) -> EmailMessage:
         assert envelope.original_content is not None
         mail = message_from_bytes(envelope.original_content, policy=default)
         with self._lock:
             self._mails[str(mail["To"])].append(mail)
+        return mail
