@@ -24,7 +24,7 @@ from shared.chassis.engine.writer import MAX_AT_ONCE, MAX_WAITING, MIN_REQUESTS,
 from shared.chassis.messages import clock
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.rejection import Rejected
-from shared.chassis.storage.database import CHASSIS_METADATA
+from shared.chassis.storage.database import BUSY_MILLISECONDS, CHASSIS_METADATA
 from shared.chassis.storage.dead_letters import DEAD_LETTER
 from shared.chassis.storage.event_log import EVENT_LOG
 from shared.chassis.storage.idempotency import IdempotencyKey, Reply
@@ -197,6 +197,16 @@ async def test_stopping_writer_completes_queued_commands(tmp_path: Path):
     assert [(await command).position for command in waiting] == [40] * 20
     with pytest.raises(StorageUnavailable):
         await chassis.execute(create("late"))
+
+
+async def test_stopping_database_waits_only_briefly_for_lock(chassis: Chassis, tmp_path: Path):
+    with closing(sqlite3.connect(tmp_path / "inventory.db", isolation_level=None)) as locker:
+        locker.execute("BEGIN IMMEDIATE")
+        chassis.database.begin_stop()
+        async with asyncio.timeout(BUSY_MILLISECONDS / 1000 / 2):
+            with pytest.raises(StorageUnavailable, match="locked"):
+                await chassis.execute(create("p1"))
+    await chassis.execute(create("p1"))
 
 
 async def test_cancelled_caller_does_not_affect_others(chassis: Chassis):

@@ -4,7 +4,7 @@ import asyncio
 import random
 import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -14,6 +14,7 @@ import pytest
 import pytest_asyncio
 
 from tests.support.eventually import eventually
+from tests.support.mail_sink import Answer
 from tests.support.running_shop import RunningShop
 from tests.support.shop_client import Json, order_of
 from tests.support.shop_expectations import SERVICES
@@ -183,6 +184,30 @@ async def test_stop_with_a_locked_database_answers_503(shop: RunningShop):
     shop.start_service("order")
     await shop.until_ready("order")
     assert orders_in_all(shop) == before
+
+
+async def test_stop_is_prompt_while_everything_hangs(shop: RunningShop):
+    """The mail server answers no mail, the broker is frozen and every database locked."""
+    email = f"{uuid4().hex}@example.com"
+    shop.mail.answer = Answer.NONE
+    placed = shop.guest.order(("plenty", 1), email=email)
+    with ExitStack() as locks:
+        for name in SERVICES:
+            path = shop.data_dir / f"{name}.db"
+            locker = locks.enter_context(closing(sqlite3.connect(path, isolation_level=None)))
+            locker.execute("BEGIN IMMEDIATE")
+        shop.broker.pause()
+        await asyncio.to_thread(shop.terminate, *SERVICES)
+    shop.broker.resume()
+    shop.mail.answer = Answer.ACCEPTED
+    for name in SERVICES:
+        shop.start_service(name)
+    await shop.until_ready(*SERVICES)
+    await shop.until(placed["orderId"], "COMPLETED")
+    await shop.settle()
+    message_ids = [mail["Message-ID"] for mail in shop.mail.mails(email)]
+    assert message_ids
+    assert len(set(message_ids)) == len(message_ids)
 
 
 async def test_order_of_disconnected_client_is_not_placed(shop: RunningShop):

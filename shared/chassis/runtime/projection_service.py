@@ -145,6 +145,7 @@ class ProjectionService:
 
     async def stop(self) -> None:
         """Stop consuming, finish the transaction under way, close."""
+        self._resources.database.begin_stop()
         await self._resources.close()
         log.info("service.stopped")
 

@@ -212,6 +212,7 @@ class Service(Generic[State, Command]):
         self._stopping_since = loop.time()
         self.effects.stop()
         self.deadlines.stop()
+        self.database.begin_stop()
         loop.call_later(ANSWER_SECONDS, self.writer.give_up_waiting)
 
     async def stop(self) -> None:

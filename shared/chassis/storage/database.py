@@ -46,6 +46,8 @@ log = structlog.get_logger()
 
 READING_THREADS = 4
 BUSY_MILLISECONDS = 5000
+STOPPING_BUSY_MILLISECONDS = 500
+"""A process that stops has no time to wait for a lock: it must end within ten seconds."""
 WAL_LIMIT_BYTES = 16 * 1024 * 1024
 """From this size on the writer empties the write-ahead log; without overlapping readers SQLite keeps it at 4 MiB."""
 COMMITS_BETWEEN_CHECKS = 64
@@ -146,6 +148,7 @@ class Database:
         self._engine = engine
         self._commits = 0
         self._is_writer = is_writer
+        self._is_stopping = False
         self._may_read = may_read(engine.url)
         self._wal_limit_bytes = WAL_LIMIT_BYTES
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="database")
@@ -169,6 +172,10 @@ class Database:
         """Wait until a transaction finds the file damaged. Raises DatabaseDamaged."""
         await self._damage.watch()
 
+    def begin_stop(self) -> None:
+        """From the next transaction on, wait only briefly for a lock that another process has."""
+        self._is_stopping = True
+
     async def close(self) -> None:
         """Finish running transactions, and close the file."""
         await asyncio.to_thread(self._threads.shutdown)
@@ -177,12 +184,19 @@ class Database:
     def _transact(self, work: Callable[[Connection], T]) -> T:
         if not self._is_writer:
             self._may_read.wait()
+        if self._is_stopping:
+            self._set_busy_timeout(STOPPING_BUSY_MILLISECONDS)
         with self._engine.begin() as connection:
             result = work(connection)
         self._commits += 1
         if self._is_writer and self._commits % COMMITS_BETWEEN_CHECKS == 0:
             self._limit_wal()
         return result
+
+    def _set_busy_timeout(self, milliseconds: int) -> None:
+        connection = self._engine.raw_connection()
+        connection.cursor().execute(f"PRAGMA busy_timeout={milliseconds}")
+        connection.close()  # back to the pool, which gives it to this thread again
 
     def _limit_wal(self) -> None:
         """Empty a large write-ahead log: SQLite itself does not while some reader always uses it.
