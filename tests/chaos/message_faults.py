@@ -22,6 +22,7 @@ from tests.support.mail_sink import Answer
 MESSAGES, MAILS = "messages", "mails"
 SOURCES = ("order", "inventory", "shipping", "notifier")
 REVERSED = 100
+NUDGED = 10
 LARGE = 200_000
 ABSENT = (NatsError, OSError, TimeoutError)
 """The broker may be down, or the stream may have been deleted."""
@@ -61,6 +62,20 @@ async def _republish_reversed(client: Client, draw: random.Random) -> None:
         message = await stream.get_msg(STREAM, sequence)
         headers = {**(message.headers or {}), "Nats-Msg-Id": f"reversed-{draw.getrandbits(64):x}"}
         await stream.publish(message.subject or "", message.data or b"", headers=headers)
+
+
+@fault(
+    kind="duplicates",
+    lane=MESSAGES,
+    test="component/test_nudge.py::test_nudge_resends_its_order_and_newest_event",
+)
+async def orders_nudged(shop: ChaosShop, draw: random.Random) -> AsyncIterator[None]:
+    """Also of orders that have ended: it changes nothing of them."""
+    order_ids = shop.order_ids()
+    for order_id in draw.sample(order_ids, min(NUDGED, len(order_ids))):
+        with suppress(httpx.TransportError):
+            await asyncio.to_thread(shop.admin.post, "order", f"/orders/{order_id}/nudge", {})
+    yield
 
 
 GENUINE: dict[str, Any] = json.loads(

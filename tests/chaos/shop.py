@@ -4,6 +4,7 @@ import asyncio
 import random
 import sqlite3
 import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from tests.support.eventually import eventually
 from tests.support.mail_sink import Answer
 from tests.support.running_shop import RunningShop
 from tests.support.shop_expectations import SERVICES
+from tests.support.shop_processes import ROOT
 from tests.support.tcp_proxy import TcpProxy, serving
 
 BROKER, MAIL = "broker", "mail"
@@ -136,6 +138,13 @@ class ChaosShop(RunningShop):
         await eventually(lambda: asyncio.to_thread(self._listens, name), READY_SECONDS)
         await asyncio.to_thread(self.terminate, name)
 
+    async def stop_published(self, name: str) -> bool:
+        """Stop it when the broker has all its events; False if it stopped with some left."""
+        await self.until_ready(name)
+        await eventually(lambda: self._unpublished(name) == 0, READY_SECONDS)
+        await self.stop_service(name)
+        return self._unpublished(name) == 0
+
     async def until_ready(self, *names: str) -> None:
         """In a thread: a service asks the broker, and this loop runs the proxies."""
         for name in names:
@@ -153,6 +162,22 @@ class ChaosShop(RunningShop):
         """The end of a service's event log."""
         [[position]] = self._select(name, "SELECT coalesce(max(position), 0) FROM event_log")
         return int(position)
+
+    def _unpublished(self, name: str) -> int:
+        query = "SELECT count(*) FROM event_log WHERE stream_seq IS NULL"
+        [[count]] = self._select(name, query)
+        return int(count)
+
+    def quadrille(self, name: str, *arguments: str) -> str:
+        """The output of a command that must succeed, run as this service's user."""
+        return _run(
+            sys.executable, "-m", "quadrille", *arguments, env=self.environment(name), cwd=ROOT
+        )
+
+    def order_ids(self) -> list[str]:
+        return [
+            str(order_id) for (order_id,) in self._select("order", "SELECT order_id FROM orders")
+        ]
 
     def dead_letters(self, name: str) -> list[str]:
         """The subjects of a service's dead letters."""
@@ -198,5 +223,7 @@ async def _ignore(_error: Exception) -> None:
     """What fails raises; nothing need be logged."""
 
 
-def _run(*command: str | Path) -> str:
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+def _run(*command: str | Path, **options: Any) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False, **options)
+    assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+    return done.stdout

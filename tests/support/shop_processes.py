@@ -105,23 +105,24 @@ class ShopProcesses:
 
     def _spawn(self, name: str, module: list[str], own: dict[str, str]) -> subprocess.Popen[bytes]:
         self._logs.mkdir(parents=True, exist_ok=True)
-        user = {"QUADRILLE_NATS_URL": self.nats_url(name)}
         with self._log_file(name).open("ab") as log:
             return subprocess.Popen(
                 [sys.executable, "-m", *module],
                 cwd=ROOT,
-                env=self._environment() | user | own,
+                env=self.environment(name) | own,
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
 
-    def _environment(self) -> dict[str, str]:
+    def environment(self, name: str) -> dict[str, str]:
+        """Of this service, or of a command that acts as its user."""
         outside = {
             name: value
             for name, value in os.environ.items()  # noqa: TID251 - passed on to the processes
             if not name.startswith("QUADRILLE_")
         }
-        return outside | environment_of(self.settings)
+        user = {"QUADRILLE_NATS_URL": self.nats_url(name)}
+        return outside | environment_of(self.settings) | user
 
     def nats_url(self, name: str) -> str:
         """With which this service, or the provisioner, connects."""
