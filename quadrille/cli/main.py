@@ -129,6 +129,11 @@ SECTIONS: Mapping[str, Mapping[str, CommandEntry]] = {
             "forget",
             "Remove a held event, so that the read API is ready again.",
         ),
+        "dlq": CommandEntry(
+            "quadrille.cli.dlq",
+            "dlq",
+            "List, try, redrive or discard dead letters: events that a service could not handle.",
+        ),
         "reset-password": CommandEntry(
             "quadrille.cli.reset_password",
             "reset_password",

@@ -11,7 +11,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from shared.chassis.messages.cloudevents import encode
+from shared.contracts import OrderCancelled
 from tests.support.eventually import eventually
+from tests.support.history import recorded
 from tests.support.ports import free_port
 from tests.support.running_shop import RunningShop
 from tests.support.shop_expectations import ADMIN_PASSWORD
@@ -514,6 +517,56 @@ def test_held_events_are_listed_and_removed(shop, admin, jane):
     assert (code, msgspec.json.decode(out)["eventId"]) == (0, "rival-1")
     code, _, err = admin.run("forget", "order", "1")
     assert (code, err) == (2, "Error: no event is held at position 1 of order: quadrille held\n")
+
+
+def _park(shop: RunningShop, order_id: str) -> None:
+    """Insert dead letters of the inventory as if a rule had failed that was corrected since."""
+    events = [recorded(OrderCancelled(order_id=order_id, reason="CUSTOMER")) for _ in range(2)]
+    rows = [
+        (event.event_id, order_id, status, event.subject, encode(event))
+        for event, status in zip(events, ("PARKED", "WAITING"), strict=True)
+    ]
+    with closing(sqlite3.connect(shop.data_dir / "inventory.db")) as connection, connection:
+        connection.executemany(
+            "INSERT INTO dead_letter (event_id, event_type, entity_id, source, position, status, "
+            "subject, body, error, dead_lettered_at) "
+            "VALUES (?, 'OrderCancelled', ?, 'order', 1, ?, ?, ?, 'KeyError: 1', '2026-01-01')",
+            rows,
+        )
+
+
+def test_dead_letters_are_redriven(shop, admin, jane):
+    assert admin.run("dlq", "list") == (0, "No dead letters.\n", "")
+    _park(shop, "stray")
+    code, out, _ = admin.run("dlq", "list")
+    assert code == 0
+    assert re.search(r"^inventory +PARKED +OrderCancelled +1 +1 .* KeyError: 1$", out, re.MULTILINE)
+    code, out, _ = admin.run("dlq", "try", "inventory", "stray")
+    assert (code, out.count("HANDLED"), out.count("would record EventRedriven")) == (0, 2, 2)
+    denied = "Error: only an operator or an admin may do this\n"
+    assert jane.run("dlq", "redrive", "inventory", "stray") == (2, "", denied)
+    code, out, _ = admin.run("dlq", "redrive", "inventory", "--error", "KeyError", "--json")
+    assert (code, msgspec.json.decode(out)["outcomes"]) == (0, {"HANDLED": 2})
+    code, _, err = admin.run("dlq", "redrive", "inventory", "stray")
+    assert (code, err) == (2, "Error: there is no dead letter of stray\n")
+    code, _, err = admin.run("dlq", "redrive", "inventory")
+    assert (code, err.startswith("Error: name an entity, or select letters")) == (2, True)
+
+
+def test_dead_letter_is_discarded(shop, admin):
+    _park(shop, "unwanted")
+    code, out, err = admin.run("dlq", "discard", "inventory", "unwanted", "--reason", "a test")
+    assert code == 0, err
+    assert out.startswith("Discarded event ")
+    assert "HANDLED" in out
+    code, out, _ = admin.run("dlq", "list", "inventory", "--status", "DISCARDED", "--letters")
+    assert re.search(
+        r"^inventory +unwanted +DISCARDED +OrderCancelled .* a test$", out, re.MULTILINE
+    )
+    code, out, _ = admin.run("dlq", "show", "inventory", "unwanted")
+    assert '"type":"OrderCancelled"' in out
+    code, _, err = admin.run("dlq", "discard", "inventory", "unwanted", "--reason", "a test")
+    assert (code, err) == (2, "Error: all dead letters of unwanted are discarded\n")
 
 
 def test_cart_is_filled_changed_and_checked_out(jane):
