@@ -22,8 +22,8 @@ def resend(service: str, first: int, last: int | None, *, as_json: bool) -> None
       quadrille resend order 1          all events of the order service
       quadrille resend inventory 7 9    three events of the inventory service
 
-    Use it if the stream was lost, or if the broker refused an event and accepts it now. Services ignore events that
-    they have handled already.
+    Use it if the broker refused an event and accepts it now. What the broker has lost, a service publishes again
+    without being asked. Services ignore events that they have handled already.
 
     Only for the admin: quadrille login admin@example.com
     """

@@ -383,8 +383,3 @@ async def test_broker_without_tls_is_refused_by_tls_url(guarded: NatsServer, tmp
     url = guarded.url_of("inventory").replace("nats://", "tls://")
     async with serving(settings_for(tmp_path, url)) as service:
         await eventually(lambda: "it offers no TLS" in reasons_of(service))
-
-
-def test_broker_writes_each_event_to_disk(tmp_path: Path):
-    nats_config.write(tmp_path, Server("127.0.0.1:4222", "store", "127.0.0.1:4222"))
-    assert '"sync_interval": "always"' in (tmp_path / nats_config.CONFIG).read_text()

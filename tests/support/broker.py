@@ -19,7 +19,6 @@ START_SECONDS = 10
 STOP_SECONDS = 10
 ADMIN = "test-admin"
 USERS = '"users": ['
-FSYNC, NO_FSYNC = '"sync_interval": "always"', '"sync_interval": "2m"'
 
 
 class NatsServer:
@@ -164,9 +163,8 @@ class NatsServer:
     def _guarded(self) -> list[str | Path]:
         self._urls = self._write_users()
         file = self._directory / "users" / nats_config.CONFIG
-        # No test cuts the power, and waiting for a shared disk would take a third of the tests' time.
         admin = f'"users": [{{"user": "{ADMIN}", "password": "{self._admin_password}"}},'
-        configuration = file.read_text().replace(FSYNC, NO_FSYNC).replace(USERS, admin, 1)
+        configuration = file.read_text().replace(USERS, admin, 1)
         file.write_text(configuration + self._configuration)
         return ["--config", file]
 
