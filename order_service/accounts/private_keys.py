@@ -45,3 +45,7 @@ def sign_from(connection: Connection, key_id: str, moment: datetime) -> None:
     connection.execute(
         update(PRIVATE_KEYS).where(PRIVATE_KEYS.c.key_id == key_id).values(signs_from=moment)
     )
+
+
+def delete_all(connection: Connection) -> None:
+    connection.execute(PRIVATE_KEYS.delete())

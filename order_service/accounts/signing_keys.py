@@ -21,6 +21,7 @@ from order_service.accounts.private_keys import PrivateKey
 from order_service.accounts.tokens import TokenSigner
 from order_service.domain import Command, OrderState
 from shared.chassis.engine.unit_of_work import CommandEnvelope
+from shared.chassis.errors import FatalError
 from shared.chassis.http import signing_keys
 from shared.chassis.http.key_trust import (
     KeyRing,
@@ -50,6 +51,13 @@ class KeyStatus(StrEnum):
     REVOKED = "REVOKED"
     UNTRUSTED = "UNTRUSTED"
     """Published under the name of this service, which has not recorded it."""
+
+
+FOREIGN_STATUS = {
+    Trust.TRUSTED: KeyStatus.PREVIOUS,  # its private key is lost, as in a restored database
+    Trust.UNTRUSTED: KeyStatus.UNTRUSTED,
+    Trust.REVOKED: KeyStatus.REVOKED,
+}
 
 
 class KeyView(Struct, frozen=True, kw_only=True, rename="camel"):
@@ -106,8 +114,17 @@ class SigningKeys:
         return {"keys": [own.signer.jwk for own in self._own if not own.is_revoked]}
 
     async def prepare(self) -> None:
-        """At every start: create the first key, and publish all keys again for services that missed an event."""
+        """At every start: create the first key, and publish all keys again for services that missed an event.
+
+        Raises FatalError if the private keys are lost: the other services would trust no new key.
+        """
         await self._reload()
+        if not self._can_sign():
+            raise FatalError(
+                f"{self._service.database.url.database} has no private key that the other services "
+                "trust, as after its loss: restore a copy that has one, or stop all services and "
+                "run: quadrille reset-keys"
+            )
         if self._own:
             await self._publish(
                 PublishKeys(
@@ -131,7 +148,7 @@ class SigningKeys:
             KeyView(
                 key_id=key.key_id,
                 public_key=key.public_key,
-                status=KeyStatus.REVOKED if key.trust is Trust.REVOKED else KeyStatus.UNTRUSTED,
+                status=FOREIGN_STATUS[key.trust],
                 vouched_by=key.vouched_by,
             )
             for key in self._ring.keys.values()
@@ -184,10 +201,19 @@ class SigningKeys:
         revocation = self._revocation(current, by=successor)
         await self._publish(PublishKeys(keys=keys, revocations=(revocation,)), keep)
 
+    def _can_sign(self) -> bool:
+        """Whether an own key may sign now, or the first one would be trusted."""
+        if any(key.trust is not Trust.UNTRUSTED for key in self._ring.keys.values()):
+            return any(self._usable())
+        return True
+
+    def _usable(self) -> list[OwnKey]:
+        now = clock.now()
+        return [own for own in self._own if own.signs_from <= now and not own.is_revoked]
+
     def _in_use(self) -> OwnKey:
         """The newest key that may sign. While the broker takes no events, no key replaces the one before."""
-        now = clock.now()
-        usable = [own for own in self._own if own.signs_from <= now and not own.is_revoked]
+        usable = self._usable()
         if self._service.relay.backlog:
             usable = [own for own in usable if own.signer.key_id == self._current_id] or usable
         self._current_id = usable[-1].signer.key_id

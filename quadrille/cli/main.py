@@ -139,6 +139,11 @@ SECTIONS: Mapping[str, Mapping[str, CommandEntry]] = {
             "reset_password",
             "Set a new password for an account and end all its sessions.",
         ),
+        "reset-keys": CommandEntry(
+            "quadrille.cli.reset_keys",
+            "reset_keys",
+            "Start again with a new signing key, after the private keys were lost.",
+        ),
         "resend": CommandEntry(
             "quadrille.cli.resend",
             "resend",

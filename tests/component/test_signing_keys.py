@@ -1,5 +1,6 @@
 """Signing keys and access tokens, in each service and over a broker without users."""
 
+import asyncio
 import shutil
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -14,6 +15,7 @@ import jwt
 import msgspec
 import nats
 import pytest
+from click.testing import CliRunner
 from litestar import Litestar
 from msgspec.structs import replace
 from sqlalchemy import Engine, event, insert
@@ -24,6 +26,7 @@ import read_api.app
 import shipping_service.app
 from order_service.accounts import signing_keys
 from order_service.accounts.tokens import TokenSigner
+from quadrille.cli.main import main
 from shared.chassis.http.auth import AUDIENCE, ISSUER, LEEWAY_SECONDS, MAX_TOKEN_SECONDS
 from shared.chassis.http.signing_keys import SIGNING_KEY
 from shared.chassis.jetstream.connection import JetStreamConnection
@@ -39,6 +42,8 @@ from tests.support.chassis import publishing, rows_of, started
 from tests.support.eventually import eventually
 from tests.support.history import recorded
 from tests.support.order_client import OrderClient, open_order_service, problem_of
+from tests.support.process import service_process
+from tests.support.settings import environment_of
 
 Build = Callable[[ShopSettings], Litestar]
 Headers = dict[str, str]
@@ -499,3 +504,56 @@ async def test_start_publishes_keys_the_stream_has_lost(
 
 def bearer(token: str) -> Headers:
     return {"Authorization": f"Bearer {token}"}
+
+
+async def test_order_service_without_private_key_refuses_start(order_settings: ShopSettings):
+    async with open_order_service(order_settings):
+        pass
+    change_keys(order_settings, "DELETE FROM private_keys")
+    with service_process("order", order_settings) as refused:
+        code, output = refused.ended()
+    assert code == 1
+    assert "stop all services and run: quadrille reset-keys" in output.splitlines()[-1]
+
+
+async def test_reset_keys_make_services_trust_new_key(order_settings: ShopSettings):
+    async with (
+        running("inventory", order_settings) as inventory,
+        open_order_service(order_settings) as client,
+    ):
+        old = await sign_in(client)
+        await eventually(lambda: inventory.accepts(bearer(old)))
+    change_keys(order_settings, "DELETE FROM private_keys")
+    reset = await asyncio.to_thread(
+        CliRunner().invoke, main, ["reset-keys"], env=environment_of(order_settings)
+    )
+    assert reset.exit_code == 0, reset.output
+    async with (
+        running("inventory", order_settings) as inventory,
+        open_order_service(order_settings) as client,
+    ):
+        new = await sign_in(client)
+        await eventually(lambda: inventory.accepts(bearer(new)))
+        assert await inventory.refuses(bearer(old))
+
+
+async def test_older_key_signs_after_loss_of_current(order_settings: ShopSettings):
+    """As in a copy that was made before the key was rotated, and brought up to the published events."""
+    async with running("inventory", order_settings) as inventory:
+        async with open_order_service(order_settings) as client:
+            old = await sign_in(client)
+            rotated = await client.ask("POST", "/auth/keys", token=old)
+            following = rotated.json()["keyId"]
+        change_keys(order_settings, f"DELETE FROM private_keys WHERE key_id = '{following}'")
+        async with open_order_service(order_settings) as client:
+            token = await sign_in(client)
+            assert await statuses(client, token) == {
+                key_of(token): "CURRENT",
+                following: "PREVIOUS",
+            }
+            await eventually(lambda: inventory.accepts(bearer(token)))
+
+
+def change_keys(settings: ShopSettings, statement: str) -> None:
+    with closing(sqlite3.connect(settings.data_dir / "order.db")) as connection, connection:
+        assert connection.execute(statement).rowcount

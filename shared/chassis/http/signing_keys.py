@@ -105,6 +105,12 @@ def load(connection: Connection) -> KeyRing:
     )
 
 
+def forget(connection: Connection) -> None:
+    """Trust no key any more: the next first key that is received is pinned."""
+    for table in (SIGNING_KEY, SIGNING_KEY_REVOCATION):
+        connection.execute(table.delete())
+
+
 def _log_error(log_event: str, recorded: RecordedEvent, reason: str) -> None:
     log.error(
         log_event,
