@@ -1,6 +1,8 @@
 """`quadrille reconcile`: a service that was restored to an older copy gets its later events back."""
 
 import asyncio
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import click
@@ -48,7 +50,8 @@ def reconcile(
     settings = load_settings()
     for service in services:
         try:
-            result = asyncio.run(bring_up_to_date(service, settings, options))
+            with redirect_stdout(sys.stderr):  # the chassis logs to standard output
+                result = asyncio.run(bring_up_to_date(service, settings, options))
         except (FatalError, SettingsError) as error:
             raise click.ClickException(f"{service}: {error}") from error
         if as_json:
