@@ -86,6 +86,7 @@ async def test_restored_services_fetch_their_later_events(recovery: Recovery):
         assert len(recovery.log_of(service)) == dry["first"] - 1 < len(before)
         result = recovery.reconcile(service)
         assert result == dry
+        assert result["tasks"] == 0
         assert recovery.log_of(service) == before
         shop.start_service(service)
         await shop.until_ready(service)
@@ -108,7 +109,7 @@ async def test_lost_databases_are_made_from_events(recovery: Recovery):
         shop.delete_database(service)
         open_order = shop.guest.order(("lamp", 1))
         assert f"quadrille reconcile {service}" in recovery.refused_start(service)
-        recovery.reconcile(service)
+        assert recovery.reconcile(service)["tasks"] == 0
         assert recovery.log_of(service) == before
         shop.start_service(service)
         await shop.until_ready(service)
