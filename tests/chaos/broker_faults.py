@@ -4,11 +4,12 @@ import asyncio
 import random
 import tempfile
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from pathlib import Path
 
 from shared.chassis.messages.subjects import STREAM
 from tests.chaos.fault import fault
-from tests.chaos.shop import BROKER, ChaosShop
+from tests.chaos.shop import BROKER, UNREACHABLE, ChaosShop
 from tests.support.shop_expectations import SERVICES
 
 LANE = "broker"
@@ -144,8 +145,9 @@ async def block_truncated(shop: ChaosShop, draw: random.Random) -> AsyncIterator
 )
 async def stream_deleted(shop: ChaosShop, draw: random.Random) -> AsyncIterator[None]:
     async with shop.alone(BROKER):
-        async with shop.administrator() as client:
-            await client.jetstream().delete_stream(STREAM)
+        with suppress(*UNREACHABLE):
+            async with shop.administrator() as client:
+                await client.jetstream().delete_stream(STREAM)
         yield
 
 
@@ -156,9 +158,10 @@ async def stream_deleted(shop: ChaosShop, draw: random.Random) -> AsyncIterator[
 )
 async def consumers_deleted(shop: ChaosShop, draw: random.Random) -> AsyncIterator[None]:
     async with shop.alone(BROKER):
-        async with shop.administrator() as client:
-            for name in draw.sample(list(SERVICES), draw.randint(1, len(SERVICES))):
-                await client.jetstream().delete_consumer(STREAM, name)
+        for name in draw.sample(list(SERVICES), draw.randint(1, len(SERVICES))):
+            with suppress(*UNREACHABLE):
+                async with shop.administrator() as client:
+                    await client.jetstream().delete_consumer(STREAM, name)
         yield
 
 

@@ -9,13 +9,12 @@ from typing import Any
 
 import httpx
 from nats.aio.client import Client
-from nats.errors import Error as NatsError
 
 from shared.chassis.messages.cloudevents import encode
 from shared.chassis.messages.subjects import STREAM
 from shared.contracts import OrderCreated
 from tests.chaos.fault import fault
-from tests.chaos.shop import ChaosShop
+from tests.chaos.shop import UNREACHABLE, ChaosShop
 from tests.support.history import recorded
 from tests.support.mail_sink import Answer
 
@@ -24,8 +23,6 @@ SOURCES = ("order", "inventory", "shipping", "notifier")
 REVERSED = 100
 NUDGED = 10
 LARGE = 200_000
-ABSENT = (NatsError, OSError, TimeoutError)
-"""The broker may be down, or the stream may have been deleted."""
 
 
 @fault(
@@ -49,7 +46,7 @@ async def log_resent(shop: ChaosShop, draw: random.Random) -> AsyncIterator[None
 )
 async def events_reversed(shop: ChaosShop, draw: random.Random) -> AsyncIterator[None]:
     """The last events of the stream once more, the newest first."""
-    with suppress(*ABSENT):
+    with suppress(*UNREACHABLE):
         async with shop.administrator() as client:
             await _republish_reversed(client, draw)
     yield
@@ -107,7 +104,7 @@ async def poison(shop: ChaosShop, draw: random.Random) -> AsyncIterator[None]:
     body = POISON[draw.choice(list(POISON))]
     subject = f"shop.order.poison-{draw.getrandbits(32):08x}.order_created"
     shop.poison.add(subject)
-    with suppress(*ABSENT):
+    with suppress(*UNREACHABLE):
         async with shop.administrator() as client:
             await client.jetstream().publish(subject, body)
     yield

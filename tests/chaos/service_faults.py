@@ -27,6 +27,14 @@ FAILPOINTS = {
     "read": HANDLING,
 }
 MAX_PASSES = 20
+CONSUMED = {
+    "order": ("StockReserved", "ShipmentCompleted", "ShipmentFailed"),
+    "inventory": ("OrderCreated", "ShipmentCompleted", "OrderCancelled"),
+    "shipping": ("OrderCreated", "StockReserved", "OrderCancellationRequested"),
+    "notifier": ("OrderCreated", "OrderCompleted"),
+    "read": ("OrderCreated", "OrderConfirmed", "StockReserved"),
+}
+"""Events of others that a service of an older release cannot read."""
 RESTORABLE = ("inventory", "shipping", "notifier")
 ACK_WAIT_SHARE = 0.1
 """Of the times that a service is frozen: for longer than the broker waits for an acknowledgement."""
@@ -117,9 +125,27 @@ async def clock_behind(shop: ChaosShop, draw: random.Random) -> AsyncIterator[No
     name = shop.any_service(draw)
     async with shop.alone(name):
         await shop.kill_services(name)
-        shop.start_service(name, clock_shift=-draw.uniform(1, 3600))
+        seconds = str(-draw.uniform(1, 3600))
+        shop.start_service(name, through=("tests.support.shifted_clock", seconds))
         yield
         await shop.kill_services(name)
+        shop.start_service(name)
+
+
+@fault(
+    kind="releases mixed",
+    lane=LANE,
+    test="component/test_redrive.py::test_event_of_later_release_is_handled_after_upgrade",
+)
+async def release_behind(shop: ChaosShop, draw: random.Random) -> AsyncIterator[None]:
+    """A service of an older release receives events of a later schema version, and then is upgraded."""
+    name = shop.any_service(draw)
+    event_type = draw.choice(CONSUMED[name])
+    async with shop.alone(name):
+        await shop.stop_service(name)
+        shop.start_service(name, through=("tests.support.older_release", event_type))
+        yield
+        await shop.stop_service(name)
         shop.start_service(name)
 
 

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import nats
 from nats.aio.client import Client
+from nats.errors import Error as NatsError
 
 from tests.support.eventually import eventually
 from tests.support.mail_sink import Answer
@@ -22,6 +23,8 @@ from tests.support.shop_processes import ROOT
 from tests.support.tcp_proxy import TcpProxy, serving
 
 BROKER, MAIL = "broker", "mail"
+UNREACHABLE = (NatsError, OSError, TimeoutError)
+"""What a client of the broker raises while the broker or the stream is absent."""
 DISK_MIB = 4096
 SUPERVISION_SECONDS = 0.2
 RESTART_SECONDS = 0.5

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,6 @@ import httpx
 
 from quadrille.launcher.nats_users import PROVISIONER
 from shared.settings import port_of
-from tests.support import shifted_clock
 from tests.support.broker import NatsServer
 from tests.support.eventually import eventually
 from tests.support.mail_sink import MailSink
@@ -89,19 +89,16 @@ class ShopProcesses:
             self.start_service(name)
         await self.until_ready(*names)
 
-    def start_service(self, name: str, *, clock_shift: float = 0, **settings: str) -> None:
+    def start_service(self, name: str, *, through: Sequence[str] = (), **settings: str) -> None:
         """Start one, with settings of its own such as `failpoint="after_commit:3"`.
 
-        With a shift, its clock differs from the true time by this number of seconds.
+        `through` names a module that changes something and then runs the service's, with its arguments.
         """
         assert name not in self._running, f"{name} runs already"
         own = {f"QUADRILLE_{setting.upper()}": value for setting, value in settings.items()}
         if not self._provisioner:
             self._provisioner = self._spawn(PROVISIONER, ["quadrille", "provision"], {})
-        module = [MODULES[name]]
-        if clock_shift:
-            module = [shifted_clock.__name__, str(clock_shift), *module]
-        self._running[name] = self._spawn(name, module, own)
+        self._running[name] = self._spawn(name, [*through, MODULES[name]], own)
 
     def _spawn(self, name: str, module: list[str], own: dict[str, str]) -> subprocess.Popen[bytes]:
         self._logs.mkdir(parents=True, exist_ok=True)
