@@ -44,13 +44,13 @@ def running_shop(directory: Path) -> Iterator[tuple[ShopSettings, Pids]]:
         )
         pids = {"nats-server": broker.pid, "load generator": os.getpid()}
         provisioner = replace(settings, nats_url=broker.url_of(PROVISIONER))
-        life.enter_context(_running("quadrille", provisioner, "provision"))
+        life.enter_context(running("quadrille", provisioner, "provision"))
         for service in SERVICES:
             user = service.removesuffix("_service").removesuffix("_api")
             own = replace(settings, nats_url=broker.url_of(user))
-            pids[service] = life.enter_context(_running(service, own))
+            pids[service] = life.enter_context(running(service, own))
         for service, port in SERVICES.items():
-            _wait_until_ready(settings, service, getattr(settings, port))
+            wait_until_ready(settings, service, getattr(settings, port))
         yield settings, pids
 
 
@@ -78,7 +78,7 @@ def resident_mebibytes(pid: int) -> float:
 
 
 @contextmanager
-def _running(service: str, settings: ShopSettings, *arguments: str) -> Iterator[int]:
+def running(service: str, settings: ShopSettings, *arguments: str) -> Iterator[int]:
     with _log_of(service, settings).open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", service, *arguments],
@@ -97,7 +97,7 @@ def _log_of(service: str, settings: ShopSettings) -> Path:
     return settings.data_dir / f"{service}.log"
 
 
-def _wait_until_ready(settings: ShopSettings, service: str, port: int) -> None:
+def wait_until_ready(settings: ShopSettings, service: str, port: int) -> None:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         with suppress(OSError):
