@@ -3,6 +3,16 @@
 import subprocess
 import sys
 
-for script in ("transaction", "relay", "resync", "replay", "pull", "sign_in", "reads", "shop", "overload"):
+for script in (
+    "transaction",
+    "relay",
+    "resync",
+    "replay",
+    "pull",
+    "sign_in",
+    "reads",
+    "shop",
+    "overload",
+):
     print(f"\n== {script} ==\n", flush=True)
     subprocess.run([sys.executable, "-m", f"bench.{script}"], check=True)

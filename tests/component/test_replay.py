@@ -1,5 +1,6 @@
 """Replays: the owner of an event log sends pages of it to the service that asks, and only the owner can."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from itertools import chain
 from pathlib import Path
@@ -30,7 +31,7 @@ from tests.support.broker import NatsServer
 from tests.support.chassis import serving
 from tests.support.eventually import eventually
 from tests.support.histories import Log, log_of
-from tests.support.replay import asking, record, replayed, until_answered
+from tests.support.replay import asking, record, replayed
 from tests.support.settings import settings_for
 
 
@@ -47,7 +48,7 @@ def products(number: int, description: str = "") -> Log:
 @pytest.fixture
 async def inventory(shop_settings: ShopSettings) -> AsyncIterator[Service]:
     async with serving(shop_settings) as service:
-        await eventually(lambda: service.relay.is_allowed)
+        await eventually(lambda: service.waiting_for() == [], 20)
         yield service
 
 
@@ -94,7 +95,6 @@ async def test_page_is_shorter_than_the_brokers_limit(tmp_path: Path):
         async with serving(owner) as service, asking(reader) as client:
             log = products(60, "長" * 4000)
             await record(service, log)
-            await until_answered(client, "inventory")
             pages = await replayed(client, "inventory")
         assert list(chain(*pages)) == log
         assert len(pages) > 1
@@ -145,6 +145,7 @@ async def test_answer_from_another_than_the_owner_is_ignored(
         await impostor.publish("replay.events.read.shipping", body, headers=headers)
 
     await impostor.subscribe("replay.request.inventory.read", cb=forge)
+    await impostor.rtt()
     with pytest.raises(NotAnswered):
         await replayed(client, "inventory")
 
@@ -155,6 +156,7 @@ async def test_foreign_event_in_an_answer_is_ignored(client: ReplayClient, impos
         await impostor.publish("replay.events.read.order", body, headers=headers)
 
     await impostor.subscribe("replay.request.order.read", cb=forge)
+    await impostor.rtt()
     assert await replayed(client, "order") == [[]]
 
 
@@ -162,7 +164,7 @@ async def test_delivery_from_the_stream_is_no_answer(
     inventory: Service, client: ReplayClient, impostor: Client, monkeypatch: pytest.MonkeyPatch
 ):
     """The broker delivers a stored message, with its headers, to any subject that a request names."""
-    monkeypatch.setattr(replay_client, "ANSWER_SECONDS", 1)
+    monkeypatch.setattr(replay_client, "ANSWER_SECONDS", 3)
     await eventually(lambda: inventory.waiting_for() == [])
     jetstream = impostor.jetstream()
     await jetstream.add_consumer(
@@ -177,6 +179,8 @@ async def test_delivery_from_the_stream_is_no_answer(
         await impostor.publish(next_message, reply="replay.events.read.order")
 
     await impostor.subscribe("replay.request.order.read", cb=forge)
+    await impostor.rtt()
+    answer = asyncio.ensure_future(replayed(client, "order"))
+    assert (await delivered.next_msg(timeout=20)).subject == "shop.shipping.k.event"
     with pytest.raises(NotAnswered):
-        await replayed(client, "order")
-    assert (await delivered.next_msg()).subject == "shop.shipping.k.event"
+        await answer

@@ -63,7 +63,8 @@ class Backfill:
 
         Otherwise all of the stream would be held until the older events arrive.
         """
-        if await self._durable.exists() or await self._streams.first_sequence() <= 1:
+        is_new = await self._durable.filters() is None
+        if not is_new or await self._streams.first_sequence() <= 1:
             return
         await asyncio.gather(*(self._replay_at_start(source) for source in self._sources))
 

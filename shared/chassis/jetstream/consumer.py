@@ -42,6 +42,7 @@ class Consumer:
         *,
         catalog: Catalog,
         before_binding: Callable[[], Awaitable[None]] | None = None,
+        on_bound: Callable[[], None] = lambda: None,
     ) -> None:
         self._broker = broker
         self._streams = streams
@@ -49,6 +50,7 @@ class Consumer:
         self._deliver = deliver
         self._catalog = catalog
         self._before_binding = before_binding
+        self._on_bound = on_bound
         self._backoff = Backoff()
         self._pause_reason: str | None = "its consumer"
         self._problems: list[str] = []
@@ -81,6 +83,7 @@ class Consumer:
                 pull = await self._durable.bind()
                 self._pause_reason = None
                 self._bound_at = asyncio.get_running_loop().time()
+                self._on_bound()
                 await self._consume(pull)
             except BROKER_ERRORS as error:
                 self._broker.raise_if_lost()

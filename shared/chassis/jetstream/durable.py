@@ -69,10 +69,12 @@ class Durable:
         await pull.open()
         return pull
 
-    async def exists(self) -> bool:
-        """Whether there is a durable for this database, which then received the stream's earlier events."""
+    async def filters(self) -> list[str] | None:
+        """The subjects that it brought so far; None if there is no durable for this database."""
         current = await self._find()
-        return current is not None and self._is_ours(current)
+        if current is None or not self._is_ours(current):
+            return None
+        return current.config.filter_subjects or [current.config.filter_subject or ">"]
 
     async def problems(self) -> list[str]:
         """Why no events arrive although the broker answers, as sentences."""

@@ -24,6 +24,8 @@ from shared.chassis.messages.received import Message, receive
 from shared.chassis.messages.subjects import everything_of, replay_events, replay_request
 
 ANSWER_SECONDS = 5
+REPEAT_SECONDS = 2
+"""An owner that has just started may have missed the request."""
 
 log = structlog.get_logger()
 
@@ -97,12 +99,13 @@ class ReplayClient:
     async def _ask(self, owner: str, request: PageRequest) -> Page:
         question = _Question(owner, asyncio.get_running_loop().create_future())
         self._questions[request.request_id] = question
+        subject, body = replay_request(owner, self._name), encode_request(request)
         try:
-            await self._broker.client.publish(
-                replay_request(owner, self._name), encode_request(request)
-            )
             async with asyncio.timeout(ANSWER_SECONDS):
-                return await question.answer
+                while not question.answer.done():
+                    await self._broker.client.publish(subject, body)
+                    await asyncio.wait({question.answer}, timeout=REPEAT_SECONDS)
+                return question.answer.result()
         except TimeoutError as error:
             raise NotAnswered(f"{owner} does not answer a request for its event log") from error
         finally:

@@ -37,7 +37,9 @@ from shared.chassis.jetstream.catch_up import CatchUp
 from shared.chassis.jetstream.consumer import Consumer
 from shared.chassis.jetstream.durable import Durable
 from shared.chassis.jetstream.log_server import LogServer
+from shared.chassis.jetstream.past_events import PastEvents
 from shared.chassis.jetstream.relay import Relay
+from shared.chassis.jetstream.replay_client import ReplayClient
 from shared.chassis.jetstream.resync import Resync
 from shared.chassis.messages import clock
 from shared.chassis.messages.catalog import Catalog
@@ -114,6 +116,13 @@ class Service(Generic[State, Command]):
             source=source,
             catalog=catalog,
         )
+        self._past_events = PastEvents(
+            [subscription.event_type for subscription in logic.subscriptions],
+            catalog,
+            ReplayClient(source, self.broker, catalog),
+            self.reads,
+            self.writer,
+        )
         LogServer(source, self.reads, self.broker, lambda: self._resync.is_own_log)
         self.effects, self.deadlines = self._task_runners(task_handlers)
         self.commands = CommandBus(source, self.writer)
@@ -151,6 +160,8 @@ class Service(Generic[State, Command]):
             )
         if self._resync.problem:
             warnings.append(f"its events in the stream cannot be checked: {self._resync.problem}")
+        if missing := self._past_events.missing:
+            warnings.append(f"past events are not handled yet: {', '.join(missing)}")
         return warnings
 
     async def resend(self, first: int, last: int) -> None:
@@ -240,18 +251,25 @@ class Service(Generic[State, Command]):
             Loop("deadlines", self.deadlines.run),
             Loop("redrives", self._redriver.run),
             Loop("resync", self._resync.run),
+            Loop("past events", self._past_events.run),
             Loop("consumer", consumer.run),
         ]
 
     def _connect_consumer(self, database_id: str) -> Consumer:
         durable = Durable(self.broker, self.source, self._subjects, database_id)
+
+        async def before_binding() -> None:
+            await self._resync.allow_relay()
+            await self._past_events.before_binding(durable, self._streams)
+
         consumer = Consumer(
             self.broker,
             self._streams,
             durable,
             self.writer.handle,
             catalog=self._catalog,
-            before_binding=self._resync.allow_relay,
+            before_binding=before_binding,
+            on_bound=self._past_events.note_bound,
         )
         self._catch_up = CatchUp(
             self.broker,

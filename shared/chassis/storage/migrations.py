@@ -17,12 +17,12 @@ from alembic.script.revision import RevisionError
 from sqlalchemy import Connection, MetaData, Table
 
 from shared.chassis.errors import FatalError
-from shared.chassis.storage import database_identity, stream_audit
+from shared.chassis.storage import database_identity, stream_audit, subscribed_types
 from shared.chassis.storage.database import CHASSIS_METADATA
 from shared.chassis.storage.database_identity import DATABASE_IDENTITY, FORMAT
 
 CHASSIS_VERSIONS = Path(__file__).with_name("versions")
-TABLES_WITHOUT_OTHER_IMPORT = (stream_audit.STREAM_AUDIT,)
+TABLES_WITHOUT_OTHER_IMPORT = (stream_audit.STREAM_AUDIT, subscribed_types.SUBSCRIBED_TYPE)
 """Of `CHASSIS_METADATA`: a service that does not use them has them too, whether its database is new or migrated."""
 
 log = structlog.get_logger()

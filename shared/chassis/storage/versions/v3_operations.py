@@ -1,6 +1,6 @@
 """Add what operations need.
 
-When the stream was last compared with the event log; the origin of dead letters and who discarded them; redrives.
+When the stream was last compared with the event log; the subscribed event types whose past is handled; the origin of dead letters and who discarded them; redrives.
 """
 
 import sqlalchemy as sa
@@ -17,6 +17,11 @@ def upgrade() -> None:
         sa.Column("server_id", sa.Text, nullable=False),
         sa.Column("holes", sa.Integer, nullable=False),
         sa.Column("audited_at", sa.Text, nullable=False),
+    )
+    op.create_table(
+        "subscribed_type",
+        sa.Column("source", sa.Text, primary_key=True),
+        sa.Column("event_type", sa.Text, primary_key=True),
     )
     _rebuild_dead_letters()
     op.create_table(
