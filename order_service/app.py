@@ -20,7 +20,6 @@ from shared.chassis.messages.decider import Decider
 from shared.chassis.runtime.service import Service
 from shared.chassis.settings import SettingsError
 from shared.contracts import CATALOG, OrderNudged
-from shared.contracts.order import OrderStatus
 from shared.settings import ShopSettings
 
 
@@ -30,7 +29,7 @@ def logic(settings: ShopSettings) -> ServiceLogic[OrderState, Command]:
         decider=Decider(initial=OrderState(), decide=decide, evolve=evolve),
         store=STORE,
         subscriptions=SUBSCRIPTIONS,
-        schedule=schedule_deadlines(settings.order_timeout_seconds, _deadlines_by_status(settings)),
+        schedule=schedule_deadlines(settings.order_timeout_seconds, settings.order_timeouts),
         nudges=(OrderNudged,),
     )
 
@@ -76,11 +75,3 @@ def _check_admin(settings: ShopSettings) -> None:
         raise SettingsError(f"QUADRILLE_ADMIN_EMAIL: {error}") from error
     if settings.admin_password and (wrong := weakness(settings.admin_password, email)):
         raise SettingsError(f"QUADRILLE_ADMIN_PASSWORD: {wrong}")
-
-
-def _deadlines_by_status(settings: ShopSettings) -> dict[OrderStatus, float | None]:
-    return {
-        OrderStatus.PENDING: settings.order_timeout_pending_seconds,
-        OrderStatus.AWAITING_SHIPMENT: settings.order_timeout_awaiting_shipment_seconds,
-        OrderStatus.CANCELLING: settings.order_timeout_cancelling_seconds,
-    }

@@ -8,6 +8,7 @@ from read_api import api, event_archive
 from read_api.api.dependencies import ReadApi
 from read_api.consistency import Consistency
 from read_api.event_stream import Feed, Streams
+from read_api.queries.sagas import Board
 from read_api.rebuild import VERSIONS, derived_tables
 from read_api.store import CHECKPOINTS, PROJECTIONS
 from read_api.tables import METADATA
@@ -50,6 +51,7 @@ def build(settings: ShopSettings) -> Litestar:
         projector=service.projector,
         consistency=consistency,
         limits=service.limits,
+        board=Board(service.reader, settings),
     )
     return service.app(
         "Quadrille: read API",

@@ -100,6 +100,8 @@ class Shipment(Struct, frozen=True, kw_only=True):
     carrier: str | None = None
     reference: str | None = None
     """The carrier's id of the booking, from DISPATCHED on."""
+    booking_attempts: int = 0
+    """How often the carrier gave no clear answer, from the third time on."""
     tracking_number: str | None = None
     reason: str | None = None
     created_at: datetime

@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from read_api.models import NotificationStatus, ReservationStatus, ShipmentStatus
+from read_api.saga_steps import Step
 from shared.chassis.http.pagination import Page, schema_name
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.contracts import FailedItem, LineItem, OrderItem, Role
@@ -210,6 +211,67 @@ class Timeline(Struct, frozen=True, kw_only=True, rename="camel"):
 
     order_id: str
     items: Sequence[TimelineEvent]
+
+
+class PastStep(Struct, frozen=True, kw_only=True, rename="camel"):
+    """An event of a saga; a `late` one came when the order had ended, and changed nothing."""
+
+    type: str
+    service: str
+    recorded_at: datetime
+    since_start_ms: float
+    late: bool
+
+
+class NextStep(Struct, frozen=True, kw_only=True, rename="camel"):
+    """What the saga's end waits for: one of the events `awaits` of the service."""
+
+    step: Step
+    service: str
+    awaits: Sequence[str]
+    since: datetime
+    waited_seconds: float
+
+
+class RemainingStep(Struct, frozen=True, kw_only=True, rename="camel"):
+    """A step that usually follows; half of the recent orders took `p50Seconds` for it, nine of ten `p90Seconds`."""
+
+    step: Step
+    service: str
+    p50_seconds: float | None
+    p90_seconds: float | None
+
+
+class ParkedEvent(Struct, frozen=True, kw_only=True, rename="camel"):
+    """A dead letter, in the service that could not handle it."""
+
+    service: str
+    event_id: str
+    event_type: str | None
+    error: str
+    since: datetime
+
+
+class SagaView(Struct, frozen=True, kw_only=True, rename="camel"):
+    """An unfinished saga; `status` is null while events of other services are ahead of the order's own."""
+
+    order_id: str
+    status: OrderStatus | None
+    created_at: datetime | None
+    steps: Sequence[PastStep]
+    next: NextStep | None
+    remaining: Sequence[RemainingStep]
+    """The next step first, and what usually follows."""
+    deadline_at: datetime | None
+    """When the order asks for its own cancellation; null for one that has ended."""
+    stuck: bool
+    retrying: bool
+    booking_attempts: int
+    """How often the carrier gave no clear answer, from the third time on."""
+    parked: Sequence[ParkedEvent]
+
+
+SagaPage = Annotated[Page[SagaView], schema_name("SagaPage")]
 
 
 def event_view(recorded: RecordedEvent) -> EventView:

@@ -11,6 +11,7 @@ from sqlalchemy import (
     Table,
     Text,
     event,
+    literal_column,
 )
 from sqlalchemy.schema import ExecutableDDLElement
 
@@ -141,6 +142,14 @@ RESERVATIONS = Table(
     Column("created_at", UtcTime, nullable=False),
     Column("updated_at", UtcTime, nullable=False),
 )
+IS_RESERVED = RESERVATIONS.c.status == literal_column("'RESERVED'")
+"""As a literal, which a query must repeat to use the index."""
+Index(
+    "reservations_reserved",
+    RESERVATIONS.c.order_id,
+    sqlite_where=IS_RESERVED,
+    postgresql_where=IS_RESERVED,
+)
 
 SHIPMENTS = Table(
     "shipments",
@@ -152,6 +161,7 @@ SHIPMENTS = Table(
     Column("shipping_address", Json),
     Column("carrier", Text),
     Column("reference", Text),
+    Column("booking_attempts", Integer, nullable=False),
     Column("tracking_number", Text),
     Column("reason", Text),
     Column("created_at", UtcTime, nullable=False),

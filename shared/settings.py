@@ -8,6 +8,7 @@ import msgspec
 from shared.chassis import settings as chassis
 from shared.chassis.http import rate_limits
 from shared.chassis.settings import PREFIX, ChassisSettings, Deadline, Seconds
+from shared.contracts.order import OrderStatus
 
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
@@ -68,6 +69,16 @@ class ShopSettings(ChassisSettings, frozen=True, kw_only=True):
     """After this long without an answer the cancellation is requested again."""
     order_timeout_grace_seconds: Seconds = 60
     """Timeouts wait this long after a start or an outage of the broker: other services have to catch up first."""
+
+    @property
+    def order_timeouts(self) -> dict[OrderStatus, float]:
+        """The seconds without progress after which an open order's deadline passes, by its status."""
+        usual = self.order_timeout_seconds
+        return {
+            OrderStatus.PENDING: self.order_timeout_pending_seconds or usual,
+            OrderStatus.AWAITING_SHIPMENT: self.order_timeout_awaiting_shipment_seconds or usual,
+            OrderStatus.CANCELLING: self.order_timeout_cancelling_seconds or usual,
+        }
 
     def contradiction(self) -> str | None:
         if self.carrier_min_delay_seconds > self.carrier_max_delay_seconds:

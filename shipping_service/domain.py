@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from shared.chassis.messages.event import Event
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.contracts import (
+    BookingDelayed,
     LineItem,
     OrderCreated,
     OrderId,
@@ -84,6 +85,13 @@ class DispatchShipment(Struct, frozen=True, kw_only=True):
     reference: str
 
 
+class ReportDelay(Struct, frozen=True, kw_only=True):
+    """Let others know that the carrier has not answered so many attempts to book the shipment."""
+
+    order_id: OrderId
+    attempts: int
+
+
 class CompleteShipment(Struct, frozen=True, kw_only=True):
     """Complete the shipment: the carrier delivered it."""
 
@@ -105,7 +113,14 @@ class CancelShipment(Struct, frozen=True, kw_only=True):
     reason: str
 
 
-Command = StartShipment | DispatchShipment | CompleteShipment | FailShipment | CancelShipment
+Command = (
+    StartShipment
+    | ReportDelay
+    | DispatchShipment
+    | CompleteShipment
+    | FailShipment
+    | CancelShipment
+)
 
 
 def decide(state: ShippingState, command: Command) -> list[Event]:
@@ -116,6 +131,8 @@ def decide(state: ShippingState, command: Command) -> list[Event]:
             return [] if shipment else _start(state, command)
         case CancelShipment():
             return _decide_cancellation(shipment, command)
+        case ReportDelay():
+            return _delayed(shipment, command)
         case DispatchShipment() | CompleteShipment() | FailShipment():
             if shipment is None:
                 message = f"an outcome for order {command.order_id}, which has no shipment"
@@ -135,6 +152,18 @@ def _start(state: ShippingState, command: StartShipment) -> list[Event]:
             items=order.items,
         )
     ]
+
+
+def _delayed(shipment: Shipment | None, command: ReportDelay) -> list[Event]:
+    """Of a shipment that still waits for its carrier."""
+    match shipment:
+        case Shipment(status=ShipmentStatus.INITIATED, shipment_id=str(shipment_id)):
+            delayed = BookingDelayed(
+                shipment_id=shipment_id, order_id=command.order_id, attempts=command.attempts
+            )
+            return [delayed]
+        case _:
+            return []
 
 
 def _decide_cancellation(shipment: Shipment | None, command: CancelShipment) -> list[Event]:

@@ -27,6 +27,7 @@ from shipping_service.domain import (
     CompleteShipment,
     DispatchShipment,
     FailShipment,
+    ReportDelay,
     ShippingState,
     StartShipment,
 )
@@ -109,13 +110,16 @@ def carrier_tasks(carrier: Carrier, attempts: int) -> tuple[TaskHandler, ...]:
     def give_up(due: Task, _error: str) -> FailShipment:
         return FailShipment(order_id=due.task_key, reason=UNAVAILABLE)
 
+    def report(due: Task, failures: int) -> ReportDelay:
+        return ReportDelay(order_id=due.task_key, attempts=failures)
+
     async def withdraw(due: Task) -> None:
         is_withdrawn = await carrier.withdraw(due.task_key)
         if not is_withdrawn and due.seconds_due(clock.now()) < MAX_BOOKING_SECONDS:
             raise BookingNotFound("the carrier has no such booking yet")
 
     return (
-        TaskHandler(BOOKING, book, give_up, Retry(attempts=attempts)),
+        TaskHandler(BOOKING, book, give_up, Retry(attempts=attempts), report=report),
         TaskHandler(WITHDRAWAL, withdraw),
     )
 

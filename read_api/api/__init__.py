@@ -2,7 +2,7 @@
 
 from litestar import Router
 
-from read_api.api import admin, catalogue, orders, reports, streams
+from read_api.api import admin, catalogue, orders, reports, sagas, streams
 from read_api.api.dependencies import ReadApi
 from read_api.api.limits import limiting_streams
 from read_api.consistency import PARAMETERS, wait_for_consistency
@@ -17,6 +17,7 @@ def router(read_api: ReadApi) -> Router:
             catalogue.CatalogueController,
             admin.AdminController,
             reports.ReportController,
+            sagas.list_sagas,
             Router(
                 "/",
                 route_handlers=[streams.stream_order, streams.stream_events],

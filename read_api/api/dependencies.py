@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from read_api.consistency import Consistency
 from read_api.event_stream import Streams
+from read_api.queries.sagas import Board
 from shared.chassis.engine.projector import Projector
 from shared.chassis.http.rate_limits import Limiter
 from shared.chassis.storage.reader import Reader
@@ -19,3 +20,4 @@ class ReadApi(NamedTuple):
     projector: Projector
     consistency: Consistency
     limits: Limiter
+    board: Board

@@ -10,6 +10,7 @@ from read_api.models import Shipment, ShipmentStatus
 from read_api.projections.unknown_entity import require
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.contracts import (
+    BookingDelayed,
     ShipmentCancelled,
     ShipmentCompleted,
     ShipmentDispatched,
@@ -19,6 +20,7 @@ from shared.contracts import (
 
 CONSUMES = (
     ShipmentInitiated,
+    BookingDelayed,
     ShipmentDispatched,
     ShipmentCompleted,
     ShipmentFailed,
@@ -46,13 +48,19 @@ def evolve(state: Shipments, recorded: RecordedEvent) -> Shipments:
                 created_at=at,
                 updated_at=at,
             )
+        case BookingDelayed(order_id=order_id, attempts=attempts):  # no progress: no later update
+            delayed = replace(require(state.shipments, order_id), booking_attempts=attempts)
+            return _with(state, delayed)
         case ShipmentCancelled():
             shipment = _cancelled(state, event, at)
         case ShipmentDispatched() | ShipmentCompleted() | ShipmentFailed():
             shipment = _apply(require(state.shipments, event.order_id), event)
         case _:
             return state
-    shipment = replace(shipment, updated_at=at)
+    return _with(state, replace(shipment, updated_at=at))
+
+
+def _with(state: Shipments, shipment: Shipment) -> Shipments:
     return Shipments(shipments={**state.shipments, shipment.order_id: shipment})
 
 

@@ -40,6 +40,7 @@ from shared.contracts.order import (
     OrderResumed,
 )
 from shared.contracts.shipping import (
+    BookingDelayed,
     ShipmentCancellationRefused,
     ShipmentCancelled,
     ShipmentCompleted,
@@ -61,6 +62,7 @@ CATALOG = Catalog.of(order, customer, inventory, shipping, notifier, key_issuer=
 
 __all__ = [
     "CATALOG",
+    "BookingDelayed",
     "CartCleared",
     "CustomerId",
     "CustomerRegistered",

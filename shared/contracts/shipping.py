@@ -1,9 +1,13 @@
 """Events of the shipping service."""
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
+
+import msgspec
 
 from shared.chassis.messages.event import Event, Id, Label
 from shared.contracts.types import Address, LineItems, Name, OrderId, Reason, TrackingNumber
+
+Attempts = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
 
 
 class ShippingEvent(Event, frozen=True, kw_only=True):
@@ -25,6 +29,12 @@ class ShipmentInitiated(ShipmentEvent, frozen=True, kw_only=True):
 
     shipping_address: Address | None = None
     items: LineItems
+
+
+class BookingDelayed(ShipmentEvent, frozen=True, kw_only=True):
+    """The carrier gave no clear answer to so many attempts; it is asked again."""
+
+    attempts: Attempts
 
 
 class ShipmentDispatched(ShipmentEvent, frozen=True, kw_only=True):

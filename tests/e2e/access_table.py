@@ -116,6 +116,7 @@ read       GET     /marketing/customers                     -         401    403
 read       GET     /marketing/products                      -         401    403     403   ok
 read       GET     /marketing/daily                         -         401    403     403   ok
 read       GET     /dashboard                               -         401    403     403   ok
+read       GET     /sagas                                   -         401    403     403   ok
 read       GET     /events                                  -         401    403     403   ok
 read       GET     /events/stream                           -         401    403     403   ok
 read       GET     /events/held                             -         401    403     403   ok

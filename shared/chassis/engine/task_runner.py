@@ -64,6 +64,9 @@ class Retry(NamedTuple):
 RECORD_AGAIN = Retry(first_seconds=0.2, longest_seconds=5)
 """Pauses between attempts to record an outcome that the database does not accept."""
 
+REPORTED_FAILURES = 3
+"""A single failure is common and repaired within a second: the others need not know."""
+
 STUCK = Retry(first_seconds=60, longest_seconds=3600)
 """Pauses of a task whose outcome cannot be processed, until a release that can is deployed."""
 
@@ -77,6 +80,8 @@ class TaskHandler(NamedTuple):
     give_up: Callable[[Task, str], Any] | None = None
     """The command that reports the last failure; without it the task is tried without limit."""
     retry: Retry = Retry()
+    report: Callable[[Task, int], Any] | None = None
+    """The command that reports a number of failures so far, for whoever waits for the task: after every third one."""
     is_deadline: bool = False
     """Due by time alone: it waits until all events that were published before are handled."""
 
@@ -233,6 +238,7 @@ class TaskRunner:
             later = await self._finish(due, outcome) if isinstance(outcome, _Done) else outcome
             if later:
                 await self._postpone(due, later)
+                await self._report(due, later)
         finally:
             self._forget(due)
 
@@ -287,6 +293,17 @@ class TaskRunner:
         await self._record(
             due, lambda: self._writer.run_in_transaction(work), lambda _error, _failures: True
         )
+
+    async def _report(self, due: Task, later: _Postponed) -> None:
+        """Report a task that fails again and again. A report that cannot be recorded is left out: the next one follows."""
+        failures, report = due.attempts + 1, self._handlers[due.kind].report
+        if report is None or later.is_stuck or failures % REPORTED_FAILURES:
+            return
+        try:
+            command = report(due, failures)
+            await self._writer.execute(CommandEnvelope(command, traceparent=due.traceparent))
+        except Exception as error:  # noqa: BLE001 - a database that refuses, or a faulty rule
+            log.warning("task.unreported", kind=due.kind, task_key=due.task_key, reason=str(error))
 
     async def _write(self, due: Task, command: object) -> None:
         if command is None:
