@@ -29,7 +29,7 @@ from shared.contracts import (
 )
 from shared.settings import ShopSettings
 from shipping_service.carriers import Booking
-from shipping_service.domain import CompleteShipment, FailShipment
+from shipping_service.domain import CompleteShipment, FailShipment, ReportDelay
 from shipping_service.handlers import BOOKING
 from tests.support.chassis import ORDER, SHIPPING, log_of, pragma, rows_of, serving
 from tests.support.eventually import eventually
@@ -108,6 +108,29 @@ async def test_failed_task_is_retried_until_it_succeeds(shop_settings: ShopSetti
     assert len({due.task_id for due in tried}) == 1
     waited = [(later.due_at - due.due_at).total_seconds() for due, later in pairwise(tried)]
     assert all(pause >= 0.01 * 2**number for number, pause in enumerate(waited))
+
+
+async def test_every_third_failure_is_reported(shop_settings: ShopSettings):
+    tried: list[Task] = []
+
+    async def reluctant(due: Task) -> CompleteShipment:
+        tried.append(due)
+        if len(tried) <= 5:
+            raise ConnectionError("nobody answers")
+        return await deliver(due)
+
+    def report(due: Task, failures: int) -> ReportDelay:
+        return ReportDelay(order_id=due.task_key, attempts=failures)
+
+    [handler] = booking(reluctant)
+    async with serving(shop_settings, SHIPPING, (handler._replace(report=report),)) as service:
+        await begin_shipments(service, "o1")
+        await eventually(lambda: no_task_is_left(service))
+        log = await log_of(service.reads, "shipping")
+    assert [event.event_type for event in log] == [
+        *("ShipmentInitiated", "BookingDelayed", "ShipmentCompleted")
+    ]
+    assert (log[1].event.attempts, log[1].correlation_id) == (3, "o1")
 
 
 async def test_task_after_max_attempts_is_given_up(shop_settings: ShopSettings):

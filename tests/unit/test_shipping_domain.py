@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from shared.chassis.messages.event import Event
 from shared.chassis.messages.schedule import Cancel, Schedule
 from shared.contracts import (
+    BookingDelayed,
     LineItem,
     OrderCreated,
     OrderItem,
@@ -26,6 +27,7 @@ from shipping_service.domain import (
     CompleteShipment,
     DispatchShipment,
     FailShipment,
+    ReportDelay,
     ShipmentStatus,
     ShippingState,
     StartShipment,
@@ -55,6 +57,7 @@ CANCELLED = ShipmentCancelled(order_id="o1", shipment_id="s1", reason="CUSTOMER"
 CANCELLED_EARLY = ShipmentCancelled(order_id="o1", reason="CUSTOMER")
 
 START = StartShipment(order_id="o1", shipment_id="s1")
+DELAY = ReportDelay(order_id="o1", attempts=3)
 COMPLETE = CompleteShipment(order_id="o1", tracking_number="T1")
 FAIL = FailShipment(order_id="o1", reason="CARRIER_DECLINED")
 CANCEL = CancelShipment(order_id="o1", reason="CUSTOMER")
@@ -101,6 +104,14 @@ def test_shipment_cancelled_early_never_starts():
 @pytest.mark.parametrize(("command", "expected"), [(COMPLETE, COMPLETED), (FAIL, FAILED)])
 def test_carrier_outcome_ends_the_shipment(command: Command, expected: Event):
     assert decide(after(*STARTED), command) == [expected]
+
+
+def test_delay_is_reported_until_the_carrier_answers():
+    delayed = BookingDelayed(shipment_id="s1", order_id="o1", attempts=3)
+    assert decide(after(*STARTED), DELAY) == [delayed]
+    assert after(*STARTED, delayed) == after(*STARTED)
+    for history in [(), *((*STARTED, end) for end in (DISPATCHED, COMPLETED, FAILED, CANCELLED))]:
+        assert decide(after(*history), DELAY) == []
 
 
 @pytest.mark.parametrize("end", [COMPLETED, FAILED, CANCELLED])
