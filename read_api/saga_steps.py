@@ -51,29 +51,29 @@ class Step(StrEnum):
     RELEASE_STOCK = "RELEASE_STOCK"
 
 
-class Owed(NamedTuple):
-    """The service that a step is owed by, and the types of the events that end it."""
+class Actor(NamedTuple):
+    """The service that must carry out a step, and the types of the events that end it."""
 
     service: str
     awaits: tuple[str, ...]
 
 
-OWED: Mapping[Step, Owed] = {
-    Step.RESERVE_STOCK: Owed("inventory", ("StockReserved", "StockReservationFailed")),
-    Step.INITIATE_SHIPMENT: Owed("shipping", ("ShipmentInitiated",)),
-    Step.BOOK_CARRIER: Owed(
+ACTORS: Mapping[Step, Actor] = {
+    Step.RESERVE_STOCK: Actor("inventory", ("StockReserved", "StockReservationFailed")),
+    Step.INITIATE_SHIPMENT: Actor("shipping", ("ShipmentInitiated",)),
+    Step.BOOK_CARRIER: Actor(
         "shipping", ("ShipmentDispatched", "ShipmentCompleted", "ShipmentFailed")
     ),
-    Step.DELIVER: Owed("shipping", ("ShipmentCompleted", "ShipmentFailed")),
-    Step.COMPLETE_ORDER: Owed("order", ("OrderCompleted",)),
-    Step.FAIL_ORDER: Owed("order", ("OrderFailed",)),
-    Step.DECIDE_CANCELLATION: Owed(
+    Step.DELIVER: Actor("shipping", ("ShipmentCompleted", "ShipmentFailed")),
+    Step.COMPLETE_ORDER: Actor("order", ("OrderCompleted",)),
+    Step.FAIL_ORDER: Actor("order", ("OrderFailed",)),
+    Step.DECIDE_CANCELLATION: Actor(
         "shipping", ("ShipmentCancelled", "ShipmentCancellationRefused")
     ),
-    Step.CANCEL_ORDER: Owed("order", ("OrderCancelled",)),
-    Step.RESUME_ORDER: Owed("order", ("OrderResumed",)),
-    Step.DEDUCT_STOCK: Owed("inventory", ("StockDeducted",)),
-    Step.RELEASE_STOCK: Owed("inventory", ("StockReleased",)),
+    Step.CANCEL_ORDER: Actor("order", ("OrderCancelled",)),
+    Step.RESUME_ORDER: Actor("order", ("OrderResumed",)),
+    Step.DEDUCT_STOCK: Actor("inventory", ("StockDeducted",)),
+    Step.RELEASE_STOCK: Actor("inventory", ("StockReleased",)),
 }
 
 
@@ -98,7 +98,7 @@ RESERVED = frozenset({ReservationStatus.RESERVED})
 
 
 class Row(NamedTuple):
-    """A step, and when it is owed; None is any status."""
+    """A step, and the statuses with which it is the next one; None is any status."""
 
     step: Step
     order: frozenset[OrderStatus | None]
@@ -129,7 +129,7 @@ Others may act meanwhile: the order service confirms an order while shipping ini
 
 
 def next_step(progress: Progress) -> Step | None:
-    """What is owed next; None when the order has ended and its stock is settled."""
+    """The step that is due next; None when the order has ended and its stock is settled."""
     is_refused = bool(progress.requests & progress.refused)
     for row in TABLE:
         if (
@@ -215,7 +215,7 @@ class History(NamedTuple):
     progress: Progress
     step: Step | None
     since: datetime | None
-    """When the step became owed."""
+    """Since when it is the next step."""
     durations: Sequence[tuple[Step, float]]
     """The seconds that each past step took."""
 
@@ -244,7 +244,7 @@ def in_time(events: Iterable[SagaEvent]) -> Iterator[SagaEvent]:
 
 
 def remaining(progress: Progress, *, carrier_confirms: bool) -> list[Step]:
-    """The steps to the saga's end, the owed one first, if each has its usual outcome.
+    """The steps to the saga's end, the next one first, if each has its usual outcome.
 
     `carrier_confirms` is whether the carrier accepts a booking first and delivers later.
     """

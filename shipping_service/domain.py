@@ -86,7 +86,7 @@ class DispatchShipment(Struct, frozen=True, kw_only=True):
 
 
 class ReportDelay(Struct, frozen=True, kw_only=True):
-    """Let others know that the carrier has not answered so many attempts to book the shipment."""
+    """Publish how many attempts to book the shipment the carrier has not answered."""
 
     order_id: OrderId
     attempts: int

@@ -31,8 +31,8 @@ from read_api.models import ShipmentStatus
 from read_api.queries.timeline import CONSUMED_BY_ORDER, FINAL_EVENTS
 from read_api.queries.usual_times import STEP_EVENTS, RecentOrders, UsualTimes
 from read_api.saga_steps import (
+    ACTORS,
     OPEN,
-    OWED,
     TABLE,
     History,
     SagaEvent,
@@ -61,7 +61,7 @@ from shared.contracts.order import OrderStatus
 from shared.settings import ShopSettings
 
 STUCK_SECONDS = 30.0
-"""A saga of which nothing was heard for a shorter time is not stuck."""
+"""A saga whose last event is younger is not stuck."""
 TIMES_USUAL = 3.0
 """A saga is stuck after this many times what nine of ten recent orders took for its step."""
 BY_CARRIER = frozenset({Step.BOOK_CARRIER, Step.DELIVER})
@@ -274,11 +274,11 @@ def _past(events: Sequence[SagaEvent]) -> list[PastStep]:
 def _next(history: History, now: datetime) -> NextStep | None:
     if history.step is None or history.since is None:
         return None
-    owed = OWED[history.step]
+    actor = ACTORS[history.step]
     return NextStep(
         step=history.step,
-        service=owed.service,
-        awaits=owed.awaits,
+        service=actor.service,
+        awaits=actor.awaits,
         since=history.since,
         waited_seconds=round(max((now - history.since).total_seconds(), 0), 3),
     )
@@ -290,7 +290,7 @@ def _remaining(history: History, usual: UsualTimes) -> list[RemainingStep]:
     return [
         RemainingStep(
             step=step,
-            service=OWED[step].service,
+            service=ACTORS[step].service,
             p50_seconds=time.p50 if time else None,
             p90_seconds=time.p90 if time else None,
         )

@@ -32,7 +32,7 @@ class ShipmentInitiated(ShipmentEvent, frozen=True, kw_only=True):
 
 
 class BookingDelayed(ShipmentEvent, frozen=True, kw_only=True):
-    """The carrier gave no clear answer to so many attempts; it is asked again."""
+    """The carrier gave no clear answer to this number of attempts; it is asked again."""
 
     attempts: Attempts
 

@@ -81,8 +81,8 @@ async def project(projection: Projection, shop: InMemoryShop, *old: str) -> None
 async def board(
     projection: Projection, state: SagaState | None = None, order_id: str | None = None
 ) -> list[SagaView]:
-    found = Board(projection.reader, SETTINGS)
-    return list((await found.sagas(SagaFilter(state, order_id), None, 50)).items)
+    page = await Board(projection.reader, SETTINGS).sagas(SagaFilter(state, order_id), None, 50)
+    return list(page.items)
 
 
 def ids(views: Iterable[SagaView]) -> list[str]:
@@ -202,12 +202,12 @@ async def test_pages_contain_each_saga_once(projection: Projection, shop: InMemo
     place(shop, "o1", "o2", "o3", "o4", "o5")
     shop.deliver_all()
     await project(projection, shop)
-    found, cursor, pages = [], None, 0
+    order_ids, cursor, pages = [], None, 0
     while pages == 0 or cursor:
         page = await Board(projection.reader, SETTINGS).sagas(EVERYTHING, cursor, 2)
-        found += ids(page.items)
+        order_ids += ids(page.items)
         cursor, pages = page.next_cursor, pages + 1
-    assert (found, pages) == (["o1", "o2", "o3", "o4", "o5"], 3)
+    assert (order_ids, pages) == (["o1", "o2", "o3", "o4", "o5"], 3)
     assert ids(await board(projection, order_id="o3")) == ["o3"]
 
 
@@ -234,13 +234,13 @@ async def test_remaining_steps_show_recent_times(projection: Projection, shop: I
 async def test_recent_times_are_kept_for_a_while(projection: Projection, shop: InMemoryShop):
     place(shop, "o1", "o2")
     await project(projection, shop)
-    kept = Board(projection.reader, SETTINGS)
-    await kept.sagas(EVERYTHING, None, 50)
+    same_board = Board(projection.reader, SETTINGS)
+    await same_board.sagas(EVERYTHING, None, 50)
     shop.deliver_all()
     shop.answer_booking("o1", delivered=True)
     shop.deliver_all()
     await project(projection, shop)
-    [before] = (await kept.sagas(EVERYTHING, None, 50)).items
+    [before] = (await same_board.sagas(EVERYTHING, None, 50)).items
     [after] = await board(projection)
     assert {step.p50_seconds for step in before.remaining} == {None}
     assert None not in {step.p50_seconds for step in after.remaining}

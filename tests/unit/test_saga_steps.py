@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from inventory_service.domain import ReservationStatus
 from order_service.orders.domain import is_final
-from read_api.saga_steps import OWED, History, Step, history_of, remaining
+from read_api.saga_steps import ACTORS, History, Step, history_of, remaining
 from read_api.schemas import EventView, event_view
 from shared.contracts import CATALOG, OrderNudged
 from tests.support.histories import in_memory_shops
@@ -58,7 +58,7 @@ def nudge(shop: InMemoryShop, order_id: str) -> None:
 
 def act(shop: InMemoryShop, order_id: str, step: Step) -> None:
     """Deliver everything to the service that must act, or run its task."""
-    service = service_named(shop, OWED[step].service)
+    service = service_named(shop, ACTORS[step].service)
     if step in {Step.BOOK_CARRIER, Step.DELIVER}:
         shop.answer_booking(order_id, delivered=True)
     else:
@@ -102,7 +102,7 @@ def is_over(shop: InMemoryShop, order_id: str) -> bool:
 
 
 @given(shops_under_way())
-def test_saga_owes_no_step_exactly_when_over(shop: InMemoryShop):
+def test_saga_has_no_next_step_when_over(shop: InMemoryShop):
     for order_id in shop.order.state.orders:
         assert (history(shop, order_id).step is None) == is_over(shop, order_id)
 
@@ -121,15 +121,15 @@ def test_service_that_must_act_moves_the_order(shop: InMemoryShop):
 def test_saga_ends_never_without_the_acting_service(shop: InMemoryShop):
     for order_id in shop.order.state.orders:
         if step := history(shop, order_id).step:
-            owing = service_named(shop, OWED[step].service)
+            acting = service_named(shop, ACTORS[step].service)
             for service in shop.services:
-                if service is not owing:
+                if service is not acting:
                     deliver_to(shop, service)
             assert not is_over(shop, order_id)
 
 
 @given(shops_under_way())
-def test_sagas_end_by_acting_as_the_board_says(shop: InMemoryShop):
+def test_sagas_end_if_named_services_act(shop: InMemoryShop):
     for order_id in shop.order.state.orders:
         for _ in range(20):
             step = history(shop, order_id).step
@@ -150,14 +150,14 @@ def test_arrival_order_does_not_change_the_steps(shop: InMemoryShop, seed: int):
         assert history_of(events) == expected
 
 
-def test_every_owed_step_awaits_events_of_its_service():
-    for owed in OWED.values():
-        for name in owed.awaits:
-            assert CATALOG.publisher_of(CATALOG.event_types[name]) == owed.service
+def test_every_step_awaits_events_of_its_service():
+    for actor in ACTORS.values():
+        for name in actor.awaits:
+            assert CATALOG.publisher_of(CATALOG.event_types[name]) == actor.service
 
 
 def happy_steps() -> Iterator[tuple[Step | None, History]]:
-    """The steps of a delivered order, as each becomes owed."""
+    """The steps of a delivered order, as each becomes the next one."""
     shop = InMemoryShop({PRODUCT: 5})
     shop.place("o1", [(PRODUCT, 2)])
     while step := history(shop).step:

@@ -81,7 +81,7 @@ class TaskHandler(NamedTuple):
     """The command that reports the last failure; without it the task is tried without limit."""
     retry: Retry = Retry()
     report: Callable[[Task, int], Any] | None = None
-    """The command that reports a number of failures so far, for whoever waits for the task: after every third one."""
+    """The command that reports a number of failures so far, for the services that wait for the task: after every third one."""
     is_deadline: bool = False
     """Due by time alone: it waits until all events that were published before are handled."""
 
