@@ -14,7 +14,7 @@ from read_api.queries.orders import OrderFilter
 from read_api.report_schemas import Dashboard, SourceState
 from read_api.schemas import StockView
 from read_api.tables import EVENTS, POSITIONS
-from shared.chassis.messages.system_events import EventDeadLettered, EventRedriven
+from shared.chassis.messages.system_events import SYSTEM, EventDeadLettered
 from shared.chassis.storage.dead_letters import DEAD_LETTER, IS_OPEN
 from shared.chassis.storage.reader import Reader, ResultRows
 from shared.chassis.storage.views import to_views
@@ -26,7 +26,7 @@ LOW_STOCK = 5
 
 _DEAD_LETTER_EVENTS = (
     select(EVENTS.c.source, EVENTS.c.event_type, EVENTS.c.data)
-    .where(EVENTS.c.event_type.in_((EventDeadLettered.__name__, EventRedriven.__name__)))
+    .where(EVENTS.c.event_type.in_([event_type.__name__ for event_type in SYSTEM]))
     .order_by(EVENTS.c.source, EVENTS.c.position)
 )
 _OWN_DEAD_LETTERS = select(func.count()).select_from(DEAD_LETTER).where(IS_OPEN)
@@ -86,7 +86,7 @@ async def _dashboard(connection: AsyncConnection, query: DashboardQuery) -> Dash
 
 
 def _unhandled(rows: ResultRows) -> Counter[str]:
-    """The number of each source's dead letters that were not redriven since."""
+    """The number of each source's dead letters that were neither redriven nor discarded since."""
     dead_letters: set[tuple[str, str]] = set()
     for row in rows:
         dead_letter = (row.source, row.data["eventId"])

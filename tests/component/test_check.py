@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 from msgspec.structs import asdict
 
+from order_service.orders.domain import PlaceOrder, RequestedItem
 from quadrille.audit.checks import run_checks
 from quadrille.audit.fold import differences, fold
 from quadrille.audit.report import audit
@@ -23,7 +24,10 @@ from quadrille.audit.tables import history
 from quadrille.audit.violation import Violation
 from quadrille.cli.check import check
 from shared.chassis.messages import clock
+from shared.chassis.messages.recorded_event import RecordedEvent
+from tests.support.chassis import ORDER, writing
 from tests.support.eventually import eventually
+from tests.support.redriving import Redriving, redriving
 from tests.support.running_shop import RunningShop
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
@@ -371,6 +375,41 @@ def test_dead_letters_and_overdue_tasks_are_warnings(data):
     letter, task = report.warnings
     assert letter.what == "OrderCreated is a dead letter (PARKED): why"
     assert task.what.endswith("overdue, last error: timeout")
+
+
+async def _park_new_order(data: Path, inventory: Redriving) -> RecordedEvent:
+    """Place an order whose reservation fails."""
+    async with writing(data / "order.db", ORDER) as order:
+        item = RequestedItem(product_id="lamp", quantity=1)
+        place = PlaceOrder(order_id="late", user_id="jane", items=(item,), currency="JPY")
+        await order.execute(place)
+        created = (await order.log())[-1]
+        inventory.rules.faulty.add("late")
+        await inventory.chassis.handle(created)
+    assert audit(data).ok
+    return created
+
+
+async def test_redriven_event_is_no_violation(data):
+    async with redriving(data / "inventory.db") as inventory:
+        created = await _park_new_order(data, inventory)
+        [letter] = audit(data).warnings
+        assert (letter.entity, "(PARKED)" in letter.what) == ("late", True)
+        inventory.rules.faulty.clear()
+        assert await inventory.redrive("late") == [("OrderCreated", "HANDLED")]
+        events = [event.event_type for event in await inventory.chassis.log()]
+        assert events[-3:] == ["EventDeadLettered", "StockReserved", "EventRedriven"]
+        report = audit(data)
+        assert (report.violations, report.warnings) == ([], [])
+        assert created.event_id in read_shop(data).inventory.inbox
+
+
+async def test_discarded_event_is_no_violation(data):
+    async with redriving(data / "inventory.db") as inventory:
+        created = await _park_new_order(data, inventory)
+        await inventory.redriver.discard("late", created.event_id, by="olga", reason="a test")
+        report = audit(data)
+        assert (report.violations, report.warnings) == ([], [])
 
 
 HELD = "INSERT INTO held_events (source, position, event_id, subject, body) "

@@ -16,7 +16,7 @@ from read_api.queries import reports
 from read_api.queries.dashboard import DashboardQuery, find_dashboard
 from read_api.report_schemas import CustomerFigures, Dashboard, DayFigures
 from shared.chassis.messages.event import Event
-from shared.chassis.messages.system_events import EventDeadLettered, EventRedriven
+from shared.chassis.messages.system_events import EventDeadLettered, EventDiscarded, EventRedriven
 from shared.contracts import (
     CustomerRegistered,
     OrderCancellationRequested,
@@ -254,7 +254,9 @@ async def test_dashboard_shows_what_needs_attention(shop: Projection) -> None:
         ProductDeleted(product_id="gone"),
         lost("e1"),
         lost("e2"),
+        lost("e3"),
         EventRedriven(event_id="e1", event_type="OrderCreated", key="o1"),
+        EventDiscarded(event_id="e3", event_type="OrderCreated", key="o1", reason="a test"),
     )
     await shop.projector.deliver([*log_of("order", *ORDERS), *stock])
     await shop.projector.deliver(log_of("shipping", lost("e3"), lost("e4"))[1:])
@@ -268,7 +270,7 @@ async def test_dashboard_shows_what_needs_attention(shop: Projection) -> None:
         (source.source, source.position, source.missing, source.dead_letters)
         for source in report.sources
     ] == [
-        ("inventory", 10, None, 1),
+        ("inventory", 12, None, 1),
         ("notifier", 0, None, 0),
         ("order", 15, None, 0),
         ("shipping", 0, 1, 0),

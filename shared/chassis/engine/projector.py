@@ -147,6 +147,8 @@ class Projector:
         applied = [message for message in handled if isinstance(message, RecordedEvent)]
         for hook in self._hooks:
             hook(connection, applied, ())
+        places = [(event.source, event.position) for event in applied]
+        self._checkpoints.note_archived(connection, places)
         return Redriven(attempts, Outcome(consumed=applied, dead_letters=(), failures={}))
 
     def attempt(self, connection: Connection, letters: Sequence[StoredLetter]) -> Trial:

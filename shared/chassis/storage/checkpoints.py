@@ -163,6 +163,10 @@ class Checkpoints:
             held.c.position == bindparam("held_at"),
             held.c.event_id == bindparam("released"),
         )
+        passed_over = tables.passed_over
+        self._restore = delete(passed_over).where(
+            passed_over.c.source == bindparam("of"), passed_over.c.position == bindparam("at")
+        )
 
     def load(self, connection: Connection) -> dict[str, int]:
         """The last applied position of each source."""
@@ -211,6 +215,11 @@ class Checkpoints:
         """Delete a held event; whether there was one."""
         held = {"held_of": source, "held_at": position, "released": event_id}
         return connection.execute(self._release, held).rowcount > 0
+
+    def note_archived(self, connection: Connection, events: Iterable[SourcePosition]) -> None:
+        """The archive contains these events now: they are no longer passed over."""
+        rows = [{"of": source, "at": position} for source, position in events]
+        execute_many(connection, self._restore, rows)
 
     def applied_ids(
         self, connection: Connection, source_positions: Iterable[SourcePosition]
