@@ -1,8 +1,11 @@
 """Dead letters are tried, redriven in order and discarded; no new event overtakes them."""
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +14,10 @@ import pytest
 
 from inventory_service.store import RESERVATIONS
 from shared.chassis.engine import redriver
+from shared.chassis.engine.past_events import PastEvent, append_past
 from shared.chassis.engine.retention import RetentionRule, delete_slice
 from shared.chassis.messages.catalog import Catalog
-from shared.chassis.messages.cloudevents import encode
+from shared.chassis.messages.cloudevents import encode, stored
 from shared.chassis.messages.received import MalformedMessage, Message, receive
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.system_events import EventDeadLettered, EventDiscarded, EventRedriven
@@ -254,6 +258,35 @@ async def test_requested_redrive_survives_a_restart(tmp_path: Path):
             ("ShipmentCancelled", "HANDLED"),
             ("OrderCreated", "HANDLED"),
         ]
+
+
+async def test_restored_copy_follows_redrives_and_discards(tmp_path: Path):
+    path, copy = tmp_path / "inventory.db", tmp_path / "copy.db"
+    created, end, unwanted = ordered("o1"), cancelled("o1"), ordered("o2")
+    async with redriving(path) as service:
+        await park(service, created, end)
+        await park(service, unwanted, order_id="o2")
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("VACUUM INTO ?", [str(copy)])
+        number = len(await service.chassis.log())
+        repair(service)
+        await service.redrive("o1")
+        await discard(service, unwanted, "o2")
+        causes = {event.event_id: event for event in (created, end, unwanted)}
+        log = await service.chassis.log()
+        past = [
+            PastEvent(stored(event), 0, causes.get(event.causation_id or ""))
+            for event in log[number:]
+        ]
+        expected = await reservations(service)
+    async with redriving(copy) as service:
+        continue_log = partial(append_past, past=past, logic=service.rules.logic, catalog=CATALOG)
+        await service.chassis.writer.run_in_transaction(continue_log)
+        assert await service.chassis.log() == log
+        assert await reservations(service) == expected
+        assert await service.letters() == [("o2", "OrderCreated", "DISCARDED")]
+        await service.chassis.handle(created, end, unwanted)
+        assert await reservations(service) == expected
 
 
 def changed(event: RecordedEvent, **attributes: object) -> bytes:

@@ -11,7 +11,7 @@ from order_service.store import RETENTION_RULES
 from order_service.tables import METADATA
 from shared.chassis.engine.retention import SLICE_ROWS, RetentionLoop, RetentionRule, delete_slice
 from shared.chassis.messages.clock import now
-from shared.chassis.runtime.service import chassis_retention_rules
+from shared.chassis.runtime.retention_rules import chassis_retention_rules
 from shared.chassis.storage.database import CHASSIS_METADATA
 from shared.chassis.storage.inbox import INBOX, mark_processed
 from tests.support.chassis import Chassis, writing

@@ -18,9 +18,13 @@ from shared.chassis.messages import clock
 from shared.chassis.messages.catalog import Catalog, DecodeError
 from shared.chassis.messages.recorded_event import RecordedEvent, StoredEvent
 from shared.chassis.messages.schedule import Change
-from shared.chassis.messages.system_events import SYSTEM
+from shared.chassis.messages.system_events import SYSTEM, EventDiscarded, EventRedriven
 from shared.chassis.messages.touches import touches
-from shared.chassis.storage import event_log, inbox, task_queue
+from shared.chassis.storage import dead_letters, event_log, inbox, task_queue
+from shared.chassis.storage.dead_letters import DEAD_LETTER
+
+UNKNOWN = "unknown"
+"""Who discarded a letter: the event does not name them."""
 
 State = TypeVar("State", bound=msgspec.Struct)
 
@@ -71,6 +75,7 @@ def _append(
     logic: ServiceLogic[Any, Any],
     catalog: Catalog,
 ) -> None:
+    _settle_letters(connection, past, catalog)
     steps = list(_steps(connection, past, catalog))
     causes = [step.cause for step in steps if step.cause]
     own = [step.recorded for step in steps]
@@ -103,6 +108,27 @@ def _steps(connection: Connection, past: Sequence[PastEvent], catalog: Catalog) 
         else:
             applied.add(cause.event_id)
             yield _Step(recorded, cause)
+
+
+def _settle_letters(connection: Connection, past: Sequence[PastEvent], catalog: Catalog) -> None:
+    """Delete the letters that were redriven since the copy was made, and discard those that were discarded.
+
+    What a redriven event led to is applied as its effect; an event without effects is handled when it comes again.
+    """
+    for stored in (event.stored for event in past):
+        match _decode(stored, catalog).event:
+            case EventRedriven(event_id=event_id):
+                letters = dead_letters.find_letters(connection, DEAD_LETTER.c.event_id == event_id)
+                dead_letters.delete(connection, letters)
+                inbox.forget(connection, [letter.event_id for letter in letters])
+            case EventDiscarded(event_id=event_id, reason=reason):
+                at = stored.recorded_at
+                for letter in dead_letters.find_letters(
+                    connection, DEAD_LETTER.c.event_id == event_id
+                ):
+                    dead_letters.discard(connection, letter, by=UNKNOWN, reason=reason, at=at)
+            case _:
+                pass
 
 
 def _decode(stored: StoredEvent, catalog: Catalog) -> RecordedEvent:

@@ -12,6 +12,7 @@ from sqlalchemy import MetaData
 from shared.chassis.engine.projector import Projection, Projector
 from shared.chassis.engine.rebuild import DerivedTables, open_tables
 from shared.chassis.engine.redriver import Redriver
+from shared.chassis.engine.retention import RetentionLoop
 from shared.chassis.engine.service_logic import RecordHook
 from shared.chassis.http import signing_keys
 from shared.chassis.http.app import build_app
@@ -29,6 +30,7 @@ from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.subjects import EVERYTHING
 from shared.chassis.runtime.loops import Loop, writer_loop
 from shared.chassis.runtime.resources import Resources
+from shared.chassis.runtime.retention_rules import REDRIVE_RULES
 from shared.chassis.settings import ChassisSettings
 from shared.chassis.storage.checkpoints import Checkpoints
 
@@ -140,6 +142,7 @@ class ProjectionService:
             Loop("consumer", consumer.run),
             Loop("backfill", backfill.run),
             Loop("redrives", self._redriver.run),
+            Loop("retention", RetentionLoop(projector.writer, REDRIVE_RULES).run),
         )
         log.info("service.started", database=str(resources.database.url))
 

@@ -1,8 +1,8 @@
 """The parts of a service that decides, put together: what starts them, connects them, and stops them in order."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -48,11 +48,9 @@ from shared.chassis.messages.identity_events import IDENTITY
 from shared.chassis.messages.subjects import subject_of_every
 from shared.chassis.runtime.loops import Loop, writer_loop
 from shared.chassis.runtime.resources import Resources
+from shared.chassis.runtime.retention_rules import chassis_retention_rules
 from shared.chassis.settings import ChassisSettings
 from shared.chassis.storage import database_identity
-from shared.chassis.storage.idempotency import IDEMPOTENCY_KEY, RETENTION_HOURS
-from shared.chassis.storage.inbox import INBOX
-from shared.chassis.storage.redrives import REDRIVE, REDRIVE_ITEM, RETENTION_DAYS
 from shared.chassis.storage.task_queue import all_kinds
 
 ANSWER_SECONDS = 2
@@ -309,15 +307,6 @@ class Service(Generic[State, Command]):
     def _effect_seconds_left(self) -> float:
         stopping_since = self._stopping_since or 0
         return EFFECT_SECONDS - (asyncio.get_running_loop().time() - stopping_since)
-
-
-def chassis_retention_rules(inbox_retention_days: int) -> Iterator[RetentionRule]:
-    """For the tables that every service has."""
-    yield RetentionRule(IDEMPOTENCY_KEY.c.stored_at, timedelta(hours=RETENTION_HOURS))
-    yield RetentionRule(REDRIVE_ITEM.c.requested_at, timedelta(days=RETENTION_DAYS))
-    yield RetentionRule(REDRIVE.c.requested_at, timedelta(days=RETENTION_DAYS))
-    if inbox_retention_days:
-        yield RetentionRule(INBOX.c.processed_at, timedelta(days=inbox_retention_days))
 
 
 def with_hooks(
