@@ -148,7 +148,7 @@ async def _until_accepted(connection: Connection, request: bytes) -> None:
 
 async def _buy(buyer: Connection, orders: int) -> None:
     for _ in range(orders):
-        await buyer.ask(ORDER, b"201")
+        await _until_accepted(buyer, ORDER)
 
 
 async def _buy_at(settings: ShopSettings, moment: float) -> tuple[str, float, float]:

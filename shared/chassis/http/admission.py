@@ -1,5 +1,8 @@
 """Which connections a process serves: as many as the setting allows; further ones are answered 503 without reading them.
 
+Of the requests that change something, fewer are worked on while their responses take too long: clients that get an
+early 503 can come back, whereas a response after their timeout is work for nobody.
+
 Libuv accepts one connection per iteration of the event loop. Under load the others would wait in the kernel's queue
 until their clients give up, where nobody can refuse them. So each connection that arrives accepts those behind it.
 """
@@ -10,6 +13,8 @@ import socket
 from collections.abc import Callable, Coroutine
 from http import HTTPStatus
 from typing import Any
+
+from litestar.types import Receive, Scope, Send
 
 from shared.chassis.http.problems import MEDIA_TYPE, document, slug_of
 
@@ -22,6 +27,14 @@ HEALTH = b"GET /health/"
 """Served on any connection: an overloaded process must not be taken for a dead one."""
 MAX_REFUSED_BYTES = 64 * 1024
 """A longer request is refused by the event loop, which waits until the client has read the response."""
+
+SAFE_METHODS = (b"GET", b"HEAD", b"OPTIONS")
+LATE_SECONDS = 2
+"""A response that takes longer makes the limit shrink."""
+MIN_CHANGES = 128
+SHRINK_FACTOR = 0.7
+SHRINK_SECONDS = 1
+GROWTH_PER_SECOND = 64
 
 _HEAD_END = b"\r\n\r\n"
 _LENGTH = re.compile(rb"\ncontent-length:[ \t]*(\d{1,6})\r", re.IGNORECASE)
@@ -46,12 +59,47 @@ OVERLOADED = response(
 )
 
 
+class Workload:
+    """Bounds how many changes are worked on at once: fewer from second to second while some are late, then slowly more."""
+
+    def __init__(self, max_changes: int) -> None:
+        self._max = max_changes
+        self._limit: float = max_changes
+        self._under_way = 0
+        self._late_at = self._shrunk_at = self._grown_at = 0.0
+
+    def is_full(self, more: int = 0) -> bool:
+        """Whether there is no room after this number of others."""
+        return self._under_way + more >= self._limit
+
+    def begin(self) -> bool:
+        """Whether there is room for a change, which is under way until `end`."""
+        if self.is_full():
+            return False
+        self._under_way += 1
+        return True
+
+    def end(self, started_at: float, now: float) -> None:
+        """The change has its response, or its client has left."""
+        self._under_way -= 1
+        if now - started_at > LATE_SECONDS:
+            self._late_at = now
+            if now - self._shrunk_at >= SHRINK_SECONDS:
+                self._limit = max(SHRINK_FACTOR * self._limit, min(MIN_CHANGES, self._max))
+                self._shrunk_at = now
+        elif now - self._late_at > LATE_SECONDS:
+            elapsed = now - max(self._grown_at, self._late_at)
+            self._limit = min(self._limit + GROWTH_PER_SECOND * elapsed, self._max)
+            self._grown_at = now
+
+
 class Admission:
     """The connections of one process that are within its limit."""
 
     def __init__(self, max_connections: int, listening: socket.socket) -> None:
         listening.setblocking(False)
         self.max_open = max_connections + SPARE_CONNECTIONS
+        self.changes = Workload(max_connections)
         self._max_served = max_connections
         self._listening = listening
         self._served: set[asyncio.Protocol] = set()
@@ -79,10 +127,15 @@ class Admission:
             except OSError:  # none waits, or the process has too many files open or stops
                 return
             accepted.setblocking(False)
-            is_full = len(self._served) + len(self._opening) >= self._max_served
-            if not (is_full and _refuse(accepted)):
+            if not self._is_refused(accepted):
                 loop = asyncio.get_running_loop()
                 self._open(loop.connect_accepted_socket(protocol, accepted))
+
+    def _is_refused(self, accepted: socket.socket) -> bool:
+        opening = len(self._opening)
+        if len(self._served) + opening >= self._max_served:
+            return _refuse(accepted)
+        return self.changes.is_full(opening) and _refuse(accepted, spared=SAFE_METHODS)
 
     def _open(self, connecting: Coroutine[Any, Any, Any]) -> None:
         opening = asyncio.create_task(connecting)
@@ -90,11 +143,14 @@ class Admission:
         opening.add_done_callback(self._opening.discard)
 
 
-def _refuse(accepted: socket.socket) -> bool:
-    """Respond and close, if the whole request has arrived: else closing would make the client lose the response."""
+def _refuse(accepted: socket.socket, spared: tuple[bytes, ...] = (HEALTH,)) -> bool:
+    """Respond and close, if the whole request has arrived: else closing would make the client lose the response.
+
+    Requests that begin with one of `spared` are served.
+    """
     try:
         request = accepted.recv(MAX_REFUSED_BYTES, socket.MSG_PEEK)
-        if request and (request.startswith(HEALTH) or not _is_whole(request)):
+        if request and (request.startswith(spared) or not _is_whole(request)):
             return False
         accepted.recv(MAX_REFUSED_BYTES)
         accepted.send(OVERLOADED)
@@ -110,3 +166,13 @@ def _is_whole(request: bytes) -> bool:
     head, end, body = request.partition(_HEAD_END)
     length = _LENGTH.search(head + _HEAD_END)
     return bool(end) and len(body) >= (int(length[1]) if length else 0)
+
+
+async def answer_overloaded(_scope: Scope, _receive: Receive, send: Send) -> None:
+    """An ASGI application that answers 503."""
+    head, _, body = OVERLOADED.partition(_HEAD_END)
+    lines = [line.partition(b": ") for line in head.split(b"\r\n")[1:]]
+    headers = [(name, value) for name, _, value in lines]
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body, "more_body": False})

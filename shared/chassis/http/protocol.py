@@ -6,13 +6,21 @@ sends nothing stays open. The application limits the body's size.
 
 import asyncio
 import socket
+from collections import deque
 from functools import partial
 from http import HTTPStatus
 from typing import Any, Literal, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from shared.chassis.http.admission import HEALTH, OVERLOADED, Admission, response
+from shared.chassis.http.admission import (
+    HEALTH,
+    OVERLOADED,
+    SAFE_METHODS,
+    Admission,
+    answer_overloaded,
+    response,
+)
 from shared.chassis.settings import ChassisSettings
 
 MAX_HEAD_BYTES = 64 * 1024
@@ -42,6 +50,9 @@ class _BoundedHttp(HttpToolsProtocol):
         self._settings = settings
         self._admission = admission
         self._another = partial(_BoundedHttp, settings, admission, *args, **kwargs)
+        self._served_app = self.app
+        self._started_at: deque[float | None] = deque()
+        """Of each request without a response: when its work began, for those that change something."""
         self._is_admitted = False
         self._is_refused = False
         self._head_bytes = 0
@@ -64,6 +75,8 @@ class _BoundedHttp(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._admission.leave(self)
+        while self._started_at:
+            self._end_work()
         self._expect_nothing()
         super().connection_lost(exc)
 
@@ -98,6 +111,7 @@ class _BoundedHttp(HttpToolsProtocol):
         self._stage = "body"
         self._unparsed_bytes = 0
         self._expect_within(self._settings.request_body_timeout_seconds)
+        self.app = self._served_app if self._begin_work() else answer_overloaded
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -110,12 +124,28 @@ class _BoundedHttp(HttpToolsProtocol):
         self._expect_nothing()
         super().on_message_complete()
 
+    def on_response_complete(self) -> None:
+        if self._started_at:
+            self._end_work()
+        super().on_response_complete()
+
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's text is always the same
         """Called when the parser has stopped, because of the input or because a callback raised."""
         is_too_large = self._head_bytes > MAX_HEAD_BYTES
         self._refuse(
             HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE if is_too_large else HTTPStatus.BAD_REQUEST
         )
+
+    def _begin_work(self) -> bool:
+        """Whether there is room for the request."""
+        is_safe = self.parser.get_method() in SAFE_METHODS
+        is_started = not is_safe and self._admission.changes.begin()
+        self._started_at.append(self.loop.time() if is_started else None)
+        return is_safe or is_started
+
+    def _end_work(self) -> None:
+        if (started_at := self._started_at.popleft()) is not None:
+            self._admission.changes.end(started_at, self.loop.time())
 
     def _count(self, size: int) -> None:
         """Raises ValueError, which makes the parser stop."""
