@@ -34,7 +34,7 @@ AUDIT_INTERVAL = timedelta(days=1)
 """Between two audits of a stream that gives no reason for one: only reading it finds a bit that has changed on the disk."""
 EXPIRY_MARGIN = timedelta(seconds=60)
 """Events that the broker will remove this soon are not compared."""
-RESEND_AT_ONCE = 5000
+RESEND_AT_ONCE = 1000
 """Events in one transaction: bounds how long commands wait for it."""
 
 log = structlog.get_logger()
