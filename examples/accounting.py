@@ -13,6 +13,7 @@ from litestar import Litestar
 from msgspec import Struct
 from sqlalchemy import Column, MetaData, Table, Text
 
+from shared.chassis.engine.rebuild import DerivedTables, derived_tables_of
 from shared.chassis.engine.service_logic import ServiceLogic
 from shared.chassis.messages.catalog import Catalog
 from shared.chassis.messages.decider import Decider, on
@@ -98,9 +99,17 @@ LOGIC = ServiceLogic(
 CATALOG = Catalog([OrderCompleted, InvoiceIssued], key_issuer="order")
 
 
+def derived_tables() -> DerivedTables:
+    """A function of this module: a process that rebuilds the tables finds it by its name."""
+    return derived_tables_of("accounting", LOGIC.store, evolve, CATALOG)
+
+
 def build(settings: AccountingSettings) -> Litestar:
     """The application; nothing runs yet."""
-    return Service("accounting", settings, LOGIC, METADATA, catalog=CATALOG).app("Accounting", [])
+    service = Service(
+        "accounting", settings, LOGIC, METADATA, derived=derived_tables, catalog=CATALOG
+    )
+    return service.app("Accounting", [])
 
 
 if __name__ == "__main__":

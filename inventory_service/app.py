@@ -5,7 +5,7 @@ from litestar import Litestar
 from inventory_service import api
 from inventory_service.domain import Command, InventoryState, decide, evolve
 from inventory_service.handlers import SUBSCRIPTIONS
-from inventory_service.store import METADATA, STORE
+from inventory_service.store import METADATA, STORE, derived_tables
 from shared.chassis.engine.service_logic import ServiceLogic
 from shared.chassis.messages.decider import Decider
 from shared.chassis.runtime.service import Service
@@ -22,5 +22,7 @@ LOGIC: ServiceLogic[InventoryState, Command] = ServiceLogic(
 
 def build(settings: ShopSettings) -> Litestar:
     """The application; nothing runs yet."""
-    service = Service("inventory", settings, LOGIC, METADATA, catalog=CATALOG)
+    service = Service(
+        "inventory", settings, LOGIC, METADATA, derived=derived_tables, catalog=CATALOG
+    )
     return service.app("Quadrille: inventory", api.ROUTES)

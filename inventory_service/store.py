@@ -11,9 +11,11 @@ from sqlalchemy import (
     Text,
 )
 
-from inventory_service.domain import ClosedOrder, InventoryState, Product, Reservation
+from inventory_service.domain import ClosedOrder, InventoryState, Product, Reservation, evolve
+from shared.chassis.engine.rebuild import DerivedTables, derived_tables_of
 from shared.chassis.storage.database import UtcTime
 from shared.chassis.storage.entity_store import EntityStore, EntityTable
+from shared.contracts import CATALOG
 
 METADATA = MetaData()
 
@@ -69,3 +71,7 @@ STORE = EntityStore(
     reservations=RESERVATION_TABLE,
     closed_orders=EntityTable(ClosedOrder, CLOSED_ORDERS, "order", is_derived=False),
 )
+
+
+def derived_tables() -> DerivedTables:
+    return derived_tables_of("inventory", STORE, evolve, CATALOG)

@@ -4,11 +4,19 @@ from collections.abc import Sequence
 
 from sqlalchemy import Boolean, Column, Connection, Index, Integer, MetaData, Table, Text
 
-from notifier_service.domain import KnownCustomer, KnownOrder, Notification, NotifierState
+from notifier_service.domain import (
+    KnownCustomer,
+    KnownOrder,
+    Notification,
+    NotifierState,
+    evolve,
+)
 from notifier_service.mails import Mail
+from shared.chassis.engine.rebuild import DerivedTables, derived_tables_of
 from shared.chassis.messages.touches import References
 from shared.chassis.storage.database import Json, UtcTime
 from shared.chassis.storage.entity_store import EntityStore, EntityTable
+from shared.contracts import CATALOG
 
 METADATA = MetaData()
 
@@ -74,6 +82,10 @@ STORE = EntityStore(
     orders=EntityTable(KnownOrder, KNOWN_ORDERS, "order", follows=True, is_derived=False),
     customers=EntityTable(KnownCustomer, KNOWN_CUSTOMERS, "customer", is_derived=False),
 )
+
+
+def derived_tables() -> DerivedTables:
+    return derived_tables_of("notifier", STORE, evolve, CATALOG)
 
 
 def load_recipients(connection: Connection, order_ids: Sequence[str]) -> NotifierState:

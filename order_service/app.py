@@ -13,7 +13,7 @@ from order_service.carts import api as carts_api
 from order_service.domain import Command, OrderState, decide, evolve
 from order_service.handlers import SUBSCRIPTIONS, TASK_HANDLERS, schedule_deadlines
 from order_service.orders import api as orders_api
-from order_service.store import RETENTION_RULES, STORE
+from order_service.store import RETENTION_RULES, STORE, derived_tables
 from order_service.tables import METADATA
 from shared.chassis.engine.service_logic import ServiceLogic
 from shared.chassis.messages.decider import Decider
@@ -43,6 +43,7 @@ def build(settings: ShopSettings) -> Litestar:
         logic(settings),
         METADATA,
         TASK_HANDLERS,
+        derived=derived_tables,
         catalog=CATALOG,
         retention_rules=RETENTION_RULES,
         deadline_grace_seconds=settings.order_timeout_grace_seconds,

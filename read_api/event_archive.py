@@ -1,16 +1,15 @@
 """The archive: the events of all services, with the positions of their logs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, Text, bindparam, select, tuple_, type_coerce
+from sqlalchemy import Connection, Row, Text, bindparam, select, type_coerce
 
 from read_api.schemas import EventView
 from read_api.tables import EVENTS
 from shared.chassis.messages.catalog import Catalog
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.storage.database import Rows, insert_missing
-from shared.chassis.storage.derived_state import Cursor
 
 _RECORDED_AFTER = (
     # The data as text: it is decoded once, into the event.
@@ -18,10 +17,8 @@ _RECORDED_AFTER = (
         *(column for column in EVENTS.columns if column.name != "data"),
         type_coerce(EVENTS.c.data, Text).label("json"),
     )
-    .where(
-        tuple_(EVENTS.c.source, EVENTS.c.position) > tuple_(bindparam("of"), bindparam("beyond"))
-    )
-    .order_by(EVENTS.c.source, EVENTS.c.position)
+    .where(EVENTS.c.source == bindparam("of"), EVENTS.c.position > bindparam("beyond"))
+    .order_by(EVENTS.c.position)
     .limit(bindparam("most"))
 )
 
@@ -39,12 +36,14 @@ def event_views(rows: Rows) -> list[EventView]:
 
 
 def recorded_after(
-    connection: Connection, cursor: Cursor | None, most: int, *, catalog: Catalog
+    connection: Connection, positions: Mapping[str, int], most: int, *, catalog: Catalog
 ) -> list[RecordedEvent]:
-    """The next events by source and position, as they were received."""
-    source, position = cursor or ("", 0)
-    bounds = {"of": source, "beyond": position, "most": most}
-    return [_recorded(row, catalog) for row in connection.execute(_RECORDED_AFTER, bounds)]
+    """The next events after these positions, one source after the other."""
+    events: list[RecordedEvent] = []
+    for source in sorted(catalog.sources):
+        bounds = {"of": source, "beyond": positions.get(source, 0), "most": most - len(events)}
+        events += (_recorded(row, catalog) for row in connection.execute(_RECORDED_AFTER, bounds))
+    return events
 
 
 def _recorded(row: Row[*tuple[Any, ...]], catalog: Catalog) -> RecordedEvent:

@@ -15,7 +15,7 @@ from shipping_service.carriers.remote import RemoteCarrier
 from shipping_service.carriers.simulated import SimulatedCarrier
 from shipping_service.domain import Command, ShippingState, decide, evolve
 from shipping_service.handlers import SUBSCRIPTIONS, carrier_tasks, schedule_bookings
-from shipping_service.store import METADATA, STORE
+from shipping_service.store import METADATA, STORE, derived_tables
 
 CARRIERS: Mapping[str, Callable[[ShopSettings], Carrier]] = {
     "http": RemoteCarrier,
@@ -40,7 +40,13 @@ def build(settings: ShopSettings) -> Litestar:
     carrier = CARRIERS[settings.carrier](settings)
     task_handlers = carrier_tasks(carrier, settings.carrier_max_attempts)
     service = Service(
-        "shipping", settings, logic(carrier), METADATA, task_handlers, catalog=CATALOG
+        "shipping",
+        settings,
+        logic(carrier),
+        METADATA,
+        task_handlers,
+        derived=derived_tables,
+        catalog=CATALOG,
     )
     app = service.app("Quadrille: shipping", api.ROUTES, dependencies={"carrier": carrier})
     app.on_shutdown.append(carrier.close)

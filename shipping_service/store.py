@@ -10,9 +10,11 @@ from sqlalchemy import (
     Text,
 )
 
+from shared.chassis.engine.rebuild import DerivedTables, derived_tables_of
 from shared.chassis.storage.database import Json, UtcTime
 from shared.chassis.storage.entity_store import EntityStore, EntityTable
-from shipping_service.domain import AwaitedOrder, Shipment, ShippingState
+from shared.contracts import CATALOG
+from shipping_service.domain import AwaitedOrder, Shipment, ShippingState, evolve
 
 METADATA = MetaData()
 
@@ -66,3 +68,7 @@ AWAITED_TABLE = EntityTable(
 )
 
 STORE = EntityStore(ShippingState, shipments=SHIPMENT_TABLE, awaited=AWAITED_TABLE)
+
+
+def derived_tables() -> DerivedTables:
+    return derived_tables_of("shipping", STORE, evolve, CATALOG)

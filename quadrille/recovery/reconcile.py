@@ -20,7 +20,7 @@ from quadrille.recovery.event_sources import connected, read_archive, read_strea
 from quadrille.recovery.gathering import Batches, Owner, continuation, gather
 from quadrille.recovery.service_rules import RULES, Logic, logic_of
 from shared.chassis.engine.past_events import PastEvent, append_past
-from shared.chassis.engine.rebuild import derived_tables_of, open_tables
+from shared.chassis.engine.rebuild import open_complete_tables
 from shared.chassis.engine.unit_of_work import process_batch
 from shared.chassis.errors import FatalError
 from shared.chassis.messages import clock
@@ -86,11 +86,14 @@ async def reconcile(service: str, settings: ShopSettings, options: Options) -> R
         directory = Path(stack.enter_context(_workspace(file.parent)))
         database = open_for_writing(f"sqlite:///{_target(file, directory, options)}")
         stack.push_async_callback(database.close)
-        await open_tables(
-            database,
-            service,
-            RULES[service].tables,
-            derived_tables_of(service, logic, CATALOG),
+        rules = RULES[service]
+        await database.run(
+            partial(
+                open_complete_tables,
+                service=service,
+                metadata=rules.tables,
+                derived=rules.derived(),
+            )
         )
         pool = stack.enter_context(EventPool(directory / "events.db", CATALOG))
         owner = await _owner(database, service, logic, options)

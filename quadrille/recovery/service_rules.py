@@ -14,6 +14,7 @@ import order_service.app
 import order_service.store
 import shipping_service.app
 import shipping_service.store
+from shared.chassis.engine.rebuild import DerivedTables
 from shared.chassis.engine.service_logic import ServiceLogic
 from shared.chassis.runtime.service import with_hooks
 from shared.settings import ShopSettings
@@ -26,6 +27,7 @@ class ServiceRules(NamedTuple):
 
     logic: Callable[[ShopSettings], Logic]
     tables: MetaData
+    derived: Callable[[], DerivedTables]
 
 
 def logic_of(service: str, settings: ShopSettings) -> Logic:
@@ -44,10 +46,18 @@ def _notifier(settings: ShopSettings) -> Logic:
 
 
 RULES: Mapping[str, ServiceRules] = {
-    "order": ServiceRules(order_service.app.logic, order_service.store.METADATA),
-    "inventory": ServiceRules(
-        lambda _: inventory_service.app.LOGIC, inventory_service.store.METADATA
+    "order": ServiceRules(
+        order_service.app.logic, order_service.store.METADATA, order_service.store.derived_tables
     ),
-    "shipping": ServiceRules(_shipping, shipping_service.store.METADATA),
-    "notifier": ServiceRules(_notifier, notifier_service.store.METADATA),
+    "inventory": ServiceRules(
+        lambda _: inventory_service.app.LOGIC,
+        inventory_service.store.METADATA,
+        inventory_service.store.derived_tables,
+    ),
+    "shipping": ServiceRules(
+        _shipping, shipping_service.store.METADATA, shipping_service.store.derived_tables
+    ),
+    "notifier": ServiceRules(
+        _notifier, notifier_service.store.METADATA, notifier_service.store.derived_tables
+    ),
 }

@@ -11,6 +11,8 @@ FAILPOINTS = (
     "after_ack",
     "after_smtp_accepted",
     "after_rebuild_batch",
+    "in_rebuild_swap",
+    "after_rebuild_swap",
 )
 
 EXIT_CODE = 86

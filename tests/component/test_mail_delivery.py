@@ -291,7 +291,7 @@ async def test_redelivered_event_is_mailed_once(notifier: Notifier, server: Mail
 
 
 async def test_mails_are_sent_once_on_a_full_disk(shop_settings: ShopSettings, server: MailServer):
-    notifier = ServiceSpec("notifier", logic(sends=True), store.METADATA)
+    notifier = ServiceSpec("notifier", logic(sends=True), store.METADATA, store.derived_tables)
     orders = OrderReader(open_for_reading(database_url("notifier", shop_settings)))
     async with delivering(server) as mailer:
         handlers = (mail_task(orders, mailer),)

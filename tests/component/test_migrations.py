@@ -3,7 +3,6 @@
 import sqlite3
 from collections import Counter
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,37 +10,26 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from msgspec.structs import replace
 from sqlalchemy import Connection, MetaData, Table
 
 import inventory_service.store
-import notifier_service.domain
 import notifier_service.store
+import order_service.app
 import order_service.store
 import read_api.tables
 import shipping_service.store
 from quadrille.audit.report import audit
 from read_api.rebuild import VERSIONS, derived_tables
-from read_api.store import CHECKPOINTS, PROJECTIONS
 from shared.chassis.engine import rebuild
-from shared.chassis.engine.projector import Projector
-from shared.chassis.engine.rebuild import DerivedTables, derived_tables_of, open_tables
-from shared.chassis.engine.service_logic import ServiceLogic
+from shared.chassis.engine.rebuild import DerivedTables
 from shared.chassis.errors import FatalError
-from shared.chassis.failpoints import EXIT_CODE
-from shared.chassis.messages.decider import Decider
-from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.storage import derived_state
 from shared.chassis.storage.database import CHASSIS_METADATA, open_for_writing
 from shared.chassis.storage.database_identity import FORMAT
-from shared.chassis.storage.derived_state import RebuildProgress
+from shared.chassis.storage.derived_state import DerivedState
 from shared.chassis.storage.migrations import CHASSIS_VERSIONS, migrate
-from shared.contracts import CATALOG
-from shared.settings import ShopSettings
-from tests.support.chassis import INVENTORY, ORDER, SHIPPING
 from tests.support.earlier_release import SERVICES, renamed_columns, unpack, unpack_all
-from tests.support.eventually import eventually
-from tests.support.process import service_process
+from tests.support.rebuilding import open_and_rebuild
 
 ADDED = {
     "events": {"schema_version"},
@@ -68,36 +56,18 @@ class Layout(NamedTuple):
         return migrate(connection, self.service, self.tables, self.derived.tables, self.versions)
 
 
-NOTIFIER = ServiceLogic(
-    decider=Decider(
-        initial=notifier_service.domain.NotifierState(),
-        decide=notifier_service.domain.decide,
-        evolve=notifier_service.domain.evolve,
-    ),
-    store=notifier_service.store.STORE,
-    subscriptions=(),
-)
-PROJECTOR = Projector(None, PROJECTIONS, CHECKPOINTS, on_applied=lambda _events: None)
 LAYOUTS = {
-    "order": Layout(
-        "order", order_service.store.METADATA, derived_tables_of("order", ORDER.logic, CATALOG)
-    ),
+    "order": Layout("order", order_service.store.METADATA, order_service.store.derived_tables()),
     "inventory": Layout(
-        "inventory",
-        inventory_service.store.METADATA,
-        derived_tables_of("inventory", INVENTORY.logic, CATALOG),
+        "inventory", inventory_service.store.METADATA, inventory_service.store.derived_tables()
     ),
     "shipping": Layout(
-        "shipping",
-        shipping_service.store.METADATA,
-        derived_tables_of("shipping", SHIPPING.logic, CATALOG),
+        "shipping", shipping_service.store.METADATA, shipping_service.store.derived_tables()
     ),
     "notifier": Layout(
-        "notifier",
-        notifier_service.store.METADATA,
-        derived_tables_of("notifier", NOTIFIER, CATALOG),
+        "notifier", notifier_service.store.METADATA, notifier_service.store.derived_tables()
     ),
-    "read": Layout("read", read_api.tables.METADATA, derived_tables(PROJECTOR), VERSIONS),
+    "read": Layout("read", read_api.tables.METADATA, derived_tables(), VERSIONS),
 }
 
 
@@ -110,9 +80,7 @@ async def upgrade(file: Path, layout: Layout) -> str:
     """As the service does at its start; returns the database's id."""
     database = open_for_writing(f"sqlite:///{file}")
     try:
-        return await open_tables(
-            database, layout.service, layout.tables, layout.derived, layout.versions
-        )
+        return await open_and_rebuild(database, *layout)
     finally:
         await database.close()
 
@@ -125,10 +93,10 @@ async def run(file: Path, work: Any) -> Any:
         await database.close()
 
 
-async def progress_of(file: Path) -> RebuildProgress:
-    progress = await run(file, derived_state.read)
-    assert progress is not None
-    return progress
+async def state_of(file: Path) -> DerivedState:
+    state = await run(file, derived_state.read)
+    assert state is not None
+    return state
 
 
 def contents(file: Path) -> Contents:
@@ -220,16 +188,16 @@ async def test_upgraded_schema_is_that_of_new_database(layout: Layout, tmp_path:
 async def test_second_start_changes_nothing(layout: Layout, tmp_path: Path):
     file = unpack(layout.service, tmp_path)
     first = await upgrade(file, layout)
-    before = contents(file), await progress_of(file)
+    before = contents(file), await state_of(file)
     assert await upgrade(file, layout) == first
-    assert (contents(file), await progress_of(file)) == before
+    assert (contents(file), await state_of(file)) == before
 
 
 async def test_new_database_needs_no_migration(layout: Layout, tmp_path: Path):
     file = tmp_path / f"{layout.service}.db"
     database_id = await upgrade(file, layout)
     assert await upgrade(file, layout) == database_id
-    assert (await progress_of(file)).is_complete
+    assert (await state_of(file)).is_complete
 
 
 async def test_small_batches_rebuild_the_same_rows(
@@ -291,31 +259,6 @@ async def test_interrupted_migration_leaves_the_old_database(layout: Layout, tmp
         await run(file, interrupted)
     assert contents(file) == before
     await upgrade(file, layout)
-    assert changed_tables(before, contents(file), layout.derived.tables) == {IDENTITY}
-
-
-async def test_interrupted_rebuild_continues(
-    layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(rebuild, "BATCH_EVENTS", 4)
-    file = unpack(layout.service, tmp_path)
-    before = contents(file)
-    applied: list[RecordedEvent] = []
-
-    def apply(connection: Connection, events: Sequence[RecordedEvent], *, most: int) -> None:
-        if len(applied) >= most:
-            raise ZeroDivisionError
-        layout.derived.apply(connection, events)
-        applied.extend(events)
-
-    interrupted = layout.derived._replace(apply=partial(apply, most=8))
-    with pytest.raises(ZeroDivisionError):
-        await upgrade(file, layout._replace(derived=interrupted))
-    progress = await progress_of(file)
-    assert (progress.events, progress.is_complete) == (8, False)
-    continued = layout.derived._replace(apply=partial(apply, most=10**6))
-    await upgrade(file, layout._replace(derived=continued))
-    assert Counter(event.event_id for event in applied).most_common(1)[0][1] == 1
     assert changed_tables(before, contents(file), layout.derived.tables) == {IDENTITY}
 
 
@@ -381,20 +324,6 @@ async def test_check_names_unfinished_rebuild(tmp_path: Path):
     execute(tmp_path / "shipping.db", "UPDATE derived_state SET is_complete = 0")
     (violation,) = audit(tmp_path).violations
     assert "shipping.db is being rebuilt" in violation.actual
-
-
-async def test_process_killed_in_rebuild_starts_again(shop_settings: ShopSettings):
-    file = unpack("inventory", shop_settings.data_dir)
-    before = contents(file)
-    failing = replace(shop_settings, failpoint="after_rebuild_batch")
-    with service_process("inventory", failing) as killed:
-        code, _ = killed.ended()
-    assert code == EXIT_CODE
-    with service_process("inventory", shop_settings) as process:
-        await eventually(process.is_ready, 30)
-        process.stop()
-    derived = {str(table.name) for table in LAYOUTS["inventory"].derived.tables}
-    assert changed_tables(before, contents(file)) & derived == set()
 
 
 def test_format_is_number_of_last_chassis_migration():

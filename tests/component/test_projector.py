@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from sqlalchemy import Connection
 
 from read_api.positions import format_positions, of_every_source
 from read_api.rebuild import derived_tables
@@ -39,6 +38,7 @@ from tests.support.eventually import eventually
 from tests.support.histories import Log, deliveries, in_memory_shops, log_of, logs_of
 from tests.support.in_memory_shop import InMemoryShop
 from tests.support.read_api_process import Projection, Rows, projecting
+from tests.support.rebuilding import rebuild
 
 
 def created(order_id: str, **changes: Any) -> OrderCreated:
@@ -248,7 +248,7 @@ async def test_discarded_event_is_left_out_of_rebuild(tmp_path: Path) -> None:
         assert redrive_id is not None
         await redriver.wait(redrive_id, 10)
         assert await statuses(projection) == {"o1": "PENDING"}
-        await projection.database.run(lambda connection: _rebuild(connection, projection, log))
+        await rebuild(projection.database, derived_tables())
         assert await statuses(projection) == {"o1": "PENDING"}
         assert await projection.letters() == [("OrderConfirmed", "DISCARDED")]
 
@@ -274,9 +274,7 @@ async def test_event_of_later_release_is_applied_after_upgrade(
     async with redriving(tmp_path / "read.db") as (projection, _):
         await projection.projector.deliver([log[0], confirmed, log[2], log[3], end])
         assert await statuses(projection) == {"o1": "PENDING", "o2": "PENDING"}
-        await projection.database.run(
-            lambda connection: _rebuild(connection, projection, [log[0], log[2], log[3]])
-        )
+        await rebuild(projection.database, derived_tables())
         assert await statuses(projection) == {"o1": "PENDING", "o2": "PENDING"}
         assert len(await projection.letters()) == 3
     for event_type in (OrderConfirmed, OrderCancelled):
@@ -288,14 +286,6 @@ async def test_event_of_later_release_is_applied_after_upgrade(
         assert (len(rows["events"]), rows["passed_over"]) == (5, [])
         await projection.projector.deliver([confirmed, log[1], end])
         assert projection.projector.divergences == []
-
-
-def _rebuild(connection: Connection, projection: Projection, archive: Log) -> None:
-    derived = derived_tables(projection.projector)
-    for table in reversed(derived.tables):
-        connection.execute(table.delete())
-    derived.reset(connection)
-    projection.projector.replay(connection, archive)
 
 
 async def _is_empty(result: Any) -> bool:

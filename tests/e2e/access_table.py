@@ -85,15 +85,23 @@ notifier   POST    /events/resend                           -         401    403
 order      GET     /tasks                                   -         401    403     403   ok
 order      POST    /tasks/{kind}/{key}/run                  -         401    403     403   404
 order      POST    /tasks/{kind}/{key}/give-up              -         401    403     403   404
+order      GET     /rebuild                                 -         401    403     403   ok
+order      POST    /rebuild                                 -         401    403     403   ok
 inventory  GET     /tasks                                   -         401    403     403   ok
 inventory  POST    /tasks/{kind}/{key}/run                  -         401    403     403   404
 inventory  POST    /tasks/{kind}/{key}/give-up              -         401    403     403   404
+inventory  GET     /rebuild                                 -         401    403     403   ok
+inventory  POST    /rebuild                                 -         401    403     403   ok
 shipping   GET     /tasks                                   -         401    403     403   ok
 shipping   POST    /tasks/{kind}/{key}/run                  -         401    403     403   404
 shipping   POST    /tasks/{kind}/{key}/give-up              -         401    403     403   404
+shipping   GET     /rebuild                                 -         401    403     403   ok
+shipping   POST    /rebuild                                 -         401    403     403   ok
 notifier   GET     /tasks                                   -         401    403     403   ok
 notifier   POST    /tasks/{kind}/{key}/run                  -         401    403     403   404
 notifier   POST    /tasks/{kind}/{key}/give-up              -         401    403     403   404
+notifier   GET     /rebuild                                 -         401    403     403   ok
+notifier   POST    /rebuild                                 -         401    403     403   ok
 notifier   POST    /notifications/{notification_id}/resend  customer  401    403     403   ok
 
 read       GET     /health/live                             -         ok     ok      ok    ok
@@ -121,6 +129,8 @@ read       GET     /events                                  -         401    403
 read       GET     /events/stream                           -         401    403     403   ok
 read       GET     /events/held                             -         401    403     403   ok
 read       DELETE  /events/held/{source}/{position}/{event_id}  -     401    403     403   404
+read       GET     /rebuild                                 -         401    403     403   ok
+read       POST    /rebuild                                 -         401    403     403   ok
 
 order      GET     /dead-letters                            -         401    403     403   ok
 order      GET     /dead-letters/{entity}                   -         401    403     403   404

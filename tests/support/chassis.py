@@ -16,6 +16,7 @@ import order_service.app
 import order_service.store
 import shipping_service.app
 import shipping_service.store
+from shared.chassis.engine.rebuild import DerivedTables
 from shared.chassis.engine.service_logic import ServiceLogic
 from shared.chassis.engine.task_runner import TaskHandler
 from shared.chassis.engine.unit_of_work import CommandEnvelope, Outcome, process_batch
@@ -50,16 +51,28 @@ class ServiceSpec(NamedTuple):
     source: str
     logic: ServiceLogic[Any, Any]
     tables: MetaData
+    derived: Callable[[], DerivedTables]
 
 
-INVENTORY = ServiceSpec("inventory", inventory_service.app.LOGIC, inventory_service.store.METADATA)
-ORDER = ServiceSpec("order", order_service.app.logic(ShopSettings()), order_service.store.METADATA)
+INVENTORY = ServiceSpec(
+    "inventory",
+    inventory_service.app.LOGIC,
+    inventory_service.store.METADATA,
+    inventory_service.store.derived_tables,
+)
+ORDER = ServiceSpec(
+    "order",
+    order_service.app.logic(ShopSettings()),
+    order_service.store.METADATA,
+    order_service.store.derived_tables,
+)
 SHIPPING = ServiceSpec(
     "shipping",
     shipping_service.app.logic(
         SimulatedCarrier(ShopSettings(carrier_min_delay_seconds=0, carrier_max_delay_seconds=0))
     ),
     shipping_service.store.METADATA,
+    shipping_service.store.derived_tables,
 )
 
 
@@ -126,6 +139,7 @@ async def serving(
         spec.logic,
         spec.tables,
         handlers,
+        derived=spec.derived,
         catalog=CATALOG,
         deadline_grace_seconds=settings.order_timeout_grace_seconds,
     )

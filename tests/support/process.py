@@ -30,6 +30,10 @@ class ServiceProcess:
             text=True,
         )
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def waiting_for(self) -> list[str] | None:
         """What it waits for according to `/health/ready`: [] when it is ready, None while nothing answers."""
         try:

@@ -33,7 +33,7 @@ STATUSES = {
     408: {"client-gone"},
     409: {
         *("cart-full", "email-taken", "notification-pending", "order-final", "price-changed"),
-        *("product-exists", "request-in-flight", "stock-reserved"),
+        *("product-exists", "rebuild-running", "request-in-flight", "stock-reserved"),
         *("task-not-given-up", "task-running"),
     },
     413: {"event-too-large"},
@@ -44,7 +44,7 @@ STATUSES = {
     },
     429: {"too-many-attempts", "too-many-requests"},
     500: {"internal-error"},
-    503: {"busy", "projection-behind", "storage-unavailable", "too-many-waiting"},
+    503: {"busy", "projection-behind", "rebuilding", "storage-unavailable", "too-many-waiting"},
 }
 """Clients rely on these: a change here is a change of the API."""
 
@@ -117,6 +117,7 @@ def test_unavailable_is_retried_after_seconds():
     assert {code: wait for code, wait in seconds.items() if wait is not None} == {
         "busy": 2,
         "projection-behind": 1,
+        "rebuilding": 5,
         "storage-unavailable": 1,
         "too-many-waiting": 1,
     }

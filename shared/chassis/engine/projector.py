@@ -63,6 +63,46 @@ class Projection(NamedTuple, Generic[State]):
     store: EntityStore[State]
 
 
+class Projections:
+    """Some projections, which apply the same events."""
+
+    def __init__(self, projections: Sequence[Projection[Any]]) -> None:
+        self._projections = projections
+        self._numbers: dict[type[Event], list[int]] = defaultdict(list)
+        """The projections that consume a type of event."""
+        for number, projection in enumerate(projections):
+            for event_type in projection.consumes:
+                self._numbers[event_type].append(number)
+
+    def load(self, connection: Connection, events: Sequence[RecordedEvent]) -> "_ProjectionWork":
+        """The states that these events touch."""
+        return _ProjectionWork(connection, self._projections, self._numbers, events)
+
+    def apply(
+        self,
+        connection: Connection,
+        events: Sequence[RecordedEvent],
+        messages: Sequence[Message],
+    ) -> tuple["_ProjectionWork", Failures]:
+        """Apply the messages in their order; `events` are those of them that were decoded."""
+        entity_ids = {m.entity_id for m in messages if not isinstance(m, MalformedMessage)}
+        blocked = dead_letters.blocked(connection, entity_ids)
+        work = self.load(connection, events)
+        failures = handle_in_order(
+            [message for message in messages if message.event_id not in blocked.discarded],
+            parked=blocked.parked,
+            entity_of=_entity_of,
+            handle=work.handle,
+            dead_letter=work.dead_letter,
+        )
+        work.flush(connection)
+        return work, failures
+
+    def replay(self, connection: Connection, events: Sequence[RecordedEvent]) -> None:
+        """Apply events of the archive to tables that are rebuilt."""
+        self.apply(connection, events, events)
+
+
 class Projector:
     """Applies events to projections through a writer of its own."""
 
@@ -80,12 +120,7 @@ class Projector:
         """`on_applied` is called with the applied events when they are durable, and once at the start."""
         self.writer: Writer[Any, Any] = Writer(database, self._process, on_commit=self._announce)
         self._database = database
-        self._projections = projections
-        self._numbers: dict[type[Event], list[int]] = defaultdict(list)
-        """The projections that consume a type of event."""
-        for number, projection in enumerate(projections):
-            for event_type in projection.consumes:
-                self._numbers[event_type].append(number)
+        self._projections = Projections(projections)
         self._checkpoints = checkpoints
         self.catalog = checkpoints.catalog
         self._hooks = hooks
@@ -135,10 +170,6 @@ class Projector:
         self._note(progress)
         return was_held
 
-    def replay(self, connection: Connection, events: Sequence[RecordedEvent]) -> None:
-        """Apply events of the archive to tables that are rebuilt."""
-        self._apply(connection, events, events)
-
     def redrive(self, connection: Connection, letters: Sequence[StoredLetter]) -> Redriven:
         """Apply the letters' events up to the first that fails; those that could not be read are archived too."""
         work, attempts = self._attempt(connection, letters)
@@ -164,7 +195,7 @@ class Projector:
         self, connection: Connection, letters: Sequence[StoredLetter]
     ) -> tuple["_ProjectionWork", list[Attempt]]:
         received = receive_again(letters, self.catalog)
-        work = _ProjectionWork(connection, self._projections, self._numbers, events_of(received))
+        work = self._projections.load(connection, events_of(received))
         late = late_events(received)
         places = {event.event_id: (event.source, event.position) for event in late}
         ids = self._checkpoints.applied_ids(connection, places.values())
@@ -194,7 +225,7 @@ class Projector:
         readable = [e.message for e in ready if not isinstance(e.message, MalformedMessage)]
         malformed = [message for message in messages if isinstance(message, MalformedMessage)]
         new: list[Message] = [*readable, *dead_letters.not_kept(connection, malformed)]
-        work, failures = self._apply(connection, events, new)
+        work, failures = self._projections.apply(connection, events, new)
         for hook in self._hooks:
             hook(connection, events, ())
         self._checkpoints.save(connection, applied)
@@ -202,25 +233,6 @@ class Projector:
         return Outcome(
             consumed=events, dead_letters=work.dead_letters, failures=failures, progress=progress
         )
-
-    def _apply(
-        self,
-        connection: Connection,
-        events: Sequence[RecordedEvent],
-        messages: Sequence[Message],
-    ) -> tuple["_ProjectionWork", Failures]:
-        entity_ids = {m.entity_id for m in messages if not isinstance(m, MalformedMessage)}
-        blocked = dead_letters.blocked(connection, entity_ids)
-        work = _ProjectionWork(connection, self._projections, self._numbers, events)
-        failures = handle_in_order(
-            [message for message in messages if message.event_id not in blocked.discarded],
-            parked=blocked.parked,
-            entity_of=_entity_of,
-            handle=work.handle,
-            dead_letter=work.dead_letter,
-        )
-        work.flush(connection)
-        return work, failures
 
     def _progress(self, connection: Connection) -> Progress:
         return self._checkpoints.progress(connection, self._checkpoints.load(connection))

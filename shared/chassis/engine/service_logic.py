@@ -30,8 +30,6 @@ class ServiceLogic(NamedTuple, Generic[State, Command]):
     record_hooks: tuple[RecordHook, ...] = ()
     nudges: tuple[type[Event], ...] = ()
     """Events at which the service repeats what it has published about their entity: see `nudge`."""
-    state_version: int = 1
-    """Raised when `evolve` makes other rows of the same events, so that the derived tables are rebuilt."""
 
     def commands_for(self, events: Iterable[RecordedEvent]) -> dict[str, Command | RuleFailed]:
         """The commands that these events lead to, or why they cannot be made, by event id."""

@@ -19,6 +19,7 @@ from shared.chassis.http import health, openapi
 from shared.chassis.http.auth import Authentication, PublicKeys
 from shared.chassis.http.health import Health
 from shared.chassis.http.problems import ProblemDetails
+from shared.chassis.http.rebuild import OpenGate
 from shared.chassis.http.request_body import ServiceRequest
 from shared.chassis.settings import ChassisSettings, listed
 
@@ -37,6 +38,7 @@ def build_app(
     waiting_for: Callable[[], list[str]],
     warnings: Callable[[], list[str]] = list,
     dependencies: Mapping[str, object] | None = None,
+    is_open: Callable[[], bool] | None = None,
     on_startup: Sequence[Callable[[], Awaitable[None]]],
     on_shutdown: LifespanHook,
     on_stopping: Callable[[], None] | None = None,
@@ -46,16 +48,20 @@ def build_app(
     A handler gets one of the `dependencies` by a parameter of its name, `service: NamedDependency[Service]`. More than
     one costs 50 µs per request: Litestar starts a task for each.
 
+    Until `is_open`, only health, rebuilds and the OpenAPI document are answered; without it there is no such time.
+
     `on_stopping` is called as soon as the process is asked to stop: it ends responses that never end by themselves, and
     `on_shutdown` runs after the last response.
     """
     process_health = Health(waiting_for, partial(_warnings, keys, warnings))
     dependencies = {"health": process_health, **(dependencies or {})}
+    authentication = DefineMiddleware(Authentication, keys=keys)
+    gate = [DefineMiddleware(OpenGate, is_open=is_open)] if is_open else []
     app = Litestar(
         route_handlers=[health.router(), *routes],
         request_class=ServiceRequest,
         dependencies={name: provide(value) for name, value in dependencies.items()},
-        middleware=[DefineMiddleware(Authentication, keys=keys)],
+        middleware=[*gate, authentication],
         cors_config=_cors(settings.cors_origins),
         request_max_body_size=MAX_BODY_BYTES,
         openapi_config=openapi.config(title),

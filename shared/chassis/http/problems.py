@@ -60,6 +60,8 @@ PROBLEM_TYPES: Mapping[str, ProblemType] = {
     # this process
     "internal-error": ProblemType(500),
     "busy": ProblemType(503, retry_after_seconds=2),
+    "rebuild-running": ProblemType(409),
+    "rebuilding": ProblemType(503, retry_after_seconds=5),
     "projection-behind": ProblemType(503, retry_after_seconds=1),
     "storage-unavailable": ProblemType(503, retry_after_seconds=1),
     "too-many-waiting": ProblemType(503, retry_after_seconds=1),

@@ -10,7 +10,7 @@ from litestar.types import ControllerRouterHandler
 from sqlalchemy import MetaData
 
 from shared.chassis.engine.projector import Projection, Projector
-from shared.chassis.engine.rebuild import DerivedTables, open_tables
+from shared.chassis.engine.rebuild import DerivedTables
 from shared.chassis.engine.redriver import Redriver
 from shared.chassis.engine.retention import RetentionLoop
 from shared.chassis.engine.service_logic import RecordHook
@@ -21,6 +21,7 @@ from shared.chassis.http.dead_letters import (
     DeadLetters,
     RedriveController,
 )
+from shared.chassis.http.rebuild import RebuildController
 from shared.chassis.jetstream.backfill import Backfill
 from shared.chassis.jetstream.consumer import Consumer
 from shared.chassis.jetstream.durable import Durable
@@ -29,6 +30,7 @@ from shared.chassis.messages.catalog import Catalog
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.subjects import EVERYTHING
 from shared.chassis.runtime.loops import Loop, writer_loop
+from shared.chassis.runtime.opening import Opening
 from shared.chassis.runtime.resources import Resources
 from shared.chassis.runtime.retention_rules import REDRIVE_RULES
 from shared.chassis.settings import ChassisSettings
@@ -49,7 +51,7 @@ class ProjectionService:
         *,
         catalog: Catalog,
         tables: MetaData,
-        derived: Callable[[Projector], DerivedTables],
+        derived: Callable[[], DerivedTables],
         versions: Path,
         record_hooks: Sequence[RecordHook] = (),
         on_applied: Callable[[Projector, Sequence[RecordedEvent]], None],
@@ -61,10 +63,10 @@ class ProjectionService:
         self._name = name
         self._settings = settings
         self._catalog = catalog
-        self._tables = tables
-        self._derived = derived
-        self._versions = versions
         self._resources = Resources(name, settings)
+        self._opening = Opening(
+            name, settings, self._resources, tables=tables, derived=derived, versions=versions
+        )
         self._notify = on_applied
         self.reader = self._resources.reader
         self.keys = self._resources.keys
@@ -97,14 +99,16 @@ class ProjectionService:
 
         return build_app(
             title,
-            [*routes, DeadLetterController, RedriveController],
+            [*routes, DeadLetterController, RedriveController, RebuildController],
             settings=self._settings,
             keys=self.keys,
             waiting_for=self.waiting_for,
             dependencies={
+                "rebuilder": self._opening.rebuilder,
                 "dead_letters": DeadLetters(self.reader, self._redriver),
                 **dependencies,
             },
+            is_open=lambda: self._opening.is_open,
             on_startup=[self.start],
             on_stopping=on_stopping,
             on_shutdown=stop,
@@ -112,18 +116,17 @@ class ProjectionService:
 
     def waiting_for(self) -> list[str]:
         """Why queries may be incomplete; empty when the service is ready."""
-        if self._consumer is None or self._backfill is None:
-            return ["its database"]
+        if self._consumer is None or self._backfill is None or not self._opening.is_open:
+            return self._opening.waiting_for()
         reasons = [self._consumer.waiting_for] if self._consumer.waiting_for else []
         return [*reasons, *self._backfill.waiting_for(), *self.projector.waiting_for()]
 
     async def start(self) -> None:
         """Open the database and start consuming; the broker need not be up."""
+        await self._opening.run(self._start_parts)
+
+    async def _start_parts(self, database_id: str) -> None:
         resources, projector = self._resources, self.projector
-        resources.lock()
-        database_id = await open_tables(
-            resources.database, self._name, self._tables, self._derived(projector), self._versions
-        )
         await projector.resume()
         durable = Durable(resources.broker, self._name, [EVERYTHING], database_id)
         backfill = self._backfill = Backfill(
@@ -149,6 +152,7 @@ class ProjectionService:
     async def stop(self) -> None:
         """Stop consuming, finish the transaction under way, close."""
         self._resources.database.begin_stop()
+        await self._opening.stop()
         await self._resources.close()
         log.info("service.stopped")
 

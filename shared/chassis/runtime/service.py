@@ -15,7 +15,7 @@ from sqlalchemy import MetaData
 
 from shared.chassis.engine import nudge
 from shared.chassis.engine.nudge import nudged_entities
-from shared.chassis.engine.rebuild import derived_tables_of, open_tables
+from shared.chassis.engine.rebuild import DerivedTables
 from shared.chassis.engine.redrive import DecidingRedrive
 from shared.chassis.engine.redriver import Redriver
 from shared.chassis.engine.retention import RetentionLoop, RetentionRule
@@ -31,6 +31,7 @@ from shared.chassis.http.dead_letters import (
     DeadLetters,
     RedriveController,
 )
+from shared.chassis.http.rebuild import RebuildController
 from shared.chassis.http.resend import Resender, resend_events
 from shared.chassis.http.tasks import TaskController, Tasks
 from shared.chassis.jetstream.catch_up import CatchUp
@@ -47,6 +48,7 @@ from shared.chassis.messages.decider import on
 from shared.chassis.messages.identity_events import IDENTITY
 from shared.chassis.messages.subjects import subject_of_every
 from shared.chassis.runtime.loops import Loop, writer_loop
+from shared.chassis.runtime.opening import Opening
 from shared.chassis.runtime.resources import Resources
 from shared.chassis.runtime.retention_rules import chassis_retention_rules
 from shared.chassis.settings import ChassisSettings
@@ -79,21 +81,24 @@ class Service(Generic[State, Command]):
         task_handlers: Sequence[TaskHandler] = (),
         *,
         catalog: Catalog,
+        derived: Callable[[], DerivedTables],
         retention_rules: Sequence[RetentionRule] = (),
         deadline_grace_seconds: float = 60,
         versions: Path | None = None,
     ) -> None:
-        """`versions` is the directory of the migrations of the service's own tables."""
+        """`derived` is a function of a module, `versions` the directory of the migrations of the service's own tables."""
         self.source = source
         self.settings = settings
         self._catalog = catalog
         self._deadline_grace_seconds = deadline_grace_seconds
-        self._tables = tables
-        self._versions = versions
         kinds = [handler.kind for handler in task_handlers if not handler.is_deadline]
         self._logic = logic = with_hooks(logic, source, kinds)
         self._subjects = consumed_subjects(logic, catalog)
         resources = self._resources = Resources(source, settings)
+        self._opening = Opening(
+            source, settings, resources, tables=tables, derived=derived, versions=versions
+        )
+        self._after_start: Sequence[Callable[[], Awaitable[None]]] = ()
         self.database = resources.database
         self.reads = resources.reads
         self.reader = resources.reader
@@ -136,8 +141,8 @@ class Service(Generic[State, Command]):
 
     def waiting_for(self) -> list[str]:
         """What keeps the service from its work, as phrases; empty when it is ready."""
-        if self._consumer is None:
-            return ["its database"]
+        if self._consumer is None or not self._opening.is_open:
+            return self._opening.waiting_for()
         reasons = [self._consumer.waiting_for] if self._consumer.waiting_for else []
         if self.relay.backlog:
             refusal = f" ({self.broker.refusal})" if self.broker.refusal else ""
@@ -177,9 +182,17 @@ class Service(Generic[State, Command]):
 
         Its handlers may depend on `service`, `commands`, `reader` and what `dependencies` adds.
         """
+        self._after_start = on_startup
         return build_app(
             title,
-            [*routes, resend_events, TaskController, DeadLetterController, RedriveController],
+            [
+                *routes,
+                resend_events,
+                TaskController,
+                DeadLetterController,
+                RedriveController,
+                RebuildController,
+            ],
             settings=self.settings,
             keys=self.keys,
             waiting_for=self.waiting_for,
@@ -193,24 +206,27 @@ class Service(Generic[State, Command]):
                 "tasks": Tasks(
                     self.reader, self.reads, self.writer, (self.effects, self.deadlines)
                 ),
+                "rebuilder": self._opening.rebuilder,
                 **(dependencies or {}),
             },
-            on_startup=[self.start, *on_startup],
+            is_open=lambda: self._opening.is_open,
+            on_startup=[self.start],
             on_stopping=self.begin_stop,
             on_shutdown=self.stop,
         )
 
     async def start(self) -> None:
         """Open the database, then start every part; none of them needs the broker to be up."""
-        self._resources.lock()
-        await self.database.run(database_identity.raise_if_restored)
-        derived = derived_tables_of(self.source, self._logic, self._catalog)
-        database_id = await open_tables(
-            self.database, self.source, self._tables, derived, self._versions
+        await self._opening.run(
+            self._start_parts, before_migrating=database_identity.raise_if_restored
         )
+
+    async def _start_parts(self, database_id: str) -> None:
         consumer = self._consumer = self._connect_consumer(database_id)
         await self._warn_of_unknown_tasks()
         self._resources.start(*self._loops(consumer))
+        for hook in self._after_start:
+            await hook()
         log.info("service.started", database=str(self.database.url))
 
     def begin_stop(self) -> None:
@@ -227,6 +243,7 @@ class Service(Generic[State, Command]):
     async def stop(self) -> None:
         """Consume no more, finish and publish what was started, close: within ten seconds."""
         self.begin_stop()
+        await self._opening.stop()
         await self._resources.close()
         log.info("service.stopped")
 

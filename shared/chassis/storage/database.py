@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -51,6 +51,8 @@ STOPPING_BUSY_MILLISECONDS = 500
 WAL_LIMIT_BYTES = 16 * 1024 * 1024
 """From this size on the writer empties the write-ahead log; without overlapping readers SQLite keeps it at 4 MiB."""
 COMMITS_BETWEEN_CHECKS = 64
+INSTRUCTIONS_BETWEEN_CHECKS = 1000
+"""Of SQLite's virtual machine, between two looks whether an attached transaction is to be aborted: about a millisecond."""
 WAL_TRUNCATION_WAIT_MILLISECONDS = 1000
 """For readers, while no transaction is written."""
 NO_SQLITE_FILE = (
@@ -168,6 +170,22 @@ class Database:
         with self._damage.detecting():
             return await loop.run_in_executor(self._threads, self._transact, work)
 
+    async def run_attached(
+        self,
+        file: Path,
+        schema: str,
+        work: Callable[[Connection], T],
+        *,
+        should_abort: Callable[[], bool],
+    ) -> T:
+        """As `run`, with another SQLite file attached as `schema`, and without checks of foreign keys.
+
+        `should_abort` is called in the database's thread now and then; the transaction fails once it returns true.
+        """
+        transact = partial(self._transact_attached, file, schema, work, should_abort)
+        with self._damage.detecting():
+            return await asyncio.get_running_loop().run_in_executor(self._threads, transact)
+
     async def watch(self) -> None:
         """Wait until a transaction finds the file damaged. Raises DatabaseDamaged."""
         await self._damage.watch()
@@ -197,6 +215,26 @@ class Database:
         connection = self._engine.raw_connection()
         connection.cursor().execute(f"PRAGMA busy_timeout={milliseconds}")
         connection.close()  # back to the pool, which gives it to this thread again
+
+    def _transact_attached(
+        self,
+        file: Path,
+        schema: str,
+        work: Callable[[Connection], T],
+        should_abort: Callable[[], bool],
+    ) -> T:
+        with self._engine.connect() as connection:
+            driver: Any = connection.connection.driver_connection
+            driver.execute("PRAGMA foreign_keys=OFF")
+            driver.execute(f"ATTACH ? AS {schema}", [str(file)])
+            driver.set_progress_handler(should_abort, INSTRUCTIONS_BETWEEN_CHECKS)
+            try:
+                with connection.begin():
+                    result = work(connection)
+            finally:
+                connection.invalidate()  # the next transaction gets a connection without the file
+        self._limit_wal()
+        return result
 
     def _limit_wal(self) -> None:
         """Empty a large write-ahead log: SQLite itself does not while some reader always uses it.

@@ -1,8 +1,8 @@
-"""How the derived tables of this database were built, and how far: a fold of events that the database also keeps."""
+"""How the derived tables of this database were built: a fold of events that the database also keeps."""
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from sqlalchemy import Boolean, Column, Connection, Integer, MetaData, Table, Text, select
 from sqlalchemy.schema import CreateIndex, CreateTable, DropTable
@@ -16,30 +16,26 @@ DERIVED_STATE = Table(
     Column("version", Integer, nullable=False, comment="of the code that folds the events"),
     Column("digest", Text, nullable=False, comment="of the tables' definitions"),
     Column("tables", Json, nullable=False, comment="their names, parents before children"),
-    Column("events", Integer, nullable=False, comment="folded so far, while they are rebuilt"),
-    Column("cursor", Json, comment="source and position of the last of them"),
-    Column("is_complete", Boolean, nullable=False),
+    Column("events", Integer, nullable=False, comment="folded when they were built"),
+    Column("is_complete", Boolean, nullable=False, comment="false until they are built"),
 )
 
 _NAME = "state"
 
 
-class Cursor(NamedTuple):
-    """The last event that was folded."""
-
-    source: str
-    position: int
-
-
-class RebuildProgress(NamedTuple):
+class DerivedState(NamedTuple):
     """A row of `derived_state`."""
 
     version: int
     digest: str
     tables: Sequence[str]
     events: int = 0
-    cursor: Cursor | None = None
     is_complete: bool = False
+
+    @classmethod
+    def of(cls, version: int, tables: Sequence[Table]) -> Self:
+        """The tables as this release defines them, not built yet."""
+        return cls(version, digest_of(tables), [str(table.name) for table in tables])
 
 
 def digest_of(tables: Iterable[Table]) -> str:
@@ -55,17 +51,16 @@ def digest_of(tables: Iterable[Table]) -> str:
     return hashlib.sha256("\n".join(statements).encode()).hexdigest()[:16]
 
 
-def read(connection: Connection) -> RebuildProgress | None:
-    """How the tables were built; None in a database that has none yet, or does not know."""
+def read(connection: Connection) -> DerivedState | None:
+    """None in a database that has no derived tables yet, or does not know."""
     row = connection.execute(select(DERIVED_STATE)).one_or_none()
     if row is None:
         return None
-    cursor = Cursor(*row.cursor) if row.cursor else None
-    return RebuildProgress(row.version, row.digest, row.tables, row.events, cursor, row.is_complete)
+    return DerivedState(row.version, row.digest, row.tables, row.events, row.is_complete)
 
 
-def save(connection: Connection, progress: RebuildProgress) -> None:
-    upsert(connection, DERIVED_STATE, [{"name": _NAME, **progress._asdict()}])
+def save(connection: Connection, state: DerivedState) -> None:
+    upsert(connection, DERIVED_STATE, [{"name": _NAME, **state._asdict()}])
 
 
 def recreate(connection: Connection, tables: Sequence[Table], old_names: Sequence[str]) -> None:

@@ -18,6 +18,7 @@ def upgrade() -> None:
         sa.Column("holes", sa.Integer, nullable=False),
         sa.Column("audited_at", sa.Text, nullable=False),
     )
+    op.drop_column("derived_state", "cursor")
     op.create_table(
         "subscribed_type",
         sa.Column("source", sa.Text, primary_key=True),
