@@ -129,6 +129,17 @@ SECTIONS: Mapping[str, Mapping[str, CommandEntry]] = {
             "forget",
             "Remove a held event, so that the read API is ready again.",
         ),
+        "sagas": CommandEntry(
+            "quadrille.cli.sagas", "sagas", "List unfinished orders, and whom they wait for."
+        ),
+        "nudge": CommandEntry(
+            "quadrille.cli.sagas",
+            "nudge",
+            "Have every service publish its events of an order again, and try now what waits.",
+        ),
+        "tasks": CommandEntry(
+            "quadrille.cli.tasks", "tasks", "List the services' tasks; run or give up one."
+        ),
         "dlq": CommandEntry(
             "quadrille.cli.dlq",
             "dlq",

@@ -53,8 +53,13 @@ from read_api.schemas import (
 from read_api.tables import EVENTS, IS_RESERVED, ORDERS, RESERVATIONS, SHIPMENTS
 from shared.chassis.http.pagination import Keyset, page_of, to_cursor
 from shared.chassis.messages import clock
+from shared.chassis.messages.system_events import (
+    EventDeadLettered,
+    EventDiscarded,
+    EventRedriven,
+)
 from shared.chassis.storage.database import UtcTime
-from shared.chassis.storage.dead_letters import DEAD_LETTER
+from shared.chassis.storage.dead_letters import DEAD_LETTER, Status
 from shared.chassis.storage.reader import Reader, ResultRows
 from shared.chassis.storage.sql import any_of, each_of
 from shared.contracts.order import OrderStatus
@@ -67,8 +72,8 @@ TIMES_USUAL = 3.0
 BY_CARRIER = frozenset({Step.BOOK_CARRIER, Step.DELIVER})
 OWN = "read"
 
-DEAD_LETTERED = "EventDeadLettered"
-SETTLED = ("EventRedriven", "EventDiscarded")
+DEAD_LETTERED = EventDeadLettered.__name__
+SETTLED = (EventRedriven.__name__, EventDiscarded.__name__)
 
 
 class SagaState(StrEnum):
@@ -153,14 +158,17 @@ _ABOUT_DEAD_LETTERS = (
     .where(EVENTS.c.event_type.in_((DEAD_LETTERED, *SETTLED)))
     .order_by(EVENTS.c.source, EVENTS.c.position)
 )
-_OWN_DEAD_LETTERS = select(
-    DEAD_LETTER.c.entity_id,
-    DEAD_LETTER.c.event_id,
-    DEAD_LETTER.c.event_type,
-    DEAD_LETTER.c.error,
-    DEAD_LETTER.c.dead_lettered_at,
-).order_by(DEAD_LETTER.c.dead_letter_id)
-_OWN_PARKED = select(DEAD_LETTER.c.entity_id).where(DEAD_LETTER.c.entity_id.is_not(None))
+_OWN_DEAD_LETTERS = (
+    select(
+        DEAD_LETTER.c.entity_id,
+        DEAD_LETTER.c.event_id,
+        DEAD_LETTER.c.event_type,
+        DEAD_LETTER.c.error,
+        DEAD_LETTER.c.dead_lettered_at,
+    )
+    .where(DEAD_LETTER.c.entity_id.is_not(None), DEAD_LETTER.c.status != Status.DISCARDED)
+    .order_by(DEAD_LETTER.c.dead_letter_id)
+)
 
 
 class Board:
@@ -301,7 +309,7 @@ def _remaining(history: History, usual: UsualTimes) -> list[RemainingStep]:
 async def _parked_ids(connection: AsyncConnection) -> list[str]:
     """The entities with dead letters that are neither redriven nor discarded, in any service."""
     published = _published((await connection.execute(_ABOUT_DEAD_LETTERS)).all())
-    own = (await connection.execute(_OWN_PARKED)).scalars()
+    own = (await connection.execute(_OWN_DEAD_LETTERS)).scalars()
     return [*(entity_id for entity_id, _ in published), *own]
 
 

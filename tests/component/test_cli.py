@@ -519,6 +519,65 @@ def test_held_events_are_listed_and_removed(shop, admin, jane):
     assert (code, err) == (2, "Error: no event is held at position 1 of order: quadrille held\n")
 
 
+@contextmanager
+def _slow_carrier(shop: RunningShop) -> Iterator[None]:
+    """Bookings are due in ten minutes."""
+    _set_carrier(shop, delay_seconds=600)
+    try:
+        yield
+    finally:
+        _set_carrier(shop, delay_seconds=0)
+
+
+def _set_carrier(shop: RunningShop, delay_seconds: int) -> None:
+    delays = {"minDelaySeconds": delay_seconds, "maxDelaySeconds": delay_seconds}
+    answer = shop.admin.ask("PUT", "shipping", "/carriers/simulated", {"successRate": 1, **delays})
+    assert answer.status_code == 200
+
+
+def _until(terminal: Terminal, *arguments: str, text: str) -> str:
+    """The command's output, as soon as it contains the text."""
+
+    def output() -> str:
+        code, out, err = terminal.run(*arguments)
+        assert code == 0, err
+        assert text in out
+        return out
+
+    return asyncio.run(eventually(output))
+
+
+def test_open_orders_are_shown_and_ended(shop, guest, admin, jane):
+    with _slow_carrier(shop):
+        nudged, failed, booked = (_order(guest, "lamp:1") for _ in range(3))
+        for order_id in (nudged, failed, booked):
+            _until(admin, "sagas", order_id, text="shipping  BOOK_CARRIER")
+    code, out, _ = admin.run("sagas")
+    assert (code, out.count("BOOK_CARRIER")) == (0, 3)
+    _, out, _ = admin.run("sagas", nudged)
+    assert re.search(r"^ +0 ms  order +OrderCreated$", out, re.MULTILINE)
+    assert "Its deadline passes in " in out
+    _, out, _ = admin.run("tasks", "--order", nudged)
+    assert re.search(rf"^order +deadline +{nudged} +in ", out, re.MULTILINE)
+    assert re.search(rf"^shipping +booking +{nudged} +in 10 min", out, re.MULTILINE)
+    code, out, _ = admin.run("nudge", nudged)
+    assert (code, out.endswith("every service repeats its events\n")) == (0, True)
+    give_up = ("tasks", "give-up", "shipping", "booking", failed, "--reason", "a test")
+    assert admin.run(*give_up) == (0, f"shipping: booking of {failed} is given up\n", "")
+    assert admin.run("tasks", "run", "shipping", "booking", booked)[0] == 0
+    for order_id in (nudged, failed, booked):
+        _until(admin, "sagas", order_id, text="No such saga")
+    statuses = {
+        order_id: shop.admin.show("read", f"/orders/{order_id}")["status"]
+        for order_id in (nudged, failed, booked)
+    }
+    assert list(statuses.values()) == ["COMPLETED", "SHIPMENT_FAILED", "COMPLETED"]
+    denied = (2, "", "Error: only an operator or an admin may do this\n")
+    assert [jane.run("nudge", nudged), jane.run("sagas"), jane.run("tasks")] == [denied] * 3
+    code, _, err = admin.run("tasks", "run", "shipping", "booking", booked)
+    assert (code, err.startswith("Error: there is no task booking of ")) == (2, True)
+
+
 def _park(shop: RunningShop, order_id: str) -> None:
     """Insert dead letters of the inventory as if a rule had failed that was corrected since."""
     events = [recorded(OrderCancelled(order_id=order_id, reason="CUSTOMER")) for _ in range(2)]

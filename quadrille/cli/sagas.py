@@ -1,0 +1,120 @@
+"""`quadrille sagas` and `quadrille nudge`: orders that have not ended, whom they wait for, and a push for one."""
+
+from datetime import datetime
+
+import click
+from rich.text import Text
+
+from quadrille.cli.api_client import Client
+from quadrille.cli.params import json_lines_option, json_option
+from quadrille.endpoints import Json, load_settings, segment
+from quadrille.output import MAX_LIMIT, age, console, echo, echo_json, echo_page, table
+from shared.chassis.messages import clock
+
+STATES = ("stuck", "retrying", "parked")
+
+
+@click.command()
+@click.argument("order_id", required=False)
+@click.option("--state", type=click.Choice(STATES), help="Only those.")
+@click.option("--limit", type=click.IntRange(1, MAX_LIMIT), default=50, show_default=True)
+@click.option("--cursor", help="`nextCursor` of the page before, which --json prints last.")
+@json_lines_option
+def sagas(
+    order_id: str | None, state: str | None, limit: int, cursor: str | None, *, as_json: bool
+) -> None:
+    """\b
+    For example:
+      quadrille sagas                    every unfinished order, oldest first
+      quadrille sagas --state stuck      those of which nothing is received any more
+      quadrille sagas ORDER_ID           one of them, step by step
+
+    \b
+    stuck     nothing has happened for three times what the step takes nine of ten recent
+              orders, but at least for half a minute
+    retrying  the carrier has not answered three attempts: quadrille tasks names the error
+    parked    a service could not handle an event of it: quadrille dlq
+
+    An order is unfinished until it has its final status and its stock is settled. `quadrille nudge` repairs what the
+    broker has lost of it.
+
+    Only for operators and the admin: quadrille login admin@example.com
+    """
+    query = {"state": state, "orderId": order_id, "limit": limit, "cursor": cursor}
+    page = Client(load_settings()).get("read", "/sagas", **query)
+    if order_id and page["items"] and not as_json:
+        _print_steps(page["items"][0])
+        return
+    echo_page(page, _print, "No such saga: all orders have ended.", as_json=as_json)
+    if as_json and page["nextCursor"]:
+        echo_json({"nextCursor": page["nextCursor"]})
+
+
+@click.command()
+@click.argument("order_id")
+@json_option
+def nudge(order_id: str, *, as_json: bool) -> None:
+    """Services ignore events that they have handled, so a nudge changes nothing when nothing is missing. Deadlines stay
+    where they are.
+
+    Only for operators and the admin: quadrille login admin@example.com
+    """
+    order = Client(load_settings()).post("order", f"/orders/{segment(order_id)}/nudge", {})
+    if as_json:
+        echo_json(order)
+    else:
+        echo(f"Order {order['orderId']} ({order['status']}): every service repeats its events")
+
+
+def _print(items: list[Json]) -> None:
+    grid = table("order", "status", "next", "service", "waited", "deadline", "state")
+    for saga in items:
+        following = saga["next"] or {}
+        grid.add_row(
+            saga["orderId"],
+            saga["status"] or "",
+            following.get("step", ""),
+            following.get("service", ""),
+            age(datetime.fromisoformat(following["since"])) if following else "",
+            _deadline(saga),
+            Text(_states(saga), "yellow"),
+        )
+    console().print(grid)
+
+
+def _print_steps(saga: Json) -> None:
+    """What has happened, what is next, and what usually follows."""
+    states = _states(saga)
+    echo(f"Order {saga['orderId']}: {saga['status']}{f' ({states})' if states else ''}")
+    for step in saga["steps"]:
+        late = "  (late)" if step["late"] else ""
+        echo(f"{step['sinceStartMs']:>12,.0f} ms  {step['service']:<9} {step['type']}{late}")
+    for parked in saga["parked"]:
+        name = f"{parked['eventType'] or 'a message'} {parked['eventId']}"
+        echo(f"      parked  {parked['service']:<9} {name}: {parked['error']}", "red")
+    for number, step in enumerate(saga["remaining"]):
+        waited = f"waits for {saga['next']['waitedSeconds']:,.0f} s" if number == 0 else ""
+        echo(
+            f"              {step['service']:<9} {step['step']:<20} {_usual(step)}  {waited}".rstrip()
+        )
+    if deadline := _deadline(saga):
+        echo(f"Its deadline passes {deadline}.")
+
+
+def _usual(step: Json) -> str:
+    if step["p50Seconds"] is None:
+        return "no recent order"
+    return f"usually {step['p50Seconds']:,.1f} s, p90 {step['p90Seconds']:,.1f} s"
+
+
+def _deadline(saga: Json) -> str:
+    if saga["deadlineAt"] is None:
+        return ""
+    deadline = datetime.fromisoformat(saga["deadlineAt"])
+    is_past = deadline < clock.now()
+    return f"{age(deadline)} ago" if is_past else f"in {age(deadline)}"
+
+
+def _states(saga: Json) -> str:
+    states = [state for state in ("stuck", "retrying") if saga[state]]
+    return ", ".join([*states, *(["parked"] if saga["parked"] else [])])
