@@ -6,6 +6,7 @@ from typing import Any
 
 from msgspec import Struct, field
 
+from quadrille.audit import progress
 from quadrille.audit.read_model import READ, ReadSnapshot
 from quadrille.audit.shop_snapshot import ShopSnapshot
 from quadrille.audit.snapshot import DeadLetterRow, ServiceSnapshot
@@ -45,12 +46,7 @@ def find_pending(shop: ShopSnapshot) -> Iterator[Pending]:
             due = [task.due_at for task in service.tasks if task.kind == kind]
             yield Pending(service.name, f"{kind} tasks", len(due), min(due))
     if shop.read:
-        unapplied = [
-            event
-            for event in shop.events_by_id.values()
-            if event.position > shop.read.applied.get(event.source, 0)
-        ]
-        yield from _pending_events(READ, "handle", unapplied)
+        yield from _pending_events(READ, "handle", list(progress.unapplied(shop, shop.read)))
 
 
 def _pending_events(service: str, verb: str, events: Sequence[RecordedEvent]) -> Iterator[Pending]:
@@ -69,7 +65,7 @@ def find_warnings(shop: ShopSnapshot) -> Iterator[AuditWarning]:
     for service in shop.services:
         yield from _dead_letters(service.name, service.dead_letters)
         yield from _refused(service)
-        yield from _overdue(service, shop.now)
+        yield from _overdue(service, shop)
 
 
 def _dead_letters(service: str, letters: Sequence[DeadLetterRow]) -> Iterator[AuditWarning]:
@@ -105,10 +101,11 @@ def _refused(service: ServiceSnapshot[Any]) -> Iterator[AuditWarning]:
             yield AuditWarning(service.name, f"event {row.recorded.position}", what)
 
 
-def _overdue(service: ServiceSnapshot[Any], now: datetime) -> Iterator[AuditWarning]:
+def _overdue(service: ServiceSnapshot[Any], shop: ShopSnapshot) -> Iterator[AuditWarning]:
+    """Those that are no violation yet."""
     for task in service.tasks:
-        late = (now - task.due_at).total_seconds()
-        if late > OVERDUE_SECONDS:
+        late = (shop.now - task.due_at).total_seconds()
+        if OVERDUE_SECONDS < late <= shop.deadlines.task_seconds:
             error = f", last error: {task.last_error}" if task.last_error else ""
             what = f"its {task.kind} task is {late:.0f} s overdue{error}"
             yield AuditWarning(service.name, task.task_key, what)

@@ -1,6 +1,7 @@
 """The read API's database in one snapshot."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,6 +31,12 @@ class HeldEvent(NamedTuple):
     source: str
     position: int
     event_id: str
+    recorded_at: datetime | None
+    """According to the event; None if it cannot be read."""
+
+
+class _Envelope(msgspec.Struct):
+    time: datetime
 
 
 class ReadSnapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,6 +75,16 @@ def place(event: EventView | RecordedEvent) -> str:
 
 
 def _held(connection: Connection) -> tuple[HeldEvent, ...]:
-    columns = [HELD_EVENTS.c[name] for name in HeldEvent._fields]
+    columns = [HELD_EVENTS.c[name] for name in ("source", "position", "event_id", "body")]
     query = select(*columns).order_by(HELD_EVENTS.c.held_id)
-    return tuple(HeldEvent(*row) for row in connection.execute(query))
+    return tuple(
+        HeldEvent(source, position, event_id, _time_in(body))
+        for source, position, event_id, body in connection.execute(query)
+    )
+
+
+def _time_in(body: str) -> datetime | None:
+    try:
+        return msgspec.json.decode(body, type=_Envelope).time
+    except msgspec.MsgspecError:
+        return None

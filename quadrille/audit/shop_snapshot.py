@@ -9,6 +9,7 @@ from typing import Any
 from inventory_service.domain import InventoryState
 from notifier_service.domain import NotifierState
 from order_service.domain import OrderState
+from quadrille.audit.deadlines import NEVER, Deadlines
 from quadrille.audit.read_model import READ, ReadSnapshot, read_snapshot_of_read_api
 from quadrille.audit.snapshot import (
     DEFINITIONS,
@@ -41,8 +42,10 @@ class ShopSnapshot:
         read: ReadSnapshot | None,
         now: datetime,
         inbox_retention_days: int = 0,
+        deadlines: Deadlines = NEVER,
     ) -> None:
         """`services` by name; with 0 days, inbox rows are never deleted."""
+        self.deadlines = deadlines
         self.services = tuple(services.values())
         self.order: ServiceSnapshot[OrderState] = services["order"]
         self.inventory: ServiceSnapshot[InventoryState] = services["inventory"]
@@ -114,7 +117,9 @@ class ShopSnapshot:
         )
 
 
-def read_shop(data_dir: Path, inbox_retention_days: int = 0) -> ShopSnapshot:
+def read_shop(
+    data_dir: Path, inbox_retention_days: int = 0, deadlines: Deadlines = NEVER
+) -> ShopSnapshot:
     """The databases in `data_dir`. Raises UnreadableShop."""
     paths = {name: data_dir / f"{name}.db" for name in (*(d.name for d in DEFINITIONS), READ)}
     if not any(path.exists() for path in paths.values()):
@@ -137,4 +142,4 @@ def read_shop(data_dir: Path, inbox_retention_days: int = 0) -> ShopSnapshot:
         services = {name: with_tail(service, paths[name]) for name, service in services.items()}
     except CorruptDatabase as corrupt:
         raise UnreadableShop({"": str(corrupt)}) from corrupt
-    return ShopSnapshot(services, read, clock.now(), inbox_retention_days)
+    return ShopSnapshot(services, read, clock.now(), inbox_retention_days, deadlines)

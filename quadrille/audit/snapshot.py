@@ -60,6 +60,8 @@ class LogRow(NamedTuple):
     is_published: bool
     refusal: str | None
     """Why the broker refuses it permanently."""
+    is_resent: bool = False
+    """Whether it was published before, or was to be."""
 
 
 class DeadLetterRow(NamedTuple):
@@ -201,7 +203,14 @@ def _log(connection: Connection, source: str, after: int = 0) -> Iterator[LogRow
         except (DecodeError, msgspec.MsgspecError) as error:
             message = f"event {row.position} ({row.event_type}) cannot be decoded: {error}"
             raise ValueError(message) from error
-        yield LogRow(recorded, row.entity_id, row.version, row.stream_seq is not None, row.refusal)
+        yield LogRow(
+            recorded,
+            row.entity_id,
+            row.version,
+            is_published=row.stream_seq is not None,
+            refusal=row.refusal,
+            is_resent=row.resends > 0,
+        )
 
 
 def read_dead_letters(connection: Connection) -> tuple[DeadLetterRow, ...]:

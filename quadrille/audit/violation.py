@@ -13,6 +13,8 @@ class Violation(Struct, frozen=True):
     entity: str
     expected: str
     actual: str = field(name="found")
+    remedy: str = ""
+    """What an operator does."""
 
 
 class Mismatch(NamedTuple):

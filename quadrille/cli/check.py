@@ -1,20 +1,30 @@
 """`quadrille check`: audits the database files and prints every violation with its evidence."""
 
 import sys
+import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import click
 from rich.text import Text
 
 from quadrille.audit.checks import CHECKS
-from quadrille.audit.report import FILES, Report, audit
+from quadrille.audit.deadlines import NEVER, Deadlines
+from quadrille.audit.repairs import Repair, find_repairs
+from quadrille.audit.report import FILES, Report, report_of_unreadable, report_on
+from quadrille.audit.running import is_running
+from quadrille.audit.shop_snapshot import ShopSnapshot, UnreadableShop, read_shop
 from quadrille.audit.violation import Violation
-from quadrille.endpoints import load_settings
+from quadrille.cli.api_client import Client
+from quadrille.cli.session import SignInRequired
+from quadrille.endpoints import ServiceUnreachable, ShopError, load_settings, segment
 from quadrille.output import age, console, echo, echo_json
 from shared.chassis.messages import clock
 
+REPAIR_SECONDS = 15
+POLL_SECONDS = 0.5
 MAX_PRINTED = 10
 """Violations of one check, and warnings; `--json` has all."""
 
@@ -25,10 +35,27 @@ MAX_PRINTED = 10
     type=click.Path(path_type=Path),
     help="The directory of the database files.  [default: QUADRILLE_DATA_DIR]",
 )
+@click.option(
+    "--stuck-after",
+    type=click.FloatRange(min=0),
+    metavar="SECONDS",
+    help="How long an event or a task may wait.  [default: 60 to 300, if a service runs]",
+)
+@click.option(
+    "--repair",
+    "repairs",
+    is_flag=True,
+    help="Have the services repair what they own; for the admin.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the report as one JSON document.")
-def check(data_dir: Path | None, *, as_json: bool) -> None:
+def check(
+    data_dir: Path | None, *, stuck_after: float | None, repairs: bool, as_json: bool
+) -> None:
     """Compares the tables of every service with its event log and with the other services, and changes nothing. The
-    services may run; work that is still pending is listed and is no violation.
+    services may run; work that is still pending is listed, and is a violation only after its deadline.
+
+    --repair sends commands to the services: publish events again that did not arrive, execute overdue tasks, try dead
+    letters again. Then it checks once more. Sign in first: quadrille login admin@example.com
 
     \b
     Exit code:
@@ -36,12 +63,51 @@ def check(data_dir: Path | None, *, as_json: bool) -> None:
       1  problems found, or a database cannot be read
     """
     settings = load_settings()
-    report = audit(data_dir or settings.data_dir, settings.inbox_retention_days)
+    directory = data_dir or settings.data_dir
+    shop = partial(
+        read_shop, directory, settings.inbox_retention_days, _deadlines(directory, stuck_after)
+    )
+    try:
+        snapshot = shop()
+        if repairs and (possible := find_repairs(snapshot)):
+            _repair(possible, Client(settings), as_json=as_json)
+            snapshot = _wait_for_repairs(shop)
+        report = report_on(snapshot)
+    except UnreadableShop as unreadable:
+        report = report_of_unreadable(unreadable)
     if as_json:
         echo_json(report)
     else:
         _print(report)
     sys.exit(0 if report.ok else 1)
+
+
+def _deadlines(directory: Path, stuck_after: float | None) -> Deadlines:
+    if stuck_after is not None:
+        return Deadlines.of(stuck_after)
+    return Deadlines() if is_running(directory) else NEVER
+
+
+def _repair(repairs: Sequence[Repair], client: Client, *, as_json: bool) -> None:
+    """Raises ShopError, as without a session of the admin. What one service refuses does not stop the others."""
+    for repair in repairs:
+        path = "/" + "/".join(map(segment, repair.path))
+        try:
+            client.post(repair.service, path, repair.body)
+        except (SignInRequired, ServiceUnreachable):
+            raise
+        except ShopError as error:
+            click.echo(f"{repair.service} refuses: {error.message} ({repair.what})", err=True)
+        else:
+            click.echo(f"{repair.service} {repair.what}", err=as_json)
+
+
+def _wait_for_repairs(shop: Callable[[], ShopSnapshot]) -> ShopSnapshot:
+    """The shop once nothing is left to be repaired, or after a while."""
+    deadline = time.monotonic() + REPAIR_SECONDS
+    while find_repairs(snapshot := shop()) and time.monotonic() < deadline:
+        time.sleep(POLL_SECONDS)
+    return snapshot
 
 
 def _print(report: Report) -> None:
@@ -52,9 +118,10 @@ def _print(report: Report) -> None:
     if unreadable := by_check[FILES]:
         for violation in unreadable:
             echo(f"✗ {violation.actual}", "red")
+            _print_remedy(violation)
         echo("Nothing else was checked.")
         return
-    for name, invariant, _ in CHECKS:
+    for name, invariant, *_ in CHECKS:
         violations = by_check[name]
         mark = Text("✗ ", "red") if violations else Text("✓ ", "green")
         line = Text.assemble(mark, f"{name:<13}  ", (invariant, "" if violations else "dim"))
@@ -80,11 +147,20 @@ def _print_size(report: Report) -> None:
 
 
 def _print_violations(violations: Sequence[Violation]) -> None:
+    if not violations:
+        return
     for violation in violations[:MAX_PRINTED]:
         echo(f"    {violation.service}: {violation.entity}")
         echo(f"      expected  {violation.expected}")
         echo(f"      found     {violation.actual}", "red")
     _print_rest(len(violations))
+    for first in {violation.remedy: violation for violation in violations}.values():
+        _print_remedy(first)
+
+
+def _print_remedy(violation: Violation) -> None:
+    if violation.remedy:
+        echo(f"    → {violation.remedy}", "yellow")
 
 
 def _print_pending(report: Report) -> None:

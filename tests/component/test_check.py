@@ -16,7 +16,9 @@ from msgspec.structs import asdict
 
 from order_service.orders.domain import PlaceOrder, RequestedItem
 from quadrille.audit.checks import run_checks
+from quadrille.audit.deadlines import Deadlines
 from quadrille.audit.fold import differences, fold
+from quadrille.audit.repairs import Repair, find_repairs
 from quadrille.audit.report import audit
 from quadrille.audit.shop_snapshot import ShopSnapshot, read_shop
 from quadrille.audit.snapshot import DEFINITIONS
@@ -328,6 +330,13 @@ def test_damage_violates_checks(data, damage):
     assert _violated(data) == expected
 
 
+def test_damaged_log_names_its_file_and_remedy(data):
+    _damage(data, "order", "DELETE FROM event_log WHERE event_type = 'OrderConfirmed'")
+    result = _run("--data-dir", str(data))
+    assert "→ the log in order.db is damaged" in result.output
+    assert "run quadrille reconcile order" in result.output
+
+
 def test_violation_has_expected_and_found_value(data):
     _damage(data, "inventory", "UPDATE products SET reserved = 5 WHERE product_id = 'lamp'")
     [violation] = [entry for entry in _violations(data) if entry.check == "stock"]
@@ -412,6 +421,87 @@ async def test_discarded_event_is_no_violation(data):
         assert (report.violations, report.warnings) == ([], [])
 
 
+STUCK = {
+    "event not published": (
+        "order",
+        "UPDATE event_log SET stream_seq = NULL WHERE position = 3",
+        ("order", "an event of order", "published within 0 s"),
+        Repair(
+            service="order",
+            path=("events", "resend"),
+            body={"from": 3, "to": 3},
+            what="publishes event 3 again",
+        ),
+    ),
+    "event not applied": (
+        "read",
+        "UPDATE positions SET applied = applied - 1 WHERE source = 'shipping'",
+        ("read", "an event of shipping", "applied within 0 s"),
+        Repair(
+            service="shipping",
+            path=("events", "resend"),
+            body={"from": 5, "to": 5},
+            what="publishes event 5 again",
+        ),
+    ),
+    "task not executed": (
+        "shipping",
+        f"UPDATE task SET due_at = '{DAY}', task_key = 'o1'",
+        ("shipping", "booking task o1", "executed when due"),
+        Repair(
+            service="shipping",
+            path=("tasks", "booking", "o1", "run"),
+            what="executes the booking task o1",
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("stuck", STUCK)
+def test_stuck_work_is_a_violation(data, stuck):
+    service, statement, expected, repair = STUCK[stuck]
+    _damage(data, service, statement)
+    shop = read_shop(data, deadlines=Deadlines.of(0))
+    violations = {
+        (violation.service, violation.entity, violation.expected)
+        for violation in run_checks(shop)
+        if violation.check == "progress"
+    }
+    assert violations == {expected}
+    assert find_repairs(shop) == [repair]
+    assert "progress" not in _violated(data), "it may wait while no service runs"
+
+
+def test_held_event_is_stuck_until_forgotten(data):
+    _damage(data, "read", f"{HELD} VALUES ('order', 1, 'forged', 's', 'b')")
+    shop = read_shop(data, deadlines=Deadlines())
+    [violation] = [entry for entry in run_checks(shop) if entry.check == "progress"]
+    assert violation.entity == "event forged at order 1"
+    assert "quadrille forget" in violation.expected
+
+
+def test_unhandled_events_are_published_again(data):
+    _damage(
+        data,
+        "shipping",
+        "DELETE FROM inbox WHERE event_id IN (SELECT event_id FROM inbox LIMIT 2)",
+    )
+    shop = read_shop(data, deadlines=Deadlines.of(0))
+    stuck = {violation.expected for violation in run_checks(shop) if violation.check == "progress"}
+    assert stuck == {"handled within 0 s"}
+    assert {repair.path for repair in find_repairs(shop)} == {("events", "resend")}
+
+
+def test_parked_entity_is_tried_again(data):
+    letters = (
+        "INSERT INTO dead_letter (event_id, event_type, entity_id, status, subject, body, error, "
+        f"dead_lettered_at) VALUES ('x', 'OrderCreated', 'k', 'PARKED', 's', x'62', 'why', '{DAY}')"
+    )
+    _damage(data, "shipping", letters)
+    [repair] = find_repairs(read_shop(data))
+    assert (repair.service, repair.path) == ("shipping", ("dead-letters", "k", "redrive"))
+
+
 HELD = "INSERT INTO held_events (source, position, event_id, subject, body) "
 
 
@@ -465,6 +555,7 @@ def test_missing_database_is_a_violation(data):
     (data / "shipping.db").unlink()
     [violation] = _violations(data)
     assert violation.actual == f"{data / 'shipping.db'} does not exist"
+    assert "quadrille reconcile shipping" in violation.remedy
 
 
 def test_file_of_other_format_is_a_violation(data):
@@ -500,6 +591,7 @@ def test_database_with_torn_pages_is_a_violation(data):
     (data / "inventory.db").write_bytes(pages)
     [violation] = _violations(data)
     assert "inventory.db" in violation.actual
+    assert "quadrille reconcile inventory" in violation.remedy
 
 
 def test_directory_without_databases_is_a_violation(tmp_path):

@@ -1,6 +1,7 @@
 """A service that was restored to an older copy, or lost its database, gets its events back and works on."""
 
 import asyncio
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -8,9 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import nats
 import pytest
 
+from shared.chassis.jetstream.connection import inbox_prefix
+from shared.chassis.messages.subjects import STREAM
+from tests.support.eventually import eventually
 from tests.support.running_shop import RunningShop
+from tests.support.shop_expectations import ADMIN_EMAIL, ADMIN_PASSWORD
 from tests.support.terminal import Terminal
 
 MAIL = "jane@example.com"
@@ -30,6 +36,9 @@ class Recovery:
         url = self.shop.broker.url_of(user)
         code, output, errors = self._terminal.run(*arguments, QUADRILLE_NATS_URL=url)
         return code, output + errors
+
+    def sign_in(self) -> None:
+        self._terminal.sign_in(ADMIN_EMAIL, ADMIN_PASSWORD)
 
     def reconcile(self, service: str, *options: str) -> dict[str, Any]:
         code, output = self.quadrille("reconcile", service, "--json", *options, user=service)
@@ -116,3 +125,34 @@ async def test_lost_databases_are_made_from_events(recovery: Recovery):
         await shop.until(open_order["orderId"], "COMPLETED")
         await shop.settle()
         assert shop.mail_count(MAIL) == mails
+
+
+async def test_check_repairs_what_does_not_move(recovery: Recovery):
+    """A consumer has acknowledged an event that its service never handled: the stream still contains it."""
+    shop = recovery.shop
+    recovery.sign_in()
+    shop.terminate("inventory")
+    order = shop.guest.order(("lamp", 1))
+    await _acknowledge_next(shop, "inventory")
+    shop.start_service("inventory")
+    await shop.until_ready("inventory")
+
+    def is_stuck() -> bool:
+        code, output = recovery.quadrille("check", "--stuck-after", "1")
+        return code == 1 and "inventory: an event of order" in output
+
+    await eventually(is_stuck)
+    code, output = recovery.quadrille("check", "--stuck-after", "1", "--repair")
+    assert code == 0, output
+    assert re.search(r"^order publishes event \d+ again$", output, re.MULTILINE)
+    await shop.until(order["orderId"], "COMPLETED")
+    await shop.settle()
+
+
+async def _acknowledge_next(shop: RunningShop, service: str) -> None:
+    url = shop.broker.url_of(service)
+    client = await nats.connect(url, inbox_prefix=inbox_prefix(service).encode())
+    pull = await client.jetstream().pull_subscribe_bind(durable=service, stream=STREAM)
+    [message] = await pull.fetch(1)
+    await message.ack_sync()
+    await client.close()
