@@ -70,6 +70,7 @@ async def check(
     ids = shop.mail.message_ids()
     letters = {(name, subject) for name in SERVICES for subject in shop.dead_letters(name)}
     violations = [
+        *shop.findings,
         *(f"{violation}" for violation in run_checks(snapshot)),
         *_unended(snapshot),
         *_late_events(snapshot),

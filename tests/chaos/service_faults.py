@@ -6,8 +6,10 @@ import shutil
 import sqlite3
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
+
+import httpx
 
 from shared.chassis.failpoints import EXIT_CODE
 from tests.chaos.fault import fault
@@ -189,6 +191,24 @@ async def data_disk_full(shop: ChaosShop, draw: random.Random) -> AsyncIterator[
         yield
     finally:
         shop.disks["data"].free()
+
+
+@fault(
+    kind="rebuild",
+    lane="operations",
+    test="component/test_rebuild.py::test_service_killed_in_swap_keeps_tables",
+)
+async def tables_rebuilt(shop: ChaosShop, draw: random.Random) -> AsyncIterator[None]:
+    """While the service is in use, and perhaps killed; the new tables must equal the old ones."""
+    name = shop.any_service(draw)
+    with suppress(httpx.TransportError):
+        await asyncio.to_thread(shop.admin.post, name, "/rebuild")
+    yield
+    with suppress(httpx.TransportError):
+        answer = await asyncio.to_thread(shop.admin.get, name, "/rebuild")
+        last = answer.json().get("last") or {}
+        if last.get("differences"):
+            shop.findings.append(f"a rebuild of {name} differs: {last}")
 
 
 @fault(

@@ -72,6 +72,8 @@ class ChaosShop(RunningShop):
         self.poison: set[str] = set()
         """The subjects of messages that no service can handle."""
         self.endings: list[Ending] = []
+        self.findings: list[str] = []
+        """What faults found wrong."""
         self.notifier_kills = 0
         """After each, mails that were accepted and not recorded are sent again."""
         self.proxies: dict[str, TcpProxy] = {}

@@ -186,7 +186,12 @@ class ShopProcesses:
     def start_second(self, name: str) -> int:
         """The exit code of another process of a service that runs, on its database and a port of its own."""
         port = {f"QUADRILLE_{PORT_SETTINGS[name]}": str(free_port())}
-        return self._spawn(name, [MODULES[name]], port).wait(SECOND_SECONDS)
+        process = self._spawn(name, [MODULES[name]], port)
+        try:
+            return process.wait(SECOND_SECONDS)
+        finally:
+            process.kill()
+            process.wait()
 
     def has_ended(self, name: str) -> bool:
         return self._running[name].poll() is not None
