@@ -31,6 +31,7 @@ from shared.chassis.runtime.service import Service
 from shared.chassis.storage.idempotency import Reply
 from shared.chassis.storage.reader import Reader
 from shared.chassis.storage.views import to_views, view_as_json
+from shared.contracts.notifier import SkipReason
 
 Notifier = NamedDependency[Service[NotifierState, Command]]
 FromReader = NamedDependency[Reader]
@@ -49,6 +50,8 @@ class NotificationView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"
     status: NotificationStatus
     recipient: str | None
     error: str | None
+    skip_reason: SkipReason | None
+    """`TOO_OLD`: the event arrived later than `QUADRILLE_MAIL_MAX_AGE_HOURS` after it was recorded."""
     resend_of: str | None
     created_at: datetime
 

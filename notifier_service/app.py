@@ -1,5 +1,6 @@
 """The notifier service, put together."""
 
+from datetime import timedelta
 from functools import partial
 
 from litestar import Litestar
@@ -18,17 +19,28 @@ from shared.contracts import CATALOG, OrderNudged
 from shared.settings import ShopSettings
 
 
-def logic(*, sends: bool) -> ServiceLogic[NotifierState, Command]:
-    """The service's rules; without `sends`, a mail counts as sent as soon as its recipient is known."""
+def logic(*, sends: bool, max_age: timedelta | None = None) -> ServiceLogic[NotifierState, Command]:
+    """The service's rules; without `sends`, a mail counts as sent as soon as its recipient is known.
+
+    An event older than `max_age` leads to no mail.
+    """
     return ServiceLogic(
         decider=Decider(
-            initial=NotifierState(), decide=partial(decide, sends=sends), evolve=evolve
+            initial=NotifierState(),
+            decide=partial(decide, sends=sends, max_age=max_age),
+            evolve=evolve,
         ),
         store=STORE,
         subscriptions=SUBSCRIPTIONS,
         schedule=schedule_mails,
         nudges=(OrderNudged,),
     )
+
+
+def max_age(settings: ShopSettings) -> timedelta | None:
+    """Of events that lead to mails."""
+    hours = settings.mail_max_age_hours
+    return timedelta(hours=hours) if hours else None
 
 
 def build(settings: ShopSettings) -> Litestar:
@@ -39,7 +51,7 @@ def build(settings: ShopSettings) -> Litestar:
     service = Service(
         "notifier",
         settings,
-        logic(sends=not isinstance(mailer, NullMailer)),
+        logic(sends=not isinstance(mailer, NullMailer), max_age=max_age(settings)),
         METADATA,
         task_handlers,
         derived=derived_tables,

@@ -4,7 +4,7 @@ A mail that is sent again on request is another mail, with an outcome of its own
 """
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Annotated
 
@@ -31,6 +31,7 @@ from shared.contracts import (
     OrderItem,
     ShipmentInitiated,
 )
+from shared.contracts.notifier import SkipReason
 
 CustomerRef = Annotated[str, id_of("customer")]
 """A customer's id, or the name that a guest gave, which identifies nobody."""
@@ -57,6 +58,7 @@ class Notification(Struct, frozen=True, kw_only=True):
     status: NotificationStatus
     recipient: str | None = None
     error: str | None = None
+    skip_reason: str | None = None
     resend_of: str | None = None
     position: int
     """Of the first event about it, by which the log is sorted."""
@@ -110,6 +112,8 @@ class SettleMailAtOnce(Struct, frozen=True, kw_only=True):
     mail: Mail
     user_id: CustomerRef | None = None
     """The customer, if the event names one: the order is not stored yet, so it cannot lead to the customer."""
+    age: timedelta = timedelta(0)
+    """Of the event, when it is handled."""
 
 
 class RecordSent(Struct, frozen=True, kw_only=True):
@@ -171,10 +175,13 @@ def with_recipient(state: NotifierState, order_id: str) -> KnownOrder:
     return order
 
 
-def decide(state: NotifierState, command: Command, *, sends: bool = True) -> list[Event]:
+def decide(
+    state: NotifierState, command: Command, *, sends: bool = True, max_age: timedelta | None = None
+) -> list[Event]:
     """The events of a command; the first outcome of a mail counts.
 
-    Without `sends`, a mail counts as sent as soon as its recipient is known.
+    Without `sends`, a mail counts as sent as soon as its recipient is known. An event older than `max_age` leads to no
+    mail, as when it is replayed.
     Raises Rejected, for Resend only: `unknown-notification`, `notification-pending`.
     """
     match command:
@@ -182,6 +189,8 @@ def decide(state: NotifierState, command: Command, *, sends: bool = True) -> lis
             return _resend(state, command, sends)
         case _ if _is_settled(state, command.mail):
             return []
+        case SettleMailAtOnce(mail=mail, age=age) if max_age is not None and age > max_age:
+            return [_skipped(mail, "TOO_OLD")]
         case SettleMailAtOnce(mail=mail):
             return _settle_at_once(state, mail, sends)
         case RecordSent(mail=mail, recipient=recipient):
@@ -253,13 +262,14 @@ def _failed(mail: Mail, recipient: str, error: str) -> NotificationFailed:
     )
 
 
-def _skipped(mail: Mail) -> NotificationSkipped:
+def _skipped(mail: Mail, reason: SkipReason = "NO_ADDRESS") -> NotificationSkipped:
     return NotificationSkipped(
         notification_id=mail.notification_id,
         order_id=mail.order_id,
         event_id=mail.event_id,
         resend_of=mail.resend_of,
         template=mail.template,
+        reason=reason,
     )
 
 
@@ -294,10 +304,9 @@ def evolve(state: NotifierState, recorded: RecordedEvent) -> NotifierState:
             return _with_notification(
                 state, replace(notification, recipient=recipient or None, error=error)
             )
-        case NotificationSkipped() as skipped:
-            return _with_notification(
-                state, _notification(state, recorded, skipped, NotificationStatus.SKIPPED)
-            )
+        case NotificationSkipped(reason=reason) as skipped:
+            notification = _notification(state, recorded, skipped, NotificationStatus.SKIPPED)
+            return _with_notification(state, replace(notification, skip_reason=reason))
         case _:
             return state
 

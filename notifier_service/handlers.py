@@ -51,7 +51,8 @@ def settle_mail_at_once(recorded: RecordedEvent) -> SettleMailAtOnce:
     """`recorded` is one of the `MAILED_EVENTS`."""
     created = recorded.event
     user_id = created.user_id if isinstance(created, OrderCreated) and not created.guest else None
-    return SettleMailAtOnce(mail=mail_for(recorded), user_id=user_id)
+    age = clock.now() - recorded.recorded_at
+    return SettleMailAtOnce(mail=mail_for(recorded), user_id=user_id, age=age)
 
 
 def schedule_mails(state: NotifierState, recorded: RecordedEvent) -> Iterable[Change]:

@@ -30,6 +30,7 @@ NOTIFICATIONS = Table(
     Column("status", Text, nullable=False),
     Column("recipient", Text, comment="masked"),
     Column("error", Text),
+    Column("skip_reason", Text),
     Column("resend_of", Text),
     Column("position", Integer, nullable=False, unique=True),
     Column("created_at", UtcTime, nullable=False),

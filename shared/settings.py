@@ -40,6 +40,8 @@ class ShopSettings(ChassisSettings, frozen=True, kw_only=True):
     smtp_url: str = "smtp://127.0.0.1:1025"
     """`smtp://[user:password@]host[:port]`, or `null:` to record mails without sending."""
     mail_from: str = "Quadrille <shop@quadrille.example>"
+    mail_max_age_hours: Annotated[float, msgspec.Meta(ge=0, le=1_000_000)] = 24
+    """An event that the notifier receives later than this leads to no mail, as when it is replayed; 0 is without limit."""
 
     carrier: Literal["simulated", "http"] = "simulated"
     carrier_url: str | None = None

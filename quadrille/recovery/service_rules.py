@@ -42,7 +42,8 @@ def _shipping(settings: ShopSettings) -> Logic:
 
 def _notifier(settings: ShopSettings) -> Logic:
     sends = notifier_service.smtp.read_url(settings.smtp_url) is not None
-    return notifier_service.app.logic(sends=sends)
+    max_age = notifier_service.app.max_age(settings)
+    return notifier_service.app.logic(sends=sends, max_age=max_age)
 
 
 RULES: Mapping[str, ServiceRules] = {

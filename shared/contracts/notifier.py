@@ -1,12 +1,13 @@
 """Events of the notifier about the mails that it sends."""
 
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import msgspec
 
 from shared.chassis.messages.event import Error, Event, EventId, Label
 from shared.contracts.types import NotificationId, OrderId
 
+SkipReason = Literal["NO_ADDRESS", "TOO_OLD"]
 MaskedEmail = Annotated[str, msgspec.Meta(max_length=300)]
 
 
@@ -39,7 +40,9 @@ class NotificationFailed(NotificationEvent, frozen=True, kw_only=True):
 
 
 class NotificationSkipped(NotificationEvent, frozen=True, kw_only=True):
-    """No mail was sent: neither the order nor its customer has an address."""
+    """No mail was sent: neither the order nor its customer has an address, or the event was received too late."""
+
+    reason: SkipReason = "NO_ADDRESS"
 
 
 class NotificationResendRequested(NotificationEvent, frozen=True, kw_only=True):

@@ -5,6 +5,7 @@ import contextlib
 import ssl
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import timedelta
 from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import default
@@ -25,6 +26,7 @@ from notifier_service.mails import Mail, Template
 from notifier_service.order_reader import OrderReader
 from notifier_service.smtp import TIMEOUT_SECONDS, SmtpMailer, SmtpServer, read_sender, read_url
 from shared.chassis.engine.writer import StorageUnavailable
+from shared.chassis.messages import clock
 from shared.chassis.messages.event import Event
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.runtime.service import Service
@@ -366,6 +368,21 @@ async def test_mail_of_order_without_address_is_skipped(notifier: Notifier, serv
     assert server.sessions == 0
     assert await notifier.tasks() == []
     await notifier.assert_log_and_tables_agree()
+
+
+async def test_replayed_old_events_send_no_mail(shop_settings: ShopSettings, server: MailServer):
+    settings = replace(shop_settings, smtp_url=server.url, mail_max_age_hours=24)
+    yesterday = clock.now() - timedelta(hours=25)
+    async with notifying(settings) as notifier:
+        await notifier.receive(replace(recorded(created("o1")), recorded_at=yesterday))
+        await notifier.receive(replace(recorded(created("o2")), recorded_at=clock.now()))
+        await eventually(lambda: _equal(notifier.outcomes("o1"), {"confirmation": "SKIPPED"}))
+        await eventually(lambda: _equal(notifier.outcomes("o2"), CONFIRMED))
+        [skipped] = await notifier.log("o1")
+        assert skipped["skipReason"] == "TOO_OLD"
+        assert await notifier.tasks() == []
+        await notifier.assert_log_and_tables_agree()
+    assert len(server.mails) == len(server.mailed("o2")) == 1
 
 
 async def test_mail_to_invalid_address_fails_without_retry(notifier: Notifier, server: MailServer):

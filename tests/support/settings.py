@@ -22,7 +22,7 @@ PORTS = (
 
 
 def settings_for(data_dir: Path, nats_url: str, **changes: Any) -> ShopSettings:
-    """Carriers without delay, deadlines without grace, no rate limits, and free ports."""
+    """Carriers without delay, deadlines without grace, mails for events of any age, no rate limits, and free ports."""
     settings = ShopSettings(
         data_dir=data_dir,
         nats_url=nats_url,
@@ -30,6 +30,7 @@ def settings_for(data_dir: Path, nats_url: str, **changes: Any) -> ShopSettings:
         carrier_max_delay_seconds=0,
         rate_limits="off",
         order_timeout_grace_seconds=0,
+        mail_max_age_hours=0,
         **{name: free_port() for name in PORTS},
     )
     return replace(settings, **changes)

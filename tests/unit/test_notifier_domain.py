@@ -1,7 +1,10 @@
+from datetime import timedelta
+
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from notifier_service.domain import (
     Command,
@@ -130,6 +133,19 @@ def test_failed_mail_without_order_has_no_recipient():
 def test_mail_without_recipient_is_skipped():
     [skipped] = decide(given_events(NO_ADDRESS), SettleMailAtOnce(mail=DELIVERED))
     assert isinstance(skipped, NotificationSkipped)
+
+
+@pytest.mark.parametrize("state", [NotifierState(), given_events(CREATED)])
+def test_mail_of_too_old_event_is_skipped(state: NotifierState):
+    day = timedelta(days=1)
+    late = SettleMailAtOnce(mail=DELIVERED, age=day + timedelta(seconds=1))
+    [skipped] = decide(state, late, max_age=day)
+    assert isinstance(skipped, NotificationSkipped)
+    assert skipped.reason == "TOO_OLD"
+    notifications = evolve(state, recorded(skipped)).notifications
+    assert notifications[DELIVERED.notification_id].skip_reason == "TOO_OLD"
+    assert decide(state, replace(late, age=day), max_age=day) == []
+    assert decide(state, late) == []
 
 
 def test_mail_with_recipient_waits_for_sending():
