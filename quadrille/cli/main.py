@@ -145,6 +145,11 @@ SECTIONS: Mapping[str, Mapping[str, CommandEntry]] = {
             "dlq",
             "List, try, redrive or discard dead letters: events that a service could not handle.",
         ),
+        "rebuild": CommandEntry(
+            "quadrille.cli.rebuild",
+            "rebuild",
+            "Rebuild a service's tables from its events while it is in use.",
+        ),
         "reset-password": CommandEntry(
             "quadrille.cli.reset_password",
             "reset_password",

@@ -695,3 +695,24 @@ def test_resend_beyond_log_end_is_rejected(admin, guest):
     code, _, err = guest.run("resend", "order", "1")
     assert code == 2
     assert "sign in" in err
+
+
+def test_rebuild_prints_differing_rows(admin, shop, guest):
+    assert admin.run("rebuild")[1].count("not since its start") == 5
+    with closing(sqlite3.connect(shop.data_dir / "read.db")) as connection, connection:
+        connection.execute("UPDATE products SET description = 'wrong' WHERE product_id = 'lamp'")
+    code, out, err = admin.run("rebuild", "read", "order")
+    assert code == 0, err
+    assert re.search(r"^read: [\d,]+ events in .*; tables replaced in [\d.]+ s$", out, re.MULTILINE)
+    assert re.search(r"^1 row differed .*\ntable .*\nproducts +2 +0 +0 +1$", out, re.MULTILINE)
+    assert re.search(r"^order: .*\nNo row differed\.$", out, re.MULTILINE)
+    code, out, _ = admin.run("rebuild", "--json")
+    documents = [msgspec.json.decode(line) for line in out.splitlines()]
+    assert {document["service"]: bool(document["last"]) for document in documents} == {
+        "inventory": False,
+        "notifier": False,
+        "order": True,
+        "read": True,
+        "shipping": False,
+    }
+    assert guest.run("rebuild", "read")[0] == 2
