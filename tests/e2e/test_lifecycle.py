@@ -22,6 +22,9 @@ from tests.support.shop_expectations import SERVICES
 PAUSE_SECONDS = 0.02
 """Between two orders of a customer."""
 
+CROWD = 200
+"""Clients that order at the same time."""
+
 DECIDING = ("order", "inventory", "shipping", "notifier")
 
 
@@ -223,6 +226,21 @@ async def test_order_of_disconnected_client_is_not_placed(shop: RunningShop):
     assert (await waiting).status_code == 201
     shop.guest.order(("plenty", 1))
     assert orders_in_all(shop) == before + 2
+
+
+async def test_overloaded_service_loses_no_accepted_order(shop: RunningShop):
+    await shop.restart("order", max_connections="16")
+    url, order = shop.url("order", "/orders"), order_of([("plenty", 1)], {})
+    connections = httpx.Limits(max_connections=CROWD, max_keepalive_connections=0)
+    async with httpx.AsyncClient(limits=connections, timeout=60, verify=False) as crowd:
+        answers = await asyncio.gather(*(crowd.post(url, json=order) for _ in range(CROWD)))
+    assert {answer.status_code for answer in answers} == {201, 503}
+    assert {answer.headers.get("Retry-After") for answer in answers} == {None, "1"}
+    for answer in answers:
+        if answer.status_code == 201:
+            await shop.until(answer.json()["orderId"], "COMPLETED")
+    await shop.restart("order")
+    await shop.settle()
 
 
 async def test_port_in_use_is_one_sentence(shop: RunningShop, tmp_path: Path):
