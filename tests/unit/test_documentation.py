@@ -101,3 +101,25 @@ def test_readme_table_lists_every_setting():
     table = text_of("README.md").partition("## Settings")[2].partition("\n## ")[0]
     names = {name.lower() for name in re.findall(r"`([A-Z_]+)`", table)}
     assert {*ShopSettings.__struct_fields__} - names == {"failpoint"}
+
+
+def rows_of_guarantees() -> list[list[str]]:
+    lines = [line for line in text_of("docs/guarantees.md").splitlines() if line.startswith("| ")]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    return [row for row in rows if row[0] != "promise"]
+
+
+def test_every_guarantee_has_four_columns():
+    rows = rows_of_guarantees()
+    assert rows
+    assert [row for row in rows if len(row) != 4] == []
+
+
+def test_every_guarantee_names_its_test():
+    """That the tests exist is checked for every document."""
+    unproved = [
+        promise
+        for promise, _condition, _limit, tests in rows_of_guarantees()
+        if not re.search(r"`(test_\w+|tests/[\w/]+\.py)`", tests)
+    ]
+    assert unproved == []
