@@ -1,6 +1,7 @@
 """`quadrille up` as a user runs it: its output, the curl line it prints, and how it stops."""
 
 import fcntl
+import json
 import os
 import re
 import shutil
@@ -177,6 +178,7 @@ async def test_orders_mails_and_data_survive_restart(up: Launch, settings: ShopS
     assert re.search(r"admin@example.com, password \S{16}", first.output)
 
     assert_secrets_are_withheld(first)
+    assert broker_health(first) == {"status": "ok"}
     assert open_to_others(first.settings.data_dir) == []
     logs = (first.settings.data_dir / "logs").glob("*.log")
     assert order_id not in "".join(log.read_text() for log in logs)
@@ -223,6 +225,15 @@ def assert_secrets_are_withheld(launched: Launched) -> None:
     users = launched.settings.data_dir / "nats-users"
     assert {file.stat().st_mode & 0o777 for file in users.iterdir()} == {0o600}
     assert f"export NATS_URL={(users / 'viewer.url').read_text()}" in launched.output
+
+
+def broker_health(launched: Launched) -> dict[str, str]:
+    """What the launcher asks its broker; `tests/component/test_nats_server.py` has what it does then."""
+    users = launched.settings.data_dir / "nats-users"
+    (ports,) = users.glob(f"nats-server_{launched.child('nats-server').pid}.ports")
+    (address,) = json.loads(ports.read_text())["monitoring"]
+    health: dict[str, str] = httpx.get(f"{address}/healthz", trust_env=False).json()
+    return health
 
 
 def open_to_others(directory: Path) -> list[Path]:
