@@ -11,19 +11,25 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
+from sqlalchemy import Connection
 
 from inventory_service.store import RESERVATIONS
 from shared.chassis.engine import redriver
 from shared.chassis.engine.past_events import PastEvent, append_past
 from shared.chassis.engine.retention import RetentionRule, delete_slice
+from shared.chassis.failpoints import EXIT_CODE
 from shared.chassis.messages.catalog import Catalog
+from shared.chassis.messages.clock import now
 from shared.chassis.messages.cloudevents import encode, stored
 from shared.chassis.messages.received import MalformedMessage, Message, receive
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.system_events import EventDeadLettered, EventDiscarded, EventRedriven
+from shared.chassis.storage import dead_letters, redrives
 from shared.chassis.storage.database import CHASSIS_METADATA
 from shared.chassis.storage.dead_letters import DEAD_LETTER
 from shared.chassis.storage.inbox import INBOX
+from shared.chassis.storage.redrives import REDRIVE_ITEM
 from shared.contracts import (
     CATALOG,
     OrderCreated,
@@ -31,9 +37,11 @@ from shared.contracts import (
     ShipmentCancelled,
     ShipmentCompleted,
 )
-from tests.support.chassis import INVENTORY
+from shared.settings import ShopSettings
+from tests.support.chassis import INVENTORY, log_of, rows_of, serving
 from tests.support.eventually import eventually
 from tests.support.history import recorded
+from tests.support.process import service_process
 from tests.support.redriving import Redriving, Rules, outcomes, redriving
 
 EVERY_ID = RetentionRule(INBOX.c.processed_at, timedelta())
@@ -96,6 +104,9 @@ async def test_redrive_handles_letters_in_order(service: Redriving):
     ]
     redriven = EventRedriven(event_id=created.event_id, event_type="OrderCreated", key="o1")
     assert (await of_type(service, EventRedriven))[0] == redriven
+    handled_at = {row["processed_at"] for row in await service.chassis.rows(INBOX)}
+    recorded_at = (await service.chassis.log())[-1].recorded_at
+    assert max(handled_at) == recorded_at
     await service.chassis.handle(created, end)
     assert len(await service.chassis.log()) == 5
 
@@ -258,6 +269,31 @@ async def test_requested_redrive_survives_a_restart(tmp_path: Path):
             ("ShipmentCancelled", "HANDLED"),
             ("OrderCreated", "HANDLED"),
         ]
+
+
+@pytest.mark.parametrize("failpoint", ["before_commit", "after_commit"])
+async def test_redrive_survives_a_crash(failpoint: str, shop_settings: ShopSettings):
+    async with serving(shop_settings):
+        pass
+    async with redriving(shop_settings.data_dir / "inventory.db", is_running=False) as service:
+        keep = partial(_keep, events=[ordered("o1"), cancelled("o1")])
+        await service.chassis.writer.run_in_transaction(keep)
+    with service_process("inventory", replace(shop_settings, failpoint=failpoint)) as killed:
+        assert killed.ended()[0] == EXIT_CODE
+    async with serving(shop_settings) as restarted:
+        await eventually(lambda: _is_empty(rows_of(restarted.reads, DEAD_LETTER)))
+        items = [row["outcome"] for row in await rows_of(restarted.reads, REDRIVE_ITEM)]
+        assert items == ["HANDLED", "HANDLED"]
+        types = [event.event_type for event in await log_of(restarted.reads, "inventory")]
+        assert types == ["StockReservationFailed", "EventRedriven", "EventRedriven"]
+
+
+def _keep(connection: Connection, events: list[RecordedEvent]) -> None:
+    """Letters as if a rule had failed that was corrected since, and a request to redrive them."""
+    statuses = [dead_letters.Status.PARKED, *[dead_letters.Status.WAITING] * (len(events) - 1)]
+    letters = [dead_letters.unhandled(*pair, "x") for pair in zip(events, statuses, strict=True)]
+    dead_letters.keep(connection, letters, now())
+    redrives.request(connection, dead_letters.of_entity(events[0].entity_id), by="olga", at=now())
 
 
 async def test_restored_copy_follows_redrives_and_discards(tmp_path: Path):

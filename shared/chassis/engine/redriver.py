@@ -27,7 +27,8 @@ from shared.chassis.storage.dead_letters import DEAD_LETTER, KEY, PARKING, Statu
 from shared.chassis.storage.redrives import ItemOutcome, Place, Redrive
 
 MAX_AT_ONCE = 200
-"""Letters in one transaction: bounds how long commands wait for it."""
+"""Letters of an entity in one transaction: bounds how long commands wait for it."""
+ENTITIES_AT_ONCE = 8
 UPGRADE = "upgrade"
 """Requests the letters that this release can read and the last one could not."""
 
@@ -47,10 +48,13 @@ class Redriver:
 
     async def run(self) -> None:
         """Carry out what was requested before a restart, what an upgrade makes readable, and what is requested."""
+        count_pending = partial(redrives.count_pending, most=ENTITIES_AT_ONCE)
         await self._request_readable()
         while True:
             self._requested.clear()
-            while await self._carry_out_next():
+            while pending := await self._reads.run(count_pending):
+                # The writer commits them together.
+                await asyncio.gather(*(self._carry_out_next() for _ in range(pending)))
                 self._settled.set()
                 self._settled = asyncio.Event()
             await self._requested.wait()
@@ -68,14 +72,14 @@ class Redriver:
         end = asyncio.get_running_loop().time() + seconds
         while True:
             settled = self._settled
-            redrive = await self.find(redrive_id)
-            if redrive is None or redrive.is_finished:
-                return redrive
+            is_finished = partial(redrives.is_finished, redrive_id=redrive_id)
+            if await self._reads.run(is_finished):
+                return await self.find(redrive_id)
             try:
                 async with asyncio.timeout_at(end):
                     await settled.wait()
             except TimeoutError:
-                return redrive
+                return await self.find(redrive_id)
 
     async def find(self, redrive_id: str) -> Redrive | None:
         return await self._reads.run(partial(redrives.find, redrive_id=redrive_id))
@@ -130,10 +134,7 @@ class Redriver:
             if not isinstance(message, UnsupportedEvent | MalformedMessage)
         ]
 
-    async def _carry_out_next(self) -> bool:
-        """Whether there was anything to do."""
-        if await self._reads.run(redrives.next_place) is None:
-            return False
+    async def _carry_out_next(self) -> None:
         attempts: list[Attempt] = []
 
         def carry_out(connection: Connection) -> Outcome | None:
@@ -149,7 +150,6 @@ class Redriver:
             attempts.clear()
             await self._retry(partial(self._give_up, reason=f"{type(error).__name__}: {error}"))
         _log(attempts)
-        return True
 
     async def _retry(self, work: Any) -> None:  # noqa: ANN401 - whatever the writer takes
         while True:
@@ -163,7 +163,7 @@ class Redriver:
                 return
 
     def _carry_out(self, connection: Connection) -> tuple[Outcome | None, Sequence[Attempt]]:
-        """Handle some letters of the next entity."""
+        """Handle some letters of the next entity, if there is one."""
         following = redrives.next_place(connection)
         if following is None:
             return None, ()

@@ -272,7 +272,7 @@ class DeadLetterController(Controller):
         responses=responses(401, 403, 404, 503),
     )
     async def try_entity(self, entity: Entity, dead_letters: FromDeadLetters) -> TrialView:
-        """What a redrive would do: the change of the state, and the events. Nothing is written."""
+        """What a redrive would do with the first 200 letters: the change of the state, and the events. Nothing is written."""
         await _raise_if_unknown(dead_letters, entity)
         trials = await dead_letters.redriver.attempt(entity)
         return TrialView(

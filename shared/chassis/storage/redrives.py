@@ -20,6 +20,7 @@ from sqlalchemy import (
     bindparam,
     func,
     literal,
+    literal_column,
     select,
 )
 from sqlalchemy.dialects import sqlite
@@ -74,13 +75,13 @@ REDRIVE_ITEM = Table(
 )
 Index("redrive_item_age", REDRIVE_ITEM.c.requested_at)
 Index("redrive_item_event", REDRIVE_ITEM.c.event_id)
-_IS_PENDING = REDRIVE_ITEM.c.outcome == ItemOutcome.PENDING
-Index(
-    "redrive_item_pending",
-    REDRIVE_ITEM.c.item_id,
-    sqlite_where=_IS_PENDING,
-    postgresql_where=_IS_PENDING,
-)
+# A literal: SQLite uses a partial index only if the statement itself proves its condition.
+_IS_PENDING = REDRIVE_ITEM.c.outcome == literal_column("'PENDING'")
+for _name, _column in {
+    "redrive_item_pending": REDRIVE_ITEM.c.item_id,
+    "redrive_item_pending_key": REDRIVE_ITEM.c.key,
+}.items():
+    Index(_name, _column, sqlite_where=_IS_PENDING, postgresql_where=_IS_PENDING)
 
 _SETTLE = (
     REDRIVE_ITEM.update()
@@ -180,6 +181,20 @@ def find(connection: Connection, redrive_id: str) -> Redrive | None:
         requested_at=request_row.requested_at,
         items=[RedriveItem(*row) for row in items],
     )
+
+
+def is_finished(connection: Connection, redrive_id: str) -> bool:
+    """Whether all its items are settled; also if there is no such redrive."""
+    pending = select(REDRIVE_ITEM.c.item_id).where(
+        _IS_PENDING, REDRIVE_ITEM.c.redrive_id == redrive_id
+    )
+    return connection.execute(pending.limit(1)).first() is None
+
+
+def count_pending(connection: Connection, most: int) -> int:
+    """How many items are not settled, up to this number."""
+    pending = select(REDRIVE_ITEM.c.item_id).where(_IS_PENDING).limit(most)
+    return len(connection.execute(pending).all())
 
 
 def next_place(connection: Connection) -> tuple[str, Place] | None:

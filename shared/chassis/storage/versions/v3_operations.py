@@ -48,12 +48,9 @@ def upgrade() -> None:
     )
     op.create_index("redrive_item_age", "redrive_item", ["requested_at"])
     op.create_index("redrive_item_event", "redrive_item", ["event_id"])
-    op.create_index(
-        "redrive_item_pending",
-        "redrive_item",
-        ["item_id"],
-        sqlite_where=sa.text("outcome = 'PENDING'"),
-    )
+    is_pending = sa.text("outcome = 'PENDING'")
+    for name, column in (("redrive_item_pending", "item_id"), ("redrive_item_pending_key", "key")):
+        op.create_index(name, "redrive_item", [column], sqlite_where=is_pending)
 
 
 def _rebuild_dead_letters() -> None:
