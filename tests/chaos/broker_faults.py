@@ -112,7 +112,9 @@ async def power_cut(shop: ChaosShop, draw: random.Random) -> AsyncIterator[None]
 )
 async def byte_flipped(shop: ChaosShop, draw: random.Random) -> AsyncIterator[None]:
     def flip() -> None:
-        block = draw.choice(shop.broker.blocks())
+        if not (blocks := shop.broker.blocks()):
+            return
+        block = draw.choice(blocks)
         content = bytearray(block.read_bytes())
         content[draw.randrange(len(content))] ^= 1 << draw.randrange(8)
         block.write_bytes(content)
@@ -129,7 +131,9 @@ async def byte_flipped(shop: ChaosShop, draw: random.Random) -> AsyncIterator[No
 )
 async def block_truncated(shop: ChaosShop, draw: random.Random) -> AsyncIterator[None]:
     def truncate() -> None:
-        block = draw.choice(shop.broker.blocks())
+        if not (blocks := shop.broker.blocks()):
+            return
+        block = draw.choice(blocks)
         content = block.read_bytes()
         block.write_bytes(content[: draw.randrange(len(content))])
 
