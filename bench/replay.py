@@ -4,9 +4,10 @@ The stream is empty, as after its retention: everything comes from the owners of
 """
 
 import asyncio
+import os
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
@@ -72,17 +73,31 @@ async def main() -> None:
         pids = [life.enter_context(running(module, settings)) for _, module, _ in OWNERS.values()]
         for _, module, port in OWNERS.values():
             wait_until_ready(settings, module, getattr(settings, port))
-        before = sum(map(cpu_seconds, pids))
-        decoded = await _replay_all(settings, logs)
-        owners = sum(map(cpu_seconds, pids)) - before
+        decoded = await _measure(_replay_all(settings, logs), [*pids, os.getpid()])
         reader = life.enter_context(running("read_api", settings))
-        applied = await _applied(settings, events)
-        rows = [
-            ["read and decoded", events / decoded, 1e6 * owners / events],
-            ["applied by the read API", events / applied, 1e6 * cpu_seconds(reader) / events],
-        ]
-    title = f"{events} events out of {len(logs)} event logs"
-    print_table(title, ["replay", "events/s", "CPU µs/event (owners; read API)"], rows)
+        await _until_applied(settings, 1)
+        applied = await _measure(_until_applied(settings, events), [*pids, reader])
+    print_table(
+        f"{events} events out of {len(logs)} event logs",
+        ["replay", "events/s", "owners' CPU µs/event", "requester's CPU µs/event"],
+        [
+            _row("read and decoded", events, decoded),
+            _row("applied by the read API", events, applied),
+        ],
+    )
+
+
+async def _measure(work: Awaitable[None], pids: Sequence[int]) -> tuple[float, list[float]]:
+    """Seconds, and CPU seconds of each process."""
+    wall, before = time.perf_counter(), [cpu_seconds(pid) for pid in pids]
+    await work
+    spent = [cpu_seconds(pid) - earlier for pid, earlier in zip(pids, before, strict=True)]
+    return time.perf_counter() - wall, spent
+
+
+def _row(title: str, events: int, measured: tuple[float, list[float]]) -> list[object]:
+    wall, (*owners, requester) = measured
+    return [title, events / wall, 1e6 * sum(owners) / events, 1e6 * requester / events]
 
 
 def _logs() -> dict[str, list[StoredEvent]]:
@@ -147,8 +162,7 @@ async def _record(settings: ShopSettings, source: str, log: Sequence[StoredEvent
             await service.writer.run_in_transaction(partial(write, start=start))
 
 
-async def _replay_all(settings: ShopSettings, logs: Mapping[str, Sequence[StoredEvent]]) -> float:
-    """The seconds that all logs take together."""
+async def _replay_all(settings: ShopSettings, logs: Mapping[str, Sequence[StoredEvent]]) -> None:
     positions = dict.fromkeys(logs, 0)
 
     async def deliver(source: str, page: Page) -> int:
@@ -156,30 +170,25 @@ async def _replay_all(settings: ShopSettings, logs: Mapping[str, Sequence[Stored
         return page.through
 
     async with asking(settings) as client:
-        start = time.perf_counter()
         await asyncio.gather(
             *(
                 client.replay(source, partial(deliver, source), after=0, until=len(log))
                 for source, log in logs.items()
             )
         )
-        seconds = time.perf_counter() - start
-    if positions != {source: len(log) for source, log in logs.items()}:
+    if any(positions[source] < len(log) for source, log in logs.items()):
         raise AssertionError(positions)
-    return seconds
 
 
-async def _applied(settings: ShopSettings, events: int) -> float:
-    """The seconds between the read API's first transaction and its last."""
+async def _until_applied(settings: ShopSettings, events: int) -> None:
+    """Until the read API has applied this number of events."""
     database = open_for_reading(database_url("read", settings))
-    started, applied = 0.0, 0
+    applied = 0
     while applied < events:
         with suppress(OperationalError):  # its tables do not exist yet
             applied = sum(row["applied"] for row in await rows_of(database, POSITIONS))
-        started = started or (time.perf_counter() if applied else 0)
         await asyncio.sleep(POLL_SECONDS)
     await database.close()
-    return time.perf_counter() - started
 
 
 if __name__ == "__main__":
