@@ -200,6 +200,9 @@ class Notifier:
     async def get(self, path: str, **request):
         return await self._http.get(path, **request)
 
+    async def post(self, path: str, body: dict):
+        return await self._http.post(path, json=body)
+
     async def resend(self, entry: dict, **headers: str):
         path = f"/notifications/{entry['notificationId']}/resend"
         return await self._http.post(path, headers=headers)
@@ -343,6 +346,31 @@ async def test_permanently_refused_mail_fails_without_retry(
     await notifier.receive(created("o2"))
     await eventually(lambda: _equal(notifier.outcomes("o2"), {"confirmation": "SENT"}))
     await notifier.assert_log_and_tables_agree()
+
+
+async def test_mail_given_up_fails_with_operators_reason(notifier: Notifier, server: MailServer):
+    server.answers = ["451 try again later"] * 20
+    await notifier.receive(created("o1"))
+
+    async def retried() -> dict | None:
+        answer = await notifier.get("/tasks", params={"state": "retrying", "orderId": "o1"})
+        waiting = [task for task in answer.json()["items"] if not task["running"]]
+        return waiting[0] if waiting else None
+
+    async def given_up() -> bool:
+        task = await eventually(retried)
+        body = {"reason": "nobody reads it"}
+        answer = await notifier.post(f"/tasks/mail/{task['key']}/give-up", body)
+        return answer.status_code == 200
+
+    await eventually(given_up)
+    [entry] = await notifier.log("o1")
+    assert (entry["status"], entry["error"], entry["recipient"]) == (
+        "FAILED",
+        "given up by an operator: nobody reads it",
+        "j***@example.com",
+    )
+    assert await notifier.tasks() == []
 
 
 async def test_latin1_refusals_are_recorded_and_block_nothing(

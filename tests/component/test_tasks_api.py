@@ -15,7 +15,6 @@ from shared.chassis.engine.unit_of_work import CommandEnvelope
 from shared.chassis.runtime.service import Service
 from shared.chassis.storage.task_queue import Task
 from shared.contracts import (
-    CATALOG,
     LineItem,
     OrderCreated,
     OrderItem,
@@ -26,7 +25,7 @@ from shared.settings import ShopSettings
 from shipping_service.domain import CompleteShipment, FailShipment
 from shipping_service.handlers import BOOKING, UNAVAILABLE
 from tests.support.access import Issuer
-from tests.support.chassis import ORDER, SHIPPING, ServiceSpec, log_of, started
+from tests.support.chassis import ORDER, SHIPPING, ServiceSpec, log_of, service_of, started
 from tests.support.eventually import eventually
 from tests.support.history import recorded
 
@@ -80,7 +79,7 @@ class Operator:
 async def operating(
     settings: ShopSettings, spec: ServiceSpec, *handlers: TaskHandler
 ) -> AsyncIterator[Operator]:
-    service = Service(spec.source, settings, spec.logic, spec.tables, handlers, catalog=CATALOG)
+    service = service_of(settings, spec, handlers)
     issuer = Issuer()
     async with (
         started(service.app("Test", [])) as app,

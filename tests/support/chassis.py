@@ -133,7 +133,18 @@ async def serving(
     settings: ShopSettings, spec: ServiceSpec = INVENTORY, handlers: tuple[TaskHandler, ...] = ()
 ) -> AsyncIterator[Service]:
     """All of a service but its HTTP."""
-    service = Service(
+    service = service_of(settings, spec, handlers)
+    await service.start()
+    try:
+        yield service
+    finally:
+        await service.stop()
+
+
+def service_of(
+    settings: ShopSettings, spec: ServiceSpec, handlers: tuple[TaskHandler, ...] = ()
+) -> Service:
+    return Service(
         spec.source,
         settings,
         spec.logic,
@@ -143,11 +154,6 @@ async def serving(
         catalog=CATALOG,
         deadline_grace_seconds=settings.order_timeout_grace_seconds,
     )
-    await service.start()
-    try:
-        yield service
-    finally:
-        await service.stop()
 
 
 @asynccontextmanager

@@ -60,6 +60,7 @@ def act(shop: InMemoryShop, order_id: str, step: Step) -> None:
     """Deliver everything to the service that must act, or run its task."""
     service = service_named(shop, ACTORS[step].service)
     if step in {Step.BOOK_CARRIER, Step.DELIVER}:
+        assert service is shop.shipping, "the carrier answers its task"
         shop.answer_booking(order_id, delivered=True)
     else:
         deliver_to(shop, service)
@@ -154,6 +155,19 @@ def test_every_step_awaits_events_of_its_service():
     for actor in ACTORS.values():
         for name in actor.awaits:
             assert CATALOG.publisher_of(CATALOG.event_types[name]) == actor.service
+
+
+def test_order_resumes_by_refusal_of_either_request():
+    shop = InMemoryShop({PRODUCT: 5})
+    shop.place("o1", [(PRODUCT, 2)])
+    shop.deliver_all()
+    shop.confirm_booking("o1")
+    shop.cancel("o1")
+    deliver_to(shop, shop.shipping)
+    shop.expire("o1")
+    assert history(shop).step is Step.RESUME_ORDER
+    deliver_to(shop, shop.order)
+    assert history(shop).step is Step.DELIVER
 
 
 def happy_steps() -> Iterator[tuple[Step | None, History]]:
