@@ -358,6 +358,17 @@ async def test_event_of_later_release_is_handled_after_upgrade(
         ]
 
 
+async def test_readable_letter_is_handled_without_restart(
+    service: Redriving, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(redriver, "CHECK_SECONDS", 0.01)
+    created = ordered("o1")
+    await service.chassis.handle(receive(created.subject, in_version(created, 2), CATALOG))
+    assert await service.redrive("o1") == [("OrderCreated", "AWAITING_UPGRADE")]
+    monkeypatch.setattr(OrderCreated, "SCHEMA_VERSION", 2)
+    await eventually(lambda: _is_empty(service.letters()))
+
+
 def catalog_with_upcaster() -> Catalog:
     types = [kind for kind in CATALOG.event_types.values() if kind.SOURCE]
     upcasters = {("OrderCreated", 1): lambda data: data}

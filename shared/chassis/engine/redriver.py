@@ -5,6 +5,7 @@ redrive is kept behind the letters of its entity, or handled after them.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -29,6 +30,8 @@ from shared.chassis.storage.redrives import ItemOutcome, Place, Redrive
 MAX_AT_ONCE = 200
 """Letters of an entity in one transaction: bounds how long commands wait for it."""
 ENTITIES_AT_ONCE = 8
+CHECK_SECONDS = 60
+"""How often it looks for letters that can be read: a rebuild brings back those that were redriven meanwhile."""
 UPGRADE = "upgrade"
 """Requests the letters that this release can read and the last one could not."""
 
@@ -49,15 +52,17 @@ class Redriver:
     async def run(self) -> None:
         """Carry out what was requested before a restart, what an upgrade makes readable, and what is requested."""
         count_pending = partial(redrives.count_pending, most=ENTITIES_AT_ONCE)
-        await self._request_readable()
         while True:
             self._requested.clear()
+            await self._request_readable()
             while pending := await self._reads.run(count_pending):
                 # The writer commits them together.
                 await asyncio.gather(*(self._carry_out_next() for _ in range(pending)))
                 self._settled.set()
                 self._settled = asyncio.Event()
-            await self._requested.wait()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(CHECK_SECONDS):
+                    await self._requested.wait()
 
     async def request(self, condition: ColumnElement[bool], by: str) -> str:
         """Redrive all letters of the entities that have one that fulfils the condition; returns the redrive's id."""
