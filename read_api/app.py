@@ -56,6 +56,6 @@ def build(settings: ShopSettings) -> Litestar:
     return service.app(
         "Quadrille: read API",
         [api.router(read_api)],
-        dependencies={"read_api": read_api},
+        dependencies={"read_api": read_api, "reads": service.reads},
         on_stopping=close_streams,
     )

@@ -2,7 +2,7 @@
 
 from litestar import Router
 
-from read_api.api import admin, catalogue, orders, reports, sagas, streams
+from read_api.api import admin, audit, catalogue, orders, reports, sagas, streams
 from read_api.api.dependencies import ReadApi
 from read_api.api.limits import limiting_streams
 from read_api.consistency import PARAMETERS, wait_for_consistency
@@ -17,6 +17,7 @@ def router(read_api: ReadApi) -> Router:
             catalogue.CatalogueController,
             admin.AdminController,
             reports.ReportController,
+            audit.show_audit,
             sagas.list_sagas,
             Router(
                 "/",

@@ -79,9 +79,13 @@ notifier   GET     /notifications                           -         401    403
 notifier   GET     /notifications                           customer  401    403     403   ok
 notifier   GET     /notifications/{notification_id}         customer  401    403     403   ok
 order      POST    /events/resend                           -         401    403     403   ok
+order      GET     /audit                                   -         401    403     403   ok
 inventory  POST    /events/resend                           -         401    403     403   ok
+inventory  GET     /audit                                   -         401    403     403   ok
 shipping   POST    /events/resend                           -         401    403     403   ok
+shipping   GET     /audit                                   -         401    403     403   ok
 notifier   POST    /events/resend                           -         401    403     403   ok
+notifier   GET     /audit                                   -         401    403     403   ok
 order      GET     /tasks                                   -         401    403     403   ok
 order      POST    /tasks/{kind}/{key}/run                  -         401    403     403   404
 order      POST    /tasks/{kind}/{key}/give-up              -         401    403     403   404
@@ -124,6 +128,7 @@ read       GET     /marketing/customers                     -         401    403
 read       GET     /marketing/products                      -         401    403     403   ok
 read       GET     /marketing/daily                         -         401    403     403   ok
 read       GET     /dashboard                               -         401    403     403   ok
+read       GET     /audit                                   -         401    403     403   ok
 read       GET     /sagas                                   -         401    403     403   ok
 read       GET     /events                                  -         401    403     403   ok
 read       GET     /events/stream                           -         401    403     403   ok

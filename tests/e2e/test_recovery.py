@@ -149,6 +149,32 @@ async def test_check_repairs_what_does_not_move(recovery: Recovery):
     await shop.settle()
 
 
+async def test_online_check_compares_reports_of_services(recovery: Recovery):
+    shop = recovery.shop
+    recovery.sign_in()
+    order = shop.guest.order(("lamp", 1))
+    await shop.until(order["orderId"], "COMPLETED")
+    await shop.settle()
+    code, output = recovery.quadrille("check", "--online")
+    assert code == 0, output
+    change = "UPDATE events SET event_id = ? WHERE source = 'shipping' AND position = 1"
+    with closing(sqlite3.connect(shop.data_dir / "read.db")) as connection, connection:
+        query = "SELECT event_id FROM events WHERE source = 'shipping' AND position = 1"
+        event_id = connection.execute(query).fetchone()
+        connection.execute(change, ["another"])
+    code, output = recovery.quadrille("check", "--online")
+    assert code == 1
+    assert "read: log of shipping" in output
+    with closing(sqlite3.connect(shop.data_dir / "read.db")) as connection, connection:
+        connection.execute(change, event_id)
+    shop.terminate("notifier")
+    code, output = recovery.quadrille("check", "--online")
+    assert code == 2
+    assert "cannot connect to the notifier service" in output
+    shop.start_service("notifier")
+    await shop.until_ready("notifier")
+
+
 async def _acknowledge_next(shop: RunningShop, service: str) -> None:
     url = shop.broker.url_of(service)
     client = await nats.connect(url, inbox_prefix=inbox_prefix(service).encode())

@@ -69,6 +69,7 @@ class ProjectionService:
         )
         self._notify = on_applied
         self.reader = self._resources.reader
+        self.reads = self._resources.reads
         self.keys = self._resources.keys
         self.limits = self._resources.limits
         self.projector = Projector(

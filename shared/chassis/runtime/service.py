@@ -31,6 +31,7 @@ from shared.chassis.http.dead_letters import (
     DeadLetters,
     RedriveController,
 )
+from shared.chassis.http.log_audit import LogAuditor, show_audit
 from shared.chassis.http.rebuild import RebuildController
 from shared.chassis.http.resend import Resender, resend_events
 from shared.chassis.http.tasks import TaskController, Tasks
@@ -188,6 +189,7 @@ class Service(Generic[State, Command]):
             [
                 *routes,
                 resend_events,
+                show_audit,
                 TaskController,
                 DeadLetterController,
                 RedriveController,
@@ -206,6 +208,7 @@ class Service(Generic[State, Command]):
                 "tasks": Tasks(
                     self.reader, self.reads, self.writer, (self.effects, self.deadlines)
                 ),
+                "log_auditor": LogAuditor(self.reads),
                 "rebuilder": self._opening.rebuilder,
                 **(dependencies or {}),
             },
