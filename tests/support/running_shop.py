@@ -56,7 +56,8 @@ class RunningShop(ShopProcesses, ShopExpectations):
     def at_rest(self) -> ShopSnapshot:
         """The databases, when every event is published and handled, and no task is left. Raises AssertionError."""
         for service in DEFINITIONS:
-            assert _unfinished(self.data_dir / f"{service.name}.db") == 0, service.name
+            unfinished = _unfinished(self.data_dir / f"{service.name}.db")
+            assert unfinished == 0, f"{service.name} has {unfinished} events to publish and tasks"
         snapshot = read_shop(self.data_dir)
         assert list(find_pending(snapshot)) == []
         return snapshot
