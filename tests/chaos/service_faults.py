@@ -29,6 +29,7 @@ FAILPOINTS = {
     "read": HANDLING,
 }
 MAX_PASSES = 20
+RECONCILE_SECONDS = 120
 CONSUMED = {
     "order": ("StockReserved", "ShipmentCompleted", "ShipmentFailed"),
     "inventory": ("OrderCreated", "ShipmentCompleted", "OrderCancelled"),
@@ -232,7 +233,11 @@ async def database_restored(shop: ChaosShop, draw: random.Random) -> AsyncIterat
             if await shop.stop_published(name):
                 shop.delete_database(name)
                 shutil.copy(copy, database)
-                await asyncio.to_thread(shop.quadrille, name, "reconcile", name)
+                # Like an operator, repeat it if the broker is too slow.
+                await eventually(
+                    lambda: asyncio.to_thread(shop.quadrille, name, "reconcile", name),
+                    RECONCILE_SECONDS,
+                )
                 shop.notifier_kills += name == "notifier"
             shop.start_service(name)
 
