@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 from sqlalchemy import Connection, bindparam, update
 
-from inventory_service.domain import CreateProduct, Description
+from inventory_service.domain import CreateProduct, Description, UpdateProduct
 from order_service.orders.price_store import LIST_PRICES
 from quadrille.cli import provision
 from quadrille.launcher import nats_config
@@ -212,6 +212,28 @@ async def test_undisturbed_stream_is_not_read_again(
         assert await is_complete_again(service)
         assert await service.reads.run(stream_audit.read) == first
         assert set((await ids_in_stream(service)).values()) == {1}
+
+
+async def test_loss_without_interruption_is_noticed(
+    shop_settings: ShopSettings, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(resync, "CHECK_SECONDS", 0.05)
+    async with serving(shop_settings) as service:
+        await create(service, 1, 2)
+        for price in (1, 2):
+            description = Description(name="Keyboard", description="x", price=price)
+            command = UpdateProduct(product_id="p1", description=description)
+            await service.writer.execute(CommandEnvelope(command))
+        assert await is_complete_again(service)
+        await eventually(lambda: is_compared(service))
+        stream = service.broker.jetstream()
+        config = (await stream.stream_info(STREAM)).config
+        # Removes the first of the two events with the same subject.
+        await stream.update_stream(config.evolve(max_msgs_per_subject=1))
+        await stream.update_stream(config)
+        assert await is_complete_again(service)
+        rows = await rows_of(service.reads, EVENT_LOG)
+        assert [row["resends"] for row in rows] == [0, 0, 1, 1]
 
 
 async def test_stream_is_read_again_once_a_day(
