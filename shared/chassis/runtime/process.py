@@ -54,7 +54,14 @@ def run(
         uvloop.run(_serve(build(settings), listening, settings))
     except SettingsError as error:
         sys.exit(f"{name}: {error}")
-    sys.exit(0)
+    _exit_at_once()
+
+
+def _exit_at_once() -> NoReturn:
+    """Everything is closed; taking the interpreter apart would cost seconds on a busy machine."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def _take_no_arguments(name: str) -> None:
