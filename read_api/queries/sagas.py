@@ -15,6 +15,7 @@ from sqlalchemy import (
     ColumnElement,
     Row,
     Select,
+    Text,
     and_,
     bindparam,
     case,
@@ -51,7 +52,7 @@ from read_api.schemas import (
     SagaView,
 )
 from read_api.tables import EVENTS, IS_RESERVED, ORDERS, RESERVATIONS, SHIPMENTS
-from shared.chassis.http.pagination import Keyset, page_of, to_cursor
+from shared.chassis.http.pagination import from_cursor, page_of, to_cursor
 from shared.chassis.messages import clock
 from shared.chassis.messages.system_events import (
     EventDeadLettered,
@@ -71,6 +72,7 @@ TIMES_USUAL = 3.0
 """A saga is stuck after this many times what nine of ten recent orders took for its step."""
 BY_CARRIER = frozenset({Step.BOOK_CARRIER, Step.DELIVER})
 OWN = "read"
+ALL = 2**31
 
 DEAD_LETTERED = EventDeadLettered.__name__
 SETTLED = (EventRedriven.__name__, EventDiscarded.__name__)
@@ -128,10 +130,18 @@ _IS_RETRYING = and_(
     SHIPMENTS.c.status == ShipmentStatus.INITIATED, SHIPMENTS.c.booking_attempts > 0
 )
 
-_UNFINISHED = union(
-    select(ORDERS.c.order_id).where(ORDERS.c.status.in_(sorted(filter(None, OPEN)))),
-    select(RESERVATIONS.c.order_id).where(IS_RESERVED),
-).subquery("unfinished")
+_AFTER = bindparam("after", type_=Text())
+_UNFINISHED = (
+    union(
+        select(ORDERS.c.order_id).where(
+            ORDERS.c.status.in_(sorted(filter(None, OPEN))), ORDERS.c.order_id > _AFTER
+        ),
+        select(RESERVATIONS.c.order_id).where(IS_RESERVED, RESERVATIONS.c.order_id > _AFTER),
+    )
+    .order_by("order_id")
+    .limit(bindparam("candidates"))
+    .subquery("unfinished")
+)
 _SAGAS = select(
     _UNFINISHED.c.order_id,
     ORDERS.c.status,
@@ -145,7 +155,6 @@ _SAGAS = select(
     .outerjoin(RESERVATIONS, RESERVATIONS.c.order_id == _UNFINISHED.c.order_id)
     .outerjoin(SHIPMENTS, SHIPMENTS.c.order_id == _UNFINISHED.c.order_id)
 )
-_BY_ORDER = Keyset(tuple[str], _UNFINISHED.c.order_id.asc())
 
 _ABOUT_DEAD_LETTERS = (
     select(
@@ -183,12 +192,14 @@ class Board:
         """The unfinished sagas, oldest first: order ids start with the time."""
         now = clock.now()
         usual = await self._recent.usual_times()
-        query = _select(saga_filter, cursor, limit)
         async with self._reader.snapshot() as connection:
             parameters = _stuck_before(now, usual, self._settings)
+            (parameters["after"],) = from_cursor(cursor, tuple[str]) or ("",)
+            # A filter may select any of them; without one, only those of the page are joined.
+            parameters["candidates"] = limit + 1 if saga_filter == SagaFilter() else ALL
             if saga_filter.state is SagaState.PARKED:
                 parameters["parked"] = await _parked_ids(connection)
-            rows = (await connection.execute(query, parameters)).all()
+            rows = (await connection.execute(_select(saga_filter, limit), parameters)).all()
             ids = [row.order_id for row in rows[:limit]]
             events = (await connection.execute(STEP_EVENTS, {"ids": ids})).all()
             parked = await _parked(connection, ids)
@@ -231,8 +242,8 @@ class Board:
         return updated_at + timedelta(seconds=seconds) if updated_at and seconds else None
 
 
-def _select(saga_filter: SagaFilter, cursor: str | None, limit: int) -> Select[Any]:
-    query = _BY_ORDER.select(_SAGAS, cursor, limit)
+def _select(saga_filter: SagaFilter, limit: int) -> Select[Any]:
+    query = _SAGAS.order_by(_UNFINISHED.c.order_id).limit(limit + 1)
     match saga_filter.state:
         case SagaState.STUCK:
             query = query.where(_IS_STUCK)
