@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from msgspec.structs import replace
 
-from quadrille.launcher import nats_config, nats_server
+from quadrille.launcher import nats_server
 from shared.chassis.settings import inherited
 from shared.settings import ShopSettings
 
@@ -31,6 +31,5 @@ async def settings_with_broker(service: str, settings: ShopSettings) -> AsyncIte
         yield own
         return
     log = settings.data_dir / "logs" / f"{nats_server.NAME}.log"
-    configuration = users / nats_config.CONFIG
-    async with nats_server.running_broker(port, configuration, log, inherited()):
+    async with nats_server.running_broker(port, users, log, inherited()):
         yield own
