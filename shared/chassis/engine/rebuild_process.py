@@ -4,6 +4,7 @@ It reads one job from standard input and writes its progress and its result to s
 line. It ends when standard input is closed: at the latest when the service is gone, even by `kill -9`.
 """
 
+import gc
 import os
 import signal
 import sys
@@ -72,6 +73,7 @@ def _run(job: Job, on_progress: Callable[[Progress], None]) -> Built | Failed:
     try:
         module, _, name = job.derived.partition(":")
         derived: DerivedTables = getattr(import_module(module), name)()
+        _collect_rarely()
         if derived.state[:2] != (job.version, job.digest):
             return Failed(reason="another release was installed since: restart the service")
         return build(
@@ -85,6 +87,12 @@ def _run(job: Job, on_progress: Callable[[Progress], None]) -> Built | Failed:
         reason = getattr(error, "orig", None) or error
         text = f"{type(reason).__name__}: {reason}"
         return Failed(reason=text, traceback=traceback.format_exc()[-MAX_TRACEBACK:])
+
+
+def _collect_rarely() -> None:
+    """Batches leave few cycles, and looking for them took a sixth of the time."""
+    gc.freeze()
+    gc.set_threshold(100_000)
 
 
 def _throttled(write: Callable[[Progress], None]) -> Callable[[Progress], None]:

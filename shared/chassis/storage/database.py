@@ -233,8 +233,19 @@ class Database:
                     result = work(connection)
             finally:
                 connection.invalidate()  # the next transaction gets a connection without the file
+        self._checkpoint_beside_readers()
         self._limit_wal()
         return result
+
+    def _checkpoint_beside_readers(self) -> None:
+        """After a large transaction, so that readers wait only for the rest."""
+        connection = self._engine.raw_connection()
+        try:
+            connection.cursor().execute("PRAGMA wal_checkpoint(PASSIVE)")
+        except sqlite3.OperationalError as error:  # the commit stands
+            log.warning("checkpoint.failed", reason=str(error))
+        finally:
+            connection.close()
 
     def _limit_wal(self) -> None:
         """Empty a large write-ahead log: SQLite itself does not while some reader always uses it.

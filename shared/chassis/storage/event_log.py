@@ -286,7 +286,7 @@ def read_after(
     connection: Connection, source: str, catalog: Catalog, position: int, most: int
 ) -> list[RecordedEvent]:
     """The next events after this position, oldest first."""
-    rows = connection.execute(_READ_AFTER, {"after": position, "most": most})
+    rows = connection.execute(_READ_AFTER, {"after": position, "most": most}).all()
     return [read(row, source, catalog) for row in rows]
 
 
