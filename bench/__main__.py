@@ -11,6 +11,7 @@ for script in (
     "pull",
     "sign_in",
     "reads",
+    "rebuild",
     "shop",
     "overload",
 ):

@@ -42,7 +42,8 @@ def recorded_after(
     events: list[RecordedEvent] = []
     for source in sorted(catalog.sources):
         bounds = {"of": source, "beyond": positions.get(source, 0), "most": most - len(events)}
-        events += (_recorded(row, catalog) for row in connection.execute(_RECORDED_AFTER, bounds))
+        rows = connection.execute(_RECORDED_AFTER, bounds).all()
+        events += [_recorded(row, catalog) for row in rows]
     return events
 
 

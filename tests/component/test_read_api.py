@@ -527,3 +527,24 @@ async def test_searches_and_open_streams_are_limited(shop_settings: ShopSettings
             return await reader.status_of_stream("/events/stream", reader.admin) == 200
 
         await eventually(is_free)
+
+
+async def test_streams_and_tokens_continue_during_rebuild(
+    reader: ReadApi, shop: JetStreamConnection
+):
+    log = orders(60)
+    await publish(shop, log[:20])
+    await reader.get("/orders", after="order:20")
+    received: list[int] = []
+    async with reader.stream("/events/stream", "order:20") as messages:
+        await anext(messages)
+        assert (await reader.post("/rebuild")).status_code == 202
+        for event in log[20:]:
+            await publish(shop, [event])
+            order = await reader.get(f"/orders/{event.entity_id}", after=f"order:{event.position}")
+            assert order["status"] == "PENDING"
+            received.append((await anext(messages))["data"]["position"])
+    rebuilds = await reader.until("/rebuild", lambda answer: answer.get("last"))
+    assert (rebuilds["last"]["status"], rebuilds["last"]["differences"]) == ("COMPLETED", 0)
+    assert received == list(range(21, 61))
+    assert len((await reader.get("/orders", limit=100))["items"]) == 60

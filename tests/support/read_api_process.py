@@ -144,6 +144,13 @@ class ReadApi:
         ) as client:
             return await client.get(path, params=query or None)
 
+    async def post(self, path: str) -> httpx.Response:
+        """The answer to an admin's POST without a body."""
+        async with httpx.AsyncClient(
+            base_url=self.url, headers=self.admin, timeout=READ_SECONDS
+        ) as client:
+            return await client.post(path)
+
     async def delete(self, path: str) -> httpx.Response:
         """The answer to an admin's DELETE."""
         async with httpx.AsyncClient(
