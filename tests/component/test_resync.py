@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import nats.js.errors
@@ -22,7 +23,7 @@ from shared.chassis.messages import clock
 from shared.chassis.messages.cloudevents import decode
 from shared.chassis.messages.subjects import STREAM
 from shared.chassis.runtime.service import Service
-from shared.chassis.storage import stream_audit
+from shared.chassis.storage import event_log, stream_audit
 from shared.chassis.storage.dead_letters import DEAD_LETTER
 from shared.chassis.storage.event_log import EVENT_LOG
 from shared.contracts import CATALOG
@@ -234,6 +235,20 @@ async def test_loss_without_interruption_is_noticed(
         assert await is_complete_again(service)
         rows = await rows_of(service.reads, EVENT_LOG)
         assert [row["resends"] for row in rows] == [0, 0, 1, 1]
+
+
+async def test_event_sent_again_alone_is_no_loss(shop_settings: ShopSettings):
+    """It is the stream's last of the service then, and those after it in the log are not lost."""
+    async with serving(shop_settings) as service:
+        await create(service, 1, 2, 3)
+        assert await is_complete_again(service)
+        await service.writer.run_in_transaction(partial(event_log.resend, positions=[1]))
+        service.relay.wake()
+        assert await is_complete_again(service)
+    async with serving(shop_settings) as service:
+        assert await is_complete_again(service)
+        rows = await rows_of(service.reads, EVENT_LOG)
+        assert [row["resends"] for row in rows] == [1, 0, 0]
 
 
 async def test_stream_is_read_again_once_a_day(

@@ -20,7 +20,7 @@ from shared.chassis.errors import FatalError
 from shared.chassis.jetstream.connection import JetStreamConnection
 from shared.chassis.jetstream.errors import BROKER_ERRORS
 from shared.chassis.jetstream.relay import Relay
-from shared.chassis.jetstream.stream_manager import StreamManager, StreamState
+from shared.chassis.jetstream.stream_manager import Published, StreamManager, StreamState
 from shared.chassis.jetstream.stream_reader import stored_ids
 from shared.chassis.messages import clock
 from shared.chassis.messages.catalog import Catalog
@@ -121,16 +121,27 @@ class Resync:
         acknowledged = await self._reads.run(event_log.last_acknowledged)
         published = await self._streams.last_published(self._source, self._catalog)
         if published is not None:
-            position, event_id = published
             if not self.is_own_log:  # later events in the stream are ours, or forged
-                await self._require(position, event_id)
-            if position < acknowledged:
-                await self._recover(range(position + 1, acknowledged + 1))
+                await self._require(published)
+            if published.position < acknowledged:
+                await self._recover_after(published, acknowledged)
         self.is_own_log = True
 
-    async def _require(self, position: int, event_id: str) -> None:
+    async def _recover_after(self, published: Published, acknowledged: int) -> None:
+        """Events that were stored later than the stream's last are lost, others were stored before it was sent again."""
+        work = partial(
+            event_log.acknowledged_between,
+            after=published.position,
+            last=acknowledged,
+            stored_after=published.sequence,
+        )
+        if lost := await self._reads.run(work):
+            await self._recover(lost)
+
+    async def _require(self, published: Published) -> None:
+        position = published.position
         recorded = await self._reads.run(partial(event_log.event_id_at, position=position))
-        if recorded != event_id:
+        if recorded != published.event_id:
             raise FatalError(
                 f"{self._reads.url.database} is not the log that event {position} of "
                 f"{self._source} was published from: it is a restored copy, or new; fetch the later "

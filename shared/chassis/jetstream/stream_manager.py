@@ -31,6 +31,15 @@ class StreamState(NamedTuple):
     """How long it keeps events; 0 is without limit."""
 
 
+class Published(NamedTuple):
+    """An event in the stream."""
+
+    position: int
+    event_id: str
+    sequence: int
+    """Where in the stream it is."""
+
+
 class StreamManager:
     """The stream as one connection sees it and, where its user may, changes it."""
 
@@ -72,8 +81,8 @@ class StreamManager:
             stream_config.epoch_of(info), info.state.num_deleted or 0, info.config.max_age or 0
         )
 
-    async def last_published(self, source: str, catalog: Catalog) -> tuple[int, str] | None:
-        """Position and id of the newest event of `source` in the stream; None if it has none."""
+    async def last_published(self, source: str, catalog: Catalog) -> Published | None:
+        """The newest event of `source` in the stream; None if it has none."""
         try:
             # No direct get: its answer is published wherever the request asks, which could be an event subject.
             call = self._connection.jetstream().get_last_msg(STREAM, everything_of(source))
@@ -81,7 +90,7 @@ class StreamManager:
             recorded = decode(message.subject or "", message.data or b"", catalog)
         except (nats.js.errors.NotFoundError, DecodeError):
             return None
-        return recorded.position, recorded.event_id
+        return Published(recorded.position, recorded.event_id, message.seq or 0)
 
     async def _find(self) -> api.StreamConfig | None:
         try:

@@ -83,7 +83,15 @@ _LAST_ACKNOWLEDGED = (
     .order_by(EVENT_LOG.c.position.desc())
     .limit(1)
 )
-_FIRST_UNSENT = select(func.min(EVENT_LOG.c.position)).where(_IS_UNSENT)
+_ACKNOWLEDGED_BETWEEN = (
+    select(EVENT_LOG.c.position)
+    .where(
+        EVENT_LOG.c.position > bindparam("after"),
+        EVENT_LOG.c.position <= bindparam("last"),
+        EVENT_LOG.c.stream_seq > bindparam("sequence"),
+    )
+    .order_by(EVENT_LOG.c.position)
+)
 _UNACKNOWLEDGED = (_IS_UNSENT, _IS_REFUSED)
 _RECORDED = select(EVENT_LOG.c.event_id).where(any_of(EVENT_LOG.c.event_id, "ids"))
 _UNSENT = (
@@ -231,13 +239,19 @@ def resend(connection: Connection, positions: Iterable[int]) -> None:
 
 
 def last_acknowledged(connection: Connection) -> int:
-    """The position up to which the broker has acknowledged every event that it was sent, as far as the newest one.
+    """The position of the newest event that the broker has acknowledged; 0 while there is none."""
+    return connection.execute(_LAST_ACKNOWLEDGED).scalar() or 0
 
-    0 while there is none, and while earlier ones are being published again: they are the stream's last meanwhile.
-    """
-    last: int = connection.execute(_LAST_ACKNOWLEDGED).scalar() or 0
-    first_unsent = connection.execute(_FIRST_UNSENT).scalar()
-    return 0 if first_unsent is not None and first_unsent < last else last
+
+def acknowledged_between(
+    connection: Connection, after: int, last: int, *, stored_after: int
+) -> list[int]:
+    """The positions in this range of events that the broker has acknowledged at later stream sequences."""
+    return list(
+        connection.execute(
+            _ACKNOWLEDGED_BETWEEN, {"after": after, "last": last, "sequence": stored_after}
+        ).scalars()
+    )
 
 
 def acknowledged_since(connection: Connection, moment: datetime | None) -> Acknowledged:
