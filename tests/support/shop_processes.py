@@ -171,7 +171,10 @@ class ShopProcesses:
         try:
             code = self._running[name].wait(within_seconds)
         except subprocess.TimeoutExpired:
-            raise AssertionError(f"{name} still runs after {within_seconds:.1f} s") from None
+            self._running[name].send_signal(signal.SIGABRT)  # it then prints where its threads are
+            self._running[name].wait()
+            end = "\n".join(self.log(name).splitlines()[-SHOWN_LOG_LINES:])
+            raise AssertionError(f"{name} still ran after {within_seconds:.1f} s:\n{end}") from None
         del self._running[name]
         return code
 
