@@ -1,11 +1,13 @@
 """Which Host a request may name, and which Origin may send changes."""
 
+import asyncio
 from typing import Any
 
 import httpx
 import pytest
 
 from shared.chassis.http.policy import HttpPolicy
+from shared.chassis.http.stopping import answering_cancelled
 from shared.settings import ShopSettings
 
 EVIL = "https://evil.example"
@@ -137,3 +139,30 @@ async def test_answers_carry_security_headers(origin: str | None):
     assert headers["Content-Security-Policy"].startswith("default-src 'none'")
     frames = [value for name, value in headers.multi_items() if name == "x-frame-options"]
     assert frames == (["DENY"] if origin else ["SAMEORIGIN"])
+
+
+async def test_cancelled_request_is_answered_503():
+    async def cancelled(_scope: Any, _receive: Any, _send: Any) -> None:
+        raise asyncio.CancelledError
+
+    transport = httpx.ASGITransport(answering_cancelled(cancelled))
+    async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+        response = await client.post("/orders")
+    assert response.status_code == 503
+    assert response.headers["Retry-After"] == "2"
+    assert response.json()["type"] == "urn:quadrille:problem:busy"
+
+
+async def test_cancelled_stream_ends_without_another_answer():
+    async def cancelled(_scope: Any, _receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        raise asyncio.CancelledError
+
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    with pytest.raises(asyncio.CancelledError):
+        await answering_cancelled(cancelled)({"type": "http"}, None, send)
+    assert [message["type"] for message in sent] == ["http.response.start"]

@@ -59,7 +59,7 @@ class HttpPolicy(NamedTuple):
                 return
             send_with_headers = partial(_send_with_default_headers, send)
             if violation := self._violation(scope):
-                await _send_problem(send_with_headers, *violation)
+                await send_problem(send_with_headers, *violation)
             else:
                 await app(scope, receive, send_with_headers)
 
@@ -134,12 +134,15 @@ async def _send_with_default_headers(send: Send, message: Message) -> None:
     await send(message)
 
 
-async def _send_problem(send: Send, code: str, detail: str) -> None:
-    status = PROBLEM_TYPES[code].status
-    body = document(status, code, detail)
+async def send_problem(send: Send, code: str, detail: str) -> None:
+    """A response without a route."""
+    problem = PROBLEM_TYPES[code]
+    body = document(problem.status, code, detail)
     headers = [
         (b"content-type", MEDIA_TYPE.encode()),
         (b"content-length", str(len(body)).encode()),
     ]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
+    if problem.retry_after_seconds:
+        headers.append((b"retry-after", str(problem.retry_after_seconds).encode()))
+    await send({"type": "http.response.start", "status": problem.status, "headers": headers})
     await send({"type": "http.response.body", "body": body, "more_body": False})

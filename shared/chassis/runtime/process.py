@@ -19,6 +19,7 @@ from litestar import Litestar
 from shared.chassis import failpoints
 from shared.chassis.http.policy import HttpPolicy
 from shared.chassis.http.protocol import bounded_http
+from shared.chassis.http.stopping import answering_cancelled
 from shared.chassis.runtime import logs
 from shared.chassis.settings import ChassisSettings, SettingsError, listed
 
@@ -97,7 +98,7 @@ async def _serve(app: Litestar, listening: socket.socket, settings: ChassisSetti
     policy = HttpPolicy.of(settings, listening.getsockname()[0])
     server = _Server(
         uvicorn.Config(
-            policy.protect(app),
+            policy.protect(answering_cancelled(app)),
             lifespan="on",
             http=bounded_http(settings, listening),
             ws="none",
