@@ -1,9 +1,12 @@
 """A service that subscribes to further event types handles their past too, once."""
 
+from datetime import timedelta
+
 import pytest
-from sqlalchemy import delete
+from sqlalchemy import delete, update
 
 from shared.chassis.jetstream import past_events
+from shared.chassis.messages import clock
 from shared.chassis.messages.event import Event
 from shared.chassis.runtime.service import Service
 from shared.chassis.storage.inbox import INBOX
@@ -13,6 +16,7 @@ from shared.settings import ShopSettings
 from tests.support.chassis import INVENTORY, ORDER, Publisher, ServiceSpec, rows_of, serving
 from tests.support.eventually import eventually
 from tests.support.histories import Log, log_of
+from tests.support.history import recorded
 from tests.support.replay import create_stream, record_as_sent
 
 
@@ -52,7 +56,7 @@ async def handled(service: Service) -> set[str]:
 
 
 async def has_handled(service: Service, log: Log) -> bool:
-    return await handled(service) == {recorded.event_id for recorded in log}
+    return await handled(service) == {event.event_id for event in log}
 
 
 async def test_widened_subscription_handles_past_events(shop_settings: ShopSettings):
@@ -121,3 +125,25 @@ async def test_new_database_handles_events_that_have_expired(shop_settings: Shop
         await record_as_sent(order, log)
         async with serving(shop_settings) as service:
             await eventually(lambda: has_handled(service, log), 20)
+
+
+async def test_long_absent_service_handles_expired_events(shop_settings: ShopSettings):
+    early, late, latest = orders(3)
+    async with serving(shop_settings, OWNER) as order:
+        async with serving(shop_settings) as service:
+            await eventually(lambda: is_ready(service), 20)
+            await service.writer.handle([recorded(ordered(99))])
+            before = await handled(service)
+            eight_days_ago = clock.now() - timedelta(days=8)
+            then = update(INBOX).values(processed_at=eight_days_ago)
+            await service.writer.run_in_transaction(lambda connection: connection.execute(then))
+        await record_as_sent(order, [early])
+        await record_as_sent(order, [late, latest], eight_days_ago + timedelta(minutes=1))
+        async with serving(shop_settings) as service:
+            assert await eventually(lambda: knows(service, [late, latest]), 20)
+            assert early.event_id not in await handled(service)
+            assert before <= await handled(service)
+
+
+async def knows(service: Service, log: Log) -> bool:
+    return {event.event_id for event in log} <= await handled(service)

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 
 from msgspec.structs import replace
@@ -32,10 +32,12 @@ async def record(service: Service, log: Sequence[RecordedEvent]) -> None:
     await service.writer.run_in_transaction(partial(event_log.append, events=events))
 
 
-async def record_as_sent(service: Service, log: Sequence[RecordedEvent]) -> None:
+async def record_as_sent(
+    service: Service, log: Sequence[RecordedEvent], recorded_at: datetime = LONG_AGO
+) -> None:
     """The relay has published these events, so long ago that the stream need not contain them."""
     await eventually(lambda: service.waiting_for() == [], 20)
-    await record(service, [replace(recorded, recorded_at=LONG_AGO) for recorded in log])
+    await record(service, [replace(recorded, recorded_at=recorded_at) for recorded in log])
     sent = update(EVENT_LOG).values(stream_seq=1)
     await service.writer.run_in_transaction(lambda connection: connection.execute(sent))
 

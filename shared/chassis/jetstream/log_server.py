@@ -7,18 +7,21 @@ from functools import partial
 import msgspec
 import structlog
 from nats.aio.msg import Msg
+from sqlalchemy import Connection
 
 from shared.chassis.jetstream.connection import JetStreamConnection
 from shared.chassis.jetstream.errors import BROKER_ERRORS
 from shared.chassis.jetstream.replay_protocol import (
     MAX_PAGE_BYTES,
     PageHeaders,
+    PageRequest,
     decode_request,
     encode_batch,
 )
 from shared.chassis.messages.subjects import replay_events, replay_request
 from shared.chassis.storage import event_log
 from shared.chassis.storage.database import TRANSIENT_DATABASE_ERRORS, Database
+from shared.chassis.storage.event_log import LogPage
 
 log = structlog.get_logger()
 
@@ -58,18 +61,20 @@ class LogServer:
 
     async def _answer(self, requester: str, body: bytes) -> None:
         request = decode_request(body)
-        page = await self._database.run(
-            partial(
-                event_log.page_after,
-                source=self._source,
-                position=request.after,
-                types=request.types,
-                most=request.most,
-                most_bytes=MAX_PAGE_BYTES,
-            )
-        )
+        page = await self._database.run(partial(self._read, request=request))
         await self._broker.client.publish(
             replay_events(requester, self._source),
             encode_batch(page.bodies),
             headers=PageHeaders(request.request_id, page.through, page.end).encode(),
+        )
+
+    def _read(self, connection: Connection, request: PageRequest) -> LogPage:
+        since = request.since
+        return event_log.page_after(
+            connection,
+            self._source,
+            event_log.last_before(connection, since) if since else request.after,
+            types=request.types,
+            most=request.most,
+            most_bytes=MAX_PAGE_BYTES,
         )

@@ -1,12 +1,17 @@
-"""The past of a subscription that became wider: a durable brings only what is published after it was widened."""
+"""Past events that a service's durable does not bring.
+
+It brings events of a new type only from the moment on that its filter contains the type, and nothing that expired while
+the service was away for longer than the stream keeps events.
+"""
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
+from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import structlog
-from sqlalchemy import Connection
 
 from shared.chassis.engine.backoff import backoff_seconds
 from shared.chassis.engine.writer import StorageUnavailable, Writer
@@ -14,23 +19,25 @@ from shared.chassis.jetstream.durable import Durable
 from shared.chassis.jetstream.errors import BROKER_ERRORS
 from shared.chassis.jetstream.replay_client import Page, ReplayClient
 from shared.chassis.jetstream.stream_manager import StreamManager
+from shared.chassis.messages import clock
 from shared.chassis.messages.catalog import Catalog
 from shared.chassis.messages.event import Event
 from shared.chassis.messages.subjects import subject_of_every
-from shared.chassis.storage import subscribed_types
+from shared.chassis.storage import inbox, subscribed_types
 from shared.chassis.storage.database import TRANSIENT_DATABASE_ERRORS, Database
 from shared.chassis.storage.subscribed_types import SubscribedType
 
 FIRST_PAUSE_SECONDS = 1
 LONGEST_PAUSE_SECONDS = 30
 
-Change = Callable[[Connection, Collection[SubscribedType]], None]
+ABSENCE_MARGIN = timedelta(hours=1)
+"""Events may have been published this long before others that were processed."""
 
 log = structlog.get_logger()
 
 
 class PastEvents:
-    """Has the publishers of new event types replay them, up to the end of their logs when the durable was widened.
+    """Has the publishers replay them, up to the end of their logs when the durable was bound.
 
     The database notes what is done. An interrupted replay starts again; the inbox recognizes what was handled.
     """
@@ -48,7 +55,8 @@ class PastEvents:
         self._reads = reads
         self._writer = writer
         self._bound = asyncio.Event()
-        self._missing: set[SubscribedType] = set()
+        self._missing: dict[SubscribedType, datetime | None] = {}
+        """Since when the events of a type are missing; None for all of them."""
 
     @property
     def missing(self) -> list[str]:
@@ -56,31 +64,39 @@ class PastEvents:
         return sorted({one.event_type for one in self._missing})
 
     async def before_binding(self, durable: Durable, streams: StreamManager) -> None:
-        """Find out, before the durable is widened, which event types are new. Raises database and BROKER_ERRORS."""
+        """Find out, before the durable is widened, which past events are missing. Raises database and BROKER_ERRORS."""
         if self._bound.is_set():
             return
-        done = await self._reads.run(subscribed_types.read)
-        if not done:
-            done = await self._received_from_the_stream(durable, streams)
-            await self._write(subscribed_types.add, done)
-        if obsolete := done - self._subjects.keys():
-            await self._write(subscribed_types.remove, obsolete)
-        self._missing = self._subjects.keys() - done
+        noted = await self._reads.run(subscribed_types.read)
+        if not noted:
+            noted = dict.fromkeys(await self._received_from_the_stream(durable, streams))
+            await self._note(noted, None)
+        if obsolete := noted.keys() - self._subjects.keys():
+            await self._writer.run_in_transaction(partial(subscribed_types.remove, types=obsolete))
+        if since := await self._absent_since(streams):
+            handled = [one for one in noted.keys() - obsolete if noted[one] is None]
+            await self._note(handled, since)
+            noted |= dict.fromkeys(handled, since)
+        self._missing = {
+            one: noted.get(one)
+            for one in self._subjects
+            if one not in noted or noted[one] is not None
+        }
 
     def note_bound(self) -> None:
         """The durable brings what is published from now on."""
         self._bound.set()
 
     async def run(self) -> None:
-        """Return when the past of all event types is handled."""
+        """Return when all past events are handled."""
         await self._bound.wait()
         failures = 0
         while self._missing:
             types = defaultdict(list)
-            for one in sorted(self._missing):
-                types[one.source].append(one)
-            outcomes = await asyncio.gather(*map(self._replay, types.values()))
-            if not all(outcomes):
+            for one, since in self._missing.items():
+                types[one.source, since].append(one)
+            replays = [self._replay(*key, types[key]) for key in types]
+            if not all(await asyncio.gather(*replays)):
                 await asyncio.sleep(
                     backoff_seconds(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, failures)
                 )
@@ -96,18 +112,30 @@ class PastEvents:
         is_whole = await streams.first_sequence() <= 1
         return set(self._subjects) if is_whole else set()
 
-    async def _replay(self, types: Sequence[SubscribedType]) -> bool:
+    async def _absent_since(self, streams: StreamManager) -> datetime | None:
+        """Since when events may have expired unreceived; None if the stream has kept all of them."""
+        kept_seconds = (await streams.state()).max_age_seconds
+        last = await self._reads.run(inbox.last_processed)
+        if last is None or not kept_seconds:
+            return None
+        is_absent = clock.now() - last > timedelta(seconds=kept_seconds)
+        return last - ABSENCE_MARGIN if is_absent else None
+
+    async def _replay(
+        self, source: str, since: datetime | None, types: Sequence[SubscribedType]
+    ) -> bool:
         """Whether one publisher's past events of these types are handled."""
-        source = types[0].source
         names = [one.event_type for one in types]
         try:
             end = await self._client.end_of(source)
-            await self._client.replay(source, self._deliver, after=0, until=end, types=names)
-            await self._write(subscribed_types.add, types)
+            after = await self._client.last_before(source, since) if since else 0
+            await self._client.replay(source, self._deliver, after=after, until=end, types=names)
+            await self._note(types, None)
         except (*BROKER_ERRORS, *TRANSIENT_DATABASE_ERRORS, StorageUnavailable) as error:
             log.warning("past_events.delayed", source=source, types=names, reason=str(error))
             return False
-        self._missing.difference_update(types)
+        for one in types:
+            del self._missing[one]
         log.info("past_events.handled", source=source, types=names)
         return True
 
@@ -116,9 +144,10 @@ class PastEvents:
             await self._writer.handle(page.messages)
         return page.through
 
-    async def _write(self, change: Change, types: Collection[SubscribedType]) -> None:
-        if types:
-            await self._writer.run_in_transaction(lambda connection: change(connection, types))
+    async def _note(self, types: Collection[SubscribedType], replay_since: datetime | None) -> None:
+        await self._writer.run_in_transaction(
+            partial(subscribed_types.note, types=types, replay_since=replay_since)
+        )
 
 
 def _subjects(event_types: Sequence[type[Event]], catalog: Catalog) -> dict[SubscribedType, str]:

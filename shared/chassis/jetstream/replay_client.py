@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
 from typing import NamedTuple
 
 import msgspec
@@ -58,7 +59,12 @@ class ReplayClient:
 
     async def end_of(self, owner: str) -> int:
         """The last position of the owner's log. Raises NotAnswered and other BROKER_ERRORS."""
-        return (await self._ask(owner, PageRequest(request_id=clock.new_id(), after=0, most=0))).end
+        return (await self._ask(owner, PageRequest(request_id=clock.new_id(), most=0))).end
+
+    async def last_before(self, owner: str, moment: datetime) -> int:
+        """The position of the owner's last event before this moment. Raises NotAnswered and other BROKER_ERRORS."""
+        request = PageRequest(request_id=clock.new_id(), since=moment, most=0)
+        return (await self._ask(owner, request)).through
 
     async def replay(
         self,

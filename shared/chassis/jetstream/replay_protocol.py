@@ -7,6 +7,7 @@ that gets no answer asks again.
 """
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Annotated, NamedTuple
 
 import msgspec
@@ -26,7 +27,9 @@ class PageRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     """`request_id` cannot be guessed: an answer that carries it is from somebody who got the request."""
 
     request_id: EventId
-    after: Position
+    after: Position = 0
+    since: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
+    """Replaces `after`: the page begins with the first event that was recorded at this time or later."""
     types: Annotated[tuple[Label, ...], msgspec.Meta(max_length=100)] = ()
     """Of all types if there are none."""
     most: Annotated[int, msgspec.Meta(ge=0, le=MAX_EVENTS)] = MAX_EVENTS

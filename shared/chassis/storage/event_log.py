@@ -256,18 +256,19 @@ def acknowledged_between(
 
 def acknowledged_since(connection: Connection, moment: datetime | None) -> Acknowledged:
     """The acknowledged events among those that were recorded since then; among all without a moment."""
-    positions = range(1, last_position(connection) + 1)
-    first = 1
-    if moment is not None:
-        first += bisect_left(
-            positions, moment, key=lambda position: _recorded_at(connection, position)
-        )
-    flags = bytearray(b"\1") * (len(positions) + 1 - first)
+    first = 1 if moment is None else last_before(connection, moment) + 1
+    flags = bytearray(b"\1") * (last_position(connection) + 1 - first)
     for condition in _UNACKNOWLEDGED:  # few, and in an index each
         rows = select(EVENT_LOG.c.position).where(condition, EVENT_LOG.c.position >= first)
         for position in connection.execute(rows).scalars():
             flags[position - first] = 0
     return Acknowledged(first, flags)
+
+
+def last_before(connection: Connection, moment: datetime) -> int:
+    """The position of the last event that was recorded before this moment; 0 if there is none."""
+    positions = range(1, last_position(connection) + 1)
+    return bisect_left(positions, moment, key=lambda position: _recorded_at(connection, position))
 
 
 def positions_of(connection: Connection, event_ids: Collection[str]) -> list[int]:

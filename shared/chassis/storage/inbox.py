@@ -16,6 +16,7 @@ INBOX = Table(
 )
 Index("inbox_age", INBOX.c.processed_at)
 
+_LAST_PROCESSED = select(INBOX.c.processed_at).order_by(INBOX.c.processed_at.desc()).limit(1)
 _PROCESSED = select(INBOX.c.event_id).where(any_of(INBOX.c.event_id, "ids"))
 _FORGET = INBOX.delete().where(INBOX.c.event_id == bindparam("forgotten"))
 
@@ -42,6 +43,12 @@ def mark_processed_again(connection: Connection, event_ids: Sequence[str], at: d
 def forget(connection: Connection, event_ids: Sequence[str]) -> None:
     """Delete ids that no event has: those of messages that could not be decoded."""
     execute_many(connection, _FORGET, [{"forgotten": event_id} for event_id in event_ids])
+
+
+def last_processed(connection: Connection) -> datetime | None:
+    """When the newest one was processed; None without any."""
+    moment: datetime | None = connection.execute(_LAST_PROCESSED).scalar()
+    return moment
 
 
 def read_all(connection: Connection) -> dict[str, datetime]:

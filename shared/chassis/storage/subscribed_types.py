@@ -1,17 +1,19 @@
-"""The event types that a service consumes and whose past it has handled, by publisher: for others it asks for replays."""
+"""The event types that a service consumes, by publisher, and which of their past events it has not handled yet."""
 
 from collections.abc import Collection
+from datetime import datetime
 from typing import NamedTuple
 
 from sqlalchemy import Column, Connection, Table, Text, delete, select
 
-from shared.chassis.storage.database import CHASSIS_METADATA, insert_missing
+from shared.chassis.storage.database import CHASSIS_METADATA, UtcTime, upsert
 
 SUBSCRIBED_TYPE = Table(
     "subscribed_type",
     CHASSIS_METADATA,
     Column("source", Text, primary_key=True),
     Column("event_type", Text, primary_key=True),
+    Column("replay_since", UtcTime, comment="NULL when the past is handled"),
 )
 
 
@@ -20,16 +22,19 @@ class SubscribedType(NamedTuple):
     event_type: str
 
 
-def read(connection: Connection) -> set[SubscribedType]:
+def read(connection: Connection) -> dict[SubscribedType, datetime | None]:
+    """Since when the events of each type are still to be replayed; None if they are handled."""
     return {
-        SubscribedType(row.source, row.event_type)
+        SubscribedType(row.source, row.event_type): row.replay_since
         for row in connection.execute(select(SUBSCRIBED_TYPE))
     }
 
 
-def add(connection: Connection, types: Collection[SubscribedType]) -> None:
-    """The past of these is handled."""
-    insert_missing(connection, SUBSCRIBED_TYPE, [one._asdict() for one in types])
+def note(
+    connection: Connection, types: Collection[SubscribedType], replay_since: datetime | None
+) -> None:
+    rows = [{**one._asdict(), "replay_since": replay_since} for one in types]
+    upsert(connection, SUBSCRIBED_TYPE, rows)
 
 
 def remove(connection: Connection, types: Collection[SubscribedType]) -> None:

@@ -23,6 +23,7 @@ def upgrade() -> None:
         "subscribed_type",
         sa.Column("source", sa.Text, primary_key=True),
         sa.Column("event_type", sa.Text, primary_key=True),
+        sa.Column("replay_since", sa.Text),
     )
     _rebuild_dead_letters()
     op.create_table(
