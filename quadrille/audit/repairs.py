@@ -13,7 +13,13 @@ from quadrille.audit import progress
 from quadrille.audit.read_model import READ
 from quadrille.audit.shop_snapshot import ShopSnapshot
 from quadrille.audit.snapshot import DeadLetterRow
+from quadrille.audit.violation import Violation
 from shared.chassis.storage.dead_letters import Status
+
+REBUILT = {"rows", "read_model"}
+"""Checks that a rebuild from the events of the same database may satisfy."""
+UNTRUSTED = {"positions", "versions", "ownership", "archive"}
+"""Checks without which those events cannot be trusted."""
 
 
 class Repair(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,9 +32,19 @@ class Repair(msgspec.Struct, frozen=True, kw_only=True):
     what: str
 
 
-def find_repairs(shop: ShopSnapshot) -> list[Repair]:
+def find_repairs(shop: ShopSnapshot, violations: Iterable[Violation]) -> list[Repair]:
     """What can be done without an operator's decision."""
-    return [*_resends(shop), *_tasks(shop), *_redrives(shop)]
+    return [*_resends(shop), *_tasks(shop), *_redrives(shop), *_rebuilds(violations)]
+
+
+def _rebuilds(violations: Iterable[Violation]) -> Iterator[Repair]:
+    """Of tables that are not the fold of the events, where the events themselves are as they should be."""
+    by_service: dict[str, set[str]] = defaultdict(set)
+    for violation in violations:
+        by_service[violation.service].add(violation.check)
+    for service, checks in sorted(by_service.items()):
+        if checks & REBUILT and not checks & UNTRUSTED:
+            yield Repair(service=service, path=("rebuild",), what="rebuilds its tables")
 
 
 def _resends(shop: ShopSnapshot) -> Iterator[Repair]:

@@ -77,7 +77,7 @@ def check(
     services may run; work that is still pending is listed, and is a violation only after its deadline.
 
     --repair sends commands to the services: publish events again that did not arrive, execute overdue tasks, try dead
-    letters again. Then it checks once more.
+    letters again, rebuild tables. Then it checks once more.
 
     --online is for containers and other machines: it compares the services' own reports, which contain counts and
     digests but no events. It checks less: whether the logs are complete, whether the read API has applied them, and
@@ -101,10 +101,10 @@ def check(
     )
     try:
         snapshot = shop()
-        if repairs and (possible := find_repairs(snapshot)):
-            _repair(possible, Client(settings), as_json=as_json)
-            snapshot = _wait_for_repairs(shop)
         report = report_on(snapshot)
+        if repairs and (possible := find_repairs(snapshot, report.violations)):
+            _repair(possible, Client(settings), as_json=as_json)
+            report = _wait_for_repairs(shop)
     except UnreadableShop as unreadable:
         report = report_of_unreadable(unreadable)
     checks = [(check.name, check.invariant) for check in CHECKS]
@@ -153,12 +153,14 @@ def _repair(repairs: Sequence[Repair], client: Client, *, as_json: bool) -> None
             click.echo(f"{repair.service} {repair.what}", err=as_json)
 
 
-def _wait_for_repairs(shop: Callable[[], ShopSnapshot]) -> ShopSnapshot:
-    """The shop once nothing is left to be repaired, or after a while."""
+def _wait_for_repairs(shop: Callable[[], ShopSnapshot]) -> Report:
+    """The audit once nothing is left to be repaired, or after a while."""
     deadline = time.monotonic() + REPAIR_SECONDS
-    while find_repairs(snapshot := shop()) and time.monotonic() < deadline:
+    while True:
+        report = report_on(snapshot := shop())
+        if not find_repairs(snapshot, report.violations) or time.monotonic() > deadline:
+            return report
         time.sleep(POLL_SECONDS)
-    return snapshot
 
 
 def _print(report: Report, checks: Invariants) -> None:

@@ -468,7 +468,7 @@ def test_stuck_work_is_a_violation(data, stuck):
         if violation.check == "progress"
     }
     assert violations == {expected}
-    assert find_repairs(shop) == [repair]
+    assert find_repairs(shop, run_checks(shop)) == [repair]
     assert "progress" not in _violated(data), "it may wait while no service runs"
 
 
@@ -489,7 +489,9 @@ def test_unhandled_events_are_published_again(data):
     shop = read_shop(data, deadlines=Deadlines.of(0))
     stuck = {violation.expected for violation in run_checks(shop) if violation.check == "progress"}
     assert stuck == {"handled within 0 s"}
-    assert {repair.path for repair in find_repairs(shop)} == {("events", "resend")}
+    assert {repair.path for repair in find_repairs(shop, run_checks(shop))} == {
+        ("events", "resend")
+    }
 
 
 def test_parked_entity_is_tried_again(data):
@@ -498,8 +500,20 @@ def test_parked_entity_is_tried_again(data):
         f"dead_lettered_at) VALUES ('x', 'OrderCreated', 'k', 'PARKED', 's', x'62', 'why', '{DAY}')"
     )
     _damage(data, "shipping", letters)
-    [repair] = find_repairs(read_shop(data))
+    [repair] = find_repairs(read_shop(data), ())
     assert (repair.service, repair.path) == ("shipping", ("dead-letters", "k", "redrive"))
+
+
+def test_changed_tables_are_rebuilt_from_intact_events(data):
+    _damage(data, "shipping", "UPDATE shipments SET status = 'FAILED' WHERE status = 'COMPLETED'")
+    _damage(data, "read", "UPDATE products SET on_hand = 99 WHERE product_id = 'lamp'")
+    shop = read_shop(data)
+    rebuilds = {repair.service for repair in find_repairs(shop, run_checks(shop))}
+    assert rebuilds == {"shipping", "read"}
+    _damage(data, "shipping", "DELETE FROM event_log WHERE event_type = 'ShipmentFailed'")
+    _damage(data, "read", "DELETE FROM events WHERE event_type = 'StockReserved'")
+    shop = read_shop(data)
+    assert find_repairs(shop, run_checks(shop)) == []
 
 
 HELD = "INSERT INTO held_events (source, position, event_id, subject, body) "
