@@ -43,7 +43,7 @@ WORKDIR /app
 # Proves that every service can import its modules, and compiles those of the standard library: the base image has
 # no byte code, and a read-only container cannot write any.
 RUN for package in order_service inventory_service shipping_service notifier_service read_api; do \
-      /opt/quadrille/bin/python -c "import healthcheck, quadrille.cli.provision, $package.app" || exit 1; \
+      /opt/quadrille/bin/python -c "import healthcheck, quadrille.cli.provision, quadrille.cli.backup, quadrille.cli.restore, quadrille.cli.reconcile, quadrille.cli.reset_keys, quadrille.cli.reset_password, $package.app" || exit 1; \
     done
 
 ENV PATH=/opt/quadrille/bin:$PATH \

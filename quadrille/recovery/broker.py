@@ -6,7 +6,6 @@ from urllib.parse import urlsplit
 
 from msgspec.structs import replace
 
-from quadrille.launcher import nats_server
 from shared.chassis.settings import inherited
 from shared.settings import ShopSettings
 
@@ -25,6 +24,8 @@ async def settings_with_broker(service: str, settings: ShopSettings) -> AsyncIte
     if settings.nats_url != ShopSettings().nats_url or not url_file.is_file():
         yield settings
         return
+    from quadrille.launcher import nats_server  # noqa: PLC0415 - needs what the image does not contain
+
     own = replace(settings, nats_url=url_file.read_text().strip())
     port = urlsplit(own.nats_url).port or settings.nats_port
     if await nats_server.is_listening(port):
