@@ -64,7 +64,14 @@ def ordered(order_id: str) -> RecordedEvent:
 @asynccontextmanager
 async def operating(settings: ShopSettings) -> AsyncIterator[Operator]:
     rules, issuer = Rules(), Issuer()
-    service = Service("inventory", settings, rules.logic, INVENTORY.tables, catalog=CATALOG)
+    service = Service(
+        "inventory",
+        settings,
+        rules.logic,
+        INVENTORY.tables,
+        catalog=CATALOG,
+        derived=INVENTORY.derived,
+    )
     async with (
         started(service.app("Test", [])) as app,
         httpx.AsyncClient(

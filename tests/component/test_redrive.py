@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import structlog
 from msgspec.structs import replace
 from sqlalchemy import Connection
 
@@ -29,7 +30,7 @@ from shared.chassis.storage import dead_letters, redrives
 from shared.chassis.storage.database import CHASSIS_METADATA
 from shared.chassis.storage.dead_letters import DEAD_LETTER
 from shared.chassis.storage.inbox import INBOX
-from shared.chassis.storage.redrives import REDRIVE_ITEM
+from shared.chassis.storage.redrives import REDRIVE, REDRIVE_ITEM
 from shared.contracts import (
     CATALOG,
     OrderCreated,
@@ -367,6 +368,48 @@ async def test_readable_letter_is_handled_without_restart(
     assert await service.redrive("o1") == [("OrderCreated", "AWAITING_UPGRADE")]
     monkeypatch.setattr(OrderCreated, "SCHEMA_VERSION", 2)
     await eventually(lambda: _is_empty(service.letters()))
+
+
+async def test_redrives_go_on_after_failed_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(redriver, "CHECK_SECONDS", 0.01)
+    async with redriving(tmp_path / "inventory.db") as service:
+        await park(service, ordered("o1"))
+        repair(service)
+        with structlog.testing.capture_logs() as lines:
+            await _rename(service, "redrive_item", "elsewhere")
+            await eventually(lambda: "redrive.postponed" in {line["event"] for line in lines})
+            await _rename(service, "elsewhere", "redrive_item")
+        assert await service.redrive("o1") == [("OrderCreated", "HANDLED")]
+
+
+async def test_retried_letter_behind_failure_stays_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """A letter of a later release that a rebuild kept is tried once when it can be read, not every minute."""
+    monkeypatch.setattr(redriver, "CHECK_SECONDS", 0.01)
+    async with redriving(tmp_path / "inventory.db") as service:
+        created = ordered("o1")
+        await park(service, created, cancelled("o1"))
+        is_second = DEAD_LETTER.c.status == "WAITING"
+        to_awaiting = DEAD_LETTER.update().where(is_second).values(status="AWAITING_UPGRADE")
+        await service.chassis.writer.run_in_transaction(
+            lambda connection: connection.execute(to_awaiting).close()
+        )
+        await eventually(lambda: _are(service, "PARKED", "WAITING"))
+        requests = await service.chassis.rows(REDRIVE)
+        assert [row["requested_by"] for row in requests] == ["upgrade"]
+
+
+async def _are(service: Redriving, *statuses: str) -> bool:
+    return tuple(status for _, _, status in await service.letters()) == statuses
+
+
+async def _rename(service: Redriving, table: str, name: str) -> None:
+    await service.chassis.writer.run_in_transaction(
+        lambda connection: connection.exec_driver_sql(
+            f"ALTER TABLE {table} RENAME TO {name}"
+        ).close()
+    )
 
 
 def catalog_with_upcaster() -> Catalog:

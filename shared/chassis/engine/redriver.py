@@ -20,10 +20,10 @@ from shared.chassis.engine.unit_of_work import Outcome
 from shared.chassis.engine.writer import StorageUnavailable, Writer
 from shared.chassis.messages import clock
 from shared.chassis.messages.event import MAX_ERROR_LENGTH
-from shared.chassis.messages.received import MalformedMessage, UnsupportedEvent
+from shared.chassis.messages.received import UnsupportedEvent
 from shared.chassis.messages.rejection import Rejected
 from shared.chassis.storage import dead_letters, redrives
-from shared.chassis.storage.database import Database
+from shared.chassis.storage.database import TRANSIENT_DATABASE_ERRORS, Database
 from shared.chassis.storage.dead_letters import DEAD_LETTER, KEY, PARKING, Status, StoredLetter
 from shared.chassis.storage.redrives import ItemOutcome, Place, Redrive
 
@@ -51,15 +51,15 @@ class Redriver:
 
     async def run(self) -> None:
         """Carry out what was requested before a restart, what an upgrade makes readable, and what is requested."""
-        count_pending = partial(redrives.count_pending, most=ENTITIES_AT_ONCE)
         while True:
             self._requested.clear()
-            await self._request_readable()
-            while pending := await self._reads.run(count_pending):
-                # The writer commits them together.
-                await asyncio.gather(*(self._carry_out_next() for _ in range(pending)))
-                self._settled.set()
-                self._settled = asyncio.Event()
+            try:
+                await self._request_readable()
+                await self._carry_out_all()
+            except TRANSIENT_DATABASE_ERRORS as error:
+                log.warning("redrive.postponed", reason=str(error))
+                await self._backoff.pause()
+                continue
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(CHECK_SECONDS):
                     await self._requested.wait()
@@ -121,23 +121,32 @@ class Redriver:
         return next(iter(rest), None)
 
     async def _request_readable(self) -> None:
-        keys = await self._reads.run(self._readable_keys)
-        if keys:
-            log.info("redrive.requested", by=UPGRADE, entities=len(keys))
-            condition = KEY.in_(keys)
+        schemas = await self._reads.run(self._readable_schemas)
+        if schemas:
+            log.info("redrive.requested", by=UPGRADE, schemas=schemas)
+            condition = dead_letters.awaiting(schemas)
             await self._retry(
                 partial(redrives.request, condition=condition, by=UPGRADE, at=clock.now())
             )
 
-    def _readable_keys(self, connection: Connection) -> list[str]:
-        """Those of the entities whose first letter waited for an upgrade and can be read now."""
-        is_awaiting = DEAD_LETTER.c.status == Status.AWAITING_UPGRADE
-        letters = dead_letters.find_letters(connection, is_awaiting)
+    def _readable_schemas(self, connection: Connection) -> list[str]:
+        """Those of the letters that waited for an upgrade and can be read now; one of each is tried."""
+        samples = dead_letters.samples_awaiting(connection)
+        messages = receive_again(list(samples.values()), self._redriving.catalog)
         return [
-            letter.key
-            for letter, message in receive_again(letters, self._redriving.catalog)
-            if not isinstance(message, UnsupportedEvent | MalformedMessage)
+            schema
+            for schema, (_, message) in zip(samples, messages, strict=True)
+            if not isinstance(message, UnsupportedEvent)
         ]
+
+    async def _carry_out_all(self) -> None:
+        count_pending = partial(redrives.count_pending, most=ENTITIES_AT_ONCE)
+        while pending := await self._reads.run(count_pending):
+            # The writer commits them together.
+            await asyncio.gather(*(self._carry_out_next() for _ in range(pending)))
+            self._backoff.reset()
+            self._settled.set()
+            self._settled = asyncio.Event()
 
     async def _carry_out_next(self) -> None:
         attempts: list[Attempt] = []
@@ -241,6 +250,8 @@ def _note(connection: Connection, attempts: Sequence[Attempt]) -> None:
                 status = Status.PARKED
             case ItemOutcome.FAILED | ItemOutcome.AWAITING_UPGRADE:
                 status = Status.UNDECODABLE
+            case ItemOutcome.WAITING if attempt.letter.status is Status.AWAITING_UPGRADE:
+                status = Status.WAITING
             case _:
                 continue
         dead_letters.change(connection, attempt.letter, status, attempt.error or "")

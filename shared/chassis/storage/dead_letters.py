@@ -17,10 +17,10 @@ from sqlalchemy import (
     Index,
     Integer,
     LargeBinary,
-    Row,
     Table,
     Text,
     bindparam,
+    cast,
     func,
     select,
 )
@@ -118,6 +118,7 @@ KEY = func.coalesce(DEAD_LETTER.c.entity_id, DEAD_LETTER.c.event_id)
 IS_OPEN = DEAD_LETTER.c.status != Status.DISCARDED
 _COLUMNS = [DEAD_LETTER.c[name] for name in StoredLetter.__struct_fields__]
 LETTERS = select(*_COLUMNS)
+_SCHEMA = func.json_extract(cast(DEAD_LETTER.c.body, Text), "$.dataschema")
 
 _BLOCKING = select(
     DEAD_LETTER.c.entity_id,
@@ -243,9 +244,23 @@ def queue_of(
     return [to_letter(row) for row in connection.execute(in_order.limit(most))]
 
 
-def to_letter(row: Row[Any]) -> StoredLetter:
+def samples_awaiting(connection: Connection) -> dict[str, StoredLetter]:
+    """One of the letters that wait for an upgrade, by the schema of their events."""
+    is_awaiting = DEAD_LETTER.c.status == Status.AWAITING_UPGRADE
+    first = select(func.min(DEAD_LETTER.c.dead_letter_id)).where(is_awaiting).group_by(_SCHEMA)
+    query = LETTERS.add_columns(_SCHEMA).where(DEAD_LETTER.c.dead_letter_id.in_(first))
+    return {str(row[-1]): to_letter(row[:-1]) for row in connection.execute(query)}
+
+
+def awaiting(schemas: Collection[str]) -> ColumnElement[bool]:
+    """The condition of the letters that wait for an upgrade and whose events have these schemas."""
+    return (DEAD_LETTER.c.status == Status.AWAITING_UPGRADE) & _SCHEMA.in_(schemas)
+
+
+def to_letter(row: Sequence[Any]) -> StoredLetter:
+    """The letter in a row of LETTERS."""
     values = dict(zip(StoredLetter.__struct_fields__, row, strict=True))
-    return StoredLetter(**values | {"status": Status(row.status)})
+    return StoredLetter(**values | {"status": Status(values["status"])})
 
 
 def delete(connection: Connection, letters: Sequence[StoredLetter]) -> None:
