@@ -157,6 +157,7 @@ class Slow(Service):
             SOON.tables,
             TASK_HANDLERS,
             catalog=CATALOG,
+            derived=SOON.derived,
             deadline_grace_seconds=settings.order_timeout_grace_seconds,
         )
         self.may_handle = asyncio.Event()
