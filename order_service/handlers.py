@@ -19,6 +19,7 @@ from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.schedule import Cancel, Change, Schedule
 from shared.chassis.storage.task_queue import Task
 from shared.contracts import (
+    OrderNudged,
     ProductCreated,
     ProductDeleted,
     ProductUpdated,
@@ -66,20 +67,25 @@ async def expire_order(due: Task) -> RequestCancellation:
 def schedule_deadlines(
     seconds: float, by_status: Mapping[OrderStatus, float | None] | None = None
 ) -> ScheduleRule[OrderState]:
-    """Every event of an open order moves its deadline; a final status cancels it.
+    """Every event of an open order moves its deadline; a final status cancels it, and a nudge replaces a lost one.
 
     It is due after `seconds`, unless `by_status` has a value for the order's status.
     """
     own = {status: delay for status, delay in (by_status or {}).items() if delay is not None}
 
     def schedule(state: OrderState, recorded: RecordedEvent) -> Iterable[Change]:
-        if not isinstance(recorded.event, OrderEvent):
+        if not isinstance(recorded.event, OrderEvent | OrderNudged):
             return ()
         order = state.orders[recorded.entity_id]
         if is_final(order):
             return (Cancel(kind=DEADLINE, key=order.order_id),)
-        delay = own.get(order.status, seconds)
-        return (Schedule(kind=DEADLINE, key=order.order_id, delay_seconds=delay),)
+        deadline = Schedule(
+            kind=DEADLINE,
+            key=order.order_id,
+            delay_seconds=own.get(order.status, seconds),
+            only_if_missing=isinstance(recorded.event, OrderNudged),
+        )
+        return (deadline,)
 
     return schedule
 

@@ -28,6 +28,8 @@ from shipping_service.domain import (
     DispatchShipment,
     FailShipment,
     ReportDelay,
+    Shipment,
+    ShipmentStatus,
     ShippingState,
     StartShipment,
 )
@@ -55,12 +57,18 @@ def cancel_shipment(requested: OrderCancellationRequested) -> CancelShipment:
 
 
 def schedule_bookings(carrier: Carrier) -> ScheduleRule[ShippingState]:
-    """An initiated shipment is booked after the carrier's delay; one that ends without the carrier is withdrawn."""
+    """An initiated shipment is booked after the carrier's delay; one that ends without the carrier is withdrawn.
 
-    def schedule(_state: ShippingState, recorded: RecordedEvent) -> Iterable[Change]:
+    A nudge replaces a booking that was lost.
+    """
+
+    def schedule(state: ShippingState, recorded: RecordedEvent) -> Iterable[Change]:
         match recorded.event:
-            case ShipmentInitiated() as initiated:
-                return (_booking(initiated, carrier.delay_seconds(initiated.order_id)),)
+            case ShipmentInitiated(order_id=order_id):
+                delay_seconds = carrier.delay_seconds(order_id)
+                return _booking(state.shipments[order_id], delay_seconds=delay_seconds)
+            case OrderNudged(order_id=order_id) if shipment := state.shipments.get(order_id):
+                return _booking(shipment, only_if_missing=True)
             case ShipmentCancelled(order_id=order_id, shipment_id=str(shipment_id)):
                 # The booking may be on its way, or made and not yet recorded: withdraw it in any case.
                 return (
@@ -76,19 +84,26 @@ def schedule_bookings(carrier: Carrier) -> ScheduleRule[ShippingState]:
     return schedule
 
 
-def _booking(initiated: ShipmentInitiated, delay_seconds: float) -> Schedule:
+def _booking(
+    shipment: Shipment, *, delay_seconds: float = 0, only_if_missing: bool = False
+) -> tuple[Change, ...]:
+    """Of a shipment that still waits for its carrier."""
+    if shipment.status is not ShipmentStatus.INITIATED or shipment.shipment_id is None:
+        return ()
     booking = Booking(
-        shipment_id=initiated.shipment_id,
-        order_id=initiated.order_id,
-        items=initiated.items,
-        shipping_address=initiated.shipping_address,
+        shipment_id=shipment.shipment_id,
+        order_id=shipment.order_id,
+        items=shipment.items,
+        shipping_address=shipment.shipping_address,
     )
-    return Schedule(
+    due = Schedule(
         kind=BOOKING,
-        key=initiated.order_id,
+        key=shipment.order_id,
         delay_seconds=delay_seconds,
         payload=msgspec.to_builtins(booking),
+        only_if_missing=only_if_missing,
     )
+    return (due,)
 
 
 def carrier_tasks(carrier: Carrier, attempts: int) -> tuple[TaskHandler, ...]:

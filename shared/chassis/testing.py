@@ -146,7 +146,9 @@ class InMemoryService(Generic[State, Command]):
         self.log += work.events
         for change, _ in work.changes:
             task = TaskKey(change.kind, change.key)
-            if isinstance(change, Schedule):
+            if isinstance(change, Schedule) and change.only_if_missing:
+                self.tasks.setdefault(task, change)
+            elif isinstance(change, Schedule):
                 self.tasks[task] = change
             else:
                 self.tasks.pop(task, None)

@@ -2,9 +2,11 @@
 
 import asyncio
 from contextlib import suppress
+from functools import partial
 
 import nats.errors
 from msgspec.structs import replace
+from sqlalchemy import delete
 
 from inventory_service.domain import CreateProduct, Description
 from order_service.handlers import TASK_HANDLERS
@@ -15,6 +17,7 @@ from shared.chassis.jetstream.connection import JetStreamConnection
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.subjects import STREAM
 from shared.chassis.runtime.service import Service
+from shared.chassis.storage import task_queue
 from shared.chassis.storage.event_log import EVENT_LOG
 from shared.chassis.storage.task_queue import TASK, Task
 from shared.contracts import (
@@ -45,6 +48,14 @@ CREATED = OrderCreated(
 )
 PRODUCT = CreateProduct(
     product_id="p1", description=Description(name="Thing", description="", price=5000), stock=9
+)
+
+LISTED = ProductCreated(product_id="p1", name="Thing", description="", price=5)
+ORDERED = PlaceOrder(
+    order_id="o1",
+    user_id="guest",
+    items=(RequestedItem(product_id="p1", quantity=1),),
+    currency="JPY",
 )
 
 
@@ -168,13 +179,51 @@ async def have_failed(service: Service) -> bool:
     return all(row["attempts"] for row in await rows_of(service.reads, TASK))
 
 
-async def test_nudge_moves_no_deadline(shop_settings: ShopSettings):
-    items = (RequestedItem(product_id="p1", quantity=1),)
-    order = PlaceOrder(order_id="o1", user_id="guest", items=items, currency="JPY")
-    product = ProductCreated(product_id="p1", name="Thing", description="", price=5)
+async def test_nudge_replaces_a_lost_booking(shop_settings: ShopSettings):
+    async with serving(shop_settings, SHIPPING) as service:
+        await service.writer.handle(ready_to_ship("o1"))
+        before = await rows_of(service.reads, TASK)
+        await lose_tasks(service)
+        await service.writer.handle([recorded(NUDGED)])
+        after = await rows_of(service.reads, TASK)
+        assert [(task["kind"], task["payload"]) for task in after] == [
+            (BOOKING, before[0]["payload"])
+        ]
+        await service.writer.handle([recorded(NUDGED)])
+        assert await rows_of(service.reads, TASK) == after
+
+
+async def test_completed_task_is_not_missing(shop_settings: ShopSettings):
+    async with serving(shop_settings, SHIPPING) as service:
+        await service.writer.handle(ready_to_ship("o1"))
+        task = await service.reads.run(partial(task_queue.find, kind=BOOKING, task_key="o1"))
+        delivered = CompleteShipment(order_id="o1", tracking_number="T1")
+        await asyncio.gather(  # in one transaction
+            service.writer.handle([recorded(NUDGED)]),
+            service.writer.execute(CommandEnvelope(delivered, completes_task=task)),
+        )
+        assert await event_types(service) == ["ShipmentInitiated", "ShipmentCompleted"]
+        assert await rows_of(service.reads, TASK) == []
+
+
+async def lose_tasks(service: Service) -> None:
+    await service.writer.run_in_transaction(lambda connection: connection.execute(delete(TASK)))
+
+
+async def test_nudge_replaces_a_lost_deadline(shop_settings: ShopSettings):
     async with serving(shop_settings, ORDER, TASK_HANDLERS) as service:
-        await service.writer.handle([recorded(product)])
-        await service.writer.execute(CommandEnvelope(order))
+        await service.writer.handle([recorded(LISTED)])
+        await service.writer.execute(CommandEnvelope(ORDERED))
+        await lose_tasks(service)
+        await service.writer.execute(CommandEnvelope(NudgeOrder(order_id="o1")))
+        [task] = await rows_of(service.reads, TASK)
+    assert (task["kind"], task["task_key"]) == ("deadline", "o1")
+
+
+async def test_nudge_moves_no_deadline(shop_settings: ShopSettings):
+    async with serving(shop_settings, ORDER, TASK_HANDLERS) as service:
+        await service.writer.handle([recorded(LISTED)])
+        await service.writer.execute(CommandEnvelope(ORDERED))
         await eventually(lambda: is_published("OrderCreated", service))
         before = await rows_of(service.reads, TASK)
         await asyncio.gather(

@@ -226,8 +226,9 @@ class UnitOfWork(Generic[State, Command]):
         redriven_ids = [recorded.event_id for recorded in self._redriven]
         inbox.mark_processed_again(connection, redriven_ids, self._started_at)
         dead_letters.keep(connection, self.dead_letters, self._started_at)
-        task_queue.finish(connection, self._finished_tasks())
+        # In this order: a task that is done now is not missing.
         earliest_task = task_queue.apply(connection, self.changes, self._started_at)
+        task_queue.finish(connection, self._finished_tasks())
         idempotency.store_responses(connection, self._replies, self._started_at)
         return Outcome(
             consumed=consumed,
@@ -349,7 +350,11 @@ class UnitOfWork(Generic[State, Command]):
         self.state, self.position = savepoint.state, savepoint.position
         del self.events[savepoint.event_count :], self._stored_events[savepoint.event_count :]
         del self.changes[savepoint.change_count :]
-        self._changed_tasks = {(change.kind, change.key) for change, _ in self.changes}
+        self._changed_tasks = {
+            (change.kind, change.key)
+            for change, _ in self.changes
+            if not task_queue.replaces_nothing(change)
+        }
 
     def _is_overtaken(self, task: Task) -> bool:
         """Whether the task was cancelled or rescheduled, before this transaction or in it."""
@@ -396,7 +401,8 @@ class UnitOfWork(Generic[State, Command]):
         self.state = self._logic.decider.evolve(self.state, recorded)
         for change in self._logic.schedule(self.state, recorded):
             self.changes.append((change, recorded))
-            self._changed_tasks.add((change.kind, change.key))
+            if not task_queue.replaces_nothing(change):
+                self._changed_tasks.add((change.kind, change.key))
 
 
 def _entity_of(event: RecordedEvent | UnsupportedEvent) -> str:

@@ -12,6 +12,8 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
     key: str
     delay_seconds: float = 0
     payload: dict[str, Any] = {}
+    only_if_missing: bool = False
+    """An existing one stays as it is."""
 
 
 class Cancel(msgspec.Struct, frozen=True, kw_only=True):

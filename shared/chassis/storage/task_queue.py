@@ -13,7 +13,14 @@ from sqlalchemy import Column, Connection, Index, Integer, Table, Text, bindpara
 from shared.chassis.messages.clock import new_id
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.schedule import Cancel, Change, Schedule
-from shared.chassis.storage.database import CHASSIS_METADATA, Json, Rows, UtcTime, upsert
+from shared.chassis.storage.database import (
+    CHASSIS_METADATA,
+    Json,
+    Rows,
+    UtcTime,
+    insert_missing,
+    upsert,
+)
 from shared.chassis.storage.sql import any_of, execute_many
 
 
@@ -109,18 +116,29 @@ def apply(
 
     Returns the earliest new due time.
     """
-    last = {(change.kind, change.key): (change, cause) for change, cause in changes}
+    last: dict[tuple[str, str], tuple[Change, RecordedEvent]] = {}
+    for change, cause in changes:
+        if not (replaces_nothing(change) and (change.kind, change.key) in last):
+            last[change.kind, change.key] = change, cause
     dropped = [
         {"a_kind": change.kind, "a_key": change.key}
         for change, _ in last.values()
         if isinstance(change, Cancel)
     ]
     execute_many(connection, _DROP, dropped)
-    rows: Rows = [
-        _row(change, cause, now) for change, cause in last.values() if isinstance(change, Schedule)
-    ]
-    upsert(connection, TASK, rows)
-    return min((row["due_at"] for row in rows), default=None)
+    scheduled: Rows = []
+    missing: Rows = []
+    for change, cause in last.values():
+        if isinstance(change, Schedule):
+            (missing if change.only_if_missing else scheduled).append(_row(change, cause, now))
+    upsert(connection, TASK, scheduled)
+    insert_missing(connection, TASK, missing)
+    return min((row["due_at"] for row in [*scheduled, *missing]), default=None)
+
+
+def replaces_nothing(change: Change) -> bool:
+    """Whether a task that exists stays as it is."""
+    return isinstance(change, Schedule) and change.only_if_missing
 
 
 def due(
