@@ -6,10 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from shared.chassis.http.admission import SPARE_CONNECTIONS, Admission
+from shared.chassis.http.admission import Admission
 from tests.support.eventually import eventually
 from tests.support.raw_http import HOST, READ_SECONDS
 
+SPARE = 100
 GET = b"GET /orders HTTP/1.1\r\n" + HOST + b"\r\n"
 POST = b"POST /orders HTTP/1.1\r\n" + HOST + b"Content-Length: 4\r\n\r\n"
 WHOLE = [GET, POST + b"{ }\n"]
@@ -29,7 +30,7 @@ class Opened(asyncio.Protocol):
 
 @pytest.fixture
 def listening() -> Iterator[socket.socket]:
-    with socket.create_server(("127.0.0.1", 0), backlog=2 * SPARE_CONNECTIONS) as listening:
+    with socket.create_server(("127.0.0.1", 0), backlog=2 * SPARE) as listening:
         yield listening
 
 
@@ -47,7 +48,7 @@ def client(listening: socket.socket, request: bytes) -> socket.socket:
 
 
 def full(listening: socket.socket) -> Admission:
-    admission = Admission(1, listening)
+    admission = Admission(1, listening, SPARE)
     assert admission.admit(asyncio.Protocol())
     return admission
 
@@ -56,7 +57,7 @@ def full(listening: socket.socket) -> Admission:
 async def test_waiting_requests_are_refused_at_once(
     listening: socket.socket, opened: type[Opened], request_: bytes
 ):
-    clients = [client(listening, request_) for _ in range(2 * SPARE_CONNECTIONS)]
+    clients = [client(listening, request_) for _ in range(2 * SPARE)]
     full(listening).accept_waiting(opened, 1)
     for refused in clients:
         assert refused.recv(1024).startswith(b"HTTP/1.1 503 ")
@@ -83,7 +84,7 @@ async def test_disconnected_client_is_dropped(listening: socket.socket, opened: 
 
 
 async def test_place_is_free_after_leaving(listening: socket.socket, opened: type[Opened]):
-    admission = Admission(1, listening)
+    admission = Admission(1, listening, SPARE)
     served, other = asyncio.Protocol(), asyncio.Protocol()
     assert admission.admit(served)
     assert not admission.admit(other)
@@ -95,8 +96,8 @@ async def test_place_is_free_after_leaving(listening: socket.socket, opened: typ
 
 
 async def test_open_connections_are_bounded(listening: socket.socket, opened: type[Opened]):
-    clients = [client(listening, b"") for _ in range(SPARE_CONNECTIONS)]
+    clients = [client(listening, b"") for _ in range(SPARE)]
     full(listening).accept_waiting(opened, 1)
-    await eventually(lambda: opened.number == SPARE_CONNECTIONS // 2)
+    await eventually(lambda: opened.number == SPARE // 2)
     for waiting in clients:
         waiting.close()

@@ -18,11 +18,8 @@ from litestar.types import Receive, Scope, Send
 
 from shared.chassis.http.problems import MEDIA_TYPE, document, slug_of
 
-SPARE_CONNECTIONS = 256
-"""This many connections above the limit may be open until they have read their 503; further ones are closed with it.
-
-With the default limit all of them fit into the 1,024 files that a process may usually open.
-"""
+SPARE_CONNECTIONS = 1024
+"""This many connections above the limit may be open until they have read their 503; further ones are closed with it."""
 HEALTH = b"GET /health/"
 """Served on any connection: an overloaded process must not be taken for a dead one."""
 MAX_REFUSED_BYTES = 64 * 1024
@@ -96,9 +93,12 @@ class Workload:
 class Admission:
     """The connections of one process that are within its limit."""
 
-    def __init__(self, max_connections: int, listening: socket.socket) -> None:
+    def __init__(
+        self, max_connections: int, listening: socket.socket, spare: int = SPARE_CONNECTIONS
+    ) -> None:
         listening.setblocking(False)
-        self.max_open = max_connections + SPARE_CONNECTIONS
+        self._spare = spare
+        self.max_open = max_connections + spare
         self.changes = Workload(max_connections)
         self._max_served = max_connections
         self._listening = listening
@@ -120,7 +120,7 @@ class Admission:
 
         Half of the spare ones stay for those that the event loop itself accepts.
         """
-        max_open = self._max_served + SPARE_CONNECTIONS // 2
+        max_open = self._max_served + self._spare // 2
         while open_now + len(self._opening) < max_open:
             try:
                 accepted, _ = self._listening.accept()

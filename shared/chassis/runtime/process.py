@@ -5,6 +5,7 @@ import asyncio
 import contextlib
 import faulthandler
 import os
+import resource
 import signal
 import socket
 import sys
@@ -45,6 +46,7 @@ def run(
     try:
         settings = load()
         failpoints.arm(settings.failpoint)
+        _allow_open_files()
         os.umask(0o077)  # other users of this machine must not read the databases
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         listening = _listen(host_of(settings), port_of(settings))
@@ -63,6 +65,13 @@ def _exit_at_once() -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)
+
+
+def _allow_open_files() -> None:
+    """As many as the system permits: the usual 1,024 are fewer than the connections that an overloaded process has."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):  # macOS permits fewer than it names
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _take_no_arguments(name: str) -> None:
