@@ -26,9 +26,9 @@ MAX_REFUSED_BYTES = 64 * 1024
 """A longer request is refused by the event loop, which waits until the client has read the response."""
 
 SAFE_METHODS = (b"GET", b"HEAD", b"OPTIONS")
-LATE_SECONDS = 2
+LATE_SECONDS = 1
 """A response that takes longer makes the limit shrink."""
-MIN_CHANGES = 128
+MIN_CHANGES = 32
 SHRINK_FACTOR = 0.7
 SHRINK_SECONDS = 1
 GROWTH_PER_SECOND = 64
