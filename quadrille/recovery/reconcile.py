@@ -28,7 +28,7 @@ from shared.chassis.messages.catalog import DecodeError
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.subjects import everything_of
 from shared.chassis.runtime.service import consumed_subjects
-from shared.chassis.storage import database_identity, event_log, inbox
+from shared.chassis.storage import database_identity, event_log, inbox, subscribed_types
 from shared.chassis.storage.database import Database, database_url, open_for_writing
 from shared.chassis.storage.task_queue import TASK
 from shared.contracts import CATALOG
@@ -223,7 +223,8 @@ def _begin(connection: Connection, service: str, *, is_older: bool) -> None:
 
 
 def _finish(connection: Connection) -> int:
-    """Let the service start; returns the number of its tasks."""
+    """Let the service start, and receive what it has missed; returns the number of its tasks."""
+    subscribed_types.forget(connection)
     database_identity.renew(connection)
     return connection.execute(select(func.count()).select_from(TASK)).scalar_one()
 

@@ -21,6 +21,7 @@ from shared.settings import ShopSettings
 from tests.support.damage import damage
 from tests.support.earlier_release import SERVICES, unpack_all
 from tests.support.order_client import open_order_service
+from tests.support.process import service_process
 from tests.support.settings import environment_of, settings_for
 
 NO_BROKER = "nats://127.0.0.1:1"
@@ -166,6 +167,16 @@ async def test_restored_database_has_new_id_without_sessions(settings: ShopSetti
     assert query(file, identity) != query(backup / "order.db", identity)
     assert query(backup / "order.db", "SELECT count(*) FROM sessions") == [(1,)]
     assert query(file, "SELECT count(*) FROM sessions") == [(0,)]
+
+
+async def test_restored_service_does_not_start_unreconciled(settings: ShopSettings, backup: Path):
+    """It would execute tasks that were done since the copy, before it learns that the stream is ahead of its log."""
+    result = await quadrille(settings, "restore", backup, "--force")
+    assert result.exit_code == 0, result.output
+    with service_process("order", settings) as refused:
+        code, output = refused.ended()
+    assert code == 1
+    assert "first fetch the later events of its service back with: quadrille reconcile" in output
 
 
 async def test_lost_file_is_restored_without_force(settings: ShopSettings, backup: Path):

@@ -124,8 +124,11 @@ async def test_events_come_from_archive_without_stream(
     log = query(shop_settings, "inventory", LOG)
     reservations = query(shop_settings, "inventory", RESERVATIONS)
     put_back(shop_settings, copy)
+    replayed = "SELECT count(*) FROM subscribed_type"
+    assert query(shop_settings, "inventory", replayed) != [(0,)]
     await publisher.jetstream().delete_stream(STREAM)
     result = await reconcile(shop_settings, "inventory")
+    assert query(shop_settings, "inventory", replayed) == [(0,)], "publishers are asked again"
     assert (result["first"], result["last"], result["fromArchive"]) == (2, 3, 2)
     assert (result["causes"], result["missingCauses"]) == (2, 0)
     assert query(shop_settings, "inventory", LOG) == log

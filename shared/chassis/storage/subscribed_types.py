@@ -46,3 +46,8 @@ def remove(connection: Connection, types: Collection[SubscribedType]) -> None:
                 SUBSCRIBED_TYPE.c.event_type == one.event_type,
             )
         )
+
+
+def forget(connection: Connection) -> None:
+    """The past of every type is to be handled: from the stream if that is complete, else by replays."""
+    connection.execute(delete(SUBSCRIBED_TYPE))
