@@ -6,7 +6,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 from urllib.parse import urlsplit
@@ -164,9 +164,11 @@ class ChaosShop(RunningShop):
         return (self.data_dir / f"{name}.db").exists()
 
     def last_position(self, name: str) -> int:
-        """The end of a service's event log."""
-        [[position]] = self._select(name, "SELECT coalesce(max(position), 0) FROM event_log")
-        return int(position)
+        """The end of a service's event log; 0 while it cannot be read, for example on a full disk."""
+        with suppress(sqlite3.OperationalError):
+            [[position]] = self._select(name, "SELECT coalesce(max(position), 0) FROM event_log")
+            return int(position)
+        return 0
 
     def _unpublished(self, name: str) -> int:
         query = "SELECT count(*) FROM event_log WHERE stream_seq IS NULL"
@@ -180,9 +182,11 @@ class ChaosShop(RunningShop):
         )
 
     def order_ids(self) -> list[str]:
-        return [
-            str(order_id) for (order_id,) in self._select("order", "SELECT order_id FROM orders")
-        ]
+        """None while the database cannot be read."""
+        with suppress(sqlite3.OperationalError):
+            rows = self._select("order", "SELECT order_id FROM orders")
+            return [str(order_id) for (order_id,) in rows]
+        return []
 
     def dead_letters(self, name: str) -> list[str]:
         """The subjects of a service's dead letters."""
