@@ -26,6 +26,8 @@ BROKER, MAIL = "broker", "mail"
 UNREACHABLE = (NatsError, OSError, TimeoutError)
 """What a client of the broker raises while the broker or the stream is absent."""
 DISK_MIB = 4096
+SPARE_KIB = 64
+"""Of a full disk: the system refuses to make it smaller than its content."""
 SUPERVISION_SECONDS = 0.2
 RESTART_SECONDS = 0.5
 READY_SECONDS = 120
@@ -54,8 +56,11 @@ class Disk:
         _run("umount", "--lazy", self._directory)
 
     def fill(self) -> None:
-        kibibytes = int(_run("df", "--output=used", "-k", self._directory).split()[-1])
-        self._resize(f"{kibibytes + 4}k")
+        """Repeated until nothing was written between measuring and resizing."""
+        while True:
+            kibibytes = int(_run("df", "--output=used", "-k", self._directory).split()[-1])
+            with suppress(AssertionError):
+                return self._resize(f"{kibibytes + SPARE_KIB}k")
 
     def free(self) -> None:
         self._resize(f"{DISK_MIB}m")
