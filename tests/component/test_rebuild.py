@@ -5,6 +5,8 @@ import resource
 import shutil
 import signal
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -12,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import httpx
+import msgspec
 import psutil
 import pytest
 import pytest_asyncio
@@ -23,6 +26,7 @@ import inventory_service.store
 import read_api.tables
 from read_api.rebuild import VERSIONS, derived_tables
 from shared.chassis.engine.rebuild import DerivedTables, open_complete_tables, swap
+from shared.chassis.engine.rebuild_process import Job
 from shared.chassis.failpoints import EXIT_CODE
 from shared.chassis.storage.database import Database, open_for_writing
 from shared.chassis.storage.rebuild_file import BUILT, rebuild_file
@@ -248,6 +252,30 @@ async def test_builder_dies_with_killed_service(settings: ShopSettings, file: Pa
         await eventually(lambda: not psutil.pid_exists(builder.pid))
 
 
+def test_builder_ends_with_its_input(file: Path, tmp_path: Path):
+    locked = sqlite3.connect(file, isolation_level=None)
+    locked.execute("PRAGMA journal_mode=DELETE")
+    locked.execute("BEGIN EXCLUSIVE")
+    state = INVENTORY.derived.state
+    job = Job(
+        derived="inventory_service.store:derived_tables",
+        version=state.version,
+        digest=state.digest,
+        file=str(tmp_path / "built.db"),
+        database=str(file),
+        is_comparable=True,
+        failpoint=None,
+    )
+    builder = subprocess.Popen(
+        [sys.executable, "-m", "shared.chassis.engine.rebuild_process"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    output, _ = builder.communicate(msgspec.json.encode(job) + b"\n", timeout=30)
+    locked.close()
+    assert (builder.returncode, output) == (1, b"")
+
+
 async def test_full_disk_fails_the_rebuild(settings: ShopSettings, file: Path):
     before = rows(file, *INVENTORY_ROWS)
     with inventory(settings) as (process, client):
@@ -294,6 +322,7 @@ async def test_failing_rebuild_keeps_upgraded_service_closed(settings: ShopSetti
         assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
         assert refused.json()["type"] == "urn:quadrille:problem:rebuilding"
         assert client.get("/rebuild").json()["last"]["status"] == "FAILED"
+        assert client.start_rebuild().status_code == 409  # the next attempt starts without it
         process.stop()
 
 

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from enum import StrEnum, unique
 from functools import partial
+from itertools import count
 
 import msgspec
 import structlog
@@ -91,6 +92,8 @@ class Rebuilder:
         self._file = rebuild_file(database.url)
         self._running: asyncio.Task[None] | None = None
         self._is_closing = False
+        self._is_required = False
+        """Whether it is repeated until it succeeds."""
 
     def delete_leftovers(self) -> None:
         """Delete what a process that was killed has left. Only for the process that has locked the database."""
@@ -98,7 +101,7 @@ class Rebuilder:
 
     def start(self) -> Rebuild:
         """Rebuild in the background. Raises Rejected while a rebuild is under way."""
-        if self.current or self._is_closing:
+        if self.current or self._is_required or self._is_closing:
             raise Rejected("rebuild-running", "the tables are being rebuilt already")
         self.current = Rebuild()
         self._running = asyncio.create_task(self._run_in_background(self.current))
@@ -106,13 +109,14 @@ class Rebuilder:
 
     async def rebuild_until_complete(self) -> None:
         """Rebuild tables that cannot be used as they are, repeatedly until it succeeds."""
-        failures = 0
-        while True:
+        self._is_required = True
+        for failures in count():
             self.current = Rebuild()
             with suppress(RebuildFailed):
-                return await self._run(self.current, is_comparable=False)
+                await self._run(self.current, is_comparable=False)
+                break
             await asyncio.sleep(backoff_seconds(INITIAL_PAUSE_SECONDS, MAX_PAUSE_SECONDS, failures))
-            failures += 1
+        self._is_required = False
 
     async def close(self) -> None:
         """Abort a rebuild; the tables in use stay as they are."""

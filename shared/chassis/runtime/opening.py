@@ -73,11 +73,9 @@ class Opening:
             return ["its database"]
         if rebuild.status is RebuildStatus.FAILED:
             return ["its tables, whose rebuild fails: see its log"]
-        if rebuild.total_events is None:
-            return ["its tables, which are rebuilt"]
-        return [
-            f"its tables, which are rebuilt: {rebuild.events:,} of {rebuild.total_events:,} events"
-        ]
+        share = rebuild.events / rebuild.total_events if rebuild.total_events else 0
+        percent = int(share * 10) * 10  # few steps: the launcher prints each
+        return [f"its tables, which are rebuilt ({percent} %)"]
 
     async def _rebuild(self, start: Callable[[str], Awaitable[None]], database_id: str) -> None:
         await self.rebuilder.rebuild_until_complete()
