@@ -25,6 +25,7 @@ from shared.chassis.messages import clock
 from shared.chassis.messages.cloudevents import stored
 from shared.chassis.messages.event import Event
 from shared.chassis.messages.recorded_event import RecordedEvent, StoredEvent
+from shared.chassis.messages.subjects import STREAM
 from shared.chassis.storage import event_log
 from shared.chassis.storage.database import database_url, open_for_reading
 from shared.chassis.storage.event_log import EVENT_LOG
@@ -44,6 +45,7 @@ from shared.contracts import (
 )
 from shared.settings import ShopSettings
 from tests.support.chassis import INVENTORY, ORDER, SHIPPING, Publisher, rows_of, serving
+from tests.support.eventually import eventually
 from tests.support.replay import LONG_AGO, asking
 from tests.support.settings import settings_for
 
@@ -57,6 +59,7 @@ OWNERS = {
 }
 AT_ONCE = 5000
 POLL_SECONDS = 0.02
+START_SECONDS = 30
 
 
 async def main() -> None:
@@ -67,9 +70,9 @@ async def main() -> None:
         directory = Path(life.enter_context(tempfile.TemporaryDirectory()))
         broker = life.enter_context(running_broker(directory))
         settings = settings_for(directory, broker.url)
-        await _create_expired_stream(settings)
         for source, log in logs.items():
             await _record(settings, source, log)
+        await _expire_stream(settings)
         pids = [life.enter_context(running(module, settings)) for _, module, _ in OWNERS.values()]
         for _, module, port in OWNERS.values():
             wait_until_ready(settings, module, getattr(settings, port))
@@ -142,9 +145,11 @@ def _events_of(order_id: str, product_id: str) -> Iterator[Event]:
     yield OrderCompleted(order_id=order_id, tracking_number="T")
 
 
-async def _create_expired_stream(settings: ShopSettings) -> None:
+async def _expire_stream(settings: ShopSettings) -> None:
+    """Replace the stream by one that has held a million events, and holds none."""
     publisher = Publisher("bench", settings)
     await publisher.connect()
+    await publisher.jetstream().delete_stream(STREAM)
     config = stream_config.target(settings).evolve(first_seq=1_000_000)
     await publisher.jetstream().add_stream(config)
     await publisher.close()
@@ -158,6 +163,7 @@ async def _record(settings: ShopSettings, source: str, log: Sequence[StoredEvent
         connection.execute(update(EVENT_LOG).values(stream_seq=EVENT_LOG.c.position))
 
     async with serving(settings, OWNERS[source][0]) as service:
+        await eventually(lambda: service.waiting_for() == [], START_SECONDS)
         for start in range(0, len(log), AT_ONCE):
             await service.writer.run_in_transaction(partial(write, start=start))
 
