@@ -1,7 +1,7 @@
 """A nudge: a service publishes its events of one entity again, and tries at once what it was to do later.
 
 It repairs whatever the broker has lost of the entity. Consumers recognize events that they have handled, so it changes
-nothing when nothing was lost. Deadlines stay where they are.
+nothing when nothing was lost. Deadlines stay where they are; a schedule rule may replace a task that was lost.
 """
 
 from collections.abc import Collection, Sequence
