@@ -18,7 +18,7 @@ import read_api.app
 from quadrille.cli.main import main
 from shared.chassis.messages.event import Event
 from shared.chassis.messages.subjects import STREAM
-from shared.contracts import OrderCreated, OrderItem, StockAdded
+from shared.contracts import OrderCreated, OrderItem, ShipmentCancelled, StockAdded
 from shared.settings import ShopSettings
 from tests.support.chassis import Publisher, publishing, started
 from tests.support.eventually import eventually
@@ -148,6 +148,24 @@ async def test_missed_events_are_handled_from_archive(
     result = await reconcile(shop_settings, "inventory")
     assert (result["last"], result["handled"]) == (1, 1)
     assert len(query(shop_settings, "inventory", LOG)) == 2
+
+
+async def test_older_copy_receives_consumed_events_again(
+    shop_settings: ShopSettings, orders: Orders, tmp_path: Path
+):
+    """The service has published nothing since the copy, so its log is complete."""
+    await run_inventory(shop_settings, orders, order_created("o1"))
+    copy = copy_of_inventory(shop_settings, tmp_path)
+    cancelled = ShipmentCancelled(order_id="o2", reason="EXPIRED")
+    inbox = "SELECT count(*) FROM inbox"
+    async with started(inventory_service.app.build(shop_settings)):
+        await orders.publish(cancelled)
+        await eventually(lambda: query(shop_settings, "inventory", inbox) == [(2,)])
+    put_back(shop_settings, copy)
+    assert query(shop_settings, "inventory", inbox) == [(1,)]
+    async with started(inventory_service.app.build(shop_settings)):
+        await eventually(lambda: query(shop_settings, "inventory", inbox) == [(2,)])
+    assert len(query(shop_settings, "inventory", LOG)) == 1
 
 
 async def test_dry_run_changes_nothing(shop_settings: ShopSettings, orders: Orders):

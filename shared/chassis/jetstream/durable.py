@@ -76,6 +76,22 @@ class Durable:
             return None
         return current.config.filter_subjects or [current.config.filter_subject or ">"]
 
+    async def acknowledged(self) -> int:
+        """The stream sequence up to which this database has received everything; 0 without a durable for it."""
+        current = await self._find()
+        is_ours = current is not None and self._is_ours(current)
+        return current.ack_floor.stream_seq if is_ours and current and current.ack_floor else 0
+
+    def brings(self, subject: str) -> bool:
+        """Whether it delivers messages with this subject."""
+        filters = self._config.filter_subjects or []
+        return any(_matches(pattern, subject) for pattern in filters)
+
+    def belong_to(self, database_id: str) -> None:
+        """The database has another id: `bind` makes the durable again."""
+        self._database_id = database_id
+        self._config = self._config.evolve(metadata={"database": database_id})
+
     async def problems(self) -> list[str]:
         """Why no events arrive although the broker answers, as sentences."""
         current = await self._info()
@@ -123,6 +139,15 @@ class Durable:
     def _interrupt(self) -> None:
         if self._pull:
             self._pull.interrupt()
+
+
+def _matches(pattern: str, subject: str) -> bool:
+    """Patterns have a token for each of a subject's, or `*`, or end with `>`."""
+    if pattern.endswith(">"):
+        return subject.startswith(pattern[:-1])
+    pairs = zip(pattern.split("."), subject.split("."), strict=False)
+    is_as_long = pattern.count(".") == subject.count(".")
+    return is_as_long and all(one in {"*", other} for one, other in pairs)
 
 
 def _is_in_use(consumer: api.ConsumerInfo) -> bool:

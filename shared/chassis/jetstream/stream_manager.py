@@ -10,7 +10,8 @@ from shared.chassis.jetstream import stream_config
 from shared.chassis.jetstream.connection import JetStreamConnection
 from shared.chassis.jetstream.errors import NotPermitted, NotProvisioned
 from shared.chassis.messages.catalog import Catalog, DecodeError
-from shared.chassis.messages.cloudevents import decode
+from shared.chassis.messages.cloudevents import decode, decode_stored
+from shared.chassis.messages.recorded_event import StoredEvent
 from shared.chassis.messages.subjects import STREAM, everything_of
 from shared.chassis.settings import ChassisSettings
 
@@ -91,6 +92,15 @@ class StreamManager:
         except (nats.js.errors.NotFoundError, DecodeError):
             return None
         return Published(recorded.position, recorded.event_id, message.seq or 0)
+
+    async def event_at(self, sequence: int, catalog: Catalog) -> StoredEvent | None:
+        """The event at this stream sequence; None if it has expired or is no event."""
+        try:
+            call = self._connection.jetstream().get_msg(STREAM, sequence)
+            message = await self._connection.call(f"STREAM.MSG.GET.{STREAM}", call)
+            return decode_stored(message.subject or "", message.data or b"", catalog)
+        except (nats.js.errors.NotFoundError, DecodeError):
+            return None
 
     async def _find(self) -> api.StreamConfig | None:
         try:

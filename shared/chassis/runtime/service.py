@@ -39,6 +39,7 @@ from shared.chassis.jetstream.catch_up import CatchUp
 from shared.chassis.jetstream.consumer import Consumer
 from shared.chassis.jetstream.durable import Durable
 from shared.chassis.jetstream.log_server import LogServer
+from shared.chassis.jetstream.older_copy import OlderCopy
 from shared.chassis.jetstream.past_events import PastEvents
 from shared.chassis.jetstream.relay import Relay
 from shared.chassis.jetstream.replay_client import ReplayClient
@@ -119,6 +120,9 @@ class Service(Generic[State, Command]):
             self.writer,
             source=source,
             catalog=catalog,
+        )
+        self._older_copy = OlderCopy(
+            self.reads, self.writer, catalog, settings.inbox_retention_days
         )
         self._past_events = PastEvents(
             [subscription.event_type for subscription in logic.subscriptions],
@@ -278,6 +282,7 @@ class Service(Generic[State, Command]):
 
         async def before_binding() -> None:
             await self._resync.allow_relay()
+            await self._older_copy.before_binding(durable, self._streams)
             await self._past_events.before_binding(durable, self._streams)
 
         consumer = Consumer(

@@ -87,10 +87,11 @@ def claim(connection: Connection, service: str) -> Identity:
     return identity
 
 
-def renew(connection: Connection, *, is_restored: bool = False) -> None:
-    """Give the database a new id: its service's consumer starts from the stream's first event again."""
+def renew(connection: Connection, *, is_restored: bool = False) -> str:
+    """Give the database a new id, and return it: its service's consumer starts from the stream's first event again."""
     database_id = f"{RESTORED}{new_id()}" if is_restored else new_id()
     connection.execute(DATABASE_IDENTITY.update().values(database_id=database_id))
+    return database_id
 
 
 def raise_if_restored(connection: Connection) -> None:
