@@ -704,7 +704,7 @@ def test_rebuild_prints_differing_rows(admin, shop, guest):
     code, out, err = admin.run("rebuild", "read", "order")
     assert code == 0, err
     assert re.search(r"^read: [\d,]+ events in .*; tables replaced in [\d.]+ s$", out, re.MULTILINE)
-    assert re.search(r"^1 row differed .*\ntable .*\nproducts +2 +0 +0 +1$", out, re.MULTILINE)
+    assert re.search(r"^1 row differed .*\ntable .*\nproducts +\d+ +0 +0 +1$", out, re.MULTILINE)
     assert re.search(r"^order: .*\nNo row differed\.$", out, re.MULTILINE)
     code, out, _ = admin.run("rebuild", "--json")
     documents = [msgspec.json.decode(line) for line in out.splitlines()]
