@@ -1,5 +1,6 @@
 """The read API gets from the owners of event logs what the stream does not bring."""
 
+import shutil
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -86,6 +87,19 @@ async def test_gap_waits_for_an_owner_that_is_down(shop_settings: ShopSettings):
         await publisher.publish([log[0], log[3]])
         await eventually(lambda: rows_of(database, HELD_EVENTS), 20)
         async with serving(shop_settings):
+            await eventually(lambda: is_archived(database, log), 30)
+
+
+async def test_owner_answers_after_the_broker_lost_everything(
+    broker: NatsServer, shop_settings: ShopSettings, tmp_path: Path
+):
+    log = products(3)
+    async with serving(shop_settings) as service:
+        await record_as_sent(service, log)
+        broker.kill()
+        shutil.rmtree(tmp_path / "nats" / "store")
+        async with reading(shop_settings) as database:
+            broker.restart()
             await eventually(lambda: is_archived(database, log), 30)
 
 
