@@ -99,13 +99,12 @@ class Rebuilder:
         """Delete what a process that was killed has left. Only for the process that has locked the database."""
         delete_rebuild_file(self._file)
 
-    def start(self) -> Rebuild:
+    def start(self) -> None:
         """Rebuild in the background. Raises Rejected while a rebuild is under way."""
         if self.current or self._is_required or self._is_closing:
             raise Rejected("rebuild-running", "the tables are being rebuilt already")
         self.current = Rebuild()
         self._running = asyncio.create_task(self._run_in_background(self.current))
-        return self.current
 
     async def rebuild_until_complete(self) -> None:
         """Rebuild tables that cannot be used as they are, repeatedly until it succeeds."""

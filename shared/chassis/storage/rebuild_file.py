@@ -47,8 +47,7 @@ def rebuild_file(url: URL) -> Path:
 
 def delete_rebuild_file(file: Path) -> None:
     """Delete the file if there is one: without the process that builds in it, it is of no use."""
-    for path in (file, Path(f"{file}-journal")):
-        path.unlink(missing_ok=True)
+    file.unlink(missing_ok=True)
 
 
 @contextmanager
