@@ -27,7 +27,7 @@ from shared.chassis.messages import clock
 from shared.chassis.messages.catalog import DecodeError
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.subjects import everything_of
-from shared.chassis.runtime.service import consumed_subjects
+from shared.chassis.runtime.logic import consumed_subjects
 from shared.chassis.storage import database_identity, event_log, inbox, subscribed_types
 from shared.chassis.storage.database import Database, database_url, open_for_writing
 from shared.chassis.storage.task_queue import TASK

@@ -16,7 +16,7 @@ import shipping_service.app
 import shipping_service.store
 from shared.chassis.engine.rebuild import DerivedTables
 from shared.chassis.engine.service_logic import ServiceLogic
-from shared.chassis.runtime.service import with_hooks
+from shared.chassis.runtime.logic import with_hooks
 from shared.settings import ShopSettings
 
 Logic = ServiceLogic[Any, Any]

@@ -1,8 +1,7 @@
 """The parts of a service that decides, put together: what starts them, connects them, and stops them in order."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -13,7 +12,6 @@ from litestar import Litestar
 from litestar.types import ControllerRouterHandler
 from sqlalchemy import MetaData
 
-from shared.chassis.engine import nudge
 from shared.chassis.engine.nudge import nudged_entities
 from shared.chassis.engine.rebuild import DerivedTables
 from shared.chassis.engine.redrive import DecidingRedrive
@@ -35,24 +33,14 @@ from shared.chassis.http.log_audit import LogAuditor, show_audit
 from shared.chassis.http.rebuild import RebuildController
 from shared.chassis.http.resend import Resender, resend_events
 from shared.chassis.http.tasks import TaskController, Tasks
-from shared.chassis.jetstream.catch_up import CatchUp
-from shared.chassis.jetstream.consumer import Consumer
-from shared.chassis.jetstream.durable import Durable
-from shared.chassis.jetstream.log_server import LogServer
-from shared.chassis.jetstream.older_copy import OlderCopy
-from shared.chassis.jetstream.past_events import PastEvents
-from shared.chassis.jetstream.relay import Relay
-from shared.chassis.jetstream.replay_client import ReplayClient
-from shared.chassis.jetstream.resync import Resync
 from shared.chassis.messages import clock
 from shared.chassis.messages.catalog import Catalog
-from shared.chassis.messages.decider import on
-from shared.chassis.messages.identity_events import IDENTITY
-from shared.chassis.messages.subjects import subject_of_every
+from shared.chassis.runtime.logic import with_hooks
 from shared.chassis.runtime.loops import Loop, writer_loop
 from shared.chassis.runtime.opening import Opening
 from shared.chassis.runtime.resources import Resources
 from shared.chassis.runtime.retention_rules import chassis_retention_rules
+from shared.chassis.runtime.transport import Transport
 from shared.chassis.settings import ChassisSettings
 from shared.chassis.storage import database_identity
 from shared.chassis.storage.task_queue import all_kinds
@@ -61,9 +49,18 @@ ANSWER_SECONDS = 2
 """A command that is not executed this long after the signal to stop is answered 503, so that it gets an answer."""
 EFFECT_SECONDS = 5
 """For mails and bookings under way when the signal to stop comes; then they are cancelled, and repeated later."""
-DRAIN_SECONDS = 1.5
 LATE_SECONDS = 30
 """A service whose overdue deadlines wait this much longer than the grace period is not ready."""
+
+OPERATIONS = (
+    resend_events,
+    show_audit,
+    TaskController,
+    DeadLetterController,
+    RedriveController,
+    RebuildController,
+)
+"""What operators may do with every service."""
 
 State = TypeVar("State", bound=msgspec.Struct)
 Command = TypeVar("Command")
@@ -91,11 +88,9 @@ class Service(Generic[State, Command]):
         """`derived` is a function of a module, `versions` the directory of the migrations of the service's own tables."""
         self.source = source
         self.settings = settings
-        self._catalog = catalog
         self._deadline_grace_seconds = deadline_grace_seconds
         kinds = [handler.kind for handler in task_handlers if not handler.is_deadline]
         self._logic = logic = with_hooks(logic, source, kinds)
-        self._subjects = consumed_subjects(logic, catalog)
         resources = self._resources = Resources(source, settings)
         self._opening = Opening(
             source, settings, resources, tables=tables, derived=derived, versions=versions
@@ -105,33 +100,15 @@ class Service(Generic[State, Command]):
         self.reads = resources.reads
         self.reader = resources.reader
         self.broker = resources.broker
-        self._streams = resources.streams
         self.writer: Writer[State, Command] = Writer(
             self.database,
             partial(process_batch, source=source, logic=logic),
             on_commit=self._on_commit,
         )
-        self.relay = Relay(source, self.reads, self.broker, self.writer)
-        self._resync = Resync(
-            self.reads,
-            self.broker,
-            self._streams,
-            self.relay,
-            self.writer,
-            source=source,
-            catalog=catalog,
+        transport = self._transport = Transport(
+            source, settings, logic, resources, self.writer, catalog=catalog
         )
-        self._older_copy = OlderCopy(
-            self.reads, self.writer, catalog, settings.inbox_retention_days
-        )
-        self._past_events = PastEvents(
-            [subscription.event_type for subscription in logic.subscriptions],
-            catalog,
-            ReplayClient(source, self.broker, catalog),
-            self.reads,
-            self.writer,
-        )
-        LogServer(source, self.reads, self.broker, lambda: self._resync.is_own_log)
+        self.relay = transport.relay
         self.effects, self.deadlines = self._task_runners(task_handlers)
         self.commands = CommandBus(source, self.writer)
         redriving = DecidingRedrive(source, logic, catalog)
@@ -140,41 +117,24 @@ class Service(Generic[State, Command]):
         self.keys = resources.keys
         rules = [*retention_rules, *chassis_retention_rules(settings.inbox_retention_days)]
         self._retention = RetentionLoop(self.writer, rules)
-        self._consumer: Consumer | None = None
-        self._catch_up: CatchUp | None = None
         self._stopping_since: float | None = None
 
     def waiting_for(self) -> list[str]:
         """What keeps the service from its work, as phrases; empty when it is ready."""
-        if self._consumer is None or not self._opening.is_open:
+        if not self._opening.is_open:
             return self._opening.waiting_for()
-        reasons = [self._consumer.waiting_for] if self._consumer.waiting_for else []
-        if self.relay.backlog:
-            refusal = f" ({self.broker.refusal})" if self.broker.refusal else ""
-            reasons.append(f"the broker to take its events{refusal}")
-        if lost := self.relay.lost:
-            reasons.append(f"the stream to get {lost} events again that the broker has lost")
-        if self._catch_up and self._are_deadlines_late():
-            reasons.append(f"{self._catch_up.waiting_for}, before its overdue deadlines")
+        reasons = self._transport.waiting_for()
+        if self._are_deadlines_late():
+            reasons.append(f"{self._transport.handling_reason}, before its overdue deadlines")
         return reasons
 
     def warnings(self) -> list[str]:
         """What an operator should look at although the service works."""
-        warnings = []
-        if self.relay.refused:
-            problem = f"the broker refuses {self.relay.refused} of its events permanently"
-            warnings.append(
-                f"{problem}: quadrille check names them, quadrille resend sends them again"
-            )
-        if self._resync.problem:
-            warnings.append(f"its events in the stream cannot be checked: {self._resync.problem}")
-        if missing := self._past_events.missing:
-            warnings.append(f"past events are not handled yet: {', '.join(missing)}")
-        return warnings
+        return self._transport.warnings()
 
     async def resend(self, first: int, last: int) -> None:
         """Publish the events of these positions again; consumers that have handled them ignore them."""
-        await self._resync.publish_again(range(first, last + 1))
+        await self._transport.publish_again(range(first, last + 1))
 
     def app(
         self,
@@ -190,32 +150,12 @@ class Service(Generic[State, Command]):
         self._after_start = on_startup
         return build_app(
             title,
-            [
-                *routes,
-                resend_events,
-                show_audit,
-                TaskController,
-                DeadLetterController,
-                RedriveController,
-                RebuildController,
-            ],
+            [*routes, *OPERATIONS],
             settings=self.settings,
             keys=self.keys,
             waiting_for=self.waiting_for,
             warnings=self.warnings,
-            dependencies={
-                "service": self,
-                "commands": self.commands,
-                "reader": self.reader,
-                "resender": Resender(self.reads, self.resend),
-                "dead_letters": DeadLetters(self.reader, self._redriver),
-                "tasks": Tasks(
-                    self.reader, self.reads, self.writer, (self.effects, self.deadlines)
-                ),
-                "log_auditor": LogAuditor(self.reads),
-                "rebuilder": self._opening.rebuilder,
-                **(dependencies or {}),
-            },
+            dependencies={**self._dependencies(), **(dependencies or {})},
             is_open=lambda: self._opening.is_open,
             on_startup=[self.start],
             on_stopping=self.begin_stop,
@@ -229,9 +169,9 @@ class Service(Generic[State, Command]):
         )
 
     async def _start_parts(self, database_id: str) -> None:
-        consumer = self._consumer = self._connect_consumer(database_id)
+        self._transport.connect(database_id, grace_seconds=self._deadline_grace_seconds)
         await self._warn_of_unknown_tasks()
-        self._resources.start(*self._loops(consumer))
+        self._resources.start(*self._loops())
         for hook in self._after_start:
             await hook()
         log.info("service.started", database=str(self.database.url))
@@ -254,55 +194,39 @@ class Service(Generic[State, Command]):
         await self._resources.close()
         log.info("service.stopped")
 
+    def _dependencies(self) -> dict[str, object]:
+        runners = (self.effects, self.deadlines)
+        return {
+            "service": self,
+            "commands": self.commands,
+            "reader": self.reader,
+            "resender": Resender(self.reads, self.resend),
+            "dead_letters": DeadLetters(self.reader, self._redriver),
+            "tasks": Tasks(self.reader, self.reads, self.writer, runners),
+            "log_auditor": LogAuditor(self.reads),
+            "rebuilder": self._opening.rebuilder,
+        }
+
     def _task_runners(self, handlers: Sequence[TaskHandler]) -> tuple[TaskRunner, TaskRunner]:
         """One for effects, and one for deadlines, which wait for the events of the others."""
         effects = [handler for handler in handlers if not handler.is_deadline]
         deadlines = [handler for handler in handlers if handler.is_deadline]
         return (
             TaskRunner(self.reads, self.writer, effects),
-            TaskRunner(self.reads, self.writer, deadlines, self._handled_until),
+            TaskRunner(self.reads, self.writer, deadlines, self._transport.handled_until),
         )
 
-    def _loops(self, consumer: Consumer) -> list[Loop]:
+    def _loops(self) -> list[Loop]:
         """In the order of their start; they are stopped in the opposite order, each before what it depends on."""
         return [
             writer_loop(self.writer),
-            Loop("relay", self.relay.run, request_stop=partial(self.relay.drain, DRAIN_SECONDS)),
+            self._transport.publishing_loop(),
             Loop("effects", self.effects.run, grace_seconds=self._effect_seconds_left),
             Loop("retention", self._retention.run),
             Loop("deadlines", self.deadlines.run),
             Loop("redrives", self._redriver.run),
-            Loop("resync", self._resync.run),
-            Loop("past events", self._past_events.run),
-            Loop("consumer", consumer.run),
+            *self._transport.consuming_loops(),
         ]
-
-    def _connect_consumer(self, database_id: str) -> Consumer:
-        durable = Durable(self.broker, self.source, self._subjects, database_id)
-
-        async def before_binding() -> None:
-            await self._resync.allow_relay()
-            await self._older_copy.before_binding(durable, self._streams)
-            await self._past_events.before_binding(durable, self._streams)
-
-        consumer = Consumer(
-            self.broker,
-            self._streams,
-            durable,
-            self.writer.handle,
-            catalog=self._catalog,
-            before_binding=before_binding,
-            on_bound=self._past_events.note_bound,
-        )
-        self._catch_up = CatchUp(
-            self.broker,
-            self._streams,
-            durable,
-            self.relay,
-            consumer,
-            grace_seconds=self._deadline_grace_seconds,
-        )
-        return consumer
 
     def _on_commit(self, outcome: Outcome) -> None:
         if signing_keys.concerns([*outcome.consumed, *outcome.events]):
@@ -315,9 +239,6 @@ class Service(Generic[State, Command]):
         if outcome.earliest_task:
             self.effects.wake(outcome.earliest_task)
             self.deadlines.wake(outcome.earliest_task)
-
-    async def _handled_until(self) -> datetime | None:
-        return await self._catch_up.handled_until() if self._catch_up else None
 
     def _are_deadlines_late(self) -> bool:
         since = self.deadlines.held_back_since
@@ -332,25 +253,3 @@ class Service(Generic[State, Command]):
     def _effect_seconds_left(self) -> float:
         stopping_since = self._stopping_since or 0
         return EFFECT_SECONDS - (asyncio.get_running_loop().time() - stopping_since)
-
-
-def with_hooks(
-    logic: ServiceLogic[State, Command], source: str, kinds: Collection[str]
-) -> ServiceLogic[State, Command]:
-    """The complete logic of a service, as it runs.
-
-    Every service consumes key events. The one that signs receives its own too, and so detects a forged one.
-    """
-    subscriptions = (*logic.subscriptions, *(on(event_type) for event_type in IDENTITY))
-    hooks = (*logic.record_hooks, signing_keys.hook(source), nudge.hook(logic.nudges, kinds))
-    return logic._replace(subscriptions=subscriptions, record_hooks=hooks)
-
-
-def consumed_subjects(logic: ServiceLogic[State, Command], catalog: Catalog) -> list[str]:
-    """The filter of the service's durable."""
-    return [
-        subject_of_every(
-            catalog.publisher_of(subscription.event_type) or "*", subscription.event_type
-        )
-        for subscription in logic.subscriptions
-    ]
