@@ -19,7 +19,7 @@ from tests.support.eventually import eventually
 from tests.support.shop_expectations import SERVICES
 
 QUIESCE_SECONDS = 120
-ORDERS_PER_SECOND = 20
+ORDERS_PER_SECOND = 5
 """With many orders, so much longer may the shop take to come to rest."""
 STOCK = {PLENTY: 1_000_000, SCARCE: 10}
 DEADLINES = (15, 900)
