@@ -59,7 +59,8 @@ class RunningShop(ShopProcesses, ShopExpectations):
             unfinished = _unfinished(self.data_dir / f"{service.name}.db")
             assert unfinished == 0, f"{service.name} has {unfinished} events to publish and tasks"
         snapshot = read_shop(self.data_dir)
-        assert list(find_pending(snapshot)) == []
+        pending = list(find_pending(snapshot))
+        assert pending == [], pending
         return snapshot
 
 
