@@ -80,7 +80,7 @@ async def test_damaged_file_is_named_with_remedy(tmp_path: Path):
             await chassis.rows(PRODUCTS)
         assert str(caught.value) == (
             f"the database {path} is damaged (database disk image is malformed): "
-            "restore it from a backup"
+            "restore it with quadrille restore, or delete it if it is the read API's"
         )
         with pytest.raises(DatabaseDamaged):
             await chassis.reads.watch()
@@ -174,6 +174,7 @@ async def test_file_that_is_no_database_is_reported(shop_settings: ShopSettings)
         code, _, err = await ended(process)
     assert code == 1
     assert err.endswith(
-        f"the database {path} is damaged (file is not a database): restore it from a backup\n"
+        f"the database {path} is damaged (file is not a database): "
+        "restore it with quadrille restore, or delete it if it is the read API's\n"
     )
     assert err.count("\n") == 1

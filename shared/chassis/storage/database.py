@@ -126,7 +126,8 @@ class DamageDetector:
             if not _is_damage(error):
                 raise
             self._damage = DatabaseDamaged(
-                f"the database {self._url.database} is damaged ({error.orig}): restore it from a backup"
+                f"the database {self._url.database} is damaged ({error.orig}): "
+                "restore it with quadrille restore, or delete it if it is the read API's"
             )
             self._is_damaged.set()
             raise self._damage from error
