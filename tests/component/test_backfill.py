@@ -115,6 +115,7 @@ async def test_new_database_gets_expired_events_first(
 ):
     """Those in the stream would be held until the others arrive."""
     monkeypatch.setattr(checkpoints, "MAX_AHEAD", 100)
+    monkeypatch.setattr(backfill, "CHECK_SECONDS", 0)  # checks run during the replay
     log = products(1200)
     publisher = Publisher("test", shop_settings)
     await publisher.connect()

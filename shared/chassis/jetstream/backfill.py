@@ -41,6 +41,7 @@ class Backfill:
         self._client = client
         self._streams = streams
         self._durable = durable
+        self._locks = {source: asyncio.Lock() for source in self._sources}
         self._ends: dict[str, int] = {}
         """The end of each log that is being replayed."""
 
@@ -85,6 +86,10 @@ class Backfill:
 
     async def _fill(self, source: str) -> bool:
         """Replay the source's log beyond what is applied; whether all of it is applied then."""
+        async with self._locks[source]:  # at a start, a check may come while the log is replayed
+            return await self._fill_alone(source)
+
+    async def _fill_alone(self, source: str) -> bool:
         before = self._position(source)
         try:
             end = await self._client.end_of(source)
