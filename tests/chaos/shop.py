@@ -145,8 +145,11 @@ class ChaosShop(RunningShop):
 
     async def stop_service(self, name: str) -> None:
         """Once it listens: before that, it dies of the signal."""
-        await eventually(lambda: asyncio.to_thread(self._listens, name), READY_SECONDS)
+        await self.until_listening(name)
         await asyncio.to_thread(self.terminate, name)
+
+    async def until_listening(self, name: str) -> None:
+        await eventually(lambda: asyncio.to_thread(self._listens, name), READY_SECONDS)
 
     async def stop_published(self, name: str) -> bool:
         """Stop it when the broker has all its events; False if it stopped with some left."""
