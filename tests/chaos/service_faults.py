@@ -162,7 +162,8 @@ async def second_copy(shop: ChaosShop, draw: random.Random) -> AsyncIterator[Non
     name = shop.any_service(draw)
     async with shop.alone(name):
         await shop.until_listening(name)  # a process that starts has not locked its database yet
-        assert await asyncio.to_thread(shop.start_second, name) == 1
+        code = await asyncio.to_thread(shop.start_second, name)
+        assert code == 1 or shop.has_ended(name)
         yield
 
 

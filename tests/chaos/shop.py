@@ -29,7 +29,6 @@ DISK_MIB = 4096
 SPARE_KIB = 64
 """Of a full disk: the system refuses to make it smaller than its content."""
 SUPERVISION_SECONDS = 0.2
-RESTART_SECONDS = 0.5
 READY_SECONDS = 120
 
 
@@ -166,6 +165,7 @@ class ChaosShop(RunningShop):
             )
 
     def _listens(self, name: str) -> bool:
+        self._restart_if_ended(name)
         return self.health(name, "live") is not None
 
     def has_database(self, name: str) -> bool:
@@ -223,12 +223,15 @@ class ChaosShop(RunningShop):
             await asyncio.sleep(SUPERVISION_SECONDS)
             for name in self._ended():
                 async with self.alone(name):
-                    if name in self.running() and self.has_ended(name):
-                        code = self.wait_exit(name)
-                        self.notifier_kills += name == "notifier"
-                        self.endings.append(Ending(name, code, self.log(name).splitlines()[-1]))
-                        await asyncio.sleep(RESTART_SECONDS)
-                        self.start_service(name)
+                    self._restart_if_ended(name)
+
+    def _restart_if_ended(self, name: str) -> None:
+        """Of its own accord, as when the broker has closed its connection for good."""
+        if name in self.running() and self.has_ended(name):
+            code = self.wait_exit(name)
+            self.notifier_kills += name == "notifier"
+            self.endings.append(Ending(name, code, self.log(name).splitlines()[-1]))
+            self.start_service(name)
 
     def _ended(self) -> Iterator[str]:
         for name in self.running():
