@@ -38,12 +38,13 @@ class Watched(NamedTuple):
 
     service: Service
     watching: asyncio.Task[None]
+    configuration: Path
 
     @property
     def pids(self) -> set[int]:
-        """Of the broker's processes: one, or none while it is restarted."""
+        """Of the broker's processes: one, or none while it is restarted; other tests may have brokers too."""
         children = psutil.Process().children()
-        return {child.pid for child in children if child.name() == nats_server.NAME}
+        return {child.pid for child in children if str(self.configuration) in child.cmdline()}
 
     async def create(self, product_id: str) -> None:
         described = Description(name="Keyboard", description="", price=1)
@@ -67,7 +68,7 @@ async def watched(directory: Path) -> AsyncIterator[Watched]:
         watching = asyncio.create_task(broker.watch())
         await provision.maintain_stream(settings_for(directory, urls[PROVISIONER]), once=True)
         async with serving(settings_for(directory, urls["inventory"])) as service:
-            yield Watched(service, watching)
+            yield Watched(service, watching, users / nats_config.CONFIG)
         watching.cancel()
         await asyncio.wait([watching])
 
