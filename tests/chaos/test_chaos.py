@@ -16,7 +16,7 @@ from tests.chaos.table import lines
 
 TESTS = Path(__file__).parents[1]
 ORDERS, PER_SECOND = 2000, 40
-FEW_ORDERS, FEW_PER_SECOND = 40, 10
+FEW_ORDERS, FEW_PER_SECOND = 30, 10
 pytestmark = pytest.mark.filterwarnings(
     # The client of the broker leaves a socket open if the broker dies while it connects.
     "ignore::pytest.PytestUnraisableExceptionWarning"
