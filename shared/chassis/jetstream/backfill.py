@@ -113,7 +113,8 @@ class Backfill:
             await self._client.replay(source, deliver, after=before, until=end)
         finally:
             del self._ends[source]
-            log.info("events.backfilled", source=source, after=before, to=self._position(source))
+            if (reached := self._position(source)) > before:
+                log.info("events.backfilled", source=source, after=before, to=reached)
 
     async def _deliver(self, source: str, page: Page) -> int:
         await self._projector.deliver(page.messages)
