@@ -3,7 +3,7 @@
 from tests.support.running_shop import RunningShop
 from tests.support.shop_client import Json, accepted
 
-CHANGES = 1000
+CHANGES = 300
 
 
 def add_one(shop: RunningShop) -> tuple[Json, str]:

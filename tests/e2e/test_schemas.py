@@ -39,7 +39,7 @@ CHECKS = [
     ignored_auth,
 ]
 
-VALID, INVALID = 8, 4
+VALID, INVALID = 6, 3
 """Requests to each route that conform to its schema, and that do not."""
 
 quick = settings(
