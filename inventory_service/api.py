@@ -8,7 +8,7 @@ import msgspec
 from litestar import Controller, Response, delete, get, post, put
 from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
+from litestar.params import FromPath, FromQuery, JSONBody
 from msgspec import Meta
 from sqlalchemy import bindparam, select
 
@@ -26,7 +26,7 @@ from inventory_service.domain import (
 from inventory_service.store import PRODUCTS, RESERVATION_ITEMS, RESERVATIONS
 from shared.chassis.http.auth import admin_only
 from shared.chassis.http.command_bus import CommandBus, json_reply
-from shared.chassis.http.pagination import Page, page_of, schema_name
+from shared.chassis.http.pagination import Page, PageSize, page_of, schema_name
 from shared.chassis.http.problems import responses
 from shared.chassis.http.request_body import RequestBody, ServiceRequest
 from shared.chassis.messages.clock import new_id
@@ -40,7 +40,6 @@ from shared.contracts import LineItem, Money
 
 Commands = NamedDependency[CommandBus[InventoryState, Command]]
 FromReader = NamedDependency[Reader]
-PageSize = Annotated[int, QueryParameter(ge=1, le=200)]
 Name = Annotated[str, Meta(min_length=1, max_length=200, pattern=LINE)]
 
 

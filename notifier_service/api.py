@@ -22,7 +22,7 @@ from notifier_service.domain import (
 from notifier_service.store import NOTIFICATIONS
 from shared.chassis.http.auth import admin_only
 from shared.chassis.http.command_bus import json_reply
-from shared.chassis.http.pagination import Page, schema_name
+from shared.chassis.http.pagination import Page, PageSize, schema_name
 from shared.chassis.http.problems import responses
 from shared.chassis.http.rate_limits import Limit
 from shared.chassis.http.request_body import ServiceRequest
@@ -35,7 +35,6 @@ from shared.contracts.notifier import SkipReason
 
 Notifier = NamedDependency[Service[NotifierState, Command]]
 FromReader = NamedDependency[Reader]
-PageSize = Annotated[int, QueryParameter(ge=1, le=200)]
 Cursor = Annotated[int | None, QueryParameter(ge=1, le=2**63 - 1)]
 OrderId = Annotated[str | None, QueryParameter(name="orderId")]
 

@@ -2,7 +2,6 @@
 
 from typing import Annotated
 
-from litestar.params import QueryParameter
 from msgspec import Meta
 
 from order_service.accounts import emails
@@ -14,7 +13,6 @@ Reason = Annotated[str, Meta(max_length=500, pattern=LINE)]
 AddressPart = Annotated[str, Meta(max_length=64, pattern=LINE_WITHOUT_LINK)]
 AddressLine = Annotated[str, Meta(max_length=100, pattern=LINE_WITHOUT_LINK)]
 Address = Annotated[dict[AddressPart, AddressLine], Meta(max_length=20)]
-PageSize = Annotated[int, QueryParameter(ge=1, le=200)]
 
 
 def canonical_email(email: str) -> str:

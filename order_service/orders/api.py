@@ -19,11 +19,11 @@ from order_service.domain import Command, OrderState
 from order_service.orders.domain import NudgeOrder, Order, PlaceOrder, RequestCancellation
 from order_service.orders.pricing import RequestedItem
 from order_service.orders.store import ORDER_ITEMS, ORDERS
-from order_service.request_fields import Address, Email, PageSize, Reason, canonical_email
+from order_service.request_fields import Address, Email, Reason, canonical_email
 from shared.chassis.http.auth import Caller, operators_only, signed_in_only
 from shared.chassis.http.client_address import client_address
 from shared.chassis.http.command_bus import json_reply
-from shared.chassis.http.pagination import Page, page_of, schema_name
+from shared.chassis.http.pagination import Page, PageSize, page_of, schema_name
 from shared.chassis.http.problems import BadRequest, FieldError, responses
 from shared.chassis.http.rate_limits import Limit, Limiter
 from shared.chassis.http.request_body import RequestBody, ServiceRequest

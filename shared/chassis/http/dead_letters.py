@@ -15,10 +15,9 @@ from shared.chassis.engine.redrive import EntityChange, Trial
 from shared.chassis.engine.redriver import Redriver
 from shared.chassis.http.auth import operators_only
 from shared.chassis.http.openapi import WITHOUT_KEY
-from shared.chassis.http.pagination import Keyset, from_cursor, to_cursor
+from shared.chassis.http.pagination import Cursor, Keyset, PageSize, from_cursor, to_cursor
 from shared.chassis.http.problems import BadRequest, FieldError, responses
-from shared.chassis.http.request_body import RequestBody, ServiceRequest
-from shared.chassis.messages.plain_text import LINE
+from shared.chassis.http.request_body import Reason, RequestBody, ServiceRequest
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.rejection import Rejected
 from shared.chassis.storage.dead_letters import (
@@ -147,7 +146,7 @@ class Discarding(RequestBody, frozen=True, kw_only=True):
     """Which letter is never handled, and why: the reason is kept and published."""
 
     event_id: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
-    reason: Annotated[str, msgspec.Meta(min_length=1, max_length=500, pattern=LINE)]
+    reason: Reason
 
 
 class Discarded(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -187,8 +186,6 @@ Error = Annotated[
 ]
 Source = Annotated[str | None, QueryParameter(description="its publisher, e.g. inventory")]
 Entity = FromPath[str]
-Cursor = Annotated[str | None, QueryParameter(description="`nextCursor` of the page before")]
-PageSize = Annotated[int, QueryParameter(ge=1, le=200)]
 
 _BY_ARRIVAL = Keyset(tuple[int], DEAD_LETTER.c.dead_letter_id.asc())
 _PATTERN = func.replace(DEAD_LETTER.c.error, KEY, ANY_ENTITY)

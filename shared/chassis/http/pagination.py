@@ -4,10 +4,10 @@ import base64
 import binascii
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
-from litestar.params import KwargDefinition
+from litestar.params import KwargDefinition, QueryParameter
 from sqlalchemy import ColumnElement, Select, UnaryExpression, and_, or_
 from sqlalchemy.sql.operators import desc_op
 
@@ -18,6 +18,9 @@ K = TypeVar("K", bound=tuple[Any, ...])
 R = TypeVar("R", bound=tuple[Any, ...])
 Row = TypeVar("Row")
 View = TypeVar("View")
+
+Cursor = Annotated[str | None, QueryParameter(description="`nextCursor` of the page before")]
+PageSize = Annotated[int, QueryParameter(ge=1, le=200)]
 
 EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 LATEST = datetime(9999, 1, 1, tzinfo=UTC)

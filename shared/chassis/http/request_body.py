@@ -1,6 +1,6 @@
 """JSON bodies, decoded strictly: no coercion, no unknown fields, and errors that name the field."""
 
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 from litestar import Request
@@ -8,8 +8,12 @@ from litestar.datastructures import State
 
 from shared.chassis.http.auth import Access, Caller, sign_in_first
 from shared.chassis.http.problems import BadRequest, FieldError, field_error
+from shared.chassis.messages.plain_text import LINE
 
 T = TypeVar("T")
+
+Reason = Annotated[str, msgspec.Meta(min_length=1, max_length=500, pattern=LINE)]
+"""Why an operator asks for something, in one line."""
 
 
 class RequestBody(

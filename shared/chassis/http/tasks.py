@@ -16,11 +16,18 @@ from shared.chassis.engine.task_runner import TaskRunner
 from shared.chassis.engine.writer import Writer
 from shared.chassis.http.auth import operators_only
 from shared.chassis.http.openapi import WITHOUT_KEY
-from shared.chassis.http.pagination import Keyset, Page, page_of, schema_name, to_cursor
+from shared.chassis.http.pagination import (
+    Cursor,
+    Keyset,
+    Page,
+    PageSize,
+    page_of,
+    schema_name,
+    to_cursor,
+)
 from shared.chassis.http.problems import responses
-from shared.chassis.http.request_body import RequestBody, ServiceRequest
+from shared.chassis.http.request_body import Reason, RequestBody, ServiceRequest
 from shared.chassis.messages import clock
-from shared.chassis.messages.plain_text import LINE
 from shared.chassis.messages.rejection import Rejected
 from shared.chassis.storage import task_queue
 from shared.chassis.storage.database import Database
@@ -64,14 +71,12 @@ State = Annotated[
 ]
 Kind = Annotated[str | None, QueryParameter(description="only this kind, e.g. booking")]
 OrderId = Annotated[str | None, QueryParameter(name="orderId", description="only this order's")]
-Cursor = Annotated[str | None, QueryParameter(description="`nextCursor` of the page before")]
-PageSize = Annotated[int, QueryParameter(ge=1, le=200)]
 
 
 class GivingUp(RequestBody, frozen=True, kw_only=True):
     """Why the task is given up, for the log; a mail's outcome shows it too."""
 
-    reason: Annotated[str, msgspec.Meta(min_length=1, max_length=500, pattern=LINE)]
+    reason: Reason
 
 
 class Tasks(NamedTuple):
