@@ -9,13 +9,13 @@ import msgspec
 from litestar import Controller, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, QueryParameter
-from sqlalchemy import ColumnElement, Row, func, select, true
+from sqlalchemy import ColumnElement, Row, func, select
 
 from shared.chassis.engine.redrive import EntityChange, Trial
 from shared.chassis.engine.redriver import Redriver
 from shared.chassis.http.auth import operators_only
 from shared.chassis.http.openapi import WITHOUT_KEY
-from shared.chassis.http.pagination import Cursor, Keyset, PageSize, from_cursor, to_cursor
+from shared.chassis.http.pagination import Cursor, Keyset, PageSize, page_of, to_cursor
 from shared.chassis.http.problems import BadRequest, FieldError, responses
 from shared.chassis.http.request_body import Reason, RequestBody, ServiceRequest
 from shared.chassis.messages.recorded_event import RecordedEvent
@@ -226,15 +226,14 @@ class DeadLetterController(Controller):
         """Letters, oldest first, and their groups by error and type."""
         chosen = RedriveFilter(type=event_type, error=error, source=source, status=letter_status)
         condition = _condition(chosen)
-        from_cursor(cursor, tuple[int])
-        page = _BY_ARRIVAL.select(LETTERS.where(condition), cursor, limit)
-        letters = [to_letter(row) for row in await dead_letters.reader.fetch(page)]
+        query = _BY_ARRIVAL.select(LETTERS.where(condition), cursor, limit)
+        letters = [to_letter(row) for row in await dead_letters.reader.fetch(query)]
+        page = page_of(letters, limit, _view, lambda letter: to_cursor(letter.dead_letter_id))
         groups = [] if cursor else await dead_letters.reader.fetch(_GROUPS.where(condition))
-        is_last = len(letters) <= limit
         return DeadLetterList(
             groups=[_group(row) for row in groups],
-            items=[_view(letter) for letter in letters[:limit]],
-            next_cursor=None if is_last else to_cursor(letters[limit - 1].dead_letter_id),
+            items=page.items,
+            next_cursor=page.next_cursor,
         )
 
     @get("/{entity:str}", responses=responses(401, 403, 404))
@@ -335,7 +334,6 @@ class RedriveController(Controller):
 
 
 def _condition(chosen: RedriveFilter) -> ColumnElement[bool]:
-    condition: ColumnElement[bool] = true()
     condition = IS_OPEN if chosen.status is None else DEAD_LETTER.c.status == chosen.status
     if chosen.type is not None:
         condition &= DEAD_LETTER.c.event_type == chosen.type
