@@ -1,28 +1,35 @@
 """The dead letters of a service, for operators: which there are and why, try, redrive, discard."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import msgspec
 from litestar import Controller, get, post
-from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, QueryParameter
-from sqlalchemy import ColumnElement, Row, func, select
+from sqlalchemy import Row, func, select
 
 from shared.chassis.engine.redrive import EntityChange, Trial
-from shared.chassis.engine.redriver import Redriver
 from shared.chassis.http.auth import operators_only
 from shared.chassis.http.openapi import WITHOUT_KEY
 from shared.chassis.http.pagination import Cursor, Keyset, PageSize, page_of, to_cursor
-from shared.chassis.http.problems import BadRequest, FieldError, responses
+from shared.chassis.http.problems import responses
+from shared.chassis.http.redrives import (
+    GROUP_ERROR,
+    WAIT_SECONDS,
+    DeadLetters,
+    FromDeadLetters,
+    RedriveFilter,
+    RedriveView,
+    condition_of,
+    redrive_view,
+    request_redrive,
+)
 from shared.chassis.http.request_body import Reason, RequestBody, ServiceRequest
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.rejection import Rejected
 from shared.chassis.storage.dead_letters import (
     DEAD_LETTER,
-    IS_OPEN,
     KEY,
     LETTERS,
     Status,
@@ -30,14 +37,9 @@ from shared.chassis.storage.dead_letters import (
     of_entity,
     to_letter,
 )
-from shared.chassis.storage.reader import Reader
-from shared.chassis.storage.redrives import ItemOutcome, Redrive, RedriveItem
+from shared.chassis.storage.redrives import ItemOutcome
 
-WAIT_SECONDS = 3
-"""For a redrive to be finished before its state is answered."""
 MAX_GROUPS = 100
-ANY_ENTITY = "…"
-"""Stands for the entity's id in the error of a group."""
 
 
 class DeadLetterView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -90,26 +92,6 @@ class DeadLettersOfEntity(msgspec.Struct, frozen=True, kw_only=True, rename="cam
     items: Sequence[DeadLetterWithBody]
 
 
-class RedriveItemView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    event_id: str
-    type: str | None
-    entity: str
-    outcome: ItemOutcome
-    error: str | None
-
-
-class RedriveView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """A request to handle dead letters, and how far it is: it is carried out even if the service is restarted."""
-
-    redrive_id: str
-    requested_by: str
-    requested_at: datetime
-    finished: bool
-    outcomes: Mapping[str, int]
-    """How many letters have each outcome."""
-    items: Sequence[RedriveItemView]
-
-
 class TrialEvent(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     type: str
     entity: str
@@ -156,27 +138,6 @@ class Discarded(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     redrive: RedriveView | None
 
 
-Text = Annotated[str, msgspec.Meta(min_length=1, max_length=2000)]
-
-
-class RedriveFilter(RequestBody, frozen=True, kw_only=True):
-    """The entities of all letters that fulfil every condition; at least one is needed."""
-
-    type: Text | None = None
-    error: Text | None = None
-    """A part of the error, or the error of a group."""
-    source: Text | None = None
-    status: Status | None = None
-
-
-class DeadLetters(NamedTuple):
-    """What the handlers need of a service."""
-
-    reader: Reader
-    redriver: Redriver
-
-
-FromDeadLetters = NamedDependency[DeadLetters]
 StatusFilter = Annotated[
     Status | None, QueryParameter(name="status", description="without it, all but DISCARDED")
 ]
@@ -188,10 +149,9 @@ Source = Annotated[str | None, QueryParameter(description="its publisher, e.g. i
 Entity = FromPath[str]
 
 _BY_ARRIVAL = Keyset(tuple[int], DEAD_LETTER.c.dead_letter_id.asc())
-_PATTERN = func.replace(DEAD_LETTER.c.error, KEY, ANY_ENTITY)
 _GROUPS = (
     select(
-        _PATTERN.label("error"),
+        GROUP_ERROR.label("error"),
         DEAD_LETTER.c.event_type,
         DEAD_LETTER.c.status,
         func.count().label("letters"),
@@ -199,8 +159,8 @@ _GROUPS = (
         func.min(DEAD_LETTER.c.dead_lettered_at).label("oldest"),
         func.max(DEAD_LETTER.c.dead_lettered_at).label("newest"),
     )
-    .group_by(_PATTERN, DEAD_LETTER.c.event_type, DEAD_LETTER.c.status)
-    .order_by(func.count().desc(), _PATTERN)
+    .group_by(GROUP_ERROR, DEAD_LETTER.c.event_type, DEAD_LETTER.c.status)
+    .order_by(func.count().desc(), GROUP_ERROR)
     .limit(MAX_GROUPS)
 )
 
@@ -225,7 +185,7 @@ class DeadLetterController(Controller):
     ) -> DeadLetterList:
         """Letters, oldest first, and their groups by error and type."""
         chosen = RedriveFilter(type=event_type, error=error, source=source, status=letter_status)
-        condition = _condition(chosen)
+        condition = condition_of(chosen)
         query = _BY_ARRIVAL.select(LETTERS.where(condition), cursor, limit)
         letters = [to_letter(row) for row in await dead_letters.reader.fetch(query)]
         page = page_of(letters, limit, _view, lambda letter: to_cursor(letter.dead_letter_id))
@@ -259,7 +219,7 @@ class DeadLetterController(Controller):
     ) -> RedriveView:
         """Handle the letters of an entity in their order, up to the first that fails again."""
         await _raise_if_unknown(dead_letters, entity)
-        return await _redrive(request, dead_letters, of_entity(entity))
+        return await request_redrive(request, dead_letters, of_entity(entity))
 
     @post(
         "/{entity:str}/try",
@@ -295,54 +255,7 @@ class DeadLetterController(Controller):
             entity, data.event_id, by=request.customer_id, reason=data.reason
         )
         rest = await redriver.wait(redrive_id, WAIT_SECONDS) if redrive_id else None
-        return Discarded(event_id=data.event_id, redrive=rest and _redrive_view(rest))
-
-
-class RedriveController(Controller):
-    """Requests to handle dead letters after all."""
-
-    path = "/redrives"
-    guards = (operators_only,)
-    tags = ("dead letters",)
-
-    @post(
-        "/",
-        status_code=202,
-        opt=WITHOUT_KEY,
-        responses=responses(400, 401, 403, 413, 503),
-    )
-    async def redrive_many(
-        self,
-        request: ServiceRequest,
-        data: JSONBody[RedriveFilter],
-        dead_letters: FromDeadLetters,
-    ) -> RedriveView:
-        """Handle the letters of all entities that the filter selects, as after the correction of a fault."""
-        if data == RedriveFilter():
-            raise BadRequest(FieldError(field="body", message="needs at least one condition"))
-        return await _redrive(request, dead_letters, _condition(data))
-
-    @get("/{redrive_id:str}", responses=responses(401, 403, 404))
-    async def show_redrive(
-        self, redrive_id: FromPath[str], dead_letters: FromDeadLetters
-    ) -> RedriveView:
-        """The outcome of each letter; kept for 30 days."""
-        redrive = await dead_letters.redriver.find(redrive_id)
-        if redrive is None:
-            raise Rejected("unknown-redrive", f"there is no redrive {redrive_id}")
-        return _redrive_view(redrive)
-
-
-def _condition(chosen: RedriveFilter) -> ColumnElement[bool]:
-    condition = IS_OPEN if chosen.status is None else DEAD_LETTER.c.status == chosen.status
-    if chosen.type is not None:
-        condition &= DEAD_LETTER.c.event_type == chosen.type
-    if chosen.source is not None:
-        condition &= DEAD_LETTER.c.source == chosen.source
-    if chosen.error is not None:
-        is_part = DEAD_LETTER.c.error.contains(chosen.error, autoescape=True)
-        condition &= is_part | (chosen.error == _PATTERN)
-    return condition
+        return Discarded(event_id=data.event_id, redrive=rest and redrive_view(rest))
 
 
 async def _raise_if_unknown(dead_letters: DeadLetters, entity: str) -> None:
@@ -353,17 +266,6 @@ async def _raise_if_unknown(dead_letters: DeadLetters, entity: str) -> None:
 
 def _unknown(entity: str) -> Rejected:
     return Rejected("unknown-dead-letter", f"there is no dead letter of {entity}")
-
-
-async def _redrive(
-    request: ServiceRequest, dead_letters: DeadLetters, condition: ColumnElement[bool]
-) -> RedriveView:
-    redriver = dead_letters.redriver
-    redrive_id = await redriver.request(condition, by=request.customer_id)
-    redrive = await redriver.wait(redrive_id, WAIT_SECONDS)
-    if redrive is None:
-        raise Rejected("unknown-redrive", f"there is no redrive {redrive_id}")
-    return _redrive_view(redrive)
 
 
 def _view(letter: StoredLetter) -> DeadLetterView:
@@ -390,27 +292,6 @@ def _group(row: Row[Any]) -> DeadLetterGroup:
         entities=row.entities,
         oldest=row.oldest,
         newest=row.newest,
-    )
-
-
-def _redrive_view(redrive: Redrive) -> RedriveView:
-    return RedriveView(
-        redrive_id=redrive.redrive_id,
-        requested_by=redrive.requested_by,
-        requested_at=redrive.requested_at,
-        finished=redrive.is_finished,
-        outcomes=Counter(str(item.outcome) for item in redrive.items),
-        items=[_item(item) for item in redrive.items],
-    )
-
-
-def _item(item: RedriveItem) -> RedriveItemView:
-    return RedriveItemView(
-        event_id=item.event_id,
-        type=item.event_type,
-        entity=item.key,
-        outcome=item.outcome,
-        error=item.error,
     )
 
 

@@ -16,12 +16,9 @@ from shared.chassis.engine.retention import RetentionLoop
 from shared.chassis.engine.service_logic import RecordHook
 from shared.chassis.http import signing_keys
 from shared.chassis.http.app import build_app
-from shared.chassis.http.dead_letters import (
-    DeadLetterController,
-    DeadLetters,
-    RedriveController,
-)
+from shared.chassis.http.dead_letters import DeadLetterController
 from shared.chassis.http.rebuild import RebuildController
+from shared.chassis.http.redrives import DeadLetters, RedriveController
 from shared.chassis.jetstream.backfill import Backfill
 from shared.chassis.jetstream.consumer import Consumer
 from shared.chassis.jetstream.durable import Durable

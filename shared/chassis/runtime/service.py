@@ -24,13 +24,10 @@ from shared.chassis.engine.writer import Writer
 from shared.chassis.http import signing_keys
 from shared.chassis.http.app import build_app
 from shared.chassis.http.command_bus import CommandBus
-from shared.chassis.http.dead_letters import (
-    DeadLetterController,
-    DeadLetters,
-    RedriveController,
-)
+from shared.chassis.http.dead_letters import DeadLetterController
 from shared.chassis.http.log_audit import LogAuditor, show_audit
 from shared.chassis.http.rebuild import RebuildController
+from shared.chassis.http.redrives import DeadLetters, RedriveController
 from shared.chassis.http.resend import Resender, resend_events
 from shared.chassis.http.tasks import TaskController, Tasks
 from shared.chassis.messages import clock
