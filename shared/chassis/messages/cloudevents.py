@@ -137,20 +137,13 @@ def decode_of(source: str, body: bytes, catalog: Catalog) -> RecordedEvent:
 
 def claimed_subject(body: bytes) -> str:
     """The subject of an event whose data cannot be read. Raises DecodeError without a complete envelope."""
-    if len(body) > MAX_EVENT_BYTES:
-        raise DecodeError(_too_long(body))
-    try:
-        envelope = _read_envelope(body)
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise DecodeError(str(error)) from error
+    envelope = _decode_envelope(body)
     return subject_of(envelope.source, envelope.subject, envelope.type)
 
 
 def _decode(body: bytes, catalog: Catalog, *, keep_body: bool) -> RecordedEvent:
-    if len(body) > MAX_EVENT_BYTES:
-        raise DecodeError(_too_long(body))
+    envelope = _decode_envelope(body)
     try:
-        envelope = _read_envelope(body)
         recorded = RecordedEvent(
             event_id=envelope.id,
             source=envelope.source,
@@ -169,16 +162,19 @@ def _decode(body: bytes, catalog: Catalog, *, keep_body: bool) -> RecordedEvent:
     return recorded
 
 
-def _too_long(body: bytes) -> str:
-    return f"{len(body)} bytes are more than the {MAX_EVENT_BYTES} of an event"
+def _decode_envelope(body: bytes) -> CloudEvent:
+    if len(body) > MAX_EVENT_BYTES:
+        raise DecodeError(f"{len(body)} bytes are more than the {MAX_EVENT_BYTES} of an event")
+    try:
+        return _read_envelope(body)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise DecodeError(str(error)) from error
 
 
 def decode_stored(subject: str, body: bytes, catalog: Catalog) -> StoredEvent:
     """Read a message without its data, which may be of a later release. Raises DecodeError as `decode` does."""
-    if len(body) > MAX_EVENT_BYTES:
-        raise DecodeError(_too_long(body))
+    envelope = _decode_envelope(body)
     try:
-        envelope = _read_envelope(body)
         event = StoredEvent(
             event_id=envelope.id,
             source=envelope.source,
@@ -214,11 +210,9 @@ def read_envelope(subject: str, body: bytes, catalog: Catalog) -> CloudEvent | N
 
     None unless it is complete, and its subject, source, type and schema agree with each other.
     """
-    if len(body) > MAX_EVENT_BYTES:
-        return None
     try:
-        envelope = _read_envelope(body)
-    except (msgspec.MsgspecError, ValueError, RecursionError):
+        envelope = _decode_envelope(body)
+    except DecodeError:
         return None
     schema = _SCHEMA.fullmatch(envelope.dataschema)
     is_consistent = (
