@@ -305,11 +305,7 @@ class UnitOfWork(Generic[State, Command]):
         redriven = EventRedriven(
             event_id=letter.event_id, event_type=recorded.event_type, key=recorded.entity_id
         )
-        try:
-            self._record([redriven], _effect_of(recorded))
-        except Exception as error:  # noqa: BLE001 - a rule may raise anything
-            self._roll_back(savepoint)
-            raise_as_failure(error)
+        self._record_or_roll_back(redriven, _effect_of(recorded), savepoint)
         if not is_duplicate:
             self._redriven.append(recorded)
 
@@ -329,7 +325,12 @@ class UnitOfWork(Generic[State, Command]):
         self, letter: DeadLetter, event: Event, cause: RecordedEvent | UnsupportedEvent | None
     ) -> None:
         trace = _effect_of(cause) if cause else _Trace(correlation_id=_entity_id_of(letter))
-        savepoint = self._savepoint()
+        self._record_or_roll_back(event, trace, self._savepoint())
+
+    def _record_or_roll_back(
+        self, event: Event, trace: _Trace, savepoint: _Savepoint[State]
+    ) -> None:
+        """Raises RuleFailed after undoing what was decided since the savepoint."""
         try:
             self._record([event], trace)
         except Exception as error:  # noqa: BLE001 - a rule may raise anything
