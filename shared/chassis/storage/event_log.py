@@ -50,13 +50,13 @@ EVENT_LOG = Table(
 SCANNED = 20
 """How many positions a page of some event types covers for each event that it may contain."""
 
-_IS_UNSENT = EVENT_LOG.c.stream_seq.is_(None) & EVENT_LOG.c.refusal.is_(None)
+IS_UNSENT = EVENT_LOG.c.stream_seq.is_(None) & EVENT_LOG.c.refusal.is_(None)
 _IS_REFUSED = EVENT_LOG.c.refusal.is_not(None)
 Index(
     "event_log_unsent",
     EVENT_LOG.c.position,
-    sqlite_where=_IS_UNSENT,
-    postgresql_where=_IS_UNSENT,
+    sqlite_where=IS_UNSENT,
+    postgresql_where=IS_UNSENT,
 )
 Index(
     "event_log_refused",
@@ -92,11 +92,9 @@ _ACKNOWLEDGED_BETWEEN = (
     )
     .order_by(EVENT_LOG.c.position)
 )
-_UNACKNOWLEDGED = (_IS_UNSENT, _IS_REFUSED)
+_UNACKNOWLEDGED = (IS_UNSENT, _IS_REFUSED)
 _RECORDED = select(EVENT_LOG.c.event_id).where(any_of(EVENT_LOG.c.event_id, "ids"))
-_UNSENT = (
-    select(EVENT_LOG).where(_IS_UNSENT).order_by(EVENT_LOG.c.position).limit(bindparam("most"))
-)
+_UNSENT = select(EVENT_LOG).where(IS_UNSENT).order_by(EVENT_LOG.c.position).limit(bindparam("most"))
 _READ_AFTER = (
     select(EVENT_LOG)
     .where(EVENT_LOG.c.position > bindparam("after"))
@@ -112,21 +110,15 @@ _PUBLISHED = EVENT_LOG.update().where(
 )
 _MARK_SENT = _PUBLISHED.values(stream_seq=bindparam("sequence"))
 _MARK_REFUSED = _PUBLISHED.values(refusal=bindparam("reason"))
-_RESEND = (
-    EVENT_LOG.update()
-    .where(EVENT_LOG.c.position == bindparam("again"))
-    .values(stream_seq=None, refusal=None, resends=EVENT_LOG.c.resends + 1)
+_TO_BE_RESENT = EVENT_LOG.update().values(
+    stream_seq=None, refusal=None, resends=EVENT_LOG.c.resends + 1
 )
+_RESEND = _TO_BE_RESENT.where(EVENT_LOG.c.position == bindparam("again"))
 _POSITIONS = select(EVENT_LOG.c.position).where(any_of(EVENT_LOG.c.event_id, "ids"))
-_IS_PUBLISHED = EVENT_LOG.c.stream_seq.is_not(None) | _IS_REFUSED
-_RESEND_ENTITY = (
-    EVENT_LOG.update()
-    .where(
-        (EVENT_LOG.c.entity_id == bindparam("entity"))
-        | (EVENT_LOG.c.position == _LAST_POSITION.scalar_subquery()),
-        _IS_PUBLISHED,
-    )
-    .values(stream_seq=None, refusal=None, resends=EVENT_LOG.c.resends + 1)
+_RESEND_ENTITY = _TO_BE_RESENT.where(
+    (EVENT_LOG.c.entity_id == bindparam("entity"))
+    | (EVENT_LOG.c.position == _LAST_POSITION.scalar_subquery()),
+    EVENT_LOG.c.stream_seq.is_not(None) | _IS_REFUSED,  # the others are published anyway
 )
 
 

@@ -7,7 +7,8 @@ from datetime import datetime, timedelta
 import msgspec
 from sqlalchemy import Connection, func, select
 
-from shared.chassis.storage.event_log import EVENT_LOG
+from shared.chassis.storage import event_log
+from shared.chassis.storage.event_log import EVENT_LOG, IS_UNSENT
 from shared.chassis.storage.inbox import INBOX
 from shared.chassis.storage.task_queue import TASK
 
@@ -51,20 +52,15 @@ def audit_log(connection: Connection, through: int | None, now: datetime) -> Log
     end = min(last or 0, last or 0 if through is None else through)
     ids = select(log.event_id).where(log.position <= end).order_by(log.position)
     following = select(log.recorded_at).where(log.position == end + 1)
-    is_unpublished = log.stream_seq.is_(None) & log.refusal.is_(None)
     return LogAudit(
         last_position=last or 0,
         missing=(last or 0) - events,
         unpublished=_waiting(
             connection.execute(
-                select(func.count(), func.min(log.recorded_at)).where(
-                    is_unpublished, log.resends == 0
-                )
+                select(func.count(), func.min(log.recorded_at)).where(IS_UNSENT, log.resends == 0)
             ).one()
         ),
-        refused=connection.execute(
-            select(func.count()).where(log.refusal.is_not(None))
-        ).scalar_one(),
+        refused=event_log.count_refused(connection),
         handled=connection.execute(select(func.count()).select_from(INBOX)).scalar_one(),
         overdue_tasks=_waiting(
             connection.execute(
