@@ -9,7 +9,13 @@ import msgspec
 
 from shared.chassis.printable import printable
 from shared.chassis.settings import SettingsError
+from shared.contracts import CATALOG
 from shared.settings import ShopSettings, load, port_of
+
+DECIDING = tuple(sorted(CATALOG.sources))
+"""The services that have an event log."""
+SERVICES = (*DECIDING, "read")
+"""The read API comes last: in a backup, its archive then contains what the other copies contain."""
 
 Json: TypeAlias = Any
 """A decoded JSON document of a service."""

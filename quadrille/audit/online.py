@@ -15,10 +15,9 @@ from quadrille.audit.pending import AuditWarning, Pending
 from quadrille.audit.read_model import READ
 from quadrille.audit.report import Report
 from quadrille.audit.violation import Violation
-from quadrille.endpoints import Json
+from quadrille.endpoints import DECIDING, SERVICES, Json
 from read_api.queries.audit import AppliedLog, ReadAudit
 from shared.chassis.storage.log_audit import LogAudit, Waiting
-from shared.contracts import CATALOG
 
 Audit = Callable[[str, int | None], Json]
 """A service's answer at `/audit`; the log's digest is of its events up to the position."""
@@ -47,16 +46,15 @@ class OnlineShop(msgspec.Struct, frozen=True, kw_only=True):
 
 def read_online(audit: Audit, ready: Ready, now: datetime, deadlines: Deadlines) -> OnlineShop:
     """Raises what the callables raise."""
-    services = (*sorted(CATALOG.sources), READ)
     read = msgspec.convert(audit(READ, None), ReadAudit)
     applied = {log.source: log.applied for log in read.logs}
     return OnlineShop(
         logs={
             service: msgspec.convert(audit(service, applied.get(service, 0)), LogAudit)
-            for service in sorted(CATALOG.sources)
+            for service in DECIDING
         },
         read=read,
-        readiness={service: msgspec.convert(ready(service), Readiness) for service in services},
+        readiness={service: msgspec.convert(ready(service), Readiness) for service in SERVICES},
         now=now,
         deadlines=deadlines,
     )

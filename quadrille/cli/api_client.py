@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Coroutine, Sequence
 from contextlib import aclosing
 from typing import TypeVar
 
@@ -49,6 +49,18 @@ class Client:
     def get(self, service: str, path: str, **query: object) -> Json:
         """Query parameters that are None are left out."""
         return self._request("GET", service, path, params=_query(query))
+
+    def get_each(self, services: Sequence[str], path: str, **query: object) -> dict[str, Json]:
+        """By service. Of several, one that cannot be reached is left out with a warning."""
+        documents: dict[str, Json] = {}
+        for service in services:
+            try:
+                documents[service] = self.get(service, path, **query)
+            except ServiceUnreachable as unreachable:
+                if len(services) == 1:
+                    raise
+                click.echo(f"Warning: {unreachable.format_message()}", err=True)
+        return documents
 
     def post(self, service: str, path: str, body: object) -> Json:
         return self._request("POST", service, path, json=body)

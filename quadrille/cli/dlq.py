@@ -7,11 +7,9 @@ import msgspec
 
 from quadrille.cli.api_client import Client
 from quadrille.cli.params import json_option
-from quadrille.endpoints import Json, ServiceUnreachable, ShopError, load_settings, segment
+from quadrille.endpoints import SERVICES, Json, ShopError, load_settings, segment
 from quadrille.output import MAX_LIMIT, console, echo, echo_json, table
-from shared.contracts import CATALOG
 
-SERVICES = (*sorted(CATALOG.sources), "read")
 STATUSES = ("PARKED", "AWAITING_UPGRADE", "WAITING", "UNDECODABLE", "DISCARDED")
 
 service_argument = click.argument("service", type=click.Choice(SERVICES))
@@ -68,14 +66,8 @@ def list_letters(  # noqa: PLR0917 - click passes them by name
     """List dead letters, grouped by error and type; … stands for the entity in an error."""
     client = Client(load_settings())
     query = {"status": status, "type": event_type, "error": error, "source": source}
-    pages: dict[str, Json] = {}
-    for name in [service] if service else SERVICES:
-        try:
-            pages[name] = client.get(name, "/dead-letters", limit=limit, **query)
-        except ServiceUnreachable as unreachable:
-            if service:
-                raise
-            click.echo(f"Warning: {unreachable.format_message()}", err=True)
+    services = [service] if service else SERVICES
+    pages = client.get_each(services, "/dead-letters", limit=limit, **query)
     if as_json:
         echo_json(pages)
     elif not any(page["items"] for page in pages.values()):

@@ -4,9 +4,8 @@ import click
 
 from quadrille.cli.api_client import Client
 from quadrille.cli.params import json_lines_option, json_option
-from quadrille.endpoints import Json, ShopError, load_settings, segment
+from quadrille.endpoints import DECIDING, Json, ShopError, load_settings, segment
 from quadrille.output import MAX_LIMIT, console, echo, echo_json, echo_page, table
-from shared.contracts import CATALOG
 
 
 @click.command()
@@ -39,7 +38,7 @@ def _print(events: list[Json]) -> None:
 
 
 @click.command()
-@click.argument("source", type=click.Choice(sorted(CATALOG.sources)))
+@click.argument("source", type=click.Choice(DECIDING))
 @click.argument("position", type=click.IntRange(min=1))
 @click.argument("event_id", required=False)
 @json_option

@@ -2,8 +2,7 @@
 
 import click
 
-from quadrille.endpoints import Json
-from shared.contracts import CATALOG
+from quadrille.endpoints import SERVICES, Json
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 json_lines_option = click.option(
@@ -16,7 +15,7 @@ services_argument = click.argument(
     "services",
     metavar="[SERVICE]...",
     nargs=-1,
-    type=click.Choice([*sorted(CATALOG.sources), "read"]),
+    type=click.Choice(SERVICES),
 )
 product_argument = click.argument("product_id", metavar="PRODUCT_ID")
 

@@ -11,12 +11,10 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from quadrille.cli.api_client import Client
 from quadrille.cli.params import json_lines_option, services_argument
-from quadrille.endpoints import Json, ShopError, load_settings, title_of
+from quadrille.endpoints import SERVICES, Json, ShopError, load_settings, title_of
 from quadrille.output import console, echo, echo_json, table
-from shared.contracts import CATALOG
 
 POLL_SECONDS = 0.3
-SERVICES = [*sorted(CATALOG.sources), "read"]
 
 
 @click.command()

@@ -8,9 +8,8 @@ from pathlib import Path
 import click
 
 from quadrille.cli.params import json_option
-from quadrille.endpoints import load_settings
+from quadrille.endpoints import DECIDING, load_settings
 from quadrille.output import echo, echo_json
-from quadrille.recovery.database_files import DECIDING
 from quadrille.recovery.reconcile import Options, Reconciliation
 from quadrille.recovery.reconcile import reconcile as bring_up_to_date
 from shared.chassis.errors import FatalError

@@ -4,15 +4,14 @@ import click
 
 from quadrille.cli.api_client import Client
 from quadrille.cli.params import json_option
-from quadrille.endpoints import load_settings
+from quadrille.endpoints import DECIDING, load_settings
 from quadrille.output import echo, echo_json
-from shared.contracts import CATALOG
 
 POSITION = click.IntRange(min=1)
 
 
 @click.command()
-@click.argument("service", type=click.Choice(sorted(CATALOG.sources)))
+@click.argument("service", type=click.Choice(DECIDING))
 @click.argument("first", metavar="FROM", type=POSITION)
 @click.argument("last", metavar="[TO]", type=POSITION, required=False)
 @json_option

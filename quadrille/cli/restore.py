@@ -6,10 +6,9 @@ from pathlib import Path
 import click
 
 from quadrille.cli.params import services_argument
-from quadrille.endpoints import load_settings
+from quadrille.endpoints import DECIDING, load_settings
 from quadrille.output import echo
 from quadrille.recovery.backup import events_in
-from quadrille.recovery.database_files import DECIDING
 from quadrille.recovery.restore import Restored
 from quadrille.recovery.restore import restore as put_back
 from shared.chassis.errors import FatalError

@@ -7,19 +7,16 @@ from rich.text import Text
 
 from quadrille.cli.api_client import Client
 from quadrille.cli.params import json_lines_option, json_option
-from quadrille.endpoints import Json, ServiceUnreachable, load_settings, segment
+from quadrille.endpoints import DECIDING, Json, load_settings, segment
 from quadrille.output import MAX_LIMIT, age, console, echo, echo_json, table
-from shared.contracts import CATALOG
 
-SERVICES = sorted(CATALOG.sources)
-
-service_argument = click.argument("service", type=click.Choice(SERVICES))
+service_argument = click.argument("service", type=click.Choice(DECIDING))
 kind_argument = click.argument("kind")
 key_argument = click.argument("key")
 
 
 @click.group(invoke_without_command=True)
-@click.option("--service", type=click.Choice(SERVICES), help="Only this service's.")
+@click.option("--service", type=click.Choice(DECIDING), help="Only this service's.")
 @click.option("--state", type=click.Choice(["due", "overdue", "retrying"]), help="Only those.")
 @click.option("--kind", help="Only this kind: booking, withdrawal, mail, deadline.")
 @click.option("--order", "order_id", help="Only this order's.")
@@ -55,18 +52,9 @@ def tasks(  # noqa: PLR0917 - click passes them by name
         return
     client = Client(load_settings())
     query = {"state": state, "kind": kind, "orderId": order_id, "limit": limit}
-    rows: list[tuple[str, Json]] = []
-    is_complete = True
-    for name in [service] if service else SERVICES:
-        try:
-            page = client.get(name, "/tasks", **query)
-        except ServiceUnreachable as unreachable:
-            if service:
-                raise
-            click.echo(f"Warning: {unreachable.format_message()}", err=True)
-            continue
-        rows += [(name, task) for task in page["items"]]
-        is_complete = is_complete and page["nextCursor"] is None
+    pages = client.get_each([service] if service else DECIDING, "/tasks", **query)
+    rows = [(name, task) for name, page in pages.items() for task in page["items"]]
+    is_complete = all(page["nextCursor"] is None for page in pages.values())
     _print(rows, is_complete=is_complete, as_json=as_json)
 
 

@@ -5,6 +5,7 @@ The server's configuration and the tests are generated from this table.
 
 from typing import NamedTuple
 
+from quadrille.endpoints import DECIDING, SERVICES
 from shared.chassis.jetstream.connection import inbox_prefix
 from shared.chassis.jetstream.stream_reader import audit_consumer
 from shared.chassis.messages.subjects import (
@@ -13,10 +14,7 @@ from shared.chassis.messages.subjects import (
     replay_events,
     replay_request,
 )
-from shared.contracts import CATALOG
 
-SOURCES = tuple(sorted(CATALOG.sources))
-SERVICES = (*SOURCES, "read")
 PROVISIONER = "provisioner"
 VIEWER = "viewer"
 
@@ -52,11 +50,11 @@ def _service(name: str) -> NatsUser:
         f"{API}.CONSUMER.MSG.NEXT.{audit}",
         replay_events("*", name),
     )
-    owned = (replay_request(name, "*"),) if name in SOURCES else ()
+    owned = (replay_request(name, "*"),) if name in DECIDING else ()
     return NatsUser(
         name,
         publish=(
-            *(publishing if name in SOURCES else ()),
+            *(publishing if name in DECIDING else ()),
             f"{API}.STREAM.INFO.{STREAM}",
             f"{API}.CONSUMER.INFO.{own}",
             f"{API}.CONSUMER.CREATE.{own}",
@@ -104,7 +102,7 @@ def _viewer() -> NatsUser:
         subscribe=("shop.>", "_INBOX.>"),
         never_publish=tuple(
             subject
-            for name in (*SERVICES, *map(audit_consumer, SOURCES))
+            for name in (*SERVICES, *map(audit_consumer, DECIDING))
             for subject in (
                 f"{API}.CONSUMER.CREATE.{STREAM}.{name}",
                 f"{API}.CONSUMER.CREATE.{STREAM}.{name}.>",

@@ -9,17 +9,13 @@ from pathlib import Path
 
 from sqlalchemy import make_url
 
+from quadrille.endpoints import SERVICES
 from quadrille.recovery.manifest import sync_directory
 from shared.chassis.errors import FatalError
 from shared.chassis.settings import ChassisSettings
 from shared.chassis.storage.database import database_url
-from shared.contracts import CATALOG
 
 READ = "read"
-DECIDING = tuple(sorted(CATALOG.sources))
-"""The services that have an event log."""
-SERVICES = (*DECIDING, READ)
-"""The read API comes last: its archive then contains what the copies of the others contain."""
 SIDE_FILES = ("-wal", "-shm", "-journal")
 OWNER_ONLY = 0o600
 

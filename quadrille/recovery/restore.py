@@ -9,8 +9,9 @@ from typing import NamedTuple
 from sqlalchemy import Connection, make_url
 
 from order_service.accounts import sessions
+from quadrille.endpoints import DECIDING
 from quadrille.recovery import manifest
-from quadrille.recovery.database_files import DECIDING, file_of, replace
+from quadrille.recovery.database_files import file_of, replace
 from quadrille.recovery.manifest import DatabaseCopy
 from shared.chassis.errors import FatalError
 from shared.chassis.messages import clock

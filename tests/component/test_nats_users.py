@@ -12,9 +12,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from quadrille.cli import provision
+from quadrille.endpoints import DECIDING, SERVICES
 from quadrille.launcher import nats_config
 from quadrille.launcher.nats_config import Server, Tls
-from quadrille.launcher.nats_users import PROVISIONER, SERVICES, SOURCES, USERS, VIEWER
+from quadrille.launcher.nats_users import PROVISIONER, USERS, VIEWER
 from shared.chassis.jetstream import connection
 from shared.chassis.jetstream.connection import JetStreamConnection
 from shared.chassis.messages.catalog import DecodeError
@@ -67,7 +68,7 @@ def publications() -> Iterator[Attempt]:
 
 def of_service(name: str) -> Iterator[Attempt]:
     own = f"{STREAM}.{name}"
-    yield Attempt(f"shop.{name}.k.event", {name} & {*SOURCES})
+    yield Attempt(f"shop.{name}.k.event", {name} & {*DECIDING})
     for verb in ("CREATE", "DELETE", "RESET", "MSG.NEXT"):
         yield Attempt(f"$JS.API.CONSUMER.{verb}.{own}", {name})
     yield Attempt(f"$JS.API.CONSUMER.INFO.{own}", {name, VIEWER})
@@ -80,8 +81,8 @@ def of_service(name: str) -> Iterator[Attempt]:
     yield Attempt(f"_INBOX_{name}.x.1.0", set())
     for other in SERVICES:
         yield Attempt(f"replay.request.{other}.{name}", {name})
-        yield Attempt(f"replay.events.{other}.{name}", {name} & {*SOURCES})
-    if name in SOURCES:
+        yield Attempt(f"replay.events.{other}.{name}", {name} & {*DECIDING})
+    if name in DECIDING:
         for verb in ("CREATE", "DELETE", "MSG.NEXT"):
             yield Attempt(f"$JS.API.CONSUMER.{verb}.{own}-audit", {name})
         yield Attempt(f"$JS.API.CONSUMER.CREATE.{own}-audit.shop.>", set())
@@ -91,7 +92,7 @@ def of_service(name: str) -> Iterator[Attempt]:
 
 def of_stream() -> Iterator[Attempt]:
     yield Attempt(f"$JS.API.STREAM.INFO.{STREAM}", EVERYBODY)
-    yield Attempt(f"$JS.API.STREAM.MSG.GET.{STREAM}", {*SOURCES, VIEWER})
+    yield Attempt(f"$JS.API.STREAM.MSG.GET.{STREAM}", {*DECIDING, VIEWER})
     for verb in ("CREATE", "UPDATE"):
         yield Attempt(f"$JS.API.STREAM.{verb}.{STREAM}", {PROVISIONER})
         yield Attempt(f"$JS.API.STREAM.{verb}.OTHER", set())
@@ -126,7 +127,7 @@ def subscriptions() -> Iterator[Attempt]:
         yield Attempt(f"_INBOX_{name}.>", {name})
         yield Attempt(f"_INBOX_{name}.*", {name})
     for name in SERVICES:
-        yield Attempt(f"replay.request.{name}.*", {name} & {*SOURCES})
+        yield Attempt(f"replay.request.{name}.*", {name} & {*DECIDING})
         yield Attempt(f"replay.events.{name}.*", {name})
     yield Attempt("replay.>", set())
     yield Attempt("replay.events.*.order", set())

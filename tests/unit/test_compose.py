@@ -8,7 +8,8 @@ import yaml
 from click.testing import CliRunner
 
 from quadrille.cli.main import main
-from quadrille.launcher.nats_users import PROVISIONER, SERVICES, USERS, VIEWER
+from quadrille.endpoints import SERVICES
+from quadrille.launcher.nats_users import PROVISIONER, USERS, VIEWER
 from shared.chassis.settings import FILE, PREFIX
 from shared.settings import ShopSettings
 
