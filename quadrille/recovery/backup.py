@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from quadrille.recovery import manifest
-from quadrille.recovery.database_files import READ, copy_online, existing
+from quadrille.recovery.database_files import READ, copy_online, existing, open_read_only
 from quadrille.recovery.manifest import DatabaseCopy, Manifest
 from shared.chassis.errors import FatalError
 from shared.chassis.messages import clock
@@ -84,7 +84,7 @@ def _last_position(file: Path) -> int:
 def _value(file: Path, query: str) -> str:
     """The only value of the result, as text. Raises FatalError."""
     try:
-        with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as reader:
+        with closing(open_read_only(file)) as reader:
             return str(reader.execute(query).fetchone()[0])
     except sqlite3.Error as error:
         raise FatalError(f"{file} cannot be read: {error}") from error

@@ -35,15 +35,20 @@ def existing(settings: ChassisSettings, services: Sequence[str]) -> dict[str, Pa
     return {service: file for service, file in files.items() if file.is_file()}
 
 
+def open_read_only(file: Path) -> sqlite3.Connection:
+    """While its service writes to it or not. Raises sqlite3.Error."""
+    return sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)
+
+
 def copy_online(source: Path, target: Path) -> None:
     """Copy a database at one moment, while its service writes to it or not. Raises FatalError.
 
     The copy is one file without a write-ahead log, which only its owner may read.
     """
-    os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, OWNER_ONLY))
+    _create_private(target)
     try:
         with (
-            closing(sqlite3.connect(f"{source.absolute().as_uri()}?mode=ro", uri=True)) as reader,
+            closing(open_read_only(source)) as reader,
             closing(sqlite3.connect(target)) as writer,
         ):
             reader.backup(writer)
@@ -65,10 +70,14 @@ def replace(copy: Path, target: Path, aside: Path) -> Path | None:
     return aside if was_there else None
 
 
+def _create_private(file: Path) -> None:
+    os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, OWNER_ONLY))
+
+
 def _place(copy: Path, target: Path) -> None:
     new = target.with_name(f".{target.name}.new")
     new.unlink(missing_ok=True)
-    os.close(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, OWNER_ONLY))
+    _create_private(new)
     shutil.copyfile(copy, new)
     _sync(new)
     new.replace(target)

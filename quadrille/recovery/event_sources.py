@@ -11,6 +11,7 @@ from pathlib import Path
 import nats.js.errors
 from nats.aio.msg import Msg
 
+from quadrille.recovery.database_files import open_read_only
 from quadrille.recovery.event_pool import PooledEvent
 from shared.chassis.errors import FatalError
 from shared.chassis.jetstream.connection import JetStreamConnection
@@ -65,7 +66,7 @@ async def read_stream(
 def read_archive(file: Path) -> Iterator[list[PooledEvent]]:
     """The events in the archive of a read API's database. Raises FatalError."""
     try:
-        with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as reader:
+        with closing(open_read_only(file)) as reader:
             reader.row_factory = sqlite3.Row
             cursor = reader.execute(ARCHIVED)
             while rows := cursor.fetchmany(AT_ONCE):
