@@ -16,6 +16,7 @@ from notifier_service.domain import KnownOrder
 from notifier_service.mails import Mail
 from shared.chassis.messages import clock
 from shared.money import money
+from shared.order_number import order_number
 
 LOCALES = ("en", "ja")
 MAX_ADDRESS_LENGTH = 254
@@ -50,7 +51,7 @@ class Composer:
             "order": order,
             "locale": locale,
             "shop": self._sender.display_name or self._sender.domain,
-            "number": order.order_id[-8:].upper(),
+            "number": order_number(order.order_id),
             "names": {item.product_id: item.name or item.product_id for item in order.items},
         }
         subject, _, text = self._render(f"{locale}/{mail.template}.txt", values).partition("\n")

@@ -7,6 +7,7 @@ from msgspec import Struct
 
 from shared.contracts import FailedItem, LineItem, OrderItem, Role
 from shared.contracts.order import OrderStatus
+from shared.order_number import order_number
 
 
 class ReservationStatus(StrEnum):
@@ -52,6 +53,10 @@ class Order(Struct, frozen=True, kw_only=True):
     completed_at: datetime | None = None
     created_at: datetime
     updated_at: datetime
+
+    @property
+    def order_number(self) -> str:
+        return order_number(self.order_id)
 
     @property
     def units(self) -> int:

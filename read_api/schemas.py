@@ -20,6 +20,8 @@ class OrderView(Struct, frozen=True, kw_only=True, rename="camel"):
     """An order; money in the currency's minor unit."""
 
     order_id: str
+    order_number: str
+    """Short, for people; `GET /orders?number=` finds by it."""
     user_id: str
     guest: bool
     status: OrderStatus

@@ -24,6 +24,7 @@ ORDERS = Table(
     "orders",
     METADATA,
     Column("order_id", Text, primary_key=True),
+    Column("order_number", Text, nullable=False),
     Column("user_id", Text, nullable=False),
     Column("guest", Boolean, nullable=False),
     Column("status", Text, nullable=False),
@@ -43,6 +44,7 @@ ORDERS = Table(
 )
 Index("orders_paid", ORDERS.c.completed_at, ORDERS.c.currency, ORDERS.c.total_amount)
 Index("orders_by_time", ORDERS.c.created_at, ORDERS.c.order_id)
+Index("orders_by_number", ORDERS.c.order_number, ORDERS.c.created_at, ORDERS.c.order_id)
 Index("orders_of_user", ORDERS.c.user_id, ORDERS.c.created_at, ORDERS.c.order_id)
 Index("orders_in_status", ORDERS.c.status, ORDERS.c.created_at, ORDERS.c.order_id)
 

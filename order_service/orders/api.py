@@ -76,6 +76,8 @@ class OrderView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """An order as the API shows it; money in the currency's minor unit."""
 
     order_id: str
+    order_number: str
+    """Short, for people; see `GET /orders?number=` of the read API."""
     user_id: str
     guest: bool
     status: OrderStatus

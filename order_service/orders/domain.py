@@ -28,6 +28,7 @@ from shared.contracts import (
     OrderResumed,
 )
 from shared.contracts.order import CANCELLED_STATUS, OrderEvent, OrderStatus, status_after
+from shared.order_number import order_number
 
 OPEN = frozenset({OrderStatus.PENDING, OrderStatus.AWAITING_SHIPMENT, OrderStatus.CANCELLING})
 
@@ -57,6 +58,10 @@ class Order(Struct, frozen=True, kw_only=True):
     failed_items: tuple[FailedItem, ...] = ()
     created_at: datetime
     updated_at: datetime
+
+    @property
+    def order_number(self) -> str:
+        return order_number(self.order_id)
 
 
 Orders = Mapping[str, Order]

@@ -19,6 +19,7 @@ ORDERS = Table(
     "orders",
     METADATA,
     Column("order_id", Text, primary_key=True),
+    Column("order_number", Text, nullable=False),
     Column("user_id", Text, nullable=False),
     Column("guest", Boolean, nullable=False),
     Column("status", Text, nullable=False),

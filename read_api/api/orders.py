@@ -15,13 +15,21 @@ from read_api.queries.timeline import find_timeline
 from read_api.queries.visibility import listed_orders
 from read_api.schemas import OrderDetail, OrderPage, Timeline
 from shared.chassis.http.auth import signed_in_only
+from shared.chassis.http.problems import BadRequest, FieldError
 from shared.chassis.http.request_body import ServiceRequest
 from shared.contracts.order import OrderStatus
+from shared.order_number import parse_order_number
 
 Status = Annotated[OrderStatus | None, QueryParameter(description="only those with this status")]
 UserId = Annotated[
     str | None,
     QueryParameter(name="userId", description="only this customer's; an admin may name anyone"),
+]
+Number = Annotated[
+    str | None,
+    QueryParameter(
+        name="number", max_length=20, description="only orders with this number, e.g. 7K3F-92QM"
+    ),
 ]
 Since = Annotated[
     str | None,
@@ -45,6 +53,7 @@ class OrderController(Controller):
         read_api: NamedDependency[ReadApi],
         status: Status = None,
         user_id: UserId = None,
+        number: Number = None,
         since: Since = None,
         until: Until = None,
         cursor: Cursor = None,
@@ -57,6 +66,7 @@ class OrderController(Controller):
         order_filter = OrderFilter(
             status=status,
             user_id=user_id,
+            number=_parse_number(number),
             since=parse_time(since, "from"),
             until=parse_time(until, "to"),
         )
@@ -76,3 +86,14 @@ class OrderController(Controller):
     ) -> Timeline:
         """Every event of an order, causes before effects, with its service and its latency."""
         return await find_timeline(read_api.reader, request.user, order_id)
+
+
+def _parse_number(text: str | None) -> str | None:
+    """Raises BadRequest."""
+    if text is None:
+        return None
+    number = parse_order_number(text)
+    if number is None:
+        message = "expected an order number, e.g. 7K3F-92QM"
+        raise BadRequest(FieldError(field="number", message=message))
+    return number

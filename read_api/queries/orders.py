@@ -27,6 +27,7 @@ class OrderFilter(Struct, frozen=True, kw_only=True):
     """Which orders; created at `since` or later, and before `until`."""
 
     status: OrderStatus | None = None
+    number: str | None = None
     user_id: str | None = None
     since: datetime | None = None
     until: datetime | None = None
@@ -73,6 +74,8 @@ def select_orders(
     query = _ORDERS.where(visible)
     if order_filter.status:
         query = query.where(ORDERS.c.status == order_filter.status)
+    if order_filter.number is not None:
+        query = query.where(ORDERS.c.order_number == order_filter.number)
     if order_filter.user_id is not None:
         query = query.where(ORDERS.c.user_id == order_filter.user_id)
     if order_filter.since:

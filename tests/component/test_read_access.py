@@ -21,6 +21,7 @@ from shared.contracts import (
     OrderItem,
     ProductCreated,
 )
+from shared.order_number import order_number
 from shared.settings import ShopSettings
 from tests.support.access import Issuer
 from tests.support.broker import NatsServer
@@ -122,6 +123,12 @@ async def test_orders_are_visible_to_their_owners_and_admins(
     assert await listed(joe) == ["of-joe"]
     assert await listed(reader.admin) == ["of-guest", "of-joe", "of-jane"]
     assert await listed(reader.admin, userId="jane") == ["of-guest", "of-jane"]
+    number = order_number("of-joe")
+    assert await listed(joe, number=number.lower()) == await listed(reader.admin, number=number)
+    assert await listed(joe, number=number) == ["of-joe"]
+    assert await listed(jane, number=number) == []
+    assert await listed(jane, number=order_number("of-guest")) == []
+    assert await status(reader, "/orders", NOBODY, number=number) == 401
     assert await status(reader, "/orders", jane, userId="joe") == 403
     assert await status(reader, "/orders", NOBODY) == 401
     for page in OF_AN_ORDER:
@@ -307,6 +314,7 @@ async def test_query_with_unreached_token_is_503(reader: ReadApi) -> None:
         ("/marketing/daily?to=0001-01-01", "to"),
         ("/marketing/customers?cursor=WzEwMDAwMDAwMDAwMDAwMDAwMDAwMDAsIngiXQ", "cursor"),
         ("/dashboard?lowStock=-1", "lowStock"),
+        ("/orders?number=of-jane", "number"),
     ],
 )
 @pytest.mark.asyncio(loop_scope="module")

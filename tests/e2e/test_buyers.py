@@ -1,5 +1,6 @@
 """For which users customers, guests and the admin may order, and which orders they see."""
 
+from shared.order_number import order_number
 from tests.support.running_shop import RunningShop
 from tests.support.shop_client import ShopClient, accepted, rejected
 
@@ -17,7 +18,8 @@ async def test_admin_orders_for_any_user(shop: RunningShop, aiko: ShopClient, ad
     order = admin.order(("plenty", 1), userId=aiko.user_id)
     assert (order["userId"], order["guest"]) == (aiko.user_id, False)
     assert aiko.orders() == [order["orderId"]]
-    await shop.until(order["orderId"], "COMPLETED")
+    document = await shop.until(order["orderId"], "COMPLETED")
+    assert order["orderNumber"] == document["orderNumber"] == order_number(order["orderId"])
     assert aiko.show("order", f"/orders/{order['orderId']}") == aiko.show(
         "order", f"/api/orders/{order['orderId']}"
     )

@@ -50,7 +50,7 @@ def text_of(mail: EmailMessage, kind: str) -> str:
 
 def assert_written_in(mail: EmailMessage, locale: str, order: Json) -> None:
     assert mail["Content-Language"] == locale
-    assert order["orderId"][-8:].upper() in mail["Subject"]
+    assert order["orderNumber"] in mail["Subject"]
     for text in (mail["Subject"], text_of(mail, "plain"), text_of(mail, "html")):
         assert bool(KANA.search(text)) == (locale == "ja")
 
