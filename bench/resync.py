@@ -28,7 +28,7 @@ from tests.support.settings import settings_for
 EVENTS = 100_000
 COPIES = """WITH RECURSIVE series(value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM series WHERE value < ?)
 INSERT INTO event_log SELECT 1 + value, event_id || '-' || value, 'q' || value, 1, event_type, schema_version,
-    replace(data, 'p0', 'q' || value), causation_id, correlation_id, traceparent, recorded_at, NULL, 0, NULL
+    replace(data, 'p0', 'q' || value), causation_id, correlation_id, traceparent, recorded_at, NULL, 0, NULL, NULL
 FROM event_log, series WHERE position = 1"""
 UNSENT = "SELECT count(*) FROM event_log WHERE stream_seq IS NULL AND refusal IS NULL"
 COMMAND_PAUSE_SECONDS = 0.02

@@ -14,6 +14,7 @@ from order_service.orders.domain import (
     is_final,
 )
 from shared.chassis.engine.task_runner import TaskHandler
+from shared.chassis.messages import actor
 from shared.chassis.messages.decider import ScheduleRule, Subscription, on
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.schedule import Cancel, Change, Schedule
@@ -90,7 +91,9 @@ def schedule_deadlines(
     return schedule
 
 
-TASK_HANDLERS = (TaskHandler(DEADLINE, expire_order, is_deadline=True),)
+TASK_HANDLERS = (
+    TaskHandler(DEADLINE, expire_order, actor=lambda _: actor.DEADLINE, is_deadline=True),
+)
 
 SUBSCRIPTIONS: tuple[Subscription[Command], ...] = (
     on(ProductCreated),

@@ -56,6 +56,7 @@ def _recorded(row: Row[*tuple[Any, ...]], catalog: Catalog) -> RecordedEvent:
         recorded_at=row.recorded_at,
         correlation_id=row.correlation_id,
         causation_id=row.causation_id,
+        actor=row.actor,
     )
 
 
@@ -77,6 +78,7 @@ def _row(recorded: RecordedEvent) -> dict[str, object]:
         "entity_id": recorded.entity_id,
         "correlation_id": recorded.correlation_id,
         "causation_id": recorded.causation_id,
+        "actor": recorded.actor,
         "recorded_at": recorded.recorded_at,
         "data": recorded.event,
     }

@@ -104,7 +104,7 @@ class Streams:
                     break
                 if event:
                     sent[event.source] = event.position
-                    yield _message(event, sent)
+                    yield _message(visibility.redacted(event) if visibility else event, sent)
                 elif time.monotonic() < heartbeat_at:
                     continue
                 else:

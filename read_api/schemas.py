@@ -143,7 +143,10 @@ StockPage = Annotated[Page[StockView], schema_name("StockPage")]
 
 
 class EventView(Struct, frozen=True, kw_only=True, rename="camel"):
-    """An event at a position of its source's log; `key` is the entity, `causationId` the event that caused it."""
+    """An event at a position of its source's log; `key` is the entity, `causationId` the event that caused it.
+
+    `actor` is who caused it from outside, such as `customer:<id>` or `deadline`; null for the effect of an event.
+    """
 
     event_id: str
     type: str
@@ -152,6 +155,7 @@ class EventView(Struct, frozen=True, kw_only=True, rename="camel"):
     key: str
     correlation_id: str
     causation_id: str | None
+    actor: str | None
     recorded_at: datetime
     data: dict[str, Any]
 
@@ -200,6 +204,8 @@ class TimelineEvent(Struct, frozen=True, kw_only=True, rename="camel"):
     type: str
     source: str
     cause: Cause | None
+    actor: str | None
+    """Who caused it from outside; null for the effect of an event."""
     recorded_at: datetime
     latency_ms: float | None
     """Since its cause; null without one."""
@@ -286,6 +292,7 @@ def event_view(recorded: RecordedEvent) -> EventView:
         key=recorded.entity_id,
         correlation_id=recorded.correlation_id,
         causation_id=recorded.causation_id,
+        actor=recorded.actor,
         recorded_at=recorded.recorded_at,
         data=msgspec.to_builtins(recorded.event),
     )

@@ -200,6 +200,7 @@ EVENTS = Table(
     Column("causation_id", Text),
     Column("recorded_at", UtcTime, nullable=False),
     Column("data", Json, nullable=False),
+    Column("actor", Text),
 )
 EVENT_ORDER = (EVENTS.c.recorded_at, EVENTS.c.source, EVENTS.c.position)
 """Events by time. What one batch of a service recorded has one time, and its order is that of the positions."""

@@ -16,6 +16,7 @@ from shared.chassis.http.auth import admin_only
 from shared.chassis.http.command_bus import json_reply
 from shared.chassis.http.problems import BadRequest, FieldError, responses
 from shared.chassis.http.request_body import RequestBody, ServiceRequest, decode_body
+from shared.chassis.messages import actor
 from shared.chassis.messages.event import Id
 from shared.chassis.messages.plain_text import LINE
 from shared.chassis.messages.rejection import Rejected
@@ -132,7 +133,9 @@ class CarrierController(Controller):
             raise Rejected("unknown-shipment", f"there is no shipment {report.shipment_id}")
         order_id: str = rows[0].order_id
         command = _command_for(report, order_id)
-        return await service.commands.execute(request, command, _reply(order_id))
+        return await service.commands.execute(
+            request, command, _reply(order_id), actor=actor.carrier(carrier.name)
+        )
 
     @get("/simulated", guards=[admin_only], responses=responses(401, 403, 404))
     async def show_simulation(self, carrier: FromCarrier) -> Simulation:

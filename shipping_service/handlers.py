@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import msgspec
 
 from shared.chassis.engine.task_runner import Retry, TaskHandler
-from shared.chassis.messages import clock
+from shared.chassis.messages import actor, clock
 from shared.chassis.messages.clock import new_id
 from shared.chassis.messages.decider import ScheduleRule, Subscription, on
 from shared.chassis.messages.recorded_event import RecordedEvent
@@ -134,7 +134,14 @@ def carrier_tasks(carrier: Carrier, attempts: int) -> tuple[TaskHandler, ...]:
             raise BookingNotFound("the carrier has no such booking yet")
 
     return (
-        TaskHandler(BOOKING, book, give_up, Retry(attempts=attempts), report=report),
+        TaskHandler(
+            BOOKING,
+            book,
+            give_up,
+            Retry(attempts=attempts),
+            report=report,
+            actor=lambda _: actor.carrier(carrier.name),
+        ),
         TaskHandler(WITHDRAWAL, withdraw),
     )
 

@@ -52,9 +52,11 @@ class KeyController(Controller):
             )
 
     @delete("/{key_id:str}", status_code=200, responses=responses(404))
-    async def revoke_key(self, key_id: FromPath[str], keys: Keys) -> KeyList:
+    async def revoke_key(
+        self, request: ServiceRequest, key_id: FromPath[str], keys: Keys
+    ) -> KeyList:
         """Have every service refuse the key's tokens. A new key replaces the current one at once."""
-        await keys.revoke(key_id)
+        await keys.revoke(key_id, by=request.user.actor)
         return KeyList(items=await keys.show())
 
 

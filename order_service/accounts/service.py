@@ -20,7 +20,7 @@ from order_service.domain import Command, OrderState
 from shared.chassis.engine.unit_of_work import CommandEnvelope
 from shared.chassis.http.problems import BadRequest, FieldError
 from shared.chassis.http.rate_limits import Limit
-from shared.chassis.messages import clock
+from shared.chassis.messages import actor, clock
 from shared.chassis.messages.rejection import Rejected
 from shared.chassis.runtime.service import Service
 from shared.chassis.secret_file import write_secret
@@ -200,7 +200,9 @@ class Accounts:
         user_id = clock.new_id()
         command = RegisterCustomer(user_id=user_id, email=email, name="Admin", role="admin")
         also = await self.with_password(user_id, password)
-        await self._service.writer.execute(CommandEnvelope(command, extra_writes=also))
+        await self._service.writer.execute(
+            CommandEnvelope(command, actor=actor.SERVICE, extra_writes=also)
+        )
 
 
 def _find(connection: Connection, email: str) -> tuple[Customer | None, str | None]:

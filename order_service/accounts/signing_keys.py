@@ -31,7 +31,7 @@ from shared.chassis.http.key_trust import (
     revocation_statement,
     voucher_statement,
 )
-from shared.chassis.messages import clock
+from shared.chassis.messages import actor, clock
 from shared.chassis.messages.rejection import Rejected
 from shared.chassis.runtime.service import Service
 
@@ -169,8 +169,11 @@ class SigningKeys:
             finally:
                 await self._reload()
 
-    async def revoke(self, key_id: str) -> None:
-        """Revoke the key in every service; the current one is replaced at once. Raises Rejected: `unknown-key`."""
+    async def revoke(self, key_id: str, *, by: str) -> None:
+        """Revoke the key in every service, for the actor `by`; the current one is replaced at once.
+
+        Raises Rejected: `unknown-key`.
+        """
         async with self._changing:
             await self._reload()
             if not self._ring.has(key_id):
@@ -178,11 +181,11 @@ class SigningKeys:
             if self._ring.is_revoked(key_id):
                 return
             if key_id == self.signer.key_id:
-                await self._replace_current()
+                await self._replace_current(by)
             else:
-                await self._publish(PublishKeys(revocations=(self._revocation(key_id),)))
+                await self._publish(PublishKeys(revocations=(self._revocation(key_id),)), by=by)
 
-    async def _replace_current(self) -> None:
+    async def _replace_current(self, by: str) -> None:
         """Revoke the current key, and sign with the next or a new one without delay.
 
         The key is published before the revocation, so a service that refuses the old key knows the new one.
@@ -199,7 +202,7 @@ class SigningKeys:
             keys = (published,)
             keep = partial(store.add, key=_row(successor, signs_from=now))
         revocation = self._revocation(current, by=successor)
-        await self._publish(PublishKeys(keys=keys, revocations=(revocation,)), keep)
+        await self._publish(PublishKeys(keys=keys, revocations=(revocation,)), keep, by=by)
 
     def _can_sign(self) -> bool:
         """Whether an own key may sign now, or the first one would be trusted."""
@@ -239,8 +242,10 @@ class SigningKeys:
         revocations = self._ring.revocations.values()
         return sorted({revocation.key_id for revocation in revocations if revocation.is_proven})
 
-    async def _publish(self, command: PublishKeys, keep: partial[None] | None = None) -> None:
-        await self._service.writer.execute(CommandEnvelope(command, extra_writes=keep))
+    async def _publish(
+        self, command: PublishKeys, keep: partial[None] | None = None, *, by: str = actor.SERVICE
+    ) -> None:
+        await self._service.writer.execute(CommandEnvelope(command, actor=by, extra_writes=keep))
         await self._reload()
 
     async def _reload(self) -> None:

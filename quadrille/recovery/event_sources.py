@@ -25,10 +25,7 @@ from shared.chassis.settings import ChassisSettings
 
 CONNECT_SECONDS = 10
 AT_ONCE = 1000
-ARCHIVED = """
-SELECT source, position, event_id, event_type, schema_version, entity_id, correlation_id, causation_id, recorded_at, data
-FROM events
-"""
+ARCHIVED = "SELECT * FROM events"  # an archive of an earlier release has fewer columns
 
 
 @contextlib.asynccontextmanager

@@ -80,9 +80,11 @@ async def events_of_order(reader: Reader, caller: Caller, order_id: str) -> list
     """The order's events that the caller may see, in no particular order; none of an order that they may not see."""
     if caller.is_admin:
         return await reader.fetch_views(EventView, _ALL_OF_ORDER, order_id=order_id)
-    return await reader.fetch_views(
+    events = await reader.fetch_views(
         EventView, _VISIBLE_OF_ORDER, order_id=order_id, user_id=caller.user_id
     )
+    visibility = Visibility(order_id, viewer_id=caller.user_id)
+    return [visibility.redacted(event) for event in events]
 
 
 async def events_after(

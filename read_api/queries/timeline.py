@@ -109,6 +109,7 @@ def _timeline_event(
         cause=Cause(event_id=event.causation_id, type=cause.type if cause else None)
         if event.causation_id
         else None,
+        actor=event.actor,
         recorded_at=event.recorded_at,
         latency_ms=_milliseconds(cause.recorded_at, event.recorded_at) if cause else None,
         since_start_ms=_milliseconds(started_at, event.recorded_at),

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import msgspec
 from sqlalchemy import ColumnElement, Text, and_, bindparam, or_, select, true
 
 from read_api.schemas import EventView
@@ -13,6 +14,9 @@ from shared.chassis.storage.reader import Reader
 
 OPERATORS_ONLY = frozenset(kind.__name__ for kind in SYSTEM)
 """Types of events that quote messages that could not be handled, which may be of other customers."""
+
+ROLES = frozenset({"customer", "operator", "admin"})
+"""What an actor starts with whose id is that of an account."""
 
 IS_VISIBLE = and_(
     ORDERS.c.order_id == bindparam("order_id"),
@@ -38,12 +42,25 @@ class Visibility(NamedTuple):
     order_id: str
     in_full: bool = False
     """Also its effects in other services on other entities, and events that only operators may read."""
+    viewer_id: str | None = None
+    """The caller's user id; None for a guest."""
 
     def includes(self, event: EventView) -> bool:
         """Whether the caller may see the event: as OF_ORDER and RESTRICTED_OF_ORDER in SQL."""
         if event.correlation_id != self.order_id:
             return False
         return self.in_full or (event.key == self.order_id and event.type not in OPERATORS_ONLY)
+
+    def redacted(self, event: EventView) -> EventView:
+        """The event without the ids of other people's accounts."""
+        if self.in_full or event.actor is None:
+            return event
+        return msgspec.structs.replace(event, actor=self._visible_actor(event.actor))
+
+    def _visible_actor(self, actor: str) -> str:
+        role, _, account_id = actor.partition(":")
+        is_of_another = role in ROLES and account_id != self.viewer_id
+        return role if is_of_another else actor
 
 
 async def find_visible(reader: Reader, caller: Caller, order_id: str) -> Visibility | None:
@@ -54,7 +71,7 @@ async def find_visible(reader: Reader, caller: Caller, order_id: str) -> Visibil
     if caller.is_admin:
         return Visibility(order_id, in_full=True)
     rows = await reader.fetch(_FIND_VISIBLE, order_id=order_id, user_id=caller.user_id)
-    return Visibility(order_id) if rows else None
+    return Visibility(order_id, viewer_id=caller.user_id) if rows else None
 
 
 def may_see(caller: Caller, *, user_id: str, is_guest_order: bool) -> bool:

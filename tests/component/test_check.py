@@ -253,7 +253,7 @@ DAMAGES = {
         """
         INSERT INTO event_log SELECT (SELECT max(position) + 1 FROM event_log), 'again', entity_id,
         version + 1, event_type, schema_version, data, causation_id, correlation_id, traceparent,
-        recorded_at, stream_seq, resends, refusal FROM event_log WHERE event_type = 'StockDeducted'
+        recorded_at, stream_seq, resends, refusal, actor FROM event_log WHERE event_type = 'StockDeducted'
         """,
         {"stock", "rows", "outcomes"},
     ),
@@ -262,7 +262,7 @@ DAMAGES = {
         """
         INSERT INTO event_log SELECT (SELECT max(position) + 1 FROM event_log), 'again', entity_id,
         version + 1, 'OrderFailed', schema_version, json_insert(data, '$.reason', 'why'),
-        causation_id, correlation_id, traceparent, recorded_at, stream_seq, resends, refusal
+        causation_id, correlation_id, traceparent, recorded_at, stream_seq, resends, refusal, actor
         FROM event_log WHERE event_type = 'OrderCompleted'
         """,
         {"rows", "outcomes"},

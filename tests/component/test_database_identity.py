@@ -139,7 +139,7 @@ async def test_diverged_copy_never_publishes(
     with sqlite3.connect(database) as connection:
         connection.execute(
             "INSERT INTO event_log SELECT 2, 'other', 'o3', 1, event_type, schema_version,"
-            " replace(data, 'o1', 'o3'), causation_id, 'o3', traceparent, recorded_at, NULL, 0, NULL"
+            " replace(data, 'o1', 'o3'), causation_id, 'o3', traceparent, recorded_at, NULL, 0, NULL, NULL"
             " FROM event_log WHERE position = 1"
         )
     connection.close()

@@ -32,7 +32,8 @@ from tests.support.earlier_release import SERVICES, renamed_columns, unpack, unp
 from tests.support.rebuilding import open_and_rebuild
 
 ADDED = {
-    "events": {"schema_version"},
+    "events": {"schema_version", "actor"},
+    "event_log": {"actor"},
     "dead_letter": {"source", "position", "discarded_at", "discarded_by", "reason"},
 }
 """By table: columns that the earlier release did not have."""

@@ -19,6 +19,7 @@ from shared.contracts import (
     OrderCancelled,
     OrderCreated,
     OrderItem,
+    OrderNudged,
     ProductCreated,
 )
 from shared.order_number import order_number
@@ -159,6 +160,35 @@ async def test_timeline_shows_foreign_events_to_admins_only(
     assert await visible_types(NOBODY) == ["OrderCreated"]
     assert await visible_types(reader.customer("jane")) == ["OrderCreated"]
     assert await visible_types(reader.admin) == ["OrderCreated", "CartCleared", "EventDeadLettered"]
+
+
+async def test_ids_of_other_accounts_are_for_admins_only(
+    reader: ReadApi, shop: JetStreamConnection
+) -> None:
+    log = log_of(
+        "order",
+        created("of-jane", "jane"),
+        OrderNudged(order_id="of-jane"),
+        OrderNudged(order_id="of-jane"),
+        created("of-guest", "guest", guest=True),
+        OrderNudged(order_id="of-guest"),
+    )
+    actors = ("customer:jane", "admin:a1", "deadline", "guest", "customer:jane")
+    events = [replace(event, actor=actor) for event, actor in zip(log, actors, strict=True)]
+    assert await shop.publish(events)
+
+    async def visible(order_id: str, by: dict[str, str]) -> list[str]:
+        timeline = await reader.ask(f"/orders/{order_id}/timeline", by, after="order:5")
+        actors = [event["actor"] for event in timeline.json()["items"]]
+        messages = await reader.read_stream(f"/orders/{order_id}/stream", by, len(actors))
+        assert [message["data"]["actor"] for message in messages] == actors
+        return actors
+
+    jane, joe = reader.customer("jane"), reader.customer("joe")
+    assert await visible("of-jane", jane) == ["customer:jane", "admin", "deadline"]
+    assert await visible("of-jane", reader.admin) == list(actors[:3])
+    assert await visible("of-guest", joe) == ["guest", "customer"]
+    assert await visible("of-guest", jane) == ["guest", "customer:jane"]
 
 
 async def test_stream_waits_for_an_order_just_placed(

@@ -27,7 +27,7 @@ from tests.support.order_client import open_order_service, problem_of
 from tests.support.settings import environment_of
 
 ADMIN, PASSWORD = "admin@example.com", "open sesame"
-LOG = "SELECT position, event_id, version, event_type, data FROM event_log ORDER BY position"
+LOG = "SELECT position, event_id, version, event_type, actor, data FROM event_log ORDER BY position"
 RESERVATIONS = "SELECT order_id, status FROM reservations ORDER BY order_id"
 
 
@@ -223,13 +223,22 @@ async def test_reconcile_of_running_service_is_refused(shop_settings: ShopSettin
     assert "another process uses" in result.output
 
 
-async def test_lost_order_database_needs_new_keys_and_passwords(shop_settings: ShopSettings):
+async def test_lost_order_database_needs_new_keys_and_passwords(
+    shop_settings: ShopSettings, publisher: Publisher
+):
     settings = replace(shop_settings, admin_password=PASSWORD)
-    async with open_order_service(settings) as client:
+    archived = "SELECT count(*) FROM events"
+    async with open_order_service(settings) as client, started(read_api.app.build(settings)):
         await client.register("jane@example.com")
-        unsent = "SELECT count(*) FROM event_log WHERE stream_seq IS NULL"
-        await eventually(lambda: query(settings, "order", unsent) == [(0,)])
+        await eventually(lambda: query(settings, "read", archived) == [(3,)])
     log = query(settings, "order", LOG)
+    actors = "SELECT event_type, actor FROM event_log ORDER BY event_type, actor"
+    assert query(settings, "order", actors) == [
+        ("CustomerRegistered", "guest"),
+        ("CustomerRegistered", "service"),
+        ("SigningKeyPublished", "service"),
+    ]
+    await publisher.jetstream().delete_stream(STREAM)
     delete_database(settings, "order")
     await reconcile(settings, "order")
     assert query(settings, "order", LOG) == log

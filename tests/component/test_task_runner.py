@@ -62,7 +62,8 @@ def booking(run: Run, attempts: int = 8) -> tuple[TaskHandler, ...]:
     def give_up(due: Task, error: str) -> FailShipment:
         return FailShipment(order_id=due.task_key, reason=error)
 
-    return (TaskHandler(BOOKING, run, give_up, Retry(attempts, first_seconds=0.02)),)
+    retry = Retry(attempts, first_seconds=0.02)
+    return (TaskHandler(BOOKING, run, give_up, retry, actor=lambda _: "carrier:test"),)
 
 
 async def begin_shipments(service: Service, *order_ids: str) -> None:
@@ -89,6 +90,7 @@ async def test_task_is_stored_and_deleted_with_events(shop_settings: ShopSetting
         assert await event_types(service) == ["ShipmentInitiated", "ShipmentCompleted"]
         initiated, completed = await log_of(service.reads, "shipping")
         assert (completed.causation_id, completed.correlation_id) == (initiated.event_id, "o1")
+        assert (initiated.actor, completed.actor) == (None, "carrier:test")
 
 
 async def test_failed_task_is_retried_until_it_succeeds(shop_settings: ShopSettings):
@@ -131,6 +133,7 @@ async def test_every_third_failure_is_reported(shop_settings: ShopSettings):
         *("ShipmentInitiated", "BookingDelayed", "ShipmentCompleted")
     ]
     assert (log[1].event.attempts, log[1].correlation_id) == (3, "o1")
+    assert log[1].actor == "service"
 
 
 async def test_task_after_max_attempts_is_given_up(shop_settings: ShopSettings):
@@ -143,8 +146,9 @@ async def test_task_after_max_attempts_is_given_up(shop_settings: ShopSettings):
     async with serving(shop_settings, SHIPPING, booking(hopeless, attempts=3)) as service:
         await begin_shipments(service, "o1")
         await eventually(lambda: no_task_is_left(service))
-        failed = (await log_of(service.reads, "shipping"))[-1].event
-        assert failed.reason == "ConnectionError: nobody answers"
+        failed = (await log_of(service.reads, "shipping"))[-1]
+        assert failed.event.reason == "ConnectionError: nobody answers"
+        assert failed.actor == "service"
     assert tried == [0, 1, 2]
 
 
@@ -405,8 +409,9 @@ async def test_deadline_missed_during_downtime_is_met_later(shop_settings: ShopS
 
 async def _has_asked(service: Service) -> bool:
     log = await log_of(service.reads, "order")
-    asked = [entry.event for entry in log if entry.event_type == "OrderCancellationRequested"]
-    return bool(asked) and all(event.reason == "EXPIRED" for event in asked)
+    asked = [entry for entry in log if entry.event_type == "OrderCancellationRequested"]
+    assert all(entry.actor == "deadline" for entry in asked)
+    return bool(asked) and all(entry.event.reason == "EXPIRED" for entry in asked)
 
 
 async def test_tasks_run_after_steps_of_the_clock(

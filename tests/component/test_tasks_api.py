@@ -176,6 +176,8 @@ async def test_task_given_up_fails_its_shipment(shop_settings: ShopSettings):
         answer = await operator.post("/tasks/booking/o1/give-up", OTHER_REASON)
         assert (without_reason.status_code, answer.status_code) == (400, 200)
         assert await operator.event_types() == ["ShipmentInitiated", "ShipmentFailed"]
+        failed = (await log_of(operator.service.reads, "shipping"))[-1]
+        assert failed.actor == "operator:olga"
         assert [task["kind"] for task in await operator.tasks()] == ["withdrawal"]
         again = await operator.post("/tasks/booking/o1/give-up", OTHER_REASON)
         assert (again.status_code, again.json()["type"]) == (

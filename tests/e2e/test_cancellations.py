@@ -139,6 +139,23 @@ async def test_late_cancellation_is_rejected_and_order_completes(
     await shop.restart("shipping")
 
 
+async def test_timeline_names_who_asked(stuck: RunningShop, aiko: ShopClient):
+    order_id = aiko.order(("plenty", 1))["orderId"]
+    await until_awaiting(stuck, order_id)
+    accepted(stuck.admin.cancel(order_id), 202)
+    await stuck.until(order_id, "CANCELLED")
+
+    def actors(viewer: ShopClient) -> dict[str, str | None]:
+        timeline = viewer.show("read", f"/orders/{order_id}/timeline")
+        return {event["type"]: event["actor"] for event in timeline["items"]}
+
+    by_all = actors(stuck.admin)
+    assert by_all.pop("OrderCreated") == f"customer:{aiko.user_id}"
+    assert by_all.pop("OrderCancellationRequested").startswith("admin:")
+    assert set(by_all.values()) == {None}
+    assert actors(aiko)["OrderCancellationRequested"] == "admin"
+
+
 async def test_guest_cancels_by_order_id(stuck: RunningShop):
     nobody = stuck.guest
     order_id = nobody.order(("plenty", 1))["orderId"]

@@ -97,6 +97,7 @@ def widest_message(event_type: type[Event]) -> RecordedEvent:
         correlation_id="c" * 64,
         causation_id="d" * 64,
         traceparent=f"00-{'a' * 32}-{'b' * 16}-01",
+        actor="f" * 80,
     )
 
 
@@ -162,6 +163,7 @@ def test_oversized_message_is_not_parsed():
         ("correlationid", "x" * 65),
         ("causationid", "x" * 65),
         ("traceparent", "x" * 55),
+        ("actor", "x" * 81),
         ("dataschema", "x" * 129),
         ("subject", "x" * 65),
         ("type", "x" * 65),

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.chassis.messages.catalog import Catalog, DecodeError, Upcaster
-from shared.chassis.messages.cloudevents import decode, encode
+from shared.chassis.messages.cloudevents import decode, decode_stored, encode, encode_stored
 from shared.chassis.messages.event import Event
 from shared.chassis.messages.identity_events import SigningKeyPublished
 from shared.chassis.messages.subjects import event_token, subject_of, subject_of_every
@@ -37,7 +37,7 @@ def test_schema_version_has_a_golden_sample(event_type: type[Event]):
 
 @pytest.mark.parametrize("path", sorted(GOLDEN.glob("*.json")), ids=lambda path: path.stem)
 def test_golden_sample_is_decoded_and_encoded_unchanged(path: Path):
-    """`+status`, `+reason` mark a sample with a field that was added without a new version."""
+    """`+status`, `+reason`, `+actor` mark a sample with a field that was added without a new version."""
     event_type, version = path.stem.partition("+")[0].split(".v")
     body = path.read_bytes().strip()
     sample = msgspec.json.decode(body)
@@ -46,6 +46,7 @@ def test_golden_sample_is_decoded_and_encoded_unchanged(path: Path):
     assert read.event_type == event_type
     if int(version) == read.event.SCHEMA_VERSION:
         assert encode(read) == body
+    assert encode_stored(decode_stored(read.subject, body, CATALOG)) == body
 
 
 @every_event_type

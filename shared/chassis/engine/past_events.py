@@ -148,6 +148,7 @@ def _decode(stored: StoredEvent, catalog: Catalog) -> RecordedEvent:
         correlation_id=stored.correlation_id,
         causation_id=stored.causation_id,
         traceparent=stored.traceparent,
+        actor=stored.actor,
     )
 
 

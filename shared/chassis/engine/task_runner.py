@@ -19,7 +19,7 @@ from sqlalchemy.exc import DataError, IntegrityError, ProgrammingError, SQLAlche
 from shared.chassis.engine.backoff import backoff_seconds
 from shared.chassis.engine.unit_of_work import CommandEnvelope
 from shared.chassis.engine.writer import StorageUnavailable, Writer
-from shared.chassis.messages import clock
+from shared.chassis.messages import actor, clock
 from shared.chassis.messages.foreign_text import cleaned
 from shared.chassis.messages.rejection import Rejected
 from shared.chassis.storage import task_queue
@@ -82,6 +82,8 @@ class TaskHandler(NamedTuple):
     retry: Retry = Retry()
     report: Callable[[Task, int], Any] | None = None
     """The command that reports a number of failures so far, for the services that wait for the task: after every third one."""
+    actor: Callable[[Task], str] | None = None
+    """Who reports the outcome, if it comes from outside the saga."""
     is_deadline: bool = False
     """Due by time alone: it waits until all events that were published before are handled."""
 
@@ -90,6 +92,7 @@ class _Done(NamedTuple):
     """The work has an outcome; the command reports it, if there is one."""
 
     command: object
+    actor: str | None = None
 
 
 class _Postponed(NamedTuple):
@@ -145,8 +148,8 @@ class TaskRunner:
         """Whether a failure of such a task has an outcome."""
         return self._handlers[kind].give_up is not None
 
-    async def give_up(self, task: Task, reason: str) -> None:
-        """Record the task's last failure now. Raises Rejected or StorageUnavailable."""
+    async def give_up(self, task: Task, reason: str, *, by: str) -> None:
+        """Record the task's last failure now, for the actor `by`. Raises Rejected or StorageUnavailable."""
         give_up = self._handlers[task.kind].give_up
         if give_up is None:
             detail = f"tasks of kind {task.kind} are tried without limit: nothing records a failure"
@@ -154,11 +157,11 @@ class TaskRunner:
         if self.is_running(task.task_id):
             raise Rejected("task-running", "it is being executed: wait for its outcome")
         try:
-            command = give_up(task, reason)
+            outcome = _Done(give_up(task, reason), by)
         except msgspec.ValidationError as error:
             raise Rejected("task-not-given-up", f"another release wrote it: {error}") from error
         # As a running task: nobody starts it meanwhile, and a stop waits until it is recorded.
-        recording = asyncio.create_task(self._write(task, command))
+        recording = asyncio.create_task(self._write(task, outcome))
         self._running[task.task_id] = recording
         try:
             await recording
@@ -252,7 +255,8 @@ class TaskRunner:
         """Do the work; nothing is written to the database."""
         handler = self._handlers[due.kind]
         try:
-            return _Done(await handler.run(due))
+            command = await handler.run(due)
+            return _Done(command, handler.actor(due) if handler.actor else None)
         except msgspec.ValidationError as error:  # another release wrote the payload
             return _stuck(due, error)
         except Exception as error:  # noqa: BLE001 - whatever the outside world raises
@@ -264,14 +268,14 @@ class TaskRunner:
             )
         log.warning("task.given_up", kind=due.kind, task_key=due.task_key, reason=reason)
         try:
-            return _Done(handler.give_up(due, reason))
+            return _Done(handler.give_up(due, reason), actor.SERVICE)
         except Exception as error:  # noqa: BLE001 - a payload that cannot be read, or a faulty rule
             return _stuck(due, error)
 
     async def _finish(self, due: Task, done: _Done) -> _Postponed | None:
         """Record the outcome and delete the task in one transaction; returns a stuck task's postponement."""
         try:
-            await self._record(due, partial(self._write, due, done.command), _is_database_refusing)
+            await self._record(due, partial(self._write, due, done), _is_database_refusing)
         except Rejected as refused:
             log.info("task.refused", kind=due.kind, task_key=due.task_key, reason=refused.detail)
         except Exception as error:  # noqa: BLE001 - a faulty rule
@@ -300,18 +304,23 @@ class TaskRunner:
         if report is None or later.is_stuck or failures % REPORTED_FAILURES:
             return
         try:
-            command = report(due, failures)
-            await self._writer.execute(CommandEnvelope(command, traceparent=due.traceparent))
+            envelope: CommandEnvelope[Any, Any] = CommandEnvelope(
+                report(due, failures), traceparent=due.traceparent, actor=actor.SERVICE
+            )
+            await self._writer.execute(envelope)
         except Exception as error:  # noqa: BLE001 - a database that refuses, or a faulty rule
             log.warning("task.unreported", kind=due.kind, task_key=due.task_key, reason=str(error))
 
-    async def _write(self, due: Task, command: object) -> None:
-        if command is None:
+    async def _write(self, due: Task, done: _Done) -> None:
+        if done.command is None:
             await self._writer.run_in_transaction(
                 partial(task_queue.finish, task_ids=[due.task_id])
             )
         else:
-            await self._writer.execute(CommandEnvelope(command, completes_task=due))
+            envelope: CommandEnvelope[Any, Any] = CommandEnvelope(
+                done.command, completes_task=due, actor=done.actor
+            )
+            await self._writer.execute(envelope)
 
     async def _record(
         self,

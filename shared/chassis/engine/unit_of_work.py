@@ -41,6 +41,8 @@ class CommandEnvelope(NamedTuple, Generic[State, Command]):
     completes_task: Task | None = None
     """The task whose result this is; done in the same transaction. Ignored if it was cancelled or rescheduled."""
     traceparent: str | None = None
+    actor: str | None = None
+    """Who asks for it; recorded with its events."""
     extra_writes: Callable[[Connection], None] | None = None
     """Run in the same transaction, unless the command is rejected or its response was stored before."""
     is_abandoned: Callable[[], bool] | None = None
@@ -69,12 +71,13 @@ class Outcome(NamedTuple):
 
 
 class _Trace(NamedTuple):
-    """What an event inherits from its cause."""
+    """What an event inherits from its cause, or from the command of somebody outside."""
 
     causation_id: str | None = None
     correlation_id: str | None = None
     """Without one, an event correlates with its own entity."""
     traceparent: str | None = None
+    actor: str | None = None
 
 
 class _Savepoint(NamedTuple, Generic[State]):
@@ -259,7 +262,7 @@ class UnitOfWork(Generic[State, Command]):
         task = envelope.completes_task
         if task and self._is_overtaken(task):
             return None
-        trace = _trace_of(task) if task else _Trace(traceparent=envelope.traceparent)
+        trace = _trace_of(envelope)
         savepoint = self._savepoint()
         try:
             self._record(self._logic.decider.decide(self.state, envelope.command), trace)
@@ -388,6 +391,7 @@ class UnitOfWork(Generic[State, Command]):
                 correlation_id=trace.correlation_id or event.entity_id,
                 causation_id=trace.causation_id,
                 traceparent=child_of(trace.traceparent),
+                actor=trace.actor,
             )
             for position, event in enumerate(events, self.position + 1)
         ]
@@ -439,8 +443,10 @@ def _effect_of(cause: RecordedEvent | UnsupportedEvent) -> _Trace:
     return _Trace(cause.event_id, cause.correlation_id, cause.traceparent)
 
 
-def _trace_of(task: Task) -> _Trace:
-    return _Trace(task.causation_id, task.correlation_id, task.traceparent)
+def _trace_of(envelope: CommandEnvelope[Any, Any]) -> _Trace:
+    if task := envelope.completes_task:
+        return _Trace(task.causation_id, task.correlation_id, task.traceparent, envelope.actor)
+    return _Trace(traceparent=envelope.traceparent, actor=envelope.actor)
 
 
 def _rejection_of(error: Exception) -> Rejected | None:

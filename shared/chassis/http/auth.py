@@ -23,7 +23,7 @@ from sqlalchemy import Connection as DatabaseConnection
 
 from shared.chassis.http import signing_keys
 from shared.chassis.http.key_trust import PublishedKey, Trust
-from shared.chassis.messages import clock
+from shared.chassis.messages import actor, clock
 from shared.chassis.storage.database import TRANSIENT_DATABASE_ERRORS, Database
 
 ALGORITHM = "EdDSA"
@@ -53,6 +53,14 @@ class Caller(Struct, frozen=True, kw_only=True):
     @property
     def is_guest(self) -> bool:
         return self.user_id is None
+
+    @property
+    def actor(self) -> str:
+        """As it is recorded with the events of the caller's commands."""
+        if self.user_id is None:
+            return actor.GUEST
+        role = "admin" if self.is_admin else "operator" if self.is_operator else "customer"
+        return f"{role}:{self.user_id}"
 
 
 GUEST = Caller()

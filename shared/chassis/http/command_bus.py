@@ -44,12 +44,13 @@ class CommandBus(Generic[State, Command]):
         *,
         extra_writes: Callable[[Connection], None] | None = None,
         fingerprint_source: bytes | None = None,
+        actor: str | None = None,
     ) -> Response[bytes]:
         """Commit what the command decides, then send what `respond` makes of the state right after it.
 
         `extra_writes` runs in the same transaction, for tables that the rules do not know. An idempotency key is
         stored with a digest of the body, or of `fingerprint_source` if the body holds a secret that could be guessed
-        from its digest.
+        from its digest. `actor` is who asks for the command, unless it is the caller.
 
         Raises Rejected, BadRequest for an unusable key, StorageUnavailable.
         """
@@ -59,6 +60,7 @@ class CommandBus(Generic[State, Command]):
             respond=respond,
             idempotency_key=key,
             traceparent=request.headers.get("traceparent"),
+            actor=actor or request.user.actor,
             extra_writes=extra_writes,
             is_abandoned=request.scope["state"].get(IS_DISCONNECTED),
         )

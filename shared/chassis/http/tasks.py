@@ -197,7 +197,8 @@ class TaskController(Controller):
         if runner is None:
             raise Rejected("task-not-given-up", f"this release does not know tasks of kind {kind}")
         view = tasks.view(task, clock.now())
-        await runner.give_up(task, f"given up by an operator: {data.reason}")
+        reason = f"given up by an operator: {data.reason}"
+        await runner.give_up(task, reason, by=request.user.actor)
         log.warning(
             "task.given_up", kind=kind, task_key=key, reason=data.reason, by=request.user.user_id
         )

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import msgspec
 
+from shared.chassis.messages.actor import Actor
 from shared.chassis.messages.catalog import Catalog, DecodeError, decoder
 from shared.chassis.messages.event import EventId, Id, Label
 from shared.chassis.messages.recorded_event import LogPosition, RecordedEvent, StoredEvent
@@ -44,6 +45,7 @@ class CloudEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     correlationid: EventId
     causationid: EventId | None = None
     traceparent: Traceparent | None = None
+    actor: Actor | None = None
     dataschema: Annotated[str, msgspec.Meta(max_length=128)]
     data: msgspec.Raw
 
@@ -62,6 +64,7 @@ def stored(recorded: RecordedEvent) -> StoredEvent:
         correlation_id=recorded.correlation_id,
         causation_id=recorded.causation_id,
         traceparent=recorded.traceparent,
+        actor=recorded.actor,
     )
 
 
@@ -84,6 +87,7 @@ def encode_stored(event: StoredEvent) -> bytes:
             correlationid=event.correlation_id,
             causationid=event.causation_id,
             traceparent=event.traceparent,
+            actor=event.actor,
             dataschema=_schema(event.event_type, event.schema_version),
             data=msgspec.Raw(event.data),
         )
@@ -153,6 +157,7 @@ def _decode(body: bytes, catalog: Catalog, *, keep_body: bool) -> RecordedEvent:
             correlation_id=envelope.correlationid,
             causation_id=envelope.causationid,
             traceparent=envelope.traceparent,
+            actor=envelope.actor,
             body=body if keep_body else None,
         )
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
@@ -187,6 +192,7 @@ def decode_stored(subject: str, body: bytes, catalog: Catalog) -> StoredEvent:
             correlation_id=envelope.correlationid,
             causation_id=envelope.causationid,
             traceparent=envelope.traceparent,
+            actor=envelope.actor,
         )
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise DecodeError(str(error)) from error

@@ -27,6 +27,8 @@ class EventMetadata(msgspec.Struct, frozen=True, kw_only=True):
     correlation_id: str
     causation_id: str | None = None
     traceparent: str | None = None
+    actor: str | None = None
+    """Who caused it from outside (`actor.py`); None for an effect of another event, whose causes name the actor."""
 
 
 class RecordedEvent(EventMetadata, frozen=True, kw_only=True):

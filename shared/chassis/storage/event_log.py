@@ -45,6 +45,7 @@ EVENT_LOG = Table(
     Column("stream_seq", Integer, comment="NULL until the broker has acknowledged it"),
     Column("resends", Integer, nullable=False, comment="how often it was to be sent again"),
     Column("refusal", Text, comment="why the broker refuses it permanently"),
+    Column("actor", Text, comment="NULL for an effect of another event"),
     UniqueConstraint("entity_id", "version"),
 )
 SCANNED = 20
@@ -338,6 +339,7 @@ def read(row: Row[tuple[object, ...]], source: str, catalog: Catalog) -> Recorde
         correlation_id=row.correlation_id,
         causation_id=row.causation_id,
         traceparent=row.traceparent,
+        actor=row.actor,
     )
 
 
@@ -361,6 +363,7 @@ def _outgoing(row: Row[tuple[object, ...]], source: str) -> Outgoing:
         correlation_id=row.correlation_id,
         causation_id=row.causation_id,
         traceparent=row.traceparent,
+        actor=row.actor,
     )
     return Outgoing(
         position=row.position,
@@ -392,4 +395,5 @@ def _row(event: StoredEvent, version: int, stream_seq: int | None) -> dict[str, 
         "stream_seq": stream_seq,
         "resends": 0,
         "refusal": None,
+        "actor": event.actor,
     }
