@@ -8,9 +8,9 @@ import click
 import structlog
 
 from quadrille.launcher.nats_users import PROVISIONER
-from shared.chassis.errors import FatalError
+from shared.chassis.errors import REFUSED
 from shared.chassis.jetstream.connection import JetStreamConnection
-from shared.chassis.jetstream.errors import BROKER_ERRORS
+from shared.chassis.jetstream.errors import BROKER_ERRORS, ConnectionLostError
 from shared.chassis.jetstream.stream_manager import StreamManager
 from shared.chassis.runtime import logs
 from shared.chassis.settings import SettingsError
@@ -19,6 +19,12 @@ from shared.settings import ShopSettings, load
 POLL_SECONDS = 2
 
 log = structlog.get_logger()
+
+
+class SettingsRefused(click.ClickException):
+    """Another start would refuse them again."""
+
+    exit_code = REFUSED
 
 
 @click.command()
@@ -33,7 +39,9 @@ def provision(once: bool) -> None:
         settings = load()
         logs.configure(PROVISIONER, settings)
         asyncio.run(_run(settings, once=once))
-    except (SettingsError, FatalError) as error:
+    except SettingsError as error:
+        raise SettingsRefused(str(error)) from error
+    except ConnectionLostError as error:
         raise click.ClickException(str(error)) from error
 
 

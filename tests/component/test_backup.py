@@ -14,6 +14,7 @@ from sqlalchemy import make_url
 
 from quadrille.cli.main import main
 from shared import VERSION
+from shared.chassis.errors import REFUSED
 from shared.chassis.storage import database_identity
 from shared.chassis.storage.database import database_url
 from shared.chassis.storage.database_identity import FORMAT
@@ -175,7 +176,7 @@ async def test_restored_service_does_not_start_unreconciled(settings: ShopSettin
     assert result.exit_code == 0, result.output
     with service_process("order", settings) as refused:
         code, output = refused.ended()
-    assert code == 1
+    assert code == REFUSED
     assert "first fetch the later events of its service back with: quadrille reconcile" in output
 
 

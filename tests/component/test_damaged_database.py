@@ -15,6 +15,7 @@ from inventory_service.store import PRODUCTS, RESERVATIONS
 from read_api.tables import ORDERS
 from shared.chassis.engine.unit_of_work import CommandEnvelope
 from shared.chassis.engine.writer import StorageUnavailable
+from shared.chassis.errors import REFUSED
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.storage.database import DatabaseDamaged
 from shared.chassis.storage.dead_letters import DEAD_LETTER
@@ -122,7 +123,7 @@ async def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
 
 
 def assert_names_the_damage(path: Path, code: int, out: str, err: str) -> None:
-    assert code == 1
+    assert code == REFUSED
     last_line = out.splitlines()[-1]
     assert "critical" in last_line
     sentence = f"the database {path} is damaged (database disk image is malformed): restore it"
@@ -172,7 +173,7 @@ async def test_file_that_is_no_database_is_reported(shop_settings: ShopSettings)
     path.write_bytes(b"This is no database, however long one looks at it. " * 100)
     with inventory_process(shop_settings) as process:
         code, _, err = await ended(process)
-    assert code == 1
+    assert code == REFUSED
     assert err.endswith(
         f"the database {path} is damaged (file is not a database): "
         "restore it with quadrille restore, or delete it if it is the read API's\n"

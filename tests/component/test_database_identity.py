@@ -10,6 +10,7 @@ import pytest
 from msgspec.structs import replace
 from sqlalchemy import MetaData
 
+from shared.chassis.errors import REFUSED
 from shared.chassis.messages.subjects import STREAM
 from shared.chassis.settings import SettingsError
 from shared.chassis.storage.database import (
@@ -70,7 +71,7 @@ async def test_second_process_on_a_database_is_refused(shop_settings: ShopSettin
         await eventually(first.is_ready, START_SECONDS)
         with service_process("inventory", second) as refused:
             code, output = refused.ended()
-        assert code == 1
+        assert code == REFUSED
         assert "another process uses" in output
         assert output.count("\n") == 1, "one sentence"
         assert first.is_ready()
@@ -83,7 +84,7 @@ async def test_database_of_another_service_is_refused(shop_settings: ShopSetting
         "order", replace(shop_settings, database_url=f"sqlite:///{file}")
     ) as other:
         code, output = other.ended()
-    assert code == 1
+    assert code == REFUSED
     assert f"{file} is the database of inventory, not of order" in output
     assert output.count("\n") == 1, "one sentence"
 
@@ -105,7 +106,7 @@ async def test_database_of_another_format_is_refused(
     connection.close()
     with service_process("shipping", shop_settings) as refused:
         code, output = refused.ended()
-    assert code == 1
+    assert code == REFUSED
     assert sentence in output
     assert output.count("\n") == 1, "one sentence"
 
@@ -121,7 +122,7 @@ async def test_restored_copy_older_than_published_is_refused(
     last = await publisher.streams.last_published("inventory", CATALOG)
     with service_process("inventory", shop_settings) as restored:
         code, output = restored.ended()
-    assert code == 1
+    assert code == REFUSED
     assert "is not the log that event 2 of inventory was published from" in output
     assert await publisher.streams.last_published("inventory", CATALOG) == last
 
@@ -145,7 +146,7 @@ async def test_diverged_copy_never_publishes(
     connection.close()
     with service_process("inventory", shop_settings) as diverged:
         code, output = diverged.ended()
-    assert code == 1
+    assert code == REFUSED
     assert "is not the log that event 2 of inventory was published from" in output
     assert await publisher.streams.last_published("inventory", CATALOG) == last
 
@@ -158,7 +159,7 @@ async def test_deleted_database_of_a_publisher_is_refused(
         file.unlink()
     with service_process("inventory", shop_settings) as process:
         code, output = process.ended()
-    assert code == 1
+    assert code == REFUSED
     assert "or new; fetch the later events back with: quadrille reconcile inventory" in output
 
 

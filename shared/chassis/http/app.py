@@ -14,7 +14,7 @@ from litestar.middleware import DefineMiddleware
 from litestar.types import ControllerRouterHandler, LifespanHook
 from sqlalchemy.exc import SQLAlchemyError
 
-from shared.chassis.errors import FatalError
+from shared.chassis.errors import REFUSED, FatalError
 from shared.chassis.http import health, openapi
 from shared.chassis.http.auth import Authentication, PublicKeys
 from shared.chassis.http.health import Health
@@ -90,18 +90,18 @@ def _or_exit(title: str, start: Callable[[], Awaitable[None]]) -> Callable[[], A
         try:
             await start()
         except FatalError as error:
-            _exit(f"{title}: {error}")
+            _exit(f"{title}: {error}", error.exit_code)
         except (SQLAlchemyError, OSError) as error:
             reason = getattr(error, "orig", None) or error
-            _exit(f"{title}: the database cannot be opened: {reason}")
+            _exit(f"{title}: the database cannot be opened: {reason}", REFUSED)
 
     return start_or_exit
 
 
-def _exit(sentence: str) -> NoReturn:
+def _exit(sentence: str, code: int) -> NoReturn:
     print(sentence, file=sys.stderr)  # noqa: T201 - the operator reads it
     sys.stderr.flush()
-    os._exit(1)
+    os._exit(code)
 
 
 def _cors(origins: str) -> CORSConfig | None:

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 import nats.errors
 import nats.js.errors
 
-from shared.chassis.errors import FatalError
+from shared.chassis.errors import FAILED, FatalError
 
 DEFAULT_PORT = 4222
 QUIET_SECONDS = 30
@@ -40,6 +40,8 @@ class NotAnswered(nats.errors.Error):
 
 class ConnectionLostError(FatalError):
     """The connection is closed permanently: only a new process gets another one."""
+
+    exit_code = FAILED
 
 
 def address_of(url: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import structlog
 
 from shared.chassis.engine.writer import Writer
-from shared.chassis.errors import FatalError
+from shared.chassis.errors import FAILED, FatalError
 
 CANCEL_AGAIN_SECONDS = 0.2
 WRITER_STOP_SECONDS = 3
@@ -72,6 +72,7 @@ def _end_process_if_failed(task: asyncio.Task[None]) -> None:
     error = None if task.cancelled() else task.exception()
     if error is None:
         return
+    code = error.exit_code if isinstance(error, FatalError) else FAILED
     try:
         if isinstance(error, FatalError):
             log.critical("service.failed", reason=str(error))
@@ -79,4 +80,4 @@ def _end_process_if_failed(task: asyncio.Task[None]) -> None:
         log.critical("component.crashed", part=task.get_name(), exc_info=error)
     finally:
         # Everything acknowledged is committed, so ending is safe; a service without one of its loops would hide the fault.
-        os._exit(1)
+        os._exit(code)

@@ -18,6 +18,7 @@ import uvloop
 from litestar import Litestar
 
 from shared.chassis import failpoints
+from shared.chassis.errors import FAILED, REFUSED
 from shared.chassis.http.policy import HttpPolicy
 from shared.chassis.http.protocol import bounded_http
 from shared.chassis.http.stopping import answering_cancelled
@@ -40,7 +41,10 @@ def run(
     build: Callable[[Settings], Litestar],
     host_of: Callable[[Settings], str] = attrgetter("host"),
 ) -> NoReturn:
-    """Run a service until SIGTERM or SIGINT; exit 0 after a clean end, 1 with one sentence otherwise."""
+    """Run a service until SIGTERM or SIGINT; exit 0 after a clean end, otherwise with one sentence.
+
+    The exit code is REFUSED for settings that it refuses, FAILED for a port that is in use.
+    """
     _take_no_arguments(name)
     faulthandler.enable()  # prints a traceback for a crash in C
     try:
@@ -49,15 +53,23 @@ def run(
         _allow_open_files()
         os.umask(0o077)  # other users of this machine must not read the databases
         settings.data_dir.mkdir(parents=True, exist_ok=True)
-        listening = _listen(host_of(settings), port_of(settings))
     except (SettingsError, ValueError, OSError) as error:
-        sys.exit(f"{name}: {error}")
+        _exit(f"{name}: {error}", REFUSED)
+    try:
+        listening = _listen(host_of(settings), port_of(settings))
+    except OSError as error:
+        _exit(f"{name}: {error}", FAILED)
     logs.configure(name, settings)
     try:
         uvloop.run(_serve(build(settings), listening, settings))
     except SettingsError as error:
-        sys.exit(f"{name}: {error}")
+        _exit(f"{name}: {error}", REFUSED)
     _exit_at_once()
+
+
+def _exit(sentence: str, code: int) -> NoReturn:
+    print(sentence, file=sys.stderr)  # noqa: T201 - the operator reads it
+    sys.exit(code)
 
 
 def _exit_at_once() -> NoReturn:
@@ -122,7 +134,7 @@ async def _serve(app: Litestar, listening: socket.socket, settings: ChassisSetti
     )
     await server.serve(sockets=[listening])
     if not server.started:
-        sys.exit(1)
+        sys.exit(FAILED)
 
 
 def _listen(host: str, port: int) -> socket.socket:
