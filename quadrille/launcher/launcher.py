@@ -14,13 +14,10 @@ from quadrille.launcher.configuration import Plan
 from quadrille.launcher.nats_config import Server
 from quadrille.launcher.nats_server import Broker
 from quadrille.launcher.nats_users import PROVISIONER, VIEWER
-from quadrille.launcher.processes import (
-    STOP_TIMEOUT_SECONDS,
-    ProcessExited,
-    ProcessKilled,
-    supervise,
-)
+from quadrille.launcher.processes import STOP_TIMEOUT_SECONDS, ProcessKilled, supervise
+from quadrille.launcher.restarts import MAX_ENDS, ProcessGivenUp, end_of
 from quadrille.launcher.startup import Startup
+from shared.chassis.errors import REFUSED
 
 E = TypeVar("E", bound=Exception)
 
@@ -72,7 +69,7 @@ async def _run_with_broker(plan: Plan, stopping: asyncio.Event) -> None:
 async def _run_parts(
     plan: Plan, urls: dict[str, str], stopping: asyncio.Event, broker: Broker | None
 ) -> None:
-    """Run the services until `stopping` is set or one of the processes ends, then stop them all at once."""
+    """Run the services until `stopping` is set or a process is given up, then stop them all at once."""
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(Startup(plan, urls.get(VIEWER)).run())]
         if broker:
@@ -113,11 +110,10 @@ def _announce(plan: Plan) -> None:
 
 
 def _failure(errors: ExceptionGroup[Exception], logs: Path) -> Exception:
-    """What ended first is the cause; what had to be killed on the way is not worth a second sentence."""
-    if exited := _of_type(errors, ProcessExited):
+    """What was given up first is the cause; what had to be killed on the way is not worth a second sentence."""
+    if given_up := _of_type(errors, ProcessGivenUp):
         ends = " and ".join(
-            f"{end.name} {_exit(end.code)} (its last lines are in {logs / end.name}.log)"
-            for end in exited
+            f"{_given_up(end)} (its last lines are in {logs / end.name}.log)" for end in given_up
         )
         return click.ClickException(f"{ends}, so all were stopped: fix the cause and start again")
     if failed := _of_type(errors, click.ClickException):
@@ -134,7 +130,7 @@ def _of_type(errors: ExceptionGroup[Exception], kind: type[E]) -> list[E]:
     return [error for error in errors.exceptions if isinstance(error, kind)]
 
 
-def _exit(code: int) -> str:
-    if code < 0:
-        return f"was ended by {signal.Signals(-code).name}"
-    return f"exited with code {code}"
+def _given_up(end: ProcessGivenUp) -> str:
+    if end.code == REFUSED:
+        return f"{end.name} refuses to start"
+    return f"{end.name} {end_of(end.code)} after {MAX_ENDS} starts within a minute"

@@ -29,9 +29,13 @@ class LogFile:
         self._name = path.stem
         self._max_bytes = max_bytes
         self._file = self._open_new()
-        self._is_urgent = True
+        self.begin_process()
         self.is_silent = False
         """While all processes stop, one that loses its connection to another is not worth a warning."""
+
+    def begin_process(self) -> None:
+        """What a process prints before its first line with a level is why it cannot start."""
+        self._is_urgent = True
 
     def write(self, line: bytes) -> None:
         """Append a line, to a new file if this one is full; print it if it belongs to a warning or an error."""

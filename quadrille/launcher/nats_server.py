@@ -13,8 +13,10 @@ import msgspec
 from quadrille.launcher import log_files, nats_config
 from quadrille.launcher.preflight import LOOPBACK, CannotStart
 from quadrille.launcher.processes import ChildProcess, ProcessKilled
+from quadrille.launcher.restarts import Restarts
 from quadrille.output import echo
 from shared.chassis.engine.backoff import backoff_seconds
+from shared.chassis.errors import FAILED
 
 NAME = "nats-server"
 BINARY = Path(sysconfig.get_path("scripts")) / NAME
@@ -40,7 +42,7 @@ class _Health(msgspec.Struct):
 
 
 class Broker:
-    """The server's process. It is restarted when it reports that it stores nothing any more.
+    """The server's process. It is restarted when it ends, and when it reports that it stores nothing any more.
 
     After a write error, as with a full disk, nats-server answers no publish until it is started again, even if there is
     space by then.
@@ -60,7 +62,8 @@ class Broker:
         self._environment = environment
         self._process: ChildProcess | None = None
         self._http = http
-        self._restarts = 0
+        self._restarts = Restarts(NAME)
+        self._unhealthy_times = 0
 
     async def start(self) -> None:
         """Return when it listens. Raises CannotStart."""
@@ -68,7 +71,10 @@ class Broker:
             ports.unlink()
         configuration = self._directory / nats_config.CONFIG
         command = (BINARY, "--config", configuration, "--log", self._log)
-        process = self._process = await ChildProcess.start(NAME, command, self._environment)
+        with self._log.open("ab") as output:  # what it prints before it opens its log
+            process = self._process = await ChildProcess.start(
+                NAME, command, self._environment, output=output
+            )
         await _wait_until_listening(process, self._port, self._log)
 
     async def stop(self) -> None:
@@ -77,26 +83,45 @@ class Broker:
                 await self._process.stop(STOP_TIMEOUT_SECONDS)
 
     async def watch(self) -> None:
-        """Restart it whenever it is unhealthy. Raises ProcessExited when it ends without being stopped, and CannotStart."""
+        """Restart it whenever it ends or is unhealthy. Raises ProcessGivenUp."""
         while process := self._process:
             watching = asyncio.ensure_future(process.watch())
             try:
                 reason = await self._until_unhealthy(process, watching)
             finally:
                 watching.cancel()
-            echo(f"The broker reports: {reason}. It is restarted; no event is lost.")
-            self._restarts += 1
-            await self.stop()
-            await self.start()
+            if reason:
+                echo(f"The broker reports: {reason}. It is restarted; no event is lost.")
+                self._unhealthy_times += 1
+                await self.stop()
+            else:
+                await self._restarts.pause_after(watching.result())
+            await self._start_again()
 
-    async def _until_unhealthy(self, process: ChildProcess, watching: asyncio.Future[None]) -> str:
-        """Why it has to be restarted. Raises ProcessExited."""
+    async def _start_again(self) -> None:
+        """A start that fails is an end like others. Raises ProcessGivenUp."""
+        while True:
+            try:
+                await self.start()
+            except CannotStart:
+                await self.stop()
+                code = self._process.exit_code if self._process else None
+                await self._restarts.pause_after(FAILED if code is None else code)
+            else:
+                return
+
+    async def _until_unhealthy(
+        self, process: ChildProcess, watching: asyncio.Future[int]
+    ) -> str | None:
+        """Why it has to be restarted although it runs; None if it has ended."""
         healthy_at = time.monotonic()
-        patience = backoff_seconds(MIN_UNHEALTHY_SECONDS, MAX_UNHEALTHY_SECONDS, self._restarts)
+        patience = backoff_seconds(
+            MIN_UNHEALTHY_SECONDS, MAX_UNHEALTHY_SECONDS, self._unhealthy_times
+        )
         while True:
             await asyncio.wait({watching}, timeout=HEALTH_INTERVAL_SECONDS)
             if watching.done():
-                watching.result()
+                return None
             reason = await self._failure(self._directory / f"{NAME}_{process.pid}.ports")
             if not reason:
                 healthy_at = time.monotonic()

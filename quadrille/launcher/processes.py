@@ -1,33 +1,25 @@
-"""Processes that never outlive the launcher: started, watched, and stopped within a time limit."""
+"""Processes that never outlive the launcher: started, started again when they end, and stopped within a time limit."""
 
 import asyncio
 import ctypes
 import os
 import signal
 import sys
-from asyncio.subprocess import PIPE, STDOUT, Process
+from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
-from typing import Self
+from typing import IO, Self
 
 from quadrille.launcher.log_files import LogFile
+from quadrille.launcher.restarts import Restarts
 
 STOP_TIMEOUT_SECONDS = 12
 """Longer than any service takes to stop; one that has not by then is killed."""
 PR_SET_PDEATHSIG = 1
 
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
-
-
-class ProcessExited(Exception):
-    """A process ended although nobody stopped it; its exit code is negative for a signal's number."""
-
-    def __init__(self, name: str, code: int) -> None:
-        super().__init__(name, code)
-        self.name = name
-        self.code = code
 
 
 class ProcessKilled(Exception):
@@ -53,13 +45,15 @@ class ChildProcess:
         command: Sequence[str | Path],
         environment: Mapping[str, str],
         log: LogFile | None = None,
+        output: IO[bytes] | None = None,
     ) -> Self:
-        """Without a log file it prints where the launcher prints."""
+        """What it prints goes to its log, or to `output`, or to where the launcher prints."""
         process = await asyncio.create_subprocess_exec(
             *command,
             env=environment,
-            stdout=PIPE if log else None,
-            stderr=STDOUT if log else None,
+            stdin=DEVNULL,
+            stdout=PIPE if log else output,
+            stderr=STDOUT if log or output else None,
             start_new_session=True,
             preexec_fn=partial(_end_with_parent, os.getpid()),
         )
@@ -74,9 +68,12 @@ class ChildProcess:
         """None while it runs."""
         return self._process.returncode
 
-    async def watch(self) -> None:
-        """Write its output to its log file; raises ProcessExited when it ends."""
-        raise ProcessExited(self.name, await self._wait())
+    async def watch(self) -> int:
+        """Write its output to its log file until it ends; returns its exit code, negative for a signal's number."""
+        if self._process.stdout and self._log:
+            async for line in _lines(self._process.stdout):
+                self._log.write(line)
+        return await self._process.wait()
 
     async def stop(self, timeout_seconds: float = STOP_TIMEOUT_SECONDS) -> None:
         """SIGTERM, then SIGKILL; does nothing when it has ended. Raises ProcessKilled."""
@@ -85,17 +82,11 @@ class ChildProcess:
         self._send(signal.SIGTERM)
         try:
             async with asyncio.timeout(timeout_seconds):
-                await self._wait()
+                await self.watch()
         except TimeoutError:
             self._send(signal.SIGKILL)
-            await self._wait()
+            await self.watch()
             raise ProcessKilled(self.name) from None
-
-    async def _wait(self) -> int:
-        if self._process.stdout and self._log:
-            async for line in _lines(self._process.stdout):
-                self._log.write(line)
-        return await self._process.wait()
 
     def _send(self, number: signal.Signals) -> None:
         # Not Process.send_signal: before Python 3.13 that may reap a process that has just ended, and lose its code.
@@ -107,14 +98,18 @@ class ChildProcess:
 async def supervise(
     name: str, command: Sequence[str | Path], environment: Mapping[str, str], log_path: Path
 ) -> None:
-    """Run a process until this task is cancelled, then stop it. Raises ProcessExited and ProcessKilled."""
+    """Run a process until this task is cancelled, then stop it. Raises ProcessGivenUp and ProcessKilled."""
+    restarts = Restarts(name)
     with closing(LogFile(log_path)) as log:
-        child = await ChildProcess.start(name, command, environment, log)
-        try:
-            await child.watch()
-        except asyncio.CancelledError:
-            await child.stop()
-            raise
+        while True:
+            log.begin_process()
+            child = await ChildProcess.start(name, command, environment, log)
+            try:
+                code = await child.watch()
+            except asyncio.CancelledError:
+                await child.stop()
+                raise
+            await restarts.pause_after(code)
 
 
 async def _lines(output: asyncio.StreamReader) -> AsyncIterator[bytes]:

@@ -13,10 +13,10 @@ import pytest
 
 from inventory_service.domain import CreateProduct, Description
 from quadrille.cli import provision
-from quadrille.launcher import nats_config, nats_server
+from quadrille.launcher import nats_config, nats_server, restarts
 from quadrille.launcher.nats_config import Server
 from quadrille.launcher.nats_users import PROVISIONER
-from quadrille.launcher.processes import ProcessExited
+from quadrille.launcher.restarts import ProcessGivenUp
 from shared.chassis.engine.unit_of_work import CommandEnvelope
 from shared.chassis.runtime.service import Service
 from shared.chassis.storage.event_log import EVENT_LOG
@@ -31,6 +31,7 @@ from tests.support.settings import settings_for
 def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nats_server, "HEALTH_INTERVAL_SECONDS", 0.1)
     monkeypatch.setattr(nats_server, "MIN_UNHEALTHY_SECONDS", 0.3)
+    monkeypatch.setattr(restarts, "FIRST_PAUSE_SECONDS", 0.05)
 
 
 class Watched(NamedTuple):
@@ -99,9 +100,21 @@ async def test_healthy_broker_is_left_alone(tmp_path: Path):
         assert not shop.watching.done()
 
 
-async def test_killed_broker_ends_the_watch(tmp_path: Path):
+async def test_killed_broker_is_started_again(tmp_path: Path):
     async with watched(tmp_path) as shop:
+        await shop.create("p1")
         (pid,) = shop.pids
         os.kill(pid, signal.SIGKILL)
-        with pytest.raises(ProcessExited):
-            await shop.watching
+        await shop.create("p2")
+        await eventually(lambda: shop.pids - {pid}, within_seconds=20)
+        await eventually(shop.is_all_published, within_seconds=20)
+
+
+async def test_broker_that_cannot_start_is_given_up(tmp_path: Path):
+    async with watched(tmp_path) as shop:
+        (pid,) = shop.pids
+        shop.configuration.write_text("no configuration of a NATS server")
+        os.kill(pid, signal.SIGKILL)
+        with pytest.raises(ProcessGivenUp, match=nats_server.NAME):
+            await asyncio.wait_for(shop.watching, timeout=20)
+    assert "Parse error on line 1" in (tmp_path / "logs" / "nats-server.log").read_text()

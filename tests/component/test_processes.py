@@ -12,8 +12,11 @@ from pathlib import Path
 import psutil
 import pytest
 
+from quadrille.launcher import restarts
 from quadrille.launcher.log_files import LogFile
-from quadrille.launcher.processes import ChildProcess, ProcessExited, ProcessKilled, supervise
+from quadrille.launcher.processes import ChildProcess, ProcessKilled, supervise
+from quadrille.launcher.restarts import MAX_ENDS, ProcessGivenUp
+from shared.chassis.errors import REFUSED
 from tests.support.eventually import eventually
 
 PRINT_PID = "import os; print(os.getpid(), flush=True); "
@@ -54,23 +57,64 @@ async def ready_child(code: str, log_path: Path) -> AsyncIterator[ChildProcess]:
     log.close()
 
 
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(restarts, "FIRST_PAUSE_SECONDS", 0.02)
+
+
 @pytest.mark.parametrize(
-    ("code", "exit_code"),
+    ("code", "exit_code", "end"),
     [
-        ("pass", 0),
-        ("import sys; sys.exit(3)", 3),
-        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", -signal.SIGKILL),
+        ("", 0, "exited with code 0"),
+        ("import sys; sys.exit(3)", 3, "exited with code 3"),
+        (
+            "import os, signal; os.kill(os.getpid(), signal.SIGKILL)",
+            -signal.SIGKILL,
+            "was ended by SIGKILL",
+        ),
     ],
 )
-async def test_exit_is_reported_with_its_code(log_path: Path, code: str, exit_code: int):
-    with pytest.raises(ProcessExited) as exited:
+async def test_process_that_ends_five_times_is_given_up(
+    log_path: Path, capsys: pytest.CaptureFixture[str], code: str, exit_code: int, end: str
+):
+    with pytest.raises(ProcessGivenUp) as given_up:
+        await supervise("child", python(f"print('ready', flush=True); {code}"), {}, log_path)
+    assert (given_up.value.name, given_up.value.code) == ("child", exit_code)
+    assert logged(log_path) == ["ready"] * MAX_ENDS
+    restarted = [line for line in capsys.readouterr().out.splitlines() if "started again" in line]
+    assert len(restarted) == MAX_ENDS - 1
+    assert all(line.startswith(f"child {end}; it is started again in ") for line in restarted)
+
+
+async def test_process_that_refuses_is_not_restarted(log_path: Path):
+    code = f"import sys; print('reason', flush=True); sys.exit({REFUSED})"
+    with pytest.raises(ProcessGivenUp) as given_up:
         await supervise("child", python(code), {}, log_path)
-    assert (exited.value.name, exited.value.code) == ("child", exit_code)
+    assert given_up.value.code == REFUSED
+    assert logged(log_path) == ["reason"]
+
+
+async def test_cancelled_pause_starts_no_process(
+    log_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(restarts, "FIRST_PAUSE_SECONDS", 8)
+    printed: list[str] = []
+
+    def is_pausing() -> bool:
+        printed.append(capsys.readouterr().out)
+        return "started again in 8 s" in "".join(printed)
+
+    task = asyncio.create_task(supervise("child", python("print('ready')"), {}, log_path))
+    await eventually(is_pausing)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert logged(log_path) == ["ready"]
 
 
 async def test_output_before_exit_is_logged_whole(log_path: Path):
-    code = "import sys; print('x' * 200_000); print('last', file=sys.stderr, end='')"
-    with pytest.raises(ProcessExited):
+    code = "import sys; print('x' * 200_000); print('last', file=sys.stderr, end=''); sys.exit(78)"
+    with pytest.raises(ProcessGivenUp):
         await supervise("child", python(code), {}, log_path)
     assert sorted(logged(log_path)) == ["last", "x" * 200_000]
 

@@ -19,6 +19,7 @@ import psutil
 import pytest
 from filelock import FileLock
 
+from quadrille.launcher.restarts import MAX_ENDS
 from shared.settings import ShopSettings, port_of
 from tests.support.broker import NatsServer
 from tests.support.eventually import eventually
@@ -132,8 +133,9 @@ class Launched:
         }
 
     def child(self, name: str) -> psutil.Process:
-        (child,) = (process for command, process in self.children().items() if name in command)
-        return child
+        children = [process for command, process in self.children().items() if name in command]
+        assert len(children) == 1, f"{name}: {children}"
+        return children[0]
 
 
 @pytest.fixture
@@ -264,16 +266,42 @@ async def test_second_launcher_is_refused_until_first_dies(
     FileLock(settings.data_dir / "up.lock", blocking=False).acquire().lock.release()
 
 
-@pytest.mark.parametrize("name", ["shipping", "nats-server"])
-async def test_killed_process_is_named_and_stops_others(
-    up: Launch, settings: ShopSettings, name: str
+async def test_killed_processes_are_restarted_until_given_up(
+    up: Launch, settings: ShopSettings
 ) -> None:
-    launched = up(settings, **NO_MAILBOX)
+    launched = up(settings)
     await launched.is_open()
-    launched.child(name).kill()
+    for name in ("nats-server", "quadrille.mailbox", "quadrille provision", "shipping"):
+        await kill_and_restart(launched, name)
+    order_id = launched.paste_curl()["orderId"]
+    await eventually(lambda: launched.status_of(order_id) == "COMPLETED", within_seconds=60)
+
+    for _ in range(MAX_ENDS - 2):
+        await kill_and_restart(launched, "shipping")
+    launched.child("shipping").kill()
     error = launched.error()
-    assert f"{name} was ended by SIGKILL" in error
-    assert str(launched.settings.data_dir / "logs" / f"{name}.log") in error
+    assert "shipping was ended by SIGKILL after 5 starts within a minute" in error
+    assert str(launched.settings.data_dir / "logs" / "shipping.log") in error
+    assert launched.output.count("started again") == MAX_ENDS + 2
+    assert launched.children() == {}
+
+
+async def kill_and_restart(launched: Launched, name: str) -> None:
+    killed = launched.child(name)
+    killed.kill()
+
+    def is_restarted() -> bool:
+        return launched.child(name).pid != killed.pid
+
+    await eventually(is_restarted, within_seconds=30)
+
+
+def test_refused_setting_stops_the_others_at_once(up: Launch, settings: ShopSettings) -> None:
+    launched = up(settings, QUADRILLE_ADMIN_PASSWORD="password", **NO_MAILBOX)
+    error = launched.error()
+    assert "order refuses to start" in error
+    assert "QUADRILLE_ADMIN_PASSWORD: " in launched.output
+    assert "started again" not in launched.output
     assert launched.children() == {}
 
 
