@@ -27,9 +27,7 @@ USER_AGENT = {"User-Agent": "quadrille"}
 
 
 class ShopError(click.ClickException):
-    """A service cannot be reached, or rejects the request; exit code 2."""
-
-    exit_code = 2
+    """A service cannot be reached, or rejects the request; exit code 1, while misuse has 2."""
 
     def format_message(self) -> str:
         """Without control characters: the message may contain text of a service."""
@@ -38,6 +36,12 @@ class ShopError(click.ClickException):
 
 class ServiceUnreachable(ShopError):
     """A service does not accept the connection, or does not answer."""
+
+
+class InvalidSettings(ShopError):
+    """A setting of the environment is unknown or invalid."""
+
+    exit_code = click.UsageError.exit_code
 
 
 class Endpoints:
@@ -78,11 +82,11 @@ class Endpoints:
 
 
 def load_settings() -> ShopSettings:
-    """The settings of the environment. Raises ShopError for an unknown or invalid one."""
+    """The settings of the environment. Raises InvalidSettings."""
     try:
         return load()
     except SettingsError as error:
-        raise ShopError(str(error)) from error
+        raise InvalidSettings(str(error)) from error
 
 
 def segment(text: str) -> str:

@@ -151,6 +151,7 @@ def age(moment: datetime) -> str:
 def print_order(order: Json) -> None:
     """An order as the order service returns it."""
     echo(f"Order {order['orderId']} of {order['userId']}: {order['status']}")
+    echo(f"  number {order['orderNumber']}", "dim")
     print_items(order)
 
 

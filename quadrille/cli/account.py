@@ -14,7 +14,8 @@ from quadrille.output import echo, echo_json
 @click.command()
 @click.argument("email", required=False)
 @click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
-def login(email: str | None, *, password_stdin: bool) -> None:
+@json_option
+def login(email: str | None, *, password_stdin: bool, as_json: bool) -> None:
     """Asks for what is not given; the password is not displayed. In a script:
 
       quadrille login admin@example.com --password-stdin < password.txt
@@ -25,11 +26,16 @@ def login(email: str | None, *, password_stdin: bool) -> None:
     endpoints = Endpoints(load_settings())
     email, password = _credentials(email, password_stdin=password_stdin)
     Session(endpoints).sign_in(email, password)
-    echo(f"Signed in at {endpoints.url('order')} as {email}.")
+    shop = str(endpoints.url("order"))
+    if as_json:
+        echo_json({"email": email, "shop": shop})
+    else:
+        echo(f"Signed in at {shop} as {email}.")
 
 
 @click.command()
-def logout() -> None:
+@json_option
+def logout(*, as_json: bool) -> None:
     """Removes the tokens from this machine and revokes them at the shop."""
     session = Session(Endpoints(load_settings()))
     try:
@@ -37,7 +43,10 @@ def logout() -> None:
     except ShopError as error:
         message = f"signed out on this machine, but not at the shop: {error.message}"
         raise ShopError(message) from error
-    echo(f"Signed out {email}." if email else "You were not signed in.")
+    if as_json:
+        echo_json({"email": email})
+    else:
+        echo(f"Signed out {email}." if email else "You were not signed in.")
 
 
 @click.command()

@@ -16,22 +16,31 @@ from quadrille.endpoints import Json, load_settings, segment
 from quadrille.output import echo, echo_json, print_items
 
 
-@click.group()
-def cart() -> None:
+@click.group(invoke_without_command=True)
+@json_option
+@click.pass_context
+def cart(context: click.Context, *, as_json: bool) -> None:
     """\b
     For example:
       quadrille login jane@example.com
+      quadrille cart
       quadrille cart add prod001:2 prod002
       quadrille cart checkout --watch
 
     Only signed-in users have a cart. A guest orders without one: quadrille order prod001:2
     """
+    if context.invoked_subcommand is None:
+        _show(as_json=as_json)
 
 
 @cart.command()
 @json_option
 def show(*, as_json: bool) -> None:
     """Show the cart, at the prices at which it was filled."""
+    _show(as_json=as_json)
+
+
+def _show(*, as_json: bool) -> None:
     _print(Client(load_settings()).get("order", "/cart"), as_json=as_json)
 
 
@@ -83,8 +92,8 @@ def checkout(*, watch: bool, as_json: bool) -> None:
     \b
     Exit code:
       0  accepted; with --watch: COMPLETED
-      1  with --watch: the order ended with another status
-      2  not accepted: an empty cart, a changed price, or a service cannot be reached
+      1  not accepted: an empty cart, a changed price, or a service cannot be reached;
+         with --watch also: the order ended with another status
       3  with --watch: accepted, but its end was not seen
     """
     client = Client(load_settings())

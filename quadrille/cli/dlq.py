@@ -6,6 +6,7 @@ import click
 import msgspec
 
 from quadrille.cli.api_client import Client
+from quadrille.cli.order_ids import find_entity_id
 from quadrille.cli.params import json_option
 from quadrille.endpoints import SERVICES, Json, ShopError, load_settings, segment
 from quadrille.output import MAX_LIMIT, console, echo, echo_json, table
@@ -119,7 +120,8 @@ def _print_letters(pages: dict[str, Json]) -> None:
 @json_option
 def show(service: str, entity: str, *, as_json: bool) -> None:
     """Show the letters of an entity in their order, with the messages as they were received."""
-    page = Client(load_settings()).get(service, f"/dead-letters/{segment(entity)}")
+    client = Client(load_settings())
+    page = client.get(service, f"/dead-letters/{segment(find_entity_id(client, entity))}")
     if as_json:
         echo_json(page)
         return
@@ -140,7 +142,9 @@ def try_entity(service: str, entity: str, *, as_json: bool) -> None:
 
     Nothing is written.
     """
-    trial = Client(load_settings()).post(service, f"/dead-letters/{segment(entity)}/try", None)
+    client = Client(load_settings())
+    path = f"/dead-letters/{segment(find_entity_id(client, entity))}/try"
+    trial = client.post(service, path, None)
     if as_json:
         echo_json(trial)
         return
@@ -182,9 +186,10 @@ def redrive(
     client, chosen = Client(load_settings()), {"type": event_type, "error": error, "source": source}
     body = {name: value for name, value in chosen.items() if value is not None}
     if (entity is None) == (not body):
-        raise ShopError("name an entity, or select letters by --type, --error or --source")
+        raise click.UsageError("name an entity, or select letters by --type, --error or --source")
     if entity:
-        result = client.post(service, f"/dead-letters/{segment(entity)}/redrive", None)
+        path = f"/dead-letters/{segment(find_entity_id(client, entity))}/redrive"
+        result = client.post(service, path, None)
     else:
         result = client.post(service, "/redrives", body)
     _print_redrive(service, result, as_json=as_json)
@@ -198,7 +203,8 @@ def redrive(
 @json_option
 def discard(service: str, entity: str, reason: str, event_id: str | None, *, as_json: bool) -> None:
     """Never handle a letter; those that waited behind it are handled. The letter is kept as a record."""
-    client, path = Client(load_settings()), f"/dead-letters/{segment(entity)}"
+    client = Client(load_settings())
+    path = f"/dead-letters/{segment(find_entity_id(client, entity))}"
     if event_id is None:
         letters = client.get(service, path)["items"]
         event_id = next((one["eventId"] for one in letters if one["status"] != "DISCARDED"), None)

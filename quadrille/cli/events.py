@@ -8,6 +8,7 @@ import click
 import msgspec
 
 from quadrille.cli.api_client import Client, run_async
+from quadrille.cli.order_ids import find_order_id
 from quadrille.endpoints import Json, load_settings, segment
 from quadrille.output import (
     MAX_LIMIT,
@@ -35,7 +36,7 @@ Print = Callable[[Json], None]
 
 @click.command()
 @click.option("--follow", is_flag=True, help="Continue with new events until Ctrl-C.")
-@click.option("--order", "order_id", help="Only this order's timeline, in causal order.")
+@click.option("--order", help="Only this order's timeline, in causal order.")
 @click.option("--type", "event_type", help="Only events of this type, e.g. StockReserved.")
 @click.option(
     "--source",
@@ -51,7 +52,7 @@ Print = Callable[[Json], None]
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, one event per line.")
 def events(
-    order_id: str | None,
+    order: str | None,
     event_type: str | None,
     source: str | None,
     limit: int,
@@ -61,6 +62,7 @@ def events(
 ) -> None:
     """Only the admin sees all events; an order's timeline is for everyone who may see the order."""
     client = Client(load_settings())
+    order_id = find_order_id(client, order) if order else None
     selection = EventFilter(type=event_type, source=source)
     print_event = echo_json if as_json else _print_timeline() if order_id else _print_log
     if follow:

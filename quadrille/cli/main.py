@@ -11,6 +11,8 @@ from inspect import cleandoc
 from typing import NamedTuple
 
 import click
+from click.exceptions import NoSuchCommand
+from click.shell_completion import CompletionItem
 
 from shared import VERSION
 
@@ -30,6 +32,21 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
         entry = COMMANDS.get(cmd_name)
         return _load(entry) if entry else None
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click's, which does not know the names to suggest."""
+        try:
+            return super().resolve_command(ctx, args)
+        except NoSuchCommand as error:
+            raise NoSuchCommand(error.command_name, possibilities=COMMANDS, ctx=ctx) from None
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """As click's, which imports every command for its summary."""
+        options = click.Command.shell_complete(self, ctx, incomplete)
+        names = [name for name in COMMANDS if name.startswith(incomplete)]
+        return [CompletionItem(name, help=COMMANDS[name].summary) for name in names] + options
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature
         width = max(map(len, COMMANDS))
@@ -58,7 +75,13 @@ def main() -> None:
     quadrille login admin@example.com       sign in as the admin; `up` prints the password
 
     QUADRILLE_HOST, QUADRILLE_ORDER_PORT and so on name the services' addresses; by default they are on this machine.
-    A rejected request is explained in one sentence, with exit code 2.
+    An order is named by its id or, once you are signed in, by its number, such as 7K3F-92QM.
+
+    \b
+    Exit code:
+      0  done
+      1  not done, and one sentence explains why: the shop refuses it, or cannot be reached
+      2  misuse: an unknown command or option, an invalid argument or setting
     """
 
 
@@ -68,33 +91,6 @@ SECTIONS: Mapping[str, Mapping[str, CommandEntry]] = {
             "quadrille.cli.up",
             "up",
             "Start the whole shop on this machine: broker, services, mailbox, sample products.",
-        ),
-        "events": CommandEntry(
-            "quadrille.cli.events", "events", "Show the newest events, or an order's timeline."
-        ),
-        "check": CommandEntry(
-            "quadrille.cli.check", "check", "Audit the database files for inconsistencies."
-        ),
-        "backup": CommandEntry(
-            "quadrille.cli.backup", "backup", "Copy the databases of the shop, which may run."
-        ),
-        "restore": CommandEntry(
-            "quadrille.cli.restore", "restore", "Put databases of a backup back."
-        ),
-        "reconcile": CommandEntry(
-            "quadrille.cli.reconcile",
-            "reconcile",
-            "Fetch a restored service's later events back from the stream.",
-        ),
-        "nats-config": CommandEntry(
-            "quadrille.cli.nats_config",
-            "nats_config",
-            "Write the configuration and the users of a NATS server.",
-        ),
-        "provision": CommandEntry(
-            "quadrille.cli.provision",
-            "provision",
-            "Keep a NATS server's stream as the settings require.",
         ),
     },
     "Your account": {
@@ -106,12 +102,12 @@ SECTIONS: Mapping[str, Mapping[str, CommandEntry]] = {
         "products": CommandEntry(
             "quadrille.cli.products", "products", "List the products and their stock."
         ),
-        "order": CommandEntry("quadrille.cli.orders", "order", "Place an order."),
+        "order": CommandEntry("quadrille.cli.orders", "order", "Place an order, or show one."),
         "cancel": CommandEntry(
             "quadrille.cli.orders", "cancel", "Request the cancellation of an order."
         ),
         "orders": CommandEntry("quadrille.cli.orders", "orders", "List orders, newest first."),
-        "cart": CommandEntry("quadrille.cli.cart", "cart", "Fill a cart and order its content."),
+        "cart": CommandEntry("quadrille.cli.cart", "cart", "Show or fill a cart, and order it."),
     },
     "Administration": {
         "report": CommandEntry(
@@ -121,13 +117,10 @@ SECTIONS: Mapping[str, Mapping[str, CommandEntry]] = {
         "keys": CommandEntry(
             "quadrille.cli.keys", "keys", "List, rotate or revoke the keys that sign access tokens."
         ),
-        "held": CommandEntry(
-            "quadrille.cli.held", "held", "List events that the read API holds and does not apply."
-        ),
-        "forget": CommandEntry(
-            "quadrille.cli.held",
-            "forget",
-            "Remove a held event, so that the read API is ready again.",
+    },
+    "Operations": {
+        "events": CommandEntry(
+            "quadrille.cli.events", "events", "Show the newest events, or an order's timeline."
         ),
         "sagas": CommandEntry(
             "quadrille.cli.sagas", "sagas", "List unfinished orders, and whom they wait for."
@@ -145,10 +138,39 @@ SECTIONS: Mapping[str, Mapping[str, CommandEntry]] = {
             "dlq",
             "List, try, redrive or discard dead letters: events that a service could not handle.",
         ),
+        "held": CommandEntry(
+            "quadrille.cli.held", "held", "List events that the read API holds and does not apply."
+        ),
+        "forget": CommandEntry(
+            "quadrille.cli.held",
+            "forget",
+            "Remove a held event, so that the read API is ready again.",
+        ),
+        "resend": CommandEntry(
+            "quadrille.cli.resend",
+            "resend",
+            "Publish a service's events again, from one position of its log to another.",
+        ),
         "rebuild": CommandEntry(
             "quadrille.cli.rebuild",
             "rebuild",
             "Rebuild a service's tables from its events while it is in use.",
+        ),
+    },
+    "Database files": {
+        "check": CommandEntry(
+            "quadrille.cli.check", "check", "Audit the database files for inconsistencies."
+        ),
+        "backup": CommandEntry(
+            "quadrille.cli.backup", "backup", "Copy the databases of the shop, which may run."
+        ),
+        "restore": CommandEntry(
+            "quadrille.cli.restore", "restore", "Put databases of a backup back."
+        ),
+        "reconcile": CommandEntry(
+            "quadrille.cli.reconcile",
+            "reconcile",
+            "Fetch a restored service's later events back from the stream.",
         ),
         "reset-password": CommandEntry(
             "quadrille.cli.reset_password",
@@ -160,10 +182,24 @@ SECTIONS: Mapping[str, Mapping[str, CommandEntry]] = {
             "reset_keys",
             "Start again with a new signing key, after the private keys were lost.",
         ),
-        "resend": CommandEntry(
-            "quadrille.cli.resend",
-            "resend",
-            "Publish a service's events again, from one position of its log to another.",
+    },
+    "A broker of your own": {
+        "nats-config": CommandEntry(
+            "quadrille.cli.nats_config",
+            "nats_config",
+            "Write the configuration and the users of a NATS server.",
+        ),
+        "provision": CommandEntry(
+            "quadrille.cli.provision",
+            "provision",
+            "Keep a NATS server's stream as the settings require.",
+        ),
+    },
+    "This command": {
+        "completion": CommandEntry(
+            "quadrille.cli.completion",
+            "completion",
+            "Print a script that completes commands in a shell.",
         ),
     },
 }

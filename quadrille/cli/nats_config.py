@@ -4,10 +4,11 @@ from pathlib import Path
 
 import click
 
+from quadrille.cli.params import json_option
+from quadrille.endpoints import load_settings
 from quadrille.launcher.nats_config import OWNER_ONLY, Server, Tls, write
 from quadrille.launcher.nats_users import VIEWER
-from shared.chassis.settings import SettingsError
-from shared.settings import load
+from quadrille.output import echo_json
 
 READABLE_FOR_CONTAINERS = 0o444
 """A container's user does not own the files; the directory's mode keeps other users out."""
@@ -23,6 +24,7 @@ READABLE_FOR_CONTAINERS = 0o444
 @click.option("--tls-cert", help="Its certificate, a file; URLs then start with tls://.")
 @click.option("--tls-key", help="The certificate's key, a file.")
 @click.option("--for-compose", is_flag=True, help="All of this as compose.yaml needs it.")
+@json_option
 def nats_config(
     *,
     directory: Path,
@@ -32,6 +34,7 @@ def nats_config(
     tls_cert: str | None,
     tls_key: str | None,
     for_compose: bool,
+    as_json: bool,
 ) -> None:
     """Writes nats.conf for `nats-server --config` into DIRECTORY, and for each user a file with the value of
     QUADRILLE_NATS_URL: order.url, inventory.url and so on. Existing passwords are kept; delete a file for a new one.
@@ -46,15 +49,15 @@ def nats_config(
         server = Server(listen or address, directory_of_stream, address, tls=tls)
         mode = OWNER_ONLY
     urls = write(directory, server, mode)
+    if as_json:
+        echo_json({"directory": str(directory), "users": list(urls), "viewerUrl": urls[VIEWER]})
+        return
     click.echo(f"{directory} contains nats.conf and a URL for each of {', '.join(urls)}")
     click.echo(f"export NATS_URL={urls[VIEWER]}")
 
 
 def _for_compose(tls: Tls | None) -> Server:
-    try:
-        port = load().nats_port
-    except SettingsError as error:
-        raise click.ClickException(str(error)) from error
+    port = load_settings().nats_port
     return Server(
         listen="0.0.0.0:4222",
         store="/data",

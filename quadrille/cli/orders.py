@@ -1,27 +1,91 @@
-"""`quadrille order`, `cancel` and `orders`: places an order, requests its cancellation, lists orders."""
+"""`quadrille order`, `cancel` and `orders`: places an order or shows one, requests its cancellation, lists orders."""
 
 from datetime import datetime
 
 import click
+from click.shell_completion import CompletionItem
 from rich.text import Text
 
 from quadrille.cli.api_client import Client
+from quadrille.cli.order_ids import find_order_id
 from quadrille.cli.order_watch import print_or_watch
-from quadrille.cli.params import json_lines_option, line_items_argument, watch_option
+from quadrille.cli.params import (
+    json_lines_option,
+    json_option,
+    line_items_argument,
+    order_argument,
+    watch_option,
+)
 from quadrille.endpoints import Json, load_settings, segment
-from quadrille.output import MAX_LIMIT, age, console, echo_page, is_wide, status_style, table
+from quadrille.output import (
+    MAX_LIMIT,
+    age,
+    console,
+    echo_json,
+    echo_page,
+    is_wide,
+    print_order,
+    status_style,
+    table,
+)
 from shared.contracts.order import OrderStatus
 from shared.money import money
 
+PLACE = "place"
 
-@click.command()
+
+class OrderGroup(click.Group):
+    """Places an order unless the first argument is the name of another command."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        is_named = bool(args) and args[0] in {*self.commands, *ctx.help_option_names}
+        is_completed = not args and ctx.resilient_parsing
+        return super().parse_args(ctx, args if is_named or is_completed else [PLACE, *args])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        if not incomplete.startswith("-"):
+            return super().shell_complete(ctx, incomplete)
+        place = self.commands[PLACE]
+        return place.shell_complete(click.Context(place, parent=ctx), incomplete)
+
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return ["[OPTIONS]", "PRODUCT[:QUANTITY]..."]
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        place = self.commands[PLACE]
+        place.format_options(click.Context(place, parent=ctx), formatter)
+        self.format_commands(ctx, formatter)
+
+
+@click.group(cls=OrderGroup)
+def order() -> None:
+    """\b
+    For example:
+      quadrille order prod001:2 prod002 --watch    place an order and follow it
+      quadrille order show 7K3F-92QM               show an order
+      quadrille order place show                   order the product `show`
+
+    The order is yours if you are signed in. A guest's order can be shown, watched and cancelled by everyone who knows
+    its id.
+
+    \b
+    Exit code:
+      0  accepted; with --watch: COMPLETED
+      1  not accepted: a rejection, or a service cannot be reached;
+         with --watch also: the order ended with another status
+      2  an invalid argument
+      3  with --watch: accepted, but its end was not seen
+    """
+
+
+@order.command(PLACE)
 @line_items_argument
 @click.option("--user", help="The user who orders.  [default: you, or a guest]")
 @click.option("--email", help="Where mails go.  [default: your address; none for a guest]")
 @click.option("--locale", type=click.Choice(["en", "ja"]), help="The language of the mails.")
 @watch_option
 @json_lines_option
-def order(
+def place(
     lines: tuple[Json, ...],
     user: str | None,
     email: str | None,
@@ -30,17 +94,7 @@ def order(
     watch: bool,
     as_json: bool,
 ) -> None:
-    """For example: quadrille order prod001:2 prod002 --watch
-
-    The order is yours if you are signed in. A guest's order can be watched and cancelled by everyone who knows its id.
-
-    \b
-    Exit code:
-      0  accepted; with --watch: COMPLETED
-      1  with --watch: the order ended with another status
-      2  not accepted: an invalid argument, a rejection, or a service cannot be reached
-      3  with --watch: accepted, but its end was not seen
-    """
+    """Place an order; the word `place` may be omitted."""
     fields = {"userId": user, "email": email, "locale": locale, "items": lines}
     body = {name: value for name, value in fields.items() if value is not None}
     client = Client(load_settings())
@@ -48,12 +102,56 @@ def order(
     print_or_watch(client, order, "COMPLETED", watch=watch, as_json=as_json)
 
 
+@order.command()
+@order_argument
+@json_option
+def show(order: str, *, as_json: bool) -> None:
+    """Show an order with its stock, shipment and mails.
+
+    Its events: quadrille events --order 7K3F-92QM
+    """
+    client = Client(load_settings())
+    document = client.get("read", f"/orders/{segment(find_order_id(client, order))}")
+    if as_json:
+        echo_json(document)
+    else:
+        _print_detail(document)
+
+
+def _print_detail(order: Json) -> None:
+    print_order(order)
+    shipment, reservation = order["shipment"], order["reservation"]
+    facts = {
+        "reason": order["reason"],
+        "placed": _time(order["createdAt"]),
+        "changed": _time(order["updatedAt"]),
+        "mails to": order["email"],
+        "stock": reservation and reservation["status"],
+        "shipment": shipment and shipment["status"],
+        "carrier": shipment and shipment["carrier"],
+        "tracking": order["trackingNumber"] or (shipment and shipment["trackingNumber"]),
+    }
+    grid = table("fact", "value")
+    grid.show_header = False
+    for name, value in facts.items():
+        if value:
+            grid.add_row(Text(f"  {name}", "dim"), value)
+    for mail in order["notifications"]:
+        outcome = f"{mail['template']} {mail['status']} {mail['error'] or ''}".rstrip()
+        grid.add_row(Text("  mail", "dim"), outcome)
+    console().print(grid)
+
+
+def _time(moment: str) -> str:
+    return f"{datetime.fromisoformat(moment).astimezone():%Y-%m-%d %H:%M:%S}"
+
+
 @click.command()
-@click.argument("order_id", metavar="ORDER_ID")
+@order_argument
 @click.option("--reason", help="A text that is stored with the order.")
 @watch_option
 @json_lines_option
-def cancel(order_id: str, reason: str | None, *, watch: bool, as_json: bool) -> None:
+def cancel(order: str, reason: str | None, *, watch: bool, as_json: bool) -> None:
     """The order is CANCELLING until the shipping service, which alone decides, accepts or rejects the cancellation: once
     the carrier has the order, it is too late and the order continues. A repeated request changes nothing. A guest's
     order can be cancelled by everyone who knows its id, a customer's by the customer and the admin.
@@ -61,13 +159,14 @@ def cancel(order_id: str, reason: str | None, *, watch: bool, as_json: bool) -> 
     \b
     Exit code:
       0  requested; with --watch: CANCELLED
-      1  with --watch: too late, or the order ended with another status
-      2  rejected: an unknown or final order, or a service cannot be reached
+      1  rejected: an unknown or final order, or a service cannot be reached;
+         with --watch also: too late, or the order ended with another status
       3  with --watch: requested, but the order's end was not seen
     """
     client = Client(load_settings())
-    order = client.post("order", f"/orders/{segment(order_id)}/cancel", {"reason": reason})
-    print_or_watch(client, order, "CANCELLED", watch=watch, as_json=as_json)
+    path = f"/orders/{segment(find_order_id(client, order))}/cancel"
+    cancelled = client.post("order", path, {"reason": reason})
+    print_or_watch(client, cancelled, "CANCELLED", watch=watch, as_json=as_json)
 
 
 @click.command()
@@ -88,22 +187,22 @@ def orders(user: str | None, status: str | None, limit: int, *, as_json: bool) -
 
 
 def _print(orders: list[Json]) -> None:
-    """At 80 columns only the user's name may be cut; a wide console has the items too."""
-    columns = ("order", "status", "total", "age", "user")
-    grid = table(*columns, *(["items"] if is_wide() else []), right=(2, 3))
+    """At 80 columns only the user's name may be cut; a wide console has the id and the items too."""
+    columns = ("number", "status", "total", "age", "user")
+    grid = table(*columns, *(["order", "items"] if is_wide() else []), right=(2, 3))
     for order in orders:
         cells = [
-            order["orderId"],
+            order["orderNumber"],
             order["status"],
             money(order["totalAmount"], order["currency"]),
             age(datetime.fromisoformat(order["createdAt"])),
         ]
         for column, cell in zip(grid.columns, cells, strict=False):
             column.min_width = max(column.min_width or 0, len(cell))
-        order_id, status, *amounts = cells
-        items = [_items(order)] if is_wide() else []
+        number, status, *amounts = cells
+        details = [order["orderId"], _items(order)] if is_wide() else []
         grid.add_row(
-            order_id, Text(status, status_style(status)), *amounts, order["userId"], *items
+            number, Text(status, status_style(status)), *amounts, order["userId"], *details
         )
     console().print(grid)
 

@@ -17,6 +17,8 @@ services_argument = click.argument(
     nargs=-1,
     type=click.Choice(SERVICES),
 )
+order_argument = click.argument("order", metavar="ORDER")
+"""The id of an order or its number; `order_ids` finds the id."""
 product_argument = click.argument("product_id", metavar="PRODUCT_ID")
 
 

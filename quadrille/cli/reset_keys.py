@@ -9,9 +9,9 @@ import click
 from sqlalchemy import Connection
 
 from order_service.accounts import private_keys, sessions
-from quadrille.cli.params import services_argument
+from quadrille.cli.params import json_option, services_argument
 from quadrille.endpoints import load_settings
-from quadrille.output import echo
+from quadrille.output import echo, echo_json
 from quadrille.recovery.database_files import existing
 from shared.chassis.errors import FatalError
 from shared.chassis.http import signing_keys
@@ -21,7 +21,8 @@ from shared.chassis.storage.database import Database, open_for_writing
 
 @click.command("reset-keys")
 @services_argument
-def reset_keys(services: tuple[str, ...]) -> None:
+@json_option
+def reset_keys(services: tuple[str, ...], *, as_json: bool) -> None:
     """For an order service whose private keys are lost: changes the database files of these services, or of all in
     QUADRILLE_DATA_DIR. Stop all services first. At its next start the order service publishes a new key, which every
     service whose keys were reset then trusts without proof; all users have to sign in again.
@@ -33,7 +34,12 @@ def reset_keys(services: tuple[str, ...]) -> None:
         asyncio.run(_reset(files))
     except FatalError as error:
         raise click.ClickException(str(error)) from error
-    echo(f"The keys of {', '.join(files)} are reset: start the services, the order service last")
+    if as_json:
+        echo_json({"services": list(files)})
+    else:
+        echo(
+            f"The keys of {', '.join(files)} are reset: start the services, the order service last"
+        )
 
 
 async def _reset(files: dict[str, Path]) -> None:

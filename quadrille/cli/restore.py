@@ -5,9 +5,9 @@ from pathlib import Path
 
 import click
 
-from quadrille.cli.params import services_argument
+from quadrille.cli.params import json_lines_option, services_argument
 from quadrille.endpoints import DECIDING, load_settings
-from quadrille.output import echo
+from quadrille.output import echo, echo_json
 from quadrille.recovery.backup import events_in
 from quadrille.recovery.restore import Restored
 from quadrille.recovery.restore import restore as put_back
@@ -24,7 +24,8 @@ keys (a repeated request may be executed again). All customers have to sign in a
 @click.option(
     "--force", is_flag=True, help="Replace existing databases; they are moved aside, not deleted."
 )
-def restore(directory: Path, services: tuple[str, ...], *, force: bool) -> None:
+@json_lines_option
+def restore(directory: Path, services: tuple[str, ...], *, force: bool, as_json: bool) -> None:
     """Checks the backup first, and changes nothing if a process uses one of the databases. Stop the services first,
     and run `quadrille reconcile` afterwards: it fetches what the services have published since the copy.
     """
@@ -34,7 +35,13 @@ def restore(directory: Path, services: tuple[str, ...], *, force: bool) -> None:
         raise click.ClickException(str(error)) from error
     except OSError as error:
         raise click.ClickException(f"{error.filename or directory}: {error.strerror}") from error
-    _print(restored)
+    if as_json:
+        for copy, file, replaced in restored:
+            echo_json(
+                {"service": copy.service, "file": str(file), "movedTo": replaced and str(replaced)}
+            )
+    else:
+        _print(restored)
 
 
 def _print(restored: list[Restored]) -> None:

@@ -6,7 +6,8 @@ import click
 from rich.text import Text
 
 from quadrille.cli.api_client import Client
-from quadrille.cli.params import json_lines_option, json_option
+from quadrille.cli.order_ids import find_order_id
+from quadrille.cli.params import json_lines_option, json_option, order_argument
 from quadrille.endpoints import Json, load_settings, segment
 from quadrille.output import MAX_LIMIT, age, console, echo, echo_json, echo_page, table
 from shared.chassis.messages import clock
@@ -15,19 +16,19 @@ STATES = ("stuck", "retrying", "parked")
 
 
 @click.command()
-@click.argument("order_id", required=False)
+@click.argument("order", required=False)
 @click.option("--state", type=click.Choice(STATES), help="Only those.")
 @click.option("--limit", type=click.IntRange(1, MAX_LIMIT), default=50, show_default=True)
 @click.option("--cursor", help="`nextCursor` of the page before, which --json prints last.")
 @json_lines_option
 def sagas(
-    order_id: str | None, state: str | None, limit: int, cursor: str | None, *, as_json: bool
+    order: str | None, state: str | None, limit: int, cursor: str | None, *, as_json: bool
 ) -> None:
     """\b
     For example:
       quadrille sagas                    every unfinished order, oldest first
       quadrille sagas --state stuck      those of which nothing is received any more
-      quadrille sagas ORDER_ID           one of them, step by step
+      quadrille sagas 7K3F-92QM          one of them, step by step
 
     \b
     stuck     nothing has happened for three times what the step takes nine of ten recent
@@ -40,8 +41,10 @@ def sagas(
 
     Only for operators and the admin: quadrille login admin@example.com
     """
+    client = Client(load_settings())
+    order_id = find_order_id(client, order) if order else None
     query = {"state": state, "orderId": order_id, "limit": limit, "cursor": cursor}
-    page = Client(load_settings()).get("read", "/sagas", **query)
+    page = client.get("read", "/sagas", **query)
     if order_id and page["items"] and not as_json:
         _print_steps(page["items"][0])
         return
@@ -51,19 +54,21 @@ def sagas(
 
 
 @click.command()
-@click.argument("order_id")
+@order_argument
 @json_option
-def nudge(order_id: str, *, as_json: bool) -> None:
+def nudge(order: str, *, as_json: bool) -> None:
     """Services ignore events that they have handled, so a nudge changes nothing when nothing is missing. Deadlines stay
     where they are.
 
     Only for operators and the admin: quadrille login admin@example.com
     """
-    order = Client(load_settings()).post("order", f"/orders/{segment(order_id)}/nudge", {})
+    client = Client(load_settings())
+    path = f"/orders/{segment(find_order_id(client, order))}/nudge"
+    nudged = client.post("order", path, {})
     if as_json:
-        echo_json(order)
+        echo_json(nudged)
     else:
-        echo(f"Order {order['orderId']} ({order['status']}): every service repeats its events")
+        echo(f"Order {nudged['orderId']} ({nudged['status']}): every service repeats its events")
 
 
 def _print(items: list[Json]) -> None:

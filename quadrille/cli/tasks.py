@@ -6,6 +6,7 @@ import click
 from rich.text import Text
 
 from quadrille.cli.api_client import Client
+from quadrille.cli.order_ids import find_entity_id, find_order_id
 from quadrille.cli.params import json_lines_option, json_option
 from quadrille.endpoints import DECIDING, Json, load_settings, segment
 from quadrille.output import MAX_LIMIT, age, console, echo, echo_json, table
@@ -19,7 +20,7 @@ key_argument = click.argument("key")
 @click.option("--service", type=click.Choice(DECIDING), help="Only this service's.")
 @click.option("--state", type=click.Choice(["due", "overdue", "retrying"]), help="Only those.")
 @click.option("--kind", help="Only this kind: booking, withdrawal, mail, deadline.")
-@click.option("--order", "order_id", help="Only this order's.")
+@click.option("--order", help="Only this order's.")
 @click.option("--limit", type=click.IntRange(1, MAX_LIMIT), default=50, show_default=True)
 @json_lines_option
 @click.pass_context
@@ -28,7 +29,7 @@ def tasks(  # noqa: PLR0917 - click passes them by name
     service: str | None,
     state: str | None,
     kind: str | None,
-    order_id: str | None,
+    order: str | None,
     limit: int,
     *,
     as_json: bool,
@@ -37,8 +38,8 @@ def tasks(  # noqa: PLR0917 - click passes them by name
     For example:
       quadrille tasks                                      those of every service
       quadrille tasks --state retrying                     those that have failed
-      quadrille tasks run shipping booking ORDER_ID        try it now
-      quadrille tasks give-up shipping booking ORDER_ID --reason "the carrier is closed"
+      quadrille tasks run shipping booking 7K3F-92QM       try it now
+      quadrille tasks give-up shipping booking 7K3F-92QM --reason "the carrier is closed"
 
     \b
     due        it is to be executed now
@@ -51,6 +52,7 @@ def tasks(  # noqa: PLR0917 - click passes them by name
     if context.invoked_subcommand is not None:
         return
     client = Client(load_settings())
+    order_id = find_order_id(client, order) if order else None
     query = {"state": state, "kind": kind, "orderId": order_id, "limit": limit}
     pages = client.get_each([service] if service else DECIDING, "/tasks", **query)
     rows = [(name, task) for name, page in pages.items() for task in page["items"]]
@@ -68,8 +70,10 @@ def run(service: str, kind: str, key: str, *, as_json: bool) -> None:
 
     A deadline that is run cancels its order as expired, once its service has handled what was published before.
     """
+    client = Client(load_settings())
+    key = find_entity_id(client, key)
     path = f"/tasks/{segment(kind)}/{segment(key)}/run"
-    task = Client(load_settings()).post(service, path, None)
+    task = client.post(service, path, None)
     if as_json:
         echo_json(task)
     else:
@@ -84,8 +88,10 @@ def run(service: str, kind: str, key: str, *, as_json: bool) -> None:
 @json_option
 def give_up(service: str, kind: str, key: str, reason: str, *, as_json: bool) -> None:
     """End a task as its last failed attempt would: the shipment fails, or the mail counts as failed."""
+    client = Client(load_settings())
+    key = find_entity_id(client, key)
     path = f"/tasks/{segment(kind)}/{segment(key)}/give-up"
-    task = Client(load_settings()).post(service, path, {"reason": reason})
+    task = client.post(service, path, {"reason": reason})
     if as_json:
         echo_json(task)
     else:

@@ -93,4 +93,4 @@ async def until_stream_is_open(shop: RunningShop, following: subprocess.Popen[st
 
 async def test_revoking_an_unknown_key_is_an_error(admin: Terminal):
     code, _, err = admin.run("keys", "revoke", "none")
-    assert (code, err) == (2, "Error: there is no signing key none\n")
+    assert (code, err) == (1, "Error: there is no signing key none\n")
