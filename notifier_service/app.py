@@ -10,7 +10,7 @@ from notifier_service.domain import Command, NotifierState, decide, evolve
 from notifier_service.handlers import SUBSCRIPTIONS, mail_task, schedule_mails
 from notifier_service.order_reader import OrderReader
 from notifier_service.smtp import NullMailer, build_mailer
-from notifier_service.store import METADATA, STORE, derived_tables
+from notifier_service.store import METADATA, STORE, VERSIONS, derived_tables
 from shared.chassis.engine.service_logic import ServiceLogic
 from shared.chassis.messages.decider import Decider
 from shared.chassis.runtime.service import Service
@@ -55,6 +55,7 @@ def build(settings: ShopSettings) -> Litestar:
         METADATA,
         task_handlers,
         derived=derived_tables,
+        versions=VERSIONS,
         catalog=CATALOG,
     )
     app = service.app("Quadrille: notifier", [api.NotificationController])

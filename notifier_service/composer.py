@@ -15,6 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from notifier_service.domain import KnownOrder
 from notifier_service.mails import Mail
 from shared.chassis.messages import clock
+from shared.contracts import Address as ShippingAddress
 from shared.money import money
 from shared.order_number import order_number
 
@@ -52,6 +53,7 @@ class Composer:
             "locale": locale,
             "shop": self._sender.display_name or self._sender.domain,
             "number": order_number(order.order_id),
+            "address": address_lines(order.shipping_address),
             "names": {item.product_id: item.name or item.product_id for item in order.items},
         }
         subject, _, text = self._render(f"{locale}/{mail.template}.txt", values).partition("\n")
@@ -83,6 +85,15 @@ def recipient(email: str) -> Address:
     if address.addr_spec != plain or len(plain) > MAX_ADDRESS_LENGTH or not name:
         raise Unsendable("not one plain e-mail address")
     return address
+
+
+def address_lines(address: ShippingAddress | None) -> list[str]:
+    """The address as on a parcel; none for an order without one."""
+    if address is None:
+        return []
+    city = f"{address.postcode} {address.city}"
+    lines = (address.name, *address.lines, city, address.country or "", address.phone or "")
+    return [one_line(line) for line in lines if line.strip()]
 
 
 def one_line(value: object) -> str:

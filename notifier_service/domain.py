@@ -17,6 +17,7 @@ from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.rejection import Rejected
 from shared.chassis.messages.touches import id_of
 from shared.contracts import (
+    Address,
     CustomerRegistered,
     CustomerUpdated,
     NotificationFailed,
@@ -76,7 +77,7 @@ class KnownOrder(Struct, frozen=True, kw_only=True):
     items: tuple[OrderItem, ...]
     total_amount: int
     currency: str
-    shipping_address: dict[str, str] | None
+    shipping_address: Address | None
 
 
 class KnownCustomer(Struct, frozen=True, kw_only=True):

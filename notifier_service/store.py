@@ -1,6 +1,7 @@
 """The notifier's tables."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from sqlalchemy import Boolean, Column, Connection, Index, Integer, MetaData, Table, Text
 
@@ -19,6 +20,7 @@ from shared.chassis.storage.entity_store import EntityStore, EntityTable
 from shared.contracts import CATALOG
 
 METADATA = MetaData()
+VERSIONS = Path(__file__).with_name("versions")
 
 NOTIFICATIONS = Table(
     "notifications",

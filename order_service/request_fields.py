@@ -2,17 +2,36 @@
 
 from typing import Annotated
 
+import msgspec
 from msgspec import Meta
 
 from order_service.accounts import emails
 from shared.chassis.http.problems import BadRequest, FieldError
-from shared.chassis.messages.plain_text import LINE, LINE_WITHOUT_LINK
+from shared.chassis.http.request_body import RequestBody
+from shared.chassis.messages.plain_text import COUNTRY_CODE, FILLED_LINE_WITHOUT_LINK, LINE
+from shared.contracts import Address
 
 Email = Annotated[str, Meta(max_length=emails.MAX_LENGTH, pattern=emails.PATTERN)]
 Reason = Annotated[str, Meta(max_length=500, pattern=LINE)]
-AddressPart = Annotated[str, Meta(max_length=64, pattern=LINE_WITHOUT_LINK)]
-AddressLine = Annotated[str, Meta(max_length=100, pattern=LINE_WITHOUT_LINK)]
-Address = Annotated[dict[AddressPart, AddressLine], Meta(max_length=20)]
+AddressText = Annotated[str, Meta(min_length=1, max_length=100, pattern=FILLED_LINE_WITHOUT_LINK)]
+
+
+class NewAddress(RequestBody, frozen=True, kw_only=True):
+    """Where an order is shipped to; `country` is an ISO 3166-1 alpha-2 code."""
+
+    name: AddressText
+    lines: Annotated[tuple[AddressText, ...], Meta(min_length=1, max_length=3)]
+    postcode: Annotated[str, Meta(min_length=1, max_length=20, pattern=FILLED_LINE_WITHOUT_LINK)]
+    city: AddressText
+    country: Annotated[str, Meta(max_length=2, pattern=COUNTRY_CODE)]
+    phone: (
+        Annotated[str, Meta(min_length=1, max_length=40, pattern=FILLED_LINE_WITHOUT_LINK)] | None
+    ) = None
+
+
+def contract_address(address: NewAddress | None) -> Address | None:
+    """The address as events carry it."""
+    return None if address is None else msgspec.convert(address, Address, from_attributes=True)
 
 
 def canonical_email(email: str) -> str:

@@ -28,4 +28,4 @@ STORE = EntityStore(
 
 
 def derived_tables() -> DerivedTables:
-    return derived_tables_of("order", STORE, evolve, CATALOG)
+    return derived_tables_of("order", STORE, evolve, CATALOG, version=2)

@@ -5,7 +5,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-from shared.contracts import FailedItem, LineItem, OrderItem, Role
+from shared.contracts import Address, FailedItem, LineItem, OrderItem, Role
 from shared.contracts.order import OrderStatus
 from shared.order_number import order_number
 
@@ -44,7 +44,7 @@ class Order(Struct, frozen=True, kw_only=True):
     currency: str
     email: str | None = None
     locale: str | None = None
-    shipping_address: dict[str, str] | None = None
+    shipping_address: Address | None = None
     is_confirmed: bool = False
     """Whether its stock was ever reserved: events of earlier releases do not carry the status."""
     tracking_number: str | None = None
@@ -101,7 +101,7 @@ class Shipment(Struct, frozen=True, kw_only=True):
     shipment_id: str | None = None
     status: ShipmentStatus
     items: tuple[LineItem, ...] = ()
-    shipping_address: dict[str, str] | None = None
+    shipping_address: Address | None = None
     carrier: str | None = None
     reference: str | None = None
     """The carrier's id of the booking, from DISPATCHED on."""

@@ -16,7 +16,7 @@ from shared.chassis.storage.rebuild_file import BUILT, IN_USE
 from shared.contracts import CATALOG
 
 VERSIONS = Path(__file__).with_name("versions")
-PROJECTIONS_VERSION = 1
+PROJECTIONS_VERSION = 2
 """Raised when the projections make other rows of the same events."""
 TABLES: Sequence[Table] = [
     table for projection in PROJECTIONS for table in projection.store.derived_tables

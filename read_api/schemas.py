@@ -12,7 +12,7 @@ from read_api.models import NotificationStatus, ReservationStatus, ShipmentStatu
 from read_api.saga_steps import Step
 from shared.chassis.http.pagination import Page, schema_name
 from shared.chassis.messages.recorded_event import RecordedEvent
-from shared.contracts import FailedItem, LineItem, OrderItem, Role
+from shared.contracts import Address, FailedItem, LineItem, OrderItem, Role
 from shared.contracts.order import OrderStatus
 
 
@@ -30,7 +30,7 @@ class OrderView(Struct, frozen=True, kw_only=True, rename="camel"):
     currency: str
     email: str | None
     locale: str | None
-    shipping_address: dict[str, str] | None
+    shipping_address: Address | None
     tracking_number: str | None
     reason: str | None
     failed_items: Sequence[FailedItem]
@@ -60,7 +60,7 @@ class ShipmentView(Struct, frozen=True, kw_only=True, rename="camel"):
     shipment_id: str | None
     status: ShipmentStatus
     items: Sequence[LineItem]
-    shipping_address: dict[str, str] | None
+    shipping_address: Address | None
     carrier: str | None
     reference: str | None
     tracking_number: str | None

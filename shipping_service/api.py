@@ -24,7 +24,7 @@ from shared.chassis.runtime.service import Service
 from shared.chassis.storage.idempotency import Reply
 from shared.chassis.storage.reader import Reader
 from shared.chassis.storage.views import all_as_json, view_as_json
-from shared.contracts import LineItem
+from shared.contracts import Address, LineItem
 from shipping_service.carriers import Carrier
 from shipping_service.carriers.simulated import SimulatedCarrier, Simulation
 from shipping_service.domain import (
@@ -49,7 +49,7 @@ class ShipmentView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     shipment_id: str | None
     status: ShipmentStatus
     items: Sequence[LineItem]
-    shipping_address: dict[str, str] | None
+    shipping_address: Address | None
     reference: str | None
     tracking_number: str | None
     reason: str | None

@@ -15,7 +15,7 @@ from shipping_service.carriers.remote import RemoteCarrier
 from shipping_service.carriers.simulated import SimulatedCarrier
 from shipping_service.domain import Command, ShippingState, decide, evolve
 from shipping_service.handlers import SUBSCRIPTIONS, carrier_tasks, schedule_bookings
-from shipping_service.store import METADATA, STORE, derived_tables
+from shipping_service.store import METADATA, STORE, VERSIONS, derived_tables
 
 CARRIERS: Mapping[str, Callable[[ShopSettings], Carrier]] = {
     "http": RemoteCarrier,
@@ -46,6 +46,7 @@ def build(settings: ShopSettings) -> Litestar:
         METADATA,
         task_handlers,
         derived=derived_tables,
+        versions=VERSIONS,
         catalog=CATALOG,
     )
     app = service.app("Quadrille: shipping", api.ROUTES, dependencies={"carrier": carrier})

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from shared.chassis.messages.event import Event
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.contracts import (
+    Address,
     BookingDelayed,
     LineItem,
     OrderCreated,
@@ -43,7 +44,7 @@ class Shipment(Struct, frozen=True, kw_only=True):
     shipment_id: str | None
     status: ShipmentStatus
     items: tuple[LineItem, ...] = ()
-    shipping_address: dict[str, str] | None = None
+    shipping_address: Address | None = None
     reference: str | None = None
     """The carrier's own reference, from DISPATCHED on."""
     tracking_number: str | None = None
@@ -58,7 +59,7 @@ class AwaitedOrder(Struct, frozen=True, kw_only=True):
     order_id: str
     is_created: bool = False
     """Whether OrderCreated has arrived, and with it the address (which may be absent)."""
-    shipping_address: dict[str, str] | None = None
+    shipping_address: Address | None = None
     items: tuple[LineItem, ...] = ()
     """Its reserved stock; empty until StockReserved arrives."""
 

@@ -1,5 +1,7 @@
 """The shipping service's tables."""
 
+from pathlib import Path
+
 from sqlalchemy import (
     Boolean,
     Column,
@@ -17,6 +19,7 @@ from shared.contracts import CATALOG
 from shipping_service.domain import AwaitedOrder, Shipment, ShippingState, evolve
 
 METADATA = MetaData()
+VERSIONS = Path(__file__).with_name("versions")
 
 SHIPMENTS = Table(
     "shipments",
@@ -71,4 +74,4 @@ STORE = EntityStore(ShippingState, shipments=SHIPMENT_TABLE, awaited=AWAITED_TAB
 
 
 def derived_tables() -> DerivedTables:
-    return derived_tables_of("shipping", STORE, evolve, CATALOG)
+    return derived_tables_of("shipping", STORE, evolve, CATALOG, version=2)

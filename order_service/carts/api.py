@@ -21,7 +21,7 @@ from order_service.domain import OrderState
 from order_service.orders.api import FromOrderApi, OrderApi, OrderView, count_order, order_reply
 from order_service.orders.price_store import LIST_PRICES
 from order_service.orders.pricing import Prices
-from order_service.request_fields import Address
+from order_service.request_fields import NewAddress, contract_address
 from shared.chassis.http.auth import signed_in_only
 from shared.chassis.http.command_bus import json_reply
 from shared.chassis.http.problems import responses
@@ -50,7 +50,7 @@ class CartQuantity(RequestBody, frozen=True, kw_only=True):
 class CheckOutBody(RequestBody, frozen=True, kw_only=True):
     """Where to send it."""
 
-    shipping_address: Address | None = None
+    shipping_address: NewAddress | None = None
 
 
 NO_ADDRESS = CheckOutBody()
@@ -178,7 +178,7 @@ class CartController(Controller):
             user_id=request.customer_id,
             order_id=order_id,
             currency=order_api.currency,
-            shipping_address=data.shipping_address,
+            shipping_address=contract_address(data.shipping_address),
         )
         respond = order_reply(order_id, 201, location=f"/orders/{order_id}")
         return await order_api.commands.execute(request, command, respond)

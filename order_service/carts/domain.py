@@ -13,7 +13,14 @@ from shared.chassis.messages.event import Event
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.rejection import Rejected
 from shared.chassis.messages.touches import id_of
-from shared.contracts import CartCleared, ItemAddedToCart, ItemRemovedFromCart, OrderId, ProductId
+from shared.contracts import (
+    Address,
+    CartCleared,
+    ItemAddedToCart,
+    ItemRemovedFromCart,
+    OrderId,
+    ProductId,
+)
 
 MAX_LINES = 100
 MAX_OF_ONE = 1_000_000
@@ -78,7 +85,7 @@ class CheckOut(Struct, frozen=True, kw_only=True):
     email: str | None = None
     locale: str | None = None
     currency: str
-    shipping_address: dict[str, str] | None = None
+    shipping_address: Address | None = None
 
 
 Command = AddToCart | ChangeInCart | RemoveFromCart | ClearCart | CheckOut

@@ -19,7 +19,13 @@ from order_service.domain import Command, OrderState
 from order_service.orders.domain import NudgeOrder, Order, PlaceOrder, RequestCancellation
 from order_service.orders.pricing import RequestedItem
 from order_service.orders.store import ORDER_ITEMS, ORDERS
-from order_service.request_fields import Address, Email, Reason, canonical_email
+from order_service.request_fields import (
+    Email,
+    NewAddress,
+    Reason,
+    canonical_email,
+    contract_address,
+)
 from shared.chassis.http.auth import Caller, operators_only, signed_in_only
 from shared.chassis.http.client_address import client_address
 from shared.chassis.http.command_bus import json_reply
@@ -34,7 +40,7 @@ from shared.chassis.runtime.service import Service
 from shared.chassis.storage.idempotency import Reply
 from shared.chassis.storage.reader import Reader
 from shared.chassis.storage.views import all_as_json, view_as_json
-from shared.contracts import FailedItem, Money, OrderItem, Quantity
+from shared.contracts import Address, FailedItem, Money, OrderItem, Quantity
 from shared.contracts.order import OrderStatus
 from shared.settings import ShopSettings
 
@@ -59,7 +65,7 @@ class NewOrder(RequestBody, frozen=True, kw_only=True):
     email: Email | None = None
     locale: Literal["en", "ja"] | None = None
     items: Annotated[tuple[ItemWanted, ...], Meta(max_length=100)] = ()
-    shipping_address: Address | None = None
+    shipping_address: NewAddress | None = None
 
 
 class Cancellation(RequestBody, frozen=True, kw_only=True):
@@ -86,7 +92,7 @@ class OrderView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     currency: str
     email: str | None
     locale: str | None
-    shipping_address: dict[str, str] | None
+    shipping_address: Address | None
     tracking_number: str | None
     reason: str | None
     failed_items: Sequence[FailedItem]
@@ -279,6 +285,7 @@ def order_command(
     data: NewOrder, buyer_id: str, order_id: str, caller: Caller, currency: str
 ) -> PlaceOrder | CheckOut:
     """An order of the items in the body, or, without any, of the buyer's cart. Raises BadRequest."""
+    address = contract_address(data.shipping_address)
     if not data.items:
         if caller.is_guest:
             raise BadRequest(FieldError(field="items", message="required"))
@@ -288,7 +295,7 @@ def order_command(
             email=data.email,
             locale=data.locale,
             currency=currency,
-            shipping_address=data.shipping_address,
+            shipping_address=address,
         )
     return PlaceOrder(
         order_id=order_id,
@@ -301,7 +308,7 @@ def order_command(
             for item in data.items
         ),
         currency=currency,
-        shipping_address=data.shipping_address,
+        shipping_address=address,
     )
 
 

@@ -15,6 +15,7 @@ from shared.chassis.messages.event import Event
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.rejection import Rejected
 from shared.contracts import (
+    Address,
     FailedItem,
     OrderCancellationRequested,
     OrderCancelled,
@@ -48,7 +49,7 @@ class Order(Struct, frozen=True, kw_only=True):
     currency: str
     email: str | None = None
     locale: str | None = None
-    shipping_address: dict[str, str] | None = None
+    shipping_address: Address | None = None
     resume_status: OrderStatus | None = None
     """While CANCELLING: the status to return to if shipping refuses."""
     cancellation: CancellationReason | None = None
@@ -78,7 +79,7 @@ class PlaceOrder(Struct, frozen=True, kw_only=True):
     locale: str | None = None
     items: tuple[RequestedItem, ...]
     currency: str
-    shipping_address: dict[str, str] | None = None
+    shipping_address: Address | None = None
 
 
 class ConfirmOrder(Struct, frozen=True, kw_only=True):

@@ -49,6 +49,7 @@ from shared.contracts.shipping import (
     ShipmentInitiated,
 )
 from shared.contracts.types import (
+    Address,
     CustomerId,
     LineItem,
     Money,
@@ -57,11 +58,15 @@ from shared.contracts.types import (
     ProductId,
     Quantity,
 )
+from shared.contracts.upcasters import UPCASTERS
 
-CATALOG = Catalog.of(order, customer, inventory, shipping, notifier, key_issuer="order")
+CATALOG = Catalog.of(
+    order, customer, inventory, shipping, notifier, key_issuer="order", upcasters=UPCASTERS
+)
 
 __all__ = [
     "CATALOG",
+    "Address",
     "BookingDelayed",
     "CartCleared",
     "CustomerId",

@@ -67,6 +67,8 @@ class OrderEvent(Event, frozen=True, kw_only=True):
 class OrderCreated(OrderEvent, frozen=True, kw_only=True):
     """A customer placed an order; no stock is reserved yet."""
 
+    SCHEMA_VERSION: ClassVar[int] = 2
+
     user_id: CustomerLabel
     guest: bool = False
     """Placed without an account: its id alone gives access to the order, and `user_id` identifies nobody."""

@@ -27,6 +27,8 @@ class ShipmentEvent(ShippingEvent, frozen=True, kw_only=True):
 class ShipmentInitiated(ShipmentEvent, frozen=True, kw_only=True):
     """Created for a placed order whose stock is reserved; a carrier will be booked."""
 
+    SCHEMA_VERSION: ClassVar[int] = 2
+
     shipping_address: Address | None = None
     items: LineItems
 

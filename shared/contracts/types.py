@@ -29,9 +29,24 @@ Money = Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)]
 TotalAmount = Annotated[int, msgspec.Meta(ge=0, le=MAX_LINES * 1_000_000 * 1_000_000_000)]
 """The price of all lines of an order."""
 
-AddressPart = Annotated[str, msgspec.Meta(max_length=64)]
-AddressLine = Annotated[str, msgspec.Meta(max_length=200)]
-Address = Annotated[dict[AddressPart, AddressLine], msgspec.Meta(max_length=20)]
+AddressText = Annotated[str, msgspec.Meta(max_length=200)]
+CountryCode = Annotated[str, msgspec.Meta(max_length=2)]
+"""ISO 3166-1 alpha-2."""
+
+
+class Address(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """Where an order is shipped to.
+
+    In an order of an earlier release any part may be empty, the country may be absent, and there may be more than three
+    lines.
+    """
+
+    name: AddressText
+    lines: Annotated[tuple[AddressText, ...], msgspec.Meta(max_length=20)]
+    postcode: AddressText
+    city: AddressText
+    country: CountryCode | None = None
+    phone: AddressText | None = None
 
 
 class LineItem(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

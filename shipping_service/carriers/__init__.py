@@ -4,7 +4,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from shared.contracts import LineItem
+from shared.contracts import Address, LineItem
 
 
 class Booking(Struct, frozen=True, kw_only=True, rename="camel"):
@@ -13,7 +13,7 @@ class Booking(Struct, frozen=True, kw_only=True, rename="camel"):
     shipment_id: str
     order_id: str
     items: tuple[LineItem, ...]
-    shipping_address: dict[str, str] | None = None
+    shipping_address: Address | None = None
 
 
 class Accepted(Struct, frozen=True, kw_only=True):

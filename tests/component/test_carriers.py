@@ -29,13 +29,13 @@ from shipping_service.app import build
 from shipping_service.carriers import Booking, remote
 from shipping_service.domain import ShippingState, evolve
 from tests.support.access import Issuer
+from tests.support.addresses import ADDRESS
 from tests.support.chassis import publishing, started
 from tests.support.eventually import eventually
 from tests.support.fake_carrier import FakeCarrier
 from tests.support.history import recorded
 
 SECRET = "a secret of sixteen characters or more"
-ADDRESS = {"city": "Tokyo"}
 LINES = (LineItem(product_id="prod001", quantity=2),)
 SERVICE = next(service for service in DEFINITIONS if service.name == "shipping")
 CANCEL = OrderCancellationRequested(order_id="o1", reason="CUSTOMER")

@@ -338,7 +338,7 @@ async def test_event_of_later_release_is_handled_after_upgrade(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     path, created = tmp_path / "inventory.db", ordered("o1")
-    later = receive(created.subject, in_version(created, 2), CATALOG)
+    later = receive(created.subject, in_version(created, 3), CATALOG)
     async with redriving(path) as service:
         await service.chassis.handle(later, cancelled("o1"))
         assert await service.redrive("o1") == [
@@ -349,7 +349,7 @@ async def test_event_of_later_release_is_handled_after_upgrade(
             "AWAITING_UPGRADE",
             "WAITING",
         ]
-    monkeypatch.setattr(OrderCreated, "SCHEMA_VERSION", 2)
+    monkeypatch.setattr(OrderCreated, "SCHEMA_VERSION", 3)
     async with redriving(path) as service:
         await eventually(lambda: _is_empty(service.letters()))
         assert await reservations(service) == {"o1": "REFUSED"}
@@ -364,9 +364,9 @@ async def test_readable_letter_is_handled_without_restart(
 ):
     monkeypatch.setattr(redriver, "CHECK_SECONDS", 0.01)
     created = ordered("o1")
-    await service.chassis.handle(receive(created.subject, in_version(created, 2), CATALOG))
+    await service.chassis.handle(receive(created.subject, in_version(created, 3), CATALOG))
     assert await service.redrive("o1") == [("OrderCreated", "AWAITING_UPGRADE")]
-    monkeypatch.setattr(OrderCreated, "SCHEMA_VERSION", 2)
+    monkeypatch.setattr(OrderCreated, "SCHEMA_VERSION", 3)
     await eventually(lambda: _is_empty(service.letters()))
 
 
@@ -414,7 +414,7 @@ async def _rename(service: Redriving, table: str, name: str) -> None:
 
 def catalog_with_upcaster() -> Catalog:
     types = [kind for kind in CATALOG.event_types.values() if kind.SOURCE]
-    upcasters = {("OrderCreated", 1): lambda data: data}
+    upcasters = {("OrderCreated", 2): lambda data: data}
     return Catalog(types, key_issuer="order", upcasters=upcasters)
 
 
@@ -423,8 +423,8 @@ async def test_letter_is_read_with_a_new_upcaster(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_resent: bool
 ):
     path, created = tmp_path / "inventory.db", ordered("o1")
-    old = in_version(created, 1)
-    monkeypatch.setattr(OrderCreated, "SCHEMA_VERSION", 2)
+    old = in_version(created, 2)
+    monkeypatch.setattr(OrderCreated, "SCHEMA_VERSION", 3)
     unreadable = receive(created.subject, old, CATALOG)
     assert isinstance(unreadable, MalformedMessage)
     async with redriving(path) as service:
@@ -446,9 +446,9 @@ async def test_letter_is_read_with_a_new_upcaster(
 async def test_unreadable_letter_waits_behind_parked_entity(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(OrderCreated, "SCHEMA_VERSION", 2)
+    monkeypatch.setattr(OrderCreated, "SCHEMA_VERSION", 3)
     created = ordered("o1")
-    unreadable = receive(created.subject, in_version(created, 1), CATALOG)
+    unreadable = receive(created.subject, in_version(created, 2), CATALOG)
     async with redriving(tmp_path / "i.db", catalog=catalog_with_upcaster()) as service:
         await park(service, unreadable, cancelled("o1"))
         assert await service.redrive(unreadable.event_id) == [(None, "WAITING")]

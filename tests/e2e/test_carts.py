@@ -3,6 +3,7 @@
 import asyncio
 from uuid import uuid4
 
+from tests.support.addresses import ADDRESS_BODY
 from tests.support.eventually import eventually
 from tests.support.running_shop import RunningShop
 from tests.support.shop_client import ShopClient, accepted, rejected
@@ -42,8 +43,7 @@ async def test_unknown_cart_items_are_rejected(shop: RunningShop, aiko: ShopClie
 
 async def test_checkout_creates_order_and_empties_cart(shop: RunningShop, aiko: ShopClient):
     aiko.add("plenty", 2)
-    address = {"city": "Kyoto"}
-    checkout = aiko.ask("POST", "order", "/cart/checkout", {"shippingAddress": address})
+    checkout = aiko.ask("POST", "order", "/cart/checkout", {"shippingAddress": ADDRESS_BODY})
     order = accepted(checkout, 201)
     assert (order["userId"], order["status"], order["totalAmount"]) == (
         aiko.user_id,
@@ -55,7 +55,7 @@ async def test_checkout_creates_order_and_empties_cart(shop: RunningShop, aiko: 
     assert aiko.cart() == []
     assert aiko.orders() == [order["orderId"]]
     completed = await shop.until(order["orderId"], "COMPLETED")
-    assert completed["shipment"]["shippingAddress"] == address
+    assert completed["shipment"]["shippingAddress"] == ADDRESS_BODY
 
 
 async def test_checkout_needs_no_body(shop: RunningShop, aiko: ShopClient):

@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import pytest
 
+from tests.support.addresses import ADDRESS_BODY
 from tests.support.eventually import eventually
 from tests.support.running_shop import RunningShop
 from tests.support.saga_outcomes import OUTCOMES, SagaOutcome, assert_outcome
@@ -37,11 +38,10 @@ async def test_command_line_order_reaches_its_outcome(
 
 
 async def test_order_returns_its_total_and_address(shop: RunningShop):
-    address = {"name": "Aiko", "city": "Kyoto"}
-    placed = shop.guest.order(("plenty", 2), userId="aiko", shippingAddress=address)
+    placed = shop.guest.order(("plenty", 2), userId="aiko", shippingAddress=ADDRESS_BODY)
     assert (placed["status"], placed["totalAmount"]) == ("PENDING", 2000)
     order = await shop.until(placed["orderId"], "COMPLETED")
-    assert order["shipment"]["shippingAddress"] == address
+    assert order["shipment"]["shippingAddress"] == ADDRESS_BODY
 
 
 async def test_order_lacking_one_line_reserves_none(shop: RunningShop):

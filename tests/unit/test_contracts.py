@@ -10,7 +10,16 @@ from shared.chassis.messages.cloudevents import decode, decode_stored, encode, e
 from shared.chassis.messages.event import Event
 from shared.chassis.messages.identity_events import SigningKeyPublished
 from shared.chassis.messages.subjects import event_token, subject_of, subject_of_every
-from shared.contracts import CATALOG, OrderConfirmed, OrderId, StockReserved
+from shared.contracts import (
+    CATALOG,
+    Address,
+    OrderConfirmed,
+    OrderCreated,
+    OrderId,
+    ShipmentInitiated,
+    StockReserved,
+)
+from shared.contracts.upcasters import address_of_parts
 from tests.support.history import recorded
 from tests.support.strategies import events
 
@@ -56,6 +65,45 @@ def test_event_without_optional_fields_is_decoded(event_type: type[Event]):
     sample = msgspec.json.decode((GOLDEN / f"{event_type.__name__}.v1.json").read_bytes())["data"]
     least = {name: value for name, value in sample.items() if name in required}
     CATALOG.decode(event_type.__name__, 1, msgspec.json.encode(least))
+
+
+@pytest.mark.parametrize("event_type", [OrderCreated, ShipmentInitiated])
+def test_address_of_first_version_is_structured(event_type: type[OrderCreated | ShipmentInitiated]):
+    sample = (GOLDEN / f"{event_type.__name__}.v1.json").read_bytes()
+    data = msgspec.json.decode(sample, type=dict[str, msgspec.Raw])["data"]
+    event = CATALOG.decode(event_type.__name__, 1, data)
+    assert isinstance(event, event_type)
+    assert event.shipping_address == Address(
+        name="山田太郎", lines=("1-2-3 Shibuya",), postcode="150-0002", city="Tokyo", country="JP"
+    )
+
+
+@pytest.mark.parametrize(
+    ("parts", "address"),
+    [
+        ({}, {}),
+        ({"Full Name": "Aiko", "ZIP": "1", "town": "Kyoto"}, {"postcode": "1", "city": "Kyoto"}),
+        ({"name": "Aiko", "recipient": "Ben"}, {"lines": ["Ben"]}),
+        ({"name": "Aiko", "country": "Japan"}, {"lines": ["Japan"]}),
+        ({"name": "Aiko", "country": "jp", "tel": "1"}, {"country": "JP", "phone": "1"}),
+        ({"name": "Aiko", "street": "Main St", "x": "", "住所": "y"}, {"lines": ["Main St", "y"]}),
+    ],
+)
+def test_parts_of_address_find_their_fields(parts: dict[str, str], address: dict[str, object]):
+    name = "Aiko" if parts else ""
+    whole = {"name": name, "lines": [], "postcode": "", "city": ""} | address
+    assert address_of_parts(parts) == whole
+
+
+@given(st.dictionaries(st.text(max_size=64), st.text(max_size=200), max_size=20))
+def test_address_of_first_version_loses_no_text(parts: dict[str, str]):
+    initiated = {"shipmentId": "s1", "orderId": "o1", "shippingAddress": parts, "items": []}
+    event = CATALOG.decode("ShipmentInitiated", 1, msgspec.json.encode(initiated))
+    assert isinstance(event, ShipmentInitiated)
+    assert event.shipping_address
+    address = msgspec.structs.asdict(event.shipping_address)
+    texts = [*address.pop("lines"), *filter(None, address.values())]
+    assert sorted(texts) == sorted(filter(None, parts.values()))
 
 
 def test_unknown_field_is_ignored():

@@ -13,8 +13,9 @@ from notifier_service.domain import KnownOrder, masked
 from notifier_service.mails import Mail, Template
 from notifier_service.smtp import SmtpServer, read_sender, read_url
 from shared.chassis.settings import SettingsError
-from shared.contracts import FailedItem, OrderItem
+from shared.contracts import Address, FailedItem, OrderItem
 from shared.order_number import order_number
+from tests.support.addresses import ADDRESS
 
 COMPOSER = Composer(read_sender("Quadrille <shop@quadrille.example>"), "en")
 ORDER = KnownOrder(
@@ -29,7 +30,7 @@ ORDER = KnownOrder(
     ),
     total_amount=13_000,
     currency="JPY",
-    shipping_address={"name": "山田 花子", "city": "Tokyo"},
+    shipping_address=ADDRESS,
 )
 MAIL = Mail(
     notification_id="2f0c0e4e-6a0b-5a51-b8a5-90f5c39d0f2a",
@@ -132,7 +133,9 @@ def test_html_mail_escapes_every_value(locale, template):
     evil = "<script>alert('&')</script>"
     mail = replace(NO_STOCK, template=template, tracking_number=evil)
     items = (OrderItem(product_id="prod001", name=evil, quantity=1, price=1),)
-    html = html_of(composed(mail, locale=locale, items=items, shipping_address={"a": evil}))
+    html = html_of(
+        composed(mail, locale=locale, items=items, shipping_address=replace(ADDRESS, name=evil))
+    )
     assert "<script" not in html
     assert "&lt;script&gt;alert(&#39;&amp;&#39;)&lt;/script&gt;" in html
 
@@ -145,15 +148,31 @@ def test_html_mail_escapes_the_shop_name():
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1))
 def test_values_cannot_add_lines_or_headers(value):
     items = (OrderItem(product_id="prod001", name=value, quantity=1, price=1),)
-    message = received(composed(items=items, shipping_address={"line": value}))
+    address = replace(ADDRESS, name=f"x{value}")
+    message = received(composed(items=items, shipping_address=address))
     assert message["To"] == "jane@example.com"
     assert [part.get_content_type() for part in message.walk()] == [
         "multipart/alternative",
         "text/plain",
         "text/html",
     ]
-    plain = text_of(composed(items=items, shipping_address={"line": "x"}))
-    assert len(plain.splitlines()) == len(text_of(composed(items=ORDER.items[:1])).splitlines()) - 1
+    plain = text_of(composed(items=items, shipping_address=address))
+    assert len(plain.splitlines()) == len(text_of(composed(items=ORDER.items[:1])).splitlines())
+
+
+@pytest.mark.parametrize("template", [Template.CONFIRMATION, Template.DELIVERED])
+def test_mail_shows_the_whole_address(template):
+    message = composed(replace(DELIVERED, template=template))
+    lines = ("Aiko Yamada", "1-2-3 Shibuya", "Room 405", "150-0002 Tokyo", "JP", "+81 3 1234 5678")
+    assert "\n".join(f"  {line}" for line in lines) in text_of(message)
+    assert "<br>".join(lines) in html_of(message)
+
+
+@pytest.mark.parametrize("part", [text_of, html_of])
+def test_mail_shows_incomplete_address_of_earlier_release(part):
+    address = Address(name="", lines=("Somewhere",), postcode="", city="Kyoto")
+    assert "Kyoto" in part(composed(shipping_address=address))
+    assert "None" not in part(composed(shipping_address=address))
 
 
 def test_message_id_is_the_same_on_every_retry():

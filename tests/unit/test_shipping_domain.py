@@ -35,9 +35,9 @@ from shipping_service.domain import (
     evolve,
 )
 from shipping_service.handlers import BOOKING, UNAVAILABLE, WITHDRAWAL, schedule_bookings
+from tests.support.addresses import ADDRESS
 from tests.support.history import fold, recorded
 
-ADDRESS = {"city": "Tokyo"}
 LINES = (LineItem(product_id="prod001", quantity=2),)
 CREATED = OrderCreated(
     order_id="o1",

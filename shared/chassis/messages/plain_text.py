@@ -12,15 +12,24 @@ LINE = rf"^[^{CONTROLS}{FORMATS}]*$(?!\n)"
 LINE_WITHOUT_LINK = rf"^(?!.*://)[^{CONTROLS}{FORMATS}]*$(?!\n)"
 """The same for text that is mailed to other people: mail programs turn URLs into links."""
 
+FILLED_LINE_WITHOUT_LINK = rf"^(?=.*\S)(?!.*://)[^{CONTROLS}{FORMATS}]*$(?!\n)"
+"""The same, and not only spaces."""
+
 TEXT = rf"^(?:[^{CONTROLS}{FORMATS}]|[\t\n\r])*$(?!\n)"
 """Several lines."""
 
 WEB_ADDRESS = rf"^https?://[^\s{CONTROLS}{FORMATS}]+$(?!\n)"
 
+COUNTRY_CODE = r"^[A-Z]{2}$(?!\n)"
+
 IN_WORDS = {
     LINE: "without control or hidden format characters",
     LINE_WITHOUT_LINK: "without control or hidden format characters, and without ://",
+    FILLED_LINE_WITHOUT_LINK: (
+        "that is not blank, without control or hidden format characters, and without ://"
+    ),
     TEXT: "without control or hidden format characters, other than line breaks and tabs",
     WEB_ADDRESS: "that starts with https:// or http://",
+    COUNTRY_CODE: "of two capital letters, such as JP (ISO 3166-1)",
 }
 """The descriptions that callers see instead of the patterns."""

@@ -1,0 +1,1 @@
+"""The migrations of the read API's tables that are not derived."""
