@@ -8,7 +8,7 @@ PYTEST := $(BIN)/pytest -n 4 --dist loadscope
 TESTS := tests/unit tests/component tests/e2e tests/model tests/chaos
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up users check test test-containers chaos bench lock clean
+.PHONY: help setup up secrets check test test-containers chaos bench lock clean
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name does; do \
@@ -29,8 +29,8 @@ $(INSTALLED): requirements.lock
 up: setup  ## Start the whole shop on this machine; Ctrl-C stops it
 	@if [ -t 0 ]; then set -m; $(BIN)/quadrille up; else exec $(BIN)/quadrille up; fi
 
-users: setup  ## Generate the broker's users for compose.yaml, in deploy/nats
-	$(BIN)/quadrille nats-config deploy/nats --for-compose
+secrets: setup  ## Generate the passwords for compose.yaml, in deploy/secrets
+	$(BIN)/quadrille nats-config deploy/secrets --for-compose
 
 check: setup  ## Formatting, lint, types, import rules, vocabulary
 	$(BIN)/ruff format --check .
@@ -42,7 +42,7 @@ check: setup  ## Formatting, lint, types, import rules, vocabulary
 test: setup  ## Unit, component, end-to-end and model tests, and a few faults
 	$(PYTEST) -m "not long" $(TESTS)
 
-test-containers: setup  ## The three saga outcomes in containers; needs a Docker engine
+test-containers: setup  ## compose.yaml as Docker Compose runs it; needs an engine
 	$(BIN)/pytest tests/containers
 
 chaos: setup  ## Random faults while orders are placed, then nine invariants: SEED=, ORDERS=, FAULTS=a,b; and the full model

@@ -6,9 +6,12 @@ import click
 
 from quadrille.cli.params import json_option
 from quadrille.endpoints import load_settings
-from quadrille.launcher.nats_config import OWNER_ONLY, Server, Tls, write
+from quadrille.launcher import compose_secrets
+from quadrille.launcher.nats_config import Server, Tls, write
 from quadrille.launcher.nats_users import VIEWER
 from quadrille.output import echo_json
+from shared.chassis.secret_file import OWNER_ONLY
+from shared.settings import ShopSettings
 
 READABLE_FOR_CONTAINERS = 0o444
 """A container's user does not own the files; the directory's mode keeps other users out."""
@@ -23,7 +26,11 @@ READABLE_FOR_CONTAINERS = 0o444
 @click.option("--store", help="Where it stores the stream.  [default: `store` in the directory]")
 @click.option("--tls-cert", help="Its certificate, a file; URLs then start with tls://.")
 @click.option("--tls-key", help="The certificate's key, a file.")
-@click.option("--for-compose", is_flag=True, help="All of this as compose.yaml needs it.")
+@click.option(
+    "--for-compose",
+    is_flag=True,
+    help="All of this as compose.yaml needs it, and its other secrets.",
+)
 @json_option
 def nats_config(
     *,
@@ -42,27 +49,32 @@ def nats_config(
     if bool(tls_cert) != bool(tls_key):
         raise click.UsageError("--tls-cert and --tls-key require each other")
     tls = Tls(tls_cert, tls_key) if tls_cert and tls_key else None
-    if for_compose:
-        server, mode = _for_compose(tls), READABLE_FOR_CONTAINERS
+    settings = load_settings() if for_compose else None
+    if settings:
+        server, mode = _for_compose(settings, tls), READABLE_FOR_CONTAINERS
     else:
         directory_of_stream = store or str((directory / "store").absolute())
         server = Server(listen or address, directory_of_stream, address, tls=tls)
         mode = OWNER_ONLY
     urls = write(directory, server, mode)
+    others = compose_secrets.write(directory, settings, mode) if settings else {}
     if as_json:
-        echo_json({"directory": str(directory), "users": list(urls), "viewerUrl": urls[VIEWER]})
+        written = {"users": list(urls), "secrets": list(others), "viewerUrl": urls[VIEWER]}
+        echo_json({"directory": str(directory), **written})
         return
     click.echo(f"{directory} contains nats.conf and a URL for each of {', '.join(urls)}")
+    if settings:
+        click.echo(f"It also contains {', '.join(others)}")
+        click.echo(f"The admin is {settings.admin_email}, password {others['admin_password']}")
     click.echo(f"export NATS_URL={urls[VIEWER]}")
 
 
-def _for_compose(tls: Tls | None) -> Server:
-    port = load_settings().nats_port
+def _for_compose(settings: ShopSettings, tls: Tls | None) -> Server:
     return Server(
         listen="0.0.0.0:4222",
         store="/data",
         address="nats:4222",
-        viewer_address=f"127.0.0.1:{port}",
+        viewer_address=f"127.0.0.1:{settings.nats_port}",
         monitoring="127.0.0.1:8222",
         tls=tls,
     )

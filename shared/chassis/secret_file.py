@@ -3,12 +3,17 @@
 import os
 from pathlib import Path
 
+OWNER_ONLY = 0o600
 
-def write_secret(path: Path, secret: str) -> None:
-    """Replace the file; it is on the disk when this returns. Raises OSError."""
-    path.unlink(missing_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode=0o600)
+
+def write_secret(path: Path, secret: str, mode: int = OWNER_ONLY) -> None:
+    """Replace the file atomically; it is on the disk when this returns. Raises OSError."""
+    new = path.with_name(f".{path.name}.new")
+    new.unlink(missing_ok=True)
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode=mode)
     with os.fdopen(descriptor, "w") as file:
+        os.fchmod(descriptor, mode)  # independent of the umask
         file.write(f"{secret}\n")
         file.flush()
-        os.fsync(file.fileno())
+        os.fsync(descriptor)
+    new.replace(path)

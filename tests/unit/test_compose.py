@@ -1,5 +1,6 @@
 """What compose.yaml repeats of the settings and the broker's users is what they are."""
 
+import runpy
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,15 @@ NOT_PUBLISHED = {"mailbox_smtp_port"}
 SET_BY_THE_IMAGE = {"data_dir", "host"}
 OF_ONE_PROCESS = {"database_url", "failpoint"}
 SECRETS_OF = {
-    "order": {"nats_url_file", "admin_password"},
+    "order": {"nats_url_file", "admin_password_file"},
     "inventory": {"nats_url_file"},
-    "shipping": {"nats_url_file", "carrier_secret"},
-    "notifier": {"nats_url_file", "smtp_url"},
+    "shipping": {"nats_url_file", "carrier_secret_file"},
+    "notifier": {"nats_url_file", "smtp_url_file"},
     "read": {"nats_url_file"},
     "provision": {"nats_url_file"},
-    "catalogue": {"admin_password"},
+    "catalogue": {"admin_password_file"},
+    "check": set(),
+    "backup": set(),
     "nats": set(),
     "mailpit": set(),
 }
@@ -38,8 +41,8 @@ def compose() -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def deploy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The files that `make users` writes."""
-    directory = tmp_path_factory.mktemp("deploy") / "nats"
+    """The files that `make secrets` writes."""
+    directory = tmp_path_factory.mktemp("deploy") / "secrets"
     done = CliRunner().invoke(main, ["nats-config", str(directory), "--for-compose"])
     assert done.exit_code == 0, done.output
     return directory
@@ -63,11 +66,20 @@ def test_secrets_reach_only_services_that_need_them(compose: dict[str, Any]):
     assert given == SECRETS_OF
 
 
+def test_each_secret_is_mounted_where_it_is_read(compose: dict[str, Any]):
+    for name, service in compose["services"].items():
+        read = {value for value in (service.get("environment") or {}).values() if value}
+        files = {f"/run/secrets/{secret}" for secret in service.get("secrets", [])}
+        assert {value for value in read if value.startswith("/run/secrets/")} == files - {
+            "/run/secrets/nats_conf"
+        }, name
+
+
 def test_each_service_has_its_own_broker_user(compose: dict[str, Any]):
     users = {name: name for name in SERVICES} | {"provision": PROVISIONER}
     for name, user in users.items():
         service = compose["services"][name]
-        assert service["secrets"] == [f"{user}_url"]
+        assert f"{user}_url" in service["secrets"]
         assert service["environment"]["QUADRILLE_NATS_URL_FILE"] == f"/run/secrets/{user}_url"
 
 
@@ -76,7 +88,7 @@ def test_secret_files_match_written_files(compose: dict[str, Any], deploy: Path)
     assert {file.name for file in deploy.iterdir()} == named | {f"{VIEWER}.url"}
     assert deploy.stat().st_mode & 0o777 == 0o700
     for secret in compose["secrets"].values():
-        assert Path(secret["file"]).parent == Path("deploy/nats")
+        assert Path(secret["file"]).parent == Path("deploy/secrets")
     for user in USERS:
         where = "127.0.0.1" if user.name == VIEWER else "nats"
         url = (deploy / f"{user.name}.url").read_text()
@@ -84,10 +96,28 @@ def test_secret_files_match_written_files(compose: dict[str, Any], deploy: Path)
         assert url.endswith(f"@{where}:4222\n")
 
 
+def test_existing_secrets_are_kept(deploy: Path):
+    password = (deploy / "admin_password").read_text()
+    arguments = ["nats-config", str(deploy), "--for-compose"]
+    given = {f"{PREFIX}CARRIER_SECRET": "the carrier's own secret"}
+    assert CliRunner(env=given).invoke(main, arguments).exit_code == 0
+    assert (deploy / "admin_password").read_text() == password
+    assert (deploy / "carrier_secret").read_text() == "the carrier's own secret\n"
+    assert (deploy / "smtp_url").read_text() == "smtp://mailpit:1025\n"
+
+
+def test_health_check_knows_the_ports():
+    module = runpy.run_path(str(ROOT / "deploy" / "healthcheck.py"))
+    assert dict(module["PORTS"].values()) == {
+        f"{PREFIX}{name}_PORT".upper(): getattr(ShopSettings(), f"{name}_port")
+        for name in ("order", "inventory", "shipping", "notifier", "read_api")
+    }
+
+
 def test_written_files_are_never_committed():
     ignored = (ROOT / ".gitignore").read_text().splitlines()
-    assert {".env", "deploy/nats/"} <= {*ignored}
-    assert "deploy/nats/" in (ROOT / ".dockerignore").read_text().splitlines()
+    assert {".env", "deploy/secrets/"} <= {*ignored}
+    assert "deploy/secrets/" in (ROOT / ".dockerignore").read_text().splitlines()
 
 
 def test_ports_are_published_on_loopback(compose: dict[str, Any]):

@@ -17,7 +17,7 @@ DOCUMENTS = sorted(
     for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
     if path.name != "CHANGELOG.md"
 )
-GENERATED = ("deploy/nats",)
+GENERATED = ("deploy/secrets",)
 DIRECTORIES = {path.name for path in ROOT.iterdir() if path.is_dir()} - {".venv", "data", "build"}
 
 every_document = pytest.mark.parametrize("document", DOCUMENTS)
