@@ -1,122 +1,99 @@
-"""The shop of compose.yaml, with its images, commands and restrictions, on ports of its own."""
+"""The shop of compose.yaml, run by Docker Compose under a project name, ports and secrets of its own."""
 
-from contextlib import ExitStack
+import json
+import subprocess
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any, Self
+from typing import Self
+from uuid import uuid4
 
+import httpx
 import yaml
 from click.testing import CliRunner
-from docker.models.containers import Container
-from docker.types import Mount
-from testcontainers.core.container import DockerContainer
-from testcontainers.core.network import Network
-from testcontainers.core.wait_strategies import HealthcheckWaitStrategy
 
 from quadrille.cli.main import main
-from tests.support.shop_expectations import ADMIN_PASSWORD, ShopExpectations
+from shared.chassis.settings import inherited
+from tests.support.ports import free_port
+from tests.support.shop_client import Json
+from tests.support.shop_expectations import ADMIN_PASSWORD, SERVICES, ShopExpectations
 
 ROOT = Path(__file__).parents[2]
-COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())
-OTHERS = ("nats", "mailpit")
-PROVISIONER = "provision"
-SERVICES = ("order", "inventory", "shipping", "notifier", "read")
-GRACE_SECONDS = int(COMPOSE["x-hardening"]["stop_grace_period"].removesuffix("s"))
-SECOND = 1_000_000_000
-"""In nanoseconds, Docker's unit."""
-START_SECONDS = 60
+PORTS = {name: f"QUADRILLE_{name.upper()}_PORT" for name in SERVICES} | {
+    "read": "QUADRILLE_READ_API_PORT",
+    "mailpit": "QUADRILLE_MAILBOX_PORT",
+    "nats": "QUADRILLE_NATS_PORT",
+}
 
 
 class ContainerShop(ShopExpectations):
-    """Broker, mailbox and the five services, each a container of one network; removed on exit."""
+    """Everything that compose.yaml starts; removed on exit, with its volumes and images."""
 
-    def __init__(self, image: str) -> None:
+    def __init__(self, directory: Path) -> None:
         super().__init__()
-        self._image = image
+        self._project = f"quadrille-test-{uuid4().hex[:8]}"
+        self._ports = {name: free_port() for name in PORTS}
+        self._override = directory / "override.yaml"
         self._environment = {
-            "QUADRILLE_SMTP_URL": "smtp://mailpit:1025",
+            **inherited(),
+            **{PORTS[name]: str(port) for name, port in self._ports.items()},
             "QUADRILLE_CARRIER_MIN_DELAY_SECONDS": "0",
             "QUADRILLE_CARRIER_MAX_DELAY_SECONDS": "0",
-            "QUADRILLE_ADMIN_PASSWORD": ADMIN_PASSWORD,
             "QUADRILLE_CARRIER_SUCCESS_RATE": "1",
         }
-        self._containers: dict[str, DockerContainer] = {}
-        self._exit = ExitStack()
-        self._users = Path()
+        self._write_secrets(directory / "secrets")
 
     def __enter__(self) -> Self:
         try:
-            self._users = Path(self._exit.enter_context(TemporaryDirectory())) / "nats"
-            CliRunner().invoke(
-                main, ["nats-config", str(self._users), "--for-compose"], catch_exceptions=False
-            )
-            network = self._exit.enter_context(Network())
-            for names in (OTHERS, SERVICES):
-                for name in names:
-                    self._start(name, network)
-                for name in names:
-                    HealthcheckWaitStrategy().wait_until_ready(self._containers[name])
-            self._start(PROVISIONER, network)
+            self.compose("--profile", "tools", "build", "--quiet")
+            self.compose("up", "--detach")
         except BaseException:
             self.__exit__()
             raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._exit.close()
         self.close()
+        self.compose("--profile", "tools", "down", "--volumes", "--rmi", "local", "--timeout", "1")
 
-    def container(self, name: str) -> Container:
-        """Docker's object of a container."""
-        return self._containers[name].get_wrapped_container()
+    def compose(self, *command: str) -> str:
+        """The output of a `docker compose` command. Raises AssertionError if it fails."""
+        files = ("--file", ROOT / "compose.yaml", "--file", self._override)
+        done = subprocess.run(
+            ["docker", "compose", "--project-name", self._project, *files, *command],
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    def containers(self) -> dict[str, Json]:
+        """What Compose reports of each container, by its service."""
+        lines = self.compose("ps", "--all", "--format", "json").splitlines()
+        return {container["Service"]: container for container in map(json.loads, lines)}
+
+    def is_ready(self, name: str) -> bool:
+        """Whether a service answers that it is."""
+        try:
+            return self.guest.get(name, "/health/ready").is_success
+        except httpx.TransportError:
+            return False
 
     def url(self, name: str, path: str = "") -> str:
-        container = self._containers[name]
-        port = container.get_exposed_port(_port(COMPOSE["services"][name]["ports"][0]))
-        return f"http://{container.get_container_host_ip()}:{port}{path}"
+        return f"http://127.0.0.1:{self._ports[name]}{path}"
 
     def mail_count(self, recipient: str) -> int:
         mails = self.guest.show("mailpit", "/api/v1/messages")["messages"]
         return sum(recipient in {address["Address"] for address in mail["To"]} for mail in mails)
 
-    def _start(self, name: str, network: Network) -> None:
-        service = COMPOSE["services"][name]
-        ours = name not in OTHERS
-        environment = (
-            self._environment | _secret_of(service) if ours else service.get("environment")
-        )
-        container = DockerContainer(
-            self._image if ours else service["image"],
-            command=service.get("command"),
-            env=environment,
-            ports=[_port(mapping) for mapping in service.get("ports", [])],
-            network=network,
-            network_aliases=[name],
-            init=service["init"],
-            read_only=service["read_only"],
-            cap_drop=service["cap_drop"],
-            security_opt=service["security_opt"],
-            mounts=[Mount(target="/data", source=None, type="volume")],
-            healthcheck={
-                "test": service.get("healthcheck", {}).get("test"),
-                "interval": SECOND,
-                "timeout": START_SECONDS * SECOND,
-                "start_period": START_SECONDS * SECOND,
-            },
-        )
-        for secret in service.get("secrets", []):
-            file = self._users / Path(COMPOSE["secrets"][secret]["file"]).name
-            container.with_volume_mapping(file, f"/run/secrets/{secret}", "ro")
-        for path in service["tmpfs"]:
-            container.with_tmpfs_mount(path)
-        self._containers[name] = self._exit.enter_context(container)
-
-
-def _secret_of(service: dict[str, Any]) -> dict[str, str]:
-    setting = "QUADRILLE_NATS_URL_FILE"
-    return {setting: service["environment"][setting]}
-
-
-def _port(mapping: str) -> int:
-    """The port inside: 8080 of `127.0.0.1:${QUADRILLE_ORDER_PORT:-8080}:8080`."""
-    return int(mapping.rpartition(":")[2])
+    def _write_secrets(self, directory: Path) -> None:
+        """As `make secrets` does, but not in the checkout."""
+        arguments = ["nats-config", str(directory), "--for-compose"]
+        settings = {"QUADRILLE_ADMIN_PASSWORD": ADMIN_PASSWORD}
+        CliRunner(env=settings).invoke(main, arguments, catch_exceptions=False)
+        names = yaml.safe_load((ROOT / "compose.yaml").read_text())["secrets"]
+        files = {
+            name: {"file": str(directory / Path(secret["file"]).name)}
+            for name, secret in names.items()
+        }
+        self._override.write_text(yaml.safe_dump({"secrets": files}))
