@@ -2,7 +2,7 @@
 
 from shared import contracts
 
-OWNS = ("notifications", "mails", "known_orders", "known_customers")
+OWNS = ("notifications", "mails", "known_orders", "known_customers", "link_private_keys")
 PUBLISHES = contracts.CATALOG.published_by("notifier")
 CONSUMES = (
     contracts.OrderCreated,

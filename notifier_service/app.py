@@ -5,9 +5,10 @@ from functools import partial
 
 from litestar import Litestar
 
-from notifier_service import api
+from notifier_service import api, link_key
 from notifier_service.domain import Command, NotifierState, decide, evolve
 from notifier_service.handlers import SUBSCRIPTIONS, mail_task, schedule_mails
+from notifier_service.mail_links import MailLinks
 from notifier_service.order_reader import OrderReader
 from notifier_service.smtp import NullMailer, build_mailer
 from notifier_service.store import METADATA, STORE, VERSIONS, derived_tables
@@ -45,7 +46,7 @@ def max_age(settings: ShopSettings) -> timedelta | None:
 
 def build(settings: ShopSettings) -> Litestar:
     """The application; nothing runs yet. Raises SettingsError."""
-    mailer = build_mailer(settings)
+    mailer, links = build_mailer(settings), MailLinks(settings)
     orders = OrderReader(open_for_reading(database_url("notifier", settings)))
     task_handlers = (mail_task(orders, mailer),)
     service = Service(
@@ -58,6 +59,10 @@ def build(settings: ShopSettings) -> Litestar:
         versions=VERSIONS,
         catalog=CATALOG,
     )
-    app = service.app("Quadrille: notifier", [api.NotificationController])
+    app = service.app(
+        "Quadrille: notifier",
+        [api.NotificationController],
+        on_startup=[partial(link_key.prepare, service, links)],
+    )
     app.on_shutdown += [mailer.close, orders.close]
     return app

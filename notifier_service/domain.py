@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from notifier_service.mails import Mail, again, mail_for
 from shared.chassis.messages.event import MAX_ERROR_LENGTH, Event
+from shared.chassis.messages.identity_events import LinkKeyPublished
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.rejection import Rejected
 from shared.chassis.messages.touches import id_of
@@ -144,8 +145,15 @@ class Resend(Struct, frozen=True, kw_only=True):
     resend_of: OriginalId
 
 
+class PublishLinkKey(Struct, frozen=True, kw_only=True):
+    """Publish the key that links in mails are signed with."""
+
+    key_id: str
+    public_key: str
+
+
 MailOutcome = RecordSent | RecordFailed | RecordSkipped
-Command = SettleMailAtOnce | MailOutcome | Resend
+Command = SettleMailAtOnce | MailOutcome | Resend | PublishLinkKey
 
 
 def masked(email: str) -> str:
@@ -186,6 +194,8 @@ def decide(
     Raises Rejected, for Resend only: `unknown-notification`, `notification-pending`.
     """
     match command:
+        case PublishLinkKey(key_id=key_id, public_key=public_key):
+            return [LinkKeyPublished(key_id=key_id, public_key=public_key)]
         case Resend():
             return _resend(state, command, sends)
         case _ if _is_settled(state, command.mail):

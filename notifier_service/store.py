@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from sqlalchemy import Boolean, Column, Connection, Index, Integer, MetaData, Table, Text
+from sqlalchemy import Boolean, Column, Connection, Index, Integer, MetaData, Table, Text, select
 
 from notifier_service.domain import (
     KnownCustomer,
@@ -14,8 +14,9 @@ from notifier_service.domain import (
 )
 from notifier_service.mails import Mail
 from shared.chassis.engine.rebuild import DerivedTables, derived_tables_of
+from shared.chassis.messages import clock
 from shared.chassis.messages.touches import References
-from shared.chassis.storage.database import Json, UtcTime
+from shared.chassis.storage.database import Json, UtcTime, insert_all
 from shared.chassis.storage.entity_store import EntityStore, EntityTable
 from shared.contracts import CATALOG
 
@@ -75,6 +76,14 @@ KNOWN_CUSTOMERS = Table(
     Column("position", Integer, nullable=False, comment="in the order service's log"),
 )
 
+LINK_PRIVATE_KEYS = Table(
+    "link_private_keys",
+    METADATA,
+    Column("key_id", Text, primary_key=True),
+    Column("private_key", Text, nullable=False, comment="Ed25519, PKCS 8 in PEM"),
+    Column("created_at", UtcTime, nullable=False),
+)
+
 NOTIFICATION_TABLE = EntityTable(Notification, NOTIFICATIONS, "notification")
 
 # A mail that is sent again needs its order, and every order its customer.
@@ -89,6 +98,18 @@ STORE = EntityStore(
 
 def derived_tables() -> DerivedTables:
     return derived_tables_of("notifier", STORE, evolve, CATALOG)
+
+
+def link_key(connection: Connection) -> tuple[str, str] | None:
+    """The id and the private key that links are signed with, if there is one."""
+    keys = LINK_PRIVATE_KEYS.c
+    row = connection.execute(select(keys.key_id, keys.private_key)).first()
+    return (row.key_id, row.private_key) if row else None
+
+
+def add_link_key(connection: Connection, key_id: str, private_key: str) -> None:
+    row = {"key_id": key_id, "private_key": private_key, "created_at": clock.now()}
+    insert_all(connection, LINK_PRIVATE_KEYS, [row])
 
 
 def load_recipients(connection: Connection, order_ids: Sequence[str]) -> NotifierState:

@@ -1,6 +1,7 @@
 """Accepts orders at its own list prices, and brings each to exactly one final status."""
 
 from shared import contracts
+from shared.chassis.messages.identity_events import LinkKeyPublished
 
 OWNS = (
     "orders",
@@ -23,4 +24,5 @@ CONSUMES = (
     contracts.ShipmentFailed,
     contracts.ShipmentCancelled,
     contracts.ShipmentCancellationRefused,
+    LinkKeyPublished,
 )

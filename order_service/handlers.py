@@ -16,6 +16,7 @@ from order_service.orders.domain import (
 from shared.chassis.engine.task_runner import TaskHandler
 from shared.chassis.messages import actor
 from shared.chassis.messages.decider import ScheduleRule, Subscription, on
+from shared.chassis.messages.identity_events import LinkKeyPublished
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.schedule import Cancel, Change, Schedule
 from shared.chassis.storage.task_queue import Task
@@ -105,4 +106,5 @@ SUBSCRIPTIONS: tuple[Subscription[Command], ...] = (
     on(ShipmentFailed, fail_order),
     on(ShipmentCancelled, accept_cancellation),
     on(ShipmentCancellationRefused, refuse_cancellation),
+    on(LinkKeyPublished),
 )

@@ -10,7 +10,7 @@ import msgspec
 from shared.chassis.printable import printable
 from shared.chassis.settings import SettingsError
 from shared.contracts import CATALOG
-from shared.settings import ShopSettings, load, port_of
+from shared.settings import LOOPBACK_FOR_WILDCARD, ShopSettings, load, port_of
 
 DECIDING = tuple(sorted(CATALOG.sources))
 """The services that have an event log."""
@@ -22,7 +22,6 @@ Json: TypeAlias = Any
 
 TIMEOUT_SECONDS = 10
 NO_CONTENT = 204
-LOOPBACK_FOR_WILDCARD = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 USER_AGENT = {"User-Agent": "quadrille"}
 
 

@@ -10,6 +10,8 @@ from shared.chassis.http import rate_limits
 from shared.chassis.settings import PREFIX, ChassisSettings, Deadline, Seconds
 from shared.contracts.order import OrderStatus
 
+LOOPBACK_FOR_WILDCARD = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
@@ -34,6 +36,11 @@ class ShopSettings(ChassisSettings, frozen=True, kw_only=True):
     mailbox_port: Port = 8025
     mailbox_smtp_port: Port = 1025
 
+    public_url: (
+        Annotated[str, msgspec.Meta(pattern=r"^https?://[^\s/?#]+(/[^\s?#]*)?$(?!\n)")] | None
+    ) = None
+    """Where customers reach the shop: links in mails begin with it. By default the addresses of the order service, for
+    accounts, and of the read API, for orders."""
     currency: Annotated[str, msgspec.Meta(pattern=r"^[A-Z]{3}$(?!\n)")] = "JPY"
     default_locale: Literal["en", "ja"] = "en"
     """The language of mails for orders that name none."""
@@ -98,6 +105,15 @@ class ShopSettings(ChassisSettings, frozen=True, kw_only=True):
 def load(environment: Mapping[str, str] | None = None) -> ShopSettings:
     """Read the settings; raises SettingsError naming the first that is unknown or impossible."""
     return chassis.load(ShopSettings, environment)
+
+
+def public_url_of(settings: ShopSettings, service: str) -> str:
+    """What the addresses begin with that customers reach a service by."""
+    if settings.public_url:
+        return settings.public_url.rstrip("/")
+    host = LOOPBACK_FOR_WILDCARD.get(settings.host, settings.host)
+    name = f"[{host}]" if ":" in host else host
+    return f"http://{name}:{port_of(settings, service)}"
 
 
 def port_of(settings: ShopSettings, service: str) -> int:

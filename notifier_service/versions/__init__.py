@@ -1,1 +1,1 @@
-"""The migrations of the read API's tables that are not derived."""
+"""The migrations of the notifier's tables."""

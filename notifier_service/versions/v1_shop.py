@@ -1,4 +1,4 @@
-"""Give the addresses of orders their fields."""
+"""Give the addresses of orders their fields; add the private keys that links in mails are signed with."""
 
 import msgspec
 import sqlalchemy as sa
@@ -11,6 +11,16 @@ down_revision = None
 
 
 def upgrade() -> None:
+    _convert_addresses()
+    op.create_table(
+        "link_private_keys",
+        sa.Column("key_id", sa.Text, primary_key=True),
+        sa.Column("private_key", sa.Text, nullable=False),
+        sa.Column("created_at", sa.Text, nullable=False),
+    )
+
+
+def _convert_addresses() -> None:
     connection = op.get_bind()
     query = "SELECT order_id, shipping_address FROM known_orders WHERE shipping_address IS NOT NULL"
     update = sa.text("UPDATE known_orders SET shipping_address = :address WHERE order_id = :key")

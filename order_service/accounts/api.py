@@ -214,7 +214,7 @@ class AccountController(Controller):
     ) -> None:
         """Set a new password, and end every session."""
         change = accounts.change_password(
-            request.customer_id,
+            request.user,
             data.current_password,
             data.new_password,
             client_address(request),

@@ -10,14 +10,20 @@ from msgspec import Struct
 from sqlalchemy import Connection
 
 from order_service.accounts import credentials, emails, refresh_tokens, sessions, store
-from order_service.accounts.domain import Customer, RegisterCustomer
+from order_service.accounts.domain import (
+    ChangePassword,
+    Customer,
+    RegisterCustomer,
+    wrong_password,
+)
 from order_service.accounts.login_limiter import LoginLimiter
 from order_service.accounts.password_rules import weakness
 from order_service.accounts.passwords import Passwords
 from order_service.accounts.signing_keys import SigningKeys
-from order_service.accounts.tokens import ACCESS_SECONDS
+from order_service.accounts.tokens import ACCESS_SECONDS, access_token
 from order_service.domain import Command, OrderState
 from shared.chassis.engine.unit_of_work import CommandEnvelope
+from shared.chassis.http.auth import Caller
 from shared.chassis.http.problems import BadRequest, FieldError
 from shared.chassis.http.rate_limits import Limit
 from shared.chassis.messages import actor, clock
@@ -90,7 +96,7 @@ class Accounts:
         self._attempts.succeed(email, address, attempt)
         limits.take((Limit.SIGN_INS_PER_ACCOUNT, email))
         tokens = await self._service.writer.run_for_client(
-            partial(self._begin, customer, known_hash)
+            partial(self._begin, customer.user_id, known_hash)
         )
         if tokens is None:
             raise _bad_credentials()
@@ -120,11 +126,12 @@ class Accounts:
         session_id = refresh_tokens.session_id_of(refresh_token)
         await self._service.writer.run_for_client(partial(sessions.end, session_id=session_id))
 
-    async def change_password(self, user_id: str, current: str, new: str, address: str) -> None:
-        """Check the current password, set the new one, and end every session.
+    async def change_password(self, caller: Caller, current: str, new: str, address: str) -> None:
+        """Check the caller's current password, set the new one, and end every session and access token.
 
         Raises Rejected: `wrong-password`, `too-many-attempts`, `busy`; BadRequest.
         """
+        user_id = caller.user_id or ""
         attempt = self._attempts.begin(user_id, address)
         try:
             customer, known_hash = await self._service.reads.run(partial(_load, user_id=user_id))
@@ -133,29 +140,24 @@ class Accounts:
             self._attempts.withdraw(attempt)
             raise
         if not is_right or customer is None or known_hash is None:
-            raise _wrong_password()
+            raise wrong_password()
         self._attempts.succeed(user_id, address, attempt)
         if wrong := weakness(new, customer.email):
             raise BadRequest(FieldError(field="newPassword", message=wrong))
         new_hash = await self.passwords.replace(new)
 
-        def change(connection: Connection) -> bool:
-            if credentials.password_hash(connection, user_id) != known_hash:
-                return False
-            credentials.set_password(connection, user_id, new_hash)
-            sessions.end_all_of(connection, user_id)
-            return True
+        command = ChangePassword(user_id=user_id, token_version=customer.token_version)
+        replace = partial(_replace_password, user_id=user_id, new_hash=new_hash)
+        await self._service.writer.execute(
+            CommandEnvelope(command, actor=caller.actor, extra_writes=replace)
+        )
 
-        if not await self._service.writer.run_for_client(change):
-            raise _wrong_password()
-
-    def _begin(
-        self, customer: Customer, verified_hash: str, connection: Connection
-    ) -> Tokens | None:
+    def _begin(self, user_id: str, verified_hash: str, connection: Connection) -> Tokens | None:
         """Tokens of a new session, unless the password was changed while it was checked."""
-        if credentials.password_hash(connection, customer.user_id) != verified_hash:
+        customer, present_hash = _load(connection, user_id)
+        if customer is None or present_hash != verified_hash:
             return None
-        token, session = refresh_tokens.new_session(customer.user_id)
+        token, session = refresh_tokens.new_session(user_id)
         sessions.save(connection, session)
         return self._tokens(customer, token)
 
@@ -184,8 +186,8 @@ class Accounts:
         return None
 
     def _tokens(self, customer: Customer, refresh_token: str) -> Tokens:
-        signer = self._signing_keys.signer
-        return Tokens(access_token=signer.access_token(customer), refresh_token=refresh_token)
+        token = access_token(self._signing_keys.signer, customer)
+        return Tokens(access_token=token, refresh_token=refresh_token)
 
     async def _ensure_admin(self) -> None:
         if await self._service.database.run(store.has_admin):
@@ -223,5 +225,7 @@ def _bad_credentials() -> Rejected:
     return Rejected("bad-credentials", "e-mail or password is wrong")
 
 
-def _wrong_password() -> Rejected:
-    return Rejected("wrong-password", "the current password is wrong")
+def _replace_password(connection: Connection, user_id: str, new_hash: str) -> None:
+    """With the sessions that were started with the old one."""
+    credentials.set_password(connection, user_id, new_hash)
+    sessions.end_all_of(connection, user_id)

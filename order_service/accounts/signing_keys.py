@@ -18,7 +18,6 @@ from sqlalchemy import Connection
 from order_service.accounts import private_keys as store
 from order_service.accounts.key_events import PublishKeys
 from order_service.accounts.private_keys import PrivateKey
-from order_service.accounts.tokens import TokenSigner
 from order_service.domain import Command, OrderState
 from shared.chassis.engine.unit_of_work import CommandEnvelope
 from shared.chassis.errors import FatalError
@@ -31,6 +30,7 @@ from shared.chassis.http.key_trust import (
     revocation_statement,
     voucher_statement,
 )
+from shared.chassis.http.token_signer import TokenSigner
 from shared.chassis.messages import actor, clock
 from shared.chassis.messages.rejection import Rejected
 from shared.chassis.runtime.service import Service

@@ -1,6 +1,6 @@
 """The customers' table."""
 
-from sqlalchemy import Column, Connection, Table, Text, select
+from sqlalchemy import Column, Connection, Integer, Table, Text, select
 
 from order_service.accounts.domain import Customer
 from order_service.tables import METADATA
@@ -15,6 +15,7 @@ CUSTOMERS = Table(
     Column("name", Text),
     Column("locale", Text),
     Column("role", Text, nullable=False),
+    Column("token_version", Integer, nullable=False),
     Column("created_at", UtcTime, nullable=False),
     Column("updated_at", UtcTime, nullable=False),
 )

@@ -1,4 +1,4 @@
-"""`quadrille reset-keys`: makes the services trust a new first signing key."""
+"""`quadrille reset-keys`: makes the services trust a new first signing key, and a new key of links in mails."""
 
 import asyncio
 from contextlib import ExitStack
@@ -14,7 +14,7 @@ from quadrille.endpoints import load_settings
 from quadrille.output import echo, echo_json
 from quadrille.recovery.database_files import existing
 from shared.chassis.errors import FatalError
-from shared.chassis.http import signing_keys
+from shared.chassis.http import links, signing_keys
 from shared.chassis.storage import database_identity
 from shared.chassis.storage.database import Database, open_for_writing
 
@@ -25,7 +25,8 @@ from shared.chassis.storage.database import Database, open_for_writing
 def reset_keys(services: tuple[str, ...], *, as_json: bool) -> None:
     """For an order service whose private keys are lost: changes the database files of these services, or of all in
     QUADRILLE_DATA_DIR. Stop all services first. At its next start the order service publishes a new key, which every
-    service whose keys were reset then trusts without proof; all users have to sign in again.
+    service whose keys were reset then trusts without proof; all users have to sign in again. The same holds for the
+    notifier's key, which links in mails are signed with.
 
     Run it for every service: one whose keys are not reset rejects all new tokens.
     """
@@ -63,6 +64,7 @@ async def _reset_one(service: str, database: Database) -> None:
 
 def _forget(connection: Connection, service: str) -> None:
     signing_keys.forget(connection)
+    links.forget(connection)
     if service == "order":
         private_keys.delete_all(connection)
         sessions.end_all(connection)

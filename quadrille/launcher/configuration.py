@@ -6,10 +6,9 @@ from typing import NamedTuple
 
 import httpx
 
-from quadrille.endpoints import LOOPBACK_FOR_WILDCARD
 from quadrille.launcher.preflight import LOOPBACK, CannotStart, Port
 from shared.chassis.settings import FILE, PREFIX, SettingsError, loopback_host
-from shared.settings import ShopSettings, load
+from shared.settings import LOOPBACK_FOR_WILDCARD, ShopSettings, load
 
 
 class Part(NamedTuple):

@@ -61,7 +61,14 @@ from shared.contracts.types import (
 from shared.contracts.upcasters import UPCASTERS
 
 CATALOG = Catalog.of(
-    order, customer, inventory, shipping, notifier, key_issuer="order", upcasters=UPCASTERS
+    order,
+    customer,
+    inventory,
+    shipping,
+    notifier,
+    key_issuer="order",
+    link_issuer="notifier",
+    upcasters=UPCASTERS,
 )
 
 __all__ = [

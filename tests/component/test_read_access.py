@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from shared.chassis.http.auth import LEEWAY_SECONDS
 from shared.chassis.jetstream.connection import JetStreamConnection
 from shared.chassis.messages.clock import now
+from shared.chassis.messages.identity_events import TokensRevoked
 from shared.chassis.messages.system_events import EventDeadLettered
 from shared.contracts import (
     CartCleared,
@@ -240,6 +241,29 @@ async def test_stream_ends_when_its_key_is_revoked(
         revocation = successor.revoke(reader.issuer.key_id)
         assert await shop.publish([recorded(revocation, position=2)])
         assert [message async for message in messages] == []
+
+
+@pytest.mark.parametrize("path", ["/events/stream", "/orders/of-guest/stream"])
+async def test_stream_ends_when_its_token_is_revoked(
+    path: str, reader: ReadApi, shop: JetStreamConnection
+) -> None:
+    *log, _ = history()
+    assert await shop.publish(log)
+    assert (await reader.ask("/orders", after="order:5")).status_code == 200
+    root = reader.issuer.headers("root", "admin")
+    revoked = TokensRevoked(user_id="root", token_version=1)
+    async with (
+        asyncio.timeout(30),
+        reader.stream(path, by=reader.admin) as others,
+        reader.stream(path, by=root) as messages,
+    ):
+        await anext(messages)
+        await anext(others)
+        assert await shop.publish([recorded(revoked, position=6)])
+        assert "TokensRevoked" not in [message.get("event") async for message in messages]
+        assert await reader.status_of_stream(path, root) == 401
+        if path == "/events/stream":
+            assert (await anext(others))["event"] == "TokensRevoked"
 
 
 async def test_shop_wide_queries_are_for_admins_only(reader: ReadApi) -> None:

@@ -3,107 +3,46 @@
 import asyncio
 import shutil
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, closing, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import closing
 from datetime import timedelta
-from itertools import count
 from pathlib import Path
 from typing import Any
 
-import httpx
 import jwt
 import msgspec
 import nats
 import pytest
 from click.testing import CliRunner
-from litestar import Litestar
 from msgspec.structs import replace
-from sqlalchemy import Engine, event, insert
+from sqlalchemy import insert
 
-import inventory_service.app
-import notifier_service.app
-import read_api.app
-import shipping_service.app
 from order_service.accounts import signing_keys
-from order_service.accounts.tokens import TokenSigner
 from quadrille.cli.main import main
-from shared.chassis.http.auth import AUDIENCE, ISSUER, LEEWAY_SECONDS, MAX_TOKEN_SECONDS
+from shared.chassis.http.auth import AUDIENCE, ISSUER, LEEWAY_SECONDS
 from shared.chassis.http.signing_keys import SIGNING_KEY
-from shared.chassis.jetstream.connection import JetStreamConnection
+from shared.chassis.http.token_signer import TokenSigner
+from shared.chassis.http.token_versions import MAX_TOKEN_SECONDS
 from shared.chassis.messages.clock import now
 from shared.chassis.messages.cloudevents import encode
-from shared.chassis.messages.event import Event
 from shared.chassis.storage.database import database_url, open_for_reading, open_for_writing
 from shared.chassis.storage.inbox import INBOX
 from shared.settings import ShopSettings
 from tests.support.access import Issuer
 from tests.support.broker import NatsServer
-from tests.support.chassis import publishing, rows_of, started
+from tests.support.chassis import publishing, rows_of
 from tests.support.eventually import eventually
 from tests.support.history import recorded
 from tests.support.order_client import OrderClient, open_order_service, problem_of
 from tests.support.process import service_process
 from tests.support.settings import environment_of
+from tests.support.verifiers import ROUTES, Publisher, reads_of, running
 
-Build = Callable[[ShopSettings], Litestar]
 Headers = dict[str, str]
-
-ROUTES: dict[str, tuple[Build, str]] = {
-    "inventory": (inventory_service.app.build, "/reservations/o1"),
-    "shipping": (shipping_service.app.build, "/carriers/simulated"),
-    "notifier": (notifier_service.app.build, "/notifications"),
-    "read": (read_api.app.build, "/customers"),
-}
-"""Each service that only receives keys, and a route that only an admin may use."""
 
 ADMIN_PASSWORD = "open sesame"
 
 each_service = pytest.mark.parametrize("name", ROUTES)
-
-
-class Running:
-    """A service in this process, over HTTP."""
-
-    def __init__(self, http: httpx.AsyncClient, path: str) -> None:
-        self.http = http
-        self._path = path
-
-    async def status(self, headers: Headers) -> int:
-        return (await self.http.get(self._path, headers=headers)).status_code
-
-    async def accepts(self, headers: Headers) -> bool:
-        return await self.status(headers) in {200, 404}
-
-    async def refuses(self, headers: Headers) -> bool:
-        return await self.status(headers) == 401
-
-    async def warnings(self) -> list[str]:
-        answer = await self.http.get("/health/ready")
-        assert answer.status_code == 200, answer.text
-        reasons: list[str] = answer.json()["warnings"]
-        return reasons
-
-
-@asynccontextmanager
-async def running(name: str, settings: ShopSettings) -> AsyncIterator[Running]:
-    build, path = ROUTES[name]
-    async with started(build(settings)) as app:
-        transport = httpx.ASGITransport(app)
-        async with httpx.AsyncClient(transport=transport, base_url=f"http://{name}") as http:
-            yield Running(http, path)
-
-
-class Publisher:
-    """Publishes as the order service, or as a forger."""
-
-    def __init__(self, broker: JetStreamConnection) -> None:
-        self._broker = broker
-        self._positions = count(1)
-
-    async def publish(self, *events: Event) -> None:
-        await self._broker.publish(
-            [recorded(event, position=next(self._positions)) for event in events]
-        )
 
 
 @pytest.fixture
@@ -261,22 +200,6 @@ async def test_unknown_key_costs_no_database_read(
             for _ in range(3):
                 assert await service.refuses(Issuer().headers("root", "admin"))
         assert reads == []
-
-
-@contextmanager
-def reads_of(table: str) -> Iterator[list[str]]:
-    """The queries of the table in this block."""
-    statements: list[str] = []
-
-    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        if f"FROM {table}" in statement:
-            statements.append(statement)
-
-    event.listen(Engine, "before_cursor_execute", note)
-    try:
-        yield statements
-    finally:
-        event.remove(Engine, "before_cursor_execute", note)
 
 
 @pytest.fixture

@@ -4,9 +4,10 @@ from datetime import timedelta
 from typing import Any
 
 from order_service.accounts.domain import Customer
-from order_service.accounts.tokens import TokenSigner
+from order_service.accounts.tokens import access_token
 from shared.chassis.http.auth import AUDIENCE, ISSUER
 from shared.chassis.http.key_trust import revocation_statement, voucher_statement
+from shared.chassis.http.token_signer import TokenSigner
 from shared.chassis.messages.clock import now
 from shared.chassis.messages.identity_events import SigningKeyPublished, SigningKeyRevoked
 from shared.chassis.testing import START
@@ -44,16 +45,19 @@ class Issuer:
         """The signature of any statement."""
         return self._signer.sign(statement)
 
-    def headers(self, user_id: str, role: Role = "customer") -> dict[str, str]:
+    def headers(
+        self, user_id: str, role: Role = "customer", token_version: int = 0
+    ) -> dict[str, str]:
         """Those of a request by somebody who has signed in."""
         customer = Customer(
             user_id=user_id,
             email=f"{user_id}@example.com",
             role=role,
+            token_version=token_version,
             created_at=START,
             updated_at=START,
         )
-        return {"Authorization": f"Bearer {self._signer.access_token(customer)}"}
+        return {"Authorization": f"Bearer {access_token(self._signer, customer)}"}
 
     def headers_with(self, **changes: Any) -> dict[str, str]:
         """Those of an admin's request with a token of other claims; None leaves one out."""

@@ -23,7 +23,7 @@ REJECTIONS = {"Rejected", "RateLimited"}
 STATUSES = {
     400: {"invalid-request"},
     401: {"bad-credentials", "bad-refresh-token", "bad-signature"},
-    403: {"foreign-origin", "wrong-password"},
+    403: {"bad-link", "foreign-origin", "wrong-password"},
     404: {
         *("not-in-cart", "unknown-carrier", "unknown-customer", "unknown-held-event"),
         *("unknown-key", "unknown-mail", "unknown-notification", "unknown-order"),

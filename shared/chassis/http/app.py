@@ -18,6 +18,7 @@ from shared.chassis.errors import REFUSED, FatalError
 from shared.chassis.http import health, openapi
 from shared.chassis.http.auth import Authentication, PublicKeys
 from shared.chassis.http.health import Health
+from shared.chassis.http.links import LinkKeys
 from shared.chassis.http.problems import ProblemDetails
 from shared.chassis.http.rebuild import OpenGate
 from shared.chassis.http.request_body import ServiceRequest
@@ -35,6 +36,7 @@ def build_app(
     *,
     settings: ChassisSettings,
     keys: PublicKeys,
+    links: LinkKeys | None = None,
     waiting_for: Callable[[], list[str]],
     warnings: Callable[[], list[str]] = list,
     dependencies: Mapping[str, object] | None = None,
@@ -53,7 +55,7 @@ def build_app(
     `on_stopping` is called as soon as the process is asked to stop: it ends responses that never end by themselves, and
     `on_shutdown` runs after the last response.
     """
-    process_health = Health(waiting_for, partial(_warnings, keys, warnings))
+    process_health = Health(waiting_for, partial(_warnings, keys, links, warnings))
     dependencies = {"health": process_health, **(dependencies or {})}
     authentication = DefineMiddleware(Authentication, keys=keys)
     gate = [DefineMiddleware(OpenGate, is_open=is_open)] if is_open else []
@@ -74,8 +76,11 @@ def build_app(
     return app
 
 
-async def _warnings(keys: PublicKeys, warnings: Callable[[], list[str]]) -> list[str]:
-    return [*await keys.warnings(), *warnings()]
+async def _warnings(
+    keys: PublicKeys, links: LinkKeys | None, warnings: Callable[[], list[str]]
+) -> list[str]:
+    of_links = await links.warnings() if links else []
+    return [*await keys.warnings(), *of_links, *warnings()]
 
 
 def provide(value: object) -> Provide:

@@ -3,10 +3,9 @@
 The public keys are published as events; each service stores them in its own database (`signing_keys.py`).
 """
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jwt
 import msgspec
@@ -21,9 +20,11 @@ from litestar.types import ASGIApp
 from msgspec import Struct
 from sqlalchemy import Connection as DatabaseConnection
 
-from shared.chassis.http import signing_keys
+from shared.chassis.http import signing_keys, token_versions
 from shared.chassis.http.key_trust import PublishedKey, Trust
+from shared.chassis.http.token_versions import MAX_TOKEN_SECONDS
 from shared.chassis.messages import actor, clock
+from shared.chassis.storage.cached import Cached
 from shared.chassis.storage.database import TRANSIENT_DATABASE_ERRORS, Database
 
 ALGORITHM = "EdDSA"
@@ -31,8 +32,6 @@ ISSUER = "quadrille"
 AUDIENCE = "quadrille"
 LEEWAY_SECONDS = 30
 """How far the clocks of two services may differ: a token is accepted this long before `iat` and after `exp`."""
-MAX_TOKEN_SECONDS = 3600
-"""A token with a longer validity is refused, even if its signature is valid."""
 
 TOKEN_IN_QUERY = "accessToken"  # noqa: S105 - a name
 """Set in a route's `opt`, it permits the token as a query parameter: browsers send event streams no headers."""
@@ -72,6 +71,8 @@ class Access(Struct, frozen=True, kw_only=True):
     caller: Caller
     key_id: str
     """The key that the token is signed with."""
+    token_version: int = 0
+    """Below the user's own version the token is revoked."""
     expires_at: datetime
     """When the token is no longer accepted."""
 
@@ -86,42 +87,36 @@ class _Claims(Struct, frozen=True, kw_only=True):
 
     sub: str
     role: str | None = None
+    ver: Annotated[int, msgspec.Meta(ge=0)] = 0
     iat: float
     exp: float
 
 
-class _LoadedKeys(NamedTuple):
-    """The signing keys in the database."""
+class _Accepted(NamedTuple):
+    """Which tokens are accepted, as stored in the database."""
 
-    trusted: Mapping[str, Ed25519PublicKey] = {}
-    untrusted: Sequence[str] = ()
+    trusted: Mapping[str, Ed25519PublicKey]
+    untrusted: Sequence[str]
+    token_versions: Mapping[str, int]
 
 
 class PublicKeys:
-    """The signing keys that this service trusts, in memory.
+    """The signing keys that this service trusts and the tokens that are revoked, in memory.
 
     The database is read again only after `reload`, never because a token names a key that is unknown.
     """
 
     def __init__(self, database: Database) -> None:
-        self._database = database
-        self._loaded = _LoadedKeys()
-        self._loading = asyncio.Lock()
-        self._changes = 1
-        self._loaded_at_change = 0
+        self._accepted = Cached(database, _load)
 
     def reload(self) -> None:
-        """Read the database again before the next check: its keys have changed."""
-        self._changes += 1
-
-    async def find(self, key_id: str) -> Ed25519PublicKey | None:
-        """The trusted key of that id."""
-        return (await self._current()).trusted.get(key_id)
+        """Read the database again before the next check: its keys or versions have changed."""
+        self._accepted.reload()
 
     async def warnings(self) -> list[str]:
         """One for each key that was published and is not trusted."""
         try:
-            untrusted = (await self._current()).untrusted
+            untrusted = (await self._accepted.get()).untrusted
         except TRANSIENT_DATABASE_ERRORS:  # readiness reports a database that cannot be read
             return []
         return [
@@ -132,27 +127,29 @@ class PublicKeys:
     async def verify(self, token: str) -> Access:
         """What the token grants. Raises jwt.InvalidTokenError for one that is not accepted."""
         key_id = str(jwt.get_unverified_header(token).get("kid"))
-        key = await self.find(key_id)
+        accepted = await self._accepted.get()
+        key = accepted.trusted.get(key_id)
         if key is None:
             raise jwt.InvalidTokenError("signed with an unknown key")
         claims = _claims(token, key)
+        if claims.ver < accepted.token_versions.get(claims.sub, 0):
+            raise jwt.InvalidTokenError("its session has ended: sign in again")
         return Access(
             caller=_caller(claims),
             key_id=key_id,
+            token_version=claims.ver,
             expires_at=datetime.fromtimestamp(claims.exp + LEEWAY_SECONDS, UTC),
         )
 
     async def still_accept(self, access: Access) -> bool:
-        """Whether the token, which was valid, has not expired and its key is still trusted."""
-        return access.seconds_left > 0 and await self.find(access.key_id) is not None
-
-    async def _current(self) -> _LoadedKeys:
-        async with self._loading:
-            if self._loaded_at_change != self._changes:
-                change = self._changes  # read first: a change during the load requires another load
-                self._loaded = await self._database.run(_load)
-                self._loaded_at_change = change
-            return self._loaded
+        """Whether the token, which was valid, is neither expired nor revoked, and its key is still trusted."""
+        accepted = await self._accepted.get()
+        version = accepted.token_versions.get(access.caller.user_id or "", 0)
+        return (
+            access.seconds_left > 0
+            and access.key_id in accepted.trusted
+            and access.token_version >= version
+        )
 
 
 def _claims(token: str, key: Ed25519PublicKey) -> _Claims:
@@ -182,7 +179,7 @@ def _caller(claims: _Claims) -> Caller:
     )
 
 
-def _load(connection: DatabaseConnection) -> _LoadedKeys:
+def _load(connection: DatabaseConnection) -> _Accepted:
     trusted: dict[str, Ed25519PublicKey] = {}
     untrusted: list[str] = []
     for key in signing_keys.load(connection).keys.values():
@@ -190,7 +187,7 @@ def _load(connection: DatabaseConnection) -> _LoadedKeys:
             untrusted.append(key.key_id)
         elif key.trust is Trust.TRUSTED and (public_key := _decoded(key)):
             trusted[key.key_id] = public_key
-    return _LoadedKeys(trusted, sorted(set(untrusted)))
+    return _Accepted(trusted, sorted(set(untrusted)), token_versions.load(connection))
 
 
 def _decoded(key: PublishedKey) -> Ed25519PublicKey | None:

@@ -76,6 +76,7 @@ PROBLEM_TYPES: Mapping[str, ProblemType] = {
     # accounts
     "bad-credentials": ProblemType(401),
     "bad-refresh-token": ProblemType(401),
+    "bad-link": ProblemType(403),
     "wrong-password": ProblemType(403, slug="bad-credentials"),
     "unknown-customer": ProblemType(404),
     "unknown-key": ProblemType(404),

@@ -7,7 +7,6 @@ from msgspec import convert
 from msgspec.structs import asdict
 from sqlalchemy import Boolean, Column, Connection, Table, Text
 
-from shared.chassis.engine.service_logic import RecordHook
 from shared.chassis.http.key_trust import (
     KeyRing,
     PublishedKey,
@@ -16,7 +15,7 @@ from shared.chassis.http.key_trust import (
     learn,
     objection,
 )
-from shared.chassis.messages.identity_events import IDENTITY
+from shared.chassis.messages.identity_events import SIGNING_KEYS
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.storage import event_log
 from shared.chassis.storage.database import CHASSIS_METADATA, read_rows, upsert
@@ -43,25 +42,6 @@ SIGNING_KEY_REVOCATION = Table(
 log = structlog.get_logger()
 
 
-def concerns(events: Sequence[object]) -> bool:
-    """Whether one of the events publishes or revokes a signing key."""
-    return any(
-        isinstance(recorded, RecordedEvent) and isinstance(recorded.event, IDENTITY)
-        for recorded in events
-    )
-
-
-def hook(source: str) -> RecordHook:
-    """Keeps the keys among the events that the service `source` consumes or records."""
-
-    def keep_keys(
-        connection: Connection, consumed: Sequence[RecordedEvent], own: Sequence[RecordedEvent]
-    ) -> None:
-        keep(connection, source, consumed, own)
-
-    return keep_keys
-
-
 def keep(
     connection: Connection,
     source: str,
@@ -75,7 +55,7 @@ def keep(
     key_events = [
         (recorded, recorded.event)
         for recorded in (*received, *own)
-        if isinstance(recorded.event, IDENTITY)
+        if isinstance(recorded.event, SIGNING_KEYS)
     ]
     if not key_events:
         return

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from shared.chassis.messages.event import Event
-from shared.chassis.messages.identity_events import IDENTITY
+from shared.chassis.messages.identity_events import IDENTITY, LinkKeyPublished
 from shared.chassis.messages.system_events import SYSTEM
 
 Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
@@ -29,10 +29,13 @@ class Catalog:
         event_types: Iterable[type[Event]],
         *,
         key_issuer: str,
+        link_issuer: str | None = None,
         upcasters: Upcasters | None = None,
     ) -> None:
-        """`key_issuer` is the service that alone publishes signing keys."""
+        """`key_issuer` is the service that alone signs access tokens, `link_issuer` the one that signs links in mails."""
         self._publishers: dict[type[Event], str] = dict.fromkeys(IDENTITY, key_issuer)
+        if link_issuer:
+            self._publishers[LinkKeyPublished] = link_issuer
         for event_type in event_types:
             if event_type.SOURCE is None:
                 raise TypeError(f"{event_type.__name__} does not name its publisher")
@@ -47,11 +50,15 @@ class Catalog:
 
     @classmethod
     def of(
-        cls, *contracts: ModuleType, key_issuer: str, upcasters: Upcasters | None = None
+        cls,
+        *contracts: ModuleType,
+        key_issuer: str,
+        link_issuer: str | None = None,
+        upcasters: Upcasters | None = None,
     ) -> "Catalog":
         """Every event class that these modules define, without the base classes, and the chassis's own events."""
         event_types = [event_type for module in contracts for event_type in _events_in(module)]
-        return cls(event_types, key_issuer=key_issuer, upcasters=upcasters)
+        return cls(event_types, key_issuer=key_issuer, link_issuer=link_issuer, upcasters=upcasters)
 
     def publisher_of(self, event_type: type[Event]) -> str | None:
         """The only service that may publish it; None if every service may."""

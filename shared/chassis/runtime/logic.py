@@ -7,7 +7,7 @@ import msgspec
 
 from shared.chassis.engine import nudge
 from shared.chassis.engine.service_logic import ServiceLogic
-from shared.chassis.http import signing_keys
+from shared.chassis.http import identity
 from shared.chassis.messages.catalog import Catalog
 from shared.chassis.messages.decider import on
 from shared.chassis.messages.identity_events import IDENTITY
@@ -22,10 +22,10 @@ def with_hooks(
 ) -> ServiceLogic[State, Command]:
     """The complete logic of a service, as it runs.
 
-    Every service consumes key events. The one that signs receives its own too, and so detects a forged one.
+    Every service consumes the events that tokens are checked by. The one that signs receives its own too, and so detects a forged one.
     """
     subscriptions = (*logic.subscriptions, *(on(event_type) for event_type in IDENTITY))
-    hooks = (*logic.record_hooks, signing_keys.hook(source), nudge.hook(logic.nudges, kinds))
+    hooks = (*logic.record_hooks, identity.hook(source), nudge.hook(logic.nudges, kinds))
     return logic._replace(subscriptions=subscriptions, record_hooks=hooks)
 
 

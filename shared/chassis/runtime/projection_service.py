@@ -14,7 +14,7 @@ from shared.chassis.engine.rebuild import DerivedTables
 from shared.chassis.engine.redriver import Redriver
 from shared.chassis.engine.retention import RetentionLoop
 from shared.chassis.engine.service_logic import RecordHook
-from shared.chassis.http import signing_keys
+from shared.chassis.http import identity
 from shared.chassis.http.app import build_app
 from shared.chassis.http.dead_letters import DeadLetterController
 from shared.chassis.http.rebuild import RebuildController
@@ -29,7 +29,7 @@ from shared.chassis.messages.subjects import EVERYTHING
 from shared.chassis.runtime.loops import Loop, writer_loop
 from shared.chassis.runtime.opening import Opening
 from shared.chassis.runtime.resources import Resources
-from shared.chassis.runtime.retention_rules import REDRIVE_RULES
+from shared.chassis.runtime.retention_rules import COMMON_RULES
 from shared.chassis.settings import ChassisSettings
 from shared.chassis.storage.checkpoints import Checkpoints
 
@@ -68,12 +68,13 @@ class ProjectionService:
         self.reader = self._resources.reader
         self.reads = self._resources.reads
         self.keys = self._resources.keys
+        self.links = self._resources.links
         self.limits = self._resources.limits
         self.projector = Projector(
             self._resources.database,
             projections,
             checkpoints,
-            hooks=(*record_hooks, signing_keys.hook(name)),
+            hooks=(*record_hooks, identity.hook(name)),
             on_applied=self._on_applied,
         )
         self._redriver = Redriver(self._resources.reads, self.projector.writer, self.projector)
@@ -100,6 +101,7 @@ class ProjectionService:
             [*routes, DeadLetterController, RedriveController, RebuildController],
             settings=self._settings,
             keys=self.keys,
+            links=self.links,
             waiting_for=self.waiting_for,
             dependencies={
                 "rebuilder": self._opening.rebuilder,
@@ -143,7 +145,7 @@ class ProjectionService:
             Loop("consumer", consumer.run),
             Loop("backfill", backfill.run),
             Loop("redrives", self._redriver.run),
-            Loop("retention", RetentionLoop(projector.writer, REDRIVE_RULES).run),
+            Loop("retention", RetentionLoop(projector.writer, COMMON_RULES).run),
         )
         log.info("service.started", database=str(resources.database.url))
 
@@ -155,6 +157,6 @@ class ProjectionService:
         log.info("service.stopped")
 
     def _on_applied(self, events: Sequence[RecordedEvent]) -> None:
-        if signing_keys.concerns(events):
-            self.keys.reload()
+        if identity.concerns(events):
+            self._resources.reload_identity()
         self._notify(self.projector, events)

@@ -3,6 +3,7 @@
 from contextlib import AsyncExitStack
 
 from shared.chassis.http.auth import PublicKeys
+from shared.chassis.http.links import LinkKeys
 from shared.chassis.http.rate_limits import Limiter
 from shared.chassis.jetstream.connection import JetStreamConnection
 from shared.chassis.jetstream.stream_manager import StreamManager
@@ -24,6 +25,7 @@ class Resources:
         self.broker = JetStreamConnection(name, settings)
         self.streams = StreamManager(self.broker, settings)
         self.keys = PublicKeys(self.reads)
+        self.links = LinkKeys(self.reads)
         self.limits = Limiter(settings.rate_limits)
         self._running = AsyncExitStack()
 
@@ -33,6 +35,11 @@ class Resources:
         self._running.callback(lock.release)
         for resource in (self.reader, self.reads, self.database, self.broker):
             self._running.push_async_callback(resource.close)
+
+    def reload_identity(self) -> None:
+        """What tokens and links are checked by has changed in the database."""
+        self.keys.reload()
+        self.links.reload()
 
     def start(self, *loops: Loop) -> None:
         """Start these loops, each after those that it depends on."""

@@ -21,7 +21,7 @@ from shared.chassis.engine.service_logic import ServiceLogic
 from shared.chassis.engine.task_runner import TaskHandler, TaskRunner
 from shared.chassis.engine.unit_of_work import Outcome, process_batch
 from shared.chassis.engine.writer import Writer
-from shared.chassis.http import signing_keys
+from shared.chassis.http import identity
 from shared.chassis.http.app import build_app
 from shared.chassis.http.command_bus import CommandBus
 from shared.chassis.http.dead_letters import DeadLetterController
@@ -112,6 +112,7 @@ class Service(Generic[State, Command]):
         self._redriver = Redriver(self.reads, self.writer, redriving)
         self.limits = resources.limits
         self.keys = resources.keys
+        self.links = resources.links
         rules = [*retention_rules, *chassis_retention_rules(settings.inbox_retention_days)]
         self._retention = RetentionLoop(self.writer, rules)
         self._stopping_since: float | None = None
@@ -150,6 +151,7 @@ class Service(Generic[State, Command]):
             [*routes, *OPERATIONS],
             settings=self.settings,
             keys=self.keys,
+            links=self.links,
             waiting_for=self.waiting_for,
             warnings=self.warnings,
             dependencies={**self._dependencies(), **(dependencies or {})},
@@ -226,8 +228,8 @@ class Service(Generic[State, Command]):
         ]
 
     def _on_commit(self, outcome: Outcome) -> None:
-        if signing_keys.concerns([*outcome.consumed, *outcome.events]):
-            self.keys.reload()
+        if identity.concerns([*outcome.consumed, *outcome.events]):
+            self._resources.reload_identity()
         if nudged_entities(self._logic.nudges, outcome.consumed):
             self.relay.wake()
             self.effects.wake(clock.now())

@@ -66,7 +66,7 @@ Rows = list[dict[str, Any]]
 
 CHASSIS_METADATA = MetaData()
 """The tables that every service has: event_log, inbox, dead_letter, task, idempotency_key,
-signing_key, signing_key_revocation, database_identity, derived_state, stream_audit, subscribed_type."""
+signing_key, signing_key_revocation, token_version, link_key, database_identity, derived_state, stream_audit, subscribed_type."""
 
 
 class DatabaseDamaged(FatalError):
