@@ -136,3 +136,19 @@ class Customer(Struct, frozen=True, kw_only=True):
     role: Role = "customer"
     created_at: datetime
     updated_at: datetime
+
+
+class CartItem(Struct, frozen=True, kw_only=True):
+    """A product at the price that the customer saw."""
+
+    product_id: str
+    quantity: int
+    price: int
+
+
+class Cart(Struct, frozen=True, kw_only=True):
+    """A customer's cart that is not empty."""
+
+    user_id: str
+    items: tuple[CartItem, ...] = ()
+    updated_at: datetime

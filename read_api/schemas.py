@@ -109,6 +109,27 @@ class CustomerView(Struct, frozen=True, kw_only=True, rename="camel"):
 CustomerPage = Annotated[Page[CustomerView], schema_name("CustomerPage")]
 
 
+class CartItemView(Struct, frozen=True, kw_only=True, rename="camel"):
+    """A line of a cart at the price at which it was filled; `name` is null for a product that was never received."""
+
+    product_id: str
+    name: str | None
+    quantity: int
+    price: int
+
+
+class CartView(Struct, frozen=True, kw_only=True, rename="camel"):
+    """A customer's cart; an empty one has no time."""
+
+    user_id: str
+    items: Sequence[CartItemView]
+    total_amount: int
+    updated_at: datetime | None
+
+
+CartPage = Annotated[Page[CartView], schema_name("CartPage")]
+
+
 class ProductView(Struct, frozen=True, kw_only=True, rename="camel"):
     """A product with its stock: available = onHand - reserved."""
 

@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from read_api.models import Customer, Notification, Order, Product, Reservation, Shipment
+from read_api.models import Cart, Customer, Notification, Order, Product, Reservation, Shipment
 from read_api.projections import (
+    carts,
     catalogue,
     customers,
     notifications,
@@ -12,6 +13,8 @@ from read_api.projections import (
     shipments,
 )
 from read_api.tables import (
+    CART_ITEMS,
+    CARTS,
     CHECKPOINT_TABLES,
     CUSTOMERS,
     EVENTS,
@@ -32,6 +35,7 @@ PRODUCT_TABLE = EntityTable(Product, PRODUCTS, "product")
 RESERVATION_TABLE = EntityTable(Reservation, RESERVATIONS, "order")
 SHIPMENT_TABLE = EntityTable(Shipment, SHIPMENTS, "order")
 CUSTOMER_TABLE = EntityTable(Customer, CUSTOMERS, "customer")
+CART_TABLE = EntityTable(Cart, CARTS, "customer", children={"items": CART_ITEMS})
 NOTIFICATION_TABLE = EntityTable(Notification, NOTIFICATIONS, "notification")
 
 PROJECTIONS: tuple[Projection[Any], ...] = (
@@ -46,6 +50,12 @@ PROJECTIONS: tuple[Projection[Any], ...] = (
         customers.CONSUMES,
         customers.evolve,
         EntityStore(customers.Customers, customers=CUSTOMER_TABLE),
+    ),
+    Projection(
+        carts.Carts(),
+        carts.CONSUMES,
+        carts.evolve,
+        EntityStore(carts.Carts, carts=CART_TABLE),
     ),
     Projection(
         catalogue.Catalogue(),

@@ -72,6 +72,24 @@ CUSTOMERS = Table(
 )
 Index("customers_by_time", CUSTOMERS.c.created_at, CUSTOMERS.c.user_id)
 
+CARTS = Table(
+    "carts",
+    METADATA,
+    Column("user_id", Text, primary_key=True),
+    Column("updated_at", UtcTime, nullable=False),
+)
+Index("carts_by_time", CARTS.c.updated_at, CARTS.c.user_id)
+
+CART_ITEMS = Table(
+    "cart_items",
+    METADATA,
+    Column("user_id", Text, ForeignKey(CARTS.c.user_id), primary_key=True),
+    Column("line", Integer, primary_key=True),
+    Column("product_id", Text, nullable=False),
+    Column("quantity", Integer, nullable=False),
+    Column("price", Integer, nullable=False),
+)
+
 PRODUCTS = Table(
     "products",
     METADATA,

@@ -1,4 +1,4 @@
-"""What only admins may read: shipments, customers, the combined log and held events."""
+"""What only admins may read: shipments, customers, carts, the combined log and held events."""
 
 from typing import Annotated
 
@@ -9,10 +9,18 @@ from litestar.params import FromPath, PathParameter, QueryParameter
 from read_api.api.dependencies import ReadApi
 from read_api.api.params import RESTRICTED, Cursor, PageSize, Words
 from read_api.models import ShipmentStatus
-from read_api.queries import customers, events, held_events, shipments
+from read_api.queries import carts, customers, events, held_events, shipments
 from read_api.queries.events import EventFilter
 from read_api.queries.held_events import HeldEventFilter
-from read_api.schemas import CustomerPage, EventPage, HeldEventPage, ShipmentPage
+from read_api.schemas import (
+    CartPage,
+    CartView,
+    CustomerPage,
+    CustomerView,
+    EventPage,
+    HeldEventPage,
+    ShipmentPage,
+)
 from shared.chassis.http.auth import admin_only
 from shared.chassis.http.problems import responses
 from shared.chassis.messages.rejection import Rejected
@@ -32,7 +40,7 @@ OfPosition = Annotated[
 
 
 class AdminController(Controller):
-    """`/shipments`, `/customers` and `/events`."""
+    """`/shipments`, `/customers`, `/carts` and `/events`."""
 
     guards = (admin_only,)
 
@@ -57,6 +65,27 @@ class AdminController(Controller):
     ) -> CustomerPage:
         """Customers, newest first: all, or those with these words in id, address or name."""
         return await customers.list_customers(read_api.reader, words, cursor, limit)
+
+    @get("/customers/{user_id:str}", responses=RESTRICTED | responses(404), tags=["customers"])
+    async def show_customer(
+        self, read_api: NamedDependency[ReadApi], user_id: FromPath[str]
+    ) -> CustomerView:
+        """One customer."""
+        return await customers.find_customer(read_api.reader, user_id)
+
+    @get("/carts", responses=RESTRICTED, tags=["carts"])
+    async def list_carts(
+        self, read_api: NamedDependency[ReadApi], cursor: Cursor = None, limit: PageSize = 50
+    ) -> CartPage:
+        """Customers' carts that are not empty, the latest changed first."""
+        return await carts.list_carts(read_api.reader, cursor, limit)
+
+    @get("/carts/{user_id:str}", responses=RESTRICTED | responses(404), tags=["carts"])
+    async def show_cart(
+        self, read_api: NamedDependency[ReadApi], user_id: FromPath[str]
+    ) -> CartView:
+        """One customer's cart, at the prices at which it was filled."""
+        return await carts.find_cart(read_api.reader, user_id)
 
     @get("/events", responses=RESTRICTED, tags=["events"])
     async def list_events(  # noqa: PLR0917 - Litestar passes them by name

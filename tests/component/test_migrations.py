@@ -164,17 +164,19 @@ def _with_address(row: tuple[tuple[str, Any], ...]) -> tuple[tuple[str, Any], ..
 
 
 def changed_tables(before: Contents, after: Contents, derived: Sequence[Table] = ()) -> set[str]:
-    """The tables whose rows differ; of derived ones, whose columns may differ, in the columns of both."""
+    """The tables whose rows differ; of derived ones, which may be new, in the columns of both."""
     names = {str(table.name) for table in derived}
     return {
         name
         for name in before.keys() | after.keys()
         if before.get(name, NO_ROWS) != after.get(name, NO_ROWS)
-        and not (name in names and _are_equal_in_common(before[name], after[name]))
+        and not (name in names and _are_equal_in_common(before.get(name), after[name]))
     }
 
 
-def _are_equal_in_common(before: Rows, after: Rows) -> bool:
+def _are_equal_in_common(before: Rows | None, after: Rows) -> bool:
+    if before is None:
+        return True
     columns = _columns(before) & _columns(after)
     return _only(before, columns) == _only(after, columns)
 

@@ -17,6 +17,7 @@ from shared.chassis.messages.system_events import EventDeadLettered
 from shared.contracts import (
     CartCleared,
     CustomerRegistered,
+    ItemAddedToCart,
     OrderCancelled,
     OrderCreated,
     OrderItem,
@@ -38,6 +39,7 @@ ADMINS_ONLY = (
     "/inventory",
     "/shipments",
     "/customers",
+    "/carts",
     "/marketing/overview",
     "/marketing/customers",
     "/marketing/products",
@@ -308,6 +310,40 @@ async def test_customers_are_searched_by_name_and_address(
         "u1",
         "u0",
     ]
+
+
+async def test_admin_reads_customers_and_their_carts(
+    reader: ReadApi, shop: JetStreamConnection
+) -> None:
+    jane, joe, ann = "jane", "joe", "ann"
+    people = [CustomerRegistered(user_id=one, email=f"{one}@example.com") for one in (jane, joe)]
+    lines = [
+        ItemAddedToCart(user_id=jane, product_id="lamp", quantity=2, price=100),
+        ItemAddedToCart(user_id=joe, product_id="lamp", quantity=1, price=100),
+        ItemAddedToCart(user_id=jane, product_id="unicorn", quantity=1, price=30),
+        CartCleared(user_id=joe),
+        ItemAddedToCart(user_id=ann, product_id="lamp", quantity=1, price=100),
+    ]
+    lamp = ProductCreated(product_id="lamp", name="Lamp", description="", price=120)
+    assert await shop.publish(log_of("inventory", lamp))
+    assert await shop.publish(log_of("order", *people, *lines))
+    page = await reader.get("/carts", after="order:7,inventory:1")
+    assert [cart["userId"] for cart in page["items"]] == [ann, jane]
+    first = await reader.get("/carts", limit=1)
+    rest = await reader.get("/carts", limit=1, cursor=first["nextCursor"])
+    assert (first["items"], rest["items"]) == (page["items"][:1], page["items"][1:])
+    cart = await reader.get(f"/carts/{jane}")
+    assert cart == page["items"][1]
+    assert cart["totalAmount"] == 230
+    assert [(item["productId"], item["name"], item["quantity"]) for item in cart["items"]] == [
+        ("lamp", "Lamp", 2),
+        ("unicorn", None, 1),
+    ]
+    assert (await reader.get(f"/carts/{joe}"))["items"] == []
+    assert (await reader.get(f"/customers/{joe}"))["email"] == "joe@example.com"
+    for path in ("/customers/nobody", "/carts/nobody"):
+        assert await status(reader, path, reader.admin) == 404
+        assert await status(reader, path, reader.customer("nobody")) == 403
 
 
 async def test_products_are_searched_over_http(reader: ReadApi, shop: JetStreamConnection) -> None:

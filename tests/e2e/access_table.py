@@ -123,6 +123,9 @@ read       GET     /products/{product_id}                   -         ok     ok 
 read       GET     /inventory                               -         401    403     403   ok
 read       GET     /shipments                               -         401    403     403   ok
 read       GET     /customers                               -         401    403     403   ok
+read       GET     /customers/{user_id}                     customer  401    403     403   ok
+read       GET     /carts                                   -         401    403     403   ok
+read       GET     /carts/{user_id}                         customer  401    403     403   ok
 read       GET     /marketing/overview                      -         401    403     403   ok
 read       GET     /marketing/customers                     -         401    403     403   ok
 read       GET     /marketing/products                      -         401    403     403   ok

@@ -115,6 +115,7 @@ def address(scene: Scene, entry: Entry) -> str:
     parts = {
         "name": "simulated",
         "notification_id": scene.notification,
+        "user_id": scene.owner.user_id,
         **NOT_HELD,
         **NO_TASK,
         **NO_LETTER,
@@ -306,6 +307,7 @@ async def test_invalid_token_is_rejected_by_every_route(scene: Scene, kind: str)
                 product_id="plenty",
                 order_id=scene.orders["guest"],
                 notification_id=scene.notification,
+                user_id=scene.owner.user_id,
                 name="simulated",
                 key_id="some-key",
                 **NOT_HELD,

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from inventory_service.domain import ChangeStock, DeleteProduct, Description, UpdateProduct
 from order_service.accounts.domain import RegisterCustomer, UpdateCustomer
-from order_service.carts.domain import AddToCart, CheckOut
+from order_service.carts.domain import AddToCart, ChangeInCart, CheckOut, RemoveFromCart
 from shared.chassis.messages.event import Event
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.rejection import Rejected
@@ -31,6 +31,8 @@ ACCOUNTS = (
     UpdateCustomer(user_id="u1", name="花子"),
     UpdateCustomer(user_id="u2", email="other@example.com"),
     AddToCart(user_id="u1", product_id="prod001", quantity=2),
+    ChangeInCart(user_id="u1", product_id="prod001", quantity=1),
+    RemoveFromCart(user_id="u1", product_id="prod001"),
     CheckOut(user_id="u1", order_id="of-cart", currency="JPY"),
 )
 CATALOGUE = (

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from read_api.models import (
+    Cart,
     Customer,
     Notification,
     NotificationStatus,
@@ -26,6 +27,9 @@ from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.storage.checkpoints import Positioned, positioned, sequence
 from shared.contracts import (
     CATALOG,
+    CartCleared,
+    ItemAddedToCart,
+    ItemRemovedFromCart,
     OrderCancellationRequested,
     OrderConfirmed,
     OrderCreated,
@@ -55,6 +59,7 @@ class ReadModels(msgspec.Struct, frozen=True, kw_only=True):
 
     orders: dict[str, Order] = {}
     customers: dict[str, Customer] = {}
+    carts: dict[str, Cart] = {}
     products: dict[str, Product] = {}
     reservations: dict[str, Reservation] = {}
     shipments: dict[str, Shipment] = {}
@@ -111,6 +116,13 @@ def test_read_models_match_the_services(shop: InMemoryShop) -> None:
     assert {name: sent.status for name, sent in view.shipments.items()} == {
         name: sent.status for name, sent in shop.shipping.state.shipments.items()
     }
+    assert {
+        name: [(item.product_id, item.quantity, item.price) for item in cart.items]
+        for name, cart in view.carts.items()
+    } == {
+        name: [(line.product_id, line.quantity, line.price) for line in cart.lines]
+        for name, cart in shop.order.state.carts.items()
+    }
     assert {name: (one.email, one.name, one.locale) for name, one in view.customers.items()} == {
         name: (one.email, one.name, one.locale) for name, one in shop.order.state.customers.items()
     }
@@ -130,6 +142,36 @@ def test_resumed_order_has_its_previous_status() -> None:
     assert status_after(CREATED, REQUESTED, RESUMED) is OrderStatus.PENDING
     resumed = status_after(CREATED, REQUESTED, CONFIRMED, RESUMED)
     assert resumed is OrderStatus.AWAITING_SHIPMENT
+
+
+def cart_after(*events: Any) -> list[tuple[str, int, int]] | None:
+    carts = reduce(evolve, map(recorded, events), ReadModels()).carts
+    cart = carts.get("jane")
+    return cart and [(item.product_id, item.quantity, item.price) for item in cart.items]
+
+
+def added(product_id: str, quantity: int, price: int) -> ItemAddedToCart:
+    return ItemAddedToCart(user_id="jane", product_id=product_id, quantity=quantity, price=price)
+
+
+def removed(product_id: str, quantity: int, price: int) -> ItemRemovedFromCart:
+    return ItemRemovedFromCart(
+        user_id="jane", product_id=product_id, quantity=quantity, price=price
+    )
+
+
+def test_cart_has_its_lines_at_latest_prices() -> None:
+    filled = (added("lamp", 2, 100), added("chair", 1, 50), added("lamp", 3, 110))
+    assert cart_after(*filled) == [("lamp", 5, 110), ("chair", 1, 50)]
+    assert cart_after(*filled, removed("lamp", 1, 90)) == [("lamp", 4, 90), ("chair", 1, 50)]
+    assert cart_after(*filled, removed("lamp", 5, 110)) == [("chair", 1, 50)]
+    assert cart_after(*filled, CartCleared(user_id="jane"), added("desk", 1, 7)) == [("desk", 1, 7)]
+
+
+def test_empty_cart_is_no_cart() -> None:
+    assert cart_after(CartCleared(user_id="jane")) is None
+    assert cart_after(added("lamp", 1, 1), CartCleared(user_id="jane", order_id="o1")) is None
+    assert cart_after(added("lamp", 1, 1), removed("lamp", 1, 1)) is None
 
 
 def test_resent_notification_replaces_the_failure() -> None:
