@@ -88,10 +88,15 @@ def encode_stored(event: StoredEvent) -> bytes:
             causationid=event.causation_id,
             traceparent=event.traceparent,
             actor=event.actor,
-            dataschema=_schema(event.event_type, event.schema_version),
+            dataschema=schema_urn(event.event_type, event.schema_version),
             data=msgspec.Raw(event.data),
         )
     )
+
+
+def schema_urn(event_type: str, version: int) -> str:
+    """Every service serves the schema at `/contracts/events/<event_type>/<version>.json`."""
+    return f"urn:quadrille:event:{event_type}:{version}"
 
 
 def encode_checked(recorded: RecordedEvent) -> StoredEvent:
@@ -239,10 +244,6 @@ def is_of_later_release(envelope: CloudEvent, catalog: Catalog) -> bool:
 
 _read_envelope = msgspec.json.Decoder(CloudEvent).decode
 _SCHEMA = re.compile(r"urn:quadrille:event:([A-Z][A-Za-z0-9]{0,63}):[1-9][0-9]{0,8}")
-
-
-def _schema(event_type: str, version: int) -> str:
-    return f"urn:quadrille:event:{event_type}:{version}"
 
 
 def _version(dataschema: str) -> int:

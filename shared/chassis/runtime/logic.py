@@ -16,15 +16,15 @@ from shared.chassis.messages.subjects import subject_of_every
 State = TypeVar("State", bound=msgspec.Struct)
 Command = TypeVar("Command")
 
+CONSUMED_BY_ALL = IDENTITY
+"""Every service consumes the events that tokens are checked by. The one that signs receives its own too, and so detects a forged one."""
+
 
 def with_hooks(
     logic: ServiceLogic[State, Command], source: str, kinds: Collection[str]
 ) -> ServiceLogic[State, Command]:
-    """The complete logic of a service, as it runs.
-
-    Every service consumes the events that tokens are checked by. The one that signs receives its own too, and so detects a forged one.
-    """
-    subscriptions = (*logic.subscriptions, *(on(event_type) for event_type in IDENTITY))
+    """The complete logic of a service, as it runs."""
+    subscriptions = (*logic.subscriptions, *(on(event_type) for event_type in CONSUMED_BY_ALL))
     hooks = (*logic.record_hooks, identity.hook(source), nudge.hook(logic.nudges, kinds))
     return logic._replace(subscriptions=subscriptions, record_hooks=hooks)
 
