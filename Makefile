@@ -8,7 +8,7 @@ PYTEST := $(BIN)/pytest -n 4 --dist loadscope
 TESTS := tests/unit tests/component tests/e2e tests/model tests/chaos
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up secrets check test test-containers chaos bench lock clean
+.PHONY: help setup up secrets check contracts test test-containers chaos bench lock clean
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name does; do \
@@ -32,12 +32,16 @@ up: setup  ## Start the whole shop on this machine; Ctrl-C stops it
 secrets: setup  ## Generate the passwords for compose.yaml, in deploy/secrets
 	$(BIN)/quadrille nats-config deploy/secrets --for-compose
 
-check: setup  ## Formatting, lint, types, import rules, vocabulary
+check: setup  ## Formatting, lint, types, import rules, vocabulary, changes of events
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python tools/check_vocabulary.py
+	$(if $(wildcard contracts/events.lock.json),$(BIN)/python -m tools.contracts)
+
+contracts: setup  ## Write the AsyncAPI document and the schemas of the events, in contracts
+	$(BIN)/python -m tools.contracts write
 
 test: setup  ## Unit, component, end-to-end and model tests, and a few faults
 	$(PYTEST) -m "not long" $(TESTS)

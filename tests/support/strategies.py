@@ -9,6 +9,8 @@ from msgspec import inspect
 from shared.chassis.messages.event import Event
 
 ID_CHARACTERS = "abcXYZ019_-"
+SIZE = 3
+"""Of a generated collection."""
 CHARACTERS = st.characters(exclude_categories=["Cs"])
 
 
@@ -24,14 +26,18 @@ def _values(info: inspect.Type) -> st.SearchStrategy[Any]:
             return _values(inner)
         case inspect.StructType(cls=struct, fields=fields):
             return st.builds(struct, **{field.name: _values(field.type) for field in fields})
-        case inspect.VarTupleType(item_type=item):
-            return st.lists(_values(item), max_size=3).map(tuple)
-        case inspect.DictType(key_type=key, value_type=value):
-            return st.dictionaries(_values(key), _values(value), max_size=3)
+        case inspect.VarTupleType(item_type=item, max_length=most):
+            return st.lists(_values(item), max_size=_size(most)).map(tuple)
+        case inspect.DictType(key_type=key, value_type=value, max_length=most):
+            return st.dictionaries(_values(key), _values(value), max_size=_size(most))
         case inspect.UnionType(types=types):
             return st.one_of([_values(member) for member in types])
         case _:
             return _scalars(info)
+
+
+def _size(most: int | None) -> int:
+    return SIZE if most is None else min(most, SIZE)
 
 
 def _scalars(info: inspect.Type) -> st.SearchStrategy[Any]:
