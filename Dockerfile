@@ -22,6 +22,7 @@ RUN python requirements.py > needed.txt \
 
 WORKDIR /app
 COPY deploy/healthcheck.py deploy/with_all_databases.sh ./
+COPY contracts/ contracts/
 COPY shared/ shared/
 COPY order_service/ order_service/
 COPY inventory_service/ inventory_service/

@@ -1,5 +1,7 @@
 """Every event of the shop, and the service that publishes it."""
 
+from pathlib import Path
+
 from shared.chassis.messages.catalog import Catalog
 from shared.contracts import customer, inventory, notifier, order, shipping
 from shared.contracts.customer import (
@@ -69,6 +71,7 @@ CATALOG = Catalog.of(
     key_issuer="order",
     link_issuer="notifier",
     upcasters=UPCASTERS,
+    documents=Path(__file__).with_name("published"),
 )
 
 __all__ = [

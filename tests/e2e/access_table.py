@@ -18,6 +18,8 @@ service    method  path                                     whose     nobody ano
 
 order      GET     /health/live                             -         ok     ok      ok    ok
 order      GET     /health/ready                            -         ok     ok      ok    ok
+order      GET     /contracts/asyncapi.json                 -         404    404     404   404
+order      GET     /contracts/events/{event_type}/{document} -         ok     ok      ok    ok
 order      GET     /.well-known/jwks.json                   -         ok     ok      ok    ok
 order      POST    /auth/register                           -         ok     ok      ok    ok
 order      POST    /auth/login                              -         ok     ok      ok    ok
@@ -56,6 +58,8 @@ order      POST    /api/orders/{order_id}/cancel            guest     ok     ok 
 
 inventory  GET     /health/live                             -         ok     ok      ok    ok
 inventory  GET     /health/ready                            -         ok     ok      ok    ok
+inventory  GET     /contracts/asyncapi.json                 -         404    404     404   404
+inventory  GET     /contracts/events/{event_type}/{document} -         ok     ok      ok    ok
 inventory  GET     /products                                -         ok     ok      ok    ok
 inventory  GET     /products/{product_id}                   -         ok     ok      ok    ok
 inventory  POST    /products                                -         401    403     403   ok
@@ -67,6 +71,8 @@ inventory  GET     /reservations/{order_id}                 guest     401    403
 
 shipping   GET     /health/live                             -         ok     ok      ok    ok
 shipping   GET     /health/ready                            -         ok     ok      ok    ok
+shipping   GET     /contracts/asyncapi.json                 -         404    404     404   404
+shipping   GET     /contracts/events/{event_type}/{document} -         ok     ok      ok    ok
 shipping   GET     /shipments/{order_id}                    customer  401    403     403   ok
 shipping   GET     /shipments/{order_id}                    guest     401    403     403   ok
 shipping   GET     /carriers/simulated                      -         401    403     403   ok
@@ -75,6 +81,8 @@ shipping   POST    /carriers/{name}/callbacks               unsigned  401    401
 
 notifier   GET     /health/live                             -         ok     ok      ok    ok
 notifier   GET     /health/ready                            -         ok     ok      ok    ok
+notifier   GET     /contracts/asyncapi.json                 -         404    404     404   404
+notifier   GET     /contracts/events/{event_type}/{document} -         ok     ok      ok    ok
 notifier   GET     /notifications                           -         401    403     403   ok
 notifier   GET     /notifications                           customer  401    403     403   ok
 notifier   GET     /notifications/{notification_id}         customer  401    403     403   ok
@@ -110,6 +118,8 @@ notifier   POST    /notifications/{notification_id}/resend  customer  401    403
 
 read       GET     /health/live                             -         ok     ok      ok    ok
 read       GET     /health/ready                            -         ok     ok      ok    ok
+read       GET     /contracts/asyncapi.json                 -         404    404     404   404
+read       GET     /contracts/events/{event_type}/{document} -         ok     ok      ok    ok
 read       GET     /orders                                  -         401    ok      ok    ok
 read       GET     /orders                                  customer  401    403     ok    ok
 read       GET     /orders/{order_id}                       customer  404    404     ok    ok

@@ -68,6 +68,7 @@ THING = {"name": "Thing", "price": 100, "stock": 10}
 LINE = {"productId": "plenty", "quantity": 1}
 BEHAVIOUR = {"successRate": 1, "minDelaySeconds": 600, "maxDelaySeconds": 600}
 NOT_HELD = {"source": "order", "position": "1", "event_id": "none"}
+CONTRACT = {"event_type": "OrderCreated", "document": "1.json"}
 NO_TASK = {"kind": "mail", "key": "none"}
 NO_LETTER = {"entity": "none", "redrive_id": "none"}
 REPORT = {"shipmentId": "s1", "status": "failed"}
@@ -119,6 +120,7 @@ def address(scene: Scene, entry: Entry) -> str:
         **NOT_HELD,
         **NO_TASK,
         **NO_LETTER,
+        **CONTRACT,
     }
     if "{product_id}" in entry.path:
         in_use = entry.path.startswith("/cart") or entry.method == "GET"

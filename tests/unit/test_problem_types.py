@@ -28,7 +28,7 @@ STATUSES = {
         *("not-in-cart", "unknown-carrier", "unknown-customer", "unknown-held-event"),
         *("unknown-key", "unknown-mail", "unknown-notification", "unknown-order"),
         *("unknown-product", "unknown-shipment", "unknown-task"),
-        *("unknown-dead-letter", "unknown-redrive"),
+        *("unknown-contract", "unknown-dead-letter", "unknown-redrive"),
     },
     408: {"client-gone"},
     409: {

@@ -88,6 +88,7 @@ PROBLEM_TYPES: Mapping[str, ProblemType] = {
     "nothing-to-change": ProblemType(422),
     # shipments, mails, events, tasks
     "bad-signature": ProblemType(401),
+    "unknown-contract": ProblemType(404),
     "unknown-carrier": ProblemType(404),
     "unknown-dead-letter": ProblemType(404),
     "unknown-held-event": ProblemType(404),

@@ -16,7 +16,7 @@ from shared.chassis.http.request_body import ServiceRequest
 from shared.chassis.messages.rejection import Rejected
 
 PATH = "/rebuild"
-ALWAYS_OPEN = ("/health", PATH, "/schema")
+ALWAYS_OPEN = ("/health", PATH, "/schema", "/contracts")
 
 log = structlog.get_logger()
 

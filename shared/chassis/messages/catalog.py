@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -31,8 +32,13 @@ class Catalog:
         key_issuer: str,
         link_issuer: str | None = None,
         upcasters: Upcasters | None = None,
+        documents: Path | None = None,
     ) -> None:
-        """`key_issuer` is the service that alone signs access tokens, `link_issuer` the one that signs links in mails."""
+        """`key_issuer` is the service that alone signs access tokens, `link_issuer` the one that signs links in mails.
+
+        `documents` is the directory of the generated descriptions of the events.
+        """
+        self.documents = documents
         self._publishers: dict[type[Event], str] = dict.fromkeys(IDENTITY, key_issuer)
         if link_issuer:
             self._publishers[LinkKeyPublished] = link_issuer
@@ -55,10 +61,17 @@ class Catalog:
         key_issuer: str,
         link_issuer: str | None = None,
         upcasters: Upcasters | None = None,
+        documents: Path | None = None,
     ) -> "Catalog":
         """Every event class that these modules define, without the base classes, and the chassis's own events."""
         event_types = [event_type for module in contracts for event_type in _events_in(module)]
-        return cls(event_types, key_issuer=key_issuer, link_issuer=link_issuer, upcasters=upcasters)
+        return cls(
+            event_types,
+            key_issuer=key_issuer,
+            link_issuer=link_issuer,
+            upcasters=upcasters,
+            documents=documents,
+        )
 
     def publisher_of(self, event_type: type[Event]) -> str | None:
         """The only service that may publish it; None if every service may."""

@@ -16,6 +16,7 @@ from shared.chassis.engine.retention import RetentionLoop
 from shared.chassis.engine.service_logic import RecordHook
 from shared.chassis.http import identity
 from shared.chassis.http.app import build_app
+from shared.chassis.http.contracts import ContractController
 from shared.chassis.http.dead_letters import DeadLetterController
 from shared.chassis.http.rebuild import RebuildController
 from shared.chassis.http.redrives import DeadLetters, RedriveController
@@ -98,13 +99,20 @@ class ProjectionService:
 
         return build_app(
             title,
-            [*routes, DeadLetterController, RedriveController, RebuildController],
+            [
+                *routes,
+                DeadLetterController,
+                RedriveController,
+                RebuildController,
+                ContractController,
+            ],
             settings=self._settings,
             keys=self.keys,
             links=self.links,
             waiting_for=self.waiting_for,
             dependencies={
                 "rebuilder": self._opening.rebuilder,
+                "catalog": self._catalog,
                 "dead_letters": DeadLetters(self.reader, self._redriver),
                 **dependencies,
             },

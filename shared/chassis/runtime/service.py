@@ -24,6 +24,7 @@ from shared.chassis.engine.writer import Writer
 from shared.chassis.http import identity
 from shared.chassis.http.app import build_app
 from shared.chassis.http.command_bus import CommandBus
+from shared.chassis.http.contracts import ContractController
 from shared.chassis.http.dead_letters import DeadLetterController
 from shared.chassis.http.log_audit import LogAuditor, show_audit
 from shared.chassis.http.rebuild import RebuildController
@@ -56,8 +57,9 @@ OPERATIONS = (
     DeadLetterController,
     RedriveController,
     RebuildController,
+    ContractController,
 )
-"""What operators may do with every service."""
+"""What every service adds to its own routes."""
 
 State = TypeVar("State", bound=msgspec.Struct)
 Command = TypeVar("Command")
@@ -110,6 +112,7 @@ class Service(Generic[State, Command]):
         self.commands = CommandBus(source, self.writer)
         redriving = DecidingRedrive(source, logic, catalog)
         self._redriver = Redriver(self.reads, self.writer, redriving)
+        self._catalog = catalog
         self.limits = resources.limits
         self.keys = resources.keys
         self.links = resources.links
@@ -204,6 +207,7 @@ class Service(Generic[State, Command]):
             "tasks": Tasks(self.reader, self.reads, self.writer, runners),
             "log_auditor": LogAuditor(self.reads),
             "rebuilder": self._opening.rebuilder,
+            "catalog": self._catalog,
         }
 
     def _task_runners(self, handlers: Sequence[TaskHandler]) -> tuple[TaskRunner, TaskRunner]:
