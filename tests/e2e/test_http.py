@@ -133,6 +133,76 @@ async def test_wrong_query_parameter_is_named(shop: RunningShop):
     assert problem["errors"][0]["field"] == "limit"
 
 
+@pytest.mark.parametrize(
+    ("service", "path", "message"),
+    [
+        ("read", "/orders?limt=1", "unknown; did you mean limit?"),
+        ("read", "/products?Category=a&limit=2", "unknown; did you mean category?"),
+        ("notifier", "/notifications?colour=red", "unknown; the route has cursor, limit, orderId"),
+        ("order", "/cart?limit=1", "unknown: the route has no parameters"),
+        ("order", "/health/ready?verbose=1", "unknown: the route has no parameters"),
+    ],
+)
+def test_unknown_query_parameter_is_rejected(
+    shop: RunningShop, service: str, path: str, message: str
+):
+    problem = problem_of(shop.admin.ask("GET", service, path), 400)
+    [error] = problem["errors"]
+    assert error == {"field": re.split(r"[?=]", path)[1], "message": message}
+
+
+def documented_gets(shop: RunningShop, service: str) -> list[str]:
+    """The paths of the service's GET routes, with ids of nothing."""
+    paths = shop.admin.show(service, "/schema/openapi.json")["paths"]
+    return [re.sub(r"{.*?}", "1", path) for path, methods in paths.items() if "get" in methods]
+
+
+@every_service
+def test_head_of_every_route_has_no_body(shop: RunningShop, service: str):
+    for path in documented_gets(shop, service):
+        response = shop.admin.ask("HEAD", service, path)
+        assert response.content == b"", path
+        assert response.headers["Content-Type"]
+        if not path.endswith("/stream"):
+            assert response.status_code == shop.admin.get(service, path).status_code, path
+
+
+@every_service
+def test_every_route_is_also_at_api(shop: RunningShop, service: str):
+    for path in documented_gets(shop, service):
+        if not path.endswith("/stream"):
+            alias, response = shop.admin.get(service, f"/api{path}"), shop.admin.get(service, path)
+            assert alias.status_code == response.status_code, path
+            assert alias.json().keys() == response.json().keys()
+
+
+def test_large_response_is_compressed_on_request(shop: RunningShop):
+    plain, compressed = (
+        httpx.get(f"{shop.url('order')}/schema/openapi.json", headers={"Accept-Encoding": coding})
+        for coding in ("identity", "gzip")
+    )
+    assert "Content-Encoding" not in plain.headers
+    assert compressed.headers["Content-Encoding"] == "gzip"
+    assert plain.headers["Vary"] == compressed.headers["Vary"] == "Accept-Encoding"
+    assert plain.json() == compressed.json()
+    assert int(compressed.headers["Content-Length"]) < int(plain.headers["Content-Length"]) / 4
+
+
+def test_response_with_token_is_not_compressed(shop: RunningShop):
+    account = {"email": "head@example.com", "password": "correct horse"}
+    assert shop.guest.post("order", "/auth/register", account).status_code == 201
+    response = shop.guest.post("order", "/auth/login", account)
+    assert response.json()["accessToken"]
+    assert response.request.headers["Accept-Encoding"].startswith("gzip")
+    assert "Content-Encoding" not in response.headers
+
+
+def test_event_stream_is_not_compressed(shop: RunningShop):
+    with shop.admin.stream("GET", "read", "/events/stream") as response:
+        assert next(response.iter_lines())
+        assert "Content-Encoding" not in response.headers
+
+
 @every_service
 def test_foreign_origin_is_rejected(shop: RunningShop, service: str):
     response = httpx.post(f"{shop.url(service)}/", headers={"Origin": "https://evil.example"})

@@ -20,13 +20,15 @@ from shared.chassis.http.auth import Authentication, PublicKeys
 from shared.chassis.http.health import Health
 from shared.chassis.http.links import LinkKeys
 from shared.chassis.http.problems import ProblemDetails
+from shared.chassis.http.query import QueryCheck
 from shared.chassis.http.rebuild import OpenGate
+from shared.chassis.http.representation import represent
 from shared.chassis.http.request_body import ServiceRequest
 from shared.chassis.settings import ChassisSettings, listed
 
 MAX_BODY_BYTES = 1024 * 1024
 
-EXPOSED_HEADERS = ["Consistency-Token", "Idempotent-Replayed", "Location", "Retry-After"]
+EXPOSED_HEADERS = ["Consistency-Token", "ETag", "Idempotent-Replayed", "Location", "Retry-After"]
 """What a page of another origin may read of a response."""
 
 
@@ -63,7 +65,7 @@ def build_app(
         route_handlers=[health.router(), *routes],
         request_class=ServiceRequest,
         dependencies={name: provide(value) for name, value in dependencies.items()},
-        middleware=[*gate, authentication],
+        middleware=[*gate, authentication, QueryCheck],
         cors_config=_cors(settings.cors_origins),
         request_max_body_size=MAX_BODY_BYTES,
         openapi_config=openapi.config(title),
@@ -73,6 +75,7 @@ def build_app(
         state=State({"on_stopping": on_stopping}),
     )
     openapi.describe(app)
+    app.asgi_handler = represent(app.asgi_handler)
     return app
 
 
