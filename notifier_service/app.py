@@ -13,10 +13,12 @@ from notifier_service.order_reader import OrderReader
 from notifier_service.smtp import NullMailer, build_mailer
 from notifier_service.store import METADATA, STORE, VERSIONS, derived_tables
 from shared.chassis.engine.service_logic import ServiceLogic
+from shared.chassis.http.openapi import ApiDescription
 from shared.chassis.messages.decider import Decider
 from shared.chassis.runtime.service import Service
 from shared.chassis.storage.database import database_url, open_for_reading
 from shared.contracts import CATALOG, OrderNudged
+from shared.contracts.examples import EXAMPLES
 from shared.settings import ShopSettings
 
 
@@ -44,6 +46,16 @@ def max_age(settings: ShopSettings) -> timedelta | None:
     return timedelta(hours=hours) if hours else None
 
 
+API = ApiDescription(
+    description="Writes mails to customers, and knows which were sent, failed or skipped.",
+    port=ShopSettings().notifier_port,
+    tags={
+        "notifications": "Mails and their outcomes: for admins.",
+    },
+    examples=EXAMPLES,
+)
+
+
 def build(settings: ShopSettings) -> Litestar:
     """The application; nothing runs yet. Raises SettingsError."""
     mailer, links = build_mailer(settings), MailLinks(settings)
@@ -63,6 +75,7 @@ def build(settings: ShopSettings) -> Litestar:
         "Quadrille: notifier",
         [api.NotificationController],
         on_startup=[partial(link_key.prepare, service, links)],
+        api=API,
     )
     app.on_shutdown += [mailer.close, orders.close]
     return app

@@ -16,10 +16,12 @@ from order_service.orders import api as orders_api
 from order_service.store import RETENTION_RULES, STORE, derived_tables
 from order_service.tables import METADATA
 from shared.chassis.engine.service_logic import ServiceLogic
+from shared.chassis.http.openapi import ApiDescription
 from shared.chassis.messages.decider import Decider
 from shared.chassis.runtime.service import Service
 from shared.chassis.settings import SettingsError
 from shared.contracts import CATALOG, OrderNudged
+from shared.contracts.examples import EXAMPLES
 from shared.settings import ShopSettings
 
 
@@ -32,6 +34,19 @@ def logic(settings: ShopSettings) -> ServiceLogic[OrderState, Command]:
         schedule=schedule_deadlines(settings.order_timeout_seconds, settings.order_timeouts),
         nudges=(OrderNudged,),
     )
+
+
+API = ApiDescription(
+    description="Accepts orders, and knows their state, the carts and the customers' accounts.",
+    port=ShopSettings().order_port,
+    tags={
+        "orders": "Orders of customers and guests.",
+        "cart": "The signed-in customer's cart.",
+        "accounts": "Registration, sessions, and the signed-in customer's account.",
+        "signing keys": "The keys that access tokens are signed with.",
+    },
+    examples=EXAMPLES,
+)
 
 
 def build(settings: ShopSettings) -> Litestar:
@@ -65,6 +80,7 @@ def build(settings: ShopSettings) -> Litestar:
             "keys": signing_keys,
             "order_api": orders_api.OrderApi(service, settings),
         },
+        api=API,
     )
 
 

@@ -13,10 +13,25 @@ from read_api.rebuild import VERSIONS, derived_tables
 from read_api.store import CHECKPOINTS, PROJECTIONS
 from read_api.tables import METADATA
 from shared.chassis.engine.projector import Projector
+from shared.chassis.http.openapi import ApiDescription
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.runtime.projection_service import ProjectionService
 from shared.contracts import CATALOG
+from shared.contracts.examples import EXAMPLES
 from shared.settings import ShopSettings
+
+API = ApiDescription(
+    description="Answers what several services know together: orders with their shipments and mails, reports, live events.",
+    port=ShopSettings().read_api_port,
+    tags={
+        "orders": "Orders with stock, shipment and mails, their timelines, and live events.",
+        "catalogue": "Products and their stock.",
+        "shipments": "Shipments, newest first: for admins.",
+        "customers": "Customers: for admins.",
+        "marketing": "Reports: for admins.",
+    },
+    examples=EXAMPLES,
+)
 
 
 def build(settings: ShopSettings) -> Litestar:
@@ -57,5 +72,6 @@ def build(settings: ShopSettings) -> Litestar:
         "Quadrille: read API",
         [api.router(read_api)],
         dependencies={"read_api": read_api, "reads": service.reads},
+        api=API,
         on_stopping=close_streams,
     )

@@ -5,9 +5,11 @@ from collections.abc import Callable, Mapping
 from litestar import Litestar
 
 from shared.chassis.engine.service_logic import ServiceLogic
+from shared.chassis.http.openapi import ApiDescription
 from shared.chassis.messages.decider import Decider
 from shared.chassis.runtime.service import Service
 from shared.contracts import CATALOG, OrderNudged
+from shared.contracts.examples import EXAMPLES
 from shared.settings import ShopSettings
 from shipping_service import api
 from shipping_service.carriers import Carrier
@@ -35,6 +37,17 @@ def logic(carrier: Carrier) -> ServiceLogic[ShippingState, Command]:
     )
 
 
+API = ApiDescription(
+    description="Books shipments with carriers, and knows how they ended.",
+    port=ShopSettings().shipping_port,
+    tags={
+        "shipments": "Shipments of orders.",
+        "carriers": "Callbacks of carriers, and the behaviour of the simulated one.",
+    },
+    examples=EXAMPLES,
+)
+
+
 def build(settings: ShopSettings) -> Litestar:
     """The application; nothing runs yet. Raises SettingsError for a carrier with an invalid address."""
     carrier = CARRIERS[settings.carrier](settings)
@@ -49,6 +62,6 @@ def build(settings: ShopSettings) -> Litestar:
         versions=VERSIONS,
         catalog=CATALOG,
     )
-    app = service.app("Quadrille: shipping", api.ROUTES, dependencies={"carrier": carrier})
+    app = service.app("Quadrille: shipping", api.ROUTES, dependencies={"carrier": carrier}, api=API)
     app.on_shutdown.append(carrier.close)
     return app

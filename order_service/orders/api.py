@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Annotated, Literal
 
 import msgspec
-from litestar import Controller, Response, Router, get, post
+from litestar import Controller, Response, get, post
 from litestar.di import NamedDependency
 from litestar.exceptions import NotAuthorizedException, PermissionDeniedException
 from litestar.openapi.datastructures import ResponseSpec
@@ -141,7 +141,7 @@ FromOrderApi = NamedDependency[OrderApi]
 
 
 class OrderController(Controller):
-    """Orders, at `/orders` and `/api/orders`."""
+    """Orders."""
 
     path = "/orders"
     tags = ("orders",)
@@ -312,4 +312,4 @@ def order_command(
     )
 
 
-ROUTES = (OrderController, Router("/api", route_handlers=[OrderController]))
+ROUTES = (OrderController,)

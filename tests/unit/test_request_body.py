@@ -41,7 +41,6 @@ def client() -> Iterator[TestClient[Litestar]]:
         plugins=[ProblemDetails()],
         openapi_config=openapi.config("test"),
     )
-    openapi.describe(app)
     with TestClient(app) as client:
         yield client
 

@@ -19,6 +19,7 @@ from shared.chassis.http import health, openapi
 from shared.chassis.http.auth import Authentication, PublicKeys
 from shared.chassis.http.health import Health
 from shared.chassis.http.links import LinkKeys
+from shared.chassis.http.openapi import NO_DESCRIPTION, ApiDescription
 from shared.chassis.http.problems import ProblemDetails
 from shared.chassis.http.query import QueryCheck
 from shared.chassis.http.rebuild import OpenGate
@@ -42,6 +43,7 @@ def build_app(
     waiting_for: Callable[[], list[str]],
     warnings: Callable[[], list[str]] = list,
     dependencies: Mapping[str, object] | None = None,
+    api: ApiDescription = NO_DESCRIPTION,
     is_open: Callable[[], bool] | None = None,
     on_startup: Sequence[Callable[[], Awaitable[None]]],
     on_shutdown: LifespanHook,
@@ -68,13 +70,12 @@ def build_app(
         middleware=[*gate, authentication, QueryCheck],
         cors_config=_cors(settings.cors_origins),
         request_max_body_size=MAX_BODY_BYTES,
-        openapi_config=openapi.config(title),
+        openapi_config=openapi.config(title, api),
         plugins=[ProblemDetails()],
         on_startup=[_or_exit(title, hook) for hook in on_startup],
         on_shutdown=[on_shutdown],
         state=State({"on_stopping": on_stopping}),
     )
-    openapi.describe(app)
     app.asgi_handler = represent(app.asgi_handler)
     return app
 

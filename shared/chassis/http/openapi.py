@@ -1,79 +1,94 @@
-"""What the routes' OpenAPI documents share: who may call a route, its errors, idempotency keys, closed bodies."""
+"""Each service's OpenAPI document, at `/schema/openapi.json`, and its page at `/schema`."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
+import msgspec
 from litestar import Litestar, Request, Router
-from litestar.datastructures import State
+from litestar.enums import OpenAPIMediaType
 from litestar.handlers import HTTPRouteHandler
 from litestar.openapi.config import OpenAPIConfig
-from litestar.openapi.spec import (
-    Components,
-    OpenAPIType,
-    Operation,
-    Parameter,
-    RequestBody,
-    Schema,
-    SecurityScheme,
-)
-from litestar.routes import HTTPRoute
+from litestar.openapi.plugins import OpenAPIRenderPlugin
+from litestar.openapi.spec import Components, License, SecurityScheme, Server, ServerVariable, Tag
 
 from shared import VERSION
-from shared.chassis.http import swagger
-from shared.chassis.http.auth import admin_only, operators_only, signed_in_only
-from shared.chassis.http.problems import responses
+from shared.chassis.http import openapi_document, swagger
 from shared.chassis.http.swagger import LocalSwagger
-from shared.chassis.storage.idempotency import MAX_KEY_LENGTH, MIN_GUEST_KEY_LENGTH, RETENTION_HOURS
 
 WITHOUT_KEY = {"takes_key": False}
 """The `opt` of a POST that ignores `Idempotency-Key`."""
 
-_BEARER = {"bearer": list[str]()}
 _TOKEN = SecurityScheme(
     type="http",
     scheme="bearer",
     bearer_format="JWT",
     description="the `accessToken` that the order service's `POST /auth/login` answers",
 )
-_KEY = Parameter(
-    name="Idempotency-Key",
-    param_in="header",
-    required=False,
-    description=f"the same key and body get the same answer again, for {RETENTION_HOURS} hours; "
-    f"without a token it needs at least {MIN_GUEST_KEY_LENGTH} characters that nobody can guess, such as a UUID",
-    schema=Schema(type=OpenAPIType.STRING, min_length=1, max_length=MAX_KEY_LENGTH),
-)
+_CONVENTIONS = """
+* Errors are `application/problem+json` (RFC 9457); `type` names the problem, and each response lists what it can be.
+  Before it looks at a route, a service may also answer 403 `foreign-origin`, 408 `request-timeout`, 421 `misdirected-request`,
+  431 `request-header-fields-too-large` or 503 `busy`.
+* A query parameter that a route does not have is a 400, which suggests the nearest one.
+* A route that answers GET answers HEAD too. Every route is also at `/api`, as `/api/orders`.
+* A body of 1 KiB or more is compressed for clients that send `Accept-Encoding: gzip`, but not if it contains a token.
+"""
 
 
-@dataclass
-class _KeyedOperation(Operation):
-    """An operation that accepts an `Idempotency-Key`."""
+class ApiDescription(NamedTuple):
+    """What the document of a service contains besides its routes."""
 
-    def __post_init__(self) -> None:
-        self.parameters = [*(self.parameters or []), _KEY]
-
-
-@dataclass
-class _KeyedOperationWithOptionalBody(_KeyedOperation):
-    """Litestar documents every body as required."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if isinstance(self.request_body, RequestBody):
-            self.request_body.required = False
+    description: str = ""
+    port: int | None = None
+    """The one that it has unless a setting changes it."""
+    tags: Mapping[str, str] = {}
+    """The groups of the service's own routes, and what each is about."""
+    examples: Mapping[str, object] = {}
+    """Believable values of fields, by their names in JSON, or by schema and name: `OrderView.status`."""
 
 
-def config(title: str) -> OpenAPIConfig:
+NO_DESCRIPTION = ApiDescription()
+
+TAGS = {
+    "health": "Whether the service runs, and whether it does its work.",
+    "dead letters": "Events that could not be handled, and the later ones of their entities: for operators.",
+    "tasks": "Work that is due later, such as bookings, mails and deadlines: for operators.",
+    "events": "The service's events.",
+    "audit": "Figures that `quadrille check --online` compares: for operators.",
+    "rebuild": "Derived tables, folded again from stored events: for operators.",
+}
+"""The groups of the routes that several services have."""
+
+
+class DocumentPlugin(OpenAPIRenderPlugin):
+    """In place of Litestar's document, which is wrong for several of our types."""
+
+    def __init__(self, api: ApiDescription) -> None:
+        super().__init__(path="/openapi.json", media_type=OpenAPIMediaType.OPENAPI_JSON)
+        self.api = api
+        self._rendered: bytes | None = None
+
+    def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:  # noqa: ARG002 - Litestar's signature
+        """The document; it does not change while the process runs."""
+        if self._rendered is None:
+            self._rendered = msgspec.json.encode(document(request.app))
+        return self._rendered
+
+
+def config(title: str, api: ApiDescription = NO_DESCRIPTION) -> OpenAPIConfig:
     """How a process's document is made, and its page at `/schema`."""
     return OpenAPIConfig(
         title=title,
         version=VERSION,
+        description=api.description + "\n" + _CONVENTIONS,
+        license=License(name="MIT", identifier="MIT"),
+        servers=_servers(api),
+        tags=[Tag(name, description=text) for name, text in {**api.tags, **TAGS}.items()],
         use_handler_docstrings=True,
-        render_plugins=[LocalSwagger()],
+        operation_id_creator=_operation_id,
+        render_plugins=[LocalSwagger(), DocumentPlugin(api)],
         openapi_router=Router(
             "/schema",
             route_handlers=[swagger.files()],
-            before_request=_close_bodies,
             response_headers={"Content-Security-Policy": swagger.PAGE_POLICY},
             include_in_schema=False,
         ),
@@ -81,62 +96,24 @@ def config(title: str) -> OpenAPIConfig:
     )
 
 
-def describe(app: Litestar) -> None:
-    """Add to each route what follows from its guards and method, before the document is generated."""
-    for route in app.routes:
-        if isinstance(route, HTTPRoute):
-            for handler in route.route_handlers:
-                _complete(handler)
+def document(app: Litestar) -> dict[str, Any]:
+    """The OpenAPI document of an application with this module's configuration: the same at every start."""
+    if app.openapi_config is None:
+        raise ValueError("the application has no OpenAPI document")
+    [plugin] = [p for p in app.openapi_config.render_plugins if isinstance(p, DocumentPlugin)]
+    return openapi_document.build(app, plugin.api.examples)
 
 
-def _complete(handler: HTTPRouteHandler) -> None:
-    guards = {getattr(guard, "func", guard) for guard in handler.resolve_guards()}
-    errors = responses(401, 503)  # a bad token, or a database that cannot be read
-    if {admin_only, operators_only} & guards:
-        errors |= responses(403)
-    if "POST" in handler.http_methods and handler.opt.get("takes_key", True):
-        errors |= responses(400, 409, 422)
-        body = handler.parsed_data_field
-        is_optional = body is not None and body.has_default
-        handler.operation_class = (
-            _KeyedOperationWithOptionalBody if is_optional else _KeyedOperation
-        )
-    handler.responses = {**errors, **(handler.responses or {})}
-    is_guarded = bool({admin_only, operators_only, signed_in_only} & guards)
-    handler.security = [_BEARER] if is_guarded else [{}, _BEARER]
+def _servers(api: ApiDescription) -> list[Server]:
+    servers = [Server("/"), Server("/api", description="the same routes")]
+    if api.port is not None:
+        port = ServerVariable(default=str(api.port), description="a setting of the service")
+        local = Server("http://localhost:{port}", description="`quadrille up`")
+        servers.append(Server(local.url, local.description, {"port": port}))
+    return servers
 
 
-async def _close_bodies(request: Request[object, object, State]) -> None:
-    """Add to the schema of each request body that it permits no other fields; runs before the document is rendered.
-
-    Litestar leaves `forbid_unknown_fields` out, and offers no hook between generating a document and serving it.
-    """
-    openapi = request.app.openapi_schema
-    schemas = openapi.components.schemas or {}
-    document = openapi.to_schema()
-    open_names = [
-        name
-        for path in document["paths"].values()
-        for operation in path.values()
-        for name in _references(operation.get("requestBody"))
-    ]
-    while open_names:
-        schema = schemas[name := open_names.pop()]
-        if schema.additional_properties is None:
-            schema.additional_properties = False
-            open_names += _references(document["components"]["schemas"][name])
-
-
-def _references(node: object) -> Iterator[str]:
-    """The names of the schemas that this part of a document refers to."""
-    match node:
-        case {"$ref": str(reference)}:
-            yield reference.rpartition("/")[2]
-        case dict():
-            for value in node.values():
-                yield from _references(value)
-        case list():
-            for value in node:
-                yield from _references(value)
-        case _:
-            pass
+def _operation_id(handler: HTTPRouteHandler, _method: object, _path: object) -> str:
+    """`place_order` becomes `placeOrder`."""
+    first, *others = handler.handler_name.split("_")
+    return first + "".join(word.capitalize() for word in others)

@@ -40,6 +40,8 @@ class ProblemType(NamedTuple):
     """What a client receives for a code."""
 
     status: int
+    meaning: str = ""
+    """A sentence for the OpenAPI document."""
     slug: str | None = None
     """The last part of `type`; the code itself if none is given."""
     retry_after_seconds: int | None = None
@@ -47,60 +49,124 @@ class ProblemType(NamedTuple):
 
 PROBLEM_TYPES: Mapping[str, ProblemType] = {
     # the request
-    "invalid-request": ProblemType(400),
-    "foreign-origin": ProblemType(403),
-    "client-gone": ProblemType(408),
-    "request-in-flight": ProblemType(409),
-    "event-too-large": ProblemType(413),
-    "misdirected-request": ProblemType(421),
-    "idempotency-key-reused": ProblemType(422),
-    "unknown-position": ProblemType(422),
-    "too-many-attempts": ProblemType(429),
-    "too-many-requests": ProblemType(429),
+    "invalid-request": ProblemType(
+        400, "A part of the request does not match its schema; `errors` names each field."
+    ),
+    "foreign-origin": ProblemType(403, "A page of another origin may not change data here."),
+    "client-gone": ProblemType(
+        408, "The client closed the connection before its request was carried out."
+    ),
+    "request-in-flight": ProblemType(
+        409, "A request with the same `Idempotency-Key` is under way; repeat it later."
+    ),
+    "event-too-large": ProblemType(413, "What the request leads to does not fit into one event."),
+    "misdirected-request": ProblemType(421, "`Host` is not a name of this service."),
+    "idempotency-key-reused": ProblemType(
+        422, "The `Idempotency-Key` was used for another request."
+    ),
+    "unknown-position": ProblemType(422, "The event log ends before this position."),
+    "too-many-attempts": ProblemType(
+        429, "Too many wrong passwords; retry after `Retry-After` seconds."
+    ),
+    "too-many-requests": ProblemType(
+        429, "A rate limit is reached; retry after `Retry-After` seconds."
+    ),
     # this process
-    "internal-error": ProblemType(500),
-    "busy": ProblemType(503, retry_after_seconds=2),
-    "rebuild-running": ProblemType(409),
-    "rebuilding": ProblemType(503, retry_after_seconds=5),
-    "projection-behind": ProblemType(503, retry_after_seconds=1),
-    "storage-unavailable": ProblemType(503, retry_after_seconds=1),
-    "too-many-waiting": ProblemType(503, retry_after_seconds=1),
+    "internal-error": ProblemType(500, "A fault of the service; its log has the reason."),
+    "busy": ProblemType(503, "The service is overloaded or stops; retry.", retry_after_seconds=2),
+    "rebuild-running": ProblemType(409, "A rebuild of the tables is under way."),
+    "rebuilding": ProblemType(
+        503, "The service rebuilds its tables after an upgrade; retry.", retry_after_seconds=5
+    ),
+    "projection-behind": ProblemType(
+        503, "What the `Consistency-Token` names is not applied yet; retry.", retry_after_seconds=1
+    ),
+    "storage-unavailable": ProblemType(
+        503,
+        "The database is unavailable; the request was not applied, retry it.",
+        retry_after_seconds=1,
+    ),
+    "too-many-waiting": ProblemType(
+        503, "Too many requests wait for events; retry.", retry_after_seconds=1
+    ),
     # orders and carts
-    "not-in-cart": ProblemType(404),
-    "unknown-order": ProblemType(404),
-    "cart-full": ProblemType(409),
-    "order-final": ProblemType(409),
-    "price-changed": ProblemType(409),
-    "cart-empty": ProblemType(422),
-    "product-not-for-sale": ProblemType(422, slug="unknown-product"),
+    "not-in-cart": ProblemType(404, "The product is not in the cart."),
+    "unknown-order": ProblemType(404, "There is no such order, or the caller may not see it."),
+    "cart-full": ProblemType(
+        409, "The cart has as many lines, or as many units on a line, as it may."
+    ),
+    "order-final": ProblemType(409, "The order has ended, or can no longer be cancelled."),
+    "price-changed": ProblemType(
+        409, "The list price is no longer the one of the request or the cart."
+    ),
+    "cart-empty": ProblemType(422, "There is nothing in the cart to order."),
+    "product-not-for-sale": ProblemType(
+        422, "A product of the request is unknown or no longer for sale.", slug="unknown-product"
+    ),
     # accounts
-    "bad-credentials": ProblemType(401),
-    "bad-refresh-token": ProblemType(401),
-    "bad-link": ProblemType(403),
-    "wrong-password": ProblemType(403, slug="bad-credentials"),
-    "unknown-customer": ProblemType(404),
-    "unknown-key": ProblemType(404),
-    "email-taken": ProblemType(409),
+    "bad-credentials": ProblemType(401, "E-mail address or password is wrong."),
+    "bad-refresh-token": ProblemType(
+        401, "The refresh token is expired, used or revoked: sign in again."
+    ),
+    "bad-link": ProblemType(403, "The link is not valid, is used, or has expired."),
+    "wrong-password": ProblemType(403, "The current password is wrong.", slug="bad-credentials"),
+    "unknown-customer": ProblemType(404, "There is no such customer."),
+    "unknown-key": ProblemType(404, "There is no such signing key."),
+    "email-taken": ProblemType(409, "There is an account with this e-mail address."),
     # catalogue and stock
-    "unknown-product": ProblemType(404),
-    "product-exists": ProblemType(409),
-    "stock-reserved": ProblemType(409),
-    "nothing-to-change": ProblemType(422),
+    "unknown-product": ProblemType(404, "There is no such product, or it is deleted."),
+    "product-exists": ProblemType(409, "There is a product with this id, or was."),
+    "stock-reserved": ProblemType(409, "Orders have reserved more than would be left."),
+    "nothing-to-change": ProblemType(422, "The request would change nothing."),
     # shipments, mails, events, tasks
-    "bad-signature": ProblemType(401),
-    "unknown-contract": ProblemType(404),
-    "unknown-carrier": ProblemType(404),
-    "unknown-dead-letter": ProblemType(404),
-    "unknown-held-event": ProblemType(404),
-    "unknown-mail": ProblemType(404),
-    "unknown-notification": ProblemType(404),
-    "unknown-redrive": ProblemType(404),
-    "unknown-shipment": ProblemType(404),
-    "unknown-task": ProblemType(404),
-    "notification-pending": ProblemType(409),
-    "task-not-given-up": ProblemType(409),
-    "task-running": ProblemType(409),
+    "bad-signature": ProblemType(401, "The signature of the callback is not the carrier's."),
+    "unknown-contract": ProblemType(404, "There is no such event, or no such version of it."),
+    "unknown-carrier": ProblemType(404, "There is no such carrier."),
+    "unknown-dead-letter": ProblemType(404, "The entity has no dead letter, or not this one."),
+    "unknown-held-event": ProblemType(404, "No such event is held."),
+    "unknown-mail": ProblemType(404, "There is no such mail."),
+    "unknown-notification": ProblemType(404, "There is no such notification."),
+    "unknown-redrive": ProblemType(404, "There is no such redrive."),
+    "unknown-shipment": ProblemType(404, "There is no such shipment."),
+    "unknown-task": ProblemType(404, "There is no such task: it is done, or cancelled."),
+    "notification-pending": ProblemType(409, "The mail is about to be sent."),
+    "task-not-given-up": ProblemType(409, "Tasks of this kind cannot be given up."),
+    "task-running": ProblemType(409, "The task is being executed."),
 }
+
+STATUS_SLUGS = {
+    400: "bad-request",
+    401: "unauthorized",
+    403: "forbidden",
+    404: "not-found",
+    405: "method-not-allowed",
+    408: "request-timeout",
+    413: "request-entity-too-large",
+    431: "request-header-fields-too-large",
+}
+"""Of problems that mean no more than their HTTP status; releases of Python differ in the phrases."""
+
+_MEANINGS = {
+    400: "The request is malformed.",
+    401: "The access token is missing, expired or refused.",
+    403: "The caller may not do this.",
+    404: "There is no such route.",
+    405: "The route does not have this method.",
+    408: "The request did not arrive in time.",
+    413: "The body is larger than 1 MiB.",
+    431: "URL and headers are larger than 64 KiB.",
+}
+_OF_STATUS = {slug: ProblemType(status, _MEANINGS[status]) for status, slug in STATUS_SLUGS.items()}
+
+_PLAIN = {
+    400: ("invalid-request",),
+    401: ("unauthorized",),
+    403: ("forbidden",),
+    413: ("request-entity-too-large",),
+    429: ("too-many-requests",),
+    503: ("storage-unavailable",),
+}
+"""The codes that a status alone stands for."""
 
 VIOLATED_RULE = ProblemType(409)
 """Of a code that is not in the table."""
@@ -177,7 +243,7 @@ def document(status: int, slug: str, detail: str) -> bytes:
 
 def slug_of(status: HTTPStatus) -> str:
     """Of a problem that means no more than its HTTP status: `not-found`."""
-    return status.phrase.lower().replace(" ", "-")
+    return STATUS_SLUGS.get(status) or status.phrase.lower().replace(" ", "-")
 
 
 def _problem(
@@ -201,17 +267,54 @@ def _title(slug: str) -> str:
     return slug.replace("-", " ").capitalize()
 
 
-def responses(*statuses: int) -> dict[int, ResponseSpec]:
-    """The problems that a route may respond with, for its OpenAPI document."""
-    return {
-        status: ResponseSpec(
-            Problem,
-            description=HTTPStatus(status).phrase,
-            media_type=MEDIA_TYPE,
-            generate_examples=False,
-        )
-        for status in statuses
-    }
+class ProblemResponse(ResponseSpec):
+    """The problems that a route may respond with, of one status."""
+
+    def __init__(self, *codes: str) -> None:
+        super().__init__(Problem, generate_examples=False, media_type=MEDIA_TYPE)
+        self.codes = codes
+
+
+def responses(*codes: str | int) -> dict[int, ResponseSpec]:
+    """What a route may respond with besides what follows from its body, its guards and its method.
+
+    A code stands for one problem, a status for the one that means no more than it.
+    """
+    by_status: dict[int, list[str]] = {}
+    for code in codes:
+        if isinstance(code, int):
+            by_status.setdefault(code, []).extend(_PLAIN.get(code, ()))
+        else:
+            by_status.setdefault(type_of(code).status, []).append(code)
+    return {status: ProblemResponse(*slugs) for status, slugs in by_status.items()}
+
+
+def type_of(code: str) -> ProblemType:
+    """What a client receives for a code of the table, or for one that means no more than its status."""
+    problem_type = PROBLEM_TYPES.get(code) or _OF_STATUS.get(code)
+    if problem_type is None:
+        raise ValueError(f"{code} is no code of a problem")
+    return problem_type
+
+
+def all_types() -> list[str]:
+    """Every value of `type`."""
+    slugs = {row.slug or code for code, row in PROBLEM_TYPES.items()} | _OF_STATUS.keys()
+    return [TYPE_PREFIX + slug for slug in sorted(slugs)]
+
+
+def example_of(code: str) -> Problem:
+    """A response with the problem."""
+    problem_type = type_of(code)
+    slug = problem_type.slug or code
+    errors = (FieldError(field="limit", message="expected an integer"),)
+    return Problem(
+        type=TYPE_PREFIX + slug,
+        title=_title(slug),
+        status=problem_type.status,
+        detail=problem_type.meaning,
+        errors=errors if code == "invalid-request" else (),
+    )
 
 
 def field_error(error: msgspec.ValidationError) -> FieldError:

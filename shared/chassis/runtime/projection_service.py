@@ -18,6 +18,7 @@ from shared.chassis.http import identity
 from shared.chassis.http.app import build_app
 from shared.chassis.http.contracts import ContractController
 from shared.chassis.http.dead_letters import DeadLetterController
+from shared.chassis.http.openapi import NO_DESCRIPTION, ApiDescription
 from shared.chassis.http.rebuild import RebuildController
 from shared.chassis.http.redrives import DeadLetters, RedriveController
 from shared.chassis.jetstream.backfill import Backfill
@@ -88,6 +89,7 @@ class ProjectionService:
         title: str,
         routes: Sequence[ControllerRouterHandler],
         *,
+        api: ApiDescription = NO_DESCRIPTION,
         dependencies: Mapping[str, object],
         on_stopping: Callable[[], None],
     ) -> Litestar:
@@ -107,6 +109,7 @@ class ProjectionService:
                 ContractController,
             ],
             settings=self._settings,
+            api=api,
             keys=self.keys,
             links=self.links,
             waiting_for=self.waiting_for,

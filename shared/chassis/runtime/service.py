@@ -27,6 +27,7 @@ from shared.chassis.http.command_bus import CommandBus
 from shared.chassis.http.contracts import ContractController
 from shared.chassis.http.dead_letters import DeadLetterController
 from shared.chassis.http.log_audit import LogAuditor, show_audit
+from shared.chassis.http.openapi import NO_DESCRIPTION, ApiDescription
 from shared.chassis.http.rebuild import RebuildController
 from shared.chassis.http.redrives import DeadLetters, RedriveController
 from shared.chassis.http.resend import Resender, resend_events
@@ -143,6 +144,7 @@ class Service(Generic[State, Command]):
         routes: Sequence[ControllerRouterHandler],
         on_startup: Sequence[Callable[[], Awaitable[None]]] = (),
         dependencies: Mapping[str, object] | None = None,
+        api: ApiDescription = NO_DESCRIPTION,
     ) -> Litestar:
         """The HTTP application, which starts and stops this service.
 
@@ -153,6 +155,7 @@ class Service(Generic[State, Command]):
             title,
             [*routes, *OPERATIONS],
             settings=self.settings,
+            api=api,
             keys=self.keys,
             links=self.links,
             waiting_for=self.waiting_for,
