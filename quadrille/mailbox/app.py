@@ -18,7 +18,7 @@ from quadrille.mailbox.smtp import MailHandler, SmtpServer, listen
 from quadrille.mailbox.storage import Mail, MailStorage, Summary
 from shared.chassis.http import health, openapi
 from shared.chassis.http.app import provide
-from shared.chassis.http.health import Health
+from shared.chassis.http.health import Backlog, Health
 from shared.chassis.http.pagination import Page, page_of, schema_name
 from shared.chassis.http.problems import ProblemDetails, responses
 from shared.chassis.messages.rejection import Rejected
@@ -46,7 +46,7 @@ def build(settings: ShopSettings) -> Litestar:
     mails = MailStorage(settings.data_dir / "mailbox")
     listening = listen(loopback_host(settings), settings.mailbox_smtp_port)
     smtp = SmtpServer(listening, MailHandler(mails))
-    dependencies = {"mails": mails, "health": Health(smtp.waiting_for, _no_warnings)}
+    dependencies = {"mails": mails, "health": Health(smtp.waiting_for, _no_warnings, _no_backlog)}
     return Litestar(
         route_handlers=[health.router(), PAGES, API],
         dependencies={name: provide(value) for name, value in dependencies.items()},
@@ -60,6 +60,10 @@ def build(settings: ShopSettings) -> Litestar:
 
 async def _no_warnings() -> list[str]:
     return []
+
+
+async def _no_backlog() -> Backlog:
+    return Backlog(None, None)
 
 
 @get("/", include_in_schema=False, sync_to_thread=True)

@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from shared.chassis.errors import REFUSED, FatalError
 from shared.chassis.http import health, openapi
 from shared.chassis.http.auth import Authentication, PublicKeys
-from shared.chassis.http.health import Health
+from shared.chassis.http.health import Backlog, Health
 from shared.chassis.http.links import LinkKeys
 from shared.chassis.http.openapi import NO_DESCRIPTION, ApiDescription
 from shared.chassis.http.problems import ProblemDetails
@@ -42,6 +42,7 @@ def build_app(
     links: LinkKeys | None = None,
     waiting_for: Callable[[], list[str]],
     warnings: Callable[[], list[str]] = list,
+    backlog: Callable[[], Awaitable[Backlog]],
     dependencies: Mapping[str, object] | None = None,
     api: ApiDescription = NO_DESCRIPTION,
     is_open: Callable[[], bool] | None = None,
@@ -59,7 +60,7 @@ def build_app(
     `on_stopping` is called as soon as the process is asked to stop: it ends responses that never end by themselves, and
     `on_shutdown` runs after the last response.
     """
-    process_health = Health(waiting_for, partial(_warnings, keys, links, warnings))
+    process_health = Health(waiting_for, partial(_warnings, keys, links, warnings), backlog)
     dependencies = {"health": process_health, **(dependencies or {})}
     authentication = DefineMiddleware(Authentication, keys=keys)
     gate = [DefineMiddleware(OpenGate, is_open=is_open)] if is_open else []

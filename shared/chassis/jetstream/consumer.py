@@ -56,6 +56,9 @@ class Consumer:
         self._problems: list[str] = []
         self._check_at = 0.0
         self._bound_at: float | None = None
+        self._unhandled_at_binding = 0
+        self._last_message: Msg | None = None
+        self._in_progress = 0
 
     @property
     def waiting_for(self) -> str | None:
@@ -70,6 +73,15 @@ class Consumer:
         is_interrupted = self._broker.reconnected.is_set() or not self._broker.is_connected
         return None if is_interrupted else self._bound_at
 
+    @property
+    def lag(self) -> int | None:
+        """The number of events that are not handled; None while it does not consume."""
+        if self.bound_since is None:
+            return None
+        last = self._last_message  # read here, so that events cost nothing more
+        later = self._unhandled_at_binding if last is None else last.metadata.num_pending
+        return later + self._in_progress
+
     async def run(self) -> None:
         """Connect to the broker, then consume until cancelled. Raises ConnectionLostError."""
         await self._broker.connect()
@@ -81,6 +93,8 @@ class Consumer:
                 if self._before_binding:
                     await self._before_binding()
                 pull = await self._durable.bind()
+                self._unhandled_at_binding, _ = await self._durable.progress()
+                self._last_message = None
                 self._pause_reason = None
                 self._bound_at = asyncio.get_running_loop().time()
                 self._on_bound()
@@ -126,6 +140,7 @@ class Consumer:
         self._pause_reason = reason
 
     async def _handle(self, messages: list[Msg]) -> None:
+        self._last_message, self._in_progress = messages[-1], len(messages)
         received = [receive(message.subject, message.data, self._catalog) for message in messages]
         while True:
             try:
@@ -135,6 +150,7 @@ class Consumer:
                 self._note_pause("its database to accept events", detail=str(error))
                 await self._backoff.pause()
         self._pause_reason = None
+        self._in_progress = 0
         failpoint("after_handling")
         for message in messages:
             await message.ack()

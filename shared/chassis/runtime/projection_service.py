@@ -18,6 +18,7 @@ from shared.chassis.http import identity
 from shared.chassis.http.app import build_app
 from shared.chassis.http.contracts import ContractController
 from shared.chassis.http.dead_letters import DeadLetterController
+from shared.chassis.http.health import Backlog
 from shared.chassis.http.openapi import NO_DESCRIPTION, ApiDescription
 from shared.chassis.http.rebuild import RebuildController
 from shared.chassis.http.redrives import DeadLetters, RedriveController
@@ -28,6 +29,7 @@ from shared.chassis.jetstream.replay_client import ReplayClient
 from shared.chassis.messages.catalog import Catalog
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.subjects import EVERYTHING
+from shared.chassis.runtime.backlog import backlog_of
 from shared.chassis.runtime.loops import Loop, writer_loop
 from shared.chassis.runtime.opening import Opening
 from shared.chassis.runtime.resources import Resources
@@ -113,6 +115,7 @@ class ProjectionService:
             keys=self.keys,
             links=self.links,
             waiting_for=self.waiting_for,
+            backlog=self._backlog_size,
             dependencies={
                 "rebuilder": self._opening.rebuilder,
                 "catalog": self._catalog,
@@ -166,6 +169,10 @@ class ProjectionService:
         await self._opening.stop()
         await self._resources.close()
         log.info("service.stopped")
+
+    async def _backlog_size(self) -> Backlog:
+        lag = self._consumer.lag if self._consumer else None
+        return await backlog_of(self.reader, lag, is_open=self._opening.is_open)
 
     def _on_applied(self, events: Sequence[RecordedEvent]) -> None:
         if identity.concerns(events):

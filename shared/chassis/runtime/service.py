@@ -26,6 +26,7 @@ from shared.chassis.http.app import build_app
 from shared.chassis.http.command_bus import CommandBus
 from shared.chassis.http.contracts import ContractController
 from shared.chassis.http.dead_letters import DeadLetterController
+from shared.chassis.http.health import Backlog
 from shared.chassis.http.log_audit import LogAuditor, show_audit
 from shared.chassis.http.openapi import NO_DESCRIPTION, ApiDescription
 from shared.chassis.http.rebuild import RebuildController
@@ -34,6 +35,7 @@ from shared.chassis.http.resend import Resender, resend_events
 from shared.chassis.http.tasks import TaskController, Tasks
 from shared.chassis.messages import clock
 from shared.chassis.messages.catalog import Catalog
+from shared.chassis.runtime.backlog import backlog_of
 from shared.chassis.runtime.logic import with_hooks
 from shared.chassis.runtime.loops import Loop, writer_loop
 from shared.chassis.runtime.opening import Opening
@@ -160,6 +162,7 @@ class Service(Generic[State, Command]):
             links=self.links,
             waiting_for=self.waiting_for,
             warnings=self.warnings,
+            backlog=self._backlog,
             dependencies={**self._dependencies(), **(dependencies or {})},
             is_open=lambda: self._opening.is_open,
             on_startup=[self.start],
@@ -198,6 +201,9 @@ class Service(Generic[State, Command]):
         await self._opening.stop()
         await self._resources.close()
         log.info("service.stopped")
+
+    async def _backlog(self) -> Backlog:
+        return await backlog_of(self.reader, self._transport.lag, is_open=self._opening.is_open)
 
     def _dependencies(self) -> dict[str, object]:
         runners = (self.effects, self.deadlines)

@@ -115,6 +115,10 @@ class Transport:
         """What `handled_until` waits for, as a phrase."""
         return self._catch_up.waiting_for if self._catch_up else ""
 
+    @property
+    def lag(self) -> int | None:
+        return self._consumer.lag if self._consumer else None
+
     def waiting_for(self) -> list[str]:
         """What keeps events from being published and consumed, as phrases."""
         reasons = []

@@ -17,6 +17,7 @@ from sqlalchemy import (
     Index,
     Integer,
     LargeBinary,
+    Select,
     Table,
     Text,
     bindparam,
@@ -217,6 +218,11 @@ def find_letters(
     """The letters that fulfil the condition, in the order of their arrival."""
     query = LETTERS.where(condition).order_by(DEAD_LETTER.c.dead_letter_id)
     return [to_letter(row) for row in connection.execute(query.limit(most))]
+
+
+def number_unhandled() -> Select[int]:
+    """The number of letters that are not discarded, as a query."""
+    return select(func.count()).where(DEAD_LETTER.c.status != Status.DISCARDED)
 
 
 def of_entity(key: str, source: str | None = None) -> ColumnElement[bool]:
