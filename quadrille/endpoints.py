@@ -77,7 +77,9 @@ class Endpoints:
         name, address = title_of(service), self.url(service, "/")
         if isinstance(error, httpx.TimeoutException):
             return ServiceUnreachable(f"the {name} at {address} does not answer; see its log")
-        return ServiceUnreachable(f"cannot connect to the {name} at {address}; start it: make up")
+        return ServiceUnreachable(
+            f"cannot connect to the {name} at {address}; start it: quadrille up"
+        )
 
 
 def load_settings() -> ShopSettings:

@@ -18,11 +18,11 @@ from quadrille.audit.online import CHECKS as ONLINE_CHECKS
 from quadrille.audit.online import read_online, report_online
 from quadrille.audit.repairs import Repair, find_repairs
 from quadrille.audit.report import FILES, Report, report_of_unreadable, report_on
-from quadrille.audit.running import is_running
 from quadrille.audit.shop_snapshot import ShopSnapshot, UnreadableShop, read_shop
 from quadrille.audit.violation import Violation
 from quadrille.cli.api_client import Client
 from quadrille.cli.session import SignInRequired
+from quadrille.data_directory import are_services_running
 from quadrille.endpoints import (
     Endpoints,
     Json,
@@ -136,7 +136,7 @@ def _report_online(settings: ShopSettings, stuck_after: float | None) -> Report:
 def _deadlines(directory: Path, stuck_after: float | None) -> Deadlines:
     if stuck_after is not None:
         return Deadlines.of(stuck_after)
-    return Deadlines() if is_running(directory) else NEVER
+    return Deadlines() if are_services_running(directory) else NEVER
 
 
 def _repair(repairs: Sequence[Repair], client: Client, *, as_json: bool) -> None:

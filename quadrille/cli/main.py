@@ -92,6 +92,14 @@ SECTIONS: Mapping[str, Mapping[str, CommandEntry]] = {
             "up",
             "Start the whole shop on this machine: broker, services, mailbox, sample products.",
         ),
+        "down": CommandEntry("quadrille.cli.down", "down", "Stop it."),
+        "status": CommandEntry(
+            "quadrille.cli.status", "status", "Show whether its services are ready, and their lag."
+        ),
+        "logs": CommandEntry("quadrille.cli.logs", "logs", "Show what its processes have logged."),
+        "reset": CommandEntry(
+            "quadrille.cli.reset", "reset", "Delete its data, so that the next start is the first."
+        ),
     },
     "Your account": {
         "login": CommandEntry("quadrille.cli.account", "login", "Sign in."),

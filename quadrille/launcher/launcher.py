@@ -4,11 +4,13 @@ import asyncio
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
 import click
 
+from quadrille.data_directory import BROKER_STORE, BROKER_USERS, LOGS, MAILS
 from quadrille.launcher import nats_config, nats_server, preflight
 from quadrille.launcher.configuration import Plan
 from quadrille.launcher.nats_config import Server
@@ -22,40 +24,42 @@ from shared.chassis.errors import REFUSED
 E = TypeVar("E", bound=Exception)
 
 
-def up(plan: Plan) -> None:
-    """Run the shop until SIGINT or SIGTERM; returns after a clean stop.
+def up(plan: Plan, on_ready: Callable[[], None] | None = None) -> None:
+    """Run the shop until SIGINT or SIGTERM; returns after a clean stop. With `on_ready` it is to run in the background.
 
     Raises CannotStart before any service runs, ClickException when a process ended or had to be killed.
     """
     data_dir = plan.settings.data_dir
     os.umask(0o077)  # nobody else on this machine may read databases, logs, mails, or the stream
-    with preflight.lock_data_dir(data_dir, "nats", "logs", "mailbox"):
+    with preflight.lock_data_dir(data_dir, BROKER_STORE, LOGS, MAILS):
         preflight.check_ports(plan.ports)
-        asyncio.run(_run(plan))
+        asyncio.run(_run(plan, on_ready))
     click.echo(f"\nQuadrille has stopped; its data is in {data_dir}")
 
 
-async def _run(plan: Plan) -> None:
+async def _run(plan: Plan, on_ready: Callable[[], None] | None) -> None:
     stopping = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     _announce(plan)
     try:
         if plan.has_broker:
-            await _run_with_broker(plan, stopping)
+            await _run_with_broker(plan, stopping, on_ready)
         else:
-            await _run_parts(plan, {}, stopping, None)
+            await _run_parts(plan, {}, stopping, None, on_ready)
     except ExceptionGroup as errors:
         raise _failure(errors, _log_directory(plan)) from None
 
 
-async def _run_with_broker(plan: Plan, stopping: asyncio.Event) -> None:
+async def _run_with_broker(
+    plan: Plan, stopping: asyncio.Event, on_ready: Callable[[], None] | None
+) -> None:
     data_dir, port = plan.settings.data_dir.absolute(), plan.settings.nats_port
     address = f"{preflight.LOOPBACK}:{port}"
-    users = data_dir / "nats-users"
+    users = data_dir / BROKER_USERS
     server = Server(
         address,
-        str(data_dir / "nats"),
+        str(data_dir / BROKER_STORE),
         address,
         monitoring=f"{preflight.LOOPBACK}:-1",
         ports=str(users),
@@ -63,15 +67,19 @@ async def _run_with_broker(plan: Plan, stopping: asyncio.Event) -> None:
     urls = nats_config.write(users, server)
     log = _log_directory(plan) / f"{nats_server.NAME}.log"
     async with nats_server.running_broker(port, users, log, plan.environment_for()) as broker:
-        await _run_parts(plan, urls, stopping, broker)
+        await _run_parts(plan, urls, stopping, broker, on_ready)
 
 
 async def _run_parts(
-    plan: Plan, urls: dict[str, str], stopping: asyncio.Event, broker: Broker | None
+    plan: Plan,
+    urls: dict[str, str],
+    stopping: asyncio.Event,
+    broker: Broker | None,
+    on_ready: Callable[[], None] | None,
 ) -> None:
     """Run the services until `stopping` is set or a process is given up, then stop them all at once."""
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(Startup(plan, urls.get(VIEWER)).run())]
+        tasks = [group.create_task(Startup(plan, urls.get(VIEWER), on_ready).run())]
         if broker:
             tasks.append(group.create_task(broker.watch()))
         for name, command, environment in _commands(plan, urls):
@@ -97,7 +105,7 @@ def _commands(plan: Plan, urls: dict[str, str]) -> list[tuple[str, list[str], di
 
 
 def _log_directory(plan: Plan) -> Path:
-    return plan.settings.data_dir / "logs"
+    return plan.settings.data_dir / LOGS
 
 
 def _announce(plan: Plan) -> None:

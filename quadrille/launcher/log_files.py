@@ -15,20 +15,46 @@ HAS_LEVEL = re.compile(r'\[(?:debug|info|warning|error|critical) *\]|"level":"')
 IS_URGENT = re.compile(r'\[(?:warning|error|critical) *\]|"level":"(?:warning|error|critical)"')
 
 
+def earlier(path: Path) -> Path:
+    """Where the file is that this one has replaced."""
+    return path.with_suffix(".log.1")
+
+
 def rotate(path: Path) -> None:
-    """Keep the last file as `.log.1`, in place of the one before it."""
+    """Keep the last file in place of the one before it."""
     if path.exists():
-        path.replace(path.with_suffix(".log.1"))
+        path.replace(earlier(path))
+
+
+class BoundedFile:
+    """A new log file; when it is full, another one."""
+
+    def __init__(self, path: Path, max_bytes: int = MAX_LOG_BYTES) -> None:
+        self._path = path
+        self._max_bytes = max_bytes
+        self._file = self._open_new()
+
+    def write(self, data: bytes) -> None:
+        if self._size + len(data) > self._max_bytes:
+            self.close()
+            self._file = self._open_new()
+        self._size += self._file.write(data)
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _open_new(self) -> IO[bytes]:
+        rotate(self._path)
+        self._size = 0
+        return self._path.open("wb", buffering=0)
 
 
 class LogFile:
     """The output of one process."""
 
     def __init__(self, path: Path, max_bytes: int = MAX_LOG_BYTES) -> None:
-        self._path = path
         self._name = path.stem
-        self._max_bytes = max_bytes
-        self._file = self._open_new()
+        self._file = BoundedFile(path, max_bytes)
         self.begin_process()
         self.is_silent = False
         """While all processes stop, one that loses its connection to another is not worth a warning."""
@@ -38,11 +64,8 @@ class LogFile:
         self._is_urgent = True
 
     def write(self, line: bytes) -> None:
-        """Append a line, to a new file if this one is full; print it if it belongs to a warning or an error."""
-        if self._size + len(line) > self._max_bytes:
-            self.close()
-            self._file = self._open_new()
-        self._size += self._file.write(line)
+        """Append a line; print it if it belongs to a warning or an error."""
+        self._file.write(line)
         text = line.decode(errors="replace").rstrip("\n")
         if HAS_LEVEL.search(text):  # a line without one continues the last: a traceback
             self._is_urgent = bool(IS_URGENT.search(text))
@@ -52,8 +75,3 @@ class LogFile:
     def close(self) -> None:
         """After the last line."""
         self._file.close()
-
-    def _open_new(self) -> IO[bytes]:
-        rotate(self._path)
-        self._size = 0
-        return self._path.open("wb", buffering=0)

@@ -12,6 +12,7 @@ import click
 import psutil
 from filelock import FileLock, Timeout
 
+from quadrille.data_directory import LAUNCHER_LOCK
 from shared.chassis.settings import PREFIX
 
 LOOPBACK = "127.0.0.1"
@@ -34,7 +35,7 @@ def lock_data_dir(directory: Path, *parts: str) -> FileLock:
 
     Raises CannotStart if it cannot be written, or another `up` uses it.
     """
-    lock_file = directory / "up.lock"
+    lock_file = directory / LAUNCHER_LOCK
     lock = FileLock(lock_file, blocking=False)
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -46,7 +47,7 @@ def lock_data_dir(directory: Path, *parts: str) -> FileLock:
     except Timeout as error:
         raise CannotStart(
             f"another `quadrille up` (process {lock_file.read_text().strip() or 'unknown'}) uses "
-            f"{directory}: stop that one, or set {PREFIX}DATA_DIR to another directory"
+            f"{directory}: stop that one (quadrille down), or set {PREFIX}DATA_DIR to another directory"
         ) from error
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)

@@ -26,6 +26,10 @@ ORDER = (
     '{"userId": "user123", "email": "user123@example.com", '
     '"items": [{"productId": "prod001", "quantity": 2}]}'
 )
+IN_FOREGROUND = "Warnings appear below, the rest is in the logs. Ctrl-C stops everything."
+IN_BACKGROUND = (
+    "It runs in the background: quadrille status, quadrille logs --follow, quadrille down"
+)
 
 
 class Ready(msgspec.Struct, rename="camel"):
@@ -37,8 +41,11 @@ class Ready(msgspec.Struct, rename="camel"):
 class Startup:
     """One start of the shop."""
 
-    def __init__(self, plan: Plan, viewer_url: str | None) -> None:
+    def __init__(
+        self, plan: Plan, viewer_url: str | None, on_ready: Callable[[], None] | None
+    ) -> None:
         self._plan = plan
+        self._on_ready = on_ready
         self._viewer_url = viewer_url
         self._http = httpx.AsyncClient(trust_env=False, timeout=REQUEST_TIMEOUT_SECONDS)
         self._token: str | None = None
@@ -53,10 +60,12 @@ class Startup:
             except CatalogueError as error:
                 raise click.ClickException(str(error)) from error
             await self._poll(self._not_on_sale, ON_SALE_TIMEOUT_SECONDS)
-            print_summary(self._plan, self._viewer_url)
+            print_summary(self._plan, self._viewer_url, in_background=self._on_ready is not None)
             if await self._not_on_sale():
                 reason = self._not_allowed or "it was deleted"
                 echo(f"The sample catalogue is not on sale: {reason}.\n")
+            if self._on_ready:
+                self._on_ready()
 
     async def _poll(
         self, reasons: Callable[[], Awaitable[list[str]]], timeout_seconds: float | None = None
@@ -112,7 +121,7 @@ class Startup:
         return [] if on_sale else ["the order service has not received the catalogue"]
 
 
-def print_summary(plan: Plan, viewer_url: str | None) -> None:
+def print_summary(plan: Plan, viewer_url: str | None, *, in_background: bool) -> None:
     """The table of addresses, an order to paste, and what the nats command line needs."""
     addresses = table("", "", "")
     addresses.show_header = False
@@ -133,6 +142,4 @@ def print_summary(plan: Plan, viewer_url: str | None) -> None:
     if viewer_url:
         echo("\nRead the events with the nats CLI, as a user who can only read:\n", style="dim")
         echo(f"export NATS_URL={viewer_url}")
-    echo(
-        "\nWarnings appear below, the rest is in the logs. Ctrl-C stops everything.\n", style="dim"
-    )
+    echo(f"\n{IN_BACKGROUND if in_background else IN_FOREGROUND}\n", style="dim")

@@ -6,11 +6,9 @@ from urllib.parse import urlsplit
 
 from msgspec.structs import replace
 
+from quadrille.data_directory import BROKER_USERS, LOGS
 from shared.chassis.settings import inherited
 from shared.settings import ShopSettings
-
-USERS = "nats-users"
-"""Where `quadrille up` keeps the broker's configuration, in the data directory."""
 
 
 @asynccontextmanager
@@ -19,7 +17,7 @@ async def settings_with_broker(service: str, settings: ShopSettings) -> AsyncIte
 
     The broker of `quadrille up` ends with its services, so it is started here.
     """
-    users = settings.data_dir / USERS
+    users = settings.data_dir / BROKER_USERS
     url_file = users / f"{service}.url"
     if settings.nats_url != ShopSettings().nats_url or not url_file.is_file():
         yield settings
@@ -31,6 +29,6 @@ async def settings_with_broker(service: str, settings: ShopSettings) -> AsyncIte
     if await nats_server.is_listening(port):
         yield own
         return
-    log = settings.data_dir / "logs" / f"{nats_server.NAME}.log"
+    log = settings.data_dir / LOGS / f"{nats_server.NAME}.log"
     async with nats_server.running_broker(port, users, log, inherited()):
         yield own

@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from shared import VERSION
 from shared.chassis.messages.cloudevents import encode
 from shared.contracts import OrderCancelled
 from shared.order_number import order_number
@@ -18,6 +19,7 @@ from tests.support.eventually import eventually
 from tests.support.history import recorded
 from tests.support.ports import free_port
 from tests.support.running_shop import RunningShop
+from tests.support.shop_client import Json
 from tests.support.shop_expectations import ADMIN_PASSWORD
 from tests.support.terminal import SECONDS, Terminal
 
@@ -202,7 +204,9 @@ def test_unreachable_service_is_named(guest):
         code, out, err = guest.run(*arguments, **{port: unused})
         assert (code, out) == (1, "")
         address = f"http://127.0.0.1:{unused}/"
-        assert err == f"Error: cannot connect to the {service} at {address}; start it: make up\n"
+        assert (
+            err == f"Error: cannot connect to the {service} at {address}; start it: quadrille up\n"
+        )
 
 
 def test_misspelt_setting_is_explained(admin):
@@ -660,6 +664,68 @@ def test_dead_letters_are_redriven(shop, admin, jane):
     assert (code, err) == (1, "Error: there is no dead letter of stray\n")
     code, _, err = admin.run("dlq", "redrive", "inventory")
     assert (code, "Error: name an entity, or select letters" in err) == (2, True)
+
+
+def _status(terminal: Terminal) -> tuple[int, dict[str, Json]]:
+    """Exit code, and the processes by name."""
+    code, out, err = terminal.run("status", "--json")
+    assert err == ""
+    return code, {process["name"]: process for process in msgspec.json.decode(out)["processes"]}
+
+
+def test_status_counts_lag_and_dead_letters(shop, guest):
+    code, processes = _status(guest)
+    assert (code, [process["status"] for process in processes.values()]) == (0, ["ready"] * 5)
+    assert {process["lag"] for process in processes.values()} == {0}
+    assert {process["version"] for process in processes.values()} == {VERSION}
+    _park(shop, "unhandled")
+    with _locked(shop.data_dir / "inventory.db"):
+        _order(guest, "lamp")
+        code, processes = asyncio.run(eventually(lambda: _waiting(guest, "inventory")))
+    assert code == 1
+    assert processes["inventory"]["lag"] > 0
+    assert processes["inventory"]["deadLetters"] == 2
+    assert processes["order"]["deadLetters"] == 0
+    code, out, _ = asyncio.run(eventually(lambda: _ready(guest)))
+    assert re.search(r"^inventory +ready .* 2 *$", out, re.MULTILINE)
+    assert out.endswith("\n2 dead letters: quadrille dlq list\n")
+    with _database(shop, "inventory") as connection:
+        connection.execute("DELETE FROM dead_letter WHERE entity_id = 'unhandled'")
+
+
+def _waiting(terminal: Terminal, service: str) -> tuple[int, dict[str, Json]]:
+    code, processes = _status(terminal)
+    assert processes[service]["waitingFor"] == ["its database to accept events"]
+    return code, processes
+
+
+def _ready(terminal: Terminal) -> tuple[int, str, str]:
+    result = terminal.run("status")
+    assert result[0] == 0
+    return result
+
+
+@contextmanager
+def _locked(database: Path) -> Iterator[None]:
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        yield
+
+
+@contextmanager
+def _database(shop: RunningShop, service: str) -> Iterator[sqlite3.Connection]:
+    with closing(sqlite3.connect(shop.data_dir / f"{service}.db")) as connection, connection:
+        yield connection
+
+
+def test_status_names_a_service_that_is_down(shop, guest):
+    shop.kill("shipping")
+    code, out, _ = guest.run("status")
+    shop.start_service("shipping")
+    assert code == 1
+    assert re.search(r"^shipping +down ", out, re.MULTILINE)
+    assert f"shipping does not answer at {shop.url('shipping')}" in out
+    asyncio.run(shop.until_ready("shipping"))
 
 
 def test_dead_letter_is_discarded(shop, admin):

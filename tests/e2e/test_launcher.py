@@ -11,10 +11,12 @@ import subprocess
 import sys
 import termios
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import psutil
 import pytest
 from filelock import FileLock
@@ -296,6 +298,86 @@ async def kill_and_restart(launched: Launched, name: str) -> None:
     await eventually(is_restarted, within_seconds=30)
 
 
+class Detached:
+    """`quadrille up --detach` at a terminal that is closed when the command has returned, and commands after it."""
+
+    def __init__(self, settings: ShopSettings) -> None:
+        self.data_dir = settings.data_dir
+        own = environment_of(settings)
+        own = {name: value for name, value in own.items() if name not in OWN_BROKER_AND_MAILBOX}
+        self._environment = os.environ | own | NO_MAILBOX  # noqa: TID251 - a child's
+
+    def start(self) -> str:
+        """The screen when it has returned."""
+        screen, terminal = os.openpty()
+        with self._command("up", "--detach", stdin=terminal, stdout=terminal) as process:
+            os.close(terminal)
+            output = read_to_end(screen)
+        os.close(screen)
+        assert process.returncode == 0, output
+        return output
+
+    def run(self, *arguments: str, typed: str = "") -> tuple[int, str]:
+        """Exit code and output."""
+        with self._command(*arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+            output, _ = process.communicate(typed.encode())
+        return process.returncode, output.decode()
+
+    def status(self) -> dict[str, dict[str, Any]]:
+        """The processes by name."""
+        _, output = self.run("status", "--json")
+        return {process["name"]: process for process in msgspec.json.decode(output)["processes"]}
+
+    def _command(self, *arguments: str, stdin: int, stdout: int) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "quadrille", *arguments],
+            env=self._environment,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
+def read_to_end(screen: int) -> str:
+    """What is printed until no process has the terminal open any more."""
+    output = b""
+    with suppress(OSError):  # Linux reports the end of a terminal as an error
+        while chunk := os.read(screen, 4096):
+            output += chunk
+    return output.decode()
+
+
+async def test_detached_shop_runs_until_down(settings: ShopSettings) -> None:
+    shop = Detached(settings)
+    screen = shop.start()
+    try:
+        assert "password" in screen
+        assert "quadrille down" in screen
+        code, output = shop.run("status")
+        assert code == 0, output
+        assert re.search(r"^order +ready .* 0 +0 *$", output, re.MULTILINE)
+
+        killed = shop.status()["shipping"]["pid"]
+        os.kill(killed, signal.SIGKILL)
+        await eventually(lambda: is_restarted(shop, killed), within_seconds=60)
+        assert "shipping was ended by SIGKILL; it is started again" in shop.run("logs", "up")[1]
+        code, output = shop.run("reset", "--yes")
+        assert (code, "quadrille down" in output) == (1, True)
+    finally:
+        code, output = shop.run("down")
+    assert code == 0, output
+    assert shop.run("status")[0] == 1
+    assert "No `quadrille up` uses" in shop.run("down")[1]
+    assert "service.stopped" in shop.run("logs", "order", "--lines", "1")[1]
+    assert "password" not in (shop.data_dir / "logs" / "up.log").read_text()
+
+
+def is_restarted(shop: Detached, pid: int) -> bool:
+    shipping = shop.status()["shipping"]
+    return shipping["status"] == "ready" and shipping["pid"] not in {pid, None}
+
+
 def test_refused_setting_stops_the_others_at_once(up: Launch, settings: ShopSettings) -> None:
     launched = up(settings, QUADRILLE_ADMIN_PASSWORD="password", **NO_MAILBOX)
     error = launched.error()
@@ -311,6 +393,13 @@ async def test_launcher_can_be_stopped_while_starting(up: Launch, settings: Shop
     assert launched.end(signal.SIGINT) == 0
     assert "Traceback" not in launched.output
     assert launched.children() == {}
+
+
+def test_detached_start_that_fails_is_explained(settings: ShopSettings) -> None:
+    with socket.create_server(("127.0.0.1", settings.inventory_port)):
+        code, output = Detached(settings).run("up", "--detach")
+    assert code == 1
+    assert f"port {settings.inventory_port} is in use" in output
 
 
 def test_port_in_use_is_named_with_owner(up: Launch, settings: ShopSettings) -> None:
