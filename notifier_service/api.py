@@ -37,6 +37,9 @@ Notifier = NamedDependency[Service[NotifierState, Command]]
 FromReader = NamedDependency[Reader]
 Cursor = Annotated[int | None, QueryParameter(ge=1, le=2**63 - 1)]
 OrderId = Annotated[str | None, QueryParameter(name="orderId")]
+Status = Annotated[
+    NotificationStatus | None, QueryParameter(description="only those with this status")
+]
 
 
 class NotificationView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -78,13 +81,16 @@ class NotificationController(Controller):
         self,
         reader: FromReader,
         order_id: OrderId = None,
+        status: Status = None,
         cursor: Cursor = None,
         limit: PageSize = 50,
     ) -> NotificationPage:
-        """What was sent, failed or skipped, for one order or for all, newest first."""
+        """What was sent, failed or skipped, or is being sent again, for one order or for all, newest first."""
         query = _NOTIFICATIONS.order_by(NOTIFICATIONS.c.position.desc()).limit(limit + 1)
         if order_id is not None:
             query = query.where(NOTIFICATIONS.c.order_id == order_id)
+        if status is not None:
+            query = query.where(NOTIFICATIONS.c.status == status)
         if cursor is not None:
             query = query.where(NOTIFICATIONS.c.position < cursor)
         rows = await reader.fetch(query.add_columns(NOTIFICATIONS.c.position))

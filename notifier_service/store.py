@@ -39,6 +39,7 @@ NOTIFICATIONS = Table(
     Column("created_at", UtcTime, nullable=False),
 )
 Index("notifications_order", NOTIFICATIONS.c.order_id, NOTIFICATIONS.c.position)
+Index("notifications_in_status", NOTIFICATIONS.c.status, NOTIFICATIONS.c.position)
 
 MAILS = Table(
     "mails",

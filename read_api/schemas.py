@@ -149,6 +149,16 @@ class ProductView(Struct, frozen=True, kw_only=True, rename="camel"):
 ProductPage = Annotated[Page[ProductView], schema_name("ProductPage")]
 
 
+class CategoryView(Struct, frozen=True, kw_only=True, rename="camel"):
+    """A category, and the number of its products on sale."""
+
+    category: str
+    products: int
+
+
+CategoryPage = Annotated[Page[CategoryView], schema_name("CategoryPage")]
+
+
 class StockView(Struct, frozen=True, kw_only=True, rename="camel"):
     """The stock of a product, which may be deleted."""
 

@@ -107,6 +107,11 @@ PRODUCTS = Table(
     Column("updated_at", UtcTime, nullable=False),
 )
 
+Index("products_by_price", PRODUCTS.c.is_deleted, PRODUCTS.c.price, PRODUCTS.c.product_id)
+Index("products_by_name", PRODUCTS.c.is_deleted, PRODUCTS.c.name, PRODUCTS.c.product_id)
+Index("products_in_category", PRODUCTS.c.is_deleted, PRODUCTS.c.category, PRODUCTS.c.product_id)
+# None by stock: every order would change it, and a catalogue is small.
+
 SEARCHED_COLUMNS = (
     PRODUCTS.c.product_id,
     PRODUCTS.c.name,

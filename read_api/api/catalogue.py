@@ -10,17 +10,39 @@ from read_api.api.dependencies import ReadApi
 from read_api.api.limits import count_search
 from read_api.api.params import PUBLIC, PUBLIC_OR_NOTHING, RESTRICTED, Cursor, PageSize, Words
 from read_api.queries import products
-from read_api.queries.products import ProductFilter
-from read_api.schemas import ProductPage, ProductView, StockPage
+from read_api.queries.products import ProductFilter, ProductOrder
+from read_api.schemas import CategoryPage, ProductPage, ProductView, StockPage
 from shared.chassis.http.auth import admin_only
 from shared.chassis.http.problems import responses
 from shared.chassis.http.request_body import ServiceRequest
 
+MAX_PRICE = 2**53 - 1
+
 Category = Annotated[str | None, QueryParameter(description="only this category")]
+Order = Annotated[
+    ProductOrder,
+    QueryParameter(name="sort", description="`-` stands for the highest first; equal ones by id"),
+]
+MinPrice = Annotated[
+    int | None,
+    QueryParameter(
+        name="minPrice", ge=0, le=MAX_PRICE, description="only those that cost this or more"
+    ),
+]
+MaxPrice = Annotated[
+    int | None,
+    QueryParameter(
+        name="maxPrice", ge=0, le=MAX_PRICE, description="only those that cost this or less"
+    ),
+]
+InStock = Annotated[
+    bool | None,
+    QueryParameter(name="inStock", description="only those of which some, or none, are available"),
+]
 
 
 class CatalogueController(Controller):
-    """`/products` for everyone, `/inventory` for admins."""
+    """`/products` and `/categories` for everyone, `/inventory` for admins."""
 
     tags = ("catalogue",)
 
@@ -31,13 +53,30 @@ class CatalogueController(Controller):
         read_api: NamedDependency[ReadApi],
         words: Words = "",
         category: Category = None,
+        min_price: MinPrice = None,
+        max_price: MaxPrice = None,
+        in_stock: InStock = None,
+        order: Order = ProductOrder.ID,
         cursor: Cursor = None,
         limit: PageSize = 50,
     ) -> ProductPage:
         """The catalogue with its stock, or the products with these words in name, description, category or id."""
         count_search(read_api.limits, request, words)
-        product_filter = ProductFilter(words=words, category=category)
-        return await products.list_products(read_api.reader, product_filter, cursor, limit)
+        product_filter = ProductFilter(
+            words=words,
+            category=category,
+            min_price=min_price,
+            max_price=max_price,
+            in_stock=in_stock,
+        )
+        return await products.list_products(read_api.reader, product_filter, order, cursor, limit)
+
+    @get("/categories", responses=PUBLIC)
+    async def list_categories(
+        self, read_api: NamedDependency[ReadApi], cursor: Cursor = None, limit: PageSize = 50
+    ) -> CategoryPage:
+        """The categories of the products on sale, by name, with the number of products in each."""
+        return await products.list_categories(read_api.reader, cursor, limit)
 
     @get("/products/{product_id:str}", responses=PUBLIC_OR_NOTHING)
     async def show_product(

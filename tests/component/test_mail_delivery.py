@@ -458,13 +458,21 @@ async def test_notification_log_is_paged_newest_first(
     shop_settings: ShopSettings, server: MailServer
 ):
     async with notifying(replace(shop_settings, smtp_url="null:")) as notifier:
-        await notifier.receive(*(created(f"o{number}") for number in range(5)))
+        no_address = {"email": None}
+        orders = [created(f"o{number}", **no_address if number == 3 else {}) for number in range(5)]
+        await notifier.receive(*orders)
         whole = (await eventually(lambda: _all_of(notifier, 5)))["items"]
         first = (await notifier.get("/notifications?limit=3")).json()
         rest = (await notifier.get(f"/notifications?limit=3&cursor={first['nextCursor']}")).json()
         assert first["items"] + rest["items"] == whole
         assert [entry["orderId"] for entry in whole] == ["o4", "o3", "o2", "o1", "o0"]
         assert rest["nextCursor"] is None
+        for status, entries in (("SENT", [*whole[:1], *whole[2:]]), ("SKIPPED", whole[1:2])):
+            page = (await notifier.get(f"/notifications?status={status}")).json()
+            assert page["items"] == entries
+        last = (await notifier.get("/notifications?status=SENT&orderId=o0")).json()
+        assert last["items"] == whole[4:]
+        assert (await notifier.get("/notifications?status=LOST")).status_code == 400
         one = await notifier.get(f"/notifications/{whole[0]['notificationId']}")
         assert one.json() == whole[0]
         missing = await notifier.get("/notifications/nothing")

@@ -23,6 +23,8 @@ from shared.contracts import (
     OrderItem,
     OrderNudged,
     ProductCreated,
+    ProductDeleted,
+    StockAdded,
 )
 from shared.order_number import order_number
 from shared.settings import ShopSettings
@@ -366,6 +368,64 @@ async def test_products_are_searched_over_http(reader: ReadApi, shop: JetStreamC
     assert await search(category="入力", q="mou") == ["p2"]
     assert await search(q="\0 ") == ["p1", "p2"]
     assert await status(reader, "/products", NOBODY, q="x" * 201) == 400
+
+
+async def test_products_are_sorted_by_price_and_stock(
+    reader: ReadApi, shop: JetStreamConnection
+) -> None:
+    products = (("lamp", 300, 5), ("chair", 100, 0), ("desk", 900, 2), ("vase", 100, 9))
+    log = [
+        event
+        for product_id, price, stock in products
+        for event in (
+            ProductCreated(
+                product_id=product_id,
+                name=product_id.upper(),
+                description="",
+                price=price,
+                category="decor" if product_id == "vase" else "furniture",
+            ),
+            StockAdded(product_id=product_id, quantity=stock) if stock else None,
+        )
+        if event
+    ]
+    gone = ProductCreated(product_id="gone", name="X", description="", price=1, category="old")
+    log += [gone, ProductDeleted(product_id="gone")]
+    assert await shop.publish(log_of("inventory", *log))
+
+    async def ids(**query: Any) -> list[str]:
+        """The products, of pages of two."""
+        listed, cursor = [], {}
+        while True:
+            page = await reader.get("/products", after="inventory:9", limit=2, **query, **cursor)
+            listed += [product["productId"] for product in page["items"]]
+            if page["nextCursor"] is None:
+                return listed
+            cursor = {"cursor": page["nextCursor"]}
+
+    assert await ids() == await ids(sort="name") == ["chair", "desk", "lamp", "vase"]
+    assert await ids(sort="price") == ["chair", "vase", "lamp", "desk"]
+    assert await ids(sort="-price") == ["desk", "lamp", "chair", "vase"]
+    assert await ids(sort="available") == ["chair", "desk", "lamp", "vase"]
+    assert await ids(sort="-available") == ["vase", "lamp", "desk", "chair"]
+    assert await ids(sort="newest") == ["vase", "desk", "chair", "lamp"]
+    assert await ids(inStock="true", sort="price") == ["vase", "lamp", "desk"]
+    assert await ids(inStock="false") == ["chair"]
+    assert await ids(minPrice=101) == ["desk", "lamp"]
+    assert await ids(minPrice=100, maxPrice=300, category="furniture") == ["chair", "lamp"]
+    assert await status(reader, "/products", NOBODY, sort="random") == 400
+    assert await status(reader, "/products", NOBODY, minPrice=-1) == 400
+    by_price = await reader.get("/products", sort="price", limit=1)
+    mixed = {"sort": "name", "cursor": by_price["nextCursor"]}
+    assert await status(reader, "/products", NOBODY, **mixed) == 400
+    categories = await reader.ask("/categories", NOBODY)
+    assert categories.json()["items"] == [
+        {"category": "decor", "products": 1},
+        {"category": "furniture", "products": 3},
+    ]
+    first = await reader.get("/categories", limit=1)
+    rest = await reader.get("/categories", limit=1, cursor=first["nextCursor"])
+    assert [*first["items"], *rest["items"]] == categories.json()["items"]
 
 
 async def test_query_waits_for_its_consistency_token(

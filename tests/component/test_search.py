@@ -12,7 +12,7 @@ from sqlalchemy import select, text
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import OperationalError
 
-from read_api.queries.products import ProductFilter, list_products
+from read_api.queries.products import ProductFilter, ProductOrder, list_products
 from read_api.queries.search import fetch_search, product_matches
 from read_api.tables import PRODUCTS
 from shared.chassis.http.problems import BadRequest
@@ -48,7 +48,9 @@ async def catalogue(tmp_path: Path) -> AsyncIterator[Projection]:
 
 async def find(projection: Projection, words: str, category: str | None = None) -> list[str]:
     product_filter = ProductFilter(words=words, category=category)
-    page = await list_products(projection.reader, product_filter, cursor=None, limit=50)
+    page = await list_products(
+        projection.reader, product_filter, ProductOrder.ID, cursor=None, limit=50
+    )
     return [product.product_id for product in page.items]
 
 

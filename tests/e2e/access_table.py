@@ -130,6 +130,7 @@ read       GET     /orders/{order_id}/stream                customer  404    404
 read       GET     /orders/{order_id}/stream                guest     ok     ok      ok    ok
 read       GET     /products                                -         ok     ok      ok    ok
 read       GET     /products/{product_id}                   -         ok     ok      ok    ok
+read       GET     /categories                              -         ok     ok      ok    ok
 read       GET     /inventory                               -         401    403     403   ok
 read       GET     /shipments                               -         401    403     403   ok
 read       GET     /customers                               -         401    403     403   ok
