@@ -1,6 +1,7 @@
 """The settings of the shop's services, in addition to those that every service has."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 import msgspec
@@ -11,6 +12,12 @@ from shared.chassis.settings import PREFIX, ChassisSettings, Deadline, Seconds
 from shared.contracts.order import OrderStatus
 
 LOOPBACK_FOR_WILDCARD = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+
+DATA_DIR = f"{PREFIX}DATA_DIR"
+LOCAL_DATA = Path("data")
+IS_CHECKOUT = (Path(__file__).parents[1] / "pyproject.toml").is_file()
+"""Whether this code is run from the repository; an installed package has no such file beside it."""
+DATABASES = ("order.db", "inventory.db", "shipping.db", "notifier.db", "read.db")
 
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
@@ -104,7 +111,22 @@ class ShopSettings(ChassisSettings, frozen=True, kw_only=True):
 
 def load(environment: Mapping[str, str] | None = None) -> ShopSettings:
     """Read the settings; raises SettingsError naming the first that is unknown or impossible."""
-    return chassis.load(ShopSettings, environment)
+    source = chassis.inherited() if environment is None else environment
+    default = {} if DATA_DIR in source else {DATA_DIR: str(default_data_dir(source))}
+    return chassis.load(ShopSettings, {**source, **default})
+
+
+def default_data_dir(environment: Mapping[str, str]) -> Path:
+    """`./data` of a checkout, or where an earlier release has made a shop there; otherwise a directory of the user.
+
+    That is `$XDG_DATA_HOME/quadrille`, by default `~/.local/share/quadrille`.
+    """
+    if IS_CHECKOUT or any((LOCAL_DATA / name).is_file() for name in DATABASES):
+        return LOCAL_DATA
+    data_home = Path(environment.get("XDG_DATA_HOME", ""))
+    if not data_home.is_absolute():  # the specification has relative ones ignored
+        data_home = Path.home() / ".local" / "share"
+    return data_home / "quadrille"
 
 
 def public_url_of(settings: ShopSettings, service: str) -> str:

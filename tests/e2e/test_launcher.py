@@ -180,6 +180,7 @@ async def test_orders_mails_and_data_survive_restart(up: Launch, settings: ShopS
         for part in ("order", "inventory", "shipping", "notifier", "read", "mailbox", "nats")
     )
     assert re.search(r"admin@example.com, password \S{16}", first.output)
+    assert re.search(rf"^Data +{first.settings.data_dir} ", first.output, re.MULTILINE)
 
     assert_secrets_are_withheld(first)
     assert broker_health(first) == {"status": "ok"}
