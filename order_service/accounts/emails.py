@@ -5,12 +5,9 @@ import unicodedata
 
 import idna
 
-from shared.chassis.messages.plain_text import CONTROLS, FORMATS
+from shared.chassis.messages.plain_text import EMAIL_ADDRESS
 
-_WORD = rf'[^\s{CONTROLS}{FORMATS}\u200c\u200d"(),:;<>@\[\\\]]+'
-"""Characters that need no quotes in a mail's header, in any script."""
-
-PATTERN = rf"^{_WORD}@{_WORD}$(?!\n)"
+PATTERN = EMAIL_ADDRESS
 MAX_LENGTH = 254
 
 

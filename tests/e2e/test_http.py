@@ -54,6 +54,20 @@ async def test_service_has_an_openapi_document(shop: RunningShop, service: str):
 
 
 @every_service
+def test_index_names_service_and_its_documents(shop: RunningShop, service: str):
+    index = shop.guest.show(service, "/")
+    assert index["title"].startswith("Quadrille: ")
+    page = httpx.get(shop.url(service), headers={"Accept": "text/html,*/*;q=0.8"})
+    assert page.headers["Content-Type"].startswith("text/html")
+    assert index["title"] in page.text
+    assert "default-src 'none'" in page.headers["Content-Security-Policy"]
+    for document in index["documents"]:
+        assert f'<a href="{document["path"]}">' in page.text
+        assert shop.guest.get(service, document["path"]).status_code in {200, 404}
+    assert shop.guest.get(service, "/schema/openapi.json").is_success
+
+
+@every_service
 async def test_unknown_path_is_a_problem(shop: RunningShop, service: str):
     problem_of(shop.admin.get(service, "/nowhere"), 404)
 
@@ -102,9 +116,9 @@ async def test_body_without_json_is_a_problem(
         ({"items": [ITEM | {"quantity": 1.5}]}, "items[0].quantity", "expected an integer"),
         ({"items": [ITEM | {"colour": "red"}]}, "items[0].colour", "unknown field"),
         ({"items": [{"quantity": 1}]}, "items[0].productId", "required"),
-        ({"items": [ITEM | {"productId": "a.b"}]}, "items[0].productId", "expected a string"),
+        ({"items": [ITEM | {"productId": "a.b"}]}, "items[0].productId", "expected a string of letters, digits, - and _"),
         ({"items": [ITEM], "locale": "fr"}, "locale", "invalid enum value 'fr'"),
-        ({"items": [ITEM], "email": "nobody"}, "email", "expected a string"),
+        ({"items": [ITEM], "email": "nobody"}, "email", "expected a string that is an e-mail address"),
     ],
 )  # fmt: skip
 async def test_wrong_field_is_named(shop: RunningShop, body: object, field: str, message: str):

@@ -4,8 +4,9 @@ from typing import Annotated, ClassVar
 
 import msgspec
 
-# `$` alone would let a trailing newline through, and ids become NATS subjects.
-Id = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_-]+$(?!\n)")]
+from shared.chassis.messages.plain_text import IDENTIFIER
+
+Id = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=IDENTIFIER)]
 EventId = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 Label = Annotated[str, msgspec.Meta(max_length=64)]
 """A short name: of an event type, a template, a category, a carrier."""

@@ -20,6 +20,14 @@ TEXT = rf"^(?:[^{CONTROLS}{FORMATS}]|[\t\n\r])*$(?!\n)"
 
 WEB_ADDRESS = rf"^https?://[^\s{CONTROLS}{FORMATS}]+$(?!\n)"
 
+_EMAIL_WORD = rf'[^\s{CONTROLS}{FORMATS}\u200c\u200d"(),:;<>@\[\\\]]+'
+"""Characters that need no quotes in a mail's header, in any script."""
+
+EMAIL_ADDRESS = rf"^{_EMAIL_WORD}@{_EMAIL_WORD}$(?!\n)"
+
+IDENTIFIER = r"^[A-Za-z0-9_-]+$(?!\n)"
+"""`$` alone would let a trailing newline through, and identifiers become NATS subjects."""
+
 COUNTRY_CODE = r"^[A-Z]{2}$(?!\n)"
 
 IN_WORDS = {
@@ -30,6 +38,8 @@ IN_WORDS = {
     ),
     TEXT: "without control or hidden format characters, other than line breaks and tabs",
     WEB_ADDRESS: "that starts with https:// or http://",
+    EMAIL_ADDRESS: "that is an e-mail address",
+    IDENTIFIER: "of letters, digits, - and _",
     COUNTRY_CODE: "of two capital letters, such as JP (ISO 3166-1)",
 }
 """The descriptions that callers see instead of the patterns."""
