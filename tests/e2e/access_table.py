@@ -16,6 +16,7 @@ from typing import NamedTuple
 TABLE = """
 service    method  path                                     whose     nobody another owner admin
 
+order      GET     /                                        -         ok     ok      ok    ok
 order      GET     /health/live                             -         ok     ok      ok    ok
 order      GET     /health/ready                            -         ok     ok      ok    ok
 order      GET     /contracts/asyncapi.json                 -         404    404     404   404
@@ -56,6 +57,7 @@ order      GET     /api/orders/{order_id}                   guest     ok     ok 
 order      POST    /api/orders/{order_id}/cancel            customer  404    404     ok    ok
 order      POST    /api/orders/{order_id}/cancel            guest     ok     ok      ok    ok
 
+inventory  GET     /                                        -         ok     ok      ok    ok
 inventory  GET     /health/live                             -         ok     ok      ok    ok
 inventory  GET     /health/ready                            -         ok     ok      ok    ok
 inventory  GET     /contracts/asyncapi.json                 -         404    404     404   404
@@ -69,6 +71,7 @@ inventory  POST    /products/{product_id}/stock             -         401    403
 inventory  GET     /reservations/{order_id}                 customer  401    403     403   ok
 inventory  GET     /reservations/{order_id}                 guest     401    403     403   ok
 
+shipping   GET     /                                        -         ok     ok      ok    ok
 shipping   GET     /health/live                             -         ok     ok      ok    ok
 shipping   GET     /health/ready                            -         ok     ok      ok    ok
 shipping   GET     /contracts/asyncapi.json                 -         404    404     404   404
@@ -79,6 +82,7 @@ shipping   GET     /carriers/simulated                      -         401    403
 shipping   PUT     /carriers/simulated                      -         401    403     403   ok
 shipping   POST    /carriers/{name}/callbacks               unsigned  401    401     401   401
 
+notifier   GET     /                                        -         ok     ok      ok    ok
 notifier   GET     /health/live                             -         ok     ok      ok    ok
 notifier   GET     /health/ready                            -         ok     ok      ok    ok
 notifier   GET     /contracts/asyncapi.json                 -         404    404     404   404
@@ -116,6 +120,7 @@ notifier   GET     /rebuild                                 -         401    403
 notifier   POST    /rebuild                                 -         401    403     403   ok
 notifier   POST    /notifications/{notification_id}/resend  customer  401    403     403   ok
 
+read       GET     /                                        -         ok     ok      ok    ok
 read       GET     /health/live                             -         ok     ok      ok    ok
 read       GET     /health/ready                            -         ok     ok      ok    ok
 read       GET     /contracts/asyncapi.json                 -         404    404     404   404

@@ -15,14 +15,14 @@ from litestar.types import ControllerRouterHandler, LifespanHook
 from sqlalchemy.exc import SQLAlchemyError
 
 from shared.chassis.errors import REFUSED, FatalError
-from shared.chassis.http import health, openapi
+from shared.chassis.http import health, index, openapi
 from shared.chassis.http.auth import Authentication, PublicKeys
+from shared.chassis.http.gate import OpenGate
 from shared.chassis.http.health import Backlog, Health
 from shared.chassis.http.links import LinkKeys
 from shared.chassis.http.openapi import NO_DESCRIPTION, ApiDescription
 from shared.chassis.http.problems import ProblemDetails
 from shared.chassis.http.query import QueryCheck
-from shared.chassis.http.rebuild import OpenGate
 from shared.chassis.http.representation import represent
 from shared.chassis.http.request_body import ServiceRequest
 from shared.chassis.settings import ChassisSettings, listed
@@ -65,7 +65,7 @@ def build_app(
     authentication = DefineMiddleware(Authentication, keys=keys)
     gate = [DefineMiddleware(OpenGate, is_open=is_open)] if is_open else []
     app = Litestar(
-        route_handlers=[health.router(), *routes],
+        route_handlers=[index.route(title, api.description), health.router(), *routes],
         request_class=ServiceRequest,
         dependencies={name: provide(value) for name, value in dependencies.items()},
         middleware=[*gate, authentication, QueryCheck],

@@ -17,6 +17,7 @@ from litestar.routes import HTTPRoute
 from litestar.typing import FieldDefinition
 
 from shared.chassis.http.auth import admin_only, operators_only, signed_in_only
+from shared.chassis.http.gate import needs_tables
 from shared.chassis.http.openapi_examples import Examples
 from shared.chassis.http.problems import (
     MEDIA_TYPE,
@@ -73,6 +74,8 @@ class Route(NamedTuple):
     @property
     def is_command(self) -> bool:
         """Whether it changes the service's state by events: those handlers pass on what the writer stored."""
+        if self.method == "get":
+            return False
         return bool(self.handler.parsed_fn_signature.return_type.annotation == Response[bytes])
 
     @property
@@ -192,7 +195,9 @@ def _problems(route: Route) -> dict[int, list[str]]:
     guards = {getattr(guard, "func", guard) for guard in handler.resolve_guards()}
     codes = ["invalid-request", "unauthorized"]
     if not route.path.startswith("/health"):
-        codes += ["busy", "rebuilding", "storage-unavailable"]
+        codes.append("busy")
+    if needs_tables(route.path):
+        codes += ["rebuilding", "storage-unavailable"]
     if {admin_only, operators_only} & guards:
         codes.append("forbidden")
     if route.body is not None:
@@ -218,7 +223,7 @@ def _complete(
     examples: Examples,
 ) -> None:
     handler, operation = route.handler, route.operation
-    operation["summary"] = handler.handler_name.replace("_", " ").capitalize()
+    operation["summary"] = handler.summary or handler.handler_name.replace("_", " ").capitalize()
     operation["responses"] = {
         **{
             str(status): _success(route, status, spec, schemas)

@@ -348,6 +348,7 @@ _WORDS = {
 def _in_words(message: str) -> str:
     for pattern, meaning in plain_text.IN_WORDS.items():
         message = message.replace(f"matching regex {pattern!r}", meaning)
+    message = re.sub(r"matching regex '.*'", "of another form", message)
     for technical, plain in _WORDS.items():
         message = message.replace(technical, plain)
     return message

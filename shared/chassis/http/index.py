@@ -1,0 +1,74 @@
+"""`GET /` of each service: what it is, and where its documents are."""
+
+from collections.abc import Sequence
+from html import escape
+
+from litestar import MediaType, Request, Response, get
+from litestar.datastructures import CacheControlHeader, State
+from litestar.handlers import HTTPRouteHandler
+from litestar.openapi.datastructures import ResponseSpec
+from msgspec import Struct
+
+from shared import VERSION
+
+PATH = "/"
+PAGE_POLICY = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+
+
+class Document(Struct, frozen=True, kw_only=True):
+    """A path of the service, and what is there."""
+
+    path: str
+    title: str
+
+
+class Index(Struct, frozen=True, kw_only=True):
+    """A service and its documents."""
+
+    title: str
+    description: str
+    version: str
+    documents: Sequence[Document]
+
+
+DOCUMENTS = (
+    Document(path="/schema", title="the API, to read and to try"),
+    Document(path="/schema/openapi.json", title="the API as an OpenAPI document"),
+    Document(path="/contracts/asyncapi.json", title="the shop's events as an AsyncAPI document"),
+    Document(path="/health/ready", title="whether the service does its work"),
+)
+
+
+def route(title: str, description: str) -> HTTPRouteHandler:
+    """The index of the service with this title, as JSON, or as a page for browsers."""
+    index = Index(title=title, description=description, version=VERSION, documents=DOCUMENTS)
+    page = _page(index)
+
+    @get(
+        PATH,
+        responses={200: ResponseSpec(Index, description="JSON, or HTML for browsers")},
+        tags=["health"],
+        cache_control=CacheControlHeader(no_cache=True),
+        sync_to_thread=False,
+    )
+    def show_index(request: Request[object, object, State]) -> Response[Index | str]:
+        """Name the service and its documents."""
+        headers = {"Vary": "Accept"}
+        if "text/html" not in request.headers.get("Accept", ""):
+            return Response(index, headers=headers)
+        headers["Content-Security-Policy"] = PAGE_POLICY
+        return Response(page, media_type=MediaType.HTML, headers=headers)
+
+    return show_index
+
+
+def _page(index: Index) -> str:
+    links = "".join(
+        f'<li><a href="{document.path}">{document.path}</a>: {escape(document.title)}</li>'
+        for document in index.documents
+    )
+    return (
+        f'<!DOCTYPE html><html lang="en"><meta charset="utf-8"><title>{escape(index.title)}</title>'
+        f"<h1>{escape(index.title)}</h1><p>{escape(index.description)}</p><ul>{links}</ul>"
+        f"<p>Quadrille {index.version}</p></html>"
+    )
