@@ -135,7 +135,7 @@ class CatalogueController(Controller):
         guards=[admin_only],
         responses={
             201: ResponseSpec(ProductView, description="In the catalogue"),
-            **responses(400, 401, 403, 409, 413, 422, 503),
+            **responses("product-exists"),
         },
     )
     async def create_product(
@@ -152,7 +152,7 @@ class CatalogueController(Controller):
     @put(
         "/{product_id:str}",
         guards=[admin_only],
-        responses={200: ResponseSpec(ProductView), **responses(400, 401, 403, 404, 413, 422, 503)},
+        responses={200: ResponseSpec(ProductView), **responses("unknown-product")},
     )
     async def update_product(
         self,
@@ -169,7 +169,7 @@ class CatalogueController(Controller):
         "/{product_id:str}",
         status_code=200,
         guards=[admin_only],
-        responses={200: ResponseSpec(ProductView), **responses(400, 401, 403, 404, 409, 422, 503)},
+        responses={200: ResponseSpec(ProductView), **responses("unknown-product")},
     )
     async def delete_product(
         self, request: ServiceRequest, product_id: FromPath[str], commands: Commands
@@ -184,7 +184,7 @@ class CatalogueController(Controller):
         guards=[admin_only],
         responses={
             200: ResponseSpec(ProductView),
-            **responses(400, 401, 403, 404, 409, 413, 422, 503),
+            **responses("nothing-to-change", "stock-reserved", "unknown-product"),
         },
     )
     async def change_stock(
@@ -198,7 +198,7 @@ class CatalogueController(Controller):
         command = ChangeStock(product_id=product_id, quantity=data.quantity, reason=data.reason)
         return await commands.execute(request, command, _product_reply(product_id))
 
-    @get("/", responses=responses(400))
+    @get("/")
     async def list_products(
         self, reader: FromReader, cursor: FromQuery[str | None] = None, limit: PageSize = 50
     ) -> ProductPage:
@@ -207,7 +207,7 @@ class CatalogueController(Controller):
         products = await reader.fetch_views(ProductView, query, limit=limit + 1)
         return page_of(products, limit, lambda product: product, lambda product: product.product_id)
 
-    @get("/{product_id:str}", responses=responses(404))
+    @get("/{product_id:str}", responses=responses("unknown-product"))
     async def show_product(self, product_id: FromPath[str], reader: FromReader) -> ProductView:
         """One product with its stock."""
         product = await reader.find_view(ProductView, _PRODUCT, product_id=product_id)
@@ -219,7 +219,7 @@ class CatalogueController(Controller):
 @get(
     "/reservations/{order_id:str}",
     guards=[admin_only],
-    responses=responses(401, 403, 404),
+    responses=responses("unknown-order"),
     tags=["reservations"],
 )
 async def show_reservation(order_id: FromPath[str], reader: FromReader) -> ReservationView:

@@ -76,7 +76,7 @@ class NotificationController(Controller):
     guards = (admin_only,)
     tags = ("notifications",)
 
-    @get("/", responses=responses(400, 401, 403))
+    @get("/")
     async def list_notifications(
         self,
         reader: FromReader,
@@ -99,7 +99,7 @@ class NotificationController(Controller):
             next_cursor=str(rows[limit - 1].position) if len(rows) > limit else None,
         )
 
-    @get("/{notification_id:str}", responses=responses(401, 403, 404))
+    @get("/{notification_id:str}", responses=responses("unknown-notification"))
     async def show_notification(
         self, notification_id: FromPath[str], reader: FromReader
     ) -> NotificationView:
@@ -114,7 +114,7 @@ class NotificationController(Controller):
         status_code=202,
         responses={
             202: ResponseSpec(NotificationView, description="Will be sent as a mail of its own"),
-            **responses(400, 401, 403, 404, 409, 413, 422, 429, 503),
+            **responses("notification-pending", "unknown-notification", "too-many-requests"),
         },
     )
     async def resend_notification(

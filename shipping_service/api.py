@@ -91,7 +91,7 @@ def shipment_view(shipment: Shipment) -> ShipmentView:
 @get(
     "/shipments/{order_id:str}",
     guards=[admin_only],
-    responses=responses(401, 403, 404),
+    responses=responses("unknown-shipment"),
     tags=["shipments"],
 )
 async def show_shipment(order_id: FromPath[str], reader: NamedDependency[Reader]) -> ShipmentView:
@@ -111,7 +111,10 @@ class CarrierController(Controller):
     @post(
         "/{name:str}/callbacks",
         status_code=200,
-        responses={200: ResponseSpec(ShipmentView), **responses(400, 401, 404, 413, 503)},
+        responses={
+            200: ResponseSpec(ShipmentView),
+            **responses("bad-signature", "unknown-carrier", "unknown-shipment"),
+        },
     )
     async def receive_callback(
         self,
@@ -137,12 +140,12 @@ class CarrierController(Controller):
             request, command, _reply(order_id), actor=actor.carrier(carrier.name)
         )
 
-    @get("/simulated", guards=[admin_only], responses=responses(401, 403, 404))
+    @get("/simulated", guards=[admin_only], responses=responses("unknown-carrier"))
     async def show_simulation(self, carrier: FromCarrier) -> Simulation:
         """How the simulated carrier behaves."""
         return _simulated(carrier).simulation
 
-    @put("/simulated", guards=[admin_only], responses=responses(400, 401, 403, 404, 413))
+    @put("/simulated", guards=[admin_only], responses=responses("unknown-carrier"))
     async def change_simulation(
         self, data: JSONBody[Simulation], carrier: FromCarrier
     ) -> Simulation:

@@ -112,7 +112,10 @@ class AccountController(Controller):
 
     @post(
         "/register",
-        responses={201: ResponseSpec(CustomerView), **responses(400, 409, 413, 422, 429, 503)},
+        responses={
+            201: ResponseSpec(CustomerView),
+            **responses("email-taken", "too-many-requests"),
+        },
     )
     async def register(
         self,
@@ -139,7 +142,7 @@ class AccountController(Controller):
         "/login",
         status_code=200,
         opt=WITHOUT_KEY,
-        responses=responses(400, 401, 413, 429, 503),
+        responses=responses("bad-credentials", "too-many-attempts", "too-many-requests"),
     )
     async def sign_in(
         self, request: ServiceRequest, data: JSONBody[SignIn], accounts: FromAccounts
@@ -152,7 +155,7 @@ class AccountController(Controller):
         "/refresh",
         status_code=200,
         opt=WITHOUT_KEY,
-        responses=responses(400, 401, 413, 429, 503),
+        responses=responses("bad-refresh-token", "too-many-requests"),
     )
     async def refresh(
         self, request: ServiceRequest, data: JSONBody[Refresh], accounts: FromAccounts
@@ -164,7 +167,7 @@ class AccountController(Controller):
         "/logout",
         status_code=204,
         opt=WITHOUT_KEY,
-        responses=responses(400, 413, 429, 503),
+        responses=responses("too-many-requests"),
     )
     async def sign_out(
         self, request: ServiceRequest, data: JSONBody[Refresh], accounts: FromAccounts
@@ -172,7 +175,7 @@ class AccountController(Controller):
         """End this session; its access token stays valid until it expires."""
         await accounts.sign_out(data.refresh_token, client_address(request))
 
-    @get("/me", guards=[signed_in_only], responses=responses(401))
+    @get("/me", guards=[signed_in_only])
     async def show_me(
         self, request: ServiceRequest, reader: NamedDependency[Reader]
     ) -> CustomerView:
@@ -187,7 +190,10 @@ class AccountController(Controller):
     @put(
         "/me",
         guards=[signed_in_only],
-        responses={200: ResponseSpec(CustomerView), **responses(400, 401, 409, 413, 429, 503)},
+        responses={
+            200: ResponseSpec(CustomerView),
+            **responses("email-taken", "too-many-requests"),
+        },
     )
     async def change_me(
         self, request: ServiceRequest, data: JSONBody[CustomerChange], service: Orders
@@ -207,7 +213,7 @@ class AccountController(Controller):
         "/password",
         status_code=204,
         guards=[signed_in_only],
-        responses=responses(400, 401, 403, 413, 429, 503),
+        responses=responses("too-many-attempts", "wrong-password"),
     )
     async def change_password(
         self, request: ServiceRequest, data: JSONBody[PasswordChange], accounts: FromAccounts

@@ -38,7 +38,7 @@ class KeyController(Controller):
         """The keys that access tokens are signed with, oldest first, then foreign ones."""
         return KeyList(items=await keys.show())
 
-    @post("/", responses={201: ResponseSpec(KeyView), **responses(503)})
+    @post("/", responses={201: ResponseSpec(KeyView)})
     async def rotate_key(
         self, request: ServiceRequest, keys: Keys, commands: Commands
     ) -> Response[bytes]:
@@ -51,7 +51,7 @@ class KeyController(Controller):
                 extra_writes=rotation.store,
             )
 
-    @delete("/{key_id:str}", status_code=200, responses=responses(404))
+    @delete("/{key_id:str}", status_code=200, responses=responses("unknown-key"))
     async def revoke_key(
         self, request: ServiceRequest, key_id: FromPath[str], keys: Keys
     ) -> KeyList:

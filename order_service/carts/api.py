@@ -99,7 +99,7 @@ class CartController(Controller):
     guards = (signed_in_only,)
     tags = ("cart",)
 
-    @get("/", responses=responses(401))
+    @get("/")
     async def show_cart(self, request: ServiceRequest, order_api: FromOrderApi) -> CartView:
         """What is in it."""
         lines = await order_api.reader.fetch_views(
@@ -110,7 +110,7 @@ class CartController(Controller):
     @post(
         "/items",
         status_code=200,
-        responses=CART | responses(400, 401, 409, 413, 422, 429, 503),
+        responses=CART | responses("cart-full", "product-not-for-sale", "too-many-requests"),
     )
     async def add_item(
         self, request: ServiceRequest, data: JSONBody[CartItem], order_api: FromOrderApi
@@ -123,7 +123,8 @@ class CartController(Controller):
 
     @put(
         "/items/{product_id:str}",
-        responses=CART | responses(400, 401, 404, 409, 413, 422, 429, 503),
+        responses=CART
+        | responses("cart-full", "not-in-cart", "product-not-for-sale", "too-many-requests"),
     )
     async def change_item(
         self,
@@ -141,7 +142,7 @@ class CartController(Controller):
     @delete(
         "/items/{product_id:str}",
         status_code=200,
-        responses=CART | responses(401, 404, 429, 503),
+        responses=CART | responses("not-in-cart", "too-many-requests"),
     )
     async def remove_item(
         self,
@@ -153,7 +154,7 @@ class CartController(Controller):
         command = RemoveFromCart(user_id=request.customer_id, product_id=product_id)
         return await _change(order_api, request, command)
 
-    @delete("/", status_code=200, responses=CART | responses(401, 429, 503))
+    @delete("/", status_code=200, responses=CART | responses("too-many-requests"))
     async def clear_cart(self, request: ServiceRequest, order_api: FromOrderApi) -> Response[bytes]:
         """Empty the cart."""
         return await _change(order_api, request, ClearCart(user_id=request.customer_id))
@@ -162,7 +163,7 @@ class CartController(Controller):
         "/checkout",
         responses={
             201: ResponseSpec(OrderView, description="Ordered, and the cart is empty"),
-            **responses(400, 401, 409, 413, 422, 429, 503),
+            **responses("cart-empty", "price-changed", "product-not-for-sale", "too-many-requests"),
         },
     )
     async def checkout(

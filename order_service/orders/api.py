@@ -150,7 +150,13 @@ class OrderController(Controller):
         "/",
         responses={
             201: ResponseSpec(OrderView, description="Accepted; its stock is requested"),
-            **responses(400, 401, 403, 409, 413, 422, 429, 503),
+            **responses(
+                "forbidden",
+                "cart-empty",
+                "price-changed",
+                "product-not-for-sale",
+                "too-many-requests",
+            ),
         },
     )
     async def place_order(
@@ -170,7 +176,7 @@ class OrderController(Controller):
         status_code=202,
         responses={
             202: ResponseSpec(OrderView, description="Requested; shipping decides"),
-            **responses(400, 404, 409, 413, 422, 503),
+            **responses("unknown-order", "order-final"),
         },
     )
     async def cancel_order(
@@ -191,7 +197,7 @@ class OrderController(Controller):
         guards=[operators_only],
         responses={
             202: ResponseSpec(OrderView, description="Every service publishes its events again"),
-            **responses(401, 403, 404, 429, 503),
+            **responses("unknown-order", "too-many-requests"),
         },
     )
     async def nudge_order(
@@ -205,14 +211,14 @@ class OrderController(Controller):
         command = NudgeOrder(order_id=order_id)
         return await order_api.commands.execute(request, command, order_reply(order_id, 202))
 
-    @get("/{order_id:str}", responses=responses(401, 404))
+    @get("/{order_id:str}", responses=responses("unknown-order"))
     async def show_order(
         self, request: ServiceRequest, order_id: FromPath[str], reader: FromReader
     ) -> OrderView:
         """One order, as this service knows it."""
         return await _visible_order(reader, request.user, order_id)
 
-    @get("/", guards=[signed_in_only], responses=responses(400, 401, 403))
+    @get("/", guards=[signed_in_only], responses=responses("forbidden"))
     async def list_orders(
         self,
         request: ServiceRequest,

@@ -102,7 +102,7 @@ def style() -> Response[str]:
     return Response(_render("mailbox.css"), media_type=MediaType.CSS)
 
 
-@get("/", sync_to_thread=True, responses=responses(400))
+@get("/", sync_to_thread=True)
 def list_mails(
     mails: NamedDependency[MailStorage], cursor: str | None = None, limit: PageSize = 50
 ) -> MailPage:
@@ -111,13 +111,13 @@ def list_mails(
     return page_of(rows, limit, lambda mail: mail, lambda mail: mail.mail_id)
 
 
-@get("/{mail_id:str}", sync_to_thread=True, responses=responses(404))
+@get("/{mail_id:str}", sync_to_thread=True, responses=responses("unknown-mail"))
 def read_mail(mails: NamedDependency[MailStorage], mail_id: str) -> Mail:
     """One mail with its HTML and its text."""
     return _existing(mails.read(mail_id))
 
 
-@get("/{mail_id:str}/raw", sync_to_thread=True, responses=responses(404))
+@get("/{mail_id:str}/raw", sync_to_thread=True, responses=responses("unknown-mail"))
 def read_raw(mails: NamedDependency[MailStorage], mail_id: str) -> Response[bytes]:
     """The mail as stored: its envelope as first headers, then what was sent."""
     content = _existing(mails.raw(mail_id))

@@ -66,7 +66,11 @@ class AdminController(Controller):
         """Customers, newest first: all, or those with these words in id, address or name."""
         return await customers.list_customers(read_api.reader, words, cursor, limit)
 
-    @get("/customers/{user_id:str}", responses=RESTRICTED | responses(404), tags=["customers"])
+    @get(
+        "/customers/{user_id:str}",
+        responses=RESTRICTED | responses("unknown-customer"),
+        tags=["customers"],
+    )
     async def show_customer(
         self, read_api: NamedDependency[ReadApi], user_id: FromPath[str]
     ) -> CustomerView:
@@ -80,7 +84,9 @@ class AdminController(Controller):
         """Customers' carts that are not empty, the latest changed first."""
         return await carts.list_carts(read_api.reader, cursor, limit)
 
-    @get("/carts/{user_id:str}", responses=RESTRICTED | responses(404), tags=["carts"])
+    @get(
+        "/carts/{user_id:str}", responses=RESTRICTED | responses("unknown-customer"), tags=["carts"]
+    )
     async def show_cart(
         self, read_api: NamedDependency[ReadApi], user_id: FromPath[str]
     ) -> CartView:
@@ -116,7 +122,7 @@ class AdminController(Controller):
 
     @delete(
         "/events/held/{source:str}/{position:int}/{event_id:str}",
-        responses=RESTRICTED | responses(404),
+        responses=RESTRICTED | responses("unknown-held-event"),
         tags=["events"],
     )
     async def forget_held_event(

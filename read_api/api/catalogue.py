@@ -8,7 +8,7 @@ from litestar.params import FromPath, QueryParameter
 
 from read_api.api.dependencies import ReadApi
 from read_api.api.limits import count_search
-from read_api.api.params import PUBLIC, PUBLIC_OR_NOTHING, RESTRICTED, Cursor, PageSize, Words
+from read_api.api.params import PUBLIC, RESTRICTED, Cursor, PageSize, Words
 from read_api.queries import products
 from read_api.queries.products import ProductFilter, ProductOrder
 from read_api.schemas import CategoryPage, ProductPage, ProductView, StockPage
@@ -46,7 +46,7 @@ class CatalogueController(Controller):
 
     tags = ("catalogue",)
 
-    @get("/products", responses=PUBLIC | responses(429))
+    @get("/products", responses=PUBLIC | responses("too-many-requests"))
     async def list_products(  # noqa: PLR0917 - Litestar passes them by name
         self,
         request: ServiceRequest,
@@ -78,7 +78,7 @@ class CatalogueController(Controller):
         """The categories of the products on sale, by name, with the number of products in each."""
         return await products.list_categories(read_api.reader, cursor, limit)
 
-    @get("/products/{product_id:str}", responses=PUBLIC_OR_NOTHING)
+    @get("/products/{product_id:str}", responses=PUBLIC | responses("unknown-product"))
     async def show_product(
         self, read_api: NamedDependency[ReadApi], product_id: FromPath[str]
     ) -> ProductView:

@@ -8,14 +8,14 @@ from litestar.exceptions import PermissionDeniedException
 from litestar.params import FromPath, QueryParameter
 
 from read_api.api.dependencies import ReadApi
-from read_api.api.params import PUBLIC_OR_NOTHING, RESTRICTED, Cursor, PageSize, parse_time
+from read_api.api.params import OF_ORDER, RESTRICTED, Cursor, PageSize, parse_time
 from read_api.queries import orders
 from read_api.queries.orders import OrderFilter
 from read_api.queries.timeline import find_timeline
 from read_api.queries.visibility import listed_orders
 from read_api.schemas import OrderDetail, OrderPage, Timeline
 from shared.chassis.http.auth import signed_in_only
-from shared.chassis.http.problems import BadRequest, FieldError
+from shared.chassis.http.problems import BadRequest, FieldError, responses
 from shared.chassis.http.request_body import ServiceRequest
 from shared.contracts.order import OrderStatus
 from shared.order_number import parse_order_number
@@ -46,7 +46,7 @@ class OrderController(Controller):
     path = "/orders"
     tags = ("orders",)
 
-    @get("/", guards=[signed_in_only], responses=RESTRICTED)
+    @get("/", guards=[signed_in_only], responses=RESTRICTED | responses("forbidden"))
     async def list_orders(  # noqa: PLR0917 - Litestar passes them by name
         self,
         request: ServiceRequest,
@@ -73,14 +73,14 @@ class OrderController(Controller):
         visible = listed_orders(caller)
         return await orders.list_orders(read_api.reader, order_filter, visible, cursor, limit)
 
-    @get("/{order_id:str}", responses=PUBLIC_OR_NOTHING)
+    @get("/{order_id:str}", responses=OF_ORDER)
     async def show_order(
         self, request: ServiceRequest, read_api: NamedDependency[ReadApi], order_id: FromPath[str]
     ) -> OrderDetail:
         """One order with its items, stock, shipment and mails; a guest's order for everyone with its id."""
         return await orders.find_order(read_api.reader, request.user, order_id)
 
-    @get("/{order_id:str}/timeline", responses=PUBLIC_OR_NOTHING)
+    @get("/{order_id:str}/timeline", responses=OF_ORDER)
     async def show_timeline(
         self, request: ServiceRequest, read_api: NamedDependency[ReadApi], order_id: FromPath[str]
     ) -> Timeline:

@@ -67,10 +67,9 @@ EVENT_STREAM = {
     )
 }
 
-PUBLIC = responses(400, 401, 503)
-"""An invalid token is rejected even where none is needed."""
-PUBLIC_OR_NOTHING = responses(400, 401, 404, 503)
-RESTRICTED = responses(400, 401, 403, 503)
+PUBLIC = responses("projection-behind")
+OF_ORDER = responses("projection-behind", "unknown-order")
+RESTRICTED = responses("projection-behind")
 
 
 def parse_time(text: str | None, field: str) -> datetime | None:

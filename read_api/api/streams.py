@@ -9,7 +9,7 @@ from read_api.api.dependencies import ReadApi
 from read_api.api.params import (
     EVENT_STREAM,
     NOT_STORED,
-    PUBLIC_OR_NOTHING,
+    OF_ORDER,
     RESTRICTED,
     AccessToken,
     LastEventId,
@@ -26,7 +26,9 @@ OPT = {TOKEN_IN_QUERY: True}
 
 @get(
     "/orders/{order_id:str}/stream",
-    responses=EVENT_STREAM | PUBLIC_OR_NOTHING | responses(429),
+    responses=EVENT_STREAM
+    | OF_ORDER
+    | responses("projection-behind", "too-many-requests", "too-many-waiting"),
     tags=["orders"],
 )
 async def stream_order(  # noqa: PLR0917 - Litestar passes them by name
@@ -56,7 +58,7 @@ async def stream_order(  # noqa: PLR0917 - Litestar passes them by name
 @get(
     "/events/stream",
     guards=[admin_only],
-    responses=EVENT_STREAM | RESTRICTED | responses(429),
+    responses=EVENT_STREAM | RESTRICTED | responses("too-many-requests"),
     tags=["events"],
 )
 async def stream_events(

@@ -29,7 +29,10 @@ class ContractController(Controller):
         "/asyncapi.json",
         operation_id="getAsyncApiDocument",
         summary="AsyncAPI document",
-        responses={200: ResponseSpec(Json, description="AsyncAPI 3.0"), **responses(404)},
+        responses={
+            200: ResponseSpec(Json, description="AsyncAPI 3.0"),
+            **responses("unknown-contract"),
+        },
         sync_to_thread=True,
     )
     def asyncapi(self, catalog: NamedDependency[Catalog]) -> Response[bytes]:
@@ -42,7 +45,7 @@ class ContractController(Controller):
         summary="JSON Schema of an event",
         responses={
             200: ResponseSpec(Json, description="JSON Schema", media_type=JSON_SCHEMA),
-            **responses(404),
+            **responses("unknown-contract"),
         },
         sync_to_thread=True,
     )

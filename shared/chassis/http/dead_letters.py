@@ -172,7 +172,7 @@ class DeadLetterController(Controller):
     guards = (operators_only,)
     tags = ("dead letters",)
 
-    @get("/", responses=responses(400, 401, 403))
+    @get("/")
     async def list_dead_letters(  # noqa: PLR0917 - Litestar passes them by name
         self,
         dead_letters: FromDeadLetters,
@@ -196,7 +196,7 @@ class DeadLetterController(Controller):
             next_cursor=page.next_cursor,
         )
 
-    @get("/{entity:str}", responses=responses(401, 403, 404))
+    @get("/{entity:str}", responses=responses("unknown-dead-letter"))
     async def show_dead_letters(
         self, entity: Entity, dead_letters: FromDeadLetters
     ) -> DeadLettersOfEntity:
@@ -212,7 +212,7 @@ class DeadLetterController(Controller):
         "/{entity:str}/redrive",
         status_code=202,
         opt=WITHOUT_KEY,
-        responses=responses(401, 403, 404, 503),
+        responses=responses("unknown-dead-letter"),
     )
     async def redrive_entity(
         self, request: ServiceRequest, entity: Entity, dead_letters: FromDeadLetters
@@ -225,7 +225,7 @@ class DeadLetterController(Controller):
         "/{entity:str}/try",
         status_code=200,
         opt=WITHOUT_KEY,
-        responses=responses(401, 403, 404, 503),
+        responses=responses("unknown-dead-letter"),
     )
     async def try_entity(self, entity: Entity, dead_letters: FromDeadLetters) -> TrialView:
         """What a redrive would do with the first 200 letters: the change of the state, and the events. Nothing is written."""
@@ -240,7 +240,7 @@ class DeadLetterController(Controller):
         "/{entity:str}/discard",
         status_code=200,
         opt=WITHOUT_KEY,
-        responses=responses(400, 401, 403, 404, 413, 503),
+        responses=responses("unknown-dead-letter"),
     )
     async def discard_letter(
         self,

@@ -33,14 +33,14 @@ class RebuildController(Controller):
     guards = (operators_only,)
     tags = ("rebuild",)
 
-    @post("/", status_code=202, opt=WITHOUT_KEY, responses=responses(401, 403, 409))
+    @post("/", status_code=202, opt=WITHOUT_KEY, responses=responses("rebuild-running"))
     async def start_rebuild(self, request: ServiceRequest, rebuilder: FromRebuilder) -> Rebuilds:
         """Rebuild the derived tables. They are replaced even if they differ from what their events lead to."""
         rebuilder.start()
         log.info("rebuild.requested", by=request.user.user_id)
         return _rebuilds(rebuilder)
 
-    @get("/", sync_to_thread=False, responses=responses(401, 403))
+    @get("/", sync_to_thread=False)
     def show_rebuilds(self, rebuilder: FromRebuilder) -> Rebuilds:
         """How far the rebuild is, and what the last one found."""
         return _rebuilds(rebuilder)

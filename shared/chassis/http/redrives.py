@@ -84,7 +84,6 @@ class RedriveController(Controller):
         "/",
         status_code=202,
         opt=WITHOUT_KEY,
-        responses=responses(400, 401, 403, 413, 503),
     )
     async def redrive_many(
         self,
@@ -97,7 +96,7 @@ class RedriveController(Controller):
             raise BadRequest(FieldError(field="body", message="needs at least one condition"))
         return await request_redrive(request, dead_letters, condition_of(data))
 
-    @get("/{redrive_id:str}", responses=responses(401, 403, 404))
+    @get("/{redrive_id:str}", responses=responses("unknown-redrive"))
     async def show_redrive(
         self, redrive_id: FromPath[str], dead_letters: FromDeadLetters
     ) -> RedriveView:

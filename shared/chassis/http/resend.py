@@ -48,7 +48,7 @@ class Resender:
     status_code=202,
     guards=[admin_only],
     opt=WITHOUT_KEY,
-    responses=responses(400, 401, 403, 413, 422, 503),
+    responses=responses("unknown-position"),
     tags=["events"],
 )
 async def resend_events(data: JSONBody[Range], resender: NamedDependency[Resender]) -> Resending:

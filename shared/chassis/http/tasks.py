@@ -121,7 +121,7 @@ class TaskController(Controller):
     guards = (operators_only,)
     tags = ("tasks",)
 
-    @get("/", responses=responses(400, 401, 403))
+    @get("/")
     async def list_tasks(  # noqa: PLR0917 - Litestar passes them by name
         self,
         tasks: FromTasks,
@@ -159,7 +159,7 @@ class TaskController(Controller):
         "/{kind:str}/{key:str}/run",
         status_code=202,
         opt=WITHOUT_KEY,
-        responses=responses(401, 403, 404, 503),
+        responses=responses("unknown-task"),
     )
     async def run_task(
         self, request: ServiceRequest, kind: FromPath[str], key: FromPath[str], tasks: FromTasks
@@ -179,7 +179,7 @@ class TaskController(Controller):
         "/{kind:str}/{key:str}/give-up",
         status_code=200,
         opt=WITHOUT_KEY,
-        responses=responses(400, 401, 403, 404, 409, 413, 503),
+        responses=responses("task-not-given-up", "task-running", "unknown-task"),
     )
     async def give_up_task(
         self,
