@@ -22,6 +22,7 @@ import uvloop
 
 from bench.load import Connection, Unexpected, connect, get, post
 from bench.processes import Pids, cpu_seconds, running_shop
+from bench.shop import ADDRESS
 from bench.table import percentile, print_machine, print_table
 from shared.settings import ShopSettings
 
@@ -159,7 +160,10 @@ async def fill(shop: Shop, token: str) -> str:
         with suppress(Unexpected):  # an earlier run made it
             await inventory.ask(post("/products", product, token), b"201")
     items = [{"productId": f"reads-{number}", "quantity": 1} for number in range(3)]
-    order = post("/orders", {"email": "reads@example.com", "items": items})
+    order = post(
+        "/orders",
+        {"email": "reads@example.com", "items": items, "shippingAddress": ADDRESS},
+    )
     orders = await connect(shop.ports["order_service"])
     order_id = ""
     for _ in range(ORDERS):

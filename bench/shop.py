@@ -23,6 +23,13 @@ from bench.processes import Pids, cpu_seconds, resident_mebibytes, running_shop
 from bench.table import percentile, print_disk, print_machine, print_table
 from shared.settings import ShopSettings
 
+ADDRESS = {
+    "name": "Bench",
+    "lines": ["1 Main Street"],
+    "postcode": "1000",
+    "city": "Benchton",
+    "country": "CH",
+}
 PRODUCT = {
     "productId": "bench",
     "name": "Bench",
@@ -32,7 +39,11 @@ PRODUCT = {
 }
 ORDER = post(
     "/orders",
-    {"email": "bench@example.com", "items": [{"productId": PRODUCT["productId"], "quantity": 1}]},
+    {
+        "email": "bench@example.com",
+        "items": [{"productId": PRODUCT["productId"], "quantity": 1}],
+        "shippingAddress": ADDRESS,
+    },
 )
 WARM_UP_ORDERS = 1000
 TIMEOUT_SECONDS = 120

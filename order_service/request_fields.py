@@ -29,9 +29,13 @@ class NewAddress(RequestBody, frozen=True, kw_only=True):
     ) = None
 
 
-def contract_address(address: NewAddress | None) -> Address | None:
-    """The address as events carry it."""
-    return None if address is None else msgspec.convert(address, Address, from_attributes=True)
+def contract_address(address: NewAddress | None, *, is_required: bool) -> Address | None:
+    """The address as events carry it. Raises BadRequest."""
+    if address is not None:
+        return msgspec.convert(address, Address, from_attributes=True)
+    if is_required:
+        raise BadRequest(FieldError(field="shippingAddress", message="required"))
+    return None
 
 
 def canonical_email(email: str) -> str:

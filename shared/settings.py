@@ -76,6 +76,8 @@ class ShopSettings(ChassisSettings, frozen=True, kw_only=True):
     admin_password: Annotated[str, msgspec.Meta(min_length=8)] | None = None
     """Of the first admin, when the account is created; without it one is generated into a private file, whose path is logged."""
     allow_guests: bool = True
+    require_address: bool = True
+    """Whether an order needs an address to ship to."""
 
     order_timeout_seconds: Deadline = 900
     """An order without progress for this long is cancelled as EXPIRED; the next three are for one status each."""

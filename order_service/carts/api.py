@@ -179,7 +179,9 @@ class CartController(Controller):
             user_id=request.customer_id,
             order_id=order_id,
             currency=order_api.currency,
-            shipping_address=contract_address(data.shipping_address),
+            shipping_address=contract_address(
+                data.shipping_address, is_required=order_api.require_address
+            ),
         )
         respond = order_reply(order_id, 201, location=f"/orders/{order_id}")
         return await order_api.commands.execute(request, command, respond)

@@ -135,6 +135,7 @@ class OrderApi:
         self.limits = service.limits
         self.currency = settings.currency
         self.allow_guests = settings.allow_guests
+        self.require_address = settings.require_address
 
 
 FromOrderApi = NamedDependency[OrderApi]
@@ -167,7 +168,7 @@ class OrderController(Controller):
         recipient = canonical_email(data.email) if data.email else None
         count_order(order_api.limits, request, recipient)
         order_id = new_id()
-        command = order_command(data, buyer_id, order_id, request.user, order_api.currency)
+        command = order_command(data, buyer_id, order_id, request.user, order_api)
         respond = order_reply(order_id, 201, location=f"/orders/{order_id}")
         return await order_api.commands.execute(request, command, respond)
 
@@ -288,19 +289,19 @@ def _buyer_id(caller: Caller, user_id: str | None, *, allow_guests: bool) -> str
 
 
 def order_command(
-    data: NewOrder, buyer_id: str, order_id: str, caller: Caller, currency: str
+    data: NewOrder, buyer_id: str, order_id: str, caller: Caller, order_api: OrderApi
 ) -> PlaceOrder | CheckOut:
     """An order of the items in the body, or, without any, of the buyer's cart. Raises BadRequest."""
-    address = contract_address(data.shipping_address)
+    if not data.items and caller.is_guest:
+        raise BadRequest(FieldError(field="items", message="required"))
+    address = contract_address(data.shipping_address, is_required=order_api.require_address)
     if not data.items:
-        if caller.is_guest:
-            raise BadRequest(FieldError(field="items", message="required"))
         return CheckOut(
             user_id=buyer_id,
             order_id=order_id,
             email=data.email,
             locale=data.locale,
-            currency=currency,
+            currency=order_api.currency,
             shipping_address=address,
         )
     return PlaceOrder(
@@ -313,7 +314,7 @@ def order_command(
             RequestedItem(product_id=item.product_id, quantity=item.quantity, price=item.price)
             for item in data.items
         ),
-        currency=currency,
+        currency=order_api.currency,
         shipping_address=address,
     )
 

@@ -6,6 +6,7 @@ from quadrille.cli.api_client import Client
 from quadrille.cli.order_watch import print_or_watch
 from quadrille.cli.params import (
     LineItemParam,
+    address_option,
     json_lines_option,
     json_option,
     line_items_argument,
@@ -82,9 +83,10 @@ def clear(*, as_json: bool) -> None:
 
 
 @cart.command()
+@address_option
 @watch_option
 @json_lines_option
-def checkout(*, watch: bool, as_json: bool) -> None:
+def checkout(address: Json, *, watch: bool, as_json: bool) -> None:
     """Order the content of the cart, and empty it.
 
     If a price has changed since, nothing is ordered: `cart show` names it, `cart set` accepts it.
@@ -97,7 +99,7 @@ def checkout(*, watch: bool, as_json: bool) -> None:
       3  with --watch: accepted, but its end was not seen
     """
     client = Client(load_settings())
-    order = client.post("order", "/cart/checkout", {})
+    order = client.post("order", "/cart/checkout", address)
     print_or_watch(client, order, "COMPLETED", watch=watch, as_json=as_json)
 
 

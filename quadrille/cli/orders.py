@@ -10,6 +10,7 @@ from quadrille.cli.api_client import Client
 from quadrille.cli.order_ids import find_order_id
 from quadrille.cli.order_watch import print_or_watch
 from quadrille.cli.params import (
+    address_option,
     json_lines_option,
     json_option,
     line_items_argument,
@@ -83,6 +84,7 @@ def order() -> None:
 @click.option("--user", help="The user who orders.  [default: you, or a guest]")
 @click.option("--email", help="Where mails go.  [default: your address; none for a guest]")
 @click.option("--locale", type=click.Choice(["en", "ja"]), help="The language of the mails.")
+@address_option
 @watch_option
 @json_lines_option
 def place(
@@ -90,12 +92,13 @@ def place(
     user: str | None,
     email: str | None,
     locale: str | None,
+    address: Json,
     *,
     watch: bool,
     as_json: bool,
 ) -> None:
     """Place an order; the word `place` may be omitted."""
-    fields = {"userId": user, "email": email, "locale": locale, "items": lines}
+    fields = {"userId": user, "email": email, "locale": locale, "items": lines, **address}
     body = {name: value for name, value in fields.items() if value is not None}
     client = Client(load_settings())
     order = client.post("order", "/orders", body)

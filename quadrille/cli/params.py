@@ -1,6 +1,7 @@
 """Arguments and options that several commands take."""
 
 import click
+import msgspec
 
 from quadrille.endpoints import SERVICES, Json
 
@@ -41,6 +42,32 @@ class LineItemParam(click.ParamType[Json]):
             self.fail(message, param, ctx)
         return {"productId": product_id, "quantity": int(quantity or 1)}
 
+
+class AddressParam(click.ParamType[Json]):
+    """An address as JSON, or the name of one in the address book; converted to fields of an order."""
+
+    name = "json|name"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Json:
+        text = str(value)
+        if not text.startswith("{"):
+            return {"addressName": text}
+        try:
+            return {"shippingAddress": msgspec.json.decode(text)}
+        except msgspec.DecodeError as error:
+            self.fail(f"not JSON: {error}", param, ctx)
+
+
+address_option = click.option(
+    "--address",
+    metavar="NAME|JSON",
+    type=AddressParam(),
+    default={},
+    help="Where to ship to: a name of your address book, or"
+    """ '{"name": …, "lines": [1 to 3 lines], "postcode": …, "city": …, "country": "JP"}'.""",
+)
 
 line_items_argument = click.argument(
     "lines", metavar="PRODUCT[:QUANTITY]...", nargs=-1, required=True, type=LineItemParam()

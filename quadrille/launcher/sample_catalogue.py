@@ -38,6 +38,13 @@ class Sample(NamedTuple):
     stock: int
 
 
+ADDRESS = {
+    "name": "Aiko Yamada",
+    "lines": ["1-2-3 Shibuya"],
+    "postcode": "150-0002",
+    "city": "Tokyo",
+    "country": "JP",
+}
 SAMPLES = (
     Sample("prod001", "Super Keyboard", "Every key at its best.", "keyboards", 5_000, 10),
     Sample("prod002", "Ergonomic Mouse", "Follows the hand.", "mice", 3_000, 5),
@@ -95,7 +102,9 @@ async def is_on_sale(http: httpx.AsyncClient, orders: str) -> bool:
     """
     wrong_price = SAMPLES[-1].price + 1
     item = {"productId": SAMPLES[-1].product_id, "quantity": 1, "price": wrong_price}
-    response = await http.post(f"{orders}/orders", json={"items": [item]})
+    response = await http.post(
+        f"{orders}/orders", json={"items": [item], "shippingAddress": ADDRESS}
+    )
     return _problem(response) != UNKNOWN
 
 

@@ -1,6 +1,7 @@
 """Waits for the processes, loads the sample catalogue, and prints the addresses."""
 
 import asyncio
+import json
 import time
 from collections.abc import Awaitable, Callable
 
@@ -24,7 +25,8 @@ ON_SALE_TIMEOUT_SECONDS = 5
 
 ORDER = (
     '{"userId": "user123", "email": "user123@example.com", '
-    '"items": [{"productId": "prod001", "quantity": 2}]}'
+    '"items": [{"productId": "prod001", "quantity": 2}], '
+    f'"shippingAddress": {json.dumps(sample_catalogue.ADDRESS)}}}'
 )
 IN_FOREGROUND = "Warnings appear below, the rest is in the logs. Ctrl-C stops everything."
 IN_BACKGROUND = (

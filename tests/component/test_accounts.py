@@ -21,6 +21,7 @@ from shared.chassis.http.auth import AUDIENCE, ISSUER
 from shared.chassis.http.rate_limits import DAY
 from shared.chassis.messages.clock import now
 from shared.settings import ShopSettings
+from tests.support.addresses import ADDRESS_BODY
 from tests.support.broker import NatsServer
 from tests.support.eventually import eventually
 from tests.support.order_client import PASSWORD, OrderClient, open_order_service, problem_of
@@ -202,7 +203,9 @@ async def test_short_key_of_guest_is_refused(client: OrderClient, email: str):
     assert problem["errors"][0]["field"] == "Idempotency-Key"
     assert "16 to 255" in problem["errors"][0]["message"]
     token = (await client.register_and_sign_in(email))["accessToken"]
-    checkout = await client.ask("POST", "/cart/checkout", {}, token=token, key="x")
+    checkout = await client.ask(
+        "POST", "/cart/checkout", {"shippingAddress": ADDRESS_BODY}, token=token, key="x"
+    )
     assert checkout.status_code == 422
 
 

@@ -58,7 +58,7 @@ def email() -> str:
 
 async def order(client: OrderClient, address: str, token: str | None = None, **fields: str) -> int:
     """The status of the answer to an order; 422 is an order of an unknown product, which counts."""
-    body = {"items": ITEMS, **fields}
+    body = {"items": ITEMS, "shippingAddress": ADDRESS_BODY, **fields}
     answer = await client.ask("POST", "/orders", body, token=token, address=address)
     if answer.status_code == 429:
         assert_limited(answer)
@@ -175,11 +175,12 @@ async def test_only_trusted_proxy_names_the_client(
         trusted_proxies=trusted,
     )
     url = f"http://127.0.0.1:{own.order_port}/orders"
+    body = {"items": ITEMS, "shippingAddress": ADDRESS_BODY}
     with service_process("order", own) as process:
         await eventually(lambda: process.waiting_for() is not None)
         async with httpx.AsyncClient() as client:
             answers = [
-                await client.post(url, json={"items": ITEMS}, headers={"X-Forwarded-For": address})
+                await client.post(url, json=body, headers={"X-Forwarded-For": address})
                 for address in ("203.0.113.1", "203.0.113.2")
             ]
     assert [answer.status_code for answer in answers] == statuses

@@ -34,6 +34,7 @@ from tests.support.chassis import INVENTORY, ORDER, SHIPPING, log_of, publishing
 from tests.support.eventually import eventually
 from tests.support.history import recorded
 from tests.support.order_client import OrderClient, open_order_service, problem_of
+from tests.support.shop_client import order_of
 
 ADMIN_PASSWORD = "open sesame"
 NUDGED = OrderNudged(order_id="o1")
@@ -85,7 +86,7 @@ async def placed(orders: OrderClient) -> str:
     """The id of a new order, as soon as the product is for sale."""
 
     async def place() -> str | None:
-        body = {"items": [{"productId": "p1", "quantity": 1}]}
+        body = order_of([("p1", 1)], {})
         answer = await orders.ask("POST", "/orders", body)
         return answer.json().get("orderId")
 

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from shared.chassis.http.auth import LEEWAY_SECONDS, MAX_TOKEN_SECONDS
 from shared.chassis.messages.clock import now
 from tests.e2e.access_table import CALLERS, Entry, entries
+from tests.support.addresses import ADDRESS_BODY
 from tests.support.eventually import eventually
 from tests.support.running_shop import RunningShop
 from tests.support.shop_client import PASSWORD, Json, ShopClient
@@ -84,7 +85,9 @@ def password_change(caller: str) -> Json:
 
 
 def order(scene: Scene, whose: str) -> Json:
-    return {"items": [LINE]} | ({"userId": scene.owner.user_id} if whose == "customer" else {})
+    return {"items": [LINE], "shippingAddress": ADDRESS_BODY} | (
+        {"userId": scene.owner.user_id} if whose == "customer" else {}
+    )
 
 
 BODIES: dict[str, Callable[[Scene, Entry, str], Any]] = {
@@ -96,6 +99,7 @@ BODIES: dict[str, Callable[[Scene, Entry, str], Any]] = {
     "PUT /auth/password": lambda _scene, _entry, caller: password_change(caller),
     "POST /cart/items": lambda *_: LINE,
     "PUT /cart/items/{product_id}": lambda *_: {"quantity": 2},
+    "POST /cart/checkout": lambda *_: {"shippingAddress": ADDRESS_BODY},
     "POST /orders": lambda scene, entry, _: order(scene, entry.whose),
     "POST /api/orders": lambda scene, entry, _: order(scene, entry.whose),
     "POST /products": lambda *_: THING,

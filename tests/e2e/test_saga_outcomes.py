@@ -11,6 +11,7 @@ from tests.support.addresses import ADDRESS_BODY
 from tests.support.eventually import eventually
 from tests.support.running_shop import RunningShop
 from tests.support.saga_outcomes import OUTCOMES, SagaOutcome, assert_outcome
+from tests.support.shop_client import order_of
 from tests.support.terminal import Terminal
 
 
@@ -71,12 +72,14 @@ async def test_order_of_unknown_product_is_rejected(shop: RunningShop):
 
 async def test_wrong_price_is_rejected_with_current_price(shop: RunningShop):
     item = {"productId": "plenty", "quantity": 1, "price": 1}
-    response = shop.admin.post("order", "/orders", {"items": [item]})
+    response = shop.admin.post("order", "/orders", order_of([], {"items": [item]}))
     assert response.status_code == 409
     problem = response.json()
     assert problem["type"] == "urn:quadrille:problem:price-changed"
     assert (problem["productId"], problem["price"]) == ("plenty", 1000)
-    accepted = shop.admin.post("order", "/orders", {"items": [item | {"price": 1000}]})
+    accepted = shop.admin.post(
+        "order", "/orders", order_of([], {"items": [item | {"price": 1000}]})
+    )
     assert accepted.status_code == 201
 
 
@@ -108,9 +111,7 @@ async def test_idempotency_key_for_another_order_is_rejected(shop: RunningShop):
 
 
 async def test_orders_are_served_under_api_prefix(shop: RunningShop):
-    placed = shop.admin.post(
-        "order", "/api/orders", {"items": [{"productId": "plenty", "quantity": 1}]}
-    )
+    placed = shop.admin.post("order", "/api/orders", order_of([("plenty", 1)], {}))
     assert placed.status_code == 201
     assert shop.admin.get("order", f"/api/orders/{placed.json()['orderId']}").status_code == 200
 

@@ -14,5 +14,5 @@ ADDRESS = Address(
     country="JP",
     phone="+81 3 1234 5678",
 )
-ADDRESS_BODY: dict[str, Any] = msgspec.to_builtins(ADDRESS)
+ADDRESS_BODY: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(ADDRESS))
 """As JSON: the body of a request, and what is answered."""

@@ -9,6 +9,8 @@ from uuid import uuid4
 
 import httpx
 
+from tests.support.addresses import ADDRESS_BODY
+
 TIMEOUT_SECONDS = 60
 PASSWORD = "correct horse"
 
@@ -140,6 +142,10 @@ class ShopClient:
             time.sleep(0.02)
         raise AssertionError(f"no answer to {key} within {TIMEOUT_SECONDS} s")
 
+    def check_out(self, *, key: str | None = None) -> httpx.Response:
+        """Order what is in the cart."""
+        return self.post("order", "/cart/checkout", {"shippingAddress": ADDRESS_BODY}, key=key)
+
     def cancel(self, order_id: str) -> httpx.Response:
         return self.post("order", f"/orders/{order_id}/cancel", {})
 
@@ -170,7 +176,7 @@ class ShopClient:
 
 def order_of(lines: Sequence[tuple[str, int]], fields: Mapping[str, Any]) -> Json:
     items = [{"productId": product_id, "quantity": quantity} for product_id, quantity in lines]
-    return {"items": items, **fields}
+    return {"items": items, "shippingAddress": ADDRESS_BODY, **fields}
 
 
 def accepted(response: httpx.Response, status: int) -> Json:

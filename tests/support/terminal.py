@@ -1,5 +1,6 @@
 """The `quadrille` command as a user runs it, with a home directory of its own, against a running shop."""
 
+import json
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 from click.testing import CliRunner
 
 from quadrille.cli.main import main
+from tests.support.addresses import ADDRESS_BODY
 from tests.support.running_shop import RunningShop
 from tests.support.settings import environment_of
 from tests.support.shop_processes import ROOT
@@ -32,6 +34,7 @@ class Terminal:
         have a running event loop.
         """
         env = environment_of(self._shop.settings) | self._home | environment
+        arguments = _with_address(arguments)
         with ThreadPoolExecutor(1) as thread:
             result = thread.submit(
                 CliRunner().invoke, main, arguments, typed, env, prog_name="quadrille"
@@ -43,7 +46,7 @@ class Terminal:
     def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
         """A process, for commands that are interrupted, killed, or run at the same time."""
         return subprocess.Popen(
-            [sys.executable, "-m", "quadrille", *arguments],
+            [sys.executable, "-m", "quadrille", *_with_address(arguments)],
             cwd=ROOT,
             env=environment_of(self._shop.settings) | self._home | environment,
             stdin=subprocess.PIPE,
@@ -76,6 +79,14 @@ class Terminal:
     def sign_in(self, email: str, password: str) -> None:
         code, _, err = self.run("login", email, "--password-stdin", typed=f"{password}\n")
         assert code == 0, err
+
+
+def _with_address(arguments: tuple[str, ...]) -> tuple[str, ...]:
+    """With an address to ship to, which an order needs, if none is given."""
+    is_order = arguments[:1] == ("order",) and arguments[1:2] != ("show",)
+    if "--address" in arguments or not (is_order or arguments[:2] == ("cart", "checkout")):
+        return arguments
+    return (*arguments, "--address", json.dumps(ADDRESS_BODY))
 
 
 def _read(keyboard: int, end: bytes | None = None) -> bytes:
