@@ -41,6 +41,9 @@ class Mail(Struct, frozen=True, kw_only=True, omit_defaults=True):
     template: Template
     tracking_number: str | None = None
     reason: str | None = None
+    cancelled_by: str | None = None
+    explanation: str | None = None
+    """Why the shop cancelled the order, for the customer."""
     failed_items: tuple[FailedItem, ...] = ()
     resend_of: str | None = None
     """The notification that it repeats."""
@@ -55,8 +58,16 @@ def mail_for(recorded: RecordedEvent) -> Mail:
             return _mail(recorded, Template.DISPATCHED)
         case OrderCompleted(tracking_number=number):
             return _mail(recorded, Template.DELIVERED, tracking_number=number)
-        case OrderCancelled(reason=reason, failed_items=items):
-            return _mail(recorded, Template.CANCELLED, reason=reason, failed_items=items)
+        case OrderCancelled() as cancelled:
+            return _mail(
+                recorded,
+                Template.CANCELLED,
+                reason=cancelled.reason,
+                cancelled_by=cancelled.by,
+                # Only the shop's words: what others wrote is not mailed.
+                explanation=cancelled.explanation if cancelled.by == "SHOP" else None,
+                failed_items=cancelled.failed_items,
+            )
         case OrderFailed():
             return _mail(recorded, Template.FAILED)
         case _:

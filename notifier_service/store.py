@@ -50,6 +50,8 @@ MAILS = Table(
     Column("template", Text, nullable=False),
     Column("tracking_number", Text),
     Column("reason", Text),
+    Column("cancelled_by", Text),
+    Column("explanation", Text),
     Column("failed_items", Json, nullable=False),
     Column("resend_of", Text),
 )

@@ -74,6 +74,7 @@ class EventDocument(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     source: str
     entity_id: str = msgspec.field(default="", name="key")
     recorded_at: datetime
+    actor: str | None = None
     data: dict[str, Any]
 
 
@@ -152,7 +153,18 @@ def print_order(order: Json) -> None:
     """An order as the order service returns it."""
     echo(f"Order {order['orderId']} of {order['userId']}: {order['status']}")
     echo(f"  number {order['orderNumber']}", "dim")
+    if order.get("cancellation"):
+        echo(f"  cancellation {cancellation(order['cancellation'])}")
     print_items(order)
+
+
+def cancellation(document: Json) -> str:
+    """Who asked for it and why; the note only if the reader may see it."""
+    who = {"CUSTOMER": "by the customer", "SHOP": "by the shop", "DEADLINE": "by its deadline"}
+    text = who.get(document["by"], f"by {document['by']}")
+    if document["reason"]:
+        text += f": {document['reason']}"
+    return f"{text} (note: {document['note']})" if document["note"] else text
 
 
 def print_items(order: Json) -> None:
@@ -184,8 +196,7 @@ def timeline_line(event: EventDocument, start: datetime) -> Text:
     """A line of one order's timeline: milliseconds since `start`, service, event type, summary."""
     since = (event.recorded_at - start).total_seconds() * 1000
     line = Text.assemble((f"{since:9,.0f} ms  ", "dim"), *_source_and_type(event), summary(event))
-    line.rstrip()
-    return line
+    return _with_actor(line, event)
 
 
 def log_line(event: EventDocument) -> Text:
@@ -196,8 +207,14 @@ def log_line(event: EventDocument) -> Text:
     line = Text.assemble((f"{time}  ", "dim"), *_source_and_type(event), entity_id)
     if is_wide():
         line.append(f"  {summary(event)}")
+        return _with_actor(line, event)
     line.rstrip()
     return line
+
+
+def _with_actor(line: Text, event: EventDocument) -> Text:
+    line.rstrip()
+    return line.append(f"  by {event.actor}", "dim") if event.actor else line
 
 
 def summary(event: EventDocument) -> str:
@@ -228,6 +245,8 @@ def _line_item(item: Json) -> str:
 SUMMARY_FIELDS = (
     "trackingNumber",
     "reason",
+    "explanation",
+    "note",
     "template",
     "recipient",
     "name",

@@ -5,7 +5,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-from shared.contracts import Address, FailedItem, LineItem, OrderItem, Role
+from shared.contracts import Address, Cancellation, FailedItem, LineItem, OrderItem, Role
 from shared.contracts.order import OrderStatus
 from shared.order_number import order_number
 
@@ -49,6 +49,8 @@ class Order(Struct, frozen=True, kw_only=True):
     """Whether its stock was ever reserved: events of earlier releases do not carry the status."""
     tracking_number: str | None = None
     reason: str | None = None
+    cancellation: Cancellation | None = None
+    """Requested and not refused."""
     failed_items: tuple[FailedItem, ...] = ()
     completed_at: datetime | None = None
     created_at: datetime

@@ -12,7 +12,7 @@ from read_api.models import NotificationStatus, ReservationStatus, ShipmentStatu
 from read_api.saga_steps import Step
 from shared.chassis.http.pagination import Page, schema_name
 from shared.chassis.messages.recorded_event import RecordedEvent
-from shared.contracts import Address, FailedItem, LineItem, OrderItem, Role
+from shared.contracts import Address, Cancellation, FailedItem, LineItem, OrderItem, Role
 from shared.contracts.order import OrderStatus
 
 
@@ -33,6 +33,8 @@ class OrderView(Struct, frozen=True, kw_only=True, rename="camel"):
     shipping_address: Address | None
     tracking_number: str | None
     reason: str | None
+    cancellation: Cancellation | None
+    """Requested and not refused; its note only for operators and admins."""
     failed_items: Sequence[FailedItem]
     created_at: datetime
     updated_at: datetime

@@ -37,6 +37,7 @@ ORDERS = Table(
     Column("is_confirmed", Boolean, nullable=False),
     Column("tracking_number", Text),
     Column("reason", Text),
+    Column("cancellation", Json),
     Column("failed_items", Json, nullable=False),
     Column("completed_at", UtcTime),
     Column("created_at", UtcTime, nullable=False),

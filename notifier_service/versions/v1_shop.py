@@ -1,4 +1,7 @@
-"""Give the addresses of orders their fields; add the private keys that links in mails are signed with."""
+"""Give the addresses of orders their fields.
+
+Add the private keys that links in mails are signed with, and to mails who cancelled the order, and why.
+"""
 
 import msgspec
 import sqlalchemy as sa
@@ -12,6 +15,8 @@ down_revision = None
 
 def upgrade() -> None:
     _convert_addresses()
+    for name in ("cancelled_by", "explanation"):
+        op.add_column("mails", sa.Column(name, sa.Text))
     op.create_table(
         "link_private_keys",
         sa.Column("key_id", sa.Text, primary_key=True),

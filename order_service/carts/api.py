@@ -183,7 +183,7 @@ class CartController(Controller):
                 data.shipping_address, is_required=order_api.require_address
             ),
         )
-        respond = order_reply(order_id, 201, location=f"/orders/{order_id}")
+        respond = order_reply(order_id, 201, request.user, location=f"/orders/{order_id}")
         return await order_api.commands.execute(request, command, respond)
 
 

@@ -11,6 +11,7 @@ from litestar.exceptions import NotAuthorizedException, PermissionDeniedExceptio
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from msgspec import Meta
+from msgspec.structs import replace
 from sqlalchemy import bindparam, select
 
 from order_service.accounts.emails import mailbox
@@ -40,7 +41,7 @@ from shared.chassis.runtime.service import Service
 from shared.chassis.storage.idempotency import Reply
 from shared.chassis.storage.reader import Reader
 from shared.chassis.storage.views import all_as_json, view_as_json
-from shared.contracts import Address, FailedItem, Money, OrderItem, Quantity
+from shared.contracts import Address, Cancellation, FailedItem, Money, OrderItem, Quantity
 from shared.contracts.order import OrderStatus
 from shared.settings import ShopSettings
 
@@ -68,13 +69,14 @@ class NewOrder(RequestBody, frozen=True, kw_only=True):
     shipping_address: NewAddress | None = None
 
 
-class Cancellation(RequestBody, frozen=True, kw_only=True):
-    """Why, in the customer's words."""
+class NewCancellation(RequestBody, frozen=True, kw_only=True):
+    """Why. The customer may read the `reason`; a `note` is for the shop only, and only the shop may write one."""
 
     reason: Reason | None = None
+    note: Reason | None = None
 
 
-NO_REASON = Cancellation()
+NO_REASON = NewCancellation()
 """What a request without a body stands for."""
 
 
@@ -95,6 +97,8 @@ class OrderView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     shipping_address: Address | None
     tracking_number: str | None
     reason: str | None
+    cancellation: Cancellation | None
+    """Requested and not refused; its note only for operators and admins."""
     failed_items: Sequence[FailedItem]
     created_at: datetime
     updated_at: datetime
@@ -169,7 +173,7 @@ class OrderController(Controller):
         count_order(order_api.limits, request, recipient)
         order_id = new_id()
         command = order_command(data, buyer_id, order_id, request.user, order_api)
-        respond = order_reply(order_id, 201, location=f"/orders/{order_id}")
+        respond = order_reply(order_id, 201, request.user, location=f"/orders/{order_id}")
         return await order_api.commands.execute(request, command, respond)
 
     @post(
@@ -177,7 +181,7 @@ class OrderController(Controller):
         status_code=202,
         responses={
             202: ResponseSpec(OrderView, description="Requested; shipping decides"),
-            **responses("unknown-order", "order-final"),
+            **responses("unknown-order", "order-final", "forbidden"),
         },
     )
     async def cancel_order(
@@ -185,12 +189,22 @@ class OrderController(Controller):
         request: ServiceRequest,
         order_id: FromPath[str],
         order_api: FromOrderApi,
-        data: JSONBody[Cancellation] = NO_REASON,
+        data: JSONBody[NewCancellation] = NO_REASON,
     ) -> Response[bytes]:
         """Request that the order be stopped. It is CANCELLING until shipping has answered."""
-        await _visible_order(order_api.reader, request.user, order_id)
-        command = RequestCancellation(order_id=order_id, reason="CUSTOMER", note=data.reason)
-        return await order_api.commands.execute(request, command, order_reply(order_id, 202))
+        caller = request.user
+        order = await _visible_order(order_api.reader, caller, order_id)
+        if data.note is not None and not caller.is_operator:
+            raise PermissionDeniedException("note: only the shop may write one; use reason")
+        command = RequestCancellation(
+            order_id=order_id,
+            reason="CUSTOMER",
+            by_shop=caller.is_operator and (order.guest or caller.user_id != order.user_id),
+            explanation=data.reason,
+            note=data.note,
+        )
+        respond = order_reply(order_id, 202, caller)
+        return await order_api.commands.execute(request, command, respond)
 
     @post(
         "/{order_id:str}/nudge",
@@ -210,7 +224,8 @@ class OrderController(Controller):
         """
         order_api.limits.take((Limit.NUDGES_PER_ORDER, order_id))
         command = NudgeOrder(order_id=order_id)
-        return await order_api.commands.execute(request, command, order_reply(order_id, 202))
+        respond = order_reply(order_id, 202, request.user)
+        return await order_api.commands.execute(request, command, respond)
 
     @get("/{order_id:str}", responses=responses("unknown-order"))
     async def show_order(
@@ -236,7 +251,9 @@ class OrderController(Controller):
         if cursor:
             query = query.where(ORDERS.c.order_id < cursor)
         orders = await reader.fetch_views(OrderView, query, user_id=owner_id, limit=limit + 1)
-        return page_of(orders, limit, lambda order: order, lambda order: order.order_id)
+        return page_of(
+            orders, limit, lambda order: visible_to(caller, order), lambda order: order.order_id
+        )
 
 
 async def _visible_order(reader: Reader, caller: Caller, order_id: str) -> OrderView:
@@ -244,7 +261,14 @@ async def _visible_order(reader: Reader, caller: Caller, order_id: str) -> Order
     order = await reader.find_view(OrderView, _ORDER, order_id=order_id)
     if order is None or not _may_see(caller, order):
         raise Rejected("unknown-order", f"there is no order {order_id}")
-    return order
+    return visible_to(caller, order)
+
+
+def visible_to(caller: Caller, order: OrderView) -> OrderView:
+    """The order without the note that only the shop may read, if the caller is not of the shop."""
+    if order.cancellation is None or order.cancellation.note is None or caller.is_operator:
+        return order
+    return replace(order, cancellation=replace(order.cancellation, note=None))
 
 
 def _may_see(caller: Caller, order: OrderView) -> bool:
@@ -253,10 +277,15 @@ def _may_see(caller: Caller, order: OrderView) -> bool:
 
 
 def order_reply(
-    order_id: str, status: int, location: str | None = None
+    order_id: str, status: int, caller: Caller, location: str | None = None
 ) -> Callable[[OrderState], Reply]:
-    """Responds with the order as it is right after the command."""
-    return lambda state: json_reply(status, order_view(state.orders[order_id]), location=location)
+    """Responds with the order as it is right after the command, and as the caller may see it."""
+
+    def respond(state: OrderState) -> Reply:
+        order = visible_to(caller, order_view(state.orders[order_id]))
+        return json_reply(status, order, location=location)
+
+    return respond
 
 
 def count_order(limits: Limiter, request: ServiceRequest, recipient: str | None = None) -> None:

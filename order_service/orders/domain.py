@@ -16,6 +16,7 @@ from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.rejection import Rejected
 from shared.contracts import (
     Address,
+    Cancellation,
     FailedItem,
     OrderCancellationRequested,
     OrderCancelled,
@@ -28,7 +29,14 @@ from shared.contracts import (
     OrderNudged,
     OrderResumed,
 )
-from shared.contracts.order import CANCELLED_STATUS, OrderEvent, OrderStatus, status_after
+from shared.contracts.order import (
+    CANCELLED_STATUS,
+    CancelledBy,
+    OrderEvent,
+    OrderStatus,
+    cancellation_of,
+    status_after,
+)
 from shared.order_number import order_number
 
 OPEN = frozenset({OrderStatus.PENDING, OrderStatus.AWAITING_SHIPMENT, OrderStatus.CANCELLING})
@@ -52,7 +60,8 @@ class Order(Struct, frozen=True, kw_only=True):
     shipping_address: Address | None = None
     resume_status: OrderStatus | None = None
     """While CANCELLING: the status to return to if shipping refuses."""
-    cancellation: CancellationReason | None = None
+    cancellation: Cancellation | None = None
+    """That was requested and not refused."""
     tracking_number: str | None = None
     reason: str | None = None
     """Why it ended without delivery."""
@@ -110,11 +119,16 @@ class FailOrder(Struct, frozen=True, kw_only=True):
 
 
 class RequestCancellation(Struct, frozen=True, kw_only=True):
-    """Ask shipping to cancel the order, for the customer or because it timed out."""
+    """Ask shipping to cancel the order, because the customer or the shop wants it or because it timed out."""
 
     order_id: OrderId
     reason: CancellationReason
+    """CUSTOMER also with `by_shop`."""
+    by_shop: bool = False
+    explanation: str | None = None
+    """What the customer may read."""
     note: str | None = None
+    """For the shop only."""
 
 
 class AcceptCancellation(Struct, frozen=True, kw_only=True):
@@ -180,9 +194,9 @@ def _transition(order: Order, command: FollowUp) -> list[Event]:
         case OrderStatus.CANCELLING, ConfirmOrder() if not _is_confirmed(order):
             return [OrderConfirmed(order_id=order_id, status=status)]
         case OrderStatus.PENDING, RejectOrder(failed_items=failed):
-            return [_cancelled(order_id, "NO_STOCK", failed)]
+            return [_out_of_stock(order_id, failed)]
         case OrderStatus.CANCELLING, RejectOrder() | AcceptCancellation():
-            return [_cancelled(order_id, order.cancellation or "CUSTOMER")]
+            return [_cancelled(order)]
         case OrderStatus.CANCELLING, RefuseCancellation(reason=reason):
             resumed = order.resume_status or OrderStatus.PENDING
             return [OrderResumed(order_id=order_id, status=resumed, reason=reason)]
@@ -196,16 +210,23 @@ def _transition(order: Order, command: FollowUp) -> list[Event]:
             return []
 
 
-def _cancelled(
-    order_id: str,
-    reason: Literal["NO_STOCK", "CUSTOMER", "EXPIRED"],
-    failed_items: tuple[FailedItem, ...] = (),
-) -> OrderCancelled:
+def _out_of_stock(order_id: str, failed_items: tuple[FailedItem, ...]) -> OrderCancelled:
+    status = CANCELLED_STATUS["NO_STOCK"]
     return OrderCancelled(
-        order_id=order_id,
+        order_id=order_id, status=status, reason="NO_STOCK", failed_items=failed_items
+    )
+
+
+def _cancelled(order: Order) -> OrderCancelled:
+    """As it was requested."""
+    cancellation = order.cancellation or Cancellation(by="CUSTOMER")
+    reason = _reason_of(cancellation)
+    return OrderCancelled(
+        order_id=order.order_id,
         status=CANCELLED_STATUS[reason],
         reason=reason,
-        failed_items=failed_items,
+        by=cancellation.by,
+        explanation=cancellation.reason,
     )
 
 
@@ -217,23 +238,38 @@ def _nudge(order: Order | None, command: NudgeOrder) -> list[Event]:
 
 
 def _request_cancellation(order: Order | None, command: RequestCancellation) -> list[Event]:
-    requested = OrderCancellationRequested(
-        order_id=command.order_id,
-        status=OrderStatus.CANCELLING,
-        reason=command.reason,
-        note=command.note,
-    )
-    by_customer = command.reason == "CUSTOMER"
+    on_request = command.reason == "CUSTOMER"
     if order is None:
         raise _unknown(command.order_id)
     if is_final(order):
-        if by_customer:
+        if on_request:
             raise Rejected("order-final", f"the order is {order.status} already")
         return []
     if order.status is OrderStatus.CANCELLING:
-        # A customer's second request changes nothing; a timeout asks shipping again, in case the event was lost.
-        return [] if by_customer else [replace(requested, reason=order.cancellation or "EXPIRED")]
-    return [requested]
+        # A second request changes nothing; a timeout asks shipping again, in case the event was lost.
+        repeated = order.cancellation or Cancellation(by="DEADLINE")
+        return [] if on_request else [_requested(order.order_id, repeated)]
+    by_whom: CancelledBy = "SHOP" if command.by_shop else "CUSTOMER"
+    cancellation = Cancellation(
+        by=by_whom if on_request else "DEADLINE", reason=command.explanation, note=command.note
+    )
+    return [_requested(order.order_id, cancellation)]
+
+
+def _requested(order_id: str, cancellation: Cancellation) -> OrderCancellationRequested:
+    return OrderCancellationRequested(
+        order_id=order_id,
+        status=OrderStatus.CANCELLING,
+        reason=_reason_of(cancellation),
+        by=cancellation.by,
+        explanation=cancellation.reason,
+        note=cancellation.note,
+    )
+
+
+def _reason_of(cancellation: Cancellation) -> CancellationReason:
+    """The reason in the events, which has no value of its own for the shop."""
+    return "EXPIRED" if cancellation.by == "DEADLINE" else "CUSTOMER"
 
 
 def _unknown(order_id: str) -> Rejected:
@@ -292,21 +328,30 @@ def _apply(order: Order, event: OrderEvent) -> Order:
         case OrderConfirmed() if status is OrderStatus.CANCELLING:
             return replace(order, resume_status=OrderStatus.AWAITING_SHIPMENT)
         case OrderCompleted(tracking_number=number):
-            return replace(order, status=status, resume_status=None, tracking_number=number)
+            ended = _without_cancellation(order, status)
+            return replace(ended, tracking_number=number)
         case OrderCancelled(reason=reason, failed_items=failed):
             return replace(
                 order, status=status, resume_status=None, reason=reason, failed_items=failed
             )
         case OrderFailed(reason=reason):
-            return replace(order, status=status, resume_status=None, reason=reason)
+            return replace(_without_cancellation(order, status), reason=reason)
         case OrderCancellationRequested() if order.status is OrderStatus.CANCELLING:
             return order
-        case OrderCancellationRequested(reason=reason):
-            return replace(order, status=status, resume_status=order.status, cancellation=reason)
+        case OrderCancellationRequested():
+            cancellation = cancellation_of(event)
+            return replace(
+                order, status=status, resume_status=order.status, cancellation=cancellation
+            )
         case OrderResumed():
-            return replace(order, status=status, resume_status=None, cancellation=None)
+            return _without_cancellation(order, status)
         case _:
             return replace(order, status=status)
+
+
+def _without_cancellation(order: Order, status: OrderStatus) -> Order:
+    """A cancellation that was requested did not happen."""
+    return replace(order, status=status, resume_status=None, cancellation=None)
 
 
 def _is_confirmed(order: Order) -> bool:

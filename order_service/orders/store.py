@@ -29,7 +29,7 @@ ORDERS = Table(
     Column("locale", Text),
     Column("shipping_address", Json),
     Column("resume_status", Text),
-    Column("cancellation", Text),
+    Column("cancellation", Json),
     Column("tracking_number", Text),
     Column("reason", Text),
     Column("failed_items", Json, nullable=False),

@@ -151,10 +151,14 @@ def _time(moment: str) -> str:
 
 @click.command()
 @order_argument
-@click.option("--reason", help="A text that is stored with the order.")
+@click.option(
+    "--reason",
+    help="Why; the customer may read it, and the mail of the shop's cancellation quotes it.",
+)
+@click.option("--note", help="Why, for the shop only: operators and admins may write and read it.")
 @watch_option
 @json_lines_option
-def cancel(order: str, reason: str | None, *, watch: bool, as_json: bool) -> None:
+def cancel(order: str, reason: str | None, note: str | None, *, watch: bool, as_json: bool) -> None:
     """The order is CANCELLING until the shipping service, which alone decides, accepts or rejects the cancellation: once
     the carrier has the order, it is too late and the order continues. A repeated request changes nothing. A guest's
     order can be cancelled by everyone who knows its id, a customer's by the customer and the admin.
@@ -168,7 +172,7 @@ def cancel(order: str, reason: str | None, *, watch: bool, as_json: bool) -> Non
     """
     client = Client(load_settings())
     path = f"/orders/{segment(find_order_id(client, order))}/cancel"
-    cancelled = client.post("order", path, {"reason": reason})
+    cancelled = client.post("order", path, {"reason": reason, "note": note})
     print_or_watch(client, cancelled, "CANCELLED", watch=watch, as_json=as_json)
 
 
@@ -190,13 +194,13 @@ def orders(user: str | None, status: str | None, limit: int, *, as_json: bool) -
 
 
 def _print(orders: list[Json]) -> None:
-    """At 80 columns only the user's name may be cut; a wide console has the id and the items too."""
+    """At 80 columns only the user's name may be cut; a wide console has the id, the items and who cancelled too."""
     columns = ("number", "status", "total", "age", "user")
     grid = table(*columns, *(["order", "items"] if is_wide() else []), right=(2, 3))
     for order in orders:
         cells = [
             order["orderNumber"],
-            order["status"],
+            _status(order),
             money(order["totalAmount"], order["currency"]),
             age(datetime.fromisoformat(order["createdAt"])),
         ]
@@ -205,9 +209,15 @@ def _print(orders: list[Json]) -> None:
         number, status, *amounts = cells
         details = [order["orderId"], _items(order)] if is_wide() else []
         grid.add_row(
-            number, Text(status, status_style(status)), *amounts, order["userId"], *details
+            number, Text(status, status_style(order["status"])), *amounts, order["userId"], *details
         )
     console().print(grid)
+
+
+def _status(order: Json) -> str:
+    status: str = order["status"]
+    cancellation = order.get("cancellation")
+    return f"{status} ({cancellation['by'].lower()})" if cancellation and is_wide() else status
 
 
 def _items(order: Json) -> str:

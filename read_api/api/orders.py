@@ -12,7 +12,6 @@ from read_api.api.params import OF_ORDER, RESTRICTED, Cursor, PageSize, parse_ti
 from read_api.queries import orders
 from read_api.queries.orders import OrderFilter
 from read_api.queries.timeline import find_timeline
-from read_api.queries.visibility import listed_orders
 from read_api.schemas import OrderDetail, OrderPage, Timeline
 from shared.chassis.http.auth import signed_in_only
 from shared.chassis.http.problems import BadRequest, FieldError, responses
@@ -70,8 +69,7 @@ class OrderController(Controller):
             since=parse_time(since, "from"),
             until=parse_time(until, "to"),
         )
-        visible = listed_orders(caller)
-        return await orders.list_orders(read_api.reader, order_filter, visible, cursor, limit)
+        return await orders.list_orders(read_api.reader, caller, order_filter, cursor, limit)
 
     @get("/{order_id:str}", responses=OF_ORDER)
     async def show_order(

@@ -18,7 +18,7 @@ from shared.contracts import (
     OrderFailed,
     OrderResumed,
 )
-from shared.contracts.order import OrderEvent, status_after
+from shared.contracts.order import OrderEvent, cancellation_of, status_after
 
 CONSUMES = (
     OrderCreated,
@@ -73,10 +73,14 @@ def _apply(order: Order, event: OrderEvent, at: datetime) -> Order:
     order = replace(order, status=status, is_confirmed=is_confirmed, updated_at=at)
     match event:
         case OrderCompleted(tracking_number=number):
-            return replace(order, tracking_number=number, completed_at=at)
+            return replace(order, tracking_number=number, completed_at=at, cancellation=None)
         case OrderCancelled(reason=reason, failed_items=failed):
             return replace(order, reason=reason, failed_items=failed)
         case OrderFailed(reason=reason):
-            return replace(order, reason=reason)
+            return replace(order, reason=reason, cancellation=None)
+        case OrderCancellationRequested() if order.cancellation is None:
+            return replace(order, cancellation=cancellation_of(event))
+        case OrderResumed():
+            return replace(order, cancellation=None)
         case _:
             return order

@@ -3,9 +3,15 @@
 from datetime import datetime
 
 from msgspec import Struct
+from msgspec.structs import replace
 from sqlalchemy import ColumnElement, Select, bindparam, select
 
-from read_api.queries.visibility import may_see, unknown_order
+from read_api.queries.visibility import (
+    listed_orders,
+    may_see,
+    redacted_order,
+    unknown_order,
+)
 from read_api.schemas import (
     NotificationView,
     OrderDetail,
@@ -56,15 +62,12 @@ _NEWEST_FIRST = Keyset(tuple[datetime, str], ORDERS.c.created_at.desc(), _ID.des
 
 
 async def list_orders(
-    reader: Reader,
-    order_filter: OrderFilter,
-    visible: ColumnElement[bool],
-    cursor: str | None,
-    limit: int,
+    reader: Reader, caller: Caller, order_filter: OrderFilter, cursor: str | None, limit: int
 ) -> OrderPage:
-    """Of the `visible` orders those that the filter selects, newest first."""
-    query = select_orders(order_filter, visible, cursor, limit)
-    return order_page(await reader.fetch(query), limit)
+    """Of the orders that the caller may list those that the filter selects, newest first."""
+    query = select_orders(order_filter, listed_orders(caller), cursor, limit)
+    page = order_page(await reader.fetch(query), limit)
+    return replace(page, items=[redacted_order(caller, order) for order in page.items])
 
 
 def select_orders(
@@ -100,4 +103,4 @@ async def find_order(reader: Reader, caller: Caller, order_id: str) -> OrderDeta
     order = await reader.find_view(OrderDetail, _DETAIL, order_id=order_id)
     if order is None or not may_see(caller, user_id=order.user_id, is_guest_order=order.guest):
         raise unknown_order(order_id)
-    return order
+    return redacted_order(caller, order)

@@ -1,16 +1,18 @@
 """Order visibility: guests by order id, customers their own, admins all."""
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
-import msgspec
+from msgspec.structs import replace
 from sqlalchemy import ColumnElement, Text, and_, bindparam, or_, select, true
 
-from read_api.schemas import EventView
+from read_api.schemas import EventView, OrderView
 from read_api.tables import EVENTS, ORDERS
 from shared.chassis.http.auth import Caller
 from shared.chassis.messages.rejection import Rejected
 from shared.chassis.messages.system_events import SYSTEM
 from shared.chassis.storage.reader import Reader
+
+SomeOrder = TypeVar("SomeOrder", bound=OrderView)
 
 OPERATORS_ONLY = frozenset(kind.__name__ for kind in SYSTEM)
 """Types of events that quote messages that could not be handled, which may be of other customers."""
@@ -52,15 +54,24 @@ class Visibility(NamedTuple):
         return self.in_full or (event.key == self.order_id and event.type not in OPERATORS_ONLY)
 
     def redacted(self, event: EventView) -> EventView:
-        """The event without the ids of other people's accounts."""
-        if self.in_full or event.actor is None:
+        """The event without the ids of other people's accounts, and without notes for the shop."""
+        if self.in_full:
             return event
-        return msgspec.structs.replace(event, actor=self._visible_actor(event.actor))
+        if event.actor is not None:
+            event = replace(event, actor=self._visible_actor(event.actor))
+        if "note" in event.data and not _is_customers_note(event):
+            event = replace(event, data={**event.data, "note": None})
+        return event
 
     def _visible_actor(self, actor: str) -> str:
         role, _, account_id = actor.partition(":")
         is_of_another = role in ROLES and account_id != self.viewer_id
         return role if is_of_another else actor
+
+
+def _is_customers_note(event: EventView) -> bool:
+    """In an event of an earlier release the note is what the customer wrote."""
+    return event.type == "OrderCancellationRequested" and "by" not in event.data
 
 
 async def find_visible(reader: Reader, caller: Caller, order_id: str) -> Visibility | None:
@@ -77,6 +88,13 @@ async def find_visible(reader: Reader, caller: Caller, order_id: str) -> Visibil
 def may_see(caller: Caller, *, user_id: str, is_guest_order: bool) -> bool:
     """Whether the caller may see an order of this customer or guest: as IS_VISIBLE in SQL."""
     return caller.is_admin or is_guest_order or caller.user_id == user_id
+
+
+def redacted_order(caller: Caller, order: SomeOrder) -> SomeOrder:
+    """The order without what only the shop may read, if the caller is not of the shop."""
+    if caller.is_operator or order.cancellation is None or order.cancellation.note is None:
+        return order
+    return replace(order, cancellation=replace(order.cancellation, note=None))
 
 
 def listed_orders(caller: Caller) -> ColumnElement[bool]:

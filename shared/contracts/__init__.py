@@ -31,6 +31,7 @@ from shared.contracts.notifier import (
     NotificationSkipped,
 )
 from shared.contracts.order import (
+    Cancellation,
     OrderCancellationRequested,
     OrderCancelled,
     OrderCompleted,
@@ -78,6 +79,7 @@ __all__ = [
     "CATALOG",
     "Address",
     "BookingDelayed",
+    "Cancellation",
     "CartCleared",
     "CustomerId",
     "CustomerRegistered",

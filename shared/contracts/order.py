@@ -53,6 +53,19 @@ class OrderStatus(StrEnum):
     EXPIRED = "EXPIRED"
 
 
+CancelledBy = Literal["CUSTOMER", "SHOP", "DEADLINE"]
+
+
+class Cancellation(msgspec.Struct, frozen=True, kw_only=True):
+    """Who asked to cancel an order, and why in their words."""
+
+    by: CancelledBy
+    reason: Reason | None = None
+    """What the customer may read."""
+    note: Reason | None = None
+    """For the shop only: the customer never sees it, in no document, event or mail."""
+
+
 class OrderEvent(Event, frozen=True, kw_only=True):
     """Published by the order service about an order."""
 
@@ -94,7 +107,12 @@ class OrderCancelled(OrderEvent, frozen=True, kw_only=True):
     """The order ended without a shipment; no stock is reserved, nothing is charged."""
 
     reason: Literal["NO_STOCK", "CUSTOMER", "EXPIRED"]
+    """CUSTOMER also if the shop asked for it."""
     failed_items: FailedItems = ()
+    by: CancelledBy | None = None
+    """Absent for NO_STOCK, and in events of earlier releases."""
+    explanation: Reason | None = None
+    """The reason that the customer may read, in the words of the one who asked."""
 
 
 class OrderFailed(OrderEvent, frozen=True, kw_only=True):
@@ -104,10 +122,16 @@ class OrderFailed(OrderEvent, frozen=True, kw_only=True):
 
 
 class OrderCancellationRequested(OrderEvent, frozen=True, kw_only=True):
-    """The customer asked to cancel the order, or it timed out. The shipping service alone decides."""
+    """The customer or the shop asked to cancel the order, or it timed out. The shipping service alone decides."""
 
     reason: Literal["CUSTOMER", "EXPIRED"]
+    """CUSTOMER also if the shop asked for it."""
+    by: CancelledBy | None = None
+    """Absent in events of earlier releases."""
+    explanation: Reason | None = None
+    """The reason that the customer may read."""
     note: Reason | None = None
+    """For the shop only; in an event without `by`, the reason that the customer may read."""
 
 
 class OrderResumed(OrderEvent, frozen=True, kw_only=True):
@@ -126,6 +150,14 @@ class OrderNudged(Event, frozen=True, kw_only=True):
     ENTITY: ClassVar[str] = "order_id"
 
     order_id: OrderId
+
+
+def cancellation_of(requested: OrderCancellationRequested) -> Cancellation:
+    """Who asked for it and why, also from an event of an earlier release."""
+    if requested.by is None:
+        by: CancelledBy = "DEADLINE" if requested.reason == "EXPIRED" else "CUSTOMER"
+        return Cancellation(by=by, reason=requested.note)
+    return Cancellation(by=requested.by, reason=requested.explanation, note=requested.note)
 
 
 CANCELLED_STATUS = {

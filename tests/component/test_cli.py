@@ -445,11 +445,31 @@ def test_cancelled_order_releases_stock(shop, guest):
         asyncio.run(shop.until(order_id, "AWAITING_SHIPMENT"))
         code, out, err = guest.run("cancel", order_id, "--reason", "too dark", "--watch")
     assert code == 0, err
+    assert "\n  cancellation by the customer: too dark\n" in out
+    assert re.search(
+        r"OrderCancellationRequested +CUSTOMER  too dark  by guest$", out, re.MULTILINE
+    )
     assert re.search(rf"^Order {order_id} of guest: CANCELLING$", out, re.MULTILINE)
     assert "StockReleased" in out
     assert out.endswith("\nCANCELLED\n")
     code, out, err = guest.run("cancel", order_id)
     assert (code, out, err) == (1, "", "Error: the order is CANCELLED already\n")
+
+
+def test_cancellation_by_the_shop_is_shown(shop, guest, admin):
+    with _carrier_delay(shop, seconds=600):
+        order_id = _order(guest, "lamp")
+        asyncio.run(shop.until(order_id, "AWAITING_SHIPMENT"))
+        reasons = ("--reason", "it broke", "--note", "see ticket 7")
+        code, out, err = admin.run("cancel", order_id, *reasons)
+        asyncio.run(shop.until(order_id, "CANCELLED"))
+    assert code == 0, err
+    assert "\n  cancellation by the shop: it broke (note: see ticket 7)\n" in out
+    _, out, _ = admin.run("orders", "--status", "cancelled")
+    assert re.search(rf"CANCELLED \(shop\) .*{order_id}", out)
+    code, out, _ = guest.run("events", "--order", order_id)
+    assert re.search(r"Requested +CUSTOMER  it broke  by admin$", out, re.MULTILINE)
+    assert "ticket" not in out
 
 
 def test_cancel_prints_json(shop, guest):

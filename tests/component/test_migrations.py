@@ -38,10 +38,16 @@ from tests.support.rebuilding import open_and_rebuild
 
 ADDED = {
     "events": {"schema_version", "actor"},
+    "mails": {"cancelled_by", "explanation"},
     "event_log": {"actor"},
     "dead_letter": {"source", "position", "discarded_at", "discarded_by", "reason"},
 }
 """By table: columns that the earlier release did not have."""
+CANCELLATIONS = {
+    None: None,
+    "CUSTOMER": '{"by":"CUSTOMER","reason":null,"note":null}',
+    "EXPIRED": '{"by":"DEADLINE","reason":null,"note":null}',
+}
 ADDRESS = (
     '{"name":"Aiko","city":"Kyoto"}',
     '{"name":"Aiko","lines":[],"postcode":"","city":"Kyoto"}',
@@ -152,15 +158,19 @@ def migrated(before: Contents) -> Contents:
     return {
         name: rows
         if name in {"event_log", "idempotency_key"}
-        else Counter(map(_with_address, rows.elements()))
+        else Counter(map(_with_structs, rows.elements()))
         for name, rows in before.items()
     }
 
 
-def _with_address(row: tuple[tuple[str, Any], ...]) -> tuple[tuple[str, Any], ...]:
-    return tuple(
-        (name, value.replace(*ADDRESS) if isinstance(value, str) else value) for name, value in row
-    )
+def _with_structs(row: tuple[tuple[str, Any], ...]) -> tuple[tuple[str, Any], ...]:
+    return tuple((name, _as_struct(name, value)) for name, value in row)
+
+
+def _as_struct(name: str, value: Any) -> Any:
+    if name == "cancellation":
+        return CANCELLATIONS[value]
+    return value.replace(*ADDRESS) if isinstance(value, str) else value
 
 
 def changed_tables(before: Contents, after: Contents, derived: Sequence[Table] = ()) -> set[str]:

@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import json
 from collections.abc import AsyncIterator, Iterator
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -69,6 +70,7 @@ async def test_undispatched_order_is_cancelled_and_stock_released(
     assert accepted(first, 202)["status"] == "CANCELLING"
     cancelled = await stuck.until(order_id, "CANCELLED")
     assert cancelled["reason"] == "CUSTOMER"
+    assert cancelled["cancellation"] == {"by": "CUSTOMER", "reason": None, "note": None}
     await eventually(lambda: stuck.stock("plenty") == before)
     await stuck.until_timeline(
         order_id,
@@ -154,6 +156,37 @@ async def test_timeline_names_who_asked(stuck: RunningShop, aiko: ShopClient):
     assert by_all.pop("OrderCancellationRequested").startswith("admin:")
     assert set(by_all.values()) == {None}
     assert actors(aiko)["OrderCancellationRequested"] == "admin"
+
+
+async def test_note_of_shops_cancellation_stays_in_shop(stuck: RunningShop):
+    address = f"{uuid4().hex}@example.com"
+    order_id = stuck.guest.order(("plenty", 1), email=address, locale="en")["orderId"]
+    await until_awaiting(stuck, order_id)
+    cancel, words = f"/orders/{order_id}/cancel", {"reason": "it broke", "note": "see ticket 7"}
+    rejected(stuck.guest.post("order", cancel, words), 403, "forbidden")
+    by_shop = {"by": "SHOP", **words}
+    assert accepted(stuck.admin.post("order", cancel, words), 202)["cancellation"] == by_shop
+    await stuck.until(order_id, "CANCELLED")
+    await eventually(lambda: len(stuck.mail.mails(address)) == 3)
+    for service in ("order", "read"):
+        for viewer, note in ((stuck.admin, "see ticket 7"), (stuck.guest, None)):
+            order = viewer.show(service, f"/orders/{order_id}")
+            assert (order["reason"], order["cancellation"]) == (
+                "CUSTOMER",
+                by_shop | {"note": note},
+            )
+    events = stuck.guest.watch(f"/orders/{order_id}/stream", "OrderCancelled")
+    timeline = stuck.guest.show("read", f"/orders/{order_id}/timeline")["items"]
+    for visible in (events, timeline):
+        assert "it broke" in repr(visible)
+        assert "ticket" not in repr(visible)
+    assert "ticket" in stuck.admin.get("read", f"/orders/{order_id}/timeline").text
+    for part in ("plain", "html"):
+        body = stuck.mail.mails(address)[-1].get_body((part,))
+        assert body is not None
+        text = body.get_content()
+        assert "it broke" in text
+        assert not any(words in text for words in ("ticket", "As you asked"))
 
 
 async def test_guest_cancels_by_order_id(stuck: RunningShop):

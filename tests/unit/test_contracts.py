@@ -46,7 +46,7 @@ def test_schema_version_has_a_golden_sample(event_type: type[Event]):
 
 @pytest.mark.parametrize("path", sorted(GOLDEN.glob("*.json")), ids=lambda path: path.stem)
 def test_golden_sample_is_decoded_and_encoded_unchanged(path: Path):
-    """`+status`, `+reason`, `+actor` mark a sample with a field that was added without a new version."""
+    """`+status`, `+reason`, `+actor`, `+by` mark a sample with a field that was added without a new version."""
     event_type, version = path.stem.partition("+")[0].split(".v")
     body = path.read_bytes().strip()
     sample = msgspec.json.decode(body)

@@ -113,12 +113,27 @@ def test_cancelled_mail_explains_that_nothing_was_charged(reason):
         assert "請求されておらず" in part(composed(mail, locale="ja"))
 
 
-def test_cancelled_mail_differs_by_reason():
-    texts = {
-        text_of(composed(replace(NO_STOCK, reason=reason)))
-        for reason in ("NO_STOCK", "CUSTOMER", "EXPIRED")
-    }
-    assert len(texts) == 3
+@pytest.mark.parametrize("locale", LOCALES)
+def test_cancelled_mail_differs_by_reason(locale):
+    reasons = (
+        ("NO_STOCK", None),
+        ("CUSTOMER", "CUSTOMER"),
+        ("CUSTOMER", "SHOP"),
+        ("EXPIRED", "DEADLINE"),
+    )
+    mails = [
+        composed(replace(NO_STOCK, reason=reason, cancelled_by=by), locale=locale)
+        for reason, by in reasons
+    ]
+    for part in (text_of, html_of):
+        assert len({part(mail) for mail in mails}) == 4
+
+
+@pytest.mark.parametrize("locale", LOCALES)
+def test_cancelled_mail_quotes_the_shops_reason(locale):
+    mail = replace(NO_STOCK, reason="CUSTOMER", cancelled_by="SHOP", explanation="<b>broken\nglass")
+    assert "<b>broken glass" in text_of(composed(mail, locale=locale))
+    assert "&lt;b&gt;broken" in html_of(composed(mail, locale=locale))
 
 
 def test_failed_mail_explains_that_nothing_was_charged():

@@ -43,6 +43,7 @@ from shared.contracts import (
     OrderItem,
     ShipmentInitiated,
 )
+from shared.contracts.order import CancelledBy
 from tests.support.history import fold, recorded
 
 CREATED = OrderCreated(
@@ -100,6 +101,13 @@ def test_mail_keeps_data_of_its_event():
     assert DELIVERED.tracking_number == "T1"
     cancelled = mail_for(recorded(CANCELLED))
     assert (cancelled.reason, cancelled.failed_items) == ("NO_STOCK", FAILED_ITEMS)
+
+
+@pytest.mark.parametrize(("by", "explanation"), [("SHOP", "broken"), ("CUSTOMER", None)])
+def test_only_the_shops_words_are_mailed(by: CancelledBy, explanation: str | None):
+    event = OrderCancelled(order_id="o1", reason="CUSTOMER", by=by, explanation="broken")
+    mail = mail_for(recorded(event))
+    assert (mail.cancelled_by, mail.explanation) == (by, explanation)
 
 
 def test_redelivered_event_requests_one_mail():

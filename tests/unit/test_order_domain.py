@@ -22,6 +22,7 @@ from shared.chassis.messages.event import Event
 from shared.chassis.messages.rejection import Rejected
 from shared.chassis.messages.schedule import Cancel, Schedule
 from shared.contracts import (
+    Cancellation,
     FailedItem,
     OrderCancellationRequested,
     OrderCancelled,
@@ -49,10 +50,10 @@ CONFIRMED = OrderConfirmed(order_id="o1")
 COMPLETED = OrderCompleted(order_id="o1", tracking_number="T1")
 FAILED = OrderFailed(order_id="o1", reason="CARRIER_DECLINED")
 NO_STOCK = OrderCancelled(order_id="o1", reason="NO_STOCK")
-CANCELLED = OrderCancelled(order_id="o1", reason="CUSTOMER")
-EXPIRED = OrderCancelled(order_id="o1", reason="EXPIRED")
-ASKED_BY_CUSTOMER = OrderCancellationRequested(order_id="o1", reason="CUSTOMER")
-ASKED_BY_CLOCK = OrderCancellationRequested(order_id="o1", reason="EXPIRED")
+CANCELLED = OrderCancelled(order_id="o1", reason="CUSTOMER", by="CUSTOMER")
+EXPIRED = OrderCancelled(order_id="o1", reason="EXPIRED", by="DEADLINE")
+ASKED_BY_CUSTOMER = OrderCancellationRequested(order_id="o1", reason="CUSTOMER", by="CUSTOMER")
+ASKED_BY_CLOCK = OrderCancellationRequested(order_id="o1", reason="EXPIRED", by="DEADLINE")
 RESUMED = OrderResumed(order_id="o1", reason="too late")
 
 CONFIRM = ConfirmOrder(order_id="o1")
@@ -254,10 +255,45 @@ def test_follow_up_of_unknown_order_raises():
         decide(OrderState(), CONFIRM)
 
 
-def test_customer_note_is_kept_in_cancellation_request():
-    cancel = RequestCancellation(order_id="o1", reason="CUSTOMER", note="changed my mind")
+def test_cancellation_names_who_and_why():
+    cancel = RequestCancellation(
+        order_id="o1", reason="CUSTOMER", by_shop=True, explanation="broken", note="see ticket 7"
+    )
     (asked,) = decide(after(CREATED), cancel)
-    assert asked.note == "changed my mind"
+    assert (asked.reason, asked.by) == ("CUSTOMER", "SHOP")
+    state = after(CREATED, asked)
+    cancellation = Cancellation(by="SHOP", reason="broken", note="see ticket 7")
+    assert state.orders["o1"].cancellation == cancellation
+    assert decide(state, EXPIRE) == [asked], "the deadline repeats the request as it was"
+    (cancelled,) = decide(state, ACCEPT)
+    assert (cancelled.reason, cancelled.by, cancelled.explanation) == ("CUSTOMER", "SHOP", "broken")
+    assert "ticket" not in repr(cancelled)
+    assert after(CREATED, asked, cancelled).orders["o1"].cancellation == cancellation
+
+
+@pytest.mark.parametrize("end", [RESUMED, COMPLETED, FAILED], ids=lambda end: type(end).__name__)
+def test_cancellation_that_did_not_happen_is_forgotten(end: Event):
+    assert after(CREATED, ASKED_BY_CUSTOMER, end).orders["o1"].cancellation is None
+
+
+@pytest.mark.parametrize(
+    ("requested", "expected"),
+    [
+        (
+            OrderCancellationRequested(order_id="o1", reason="CUSTOMER", note="too late"),
+            Cancellation(by="CUSTOMER", reason="too late"),
+        ),
+        (
+            OrderCancellationRequested(order_id="o1", reason="EXPIRED"),
+            Cancellation(by="DEADLINE"),
+        ),
+    ],
+    ids=["customer", "deadline"],
+)
+def test_earlier_cancellation_request_names_who_asked(
+    requested: OrderCancellationRequested, expected: Cancellation
+):
+    assert after(CREATED, requested).orders["o1"].cancellation == expected
 
 
 def test_order_keeps_its_end_reason():
