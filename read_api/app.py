@@ -28,6 +28,7 @@ API = ApiDescription(
         "catalogue": "Products and their stock.",
         "shipments": "Shipments, newest first: for admins.",
         "customers": "Customers: for admins.",
+        "carts": "Customers' carts: for admins.",
         "marketing": "Reports: for admins.",
     },
     examples=EXAMPLES,

@@ -1,3 +1,277 @@
-"""Believable values of the fields of the services' APIs, for the examples in their OpenAPI documents."""
+"""Believable values of the fields of the services' APIs, for the examples in their OpenAPI documents.
 
-EXAMPLES: dict[str, object] = {}
+By the name of a field in JSON, by schema and field where one name means several things, or of a whole schema. Parameters
+are found by their names too.
+"""
+
+ORDER_ID = "019abf3e-6a1c-7c55-9d0e-4a1b7f2c8e11"
+USER_ID = "019abf2f-0d3b-7a90-8f61-2c5d9e7b4a03"
+EVENT_ID = "019abf3e-6a1d-7b02-a6c4-93d1e5f0b827"
+MAIL_ID = "019abf3e-7c40-7d18-b2aa-5e6f1c9d3074"
+SHIPMENT_ID = "019abf3e-6b52-7e21-8c39-d7a4b0e1f566"
+REDRIVE_ID = "019abf41-22e8-7f63-9b07-81c6d4a2e5f9"
+KEY_ID = "019abf2e-f1a7-7c84-95d3-6b0e8f2a1c47"
+CREATED = "2026-11-20T09:00:00Z"
+UPDATED = "2026-11-20T09:00:05Z"
+PUBLIC_KEY = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"
+DIGEST = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+ADDRESS = {
+    "name": "Aiko Tanaka",
+    "lines": ["1-2-3 Nishi-Shinjuku"],
+    "postcode": "160-0023",
+    "city": "Tokyo",
+    "country": "JP",
+    "phone": "+81 3 1234 5678",
+}
+LINES = [{"productId": "prod001", "quantity": 2}]
+ORDERED = {"productId": "prod001", "name": "Super Keyboard", "price": 5000, "quantity": 2}
+RESERVED = {"productId": "prod001", "quantity": 2, "kind": "RESERVED"}
+
+ADDRESSES_AND_NAMES: dict[str, object] = {
+    "city": "Tokyo",
+    "country": "JP",
+    "email": "aiko@example.com",
+    "label": "home",
+    "lines": ["1-2-3 Nishi-Shinjuku"],
+    "locale": "en",
+    "phone": "+81 3 1234 5678",
+    "postcode": "160-0023",
+    "recipient": "a***@example.com",
+    "shippingAddress": ADDRESS,
+    "Address": ADDRESS,
+    "Address.name": "Aiko Tanaka",
+    "Buyer.name": "Aiko Tanaka",
+    "CustomerChange.name": "Aiko Tanaka",
+    "CustomerFigures.name": "Aiko Tanaka",
+    "CustomerView.name": "Aiko Tanaka",
+    "NewAddress": ADDRESS,
+    "NewCustomer.name": "Aiko Tanaka",
+}
+
+IDS: dict[str, object] = {
+    "appliedEventId": EVENT_ID,
+    "causationId": None,
+    "correlationId": ORDER_ID,
+    "entity": ORDER_ID,
+    "eventId": EVENT_ID,
+    "id": ORDER_ID,
+    "keyId": KEY_ID,
+    "notificationId": MAIL_ID,
+    "orderId": ORDER_ID,
+    "orderNumber": "7K3F-92QM",
+    "productId": "prod001",
+    "redriveId": REDRIVE_ID,
+    "resendOf": None,
+    "shipmentId": SHIPMENT_ID,
+    "userId": USER_ID,
+    "vouchedBy": None,
+}
+
+MONEY_AND_NUMBERS: dict[str, object] = {
+    "applied": 120,
+    "attempts": 1,
+    "available": 8,
+    "availableQuantity": 8,
+    "averageOrderValue": 10_000,
+    "bookingAttempts": 0,
+    "cancellationRate": 0.02,
+    "cancellations": 1,
+    "changed": 0,
+    "completed": 40,
+    "count": 2,
+    "currency": "JPY",
+    "currentPrice": 5000,
+    "customers": 25,
+    "divergesAt": None,
+    "entities": 1,
+    "events": 120,
+    "eventsPerSecond": 5000.0,
+    "expiresIn": 900,
+    "failureRate": 0.05,
+    "guestOrders": 4,
+    "lag": 0,
+    "lagMs": 3.5,
+    "lastPosition": 120,
+    "latencyMs": 4.2,
+    "letters": 1,
+    "lifetimeValue": 400_000,
+    "maxDelaySeconds": 7,
+    "maxPrice": 10_000,
+    "minDelaySeconds": 3,
+    "minPrice": 1000,
+    "onHand": 10,
+    "orders": 43,
+    "p50Seconds": 4.8,
+    "p90Seconds": 6.7,
+    "passedOver": 0,
+    "position": 120,
+    "price": 5000,
+    "products": 12,
+    "quantity": 2,
+    "requestedQuantity": 20,
+    "reserved": 2,
+    "revenue": 400_000,
+    "rows": 43,
+    "secondsLeft": None,
+    "sinceStartMs": 4.2,
+    "stock": 10,
+    "stuck": 0,
+    "successRate": 0.9,
+    "swapSeconds": 0.02,
+    "through": 120,
+    "totalAmount": 10_000,
+    "totalEvents": 120,
+    "unexpected": 0,
+    "unitsOrdered": 90,
+    "unitsSold": 80,
+    "waitedSeconds": 1.5,
+}
+
+TIMES: dict[str, object] = {
+    "createdAt": CREATED,
+    "day": "2026-11-20",
+    "deadLetteredAt": UPDATED,
+    "deadlineAt": "2026-11-20T09:15:00Z",
+    "discardedAt": None,
+    "dueAt": UPDATED,
+    "endedAt": UPDATED,
+    "firstDueAt": UPDATED,
+    "lastOrderAt": CREATED,
+    "newest": UPDATED,
+    "nextRecordedAt": None,
+    "oldest": CREATED,
+    "recordedAt": CREATED,
+    "requestedAt": UPDATED,
+    "signsFrom": CREATED,
+    "since": UPDATED,
+    "startedAt": CREATED,
+    "timezone": "Asia/Tokyo",
+    "updatedAt": UPDATED,
+}
+
+TEXTS: dict[str, object] = {
+    "accessToken": "eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiIwMTlhYmYyZiJ9.c2lnbmF0dXJl",
+    "actor": "guest",
+    "awaits": ["StockReserved", "StockReservationFailed"],
+    "body": '{"specversion":"1.0"}',
+    "carrier": "simulated",
+    "category": "keyboards",
+    "currentPassword": "correct horse",
+    "cursor": "WyIyMDI2LTExLTIwVDA5OjAwOjAwWiIsIjAxOWFiZjNlIl0",
+    "data": {"orderId": ORDER_ID},
+    "description": "A keyboard with a key for everything",
+    "digest": DIGEST,
+    "discardedBy": None,
+    "document": "1.json",
+    "error": None,
+    "eventType": "StockReserved",
+    "imageUrl": "https://quadrille.example/keyboard.png",
+    "key": ORDER_ID,
+    "kind": "booking",
+    "lastError": None,
+    "name": "Super Keyboard",
+    "newPassword": "battery staple",
+    "nextCursor": None,
+    "note": None,
+    "number": "7K3F-92QM",
+    "password": "correct horse",
+    "path": "/schema",
+    "publicKey": PUBLIC_KEY,
+    "q": "keyboard",
+    "reason": None,
+    "reference": "SIM-4711",
+    "refreshToken": "7d1fQ0cF1mZ9s3yqW5uT8b2kLx6vJ4nRhPaEoIzUgYw",
+    "requestedBy": USER_ID,
+    "service": "inventory",
+    "source": "inventory",
+    "subject": "shop.inventory.StockReserved.019abf3e",
+    "table": "orders",
+    "template": "confirmation",
+    "title": "the API, to read and to try",
+    "tokenType": "Bearer",
+    "trackingNumber": "SIM-TRK-4711",
+    "type": "StockReserved",
+    "version": "0.1.0",
+}
+
+LISTS: dict[str, object] = {
+    "deadLetters": 0,
+    "differences": 0,
+    "failedItems": [],
+    "handled": 118,
+    "held": 0,
+    "missing": 0,
+    "outcomes": {"HANDLED": 1},
+    "ordersByStatus": {"COMPLETED": 40, "CANCELLED_NO_STOCK": 2, "PENDING": 1},
+    "refused": 0,
+    "waitingFor": [],
+    "warnings": [],
+}
+
+SPECIAL: dict[str, object] = {
+    "Cancellation.reason": "Ordered by mistake",
+    "Carrier.name": "simulated",
+    "CarrierReport": {
+        "shipmentId": SHIPMENT_ID,
+        "status": "delivered",
+        "trackingNumber": "SIM-TRK-4711",
+    },
+    "Discarding.reason": "The product was deleted by mistake",
+    "DeadLetterGroup.error": "no product … in the catalogue",
+    "DeadLetterView.error": "no product prod999 in the catalogue",
+    "DeadLetterWithBody.error": "no product prod999 in the catalogue",
+    "GivingUp.reason": "The carrier has gone out of business",
+    "NewOrder": {
+        "email": "aiko@example.com",
+        "locale": "en",
+        "items": LINES,
+        "shippingAddress": ADDRESS,
+    },
+    "OrderItem": ORDERED,
+    "ParkedEvent.error": "no product prod999 in the catalogue",
+    "Problem": {
+        "type": "urn:quadrille:problem:unknown-order",
+        "title": "Unknown order",
+        "status": 404,
+        "detail": f"there is no order {ORDER_ID}",
+    },
+    "FieldError": {"field": "items[0].quantity", "message": "expected an integer ≥ 1"},
+    "Live.status": "live",
+    "Ready.status": "ready",
+    "listOrders.from": CREATED,
+    "listOrders.to": UPDATED,
+    "listNotifications.cursor": 120,
+    "RedriveFilter": {"type": "StockReserved"},
+    "Range": {"from": 1, "to": 120},
+    "Resending": {"from": 1, "to": 120, "events": 120},
+    "StateChange": {"kind": "orders", "id": ORDER_ID, "before": None, "after": {}},
+    "SagaView.stuck": False,
+    "StockChange": {"quantity": 20, "reason": "A delivery"},
+    "TrialItem.events": [
+        {"type": "OrderConfirmed", "entity": ORDER_ID, "data": {"orderId": ORDER_ID}}
+    ],
+    "TrialEvent": {"type": "OrderConfirmed", "entity": ORDER_ID, "data": {"orderId": ORDER_ID}},
+    "from": "2026-11-01",
+    "to": "2026-11-30",
+}
+
+PARAMETERS: dict[str, object] = {
+    "Consistency-Token": "order:12",
+    "Last-Event-ID": "order:12,inventory:30",
+    "after": "order:12",
+    "event_type": "OrderCreated",
+    "inStock": True,
+    "lastEventId": "order:12,inventory:30",
+    "sort": "price",
+}
+
+EXAMPLES: dict[str, object] = {
+    **ADDRESSES_AND_NAMES,
+    **IDS,
+    **MONEY_AND_NUMBERS,
+    **TIMES,
+    **TEXTS,
+    **LISTS,
+    **SPECIAL,
+    **PARAMETERS,
+}

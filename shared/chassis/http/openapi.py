@@ -52,6 +52,7 @@ TAGS = {
     "health": "Whether the service runs, and whether it does its work.",
     "dead letters": "Events that could not be handled, and the later ones of their entities: for operators.",
     "tasks": "Work that is due later, such as bookings, mails and deadlines: for operators.",
+    "contracts": "What events look like.",
     "events": "The service's events.",
     "audit": "Figures that `quadrille check --online` compares: for operators.",
     "rebuild": "Derived tables, folded again from stored events: for operators.",

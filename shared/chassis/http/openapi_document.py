@@ -241,7 +241,7 @@ def _complete(
             "content": {"application/json": {"schema": schemas.of(route.body)}},
         }
     parameters = [
-        _parameter(parameter, litestars, schemas.components, examples)
+        _parameter(route, parameter, litestars, schemas.components, examples)
         for parameter in operation.get("parameters", ())
     ]
     if route.takes_key:
@@ -289,13 +289,13 @@ def _problem_example(code: str) -> Json:
     return {"summary": type_of(code).meaning, "value": msgspec.to_builtins(example_of(code))}
 
 
-def _parameter(parameter: Json, litestars: Json, components: Json, examples: Examples) -> Json:
+def _parameter(
+    route: Route, parameter: Json, litestars: Json, components: Json, examples: Examples
+) -> Json:
     """Without null, which no URL can express, and without what is the default anyway."""
     schema = dict(parameter["schema"])
-    [*alternatives] = (
-        option for option in schema.pop("oneOf", [schema]) if option.get("type") != "null"
-    )
-    [alternative] = alternatives
+    alternatives = schema.pop("oneOf", None) or schema.pop("allOf", None) or [{}]
+    [alternative] = [option for option in alternatives if option.get("type") != "null"]
     schema = {**alternative, **schema}
     schema.pop("description", None)
     if (reference := schema.get("$ref")) and reference.removeprefix(REF) not in components:
@@ -305,7 +305,7 @@ def _parameter(parameter: Json, litestars: Json, components: Json, examples: Exa
     for bound in ("minimum", "maximum"):
         if schema.get("type") == "integer" and bound in schema:
             schema[bound] = int(schema[bound])
-    example = examples.of_parameter(parameter["name"], schema)
+    example = examples.of_parameter(route.operation["operationId"], parameter["name"], schema)
     return {**plain, "schema": schema, **({} if example is None else {"example": example})}
 
 

@@ -14,7 +14,7 @@ class Examples:
     """Makes the examples, and notes which fields have no value."""
 
     def __init__(self, values: Mapping[str, object]) -> None:
-        """By `Schema`, `Schema.field` or `field`, in this order of precedence."""
+        """By `Schema`, `Schema.field`, `operationId.parameter`, or the name of the field or parameter alone."""
         self._values = values
         self.missing: set[str] = set()
 
@@ -24,14 +24,16 @@ class Examples:
             if schema.get("type") == "object":
                 schema["examples"] = [self._of_component(name, components)]
 
-    def of_parameter(self, name: str, schema: Json) -> object | None:
+    def of_parameter(self, operation_id: str, name: str, schema: Json) -> object | None:
         """None where the schema suffices: a choice, or a default."""
         if {"enum", "default", "$ref"} & schema.keys():
             return None
         field = _WORDS.sub(lambda match: match[1].upper(), name)
-        if name not in self._values and field not in self._values:
-            self.missing.add(name)
-        return self._values.get(name, self._values.get(field))
+        for key in (f"{operation_id}.{name}", name, field):
+            if key in self._values:
+                return self._values[key]
+        self.missing.add(f"{operation_id}.{name}")
+        return None
 
     def _of_component(self, name: str, components: dict[str, Json]) -> object:
         if name in self._values:
