@@ -67,10 +67,10 @@ def _compared(old: Schema, new: Schema, path: str) -> Iterator[Change]:
     """Each alternative of the old schema has to fit one of the new schema's."""
     alternatives = new.get("anyOf", [new])
     for alternative in old.get("anyOf", [old]):
-        candidates = [other for other in alternatives if _is_same_type(alternative, other)]
-        if candidates:
-            differences = [list(_same_type(alternative, other, path)) for other in candidates]
-            yield from min(differences, key=len)
+        # msgspec has at most one alternative of each type.
+        same = [other for other in alternatives if _is_same_type(alternative, other)]
+        if same:
+            yield from _same_type(alternative, same[0], path)
         else:
             accepted = " or ".join(map(_type_name, alternatives))
             detail = f"no longer accepts {_type_name(alternative)}, only {accepted}"
