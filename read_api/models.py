@@ -61,6 +61,11 @@ class Order(Struct, frozen=True, kw_only=True):
         return order_number(self.order_id)
 
     @property
+    def email_key(self) -> str | None:
+        """The address as it is searched for."""
+        return self.email and self.email.lower()
+
+    @property
     def units(self) -> int:
         """The quantity of all items: a column, so that reports need not add it up."""
         return sum(item.quantity for item in self.items)

@@ -32,6 +32,7 @@ ORDERS = Table(
     Column("total_amount", Integer, nullable=False),
     Column("currency", Text, nullable=False),
     Column("email", Text),
+    Column("email_key", Text),
     Column("locale", Text),
     Column("shipping_address", Json),
     Column("is_confirmed", Boolean, nullable=False),
@@ -46,6 +47,7 @@ ORDERS = Table(
 Index("orders_paid", ORDERS.c.completed_at, ORDERS.c.currency, ORDERS.c.total_amount)
 Index("orders_by_time", ORDERS.c.created_at, ORDERS.c.order_id)
 Index("orders_by_number", ORDERS.c.order_number, ORDERS.c.created_at, ORDERS.c.order_id)
+Index("orders_of_email", ORDERS.c.email_key, ORDERS.c.created_at, ORDERS.c.order_id)
 Index("orders_of_user", ORDERS.c.user_id, ORDERS.c.created_at, ORDERS.c.order_id)
 Index("orders_in_status", ORDERS.c.status, ORDERS.c.created_at, ORDERS.c.order_id)
 
@@ -59,6 +61,7 @@ ORDER_ITEMS = Table(
     Column("quantity", Integer, nullable=False),
     Column("price", Integer, nullable=False),
 )
+Index("orders_of_product", ORDER_ITEMS.c.product_id, ORDER_ITEMS.c.order_id)
 
 CUSTOMERS = Table(
     "customers",
@@ -71,6 +74,7 @@ CUSTOMERS = Table(
     Column("created_at", UtcTime, nullable=False),
     Column("updated_at", UtcTime, nullable=False),
 )
+Index("customers_by_email", CUSTOMERS.c.email)
 Index("customers_by_time", CUSTOMERS.c.created_at, CUSTOMERS.c.user_id)
 
 CARTS = Table(

@@ -30,6 +30,18 @@ Number = Annotated[
         name="number", max_length=20, description="only orders with this number, e.g. 7K3F-92QM"
     ),
 ]
+Email = Annotated[
+    str | None,
+    QueryParameter(
+        name="email",
+        max_length=254,
+        description="only orders with this address, or of the customer who has it; for an admin",
+    ),
+]
+ProductId = Annotated[
+    str | None,
+    QueryParameter(name="productId", description="only orders with this product"),
+]
 Since = Annotated[
     str | None,
     QueryParameter(name="from", format="date-time", description="created at this time or later"),
@@ -53,6 +65,8 @@ class OrderController(Controller):
         status: Status = None,
         user_id: UserId = None,
         number: Number = None,
+        email: Email = None,
+        product_id: ProductId = None,
         since: Since = None,
         until: Until = None,
         cursor: Cursor = None,
@@ -62,10 +76,14 @@ class OrderController(Controller):
         caller = request.user
         if not caller.is_admin and user_id not in {None, caller.user_id}:
             raise PermissionDeniedException("userId: these are somebody else's orders")
+        if not caller.is_admin and email is not None:
+            raise PermissionDeniedException("email: only an admin may search by it")
         order_filter = OrderFilter(
             status=status,
             user_id=user_id,
             number=_parse_number(number),
+            email=email,
+            product_id=product_id,
             since=parse_time(since, "from"),
             until=parse_time(until, "to"),
         )

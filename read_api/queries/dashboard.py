@@ -5,12 +5,11 @@ from collections.abc import Mapping
 from datetime import timedelta
 
 from msgspec import Struct
-from sqlalchemy import func, select, true
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from read_api.calendar_days import LocalDay
 from read_api.queries import orders, products, reports
-from read_api.queries.orders import OrderFilter
 from read_api.report_schemas import Dashboard, SourceState
 from read_api.schemas import StockView
 from read_api.tables import EVENTS, POSITIONS
@@ -69,9 +68,7 @@ async def _dashboard(connection: AsyncConnection, query: DashboardQuery) -> Dash
     [today] = reports.day_figures(
         (await connection.execute(reports.daily([query.today], query.currency))).all()
     )
-    latest = await connection.execute(
-        orders.select_orders(OrderFilter(), true(), cursor=None, limit=MAX_ITEMS)
-    )
+    latest = await connection.execute(orders.newest_orders([], cursor=None, limit=MAX_ITEMS))
     low_stock = await connection.execute(products.lowest_stock(query.low_stock, MAX_ITEMS))
     sources = await connection.execute(_SOURCES)
     return Dashboard(

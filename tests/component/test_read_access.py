@@ -149,6 +149,52 @@ async def test_orders_are_visible_to_their_owners_and_admins(
     assert (order["guest"], order["userId"]) == (True, "jane")
 
 
+async def test_orders_are_found_by_product_and_address(
+    reader: ReadApi, shop: JetStreamConnection
+) -> None:
+    def order(order_id: str, user_id: str, email: str | None = None, *, guest: bool = False):
+        return replace(created(order_id, user_id, guest=guest), email=email)
+
+    lines = (OrderItem(product_id="chair", quantity=1, price=1),) * 2
+    log = log_of(
+        "order",
+        CustomerRegistered(user_id="jane", email="jane@example.com"),
+        order("o1", "jane"),
+        order("o2", "guest", "Jane@Example.com", guest=True),
+        order("o3", "jane", "jane@example.com"),
+        order("o4", "jane", "boss@example.com"),
+        order("o5", "jane", "joe@example.com", guest=True),
+        replace(order("o6", "joe"), items=lines),
+    )
+    assert await shop.publish(log)
+
+    async def ids(by: dict[str, str], **query: Any) -> list[str]:
+        """Of pages of two."""
+        listed: list[str] = []
+        cursor: dict[str, str] = {}
+        while True:
+            answer = await reader.ask("/orders", by, after="order:7", limit=2, **query, **cursor)
+            page = answer.json()
+            listed += [order["orderId"] for order in page["items"]]
+            if page["nextCursor"] is None:
+                return listed
+            cursor = {"cursor": page["nextCursor"]}
+
+    admin, jane, joe = reader.admin, reader.customer("jane"), reader.customer("joe")
+    assert await ids(admin, email="JANE@example.com") == ["o4", "o3", "o2", "o1"]
+    assert await ids(admin, email="boss@example.com") == ["o4"]
+    assert await ids(admin, email="joe@example.com", status="PENDING") == ["o5"]
+    assert await ids(admin, email="jane@example.com", productId="chair") == []
+    assert await ids(admin, email="ane@example.com") == []
+    assert await ids(admin, productId="lamp") == ["o5", "o4", "o3", "o2", "o1"]
+    assert await ids(admin, productId="lamp", userId="jane") == ["o5", "o4", "o3", "o1"]
+    assert await ids(admin, productId="chair", status="PENDING") == ["o6"]
+    assert await ids(admin, productId="chair", status="COMPLETED") == []
+    assert await ids(jane, productId="lamp") == ["o4", "o3", "o1"]
+    assert await ids(joe, productId="lamp") == []
+    assert await status(reader, "/orders", jane, email="jane@example.com") == 403
+
+
 async def test_timeline_shows_foreign_events_to_admins_only(
     reader: ReadApi, shop: JetStreamConnection
 ) -> None:
