@@ -24,7 +24,7 @@ from inventory_service.domain import (
     UpdateProduct,
 )
 from inventory_service.store import PRODUCTS, RESERVATION_ITEMS, RESERVATIONS
-from shared.chassis.http.auth import admin_only
+from shared.chassis.http.auth import admin_only, operators_only
 from shared.chassis.http.command_bus import CommandBus, json_reply
 from shared.chassis.http.pagination import Page, PageSize, page_of, schema_name
 from shared.chassis.http.problems import responses
@@ -218,7 +218,7 @@ class CatalogueController(Controller):
 
 @get(
     "/reservations/{order_id:str}",
-    guards=[admin_only],
+    guards=[operators_only],
     responses=responses("unknown-order"),
     tags=["reservations"],
 )

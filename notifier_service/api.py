@@ -20,7 +20,7 @@ from notifier_service.domain import (
     unknown,
 )
 from notifier_service.store import NOTIFICATIONS
-from shared.chassis.http.auth import admin_only
+from shared.chassis.http.auth import operators_only
 from shared.chassis.http.command_bus import json_reply
 from shared.chassis.http.pagination import Page, PageSize, schema_name
 from shared.chassis.http.problems import responses
@@ -70,10 +70,10 @@ def notification_view(notification: Notification) -> NotificationView:
 
 
 class NotificationController(Controller):
-    """The notifications, for admins."""
+    """The notifications, for operators."""
 
     path = "/notifications"
-    guards = (admin_only,)
+    guards = (operators_only,)
     tags = ("notifications",)
 
     @get("/")

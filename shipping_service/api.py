@@ -12,7 +12,7 @@ from litestar.params import FromPath, HeaderParameter, JSONBody, SkipValidation
 from msgspec import Meta
 from sqlalchemy import bindparam, select
 
-from shared.chassis.http.auth import admin_only
+from shared.chassis.http.auth import admin_only, operators_only
 from shared.chassis.http.command_bus import json_reply
 from shared.chassis.http.problems import BadRequest, FieldError, responses
 from shared.chassis.http.request_body import RequestBody, ServiceRequest, decode_body
@@ -90,7 +90,7 @@ def shipment_view(shipment: Shipment) -> ShipmentView:
 
 @get(
     "/shipments/{order_id:str}",
-    guards=[admin_only],
+    guards=[operators_only],
     responses=responses("unknown-shipment"),
     tags=["shipments"],
 )

@@ -243,11 +243,11 @@ class OrderController(Controller):
         cursor: FromQuery[str | None] = None,
         limit: PageSize = 50,
     ) -> OrderPage:
-        """A customer's orders, newest first; your own, unless you are an admin."""
+        """A customer's orders, newest first; your own, unless you are an operator."""
         caller, owner_id = request.user, user_id or request.customer_id
-        if not caller.is_admin and owner_id != caller.user_id:
+        if not caller.is_operator and owner_id != caller.user_id:
             raise PermissionDeniedException("these are somebody else's orders")
-        query = _ORDERS_OF_CUSTOMER if caller.is_admin else _ORDERS_WITHOUT_GUESTS
+        query = _ORDERS_OF_CUSTOMER if caller.is_operator else _ORDERS_WITHOUT_GUESTS
         if cursor:
             query = query.where(ORDERS.c.order_id < cursor)
         orders = await reader.fetch_views(OrderView, query, user_id=owner_id, limit=limit + 1)
@@ -272,8 +272,8 @@ def visible_to(caller: Caller, order: OrderView) -> OrderView:
 
 
 def _may_see(caller: Caller, order: OrderView) -> bool:
-    """A guest's order is visible to everyone who has its id, a customer's to the customer, every order to an admin."""
-    return order.guest or caller.is_admin or caller.user_id == order.user_id
+    """A guest's order is visible to everyone who has its id, a customer's to the customer, every order to an operator."""
+    return order.guest or caller.is_operator or caller.user_id == order.user_id
 
 
 def order_reply(

@@ -1,4 +1,4 @@
-"""What only admins may read: shipments, customers, carts, the combined log and held events."""
+"""What only operators may read: shipments, the combined log and held events; and customers and carts, for admins only."""
 
 from typing import Annotated
 
@@ -21,7 +21,7 @@ from read_api.schemas import (
     HeldEventPage,
     ShipmentPage,
 )
-from shared.chassis.http.auth import admin_only
+from shared.chassis.http.auth import admin_only, operators_only
 from shared.chassis.http.problems import responses
 from shared.chassis.messages.rejection import Rejected
 
@@ -42,7 +42,7 @@ OfPosition = Annotated[
 class AdminController(Controller):
     """`/shipments`, `/customers`, `/carts` and `/events`."""
 
-    guards = (admin_only,)
+    guards = (operators_only,)
 
     @get("/shipments", responses=RESTRICTED, tags=["shipments"])
     async def list_shipments(
@@ -55,7 +55,7 @@ class AdminController(Controller):
         """Shipments, newest first."""
         return await shipments.list_shipments(read_api.reader, status, cursor, limit)
 
-    @get("/customers", responses=RESTRICTED, tags=["customers"])
+    @get("/customers", guards=[admin_only], responses=RESTRICTED, tags=["customers"])
     async def list_customers(
         self,
         read_api: NamedDependency[ReadApi],
@@ -68,6 +68,7 @@ class AdminController(Controller):
 
     @get(
         "/customers/{user_id:str}",
+        guards=[admin_only],
         responses=RESTRICTED | responses("unknown-customer"),
         tags=["customers"],
     )
@@ -77,7 +78,7 @@ class AdminController(Controller):
         """One customer."""
         return await customers.find_customer(read_api.reader, user_id)
 
-    @get("/carts", responses=RESTRICTED, tags=["carts"])
+    @get("/carts", guards=[admin_only], responses=RESTRICTED, tags=["carts"])
     async def list_carts(
         self, read_api: NamedDependency[ReadApi], cursor: Cursor = None, limit: PageSize = 50
     ) -> CartPage:
@@ -85,7 +86,10 @@ class AdminController(Controller):
         return await carts.list_carts(read_api.reader, cursor, limit)
 
     @get(
-        "/carts/{user_id:str}", responses=RESTRICTED | responses("unknown-customer"), tags=["carts"]
+        "/carts/{user_id:str}",
+        guards=[admin_only],
+        responses=RESTRICTED | responses("unknown-customer"),
+        tags=["carts"],
     )
     async def show_cart(
         self, read_api: NamedDependency[ReadApi], user_id: FromPath[str]

@@ -22,7 +22,7 @@ from shared.order_number import parse_order_number
 Status = Annotated[OrderStatus | None, QueryParameter(description="only those with this status")]
 UserId = Annotated[
     str | None,
-    QueryParameter(name="userId", description="only this customer's; an admin may name anyone"),
+    QueryParameter(name="userId", description="only this customer's; an operator may name anyone"),
 ]
 Number = Annotated[
     str | None,
@@ -72,9 +72,9 @@ class OrderController(Controller):
         cursor: Cursor = None,
         limit: PageSize = 50,
     ) -> OrderPage:
-        """The caller's orders, newest first; all orders for an admin."""
+        """The caller's orders, newest first; all orders for an operator."""
         caller = request.user
-        if not caller.is_admin and user_id not in {None, caller.user_id}:
+        if not caller.is_operator and user_id not in {None, caller.user_id}:
             raise PermissionDeniedException("userId: these are somebody else's orders")
         if not caller.is_admin and email is not None:
             raise PermissionDeniedException("email: only an admin may search by it")

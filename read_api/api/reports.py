@@ -1,4 +1,4 @@
-"""Reports over HTTP, for admins."""
+"""Reports over HTTP, for admins, and the dashboard, for operators."""
 
 from datetime import date
 from typing import Annotated
@@ -19,7 +19,7 @@ from read_api.report_schemas import (
     Overview,
     ProductFiguresPage,
 )
-from shared.chassis.http.auth import admin_only
+from shared.chassis.http.auth import admin_only, operators_only
 
 From = Annotated[
     date | None, QueryParameter(name="from", description="the first day, e.g. 2026-11-01")
@@ -37,18 +37,18 @@ LowStock = Annotated[
 
 
 class ReportController(Controller):
-    """`/marketing` and `/dashboard`."""
+    """`/marketing`, for admins only, and `/dashboard`."""
 
-    guards = (admin_only,)
+    guards = (operators_only,)
     tags = ("marketing",)
 
-    @get("/marketing/overview", responses=RESTRICTED)
+    @get("/marketing/overview", guards=[admin_only], responses=RESTRICTED)
     async def show_overview(self, read_api: NamedDependency[ReadApi]) -> Overview:
         """All orders since the first one."""
         async with read_api.reader.snapshot() as connection:
             return await reports.overview(connection, read_api.settings.currency)
 
-    @get("/marketing/customers", responses=RESTRICTED)
+    @get("/marketing/customers", guards=[admin_only], responses=RESTRICTED)
     async def show_customers(
         self, read_api: NamedDependency[ReadApi], cursor: Cursor = None, limit: PageSize = 50
     ) -> CustomerFiguresPage:
@@ -56,14 +56,14 @@ class ReportController(Controller):
         async with read_api.reader.snapshot() as connection:
             return await reports.customers(connection, read_api.settings.currency, cursor, limit)
 
-    @get("/marketing/products", responses=RESTRICTED)
+    @get("/marketing/products", guards=[admin_only], responses=RESTRICTED)
     async def show_products(
         self, read_api: NamedDependency[ReadApi], cursor: Cursor = None, limit: PageSize = 50
     ) -> ProductFiguresPage:
         """Units ordered, units sold and revenue of each product, the highest revenue first."""
         return await reports.products(read_api.reader, read_api.settings.currency, cursor, limit)
 
-    @get("/marketing/daily", responses=RESTRICTED)
+    @get("/marketing/daily", guards=[admin_only], responses=RESTRICTED)
     async def show_daily(
         self,
         read_api: NamedDependency[ReadApi],

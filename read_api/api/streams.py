@@ -17,7 +17,7 @@ from read_api.api.params import (
 )
 from read_api.positions import Positions, of_every_source, parse_positions
 from read_api.queries.visibility import Visibility, find_visible, unknown_order
-from shared.chassis.http.auth import TOKEN_IN_QUERY, admin_only
+from shared.chassis.http.auth import TOKEN_IN_QUERY, operators_only
 from shared.chassis.http.problems import responses
 from shared.chassis.http.request_body import ServiceRequest
 
@@ -57,7 +57,7 @@ async def stream_order(  # noqa: PLR0917 - Litestar passes them by name
 
 @get(
     "/events/stream",
-    guards=[admin_only],
+    guards=[operators_only],
     responses=EVENT_STREAM | RESTRICTED | responses("too-many-requests"),
     tags=["events"],
 )

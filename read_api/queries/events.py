@@ -78,7 +78,7 @@ async def list_events(
 
 async def events_of_order(reader: Reader, caller: Caller, order_id: str) -> list[EventView]:
     """The order's events that the caller may see, in no particular order; none of an order that they may not see."""
-    if caller.is_admin:
+    if caller.is_operator:
         return await reader.fetch_views(EventView, _ALL_OF_ORDER, order_id=order_id)
     events = await reader.fetch_views(
         EventView, _VISIBLE_OF_ORDER, order_id=order_id, user_id=caller.user_id

@@ -1,4 +1,4 @@
-"""Order visibility: guests by order id, customers their own, admins all."""
+"""Order visibility: guests by order id, customers their own, operators all."""
 
 from typing import NamedTuple, TypeVar
 
@@ -24,7 +24,7 @@ IS_VISIBLE = and_(
     ORDERS.c.order_id == bindparam("order_id"),
     or_(ORDERS.c.guest, ORDERS.c.user_id == bindparam("user_id", type_=Text)),
 )
-"""Whether a caller other than an admin may see the order; a guest's user id is null."""
+"""Whether a caller other than an operator may see the order; a guest's user id is null."""
 
 OF_ORDER = EVENTS.c.correlation_id == bindparam("order_id")
 """All events of the order, those of other services included."""
@@ -77,9 +77,9 @@ def _is_customers_note(event: EventView) -> bool:
 async def find_visible(reader: Reader, caller: Caller, order_id: str) -> Visibility | None:
     """What the caller may see of the order; None if nothing.
 
-    An admin also sees events of other services that arrived before those of the order service.
+    An operator also sees events of other services that arrived before those of the order service.
     """
-    if caller.is_admin:
+    if caller.is_operator:
         return Visibility(order_id, in_full=True)
     rows = await reader.fetch(_FIND_VISIBLE, order_id=order_id, user_id=caller.user_id)
     return Visibility(order_id, viewer_id=caller.user_id) if rows else None
@@ -87,7 +87,7 @@ async def find_visible(reader: Reader, caller: Caller, order_id: str) -> Visibil
 
 def may_see(caller: Caller, *, user_id: str, is_guest_order: bool) -> bool:
     """Whether the caller may see an order of this customer or guest: as IS_VISIBLE in SQL."""
-    return caller.is_admin or is_guest_order or caller.user_id == user_id
+    return caller.is_operator or is_guest_order or caller.user_id == user_id
 
 
 def redacted_order(caller: Caller, order: SomeOrder) -> SomeOrder:
@@ -98,8 +98,8 @@ def redacted_order(caller: Caller, order: SomeOrder) -> SomeOrder:
 
 
 def listed_orders(caller: Caller) -> ColumnElement[bool]:
-    """The orders that a list may contain for the caller: guests' orders only for an admin."""
-    if caller.is_admin:
+    """The orders that a list may contain for the caller: guests' orders only for an operator."""
+    if caller.is_operator:
         return true()
     return and_(ORDERS.c.user_id == caller.user_id, ORDERS.c.guest.is_(False))
 

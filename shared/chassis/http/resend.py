@@ -8,7 +8,7 @@ from litestar import post
 from litestar.di import NamedDependency
 from litestar.params import JSONBody
 
-from shared.chassis.http.auth import admin_only
+from shared.chassis.http.auth import operators_only
 from shared.chassis.http.openapi import WITHOUT_KEY
 from shared.chassis.http.problems import BadRequest, FieldError, responses
 from shared.chassis.http.request_body import RequestBody
@@ -46,7 +46,7 @@ class Resender:
 @post(
     "/events/resend",
     status_code=202,
-    guards=[admin_only],
+    guards=[operators_only],
     opt=WITHOUT_KEY,
     responses=responses("unknown-position"),
     tags=["events"],
