@@ -4,8 +4,9 @@ from litestar import Litestar
 from litestar.types import ControllerRouterHandler
 
 from order_service.accounts import api as accounts_api
-from order_service.accounts import keys_api
+from order_service.accounts import keys_api, links_api, roles_api
 from order_service.accounts.emails import canonical
+from order_service.accounts.mailed_links import MailedLinks
 from order_service.accounts.password_rules import weakness
 from order_service.accounts.service import Accounts
 from order_service.accounts.signing_keys import SigningKeys
@@ -65,23 +66,29 @@ def build(settings: ShopSettings) -> Litestar:
     )
     signing_keys = SigningKeys(service)
     accounts = Accounts(service, settings, signing_keys)
+    mailed_links = MailedLinks(service, accounts.passwords)
     routes: list[ControllerRouterHandler] = [
         *orders_api.ROUTES,
         carts_api.CartController,
         accounts_api.AccountController,
+        links_api.LinkController,
+        roles_api.RoleController,
         *keys_api.ROUTES,
     ]
-    return service.app(
+    app = service.app(
         "Quadrille: orders",
         routes,
         on_startup=[signing_keys.prepare, accounts.prepare],
         dependencies={
             "accounts": accounts,
             "keys": signing_keys,
+            "mailed_links": mailed_links,
             "order_api": orders_api.OrderApi(service, settings),
         },
         api=API,
     )
+    app.on_shutdown.insert(0, mailed_links.close)
+    return app
 
 
 def _check_admin(settings: ShopSettings) -> None:

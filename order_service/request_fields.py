@@ -12,6 +12,7 @@ from shared.chassis.messages.plain_text import COUNTRY_CODE, FILLED_LINE_WITHOUT
 from shared.contracts import Address
 
 Email = Annotated[str, Meta(max_length=emails.MAX_LENGTH, pattern=emails.PATTERN)]
+NewPassword = Annotated[str, Meta(min_length=8, max_length=256)]
 Reason = Annotated[str, Meta(max_length=500, pattern=LINE)]
 AddressText = Annotated[str, Meta(min_length=1, max_length=100, pattern=FILLED_LINE_WITHOUT_LINK)]
 

@@ -14,13 +14,20 @@ from litestar.params import JSONBody
 from msgspec import Meta
 from sqlalchemy import bindparam, select
 
-from order_service.accounts import emails
-from order_service.accounts.domain import Customer, RegisterCustomer, UpdateCustomer, email_taken
+from order_service.accounts import emails, sessions, store
+from order_service.accounts.domain import (
+    ChangeEmail,
+    Customer,
+    RegisterCustomer,
+    UpdateCustomer,
+    email_taken,
+)
+from order_service.accounts.mailed_links import new_verification
 from order_service.accounts.password_rules import weakness
 from order_service.accounts.service import Accounts, Tokens
 from order_service.accounts.store import CUSTOMERS
 from order_service.domain import Command, OrderState
-from order_service.request_fields import Email, canonical_email
+from order_service.request_fields import Email, NewPassword, canonical_email
 from shared.chassis.http.auth import signed_in_only
 from shared.chassis.http.client_address import client_address
 from shared.chassis.http.command_bus import json_reply, response_key, while_connected
@@ -39,7 +46,6 @@ from shared.contracts import Role
 
 Orders = NamedDependency[Service[OrderState, Command]]
 FromAccounts = NamedDependency[Accounts]
-Password = Annotated[str, Meta(min_length=8, max_length=256)]
 Name = Annotated[str, Meta(min_length=1, max_length=200, pattern=LINE_WITHOUT_LINK)]
 Token = Annotated[str, Meta(min_length=1, max_length=500)]
 Locale = Literal["en", "ja"]
@@ -49,7 +55,7 @@ class NewCustomer(RequestBody, frozen=True, kw_only=True):
     """A registration."""
 
     email: Email
-    password: Password
+    password: NewPassword
     name: Name | None = None
     locale: Locale | None = None
 
@@ -58,6 +64,8 @@ class CustomerChange(RequestBody, frozen=True, kw_only=True):
     """The signed-in customer's new data; what is left out stays."""
 
     email: Email | None = None
+    current_password: Annotated[str, Meta(max_length=256)] | None = None
+    """Only to change the address."""
     name: Name | None = None
     locale: Locale | None = None
 
@@ -79,7 +87,7 @@ class PasswordChange(RequestBody, frozen=True, kw_only=True):
     """The current password and the new one."""
 
     current_password: Annotated[str, Meta(max_length=256)]
-    new_password: Password
+    new_password: NewPassword
 
 
 class CustomerView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -87,6 +95,7 @@ class CustomerView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
     user_id: str
     email: str
+    email_verified: bool
     name: str | None
     locale: str | None
     role: Role
@@ -132,8 +141,14 @@ class AccountController(Controller):
         with_password = accounts.with_password(user_id, data.password)
         return await service.commands.execute(
             request,
-            RegisterCustomer(user_id=user_id, email=email, name=data.name, locale=data.locale),
-            _customer_reply(user_id, 201),
+            RegisterCustomer(
+                user_id=user_id,
+                email=email,
+                name=data.name,
+                locale=data.locale,
+                verification=new_verification(),
+            ),
+            customer_reply(user_id, 201),
             extra_writes=await while_connected(request, with_password),
             fingerprint_source=await _fingerprint_source(request, accounts, data),
         )
@@ -192,22 +207,31 @@ class AccountController(Controller):
         guards=[signed_in_only],
         responses={
             200: ResponseSpec(CustomerView),
-            **responses("email-taken", "too-many-requests"),
+            **responses(
+                *("email-taken", "too-many-attempts", "too-many-requests"),
+                *("unknown-customer", "wrong-password"),
+            ),
         },
     )
     async def change_me(
-        self, request: ServiceRequest, data: JSONBody[CustomerChange], service: Orders
+        self,
+        request: ServiceRequest,
+        data: JSONBody[CustomerChange],
+        service: Orders,
+        accounts: FromAccounts,
     ) -> Response[bytes]:
-        """Change address, name or language."""
+        """Change name, language or address. Another address needs the password, and ends every session."""
         user_id = request.customer_id
         service.limits.take((Limit.CHANGES_PER_CUSTOMER, user_id))
-        command = UpdateCustomer(
-            user_id=user_id,
-            email=canonical_email(data.email) if data.email else None,
-            name=data.name,
-            locale=data.locale,
+        if data.email and await _is_other_address(service, user_id, data.email):
+            return await _change_email(request, data, service, accounts)
+        command = UpdateCustomer(user_id=user_id, name=data.name, locale=data.locale)
+        return await service.commands.execute(
+            request,
+            command,
+            customer_reply(user_id, 200),
+            fingerprint_source=_without_password(data),
         )
-        return await service.commands.execute(request, command, _customer_reply(user_id, 200))
 
     @put(
         "/password",
@@ -226,6 +250,48 @@ class AccountController(Controller):
             client_address(request),
         )
         await while_connected(request, change)
+
+
+async def _is_other_address(
+    service: Service[OrderState, Command], user_id: str, email: str
+) -> bool:
+    customer = await service.reads.run(partial(store.find, user_id=user_id))
+    return customer is None or customer.email != canonical_email(email)
+
+
+async def _change_email(
+    request: ServiceRequest,
+    data: CustomerChange,
+    service: Service[OrderState, Command],
+    accounts: Accounts,
+) -> Response[bytes]:
+    if data.email is None or data.current_password is None:
+        message = "required to change the address"
+        raise BadRequest(FieldError(field="currentPassword", message=message))
+    check = accounts.with_right_password(
+        request.user, data.current_password, client_address(request)
+    )
+    customer = await while_connected(request, check)
+    command = ChangeEmail(
+        user_id=customer.user_id,
+        token_version=customer.token_version,
+        email=canonical_email(data.email),
+        name=data.name,
+        locale=data.locale,
+        verification=new_verification(),
+    )
+    return await service.commands.execute(
+        request,
+        command,
+        customer_reply(customer.user_id, 200),
+        extra_writes=partial(sessions.end_all_of, user_id=customer.user_id),
+        fingerprint_source=_without_password(data),
+    )
+
+
+def _without_password(data: CustomerChange) -> bytes:
+    """What an idempotency key was used for: a digest of the password could be guessed from."""
+    return msgspec.json.encode(msgspec.structs.replace(data, current_password=None))
 
 
 async def _fingerprint_source(
@@ -263,6 +329,6 @@ def _account_name(email: str) -> str:
         return email.lower()
 
 
-def _customer_reply(user_id: str, status: int) -> Callable[[OrderState], Reply]:
+def customer_reply(user_id: str, status: int) -> Callable[[OrderState], Reply]:
     """Responds with the customer as they are right after the command."""
     return lambda state: json_reply(status, customer_view(state.customers[user_id]))

@@ -129,28 +129,32 @@ class Accounts:
     async def change_password(self, caller: Caller, current: str, new: str, address: str) -> None:
         """Check the caller's current password, set the new one, and end every session and access token.
 
-        Raises Rejected: `wrong-password`, `too-many-attempts`, `busy`; BadRequest.
+        Raises Rejected as `with_right_password`; BadRequest.
         """
+        customer = await self.with_right_password(caller, current, address)
+        if wrong := weakness(new, customer.email):
+            raise BadRequest(FieldError(field="newPassword", message=wrong))
+        new_hash = await self.passwords.replace(new)
+        command = ChangePassword(user_id=customer.user_id, token_version=customer.token_version)
+        replace = partial(replace_password, user_id=customer.user_id, new_hash=new_hash)
+        await self._service.writer.execute(
+            CommandEnvelope(command, actor=caller.actor, extra_writes=replace)
+        )
+
+    async def with_right_password(self, caller: Caller, password: str, address: str) -> Customer:
+        """The caller's account, if this is its password. Raises Rejected: `wrong-password`, `too-many-attempts`, `busy`."""
         user_id = caller.user_id or ""
         attempt = self._attempts.begin(user_id, address)
         try:
             customer, known_hash = await self._service.reads.run(partial(_load, user_id=user_id))
-            is_right = await self.passwords.matches(known_hash, current)
+            is_right = await self.passwords.matches(known_hash, password)
         except Exception:
             self._attempts.withdraw(attempt)
             raise
         if not is_right or customer is None or known_hash is None:
             raise wrong_password()
         self._attempts.succeed(user_id, address, attempt)
-        if wrong := weakness(new, customer.email):
-            raise BadRequest(FieldError(field="newPassword", message=wrong))
-        new_hash = await self.passwords.replace(new)
-
-        command = ChangePassword(user_id=user_id, token_version=customer.token_version)
-        replace = partial(_replace_password, user_id=user_id, new_hash=new_hash)
-        await self._service.writer.execute(
-            CommandEnvelope(command, actor=caller.actor, extra_writes=replace)
-        )
+        return customer
 
     def _begin(self, user_id: str, verified_hash: str, connection: Connection) -> Tokens | None:
         """Tokens of a new session, unless the password was changed while it was checked."""
@@ -225,7 +229,7 @@ def _bad_credentials() -> Rejected:
     return Rejected("bad-credentials", "e-mail or password is wrong")
 
 
-def _replace_password(connection: Connection, user_id: str, new_hash: str) -> None:
-    """With the sessions that were started with the old one."""
+def replace_password(connection: Connection, user_id: str, new_hash: str) -> None:
+    """Set it, and end the sessions that were started with the old one."""
     credentials.set_password(connection, user_id, new_hash)
     sessions.end_all_of(connection, user_id)

@@ -2,11 +2,12 @@
 
 from typing import ClassVar, Literal
 
-from shared.chassis.messages.event import Event
+from shared.chassis.messages.event import Event, Id
 from shared.contracts.types import (
     CustomerId,
     Email,
     Locale,
+    Moment,
     Money,
     Name,
     OrderId,
@@ -42,6 +43,50 @@ class CustomerUpdated(CustomerEvent, frozen=True, kw_only=True):
     email: Email
     name: Name | None = None
     locale: Locale | None = None
+
+
+class CustomerRoleChanged(CustomerEvent, frozen=True, kw_only=True):
+    """An admin gave the customer this role."""
+
+    role: Role
+
+
+class CustomerEmailChanged(CustomerEvent, frozen=True, kw_only=True):
+    """The account has another address; a mail to the previous one names both."""
+
+    previous_email: Email
+    email: Email
+    locale: Locale | None = None
+
+
+class CustomerPasswordChanged(CustomerEvent, frozen=True, kw_only=True):
+    """The password was changed or reset; a mail to its address names the change."""
+
+    email: Email
+    locale: Locale | None = None
+
+
+class CustomerEmailVerified(CustomerEvent, frozen=True, kw_only=True):
+    """The customer followed a link that was sent to this address."""
+
+    email: Email
+
+
+class LinkRequest(CustomerEvent, frozen=True, kw_only=True):
+    """A link is to be sent to this address. It contains the request's id, signed: the id alone is worth nothing."""
+
+    request_id: Id
+    email: Email
+    locale: Locale | None = None
+    expires_at: Moment
+
+
+class PasswordResetRequested(LinkRequest, frozen=True, kw_only=True):
+    """Somebody who may have lost the password asked for a link with which another can be set."""
+
+
+class EmailVerificationRequested(LinkRequest, frozen=True, kw_only=True):
+    """The address is new, or its link was asked for again."""
 
 
 class ItemAddedToCart(CustomerEvent, frozen=True, kw_only=True):

@@ -31,6 +31,8 @@ ADDRESSES_AND_NAMES: dict[str, object] = {
     "city": "Tokyo",
     "country": "JP",
     "email": "aiko@example.com",
+    "link": "eyJhbGciOiJFZERTQSIsImtpZCI6IjAxOWFiZjJlIn0.eyJhdWQiOiJxdWFkcmlsbGUifQ.c2lnbmF0dXJl",
+    "LinkRequested.detail": "a link was sent, if there is such an account",
     "label": "home",
     "lines": ["1-2-3 Nishi-Shinjuku"],
     "locale": "en",

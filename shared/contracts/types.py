@@ -1,5 +1,6 @@
 """The types of the fields of events. An id type names the kind of entity that it identifies."""
 
+from datetime import datetime
 from typing import Annotated
 
 import msgspec
@@ -18,6 +19,8 @@ Locale = Annotated[str, msgspec.Meta(max_length=35)]
 Currency = Annotated[str, msgspec.Meta(max_length=3)]
 Reason = Annotated[str, msgspec.Meta(max_length=500)]
 TrackingNumber = Annotated[str, msgspec.Meta(max_length=100)]
+
+Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 
 Quantity = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
 MAX_LINES = 100

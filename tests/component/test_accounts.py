@@ -214,7 +214,9 @@ async def test_address_in_another_spelling_is_taken(client: OrderClient, email: 
     wide = email.replace("c", "\uff43").replace(".", "\u3002")
     problem_of(await client.register(wide), 409, "email-taken")
     token = (await client.register_and_sign_in(f"other.{email}"))["accessToken"]
-    changed = await client.ask("PUT", "/auth/me", {"email": wide}, token=token)
+    changed = await client.ask(
+        "PUT", "/auth/me", {"email": wide, "currentPassword": PASSWORD}, token=token
+    )
     problem_of(changed, 409, "email-taken")
     assert (await client.login(wide)).status_code == 200
 
@@ -404,20 +406,26 @@ async def test_weak_new_password_is_refused(client: OrderClient, email: str):
 async def test_customer_changes_own_profile(client: OrderClient, email: str):
     token = (await client.register_and_sign_in(email))["accessToken"]
     moved = f"new.{email}"
-    change = {"email": moved.upper(), "name": "Aiko", "locale": "ja"}
-    changed = await client.ask("PUT", "/auth/me", change, token=token)
+    names = {"name": "Aiko", "locale": "ja"}
+    changed = await client.ask("PUT", "/auth/me", names | {"email": email.upper()}, token=token)
     assert changed.status_code == 200
     me = (await client.ask("GET", "/auth/me", token=token)).json()
     assert me == changed.json()
-    assert (me["email"], me["name"], me["locale"]) == (moved, "Aiko", "ja")
-    await client.sign_in(moved)
+    assert (me["email"], me["name"], me["locale"]) == (email, "Aiko", "ja")
+    change = {"email": moved.upper(), "name": "Ai", "currentPassword": PASSWORD}
+    changed = await client.ask("PUT", "/auth/me", change, token=token)
+    assert changed.status_code == 200
+    token = (await client.sign_in(moved))["accessToken"]
+    me = (await client.ask("GET", "/auth/me", token=token)).json()
+    assert me == changed.json()
+    assert (me["email"], me["name"], me["locale"]) == (moved, "Ai", "ja")
     problem_of(await client.login(email), 401, "bad-credentials")
 
 
 async def test_profile_update_to_taken_address_is_refused(client: OrderClient, email: str):
     await client.register(f"other.{email}")
     token = (await client.register_and_sign_in(email))["accessToken"]
-    change = {"email": f"other.{email}"}
+    change = {"email": f"other.{email}", "currentPassword": PASSWORD}
     problem_of(await client.ask("PUT", "/auth/me", change, token=token), 409, "email-taken")
 
 
@@ -548,8 +556,9 @@ async def test_configured_admin_password_is_used_and_not_logged(
 async def test_restart_creates_no_second_admin(apart: ShopSettings, tmp_path: Path):
     async with open_order_service(apart) as client:
         token = (await client.sign_in(apart.admin_email, ADMIN_PASSWORD))["accessToken"]
-        change = {"email": "moved@example.com"}
+        change = {"email": "moved@example.com", "currentPassword": ADMIN_PASSWORD}
         assert (await client.ask("PUT", "/auth/me", change, token=token)).status_code == 200
+        token = (await client.sign_in("moved@example.com", ADMIN_PASSWORD))["accessToken"]
     async with open_order_service(replace(apart, admin_password="another one")) as client:
         problem_of(await client.login(apart.admin_email, "another one"), 401, "bad-credentials")
         assert (await client.ask("GET", "/auth/me", token=token)).status_code == 200

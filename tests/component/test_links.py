@@ -12,7 +12,7 @@ from shared.chassis.http.links import MAX_UNTRUSTED, LinkKeys, Purpose, sign
 from shared.chassis.http.token_signer import TokenSigner
 from shared.chassis.messages.clock import now
 from shared.chassis.messages.identity_events import LinkKeyPublished
-from shared.chassis.messages.rejection import Rejected
+from shared.chassis.messages.rejection import Rejected, bad_link
 from shared.chassis.storage.database import (
     CHASSIS_METADATA,
     Database,
@@ -55,7 +55,7 @@ def link(purpose: Purpose = Purpose.PASSWORD_RESET, signer: TokenSigner = SIGNER
 async def assert_refused(keys: LinkKeys, text: str, purpose: Purpose) -> None:
     with pytest.raises(Rejected) as caught:
         await keys.subject_of(text, purpose)
-    assert (caught.value.code, caught.value.detail) == ("bad-link", links.bad_link().detail)
+    assert (caught.value.code, caught.value.detail) == ("bad-link", bad_link().detail)
 
 
 @pytest.mark.parametrize("purpose", Purpose)

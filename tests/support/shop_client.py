@@ -164,7 +164,12 @@ class ShopClient:
 
     def login(self, email: str, password: str) -> Json:
         account = {"email": email, "password": password}
-        return accepted(self.post("order", "/auth/login", account), 200)
+        response = self._http.post(self._url_of("order", "/auth/login"), json=account)
+        return accepted(response, 200)
+
+    def sign_in_again(self) -> None:
+        """As a customer whose tokens were revoked."""
+        self._token = self.login(self.email, PASSWORD)["accessToken"]
 
     def new_customer(self) -> "ShopClient":
         """The client of a customer who registers and signs in now."""

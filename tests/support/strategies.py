@@ -1,5 +1,6 @@
 """Hypothesis strategies that follow the contracts' own types: whatever may travel, is drawn."""
 
+from datetime import UTC
 from functools import cache
 from typing import Any
 
@@ -54,6 +55,8 @@ def _scalars(info: inspect.Type) -> st.SearchStrategy[Any]:
             return st.sampled_from(enum)
         case inspect.BoolType():
             return st.booleans()
+        case inspect.DateTimeType():
+            return st.datetimes(timezones=st.just(UTC))
         case inspect.NoneType():
             return st.none()
         case _:

@@ -23,7 +23,7 @@ REJECTIONS = {"Rejected", "RateLimited"}
 STATUSES = {
     400: {"invalid-request"},
     401: {"bad-credentials", "bad-refresh-token", "bad-signature"},
-    403: {"bad-link", "foreign-origin", "wrong-password"},
+    403: {"bad-link", "foreign-origin", "not-admin", "wrong-password"},
     404: {
         *("not-in-cart", "unknown-carrier", "unknown-customer", "unknown-held-event"),
         *("unknown-key", "unknown-mail", "unknown-notification", "unknown-order"),
@@ -32,7 +32,15 @@ STATUSES = {
     },
     408: {"client-gone"},
     409: {
-        *("cart-full", "email-taken", "notification-pending", "order-final", "price-changed"),
+        *(
+            "cart-full",
+            "email-not-verified",
+            "email-taken",
+            "own-role",
+            "notification-pending",
+            "order-final",
+            "price-changed",
+        ),
         *("product-exists", "rebuild-running", "request-in-flight", "stock-reserved"),
         *("task-not-given-up", "task-running"),
     },

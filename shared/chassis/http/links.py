@@ -19,7 +19,7 @@ from shared.chassis.http.auth import ALGORITHM, ISSUER
 from shared.chassis.http.token_signer import TokenSigner
 from shared.chassis.messages.identity_events import LinkKeyPublished
 from shared.chassis.messages.recorded_event import RecordedEvent
-from shared.chassis.messages.rejection import Rejected
+from shared.chassis.messages.rejection import bad_link
 from shared.chassis.storage.cached import Cached
 from shared.chassis.storage.database import (
     CHASSIS_METADATA,
@@ -85,11 +85,6 @@ class LinkKeys:
             f"links that are signed with key {key_id} are refused: another key was received first"
             for key_id in untrusted
         ]
-
-
-def bad_link() -> Rejected:
-    """The one answer to every link that is not accepted: which of the reasons it is, is nobody's business."""
-    return Rejected("bad-link", "the link is invalid, has expired, or was used: ask for a new one")
 
 
 def keep(connection: Connection, received: Sequence[RecordedEvent]) -> None:

@@ -110,9 +110,14 @@ PROBLEM_TYPES: Mapping[str, ProblemType] = {
     ),
     "bad-link": ProblemType(403, "The link is not valid, is used, or has expired."),
     "wrong-password": ProblemType(403, "The current password is wrong.", slug="bad-credentials"),
+    "not-admin": ProblemType(403, "Only an admin may do this.", slug="forbidden"),
     "unknown-customer": ProblemType(404, "There is no such customer."),
     "unknown-key": ProblemType(404, "There is no such signing key."),
     "email-taken": ProblemType(409, "There is an account with this e-mail address."),
+    "email-not-verified": ProblemType(
+        409, "The account's address was never verified: somebody else may have registered it."
+    ),
+    "own-role": ProblemType(409, "Your own role is changed by another admin."),
     # catalogue and stock
     "unknown-product": ProblemType(404, "There is no such product, or it is deleted."),
     "product-exists": ProblemType(409, "There is a product with this id, or was."),

@@ -13,3 +13,8 @@ class Rejected(Exception):
         self.code = code
         self.detail = detail
         self.extra = extra
+
+
+def bad_link() -> Rejected:
+    """The one answer to every link of a mail that is not accepted: the reason would only help somebody who guesses."""
+    return Rejected("bad-link", "the link is invalid, has expired, or was used: ask for a new one")
