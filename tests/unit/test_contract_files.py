@@ -5,15 +5,21 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path, PurePosixPath
 from shutil import copytree
 from typing import Any, NamedTuple
 
 import jsonschema_rs
+import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import read_api
+from shared.chassis.messages.event import Event
 from shared.contracts import CATALOG
+from tests.support.strategies import events
 from tools.contracts.__main__ import main
 from tools.contracts.asyncapi import asyncapi_document
 from tools.contracts.consumers import Contracts, contracts_of_the_shop
@@ -128,6 +134,16 @@ def test_golden_sample_conforms_to_its_schema(path: Path, released: Released):
     schema = schema_of(event_type) if is_current else released.schema(name, version)
     assert schema["$id"] == message["dataschema"]
     jsonschema_rs.validate(schema, message["data"])
+
+
+@cache
+def validator(event_type: type[Event]) -> jsonschema_rs.Validator:
+    return jsonschema_rs.validator_for(schema_of(event_type))
+
+
+@given(st.sampled_from(list(CATALOG.event_types.values())).flatmap(events))
+def test_encoded_event_conforms_to_its_schema(event: Event):
+    validator(type(event)).validate(msgspec.json.decode(msgspec.json.encode(event)))
 
 
 @every_sample
