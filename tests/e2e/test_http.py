@@ -152,8 +152,14 @@ async def test_wrong_query_parameter_is_named(shop: RunningShop):
     [
         ("read", "/orders?limt=1", "unknown; did you mean limit?"),
         ("read", "/products?Category=a&limit=2", "unknown; did you mean category?"),
-        ("notifier", "/notifications?colour=red", "unknown; the route has cursor, limit, orderId"),
+        (
+            "notifier",
+            "/notifications?colour=red",
+            "unknown; the route has cursor, limit, orderId, status",
+        ),
         ("order", "/cart?limit=1", "unknown: the route has no parameters"),
+        ("read", "/products?limit=1&limit=2", "given more than once"),
+        ("read", "/orders?status=null", "expected a value, got null"),
         ("order", "/health/ready?verbose=1", "unknown: the route has no parameters"),
     ],
 )
