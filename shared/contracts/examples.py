@@ -258,9 +258,9 @@ SPECIAL: dict[str, object] = {
 }
 
 PARAMETERS: dict[str, object] = {
-    "Consistency-Token": "order:12",
+    "Consistency-Token": "order:1",
     "Last-Event-ID": "order:12,inventory:30",
-    "after": "order:12",
+    "after": "order:1",
     "event_type": "OrderCreated",
     "inStock": True,
     "lastEventId": "order:12,inventory:30",

@@ -11,7 +11,7 @@ import msgspec
 from litestar import Litestar, MediaType, Response
 from litestar.handlers import HTTPRouteHandler
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import KwargDefinition
+from litestar.params import KwargDefinition, ParameterKwarg
 from litestar.response import ServerSentEvent
 from litestar.routes import HTTPRoute
 from litestar.typing import FieldDefinition
@@ -302,11 +302,20 @@ def _parameter(
         enum = litestars[reference.removeprefix(REF)]
         schema = {"type": enum["type"], "enum": sorted(enum["enum"])}
     plain: Json = {name: parameter[name] for name in _OF_PARAMETER if name in parameter}
-    for bound in ("minimum", "maximum"):
-        if schema.get("type") == "integer" and bound in schema:
-            schema[bound] = int(schema[bound])
+    schema |= _bounds(route.handler, parameter["name"])
     example = examples.of_parameter(route.operation["operationId"], parameter["name"], schema)
     return {**plain, "schema": schema, **({} if example is None else {"example": example})}
+
+
+def _bounds(handler: HTTPRouteHandler, name: str) -> Json:
+    """The bounds of a parameter; Litestar leaves out a bound of 0, and writes others as floats."""
+    fields = {**handler.resolve_layered_parameters(), **handler.parsed_fn_signature.parameters}
+    for field_name, field in fields.items():
+        definition = field.kwarg_definition
+        if isinstance(definition, ParameterKwarg) and name in {field_name, definition.name}:
+            bounds = {"minimum": definition.ge, "maximum": definition.le}
+            return {keyword: bound for keyword, bound in bounds.items() if bound is not None}
+    return {}
 
 
 def _renamed(node: Any, names: Mapping[str, str]) -> Any:  # noqa: ANN401 - any JSON
