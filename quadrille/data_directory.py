@@ -26,7 +26,7 @@ def are_services_running(data_dir: Path) -> bool:
 
 def is_locked(file: Path) -> bool:
     """Whether a process holds the lock of this file."""
-    with suppress(FileNotFoundError), file.open("rb") as opened:
+    with suppress(FileNotFoundError, NotADirectoryError), file.open("rb") as opened:
         try:
             # Shared, and released at once when the file is closed.
             fcntl.flock(opened, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -53,7 +53,10 @@ class Endpoints:
         """`service` is its short name: `order`, `read`."""
         host = LOOPBACK_FOR_WILDCARD.get(self._settings.host, self._settings.host)
         port = port_of(self._settings, service)
-        return httpx.URL(scheme="http", host=host, port=port, path=path)
+        try:
+            return httpx.URL(scheme="http", host=host, port=port, path=path)
+        except httpx.InvalidURL as error:
+            raise InvalidSettings(f"QUADRILLE_HOST: {error}") from error
 
     def request(
         self,

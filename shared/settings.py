@@ -33,6 +33,12 @@ class ShopSettings(ChassisSettings, frozen=True, kw_only=True):
         "admin_password",
     )
 
+    EXPECTED: ClassVar[Mapping[str, str]] = {
+        "public_url": "https://host[:port][/path], http:// alike",
+        "currency": "three capital letters, such as JPY",
+        "admin_email": "an e-mail address",
+    }
+
     order_port: Port = 8080
     inventory_port: Port = 8081
     shipping_port: Port = 8082

@@ -3,9 +3,12 @@
 import difflib
 import ipaddress
 import os
+import re
+import ssl
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, TypeVar
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -15,6 +18,7 @@ DUPLICATE_WINDOW_SECONDS = 120
 """How long the broker remembers message ids. It refuses a stream that keeps events for a shorter time."""
 
 DAY_SECONDS = 86_400
+NATS_SCHEMES = {"nats", "tls", "ws", "wss"}
 
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e9)]  # infinity could not be added to a time
 Deadline = Annotated[float, msgspec.Meta(gt=0, le=1e9)]
@@ -29,6 +33,9 @@ class ChassisSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     SECRETS: ClassVar[tuple[str, ...]] = ("nats_url", "database_url")
     """May also be given as a file, `QUADRILLE_NATS_URL_FILE`, as containers receive their secrets."""
+
+    EXPECTED: ClassVar[Mapping[str, str]] = {}
+    """In words, of settings whose values have a pattern."""
 
     nats_url: str = "nats://127.0.0.1:4222"
     """With user and password if the broker asks for them: `nats://order:…@127.0.0.1:4222`."""
@@ -82,9 +89,11 @@ class ChassisSettings(msgspec.Struct, frozen=True, kw_only=True):
                 f"{PREFIX}INBOX_RETENTION_DAYS must be longer than {PREFIX}STREAM_MAX_AGE_SECONDS: an event that "
                 "arrives again would be handled again"
             )
-        if self.nats_ca and not self.nats_ca.is_file():
-            return f"{PREFIX}NATS_CA: there is no file {self.nats_ca}"
-        return _invalid_network(self.trusted_proxies)
+        return (
+            _invalid_nats_url(self.nats_url)
+            or _invalid_authority(self.nats_ca)
+            or _invalid_network(self.trusted_proxies)
+        )
 
 
 Settings = TypeVar("Settings", bound=ChassisSettings)
@@ -107,8 +116,7 @@ def load(settings_type: type[Settings], environment: Mapping[str, str] | None = 
     try:
         settings = msgspec.convert(values, settings_type, strict=False, dec_hook=_decode_path)
     except msgspec.ValidationError as error:
-        reason, _, path = str(error).partition(" - at `$.")
-        raise SettingsError(f"{PREFIX}{path.rstrip('`').upper()}: {reason}") from error
+        raise SettingsError(_explanation(error, settings_type)) from error
     if contradiction := settings.contradiction():
         raise SettingsError(contradiction)
     return settings
@@ -144,6 +152,38 @@ def _content(name: str, file: str, values: Mapping[str, str]) -> str:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not text"
         raise SettingsError(f"{setting}{FILE.upper()}: {file} cannot be read ({reason})") from error
+
+
+def _explanation(error: msgspec.ValidationError, settings_type: type[ChassisSettings]) -> str:
+    reason, _, path = str(error).partition(" - at `$.")
+    name = path.rstrip("`")
+    if "matching regex" in reason and name in settings_type.EXPECTED:
+        reason = f"expected {settings_type.EXPECTED[name]}"
+    return f"{PREFIX}{name.upper()}: {reason}"
+
+
+def _invalid_nats_url(url: str) -> str | None:
+    """The message does not contain the URL: there may be a password in it."""
+    try:
+        parts = urlsplit(url if "://" in url else f"nats://{url}")
+        is_valid = parts.scheme in NATS_SCHEMES and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_valid = False
+    if is_valid and not re.search(r"\s", url):
+        return None
+    return f"{PREFIX}NATS_URL: expected nats://[user:password@]host[:port], tls:// alike"
+
+
+def _invalid_authority(file: Path | None) -> str | None:
+    if file is None:
+        return None
+    if not file.is_file():
+        return f"{PREFIX}NATS_CA: there is no file {file}"
+    try:
+        ssl.create_default_context(cafile=str(file))
+    except OSError as error:  # SSLError is one
+        return f"{PREFIX}NATS_CA: {file} contains no certificate ({error.strerror})"
+    return None
 
 
 def _invalid_network(trusted_proxies: str) -> str | None:

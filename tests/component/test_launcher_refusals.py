@@ -2,6 +2,8 @@
 
 import os
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from quadrille.cli.main import main
+from shared.chassis.errors import REFUSED
 from shared.settings import ShopSettings
 from tests.support.settings import environment_of, settings_for
 
@@ -66,3 +69,41 @@ def test_data_directory_is_closed_to_others(settings: ShopSettings):
 )
 def test_wrong_setting_is_named(settings: ShopSettings, name: str, value: str, words: str):
     assert words in refusal(settings, **{name: value})
+
+
+@pytest.mark.parametrize("command", ["orders", "status"])
+def test_impossible_host_is_misuse(command: str):
+    result = CliRunner().invoke(main, [command], env={"QUADRILLE_HOST": "999.1.1.1"})
+    assert (result.exit_code, result.stderr.startswith("Error: QUADRILLE_HOST: ")) == (2, True)
+
+
+@pytest.mark.parametrize("command", ["down", "logs", "reset"])
+def test_file_as_data_directory_is_no_shop(tmp_path: Path, command: str):
+    (tmp_path / "file").touch()
+    environment = {"QUADRILLE_DATA_DIR": str(tmp_path / "file")}
+    result = CliRunner().invoke(main, [command], env=environment)
+    assert isinstance(result.exception, SystemExit | None), result.exception
+    assert str(tmp_path / "file") in result.output
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DATA_DIR", __file__),
+        ("DATA_DIR", f"{__file__}/data"),
+        ("HOST", "no address"),
+        ("FAILPOINT", "nowhere"),
+    ],
+)
+def test_service_names_the_refused_setting(settings: ShopSettings, name: str, value: str):
+    environment = {"QUADRILLE_DATA_DIR": str(settings.data_dir), f"QUADRILLE_{name}": value}
+    refused = subprocess.run(
+        [sys.executable, "-m", "quadrille.mailbox"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert refused.returncode == REFUSED
+    assert refused.stderr.startswith(f"mailbox: QUADRILLE_{name}: ")
+    assert refused.stderr.count("\n") == 1

@@ -77,11 +77,35 @@ def test_unknown_setting_without_neighbour_is_refused():
         ("TRUSTED_PROXIES", "10.0.0.1/8"),
         ("MAX_CONNECTIONS", "0"),
         ("REQUEST_HEAD_TIMEOUT_SECONDS", "0"),
+        ("NATS_URL", ""),
+        ("NATS_URL", "nats://:::"),
+        ("NATS_URL", "nats://127.0.0.1:many"),
+        ("NATS_URL", "nats://127.0.0.1:65536"),
+        ("NATS_URL", "http://127.0.0.1:4222"),
+        ("NATS_URL", "not an address"),
+        ("NATS_CA", "/nowhere"),
+        ("NATS_CA", __file__),
+        ("PUBLIC_URL", "shop.example"),
+        ("ADMIN_EMAIL", "admin"),
     ],
 )
 def test_invalid_value_names_its_setting(name: str, value: str):
-    with pytest.raises(SettingsError, match=f"^QUADRILLE_{name}: "):
+    with pytest.raises(SettingsError, match=f"^QUADRILLE_{name}: ") as refused:
         load({f"QUADRILLE_{name}": value})
+    assert "regex" not in str(refused.value)
+
+
+def test_password_in_wrong_address_is_not_repeated():
+    with pytest.raises(SettingsError) as refused:
+        load({"QUADRILLE_NATS_URL": "nats://order:secret@:4222"})
+    assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["127.0.0.1", "broker:4222", "nats://order:p%40ss@[::1]:4222", "tls://nats.example"]
+)
+def test_addresses_of_brokers_are_accepted(url: str):
+    assert load({"QUADRILLE_NATS_URL": url}).nats_url == url
 
 
 def test_minimum_delay_above_maximum_is_refused():

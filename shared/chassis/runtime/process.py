@@ -11,6 +11,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from operator import attrgetter
+from pathlib import Path
 from typing import NoReturn, TypeVar
 
 import uvicorn
@@ -23,7 +24,7 @@ from shared.chassis.http.policy import HttpPolicy
 from shared.chassis.http.protocol import bounded_http
 from shared.chassis.http.stopping import answering_cancelled
 from shared.chassis.runtime import logs
-from shared.chassis.settings import ChassisSettings, SettingsError, listed
+from shared.chassis.settings import PREFIX, ChassisSettings, SettingsError, listed
 
 Settings = TypeVar("Settings", bound=ChassisSettings)
 
@@ -49,14 +50,13 @@ def run(
     faulthandler.enable()  # prints a traceback for a crash in C
     try:
         settings = load()
-        failpoints.arm(settings.failpoint)
+        _arm_failpoint(settings.failpoint)
         _allow_open_files()
         os.umask(0o077)  # other users of this machine must not read the databases
-        settings.data_dir.mkdir(parents=True, exist_ok=True)
-    except (SettingsError, ValueError, OSError) as error:
-        _exit(f"{name}: {error}", REFUSED)
-    try:
+        _make_data_directory(settings.data_dir)
         listening = _listen(host_of(settings), port_of(settings))
+    except SettingsError as error:
+        _exit(f"{name}: {error}", REFUSED)
     except OSError as error:
         _exit(f"{name}: {error}", FAILED)
     logs.configure(name, settings)
@@ -77,6 +77,21 @@ def _exit_at_once() -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)
+
+
+def _arm_failpoint(failpoint: str | None) -> None:
+    try:
+        failpoints.arm(failpoint)
+    except ValueError as error:
+        raise SettingsError(f"{PREFIX}FAILPOINT: {error}") from error
+
+
+def _make_data_directory(directory: Path) -> None:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = "is not a directory" if directory.exists() else f"cannot be made: {error.strerror}"
+        raise SettingsError(f"{PREFIX}DATA_DIR: {directory} {reason}") from error
 
 
 def _allow_open_files() -> None:
@@ -138,8 +153,12 @@ async def _serve(app: Litestar, listening: socket.socket, settings: ChassisSetti
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """A bound socket; raises OSError naming the port that is taken."""
-    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    """A bound socket. Raises OSError naming the port that is taken, and SettingsError."""
+    try:
+        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise SettingsError(f"{PREFIX}HOST: {host!r} is no address ({error.strerror})") from error
+    family, kind, protocol, _, address = addresses[0]
     listening = socket.socket(family, kind, protocol)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
