@@ -98,12 +98,13 @@ def test_file_as_data_directory_is_no_shop(tmp_path: Path, command: str):
 def test_service_names_the_refused_setting(settings: ShopSettings, name: str, value: str):
     environment = {"QUADRILLE_DATA_DIR": str(settings.data_dir), f"QUADRILLE_{name}": value}
     refused = subprocess.run(
-        [sys.executable, "-m", "quadrille.mailbox"],
+        [sys.executable, "-m", "inventory_service"],
         env=environment,
         capture_output=True,
         text=True,
+        timeout=60,
         check=False,
     )
     assert refused.returncode == REFUSED
-    assert refused.stderr.startswith(f"mailbox: QUADRILLE_{name}: ")
+    assert refused.stderr.startswith(f"inventory_service: QUADRILLE_{name}: ")
     assert refused.stderr.count("\n") == 1
