@@ -149,6 +149,11 @@ def age(moment: datetime) -> str:
     return f"{seconds:.0f} s"
 
 
+def local_time(moment: str) -> str:
+    """A time of a document, in the zone of this machine."""
+    return f"{datetime.fromisoformat(moment).astimezone():%Y-%m-%d %H:%M:%S}"
+
+
 def print_order(order: Json) -> None:
     """An order as the order service returns it."""
     echo(f"Order {order['orderId']} of {order['userId']}: {order['status']}")

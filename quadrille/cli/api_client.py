@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import AsyncGenerator, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import aclosing
 from typing import TypeVar
 
@@ -67,6 +67,16 @@ class Client:
 
     def put(self, service: str, path: str, body: object) -> Json:
         return self._request("PUT", service, path, json=body)
+
+    def edit(self, service: str, path: str, change: Callable[[Json], Json]) -> Json:
+        """Replace a document by what `change` makes of it, unless somebody else has replaced it meanwhile."""
+        current = self._respond("GET", service, path)
+        tag = current.headers.get("ETag", "")
+        # A weak tag names a representation, and no service accepts it as a condition.
+        condition = {"If-Match": tag} if tag.startswith('"') else {}
+        return decoded(
+            self._respond("PUT", service, path, condition, json=change(decoded(current)))
+        )
 
     def delete(self, service: str, path: str) -> Json:
         return self._request("DELETE", service, path)
@@ -135,14 +145,30 @@ class Client:
         return self._endpoints.unreachable(service, error)
 
     def _request(self, method: str, service: str, path: str, **content: Json) -> Json:
+        return decoded(self._respond(method, service, path, **content))
+
+    def _respond(
+        self,
+        method: str,
+        service: str,
+        path: str,
+        headers: dict[str, str] | None = None,
+        **content: Json,
+    ) -> httpx.Response:
+        """A success."""
+
+        def send(tokens: Tokens | None) -> httpx.Response:
+            sent = bearer(tokens) | (headers or {})
+            return self._endpoints.request(method, service, path, sent, **content)
+
         tokens = self._session.current()
-        response = self._endpoints.request(method, service, path, bearer(tokens), **content)
+        response = send(tokens)
         if response.status_code == UNAUTHORIZED and tokens:
             tokens = self._session.refreshed(tokens)
-            response = self._endpoints.request(method, service, path, bearer(tokens), **content)
+            response = send(tokens)
         if response.is_error:
             raise _error(response, tokens)
-        return decoded(response)
+        return response
 
 
 def run_async(coroutine: Coroutine[None, None, T]) -> T:

@@ -102,6 +102,7 @@ SECTIONS: Mapping[str, Mapping[str, CommandEntry]] = {
         ),
     },
     "Your account": {
+        "register": CommandEntry("quadrille.cli.account", "register", "Open an account."),
         "login": CommandEntry("quadrille.cli.account", "login", "Sign in."),
         "logout": CommandEntry("quadrille.cli.account", "logout", "Sign out."),
         "whoami": CommandEntry("quadrille.cli.account", "whoami", "Show who is signed in."),
@@ -121,7 +122,21 @@ SECTIONS: Mapping[str, Mapping[str, CommandEntry]] = {
         "report": CommandEntry(
             "quadrille.cli.report", "report", "Report revenue, sales, low stock and problems."
         ),
+        "product": CommandEntry(
+            "quadrille.cli.product", "product", "Add, change, delete or restore a product."
+        ),
         "stock": CommandEntry("quadrille.cli.stock", "stock", "Add stock, or write it off."),
+        "customer": CommandEntry(
+            "quadrille.cli.customer",
+            "customer",
+            "List customers, or show one with cart and orders.",
+        ),
+        "mail": CommandEntry(
+            "quadrille.cli.mail", "mail", "List mails and their outcomes; send one again."
+        ),
+        "carrier": CommandEntry(
+            "quadrille.cli.carrier", "carrier", "Show or change how the simulated carrier behaves."
+        ),
         "keys": CommandEntry(
             "quadrille.cli.keys", "keys", "List, rotate or revoke the keys that sign access tokens."
         ),

@@ -25,6 +25,7 @@ from quadrille.output import (
     echo_json,
     echo_page,
     is_wide,
+    local_time,
     print_order,
     status_style,
     table,
@@ -126,8 +127,8 @@ def _print_detail(order: Json) -> None:
     shipment, reservation = order["shipment"], order["reservation"]
     facts = {
         "reason": order["reason"],
-        "placed": _time(order["createdAt"]),
-        "changed": _time(order["updatedAt"]),
+        "placed": local_time(order["createdAt"]),
+        "changed": local_time(order["updatedAt"]),
         "mails to": order["email"],
         "stock": reservation and reservation["status"],
         "shipment": shipment and shipment["status"],
@@ -143,10 +144,6 @@ def _print_detail(order: Json) -> None:
         outcome = f"{mail['template']} {mail['status']} {mail['error'] or ''}".rstrip()
         grid.add_row(Text("  mail", "dim"), outcome)
     console().print(grid)
-
-
-def _time(moment: str) -> str:
-    return f"{datetime.fromisoformat(moment).astimezone():%Y-%m-%d %H:%M:%S}"
 
 
 @click.command()
@@ -178,6 +175,8 @@ def cancel(order: str, reason: str | None, note: str | None, *, watch: bool, as_
 
 @click.command()
 @click.option("--user", help="Only the orders of this user.")
+@click.option("--email", help="Only those of this address or its customer; for the admin.")
+@click.option("--product", metavar="PRODUCT_ID", help="Only orders with this product.")
 @click.option(
     "--status",
     type=click.Choice([status.value for status in OrderStatus], case_sensitive=False),
@@ -186,14 +185,23 @@ def cancel(order: str, reason: str | None, note: str | None, *, watch: bool, as_
 )
 @click.option("--limit", type=click.IntRange(1, MAX_LIMIT), default=20, show_default=True)
 @json_lines_option
-def orders(user: str | None, status: str | None, limit: int, *, as_json: bool) -> None:
+def orders(
+    user: str | None,
+    email: str | None,
+    product: str | None,
+    status: str | None,
+    limit: int,
+    *,
+    as_json: bool,
+) -> None:
     """Customers see their own orders, the admin sees all."""
     client = Client(load_settings())
-    page = client.get("read", "/orders", userId=user, status=status, limit=limit)
-    echo_page(page, _print, "No orders.", as_json=as_json)
+    query = {"userId": user, "email": email, "productId": product, "status": status}
+    page = client.get("read", "/orders", **query, limit=limit)
+    echo_page(page, print_orders, "No orders.", as_json=as_json)
 
 
-def _print(orders: list[Json]) -> None:
+def print_orders(orders: list[Json]) -> None:
     """At 80 columns only the user's name may be cut; a wide console has the id, the items and who cancelled too."""
     columns = ("number", "status", "total", "age", "user")
     grid = table(*columns, *(["order", "items"] if is_wide() else []), right=(2, 3))

@@ -334,6 +334,22 @@ def test_user_stays_signed_in_until_logout(shop, guest, jane, tmp_path):
     assert terminal.run("whoami") == (1, "", "Error: sign in first: quadrille login\n")
 
 
+def test_registration_signs_in(shop, tmp_path):
+    terminal = Terminal(shop, tmp_path)
+    words = ("register", "Ann@Example.com", "--name", "Ann", "--password-stdin")
+    code, out, err = terminal.run(*words, typed=f"{JANES_PASSWORD}\n")
+    assert code == 0, err
+    assert out == f"Registered, and signed in at {shop.url('order')} as ann@example.com.\n"
+    assert terminal.run("whoami")[1].startswith("ann@example.com, customer, user ")
+    code, out, err = terminal.run(*words, typed=f"{JANES_PASSWORD}\n")
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    code, screen = Terminal(shop, tmp_path / "other").converse(
+        "register", "eve@example.com", typed=f"{JANES_PASSWORD}\n{JANES_PASSWORD}\n"
+    )
+    assert code == 0, screen
+    assert "Registered, and signed in" in screen
+
+
 def test_logout_revokes_tokens_at_shop(shop, jane, tmp_path):
     terminal = Terminal(shop, tmp_path)
     terminal.sign_in(JANE, JANES_PASSWORD)
@@ -533,8 +549,88 @@ def test_products_are_searched_by_word_and_category(shop, guest):
         code, out, _ = guest.run("products", *arguments)
         assert code == 0
         assert [line.split()[0] for line in out.splitlines()] == ["product", "desk"]
+    code, out, _ = guest.run("products", "--in-stock", "--sort", "-price")
+    assert [line.split()[0] for line in out.splitlines()][:1] == ["product"]
+    assert "desk" not in out
     code, out, _ = guest.run("products", "--search", "standing", "--category", "lights")
     assert (code, out) == (0, "No such products.\n")
+
+
+def test_product_is_added_changed_and_deleted(shop, admin, guest):
+    text = ("--name", "Oak table", "--price", "120.00", "--category", "furniture")
+    code, out, err = admin.run("product", "add", "table", *text, "--stock", "3")
+    assert (code, out) == (0, "table: Oak table, ¥120, 3 available\n"), err
+    code, out, err = admin.run("product", "update", "table", "--price", "150", "--json")
+    product = msgspec.json.decode(out)
+    assert (product["price"], product["category"]) == (150, "furniture")
+    code, out, _ = admin.run("product", "update", "table", "--category", "", "--json")
+    assert (msgspec.json.decode(out)["category"], msgspec.json.decode(out)["price"]) == (None, 150)
+    assert admin.run("product", "add", "table", *text)[0] == 1
+    assert admin.run("product", "delete", "table") == (0, "table is deleted.\n", "")
+    code, _, err = admin.run("product", "update", "table", "--name", "Table")
+    assert (code, err) == (1, "Error: there is no product table\n")
+    for misuse in (("--price", "12.5"), ("--price", "much"), ("--price", "-1"), ()):
+        assert admin.run("product", "update", "table", *misuse)[0] == 2
+    assert guest.run("product", "delete", "lamp")[0] == 1
+
+
+def test_mails_are_listed_and_sent_again(shop, guest, admin):
+    code, out, err = guest.run("order", "lamp", "--email", "ida@example.com", "--watch", "--json")
+    assert code == 0, err
+    number = msgspec.json.decode(out.splitlines()[-1])["orderNumber"]
+    code, out, _ = admin.run("mail", "list", "--order", number, "--status", "sent", "--json")
+    first, *_ = mails = [msgspec.json.decode(line) for line in out.splitlines()]
+    assert {mail["status"] for mail in mails} == {"SENT"}
+    assert "delivered" in {mail["template"] for mail in mails}
+    code, out, _ = admin.run("mail", "list", "--order", number)
+    assert re.search(rf"^{first['notificationId']} +{number} +\w+ +SENT", out, re.MULTILINE)
+    assert admin.run("mail", "list", "--order", number, "--status", "failed")[1] == "No mails.\n"
+    code, out, _ = admin.run("mail", "resend", first["notificationId"])
+    assert (code, out) == (0, f"Sending the mail {first['template']} of order {number} again.\n")
+    assert admin.run("mail", "resend", "nothing")[0] == 1
+    assert guest.run("mail", "list")[0] == 1
+
+
+def test_customer_is_shown_with_cart_and_orders(shop, jane, admin):
+    order_id = _order(jane, "lamp")
+    jane.run("cart", "add", "lamp:2")
+    for customer in (JANE, JANE.upper()):
+        out = _until(admin, "customer", "show", customer, text="in the cart: 2 of Lamp at ¥1,000")
+    assert out.startswith(f"{JANE} (Jane), customer, user ")
+    assert order_id in out
+    _code, out, _ = admin.run("customer", "list", "--search", "jane@", "--json")
+    account = msgspec.json.decode(out)
+    assert account["email"] == JANE
+    _, out, _ = admin.run("customer", "show", account["userId"], "--json")
+    assert msgspec.json.decode(out)["orders"][0]["orderId"] == order_id
+    jane.run("cart", "clear")
+    for nobody in ("nobody", "nobody@example.com"):
+        assert admin.run("customer", "show", nobody)[0] == 1
+    assert jane.run("customer", "list")[0] == 1
+
+
+def test_simulated_carrier_is_shown_and_changed(admin, jane):
+    code, out, err = admin.run("carrier", "set", "--max-delay", "2.5", "--success-rate", "0.9")
+    assert code == 0, err
+    assert out.startswith("simulated: delivers 90% of the shipments\n")
+    assert "0 to 2.5 s" in out
+    assert admin.run("carrier") == admin.run("carrier", "show") == (0, out, "")
+    code, out, _ = admin.run("carrier", "set", "--max-delay", "0", "--success-rate", "1", "--json")
+    assert (code, msgspec.json.decode(out)["successRate"]) == (0, 1)
+    assert admin.run("carrier", "set", "--min-delay", "5")[0] == 1
+    assert admin.run("carrier", "set")[0] == 2
+    assert jane.run("carrier")[0] == 1
+
+
+def test_orders_are_found_by_product_and_address(guest, admin, jane):
+    code, out, err = guest.run("order", "lamp", "--email", "leo@example.com", "--watch", "--json")
+    assert code == 0, err
+    number = msgspec.json.decode(out.splitlines()[-1])["orderNumber"]
+    _, out, _ = admin.run("orders", "--email", "LEO@example.com")
+    assert [line.split()[0] for line in out.splitlines()] == ["number", number]
+    assert number in admin.run("orders", "--product", "lamp", "--limit", "1")[1]
+    assert number not in jane.run("orders", "--product", "lamp")[1]
+    assert jane.run("orders", "--email", "leo@example.com")[0] == 1
 
 
 def test_report_prints_revenue_products_days_and_stock(shop, guest, admin):

@@ -39,7 +39,7 @@ def test_help_imports_no_command():
     ("arguments", "sentence"),
     [
         (["ordres"], "No such command 'ordres'. (Did you mean one of: 'order', 'orders'?)"),
-        (["prodcts"], "No such command 'prodcts'. Did you mean 'products'?"),
+        (["whoamii"], "No such command 'whoamii'. Did you mean 'whoami'?"),
         (["xyz"], "No such command 'xyz'."),
         (["cart", "shw"], "No such command 'shw'. Did you mean 'show'?"),
         (["order", "p1", "--wach"], "No such option '--wach'. Did you mean '--watch'?"),
