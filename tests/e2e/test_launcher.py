@@ -24,6 +24,7 @@ from filelock import FileLock
 from quadrille.launcher.restarts import MAX_ENDS
 from shared.settings import ShopSettings, port_of
 from tests.support.broker import NatsServer
+from tests.support.curl import shell_environment
 from tests.support.eventually import eventually
 from tests.support.settings import environment_of, settings_for
 
@@ -43,6 +44,7 @@ class Launched:
         self.settings = settings
         self._environment = environment
         self._output = directory / "up.out"
+        self._shell = shell_environment(directory / "bin")
         self._keyboard, self._terminal = os.openpty()
         self.process = self._start()
 
@@ -106,10 +108,15 @@ class Launched:
 
     def paste_curl(self) -> dict[str, Any]:
         """The answer to the order that it prints."""
-        (line,) = re.findall(r"^curl .*$", self.output, re.MULTILINE)
-        pasted = subprocess.run(["sh", "-c", line], capture_output=True, check=True)
-        order: dict[str, Any] = httpx.Response(200, content=pasted.stdout).json()
+        pasted = subprocess.run(
+            ["sh", "-c", self.curl_line()], env=self._shell, capture_output=True, check=True
+        )
+        order: dict[str, Any] = msgspec.json.decode(pasted.stdout)
         return order
+
+    def curl_line(self) -> str:
+        (line,) = re.findall(r"^curl .*$", self.output, re.MULTILINE)
+        return line
 
     def get(self, setting: str, path: str) -> httpx.Response:
         port = getattr(self.settings, setting)
@@ -172,6 +179,7 @@ def up(tmp_path: Path) -> Iterator[Launch]:
 async def test_orders_mails_and_data_survive_restart(up: Launch, settings: ShopSettings) -> None:
     first = up(settings)
     await first.is_open()
+    first_order = first.curl_line().partition(" -d ")[2]
     order_id = first.paste_curl()["orderId"]
     await eventually(lambda: first.status_of(order_id) == "COMPLETED", within_seconds=30)
     await eventually(lambda: len(first.mail_subjects()) == 3, within_seconds=30)
@@ -200,6 +208,7 @@ async def test_orders_mails_and_data_survive_restart(up: Launch, settings: ShopS
     assert len(second.mail_subjects()) == 3
     stock = second.get("inventory_port", "/products/prod001").json()
     assert stock["available"] == 8
+    assert second.curl_line().partition(" -d ")[2] == first_order
     assert second.end(signal.SIGTERM) == 0
     assert second.children() == {}
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -10,6 +11,7 @@ import pytest
 
 from quadrille.launcher.sample_catalogue import is_on_sale, load_samples
 from shared.settings import ShopSettings
+from tests.support.curl import shell_environment
 from tests.support.eventually import eventually
 from tests.support.running_shop import RunningShop
 from tests.support.shop_client import Json
@@ -29,31 +31,34 @@ async def samples(shop: RunningShop) -> None:
 
 
 @pytest.mark.usefixtures("samples")
-async def test_readme_commands_order_show_and_reject(shop: RunningShop):
+async def test_readme_commands_order_show_and_reject(shop: RunningShop, tmp_path: Path):
     order, show, too_many, *_ = CURLS
+    paste = partial(run, shop, shell_environment(tmp_path / "bin"))
 
-    placed = await paste(shop, order)
+    placed = await paste(order)
     assert (placed["status"], placed["totalAmount"]) == ("PENDING", 10_000)
     assert placed["items"][0]["name"] == "Super Keyboard"
     await shop.until(placed["orderId"], "COMPLETED")
 
     [id_in_readme] = re.findall(r"[0-9a-f-]{36}", show)
-    completed = await paste(shop, show.replace(id_in_readme, placed["orderId"]))
+    completed = await paste(show.replace(id_in_readme, placed["orderId"]))
     assert completed["status"] == "COMPLETED"
     assert completed["shipment"]["trackingNumber"] == completed["trackingNumber"]
 
-    placed = await paste(shop, too_many)
+    placed = await paste(too_many)
     cancelled = await shop.until(placed["orderId"], "CANCELLED_NO_STOCK")
     [short] = cancelled["failedItems"]
     assert short == {"productId": "prod001", "requestedQuantity": 20, "availableQuantity": 8}
     assert json.dumps(short, separators=(",", ":")) in README
 
 
-async def paste(shop: RunningShop, line: str) -> Json:
+async def run(shop: RunningShop, environment: dict[str, str], line: str) -> Json:
     """The output of a curl line sent to this shop."""
     for port, service in PORTS.items():
         line = line.replace(f"localhost:{port}", shop.url(service).removeprefix("http://"))
-    shell = await asyncio.create_subprocess_shell(line, stdout=asyncio.subprocess.PIPE)
+    shell = await asyncio.create_subprocess_shell(
+        line, env=environment, stdout=asyncio.subprocess.PIPE
+    )
     printed, _ = await shell.communicate()
     document: Json = json.loads(printed)
     return document
