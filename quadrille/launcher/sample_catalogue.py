@@ -108,6 +108,15 @@ async def is_on_sale(http: httpx.AsyncClient, orders: str) -> bool:
     return _problem(response) != UNKNOWN
 
 
+async def find_in_stock(http: httpx.AsyncClient, inventory: str, units: int) -> str | None:
+    """The first sample with so much stock; None if there is none. Raises httpx.TransportError."""
+    for sample in SAMPLES:
+        response = await http.get(f"{inventory}/products/{sample.product_id}")
+        if _document(response).get("available", 0) >= units:
+            return sample.product_id
+    return None
+
+
 def _problem(response: httpx.Response) -> object:
     return _document(response).get("type")
 

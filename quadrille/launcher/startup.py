@@ -22,12 +22,9 @@ STARTUP_NOTICE_SECONDS = 10
 """After this time it prints what it is waiting for."""
 LOAD_TIMEOUT_SECONDS = 30
 ON_SALE_TIMEOUT_SECONDS = 5
+ORDERED = 2
+"""Units in the order to paste."""
 
-ORDER = (
-    '{"userId": "user123", "email": "user123@example.com", '
-    '"items": [{"productId": "prod001", "quantity": 2}], '
-    f'"shippingAddress": {json.dumps(sample_catalogue.ADDRESS)}}}'
-)
 IN_FOREGROUND = "Warnings appear below, the rest is in the logs. Ctrl-C stops everything."
 IN_BACKGROUND = (
     "It runs in the background: quadrille status, quadrille logs --follow, quadrille down"
@@ -62,7 +59,9 @@ class Startup:
             except CatalogueError as error:
                 raise click.ClickException(str(error)) from error
             await self._poll(self._not_on_sale, ON_SALE_TIMEOUT_SECONDS)
-            print_summary(self._plan, self._viewer_url, in_background=self._on_ready is not None)
+            print_addresses(self._plan)
+            await self._print_order()
+            print_end(self._viewer_url, in_background=self._on_ready is not None)
             if await self._not_on_sale():
                 reason = self._not_allowed or "it was deleted"
                 echo(f"The sample catalogue is not on sale: {reason}.\n")
@@ -122,9 +121,30 @@ class Startup:
             return [f"the order service does not answer: {error}"]
         return [] if on_sale else ["the order service has not received the catalogue"]
 
+    async def _print_order(self) -> None:
+        """One to paste, of a product with stock: it ends with its delivery."""
+        try:
+            inventory = self._plan.address("inventory")
+            product_id = await sample_catalogue.find_in_stock(self._http, inventory, ORDERED)
+        except httpx.TransportError:
+            product_id = sample_catalogue.SAMPLES[0].product_id
+        if product_id is None:
+            echo("\nThe samples are sold out; as the admin: quadrille stock add prod001 10", "dim")
+            return
+        order = {
+            "userId": "user123",
+            "email": "user123@example.com",
+            "items": [{"productId": product_id, "quantity": ORDERED}],
+            "shippingAddress": sample_catalogue.ADDRESS,
+        }
+        echo("\nPlace an order from another terminal:\n", style="dim")
+        echo(
+            f"curl -sS -w '\\n' {self._plan.address('order')}/orders "
+            f"-H 'Content-Type: application/json' -d '{json.dumps(order)}'"
+        )
 
-def print_summary(plan: Plan, viewer_url: str | None, *, in_background: bool) -> None:
-    """The table of addresses, an order to paste, and what the nats command line needs."""
+
+def print_addresses(plan: Plan) -> None:
     addresses = table("", "", "")
     addresses.show_header = False
     for part in plan.parts:
@@ -136,11 +156,10 @@ def print_summary(plan: Plan, viewer_url: str | None, *, in_background: bool) ->
     addresses.add_row(Text("Data", style="bold"), data_dir, "databases, mails, logs")
     echo("")
     console().print(addresses)
-    echo("\nPlace an order from another terminal:\n", style="dim")
-    echo(
-        f"curl -sS -w '\\n' {plan.address('order')}/orders "
-        f"-H 'Content-Type: application/json' -d '{ORDER}'"
-    )
+
+
+def print_end(viewer_url: str | None, *, in_background: bool) -> None:
+    """What the nats command line needs, and how to stop the shop."""
     if viewer_url:
         echo("\nRead the events with the nats CLI, as a user who can only read:\n", style="dim")
         echo(f"export NATS_URL={viewer_url}")
