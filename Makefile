@@ -8,7 +8,7 @@ PYTEST := $(BIN)/pytest -n 4 --dist loadscope
 TESTS := tests/unit tests/component tests/e2e tests/model tests/chaos
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up secrets check contracts test test-containers chaos bench lock clean
+.PHONY: help setup up secrets check contracts test test-containers clients chaos bench lock clean
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name does; do \
@@ -48,6 +48,9 @@ test: setup  ## Unit, component, end-to-end and model tests, and a few faults
 
 test-containers: setup  ## compose.yaml as Docker Compose runs it; needs an engine
 	$(BIN)/pytest tests/containers
+
+clients: setup  ## Generate Python and TypeScript clients, and place an order; downloads the generators
+	$(BIN)/pytest tests/clients
 
 chaos: setup  ## Random faults while orders are placed, then nine invariants: SEED=, ORDERS=, FAULTS=a,b; and the full model
 	$(BIN)/pytest -s tests/chaos tests/model

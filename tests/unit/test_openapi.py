@@ -2,9 +2,7 @@
 
 import json
 import re
-import tempfile
 from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -13,39 +11,26 @@ import pytest
 import schemathesis
 from litestar import Litestar
 
-from shared.chassis.http import openapi
 from shared.chassis.http.openapi_document import missing_examples
 from shared.chassis.http.problems import PROBLEM_TYPES
 from shared.chassis.messages.plain_text import IN_WORDS
 from shared.contracts.examples import EXAMPLES
-from tests.support.settings import settings_for
+from tests.support.openapi_documents import PACKAGES, build_applications, document_of
 
 Json = dict[str, Any]
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = {
-    "order": "order_service",
-    "inventory": "inventory_service",
-    "shipping": "shipping_service",
-    "notifier": "notifier_service",
-    "read": "read_api",
-}
 METHODS = {"get", "post", "put", "patch", "delete"}
 
 
 @pytest.fixture(scope="module")
-def apps() -> Iterator[dict[str, Litestar]]:
-    with tempfile.TemporaryDirectory() as directory:
-        settings = settings_for(Path(directory), "nats://127.0.0.1:1")
-        yield {
-            service: import_module(f"{package}.app").build(settings)
-            for service, package in PACKAGES.items()
-        }
+def apps() -> dict[str, Litestar]:
+    return build_applications()
 
 
 @pytest.fixture(scope="module")
 def documents(apps: dict[str, Litestar]) -> dict[str, Json]:
-    return {service: json.loads(json.dumps(openapi.document(app))) for service, app in apps.items()}
+    return {service: document_of(app) for service, app in apps.items()}
 
 
 @pytest.fixture(params=PACKAGES)
