@@ -9,6 +9,7 @@ OWNS = (
     "list_prices",
     "carts",
     "customers",
+    "address_books",
     "credentials",
     "sessions",
     "private_keys",

@@ -10,6 +10,7 @@ from order_service.accounts.mailed_links import MailedLinks
 from order_service.accounts.password_rules import weakness
 from order_service.accounts.service import Accounts
 from order_service.accounts.signing_keys import SigningKeys
+from order_service.addresses import api as addresses_api
 from order_service.carts import api as carts_api
 from order_service.domain import Command, OrderState, decide, evolve
 from order_service.handlers import SUBSCRIPTIONS, TASK_HANDLERS, schedule_deadlines
@@ -43,6 +44,7 @@ API = ApiDescription(
     tags={
         "orders": "Orders of customers and guests.",
         "cart": "The signed-in customer's cart.",
+        "addresses": "The signed-in customer's address book.",
         "accounts": "Registration, sessions, and the signed-in customer's account.",
         "signing keys": "The keys that access tokens are signed with.",
     },
@@ -70,6 +72,7 @@ def build(settings: ShopSettings) -> Litestar:
     routes: list[ControllerRouterHandler] = [
         *orders_api.ROUTES,
         carts_api.CartController,
+        addresses_api.AddressController,
         accounts_api.AccountController,
         links_api.LinkController,
         roles_api.RoleController,

@@ -8,13 +8,21 @@ from msgspec import Meta
 from order_service.accounts import emails
 from shared.chassis.http.problems import BadRequest, FieldError
 from shared.chassis.http.request_body import RequestBody
-from shared.chassis.messages.plain_text import COUNTRY_CODE, FILLED_LINE_WITHOUT_LINK, LINE
+from shared.chassis.messages.plain_text import (
+    COUNTRY_CODE,
+    FILLED_LINE_WITHOUT_LINK,
+    LINE,
+    PATH_SEGMENT,
+)
 from shared.contracts import Address
 
 Email = Annotated[str, Meta(max_length=emails.MAX_LENGTH, pattern=emails.PATTERN)]
 NewPassword = Annotated[str, Meta(min_length=8, max_length=256)]
 Reason = Annotated[str, Meta(max_length=500, pattern=LINE)]
 AddressText = Annotated[str, Meta(min_length=1, max_length=100, pattern=FILLED_LINE_WITHOUT_LINK)]
+
+AddressName = Annotated[str, Meta(min_length=1, max_length=40, pattern=PATH_SEGMENT)]
+"""Of an address in the address book."""
 
 
 class NewAddress(RequestBody, frozen=True, kw_only=True):
@@ -30,13 +38,16 @@ class NewAddress(RequestBody, frozen=True, kw_only=True):
     ) = None
 
 
-def contract_address(address: NewAddress | None, *, is_required: bool) -> Address | None:
-    """The address as events carry it. Raises BadRequest."""
-    if address is not None:
-        return msgspec.convert(address, Address, from_attributes=True)
-    if is_required:
-        raise BadRequest(FieldError(field="shippingAddress", message="required"))
-    return None
+class Delivery(RequestBody, frozen=True, kw_only=True):
+    """Where an order is shipped to: an address, or the name of one in the customer's address book."""
+
+    shipping_address: NewAddress | None = None
+    address_name: AddressName | None = None
+
+
+def contract_address(address: NewAddress) -> Address:
+    """The address as events carry it."""
+    return msgspec.convert(address, Address, from_attributes=True)
 
 
 def canonical_email(email: str) -> str:

@@ -4,6 +4,7 @@ from datetime import timedelta
 
 from order_service.accounts import sessions
 from order_service.accounts.store import CUSTOMER_TABLE
+from order_service.addresses.store import ADDRESS_BOOK_TABLE
 from order_service.carts.store import CART_TABLE
 from order_service.domain import OrderState, evolve
 from order_service.orders.price_store import PRICE_TABLE
@@ -24,6 +25,7 @@ STORE = EntityStore(
     prices=PRICE_TABLE,
     carts=CART_TABLE,
     customers=CUSTOMER_TABLE,
+    address_books=ADDRESS_BOOK_TABLE,
 )
 
 

@@ -18,10 +18,17 @@ from order_service.carts.domain import (
 )
 from order_service.carts.store import CARTS
 from order_service.domain import OrderState
-from order_service.orders.api import FromOrderApi, OrderApi, OrderView, count_order, order_reply
+from order_service.orders.api import (
+    FromOrderApi,
+    OrderApi,
+    OrderView,
+    count_order,
+    delivery_address,
+    order_reply,
+)
 from order_service.orders.price_store import LIST_PRICES
 from order_service.orders.pricing import Prices
-from order_service.request_fields import NewAddress, contract_address
+from order_service.request_fields import Delivery
 from shared.chassis.http.auth import signed_in_only
 from shared.chassis.http.command_bus import json_reply
 from shared.chassis.http.problems import responses
@@ -47,10 +54,8 @@ class CartQuantity(RequestBody, frozen=True, kw_only=True):
     quantity: Quantity
 
 
-class CheckOutBody(RequestBody, frozen=True, kw_only=True):
+class CheckOutBody(Delivery, frozen=True, kw_only=True):
     """Where to send it."""
-
-    shipping_address: NewAddress | None = None
 
 
 NO_ADDRESS = CheckOutBody()
@@ -163,7 +168,13 @@ class CartController(Controller):
         "/checkout",
         responses={
             201: ResponseSpec(OrderView, description="Ordered, and the cart is empty"),
-            **responses("cart-empty", "price-changed", "product-not-for-sale", "too-many-requests"),
+            **responses(
+                "address-not-in-book",
+                "cart-empty",
+                "price-changed",
+                "product-not-for-sale",
+                "too-many-requests",
+            ),
         },
     )
     async def checkout(
@@ -173,15 +184,16 @@ class CartController(Controller):
         data: JSONBody[CheckOutBody] = NO_ADDRESS,
     ) -> Response[bytes]:
         """Order what is in it and empty it, or neither; a price that has changed is a 409."""
+        user_id = request.customer_id
+        address, of_book = delivery_address(data, user_id, request.user, order_api)
         count_order(order_api.limits, request)
         order_id = new_id()
         command = CheckOut(
-            user_id=request.customer_id,
+            user_id=user_id,
             order_id=order_id,
             currency=order_api.currency,
-            shipping_address=contract_address(
-                data.shipping_address, is_required=order_api.require_address
-            ),
+            shipping_address=address,
+            book_address=of_book,
         )
         respond = order_reply(order_id, 201, request.user, location=f"/orders/{order_id}")
         return await order_api.commands.execute(request, command, respond)

@@ -6,6 +6,7 @@ from typing import Annotated
 from msgspec import Struct
 from msgspec.structs import replace
 
+from order_service.addresses.domain import BookAddress
 from order_service.orders.domain import Orders, PlaceOrder
 from order_service.orders.domain import decide as decide_order
 from order_service.orders.pricing import Prices, RequestedItem, priced
@@ -86,6 +87,8 @@ class CheckOut(Struct, frozen=True, kw_only=True):
     locale: str | None = None
     currency: str
     shipping_address: Address | None = None
+    book_address: BookAddress | None = None
+    """In place of `shipping_address`."""
 
 
 Command = AddToCart | ChangeInCart | RemoveFromCart | ClearCart | CheckOut

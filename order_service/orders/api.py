@@ -15,14 +15,15 @@ from msgspec.structs import replace
 from sqlalchemy import bindparam, select
 
 from order_service.accounts.emails import mailbox
+from order_service.addresses.domain import BookAddress
 from order_service.carts.domain import CheckOut
 from order_service.domain import Command, OrderState
 from order_service.orders.domain import NudgeOrder, Order, PlaceOrder, RequestCancellation
 from order_service.orders.pricing import RequestedItem
 from order_service.orders.store import ORDER_ITEMS, ORDERS
 from order_service.request_fields import (
+    Delivery,
     Email,
-    NewAddress,
     Reason,
     canonical_email,
     contract_address,
@@ -59,14 +60,13 @@ class ItemWanted(RequestBody, frozen=True, kw_only=True):
     price: Money | None = None
 
 
-class NewOrder(RequestBody, frozen=True, kw_only=True):
+class NewOrder(Delivery, frozen=True, kw_only=True):
     """What a customer POSTs. Without items signed-in customers order what is in their cart."""
 
     user_id: Id | None = None
     email: Email | None = None
     locale: Literal["en", "ja"] | None = None
     items: Annotated[tuple[ItemWanted, ...], Meta(max_length=100)] = ()
-    shipping_address: NewAddress | None = None
 
 
 class NewCancellation(RequestBody, frozen=True, kw_only=True):
@@ -157,6 +157,7 @@ class OrderController(Controller):
             201: ResponseSpec(OrderView, description="Accepted; its stock is requested"),
             **responses(
                 "forbidden",
+                "address-not-in-book",
                 "cart-empty",
                 "price-changed",
                 "product-not-for-sale",
@@ -323,7 +324,7 @@ def order_command(
     """An order of the items in the body, or, without any, of the buyer's cart. Raises BadRequest."""
     if not data.items and caller.is_guest:
         raise BadRequest(FieldError(field="items", message="required"))
-    address = contract_address(data.shipping_address, is_required=order_api.require_address)
+    address, of_book = delivery_address(data, buyer_id, caller, order_api)
     if not data.items:
         return CheckOut(
             user_id=buyer_id,
@@ -332,6 +333,7 @@ def order_command(
             locale=data.locale,
             currency=order_api.currency,
             shipping_address=address,
+            book_address=of_book,
         )
     return PlaceOrder(
         order_id=order_id,
@@ -345,7 +347,26 @@ def order_command(
         ),
         currency=order_api.currency,
         shipping_address=address,
+        book_address=of_book,
     )
+
+
+def delivery_address(
+    data: Delivery, buyer_id: str, caller: Caller, order_api: OrderApi
+) -> tuple[Address | None, BookAddress | None]:
+    """The address of an order, or its name in the buyer's address book. Raises BadRequest."""
+    address, name = data.shipping_address, data.address_name
+    if address and name:
+        message = "expected no name beside shippingAddress"
+        raise BadRequest(FieldError(field="addressName", message=message))
+    if name and caller.is_guest:
+        message = "guests have no address book: sign in, or send shippingAddress"
+        raise BadRequest(FieldError(field="addressName", message=message))
+    if name:
+        return None, BookAddress(user_id=buyer_id, name=name)
+    if address is None and order_api.require_address:
+        raise BadRequest(FieldError(field="shippingAddress", message="required"))
+    return contract_address(address) if address else None, None
 
 
 ROUTES = (OrderController,)

@@ -10,6 +10,7 @@ from typing import Literal
 from msgspec import Struct
 from msgspec.structs import replace
 
+from order_service.addresses.domain import BookAddress
 from order_service.orders.pricing import Prices, RequestedItem, priced
 from shared.chassis.messages.event import Event
 from shared.chassis.messages.recorded_event import RecordedEvent
@@ -89,6 +90,8 @@ class PlaceOrder(Struct, frozen=True, kw_only=True):
     items: tuple[RequestedItem, ...]
     currency: str
     shipping_address: Address | None = None
+    book_address: BookAddress | None = None
+    """In place of `shipping_address`."""
 
 
 class ConfirmOrder(Struct, frozen=True, kw_only=True):

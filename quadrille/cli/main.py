@@ -71,7 +71,7 @@ def main() -> None:
 
     \b
     quadrille up                            start it
-    quadrille order prod001:2 --watch       place an order and follow it
+    quadrille order prod001:2 --address …   place an order and follow it
     quadrille login admin@example.com       sign in as the admin; `up` prints the password
 
     QUADRILLE_HOST, QUADRILLE_ORDER_PORT and so on name the services' addresses; by default they are on this machine.
@@ -105,6 +105,9 @@ SECTIONS: Mapping[str, Mapping[str, CommandEntry]] = {
         "register": CommandEntry("quadrille.cli.account", "register", "Open an account."),
         "login": CommandEntry("quadrille.cli.account", "login", "Sign in."),
         "logout": CommandEntry("quadrille.cli.account", "logout", "Sign out."),
+        "addresses": CommandEntry(
+            "quadrille.cli.addresses", "addresses", "Show or change your address book."
+        ),
         "whoami": CommandEntry("quadrille.cli.account", "whoami", "Show who is signed in."),
     },
     "Ordering": {

@@ -5,6 +5,8 @@ from pathlib import Path
 from shared.chassis.messages.catalog import Catalog
 from shared.contracts import customer, inventory, notifier, order, shipping
 from shared.contracts.customer import (
+    AddressRemoved,
+    AddressSaved,
     CartCleared,
     CustomerEmailChanged,
     CustomerEmailVerified,
@@ -84,6 +86,8 @@ CATALOG = Catalog.of(
 __all__ = [
     "CATALOG",
     "Address",
+    "AddressRemoved",
+    "AddressSaved",
     "BookingDelayed",
     "Cancellation",
     "CartCleared",

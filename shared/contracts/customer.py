@@ -2,8 +2,9 @@
 
 from typing import ClassVar, Literal
 
-from shared.chassis.messages.event import Event, Id
+from shared.chassis.messages.event import Event, Id, Label
 from shared.contracts.types import (
+    Address,
     CustomerId,
     Email,
     Locale,
@@ -103,6 +104,19 @@ class ItemRemovedFromCart(CustomerEvent, frozen=True, kw_only=True):
     product_id: ProductId
     quantity: Quantity
     price: Money
+
+
+class AddressSaved(CustomerEvent, frozen=True, kw_only=True):
+    """The customer's address book has this address by this name; a previous one is replaced."""
+
+    name: Label
+    address: Address
+
+
+class AddressRemoved(CustomerEvent, frozen=True, kw_only=True):
+    """The customer's address book no longer has the address of this name."""
+
+    name: Label
 
 
 class CartCleared(CustomerEvent, frozen=True, kw_only=True):

@@ -15,6 +15,7 @@ from shared import VERSION
 from shared.chassis.messages.cloudevents import encode
 from shared.contracts import OrderCancelled
 from shared.order_number import order_number
+from tests.support.addresses import ADDRESS_BODY
 from tests.support.eventually import eventually
 from tests.support.history import recorded
 from tests.support.ports import free_port
@@ -68,6 +69,29 @@ def _order(terminal: Terminal, *lines: str) -> str:
     assert code == 0, err
     order_id: str = msgspec.json.decode(out)["orderId"]
     return order_id
+
+
+def test_order_is_shipped_to_saved_address(jane):
+    address = ADDRESS_BODY | {"city": "Kyoto"}
+    code, out, err = jane.run("addresses", "save", "home", msgspec.json.encode(address).decode())
+    assert code == 0, err
+    assert "home" in out
+    assert "150-0002 Kyoto" in out
+    assert jane.run("addresses")[1] == out
+    code, out, err = jane.run("order", "lamp", "--address", "home", "--json")
+    assert code == 0, err
+    assert msgspec.json.decode(out)["shippingAddress"] == address
+    assert jane.run("addresses", "remove", "home")[1] == "The address book is empty.\n"
+    code, _, err = jane.run("order", "lamp", "--address", "home")
+    assert (code, err) == (1, "Error: there is no address home\n")
+
+
+def test_wrong_address_is_refused_with_its_field(guest):
+    code, _, err = guest.run("order", "lamp", "--address", '{"name": "Jane"}')
+    assert (code, err) == (1, "Error: shippingAddress.lines: required\n")
+    code, _, err = guest.run("order", "lamp", "--address", "{")
+    assert code == 2
+    assert "not JSON" in err
 
 
 def test_order_is_placed_and_printed(guest):

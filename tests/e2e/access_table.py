@@ -45,6 +45,11 @@ order      POST    /cart/items                              own       401    ok 
 order      PUT     /cart/items/{product_id}                 own       401    ok      ok    ok
 order      DELETE  /cart/items/{product_id}                 own       401    ok      ok    ok
 order      POST    /cart/checkout                           own       401    ok      ok    ok
+order      GET     /me/addresses                            own       401    ok      ok    ok
+order      POST    /me/addresses                            own       401    ok      ok    ok
+order      GET     /me/addresses/{address_name}             own       401    404     ok    404
+order      PUT     /me/addresses/{address_name}             own       401    ok      ok    ok
+order      DELETE  /me/addresses/{address_name}             own       401    404     ok    404
 order      GET     /orders                                  -         401    ok      ok    ok
 order      GET     /orders                                  customer  401    403     ok    ok    ok
 order      POST    /orders                                  -         ok     ok      ok    ok

@@ -64,6 +64,13 @@ class Scene(NamedTuple):
         role = caller if caller in {"admin", "operator"} else "customer"
         return with_role(self.shop, role)
 
+    def new_address(self) -> str:
+        """The name of an address that only the owner has."""
+        name = uuid4().hex
+        body = {"name": name, "address": ADDRESS_BODY}
+        assert self.owner.post("order", "/me/addresses", body).status_code == 201
+        return name
+
     def refresh_token(self) -> str:
         """A valid one of the owner."""
         token: str = self.callers["nobody"].login(**credentials(self))["refreshToken"]
@@ -114,6 +121,8 @@ BODIES: dict[str, Callable[[Scene, Entry, str], Any]] = {
     "PUT /auth/roles": lambda scene, *_: {"email": scene.owner.email, "role": "customer"},
     "POST /cart/items": lambda *_: LINE,
     "PUT /cart/items/{product_id}": lambda *_: {"quantity": 2},
+    "POST /me/addresses": lambda *_: {"name": uuid4().hex, "address": ADDRESS_BODY},
+    "PUT /me/addresses/{address_name}": lambda *_: ADDRESS_BODY,
     "POST /cart/checkout": lambda *_: {"shippingAddress": ADDRESS_BODY},
     "POST /orders": lambda scene, entry, _: order(scene, entry.whose),
     "POST /api/orders": lambda scene, entry, _: order(scene, entry.whose),
@@ -146,6 +155,8 @@ def address(scene: Scene, entry: Entry) -> str:
         parts["product_id"] = "plenty" if in_use else scene.new_product()
     if "{key_id}" in entry.path:
         parts["key_id"] = scene.new_key()
+    if "{address_name}" in entry.path:
+        parts["address_name"] = scene.new_address()
     if "{order_id}" in entry.path:
         in_use = entry.method == "GET"
         parts["order_id"] = scene.orders[entry.whose] if in_use else scene.new_order(entry.whose)

@@ -58,6 +58,21 @@ async def test_checkout_creates_order_and_empties_cart(shop: RunningShop, aiko: 
     assert completed["shipment"]["shippingAddress"] == ADDRESS_BODY
 
 
+async def test_orders_are_shipped_to_addresses_by_name(shop: RunningShop, aiko: ShopClient):
+    home, work = ADDRESS_BODY | {"city": "Kyoto"}, ADDRESS_BODY | {"city": "Osaka"}
+    accepted(aiko.put("order", "/me/addresses/home", home), 200)
+    accepted(aiko.put("order", "/me/addresses/work", work), 200)
+    aiko.add("plenty")
+    checkout = accepted(aiko.post("order", "/cart/checkout", {"addressName": "home"}), 201)
+    body = {"items": [{"productId": "plenty", "quantity": 1}], "addressName": "work"}
+    order = accepted(aiko.post("order", "/orders", body), 201)
+    accepted(aiko.ask("DELETE", "order", "/me/addresses/home"), 200)
+    for placed, address in ((checkout, home), (order, work)):
+        assert placed["shippingAddress"] == address
+        completed = await shop.until(placed["orderId"], "COMPLETED")
+        assert completed["shipment"]["shippingAddress"] == address
+
+
 async def test_checkout_without_address_is_refused(shop: RunningShop, aiko: ShopClient):
     aiko.add("plenty")
     checkout = aiko.ask("POST", "order", "/cart/checkout")

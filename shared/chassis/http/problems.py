@@ -103,6 +103,9 @@ PROBLEM_TYPES: Mapping[str, ProblemType] = {
     "product-not-for-sale": ProblemType(
         422, "A product of the request is unknown or no longer for sale.", slug="unknown-product"
     ),
+    "address-not-in-book": ProblemType(
+        422, "The address book has no address of this name.", slug="unknown-address"
+    ),
     # accounts
     "bad-credentials": ProblemType(401, "E-mail address or password is wrong."),
     "bad-refresh-token": ProblemType(
@@ -113,6 +116,9 @@ PROBLEM_TYPES: Mapping[str, ProblemType] = {
     "not-admin": ProblemType(403, "Only an admin may do this.", slug="forbidden"),
     "unknown-customer": ProblemType(404, "There is no such customer."),
     "unknown-key": ProblemType(404, "There is no such signing key."),
+    "unknown-address": ProblemType(404, "There is no address of this name."),
+    "address-book-full": ProblemType(409, "The address book has as many addresses as it may."),
+    "address-exists": ProblemType(409, "There is an address of this name."),
     "email-taken": ProblemType(409, "There is an account with this e-mail address."),
     "email-not-verified": ProblemType(
         409, "The account's address was never verified: somebody else may have registered it."

@@ -15,6 +15,9 @@ LINE_WITHOUT_LINK = rf"^(?!.*://)[^{CONTROLS}{FORMATS}]*$(?!\n)"
 FILLED_LINE_WITHOUT_LINK = rf"^(?=.*\S)(?!.*://)[^{CONTROLS}{FORMATS}]*$(?!\n)"
 """The same, and not only spaces."""
 
+PATH_SEGMENT = rf"^(?=.*\S)[^./{CONTROLS}{FORMATS}][^/{CONTROLS}{FORMATS}]*$(?!\n)"
+"""One line that can be a part of a URL's path."""
+
 TEXT = rf"^(?:[^{CONTROLS}{FORMATS}]|[\t\n\r])*$(?!\n)"
 """Several lines."""
 
@@ -36,6 +39,7 @@ IN_WORDS = {
     FILLED_LINE_WITHOUT_LINK: (
         "that is not blank, without control or hidden format characters, and without ://"
     ),
+    PATH_SEGMENT: "that is not blank, does not begin with a dot, and contains neither / nor hidden characters",
     TEXT: "without control or hidden format characters, other than line breaks and tabs",
     WEB_ADDRESS: "that starts with https:// or http://",
     EMAIL_ADDRESS: "that is an e-mail address",
