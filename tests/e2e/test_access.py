@@ -371,6 +371,8 @@ async def test_invalid_token_is_rejected_by_every_route(scene: Scene, kind: str)
                 user_id=scene.owner.user_id,
                 name="simulated",
                 key_id="some-key",
+                address_name="home",
+                **CONTRACT,
                 **NOT_HELD,
                 **NO_TASK,
                 **NO_LETTER,
