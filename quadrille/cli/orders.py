@@ -175,7 +175,7 @@ def cancel(order: str, reason: str | None, note: str | None, *, watch: bool, as_
 
 @click.command()
 @click.option("--user", help="Only the orders of this user.")
-@click.option("--email", help="Only those of this address or its customer; for the admin.")
+@click.option("--email", help="Only those of this address or its customer; for operators.")
 @click.option("--product", metavar="PRODUCT_ID", help="Only orders with this product.")
 @click.option(
     "--status",

@@ -35,7 +35,7 @@ Email = Annotated[
     QueryParameter(
         name="email",
         max_length=254,
-        description="only orders with this address, or of the customer who has it; for an admin",
+        description="only orders with this address, or of the customer who has it; for an operator",
     ),
 ]
 ProductId = Annotated[
@@ -76,8 +76,8 @@ class OrderController(Controller):
         caller = request.user
         if not caller.is_operator and user_id not in {None, caller.user_id}:
             raise PermissionDeniedException("userId: these are somebody else's orders")
-        if not caller.is_admin and email is not None:
-            raise PermissionDeniedException("email: only an admin may search by it")
+        if not caller.is_operator and email is not None:
+            raise PermissionDeniedException("email: only an operator or an admin may search by it")
         order_filter = OrderFilter(
             status=status,
             user_id=user_id,

@@ -127,7 +127,7 @@ def _conditions(order_filter: OrderFilter) -> Iterator[ColumnElement[bool]]:
 def _is_of_product_only(caller: Caller, order_filter: OrderFilter) -> bool:
     """Whether nothing but the product narrows the search to few orders."""
     others = (order_filter.number, order_filter.user_id, order_filter.email)
-    return caller.is_admin and order_filter.product_id is not None and others == (None,) * 3
+    return caller.is_operator and order_filter.product_id is not None and others == (None,) * 3
 
 
 def _of_product(

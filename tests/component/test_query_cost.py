@@ -20,7 +20,7 @@ from shared.order_number import order_number
 from tests.support.histories import Log, log_of
 from tests.support.read_api_process import projecting
 
-ADMIN = Caller(user_id="admin", is_admin=True)
+ADMIN = Caller(user_id="admin", is_admin=True, is_operator=True)
 JANE = Caller(user_id="u1")
 LIMIT = 5
 FEW, MANY = 400, 2400

@@ -7,11 +7,12 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from inventory_service.domain import ChangeStock, DeleteProduct, Description, UpdateProduct
-from order_service.accounts.domain import RegisterCustomer, UpdateCustomer
+from order_service.accounts.domain import ChangeEmail, LinkOrder, RegisterCustomer, UpdateCustomer
 from order_service.carts.domain import AddToCart, ChangeInCart, CheckOut, RemoveFromCart
 from shared.chassis.messages.event import Event
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.rejection import Rejected
+from shared.chassis.testing import START
 from shared.contracts import NotificationFailed, NotificationSent, NotificationSkipped
 from tests.support.history import recorded
 from tests.support.in_memory_shop import PRICE, InMemoryShop
@@ -29,7 +30,12 @@ ACCOUNTS = (
     RegisterCustomer(user_id="u1", email="u1@example.com", locale="ja"),
     RegisterCustomer(user_id="u2", email="u2@example.com"),
     UpdateCustomer(user_id="u1", name="花子"),
-    UpdateCustomer(user_id="u2", email="other@example.com"),
+    ChangeEmail(
+        user_id="u2",
+        token_version=0,
+        email="other@example.com",
+        verification=LinkOrder(request_id="r1", expires_at=START + timedelta(days=1)),
+    ),
     AddToCart(user_id="u1", product_id="prod001", quantity=2),
     ChangeInCart(user_id="u1", product_id="prod001", quantity=1),
     RemoveFromCart(user_id="u1", product_id="prod001"),
