@@ -21,11 +21,13 @@ from inventory_service.domain import (
     InventoryState,
     Product,
     ReservationStatus,
+    RestoreProduct,
     UpdateProduct,
 )
 from inventory_service.store import PRODUCTS, RESERVATION_ITEMS, RESERVATIONS
 from shared.chassis.http.auth import admin_only, operators_only
 from shared.chassis.http.command_bus import CommandBus, json_reply
+from shared.chassis.http.entity_tags import HAS_TAG, IfMatch, entity_tag, tagged, unchanged
 from shared.chassis.http.pagination import Page, PageSize, page_of, schema_name
 from shared.chassis.http.problems import responses
 from shared.chassis.http.request_body import RequestBody, ServiceRequest
@@ -133,6 +135,7 @@ class CatalogueController(Controller):
     @post(
         "/",
         guards=[admin_only],
+        opt=HAS_TAG,
         responses={
             201: ResponseSpec(ProductView, description="In the catalogue"),
             **responses("product-exists"),
@@ -152,7 +155,11 @@ class CatalogueController(Controller):
     @put(
         "/{product_id:str}",
         guards=[admin_only],
-        responses={200: ResponseSpec(ProductView), **responses("unknown-product")},
+        opt=HAS_TAG,
+        responses={
+            200: ResponseSpec(ProductView),
+            **responses("unknown-product", "precondition-failed"),
+        },
     )
     async def update_product(
         self,
@@ -160,28 +167,65 @@ class CatalogueController(Controller):
         product_id: FromPath[str],
         data: JSONBody[ProductDescription],
         commands: Commands,
+        if_match: IfMatch = None,
     ) -> Response[bytes]:
         """Replace a product's description; what is left out of the body is cleared."""
         command = UpdateProduct(product_id=product_id, description=description_of(data))
-        return await commands.execute(request, command, _product_reply(product_id))
+        precondition = unchanged(if_match, _edited_in(product_id))
+        reply = _product_reply(product_id)
+        return await commands.execute(request, command, reply, precondition=precondition)
 
     @delete(
         "/{product_id:str}",
         status_code=200,
         guards=[admin_only],
-        responses={200: ResponseSpec(ProductView), **responses("unknown-product")},
+        opt=HAS_TAG,
+        responses={
+            200: ResponseSpec(ProductView),
+            **responses("unknown-product", "precondition-failed"),
+        },
     )
     async def delete_product(
-        self, request: ServiceRequest, product_id: FromPath[str], commands: Commands
+        self,
+        request: ServiceRequest,
+        product_id: FromPath[str],
+        commands: Commands,
+        if_match: IfMatch = None,
     ) -> Response[bytes]:
         """Take it off sale. Orders that contain it are fulfilled, and still show it."""
         command = DeleteProduct(product_id=product_id)
-        return await commands.execute(request, command, _product_reply(product_id))
+        precondition = unchanged(if_match, _edited_in(product_id))
+        reply = _product_reply(product_id)
+        return await commands.execute(request, command, reply, precondition=precondition)
+
+    @post(
+        "/{product_id:str}/restore",
+        status_code=200,
+        guards=[admin_only],
+        opt=HAS_TAG,
+        responses={
+            200: ResponseSpec(ProductView),
+            **responses("unknown-product", "precondition-failed"),
+        },
+    )
+    async def restore_product(
+        self,
+        request: ServiceRequest,
+        product_id: FromPath[str],
+        commands: Commands,
+        if_match: IfMatch = None,
+    ) -> Response[bytes]:
+        """Put a deleted product on sale again, with its description and stock. One that is on sale stays as it is."""
+        command = RestoreProduct(product_id=product_id)
+        precondition = unchanged(if_match, _edited_in(product_id))
+        reply = _product_reply(product_id)
+        return await commands.execute(request, command, reply, precondition=precondition)
 
     @post(
         "/{product_id:str}/stock",
         status_code=200,
         guards=[admin_only],
+        opt=HAS_TAG,
         responses={
             200: ResponseSpec(ProductView),
             **responses("nothing-to-change", "stock-reserved", "unknown-product"),
@@ -207,13 +251,15 @@ class CatalogueController(Controller):
         products = await reader.fetch_views(ProductView, query, limit=limit + 1)
         return page_of(products, limit, lambda product: product, lambda product: product.product_id)
 
-    @get("/{product_id:str}", responses=responses("unknown-product"))
-    async def show_product(self, product_id: FromPath[str], reader: FromReader) -> ProductView:
+    @get("/{product_id:str}", opt=HAS_TAG, responses=responses("unknown-product"))
+    async def show_product(
+        self, product_id: FromPath[str], reader: FromReader
+    ) -> Response[ProductView]:
         """One product with its stock."""
         product = await reader.find_view(ProductView, _PRODUCT, product_id=product_id)
         if product is None:
             raise Rejected("unknown-product", f"there is no product {product_id}")
-        return product
+        return tagged(product, _edited(product))
 
 
 @get(
@@ -239,9 +285,28 @@ def _product_reply(
     product_id: str, status: int = 200, location: str | None = None
 ) -> Callable[[InventoryState], Reply]:
     """Responds with the product as it is right after the command."""
-    return lambda state: json_reply(
-        status, product_view(state.products[product_id]), location=location
-    )
+
+    def respond(state: InventoryState) -> Reply:
+        product = state.products[product_id]
+        view = product_view(product)
+        etag = entity_tag(view, _edited(product))
+        return json_reply(status, view, location=location, etag=etag)
+
+    return respond
+
+
+def _edited(product: Product | ProductView) -> object:
+    """What administrators edit of it; only a product of the state can be a deleted one."""
+    is_deleted = isinstance(product, Product) and product.is_deleted
+    return is_deleted, *(getattr(product, name) for name in Description.__struct_fields__)
+
+
+def _edited_in(product_id: str) -> Callable[[InventoryState], object | None]:
+    def edited(state: InventoryState) -> object | None:
+        product = state.products.get(product_id)
+        return None if product is None else _edited(product)
+
+    return edited
 
 
 ROUTES = (CatalogueController, show_reservation)

@@ -24,6 +24,7 @@ from shared.contracts import (
     ProductCreated,
     ProductDeleted,
     ProductId,
+    ProductRestored,
     ProductUpdated,
     ShipmentCancelled,
     ShipmentFailed,
@@ -112,6 +113,12 @@ class DeleteProduct(Struct, frozen=True, kw_only=True):
     product_id: ProductId
 
 
+class RestoreProduct(Struct, frozen=True, kw_only=True):
+    """Put a deleted product on sale again, as it was."""
+
+    product_id: ProductId
+
+
 class ChangeStock(Struct, frozen=True, kw_only=True):
     """Add to the stock, or write it off if `quantity` is negative."""
 
@@ -140,7 +147,7 @@ class ReleaseStock(Struct, frozen=True, kw_only=True):
     reason: str
 
 
-Administration = CreateProduct | UpdateProduct | DeleteProduct | ChangeStock
+Administration = CreateProduct | UpdateProduct | DeleteProduct | RestoreProduct | ChangeStock
 FollowUp = ReserveStock | DeductStock | ReleaseStock
 Command = Administration | FollowUp
 
@@ -219,7 +226,10 @@ def _administer(stock: InventoryState, command: Administration) -> list[Event]:
     product = stock.products.get(product_id)
     if isinstance(command, CreateProduct):
         return _create(product, command)
-    if product is None or product.is_deleted:
+    if isinstance(command, RestoreProduct) and product is not None:
+        restored = ProductRestored(product_id=product_id, **_described(product))
+        return [restored] if product.is_deleted else []
+    if product is None or product.is_deleted or isinstance(command, RestoreProduct):
         raise Rejected("unknown-product", f"there is no product {product_id}")
     match command:
         case UpdateProduct(description=described):
@@ -284,7 +294,9 @@ def evolve(stock: InventoryState, recorded: RecordedEvent) -> InventoryState:
                 product_id=event.product_id, **_described(event), created_at=at, updated_at=at
             )
             return _with_product(stock, created)
-        case ProductUpdated() | ProductDeleted() | StockAdded() | StockAdjusted():
+        case (
+            ProductUpdated() | ProductDeleted() | ProductRestored() | StockAdded() | StockAdjusted()
+        ):
             changed = _changed(stock.products[event.product_id], event)
             return _with_product(stock, replace(changed, updated_at=at))
         case _:
@@ -292,18 +304,21 @@ def evolve(stock: InventoryState, recorded: RecordedEvent) -> InventoryState:
 
 
 def _changed(
-    product: Product, event: ProductUpdated | ProductDeleted | StockAdded | StockAdjusted
+    product: Product,
+    event: ProductUpdated | ProductDeleted | ProductRestored | StockAdded | StockAdjusted,
 ) -> Product:
     match event:
         case ProductUpdated():
             return replace(product, **_described(event))
         case ProductDeleted():
             return replace(product, is_deleted=True)
+        case ProductRestored():
+            return replace(product, is_deleted=False)
         case StockAdded(quantity=quantity) | StockAdjusted(quantity=quantity):
             return replace(product, on_hand=product.on_hand + quantity)
 
 
-def _described(source: Description | ProductCreated | ProductUpdated) -> dict[str, Any]:
+def _described(source: Description | Product | ProductCreated | ProductUpdated) -> dict[str, Any]:
     return {name: getattr(source, name) for name in Description.__struct_fields__}
 
 

@@ -19,6 +19,7 @@ CONSUMES = (
     contracts.ProductCreated,
     contracts.ProductUpdated,
     contracts.ProductDeleted,
+    contracts.ProductRestored,
     contracts.StockReserved,
     contracts.StockReservationFailed,
     contracts.ShipmentCompleted,

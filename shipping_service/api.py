@@ -14,6 +14,7 @@ from sqlalchemy import bindparam, select
 
 from shared.chassis.http.auth import admin_only, operators_only
 from shared.chassis.http.command_bus import json_reply
+from shared.chassis.http.entity_tags import HAS_TAG, IfMatch, require_match, tagged
 from shared.chassis.http.problems import BadRequest, FieldError, responses
 from shared.chassis.http.request_body import RequestBody, ServiceRequest, decode_body
 from shared.chassis.messages import actor
@@ -140,22 +141,29 @@ class CarrierController(Controller):
             request, command, _reply(order_id), actor=actor.carrier(carrier.name)
         )
 
-    @get("/simulated", guards=[admin_only], responses=responses("unknown-carrier"))
-    async def show_simulation(self, carrier: FromCarrier) -> Simulation:
+    @get("/simulated", guards=[admin_only], opt=HAS_TAG, responses=responses("unknown-carrier"))
+    async def show_simulation(self, carrier: FromCarrier) -> Response[Simulation]:
         """How the simulated carrier behaves."""
-        return _simulated(carrier).simulation
+        return tagged(_simulated(carrier).simulation)
 
-    @put("/simulated", guards=[admin_only], responses=responses("unknown-carrier"))
+    @put(
+        "/simulated",
+        guards=[admin_only],
+        opt=HAS_TAG,
+        responses=responses("unknown-carrier", "precondition-failed"),
+    )
     async def change_simulation(
-        self, data: JSONBody[Simulation], carrier: FromCarrier
-    ) -> Simulation:
+        self, data: JSONBody[Simulation], carrier: FromCarrier, if_match: IfMatch = None
+    ) -> Response[Simulation]:
         """Change its behaviour, from the next shipment until the service is restarted."""
         if data.min_delay_seconds > data.max_delay_seconds:
             raise BadRequest(
                 FieldError(field="minDelaySeconds", message="greater than maxDelaySeconds")
             )
-        _simulated(carrier).simulation = data
-        return data
+        simulated = _simulated(carrier)
+        require_match(if_match, simulated.simulation)
+        simulated.simulation = data
+        return tagged(data)
 
 
 def _simulated(carrier: Carrier) -> SimulatedCarrier:

@@ -31,6 +31,7 @@ from order_service.request_fields import (
 from shared.chassis.http.auth import Caller, operators_only, signed_in_only
 from shared.chassis.http.client_address import client_address
 from shared.chassis.http.command_bus import json_reply
+from shared.chassis.http.entity_tags import HAS_TAG, IfMatch, entity_tag, tagged, unchanged
 from shared.chassis.http.pagination import Page, PageSize, page_of, schema_name
 from shared.chassis.http.problems import BadRequest, FieldError, responses
 from shared.chassis.http.rate_limits import Limit, Limiter
@@ -182,8 +183,9 @@ class OrderController(Controller):
         status_code=202,
         responses={
             202: ResponseSpec(OrderView, description="Requested; shipping decides"),
-            **responses("unknown-order", "order-final", "forbidden"),
+            **responses("unknown-order", "order-final", "forbidden", "precondition-failed"),
         },
+        opt=HAS_TAG,
     )
     async def cancel_order(
         self,
@@ -191,6 +193,7 @@ class OrderController(Controller):
         order_id: FromPath[str],
         order_api: FromOrderApi,
         data: JSONBody[NewCancellation] = NO_REASON,
+        if_match: IfMatch = None,
     ) -> Response[bytes]:
         """Request that the order be stopped. It is CANCELLING until shipping has answered."""
         caller = request.user
@@ -204,8 +207,16 @@ class OrderController(Controller):
             explanation=data.reason,
             note=data.note,
         )
-        respond = order_reply(order_id, 202, caller)
-        return await order_api.commands.execute(request, command, respond)
+
+        def as_seen(state: OrderState) -> OrderView | None:
+            order = state.orders.get(order_id)
+            return None if order is None else visible_to(caller, order_view(order))
+
+        respond = order_reply(order_id, 202, caller, is_tagged=True)
+        precondition = unchanged(if_match, as_seen)
+        return await order_api.commands.execute(
+            request, command, respond, precondition=precondition
+        )
 
     @post(
         "/{order_id:str}/nudge",
@@ -228,12 +239,12 @@ class OrderController(Controller):
         respond = order_reply(order_id, 202, request.user)
         return await order_api.commands.execute(request, command, respond)
 
-    @get("/{order_id:str}", responses=responses("unknown-order"))
+    @get("/{order_id:str}", opt=HAS_TAG, responses=responses("unknown-order"))
     async def show_order(
         self, request: ServiceRequest, order_id: FromPath[str], reader: FromReader
-    ) -> OrderView:
+    ) -> Response[OrderView]:
         """One order, as this service knows it."""
-        return await _visible_order(reader, request.user, order_id)
+        return tagged(await _visible_order(reader, request.user, order_id))
 
     @get("/", guards=[signed_in_only], responses=responses("forbidden"))
     async def list_orders(
@@ -278,13 +289,19 @@ def _may_see(caller: Caller, order: OrderView) -> bool:
 
 
 def order_reply(
-    order_id: str, status: int, caller: Caller, location: str | None = None
+    order_id: str,
+    status: int,
+    caller: Caller,
+    location: str | None = None,
+    *,
+    is_tagged: bool = False,
 ) -> Callable[[OrderState], Reply]:
     """Responds with the order as it is right after the command, and as the caller may see it."""
 
     def respond(state: OrderState) -> Reply:
         order = visible_to(caller, order_view(state.orders[order_id]))
-        return json_reply(status, order, location=location)
+        etag = entity_tag(order) if is_tagged else None
+        return json_reply(status, order, location=location, etag=etag)
 
     return respond
 

@@ -6,7 +6,14 @@ from msgspec import Struct
 
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.rejection import Rejected
-from shared.contracts import OrderItem, ProductCreated, ProductDeleted, ProductId, ProductUpdated
+from shared.contracts import (
+    OrderItem,
+    ProductCreated,
+    ProductDeleted,
+    ProductId,
+    ProductRestored,
+    ProductUpdated,
+)
 
 
 class ListPrice(Struct, frozen=True, kw_only=True):
@@ -58,7 +65,7 @@ def priced(prices: Prices, item: RequestedItem) -> OrderItem:
 def evolve(prices: Prices, recorded: RecordedEvent) -> Prices:
     """The list after an event of inventory; an older event that arrives late changes nothing."""
     product = recorded.event
-    if not isinstance(product, ProductCreated | ProductUpdated | ProductDeleted):
+    if not isinstance(product, ProductCreated | ProductUpdated | ProductDeleted | ProductRestored):
         return prices
     previous = prices.get(product.product_id)
     if previous and previous.position >= recorded.position:

@@ -14,6 +14,7 @@ from shared.contracts import (
     LineItem,
     ProductCreated,
     ProductDeleted,
+    ProductRestored,
     ProductUpdated,
     StockAdded,
     StockAdjusted,
@@ -26,6 +27,7 @@ CONSUMES = (
     ProductCreated,
     ProductUpdated,
     ProductDeleted,
+    ProductRestored,
     StockAdded,
     StockAdjusted,
     StockReserved,
@@ -46,7 +48,9 @@ def evolve(state: Catalogue, recorded: RecordedEvent) -> Catalogue:
     match event:
         case ProductCreated():
             return _with_product(state, _new_product(event, recorded.position, at))
-        case ProductUpdated() | ProductDeleted() | StockAdded() | StockAdjusted():
+        case (
+            ProductUpdated() | ProductDeleted() | ProductRestored() | StockAdded() | StockAdjusted()
+        ):
             product = require(state.products, event.product_id)
             return _with_product(state, replace(_apply(product, event), updated_at=at))
         case StockReserved(items=items):
@@ -70,13 +74,16 @@ def _new_product(created: ProductCreated, position: int, at: datetime) -> Produc
 
 
 def _apply(
-    product: Product, event: ProductUpdated | ProductDeleted | StockAdded | StockAdjusted
+    product: Product,
+    event: ProductUpdated | ProductDeleted | ProductRestored | StockAdded | StockAdjusted,
 ) -> Product:
     match event:
         case ProductUpdated():
             return replace(product, **_description(event))
         case ProductDeleted():
             return replace(product, is_deleted=True)
+        case ProductRestored():
+            return replace(product, is_deleted=False)
         case StockAdded(quantity=quantity) | StockAdjusted(quantity=quantity):
             return replace(product, on_hand=product.on_hand + quantity)
 

@@ -259,6 +259,7 @@ SPECIAL: dict[str, object] = {
 
 PARAMETERS: dict[str, object] = {
     "Consistency-Token": "order:1",
+    "If-Match": '"9f2c64d0a1b35e7780"',
     "Last-Event-ID": "order:12,inventory:30",
     "after": "order:1",
     "event_type": "OrderCreated",

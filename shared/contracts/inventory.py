@@ -75,6 +75,16 @@ class ProductDeleted(ProductEvent, frozen=True, kw_only=True):
     """The product cannot be ordered any more; existing orders still contain it."""
 
 
+class ProductRestored(ProductEvent, frozen=True, kw_only=True):
+    """The product, which was deleted, can be ordered again; every field holds its value at the deletion."""
+
+    name: Name
+    description: Description
+    price: Money
+    category: Label | None = None
+    image_url: Url | None = None
+
+
 class StockAdded(ProductEvent, frozen=True, kw_only=True):
     """`quantity` was added to the stock."""
 

@@ -80,6 +80,7 @@ inventory  POST    /products                                -         401    403
 inventory  PUT     /products/{product_id}                   -         401    403     403   ok
 inventory  DELETE  /products/{product_id}                   -         401    403     403   ok
 inventory  POST    /products/{product_id}/stock             -         401    403     403   ok
+inventory  POST    /products/{product_id}/restore           -         401    403     403   ok
 inventory  GET     /reservations/{order_id}                 customer  401    403     403   ok    ok
 inventory  GET     /reservations/{order_id}                 guest     401    403     403   ok    ok
 

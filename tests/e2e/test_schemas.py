@@ -103,7 +103,7 @@ def operations(schema: BaseSchema) -> Iterator[APIOperation]:
             yield operation
 
 
-LEFT_OUT = {"Consistency-Token", "Idempotency-Key", "after", "cursor", "from", "to"}
+LEFT_OUT = {"Consistency-Token", "Idempotency-Key", "If-Match", "after", "cursor", "from", "to"}
 """Parameters whose valid values depend on the state of the service, or on each other."""
 
 CHOSEN: dict[str, Any] = {

@@ -64,7 +64,9 @@ class ShopClient:
         **options: Any,
     ) -> httpx.Response:
         """A request with `body` as JSON, if there is one, and `key` as Idempotency-Key; options are httpx's."""
-        headers = self.headers | ({"Idempotency-Key": key} if key else {})
+        headers = self.headers | options.pop("headers", {})
+        if key:
+            headers["Idempotency-Key"] = key
         if body is not None:
             options["json"] = body
         return self._http.request(method, self._url_of(service, path), headers=headers, **options)

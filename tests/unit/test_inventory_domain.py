@@ -2,6 +2,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from inventory_service.domain import (
     ChangeStock,
@@ -14,6 +15,7 @@ from inventory_service.domain import (
     ReleaseStock,
     ReservationStatus,
     ReserveStock,
+    RestoreProduct,
     UpdateProduct,
     decide,
     evolve,
@@ -26,6 +28,7 @@ from shared.contracts import (
     LineItem,
     ProductCreated,
     ProductDeleted,
+    ProductRestored,
     ProductUpdated,
     ShipmentCancelled,
     ShipmentFailed,
@@ -36,7 +39,7 @@ from shared.contracts import (
     StockReservationFailed,
     StockReserved,
 )
-from tests.support.history import fold
+from tests.support.history import fold, recorded
 
 DESCRIBED = Description(name="Super Keyboard", description="Clicks", price=5000)
 
@@ -227,6 +230,20 @@ def test_product_id_is_used_once(history: tuple[Event, ...]):
 def test_missing_product_cannot_be_changed(history: tuple[Event, ...], command: Command):
     refused = refusal(after(*history), command)
     assert refused.code == "unknown-product"
+
+
+def test_restored_product_is_as_before():
+    stock = after(*TEN_OF_1, RESERVED)
+    deleted = after(*TEN_OF_1, RESERVED, ProductDeleted(product_id="prod001"))
+    restore = RestoreProduct(product_id="prod001")
+    (restored,) = decide(deleted, restore)
+    assert isinstance(restored, ProductRestored)
+    state = evolve(deleted, recorded(restored))
+    before, product = stock.products["prod001"], state.products["prod001"]
+    times = {"created_at": before.created_at, "updated_at": before.updated_at}
+    assert replace(product, **times) == before
+    assert decide(state, restore) == []
+    assert refusal(InventoryState(), restore).code == "unknown-product"
 
 
 def test_product_update_replaces_its_description():

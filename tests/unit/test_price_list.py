@@ -8,12 +8,20 @@ from order_service.orders.pricing import ListPrice, Prices, RequestedItem, evolv
 from shared.chassis.messages.event import Event
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.rejection import Rejected
-from shared.contracts import OrderCreated, OrderItem, ProductCreated, ProductDeleted, ProductUpdated
+from shared.contracts import (
+    OrderCreated,
+    OrderItem,
+    ProductCreated,
+    ProductDeleted,
+    ProductRestored,
+    ProductUpdated,
+)
 from tests.support.history import recorded
 
 CREATED = ProductCreated(product_id="p", name="Thing", description="", price=100)
 CHEAPER = ProductUpdated(product_id="p", name="Thing II", description="", price=90)
 DELETED = ProductDeleted(product_id="p")
+RESTORED = ProductRestored(product_id="p", name="Thing II", description="", price=90)
 
 
 def prices_after(events: list[RecordedEvent]) -> Prices:
@@ -47,13 +55,18 @@ def test_product_created_again_is_sold_again():
     assert priced(prices, RequestedItem(product_id="p", quantity=1)).price == 100
 
 
+def test_restored_product_is_sold_at_its_price():
+    prices = prices_after(log_of(CREATED, CHEAPER, DELETED, RESTORED))
+    assert priced(prices, RequestedItem(product_id="p", quantity=1)).price == 90
+
+
 def test_foreign_event_changes_no_price():
     prices = prices_after(log_of(CREATED))
     order = OrderCreated(order_id="o", user_id="u", items=(), total_amount=0, currency="JPY")
     assert evolve(prices, recorded(order)) is prices
 
 
-EVENTS = st.lists(st.sampled_from([CREATED, CHEAPER, DELETED]), min_size=1, max_size=8)
+EVENTS = st.lists(st.sampled_from([CREATED, CHEAPER, DELETED, RESTORED]), min_size=1, max_size=8)
 
 
 @given(EVENTS, st.randoms(use_true_random=False), st.data())

@@ -44,6 +44,7 @@ STATUSES = {
         *("product-exists", "rebuild-running", "request-in-flight", "stock-reserved"),
         *("task-not-given-up", "task-running"),
     },
+    412: {"precondition-failed"},
     413: {"event-too-large"},
     421: {"misdirected-request"},
     422: {

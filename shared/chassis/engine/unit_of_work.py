@@ -43,6 +43,8 @@ class CommandEnvelope(NamedTuple, Generic[State, Command]):
     traceparent: str | None = None
     actor: str | None = None
     """Who asks for it; recorded with its events."""
+    precondition: Callable[[State], None] | None = None
+    """Called with the state before the command is decided; raises Rejected."""
     extra_writes: Callable[[Connection], None] | None = None
     """Run in the same transaction, unless the command is rejected or its response was stored before."""
     is_abandoned: Callable[[], bool] | None = None
@@ -265,6 +267,8 @@ class UnitOfWork(Generic[State, Command]):
         trace = _trace_of(envelope)
         savepoint = self._savepoint()
         try:
+            if envelope.precondition:
+                envelope.precondition(self.state)
             self._record(self._logic.decider.decide(self.state, envelope.command), trace)
             reply = envelope.respond(self.state) if envelope.respond else None
         except Exception as error:  # noqa: BLE001 - a rule may raise anything

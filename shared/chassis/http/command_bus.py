@@ -45,12 +45,14 @@ class CommandBus(Generic[State, Command]):
         extra_writes: Callable[[Connection], None] | None = None,
         fingerprint_source: bytes | None = None,
         actor: str | None = None,
+        precondition: Callable[[State], None] | None = None,
     ) -> Response[bytes]:
         """Commit what the command decides, then send what `respond` makes of the state right after it.
 
         `extra_writes` runs in the same transaction, for tables that the rules do not know. An idempotency key is
         stored with a digest of the body, or of `fingerprint_source` if the body holds a secret that could be guessed
         from its digest. `actor` is who asks for the command, unless it is the caller.
+        `precondition` is called with the state before, and raises Rejected.
 
         Raises Rejected, BadRequest for an unusable key, StorageUnavailable.
         """
@@ -61,6 +63,7 @@ class CommandBus(Generic[State, Command]):
             idempotency_key=key,
             traceparent=request.headers.get("traceparent"),
             actor=actor or request.user.actor,
+            precondition=precondition,
             extra_writes=extra_writes,
             is_abandoned=request.scope["state"].get(IS_DISCONNECTED),
         )
@@ -83,6 +86,8 @@ class CommandBus(Generic[State, Command]):
         headers = {"Consistency-Token": f"{self._source}:{committed.position}"}
         if reply.location:
             headers["Location"] = reply.location
+        if reply.etag:
+            headers["ETag"] = reply.etag
         if reply.replayed:
             headers["Idempotent-Replayed"] = "true"
         return Response(
@@ -90,9 +95,11 @@ class CommandBus(Generic[State, Command]):
         )
 
 
-def json_reply(status: int, content: object, *, location: str | None = None) -> Reply:
+def json_reply(
+    status: int, content: object, *, location: str | None = None, etag: str | None = None
+) -> Reply:
     """A command's response in the form that is stored under its idempotency key."""
-    return Reply(status=status, body=msgspec.json.encode(content), location=location)
+    return Reply(status=status, body=msgspec.json.encode(content), location=location, etag=etag)
 
 
 def response_key(request: ServiceRequest) -> str | None:

@@ -55,6 +55,9 @@ _OF_COMMANDS = {
     "Consistency-Token": "send it to the read API to read what this command has changed",
     "Idempotent-Replayed": "`true` if the answer was stored under the `Idempotency-Key`",
 }
+_OF_EDITABLE = {
+    "ETag": "send it as `If-Match` with a change, to be refused if it has changed since"
+}
 
 
 class Route(NamedTuple):
@@ -81,6 +84,10 @@ class Route(NamedTuple):
     @property
     def takes_key(self) -> bool:
         return self.method == "post" and bool(self.handler.opt.get("takes_key", True))
+
+    @property
+    def has_entity_tag(self) -> bool:
+        return bool(self.handler.opt.get("has_entity_tag"))
 
     def successes(self) -> dict[int, ResponseSpec]:
         """Its responses other than problems; `data_container` is None where there is no body."""
@@ -257,8 +264,12 @@ def _success(route: Route, status: int, spec: ResponseSpec, schemas: Schemas) ->
         field = FieldDefinition.from_annotation(spec.data_container)
         media_type = spec.media_type.value if isinstance(spec.media_type, Enum) else spec.media_type
         described["content"] = {media_type: {"schema": schemas.of(field.annotation)}}
-    if route.is_command:
-        described["headers"] = _headers(_OF_COMMANDS)
+    headers = {
+        **(_OF_COMMANDS if route.is_command else {}),
+        **(_OF_EDITABLE if route.has_entity_tag else {}),
+    }
+    if headers:
+        described["headers"] = _headers(headers)
     return described
 
 

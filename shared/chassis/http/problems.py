@@ -59,6 +59,9 @@ PROBLEM_TYPES: Mapping[str, ProblemType] = {
     "request-in-flight": ProblemType(
         409, "A request with the same `Idempotency-Key` is under way; repeat it later."
     ),
+    "precondition-failed": ProblemType(
+        412, "What `If-Match` names has changed since; read it again."
+    ),
     "event-too-large": ProblemType(413, "What the request leads to does not fit into one event."),
     "misdirected-request": ProblemType(421, "`Host` is not a name of this service."),
     "idempotency-key-reused": ProblemType(

@@ -72,7 +72,7 @@ class _Representation:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = dict(message["headers"])
-            if _is_compressible(headers) or _is_tagged(headers, message["status"]):
+            if _is_compressible(headers) or _may_be_unchanged(headers, message["status"]):
                 self._start = message
                 return
         elif message["type"] == "http.response.body" and self._start:
@@ -84,9 +84,8 @@ class _Representation:
     def _represent(self, start: HTTPResponseStartEvent, body: bytes) -> bytes:
         """The body to send; completes the head."""
         headers = dict(start["headers"])
-        if _is_tagged(headers, start["status"]):
-            tag = b'W/"%s"' % blake2b(body, digest_size=9).hexdigest().encode()
-            headers[b"etag"] = tag
+        if _may_be_unchanged(headers, start["status"]):
+            tag = headers.setdefault(b"etag", _weak_tag(body))
             if tag in self._requested(b"if-none-match"):
                 start["status"] = HTTPStatus.NOT_MODIFIED
                 headers.pop(b"content-type", None)
@@ -104,13 +103,14 @@ class _Representation:
         return next((value for key, value in self._scope["headers"] if key == name), b"")
 
 
-def _is_tagged(headers: Headers, status: int) -> bool:
-    return (
-        status == HTTPStatus.OK
-        and headers.get(b"cache-control", b"").startswith(REVALIDATED)
-        and b"etag" not in headers
-        and b"content-length" in headers
-    )
+def _may_be_unchanged(headers: Headers, status: int) -> bool:
+    """Whether the response has an entity tag of its handler, or gets one of its bytes."""
+    is_tagged = b"etag" in headers or headers.get(b"cache-control", b"").startswith(REVALIDATED)
+    return status == HTTPStatus.OK and is_tagged and b"content-length" in headers
+
+
+def _weak_tag(body: bytes) -> bytes:
+    return b'W/"%s"' % blake2b(body, digest_size=9).hexdigest().encode()
 
 
 def _is_compressible(headers: Headers) -> bool:

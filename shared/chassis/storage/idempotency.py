@@ -44,6 +44,8 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     status: int
     body: bytes
     location: str | None = None
+    etag: str | None = None
+    """Not stored: what it names may have changed when the answer is repeated."""
     replayed: bool = False
 
 
