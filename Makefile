@@ -40,8 +40,9 @@ check: setup  ## Formatting, lint, types, import rules, vocabulary, changes of e
 	$(BIN)/python tools/check_vocabulary.py
 	$(if $(wildcard contracts/events.lock.json),$(BIN)/python -m tools.contracts)
 
-contracts: setup  ## Write the AsyncAPI document and the schemas of the events, in contracts
+contracts: setup  ## Write the schemas of the events, their AsyncAPI document and the OpenAPI documents, in contracts
 	$(BIN)/python -m tools.contracts write
+	$(BIN)/python -m tools.openapi_documents
 
 test: setup  ## Unit, component, end-to-end and model tests, and a few faults
 	$(PYTEST) -m "not long" $(TESTS)

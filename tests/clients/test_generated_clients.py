@@ -15,8 +15,8 @@ import pytest
 import pytest_asyncio
 
 from tests.support.addresses import ADDRESS_BODY
-from tests.support.openapi_documents import PACKAGES, build_applications, document_of
 from tests.support.running_shop import RunningShop
+from tools.openapi_documents import PACKAGES, build_applications, document_of
 
 PYTHON_GENERATOR = "openapi-python-client==0.29.1"
 TYPESCRIPT_GENERATOR = ("openapi-typescript@7.13.0", "typescript@5.9.3")

@@ -5,6 +5,7 @@ Litestar describes structs less exactly than msgspec, which reads them: `oneOf [
 
 from collections.abc import Iterator, Mapping
 from enum import Enum
+from inspect import cleandoc
 from typing import Any, NamedTuple
 
 import msgspec
@@ -120,6 +121,8 @@ class Schemas:
         for name, schema in self.components.items():
             if "title" in schema:
                 schema["title"] = name
+            if "description" in schema:  # releases of Python differ in its indentation
+                schema["description"] = cleandoc(schema["description"])
 
     def of(self, type_: object) -> Json:
         """Of one of the types."""
@@ -147,7 +150,14 @@ def _build(app: Litestar, examples: Examples) -> Json:
         problems = _problems(route)
         codes.update(*problems.values())
         _complete(route, schemas, problems, document["components"]["schemas"], examples)
-    schemas.components["Problem"]["properties"]["type"]["enum"] = all_types()
+    sent = set(_reachable([schemas.of(route.body) for route in routes if route.body], schemas))
+    for name in schemas.components.keys() - sent:
+        for field in schemas.components[name].get("properties", {}).values():
+            field.pop("default", None)  # only senders need it, and some depend on the process
+    schemas.components["Problem"]["properties"]["type"] = {
+        "anyOf": [{"type": "string", "enum": all_types()}, {"type": "string"}],
+        "description": "a later release may add types",
+    }
     examples.add_to(schemas.components)
     used = {tag for route in routes for tag in route.operation.get("tags", ())}
     document["tags"] = [tag for tag in document["tags"] if tag["name"] in used]
@@ -157,6 +167,22 @@ def _build(app: Litestar, examples: Examples) -> Json:
         "examples": {code: _problem_example(code) for code in sorted(codes)},
     }
     return document
+
+
+def _reachable(node: object, schemas: Schemas) -> Iterator[str]:
+    """The names of the component schemas that this part of a document refers to, and so on."""
+    match node:
+        case {"$ref": str(reference), **others}:
+            name = reference.removeprefix(REF)
+            yield name
+            yield from _reachable([schemas.components[name], others], schemas)
+        case dict():
+            yield from _reachable(list(node.values()), schemas)
+        case list():
+            for value in node:
+                yield from _reachable(value, schemas)
+        case _:
+            pass
 
 
 def _routes(app: Litestar, paths: Json) -> Iterator[Route]:
