@@ -89,7 +89,15 @@ class Progress(NamedTuple):
     """The ids of the requests that shipping has refused."""
 
 
-OPEN = frozenset({OrderStatus.PENDING, OrderStatus.AWAITING_SHIPMENT, OrderStatus.CANCELLING, None})
+OPEN = frozenset(
+    {
+        OrderStatus.PENDING,
+        OrderStatus.AWAITING_SHIPMENT,
+        OrderStatus.SHIPPED,
+        OrderStatus.CANCELLING,
+        None,
+    }
+)
 """Without an event of the order itself, it has not ended."""
 COMPLETED = frozenset({OrderStatus.COMPLETED})
 CANCELLING = frozenset({OrderStatus.CANCELLING})

@@ -40,7 +40,14 @@ from shared.contracts.order import (
 )
 from shared.order_number import order_number
 
-OPEN = frozenset({OrderStatus.PENDING, OrderStatus.AWAITING_SHIPMENT, OrderStatus.CANCELLING})
+OPEN = frozenset(
+    {
+        OrderStatus.PENDING,
+        OrderStatus.AWAITING_SHIPMENT,
+        OrderStatus.SHIPPED,
+        OrderStatus.CANCELLING,
+    }
+)
 
 CancellationReason = Literal["CUSTOMER", "EXPIRED"]
 

@@ -32,6 +32,7 @@ from shared.contracts.inventory import (
     StockReleased,
     StockReservationFailed,
     StockReserved,
+    StockWrittenOff,
 )
 from shared.contracts.notifier import (
     NotificationFailed,
@@ -41,6 +42,7 @@ from shared.contracts.notifier import (
 )
 from shared.contracts.order import (
     Cancellation,
+    DeliveryOverdue,
     OrderCancellationRequested,
     OrderCancelled,
     OrderCompleted,
@@ -50,6 +52,7 @@ from shared.contracts.order import (
     OrderItem,
     OrderNudged,
     OrderResumed,
+    OrderShipped,
 )
 from shared.contracts.shipping import (
     BookingDelayed,
@@ -100,6 +103,7 @@ __all__ = [
     "CustomerRoleChanged",
     "CustomerUpdated",
     "EmailVerificationRequested",
+    "DeliveryOverdue",
     "FailedItem",
     "ItemAddedToCart",
     "ItemRemovedFromCart",
@@ -121,6 +125,7 @@ __all__ = [
     "OrderNudged",
     "OrderResumed",
     "PasswordResetRequested",
+    "OrderShipped",
     "ProductCreated",
     "ProductDeleted",
     "ProductId",
@@ -140,4 +145,5 @@ __all__ = [
     "StockReleased",
     "StockReservationFailed",
     "StockReserved",
+    "StockWrittenOff",
 ]

@@ -123,3 +123,10 @@ class StockDeducted(ReservationEvent, frozen=True, kw_only=True):
     """The order's reserved stock was shipped and deducted."""
 
     items: LineItems
+
+
+class StockWrittenOff(ReservationEvent, frozen=True, kw_only=True):
+    """The order's reserved stock is gone without a delivery: its parcel was lost."""
+
+    items: LineItems
+    reason: Reason

@@ -41,10 +41,12 @@ OrderItems = Annotated[tuple[OrderItem, ...], msgspec.Meta(max_length=MAX_LINES)
 
 
 class OrderStatus(StrEnum):
-    """Every status of an order; all but the first three are final."""
+    """Every status of an order; all but the first four are final."""
 
     PENDING = "PENDING"
     AWAITING_SHIPMENT = "AWAITING_SHIPMENT"
+    SHIPPED = "SHIPPED"
+    """With the carrier: only its outcome ends the order."""
     CANCELLING = "CANCELLING"
     COMPLETED = "COMPLETED"
     CANCELLED_NO_STOCK = "CANCELLED_NO_STOCK"
@@ -95,6 +97,17 @@ class OrderCreated(OrderEvent, frozen=True, kw_only=True):
 
 class OrderConfirmed(OrderEvent, frozen=True, kw_only=True):
     """The stock is reserved; the order awaits its shipment."""
+
+
+class OrderShipped(OrderEvent, frozen=True, kw_only=True):
+    """A carrier has the order's parcel. `status` is CANCELLING while shipping has not refused a requested cancellation."""
+
+    carrier: Label | None = None
+    tracking_number: TrackingNumber | None = None
+
+
+class DeliveryOverdue(OrderEvent, frozen=True, kw_only=True):
+    """No outcome arrived within the delivery deadline. Published once; only an operator or the carrier ends the order."""
 
 
 class OrderCompleted(OrderEvent, frozen=True, kw_only=True):
@@ -188,6 +201,12 @@ def _derived_status(
             return OrderStatus.CANCELLING
         case OrderResumed() if is_confirmed:
             return OrderStatus.AWAITING_SHIPMENT
+        case OrderShipped() if before is not OrderStatus.CANCELLING:
+            return OrderStatus.SHIPPED
+        case OrderShipped():
+            return OrderStatus.CANCELLING
+        case DeliveryOverdue():
+            return OrderStatus.SHIPPED
         case OrderCompleted():
             return OrderStatus.COMPLETED
         case OrderCancelled(reason=reason):

@@ -1,11 +1,14 @@
 """Events of the shipping service."""
 
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import msgspec
 
 from shared.chassis.messages.event import Event, Id, Label
 from shared.contracts.types import Address, LineItems, Name, OrderId, Reason, TrackingNumber
+
+LOST, RETURNED = "LOST", "RETURNED"
+"""The reasons of a shipment that failed after its dispatch."""
 
 Attempts = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
 
@@ -29,6 +32,8 @@ class ShipmentInitiated(ShipmentEvent, frozen=True, kw_only=True):
 
     SCHEMA_VERSION: ClassVar[int] = 2
 
+    carrier: Label | None = None
+    """The carrier that will be booked; absent in events of earlier releases, which knew only one."""
     shipping_address: Address | None = None
     items: LineItems
 
@@ -44,19 +49,26 @@ class ShipmentDispatched(ShipmentEvent, frozen=True, kw_only=True):
 
     carrier: Label
     reference: Name
+    tracking_number: TrackingNumber | None = None
+    """If the carrier gives it with its confirmation."""
 
 
 class ShipmentCompleted(ShipmentEvent, frozen=True, kw_only=True):
-    """The carrier delivered the shipment."""
+    """The carrier delivered the shipment, or an operator learned that it did."""
 
     tracking_number: TrackingNumber
+    note: Reason | None = None
+    """An operator's; for the shop only."""
 
 
 class ShipmentFailed(ShipmentEvent, frozen=True, kw_only=True):
-    """No carrier delivers it: rejected permanently, or every attempt failed."""
+    """No carrier delivers it: rejected permanently, every attempt failed, or the parcel was lost or returned."""
 
     reason: Reason
+    """`LOST` and `RETURNED` are of a dispatched parcel: what was lost does not come back into stock."""
     items: LineItems
+    note: Reason | None = None
+    """An operator's; for the shop only."""
 
 
 class ShipmentCancelled(ShippingEvent, frozen=True, kw_only=True):
@@ -72,3 +84,7 @@ class ShipmentCancellationRefused(ShippingEvent, frozen=True, kw_only=True):
 
     order_id: OrderId
     reason: Reason
+    shipment_status: Literal["DISPATCHED", "COMPLETED", "FAILED"] | None = None
+    """Absent in events of earlier releases."""
+    carrier: Label | None = None
+    tracking_number: TrackingNumber | None = None
