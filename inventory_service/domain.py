@@ -1,4 +1,4 @@
-"""The rules of stock: it is reserved for all lines of an order or for none, and a reservation is deducted or released once.
+"""The rules of stock: it is reserved for all lines of an order or for none, and a reservation is deducted, released or written off once.
 
 For every product, always: 0 ≤ reserved ≤ on hand.
 """
@@ -34,13 +34,16 @@ from shared.contracts import (
     StockReleased,
     StockReservationFailed,
     StockReserved,
+    StockWrittenOff,
 )
+from shared.contracts.shipping import LOST
 
 
 class ReservationStatus(StrEnum):
     RESERVED = "RESERVED"
     DEDUCTED = "DEDUCTED"
     RELEASED = "RELEASED"
+    WRITTEN_OFF = "WRITTEN_OFF"
     REFUSED = "REFUSED"
 
 
@@ -141,7 +144,7 @@ class DeductStock(Struct, frozen=True, kw_only=True):
 
 
 class ReleaseStock(Struct, frozen=True, kw_only=True):
-    """Release the order's reserved stock: it will not be shipped."""
+    """Release the order's reserved stock: it was not delivered. What was lost on the way is written off."""
 
     order_id: OrderId
     reason: str
@@ -170,6 +173,8 @@ def decide(stock: InventoryState, command: Command) -> list[Event]:
             existing = stock.reservations.get(order_id)
             if existing is None or existing.status is not ReservationStatus.RESERVED:
                 return []
+            if reason == LOST:
+                return [StockWrittenOff(order_id=order_id, items=existing.items, reason=reason)]
             return [StockReleased(order_id=order_id, items=existing.items, reason=reason)]
         case _:
             return _administer(stock, command)
@@ -278,6 +283,9 @@ def evolve(stock: InventoryState, recorded: RecordedEvent) -> InventoryState:
         case StockReleased(order_id=order_id, items=items):
             stock = _counted(stock, items, reserved=-1)
             return _settled(stock, order_id, ReservationStatus.RELEASED, at)
+        case StockWrittenOff(order_id=order_id, items=items):
+            stock = _counted(stock, items, reserved=-1, on_hand=-1)
+            return _settled(stock, order_id, ReservationStatus.WRITTEN_OFF, at)
         case StockDeducted(order_id=order_id, items=items):
             stock = _counted(stock, items, reserved=-1, on_hand=-1)
             return _settled(stock, order_id, ReservationStatus.DEDUCTED, at)

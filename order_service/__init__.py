@@ -22,6 +22,7 @@ CONSUMES = (
     contracts.ProductRestored,
     contracts.StockReserved,
     contracts.StockReservationFailed,
+    contracts.ShipmentDispatched,
     contracts.ShipmentCompleted,
     contracts.ShipmentFailed,
     contracts.ShipmentCancelled,

@@ -10,8 +10,10 @@ from order_service.orders.domain import (
     FailOrder,
     RefuseCancellation,
     RejectOrder,
+    ReportOverdue,
     RequestCancellation,
-    is_final,
+    ShipOrder,
+    has_deadline,
 )
 from shared.chassis.engine.task_runner import TaskHandler
 from shared.chassis.messages import actor
@@ -29,6 +31,7 @@ from shared.contracts import (
     ShipmentCancellationRefused,
     ShipmentCancelled,
     ShipmentCompleted,
+    ShipmentDispatched,
     ShipmentFailed,
     StockReservationFailed,
     StockReserved,
@@ -36,6 +39,8 @@ from shared.contracts import (
 from shared.contracts.order import OrderEvent, OrderStatus
 
 DEADLINE = "deadline"
+DELIVERY = {"awaits": "delivery"}
+"""The payload of a shipped order's deadline."""
 
 
 def confirm_order(reserved: StockReserved) -> ConfirmOrder:
@@ -44,6 +49,14 @@ def confirm_order(reserved: StockReserved) -> ConfirmOrder:
 
 def reject_order(failed: StockReservationFailed) -> RejectOrder:
     return RejectOrder(order_id=failed.order_id, failed_items=failed.failed_items)
+
+
+def ship_order(dispatched: ShipmentDispatched) -> ShipOrder:
+    return ShipOrder(
+        order_id=dispatched.order_id,
+        carrier=dispatched.carrier,
+        tracking_number=dispatched.tracking_number,
+    )
 
 
 def complete_order(completed: ShipmentCompleted) -> CompleteOrder:
@@ -59,11 +72,20 @@ def accept_cancellation(cancelled: ShipmentCancelled) -> AcceptCancellation:
 
 
 def refuse_cancellation(refused: ShipmentCancellationRefused) -> RefuseCancellation:
-    return RefuseCancellation(order_id=refused.order_id, reason=refused.reason)
+    dispatch = None
+    if refused.shipment_status == "DISPATCHED" and refused.carrier:
+        dispatch = ShipOrder(
+            order_id=refused.order_id,
+            carrier=refused.carrier,
+            tracking_number=refused.tracking_number,
+        )
+    return RefuseCancellation(order_id=refused.order_id, reason=refused.reason, dispatch=dispatch)
 
 
-async def expire_order(due: Task) -> RequestCancellation:
-    """The order made no progress for too long: request its cancellation, as a customer would."""
+async def pass_deadline(due: Task) -> RequestCancellation | ReportOverdue:
+    """The order made no progress for too long: request its cancellation, unless a carrier has its parcel."""
+    if due.payload == DELIVERY:
+        return ReportOverdue(order_id=due.task_key)
     return RequestCancellation(order_id=due.task_key, reason="EXPIRED")
 
 
@@ -72,7 +94,8 @@ def schedule_deadlines(
 ) -> ScheduleRule[OrderState]:
     """Every event of an open order moves its deadline; a final status cancels it, and a nudge replaces a lost one.
 
-    It is due after `seconds`, unless `by_status` has a value for the order's status.
+    It is due after `seconds`, unless `by_status` has a value for the order's status. A shipped order's counts from the
+    dispatch, and passes once.
     """
     own = {status: delay for status, delay in (by_status or {}).items() if delay is not None}
 
@@ -80,12 +103,18 @@ def schedule_deadlines(
         if not isinstance(recorded.event, OrderEvent | OrderNudged):
             return ()
         order = state.orders[recorded.entity_id]
-        if is_final(order):
+        if not has_deadline(order):
             return (Cancel(kind=DEADLINE, key=order.order_id),)
+        delay_seconds, payload = own.get(order.status, seconds), {}
+        if order.status is OrderStatus.SHIPPED:
+            since = order.shipped_at or recorded.recorded_at
+            delay_seconds -= (recorded.recorded_at - since).total_seconds()
+            payload = DELIVERY
         deadline = Schedule(
             kind=DEADLINE,
             key=order.order_id,
-            delay_seconds=own.get(order.status, seconds),
+            delay_seconds=max(delay_seconds, 0),
+            payload=payload,
             only_if_missing=isinstance(recorded.event, OrderNudged),
         )
         return (deadline,)
@@ -94,7 +123,7 @@ def schedule_deadlines(
 
 
 TASK_HANDLERS = (
-    TaskHandler(DEADLINE, expire_order, actor=lambda _: actor.DEADLINE, is_deadline=True),
+    TaskHandler(DEADLINE, pass_deadline, actor=lambda _: actor.DEADLINE, is_deadline=True),
 )
 
 SUBSCRIPTIONS: tuple[Subscription[Command], ...] = (
@@ -104,6 +133,7 @@ SUBSCRIPTIONS: tuple[Subscription[Command], ...] = (
     on(ProductRestored),
     on(StockReserved, confirm_order),
     on(StockReservationFailed, reject_order),
+    on(ShipmentDispatched, ship_order),
     on(ShipmentCompleted, complete_order),
     on(ShipmentFailed, fail_order),
     on(ShipmentCancelled, accept_cancellation),

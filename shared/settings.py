@@ -8,7 +8,7 @@ import msgspec
 
 from shared.chassis import settings as chassis
 from shared.chassis.http import rate_limits
-from shared.chassis.settings import PREFIX, ChassisSettings, Deadline, Seconds
+from shared.chassis.settings import DAY_SECONDS, PREFIX, ChassisSettings, Deadline, Seconds
 from shared.contracts.order import OrderStatus
 
 LOOPBACK_FOR_WILDCARD = {"0.0.0.0": "127.0.0.1", "::": "::1"}
@@ -64,6 +64,7 @@ class ShopSettings(ChassisSettings, frozen=True, kw_only=True):
     """An event that the notifier receives later than this leads to no mail, as when it is replayed; 0 is without limit."""
 
     carrier: Literal["simulated", "http"] = "simulated"
+    """Books new shipments; a shipment keeps the carrier that it was booked with."""
     carrier_url: str | None = None
     """Where an `http` carrier takes bookings."""
     carrier_secret: str | None = None
@@ -73,6 +74,8 @@ class ShopSettings(ChassisSettings, frozen=True, kw_only=True):
     carrier_max_delay_seconds: Seconds = 7
     carrier_outage_rate: Share = 0
     """The share of booking attempts for which the carrier is unreachable; they are repeated."""
+    carrier_silent_rate: Share = 0
+    """The share of dispatched parcels of which the simulated carrier never reports an outcome."""
     carrier_max_attempts: Annotated[int, msgspec.Meta(ge=1)] = 8
     carrier_seed: str = "quadrille"
 
@@ -91,6 +94,8 @@ class ShopSettings(ChassisSettings, frozen=True, kw_only=True):
     order_timeout_awaiting_shipment_seconds: Deadline | None = None
     order_timeout_cancelling_seconds: Deadline | None = None
     """After this long without an answer the cancellation is requested again."""
+    delivery_timeout_days: Annotated[float, msgspec.Meta(gt=0, le=10_000)] = 7
+    """A parcel without an outcome for this long after its dispatch is overdue: an operator ends it."""
     order_timeout_grace_seconds: Seconds = 60
     """Timeouts wait this long after a start or an outage of the broker: other services have to catch up first."""
 
@@ -100,6 +105,7 @@ class ShopSettings(ChassisSettings, frozen=True, kw_only=True):
         usual = self.order_timeout_seconds
         return {
             OrderStatus.PENDING: self.order_timeout_pending_seconds or usual,
+            OrderStatus.SHIPPED: self.delivery_timeout_days * DAY_SECONDS,
             OrderStatus.AWAITING_SHIPMENT: self.order_timeout_awaiting_shipment_seconds or usual,
             OrderStatus.CANCELLING: self.order_timeout_cancelling_seconds or usual,
         }

@@ -8,5 +8,6 @@ CONSUMES = (
     contracts.OrderCreated,
     contracts.StockReserved,
     contracts.OrderCancellationRequested,
+    contracts.DeliveryOverdue,
     contracts.OrderNudged,
 )

@@ -1,7 +1,5 @@
 """The shipping service, put together."""
 
-from collections.abc import Callable, Mapping
-
 from litestar import Litestar
 
 from shared.chassis.engine.service_logic import ServiceLogic
@@ -12,27 +10,30 @@ from shared.contracts import CATALOG, OrderNudged
 from shared.contracts.examples import EXAMPLES
 from shared.settings import ShopSettings
 from shipping_service import api
-from shipping_service.carriers import Carrier
+from shipping_service.carriers import Carrier, Carriers
 from shipping_service.carriers.remote import RemoteCarrier
 from shipping_service.carriers.simulated import SimulatedCarrier
 from shipping_service.domain import Command, ShippingState, decide, evolve
-from shipping_service.handlers import SUBSCRIPTIONS, carrier_tasks, schedule_bookings
+from shipping_service.handlers import carrier_tasks, schedule_bookings, subscriptions
 from shipping_service.store import METADATA, STORE, VERSIONS, derived_tables
 
-CARRIERS: Mapping[str, Callable[[ShopSettings], Carrier]] = {
-    "http": RemoteCarrier,
-    "simulated": SimulatedCarrier,
-}
-"""By the setting `CARRIER`."""
+
+def carriers_of(settings: ShopSettings) -> Carriers:
+    """The simulated carrier, and the remote one if it has an address. Raises SettingsError."""
+    by_name: dict[str, Carrier] = {SimulatedCarrier.name: SimulatedCarrier(settings)}
+    has_remote = settings.carrier_url and settings.carrier_secret
+    if has_remote or settings.carrier == RemoteCarrier.name:
+        by_name[RemoteCarrier.name] = RemoteCarrier(settings)
+    return Carriers(by_name, settings.carrier)
 
 
-def logic(carrier: Carrier) -> ServiceLogic[ShippingState, Command]:
-    """The service's rules, with the carrier's delay between a booking and its request."""
+def logic(carriers: Carriers) -> ServiceLogic[ShippingState, Command]:
+    """The service's rules, with the carriers' delays."""
     return ServiceLogic(
         decider=Decider(initial=ShippingState(), decide=decide, evolve=evolve),
         store=STORE,
-        subscriptions=SUBSCRIPTIONS,
-        schedule=schedule_bookings(carrier),
+        subscriptions=subscriptions(carriers.chosen),
+        schedule=schedule_bookings(carriers),
         nudges=(OrderNudged,),
     )
 
@@ -50,18 +51,20 @@ API = ApiDescription(
 
 def build(settings: ShopSettings) -> Litestar:
     """The application; nothing runs yet. Raises SettingsError for a carrier with an invalid address."""
-    carrier = CARRIERS[settings.carrier](settings)
-    task_handlers = carrier_tasks(carrier, settings.carrier_max_attempts)
+    carriers = carriers_of(settings)
+    task_handlers = carrier_tasks(carriers, settings.carrier_max_attempts)
     service = Service(
         "shipping",
         settings,
-        logic(carrier),
+        logic(carriers),
         METADATA,
         task_handlers,
         derived=derived_tables,
         versions=VERSIONS,
         catalog=CATALOG,
     )
-    app = service.app("Quadrille: shipping", api.ROUTES, dependencies={"carrier": carrier}, api=API)
-    app.on_shutdown.append(carrier.close)
+    app = service.app(
+        "Quadrille: shipping", api.ROUTES, dependencies={"carriers": carriers}, api=API
+    )
+    app.on_shutdown.append(carriers.close)
     return app

@@ -7,12 +7,14 @@ that was cancelled before.
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
+from typing import Literal
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from shared.chassis.messages.event import Event
 from shared.chassis.messages.recorded_event import RecordedEvent
+from shared.chassis.messages.rejection import Rejected
 from shared.contracts import (
     Address,
     BookingDelayed,
@@ -27,6 +29,8 @@ from shared.contracts import (
     ShipmentInitiated,
     StockReserved,
 )
+from shared.contracts.shipping import LOST, RETURNED
+from shared.contracts.types import MAX_TRACKING_NUMBER
 
 
 class ShipmentStatus(StrEnum):
@@ -37,18 +41,33 @@ class ShipmentStatus(StrEnum):
     CANCELLED = "CANCELLED"
 
 
+TOO_LATE: Mapping[ShipmentStatus, Literal["DISPATCHED", "COMPLETED", "FAILED"]] = {
+    ShipmentStatus.DISPATCHED: "DISPATCHED",
+    ShipmentStatus.COMPLETED: "COMPLETED",
+    ShipmentStatus.FAILED: "FAILED",
+}
+"""With these a shipment cannot be cancelled any more."""
+Settlement = Literal["delivered", "lost", "returned"]
+"""What an operator learned of a parcel."""
+SETTLED_REASONS: Mapping[Settlement, str] = {"lost": LOST, "returned": RETURNED}
+
+
 class Shipment(Struct, frozen=True, kw_only=True):
     """An order's shipment; without `shipment_id` if it was cancelled before it was initiated."""
 
     order_id: str
     shipment_id: str | None
     status: ShipmentStatus
+    carrier: str | None = None
+    """The carrier that is booked; None for one that an earlier release initiated and has not dispatched."""
     items: tuple[LineItem, ...] = ()
     shipping_address: Address | None = None
     reference: str | None = None
     """The carrier's own reference, from DISPATCHED on."""
     tracking_number: str | None = None
     reason: str | None = None
+    note: str | None = None
+    """Of the operator who settled it."""
     created_at: datetime
     updated_at: datetime
 
@@ -76,6 +95,7 @@ class StartShipment(Struct, frozen=True, kw_only=True):
 
     order_id: OrderId
     shipment_id: str
+    carrier: str | None = None
 
 
 class DispatchShipment(Struct, frozen=True, kw_only=True):
@@ -84,6 +104,7 @@ class DispatchShipment(Struct, frozen=True, kw_only=True):
     order_id: OrderId
     carrier: str
     reference: str
+    tracking_number: str | None = None
 
 
 class ReportDelay(Struct, frozen=True, kw_only=True):
@@ -107,6 +128,20 @@ class FailShipment(Struct, frozen=True, kw_only=True):
     reason: str
 
 
+class SettleShipment(Struct, frozen=True, kw_only=True):
+    """End a dispatched shipment of which its carrier reports nothing."""
+
+    order_id: OrderId
+    outcome: Settlement
+    note: str | None = None
+
+
+class RepeatOutcome(Struct, frozen=True, kw_only=True):
+    """Publish the shipment's outcome again, if it has one: the order waits for it."""
+
+    order_id: OrderId
+
+
 class CancelShipment(Struct, frozen=True, kw_only=True):
     """Cancel the shipment, for the customer or because the order timed out."""
 
@@ -120,12 +155,17 @@ Command = (
     | DispatchShipment
     | CompleteShipment
     | FailShipment
+    | SettleShipment
+    | RepeatOutcome
     | CancelShipment
 )
 
 
 def decide(state: ShippingState, command: Command) -> list[Event]:
-    """The events that the command leads to; a shipment that has ended stays as it is."""
+    """The events that the command leads to; a shipment that has ended stays as it is.
+
+    Raises Rejected, for SettleShipment only: `unknown-shipment`, `shipment-not-dispatched`, `shipment-ended`.
+    """
     shipment = state.shipments.get(command.order_id)
     match command:
         case StartShipment():
@@ -134,6 +174,10 @@ def decide(state: ShippingState, command: Command) -> list[Event]:
             return _decide_cancellation(shipment, command)
         case ReportDelay():
             return _delayed(shipment, command)
+        case SettleShipment():
+            return _settle(shipment, command)
+        case RepeatOutcome():
+            return _outcome(shipment) if shipment else []
         case DispatchShipment() | CompleteShipment() | FailShipment():
             if shipment is None:
                 message = f"an outcome for order {command.order_id}, which has no shipment"
@@ -149,6 +193,7 @@ def _start(state: ShippingState, command: StartShipment) -> list[Event]:
         ShipmentInitiated(
             shipment_id=command.shipment_id,
             order_id=command.order_id,
+            carrier=command.carrier,
             shipping_address=order.shipping_address,
             items=order.items,
         )
@@ -175,7 +220,8 @@ def _decide_cancellation(shipment: Shipment | None, command: CancelShipment) -> 
     order_id = command.order_id
     if shipment is None:
         return [ShipmentCancelled(order_id=order_id, reason=command.reason)]
-    if shipment.status in {ShipmentStatus.INITIATED, ShipmentStatus.CANCELLED}:
+    status = TOO_LATE.get(shipment.status)
+    if status is None:
         cancelled = ShipmentCancelled(
             order_id=order_id,
             shipment_id=shipment.shipment_id,
@@ -183,7 +229,11 @@ def _decide_cancellation(shipment: Shipment | None, command: CancelShipment) -> 
         )
         return [cancelled]
     refused = ShipmentCancellationRefused(
-        order_id=order_id, reason=f"the shipment is {shipment.status} already"
+        order_id=order_id,
+        reason=f"the shipment is {status} already",
+        shipment_status=status,
+        carrier=shipment.carrier,
+        tracking_number=shipment.tracking_number,
     )
     return [refused, *_outcome(shipment)]
 
@@ -196,13 +246,35 @@ def _outcome(shipment: Shipment) -> list[Event]:
             status=ShipmentStatus.COMPLETED,
             tracking_number=str(number),
         ):
-            return _completed(shipment, shipment_id, number)
+            return _completed(shipment, shipment_id, number, shipment.note)
         case Shipment(
             shipment_id=str(shipment_id), status=ShipmentStatus.FAILED, reason=str(reason)
         ):
-            return _failed(shipment, shipment_id, reason)
+            return _failed(shipment, shipment_id, reason, shipment.note)
         case _:
             return []
+
+
+def _settle(shipment: Shipment | None, command: SettleShipment) -> list[Event]:
+    """The same outcome again changes nothing."""
+    if shipment is None or shipment.shipment_id is None:
+        raise Rejected("unknown-shipment", f"there is no shipment of order {command.order_id}")
+    reason = SETTLED_REASONS.get(command.outcome)
+    match shipment.status:
+        case ShipmentStatus.DISPATCHED if reason:
+            return _failed(shipment, shipment.shipment_id, reason, command.note)
+        case ShipmentStatus.DISPATCHED:
+            number = shipment.tracking_number or (shipment.reference or "")[:MAX_TRACKING_NUMBER]
+            return _completed(shipment, shipment.shipment_id, number, command.note)
+        case ShipmentStatus.INITIATED:
+            detail = "no carrier has confirmed it yet: cancel the order instead"
+            raise Rejected("shipment-not-dispatched", detail)
+        case ShipmentStatus.COMPLETED if reason is None:
+            return []
+        case ShipmentStatus.FAILED if reason == shipment.reason:
+            return []
+        case _:
+            raise Rejected("shipment-ended", f"the shipment is {shipment.status} already")
 
 
 def _move(
@@ -213,12 +285,13 @@ def _move(
     if shipment_id is None:  # the order was cancelled before its shipment started
         return []
     match shipment.status, command:
-        case ShipmentStatus.INITIATED, DispatchShipment(carrier=carrier, reference=reference):
+        case ShipmentStatus.INITIATED, DispatchShipment():
             dispatched = ShipmentDispatched(
                 shipment_id=shipment_id,
                 order_id=shipment.order_id,
-                carrier=carrier,
-                reference=reference,
+                carrier=command.carrier,
+                reference=command.reference,
+                tracking_number=command.tracking_number,
             )
             return [dispatched]
         case ShipmentStatus.CANCELLED, DispatchShipment():
@@ -238,23 +311,29 @@ def _move(
             return []
 
 
-def _completed(shipment: Shipment, shipment_id: str, tracking_number: str) -> list[Event]:
+def _completed(
+    shipment: Shipment, shipment_id: str, tracking_number: str, note: str | None = None
+) -> list[Event]:
     return [
         ShipmentCompleted(
             shipment_id=shipment_id,
             order_id=shipment.order_id,
             tracking_number=tracking_number,
+            note=note,
         )
     ]
 
 
-def _failed(shipment: Shipment, shipment_id: str, reason: str) -> list[Event]:
+def _failed(
+    shipment: Shipment, shipment_id: str, reason: str, note: str | None = None
+) -> list[Event]:
     return [
         ShipmentFailed(
             shipment_id=shipment_id,
             order_id=shipment.order_id,
             reason=reason,
             items=shipment.items,
+            note=note,
         )
     ]
 
@@ -273,35 +352,40 @@ def evolve(state: ShippingState, recorded: RecordedEvent) -> ShippingState:
                 order_id=event.order_id,
                 shipment_id=event.shipment_id,
                 status=ShipmentStatus.INITIATED,
+                carrier=event.carrier,
                 items=event.items,
                 shipping_address=event.shipping_address,
                 created_at=at,
                 updated_at=at,
             )
             return _with_shipment(state, initiated)
-        case ShipmentDispatched(reference=reference):
-            return _with_shipment(
-                state, _updated(state, recorded, ShipmentStatus.DISPATCHED, reference=reference)
-            )
-        case ShipmentCompleted(tracking_number=number):
-            return _with_shipment(
-                state, _updated(state, recorded, ShipmentStatus.COMPLETED, tracking_number=number)
-            )
-        case ShipmentFailed(reason=reason):
-            return _with_shipment(
-                state, _updated(state, recorded, ShipmentStatus.FAILED, reason=reason)
-            )
+        case ShipmentDispatched() | ShipmentCompleted() | ShipmentFailed():
+            shipment = _progressed(state.shipments[event.order_id], event)
+            return _with_shipment(state, replace(shipment, updated_at=at))
         case ShipmentCancelled():
             return _with_shipment(state, _cancelled(state.shipments.get(event.order_id), event, at))
         case _:
             return state
 
 
-def _updated(
-    state: ShippingState, recorded: RecordedEvent, status: ShipmentStatus, **changes: str
+def _progressed(
+    shipment: Shipment, event: ShipmentDispatched | ShipmentCompleted | ShipmentFailed
 ) -> Shipment:
-    shipment = state.shipments[recorded.entity_id]
-    return replace(shipment, status=status, updated_at=recorded.recorded_at, **changes)
+    match event:
+        case ShipmentDispatched():
+            return replace(
+                shipment,
+                status=ShipmentStatus.DISPATCHED,
+                carrier=event.carrier,
+                reference=event.reference,
+                tracking_number=event.tracking_number,
+            )
+        case ShipmentCompleted(tracking_number=number, note=note):
+            return replace(
+                shipment, status=ShipmentStatus.COMPLETED, tracking_number=number, note=note
+            )
+        case ShipmentFailed(reason=reason, note=note):
+            return replace(shipment, status=ShipmentStatus.FAILED, reason=reason, note=note)
 
 
 def _cancelled(before: Shipment | None, event: ShipmentCancelled, at: datetime) -> Shipment:

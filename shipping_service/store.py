@@ -27,10 +27,12 @@ SHIPMENTS = Table(
     Column("order_id", Text, primary_key=True),
     Column("shipment_id", Text, unique=True),
     Column("status", Text, nullable=False),
+    Column("carrier", Text),
     Column("shipping_address", Json),
     Column("reference", Text),
     Column("tracking_number", Text),
     Column("reason", Text),
+    Column("note", Text),
     Column("created_at", UtcTime, nullable=False),
     Column("updated_at", UtcTime, nullable=False),
 )

@@ -96,7 +96,10 @@ class OrderView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     email: str | None
     locale: str | None
     shipping_address: Address | None
+    carrier: str | None
     tracking_number: str | None
+    shipped_at: datetime | None
+    delivery_overdue_at: datetime | None
     reason: str | None
     cancellation: Cancellation | None
     """Requested and not refused; its note only for operators and admins."""

@@ -18,6 +18,7 @@ from shared.chassis.messages.rejection import Rejected
 from shared.contracts import (
     Address,
     Cancellation,
+    DeliveryOverdue,
     FailedItem,
     OrderCancellationRequested,
     OrderCancelled,
@@ -29,6 +30,7 @@ from shared.contracts import (
     OrderItem,
     OrderNudged,
     OrderResumed,
+    OrderShipped,
 )
 from shared.contracts.order import (
     CANCELLED_STATUS,
@@ -70,7 +72,11 @@ class Order(Struct, frozen=True, kw_only=True):
     """While CANCELLING: the status to return to if shipping refuses."""
     cancellation: Cancellation | None = None
     """That was requested and not refused."""
+    carrier: str | None = None
     tracking_number: str | None = None
+    shipped_at: datetime | None = None
+    """When the order learned that a carrier has its parcel."""
+    delivery_overdue_at: datetime | None = None
     reason: str | None = None
     """Why it ended without delivery."""
     failed_items: tuple[FailedItem, ...] = ()
@@ -114,6 +120,20 @@ class RejectOrder(Struct, frozen=True, kw_only=True):
     failed_items: tuple[FailedItem, ...]
 
 
+class ShipOrder(Struct, frozen=True, kw_only=True):
+    """Record that a carrier has the order's parcel."""
+
+    order_id: OrderId
+    carrier: str
+    tracking_number: str | None = None
+
+
+class ReportOverdue(Struct, frozen=True, kw_only=True):
+    """Publish that the delivery deadline has passed."""
+
+    order_id: OrderId
+
+
 class CompleteOrder(Struct, frozen=True, kw_only=True):
     """Complete the order: it was delivered."""
 
@@ -152,6 +172,8 @@ class RefuseCancellation(Struct, frozen=True, kw_only=True):
 
     order_id: OrderId
     reason: str
+    dispatch: ShipOrder | None = None
+    """If the shipment is with its carrier: the order may not have received that event."""
 
 
 class NudgeOrder(Struct, frozen=True, kw_only=True):
@@ -163,6 +185,8 @@ class NudgeOrder(Struct, frozen=True, kw_only=True):
 FollowUp = (
     ConfirmOrder
     | RejectOrder
+    | ShipOrder
+    | ReportOverdue
     | CompleteOrder
     | FailOrder
     | RequestCancellation
@@ -195,9 +219,17 @@ def is_final(order: Order) -> bool:
     return order.status not in OPEN
 
 
+def has_deadline(order: Order) -> bool:
+    """Whether something will happen if the order makes no progress: until it ends, or its delivery is overdue."""
+    is_overdue = order.status is OrderStatus.SHIPPED and order.delivery_overdue_at is not None
+    return not is_final(order) and not is_overdue
+
+
 def _transition(order: Order, command: FollowUp) -> list[Event]:
     """The table of an open order's transitions; a pair that is not listed changes nothing."""
     order_id, status = order.order_id, order.status
+    if isinstance(command, ShipOrder | ReportOverdue):
+        return _transit(order, command)
     match status, command:
         case OrderStatus.PENDING, ConfirmOrder():
             return [OrderConfirmed(order_id=order_id, status=OrderStatus.AWAITING_SHIPMENT)]
@@ -207,9 +239,8 @@ def _transition(order: Order, command: FollowUp) -> list[Event]:
             return [_out_of_stock(order_id, failed)]
         case OrderStatus.CANCELLING, RejectOrder() | AcceptCancellation():
             return [_cancelled(order)]
-        case OrderStatus.CANCELLING, RefuseCancellation(reason=reason):
-            resumed = order.resume_status or OrderStatus.PENDING
-            return [OrderResumed(order_id=order_id, status=resumed, reason=reason)]
+        case OrderStatus.CANCELLING, RefuseCancellation():
+            return _resume(order, command)
         case _, CompleteOrder(tracking_number=number):
             completed = OrderStatus.COMPLETED
             return [OrderCompleted(order_id=order_id, status=completed, tracking_number=number)]
@@ -218,6 +249,40 @@ def _transition(order: Order, command: FollowUp) -> list[Event]:
             return [OrderFailed(order_id=order_id, status=failed_status, reason=reason)]
         case _:
             return []
+
+
+def _transit(order: Order, command: ShipOrder | ReportOverdue) -> list[Event]:
+    """The part of the table between the carrier's confirmation and its outcome."""
+    match order.status, command:
+        case ((OrderStatus.PENDING | OrderStatus.AWAITING_SHIPMENT), ShipOrder()):
+            return [_shipped(command, OrderStatus.SHIPPED)]
+        case OrderStatus.CANCELLING, ShipOrder() if order.shipped_at is None:
+            return [_shipped(command, order.status)]
+        case OrderStatus.SHIPPED, ReportOverdue() if order.delivery_overdue_at is None:
+            return [DeliveryOverdue(order_id=order.order_id, status=order.status)]
+        case _:
+            return []
+
+
+def _shipped(command: ShipOrder, status: OrderStatus) -> OrderShipped:
+    return OrderShipped(
+        order_id=command.order_id,
+        status=status,
+        carrier=command.carrier,
+        tracking_number=command.tracking_number,
+    )
+
+
+def _resume(order: Order, refusal: RefuseCancellation) -> list[Event]:
+    """An order whose shipment is with the carrier goes on as SHIPPED, whatever it was before."""
+    order_id, dispatch = order.order_id, refusal.dispatch
+    if dispatch is None or order.shipped_at:
+        resumed = order.resume_status or OrderStatus.PENDING
+        return [OrderResumed(order_id=order_id, status=resumed, reason=refusal.reason)]
+    return [
+        _shipped(dispatch, OrderStatus.CANCELLING),
+        OrderResumed(order_id=order_id, status=OrderStatus.SHIPPED, reason=refusal.reason),
+    ]
 
 
 def _out_of_stock(order_id: str, failed_items: tuple[FailedItem, ...]) -> OrderCancelled:
@@ -255,6 +320,8 @@ def _request_cancellation(order: Order | None, command: RequestCancellation) -> 
         if on_request:
             raise Rejected("order-final", f"the order is {order.status} already")
         return []
+    if order.status is OrderStatus.SHIPPED and not on_request:
+        return []  # the deadline of an earlier status: it was overtaken by the dispatch
     if order.status is OrderStatus.CANCELLING:
         # A second request changes nothing; a timeout asks shipping again, in case the event was lost.
         repeated = order.cancellation or Cancellation(by="DEADLINE")
@@ -308,7 +375,7 @@ def evolve(orders: Orders, recorded: RecordedEvent) -> Orders:
         case OrderCreated() as created:
             order = _new_order(created, recorded.recorded_at)
         case OrderEvent() as event:
-            changed = _apply(orders[event.order_id], event)
+            changed = _apply(orders[event.order_id], event, recorded.recorded_at)
             order = replace(changed, updated_at=recorded.recorded_at)
         case _:
             return orders
@@ -332,9 +399,13 @@ def _new_order(created: OrderCreated, at: datetime) -> Order:
     )
 
 
-def _apply(order: Order, event: OrderEvent) -> Order:
+def _apply(order: Order, event: OrderEvent, at: datetime) -> Order:
     status = status_after(event, order.status, is_confirmed=_is_confirmed(order))
     match event:
+        case OrderShipped():
+            return _with_dispatch(order, event, status, at)
+        case DeliveryOverdue():
+            return replace(order, delivery_overdue_at=at)
         case OrderConfirmed() if status is OrderStatus.CANCELLING:
             return replace(order, resume_status=OrderStatus.AWAITING_SHIPMENT)
         case OrderCompleted(tracking_number=number):
@@ -364,5 +435,18 @@ def _without_cancellation(order: Order, status: OrderStatus) -> Order:
     return replace(order, status=status, resume_status=None, cancellation=None)
 
 
+def _with_dispatch(order: Order, event: OrderShipped, status: OrderStatus, at: datetime) -> Order:
+    shipped = replace(
+        order, carrier=event.carrier, tracking_number=event.tracking_number, shipped_at=at
+    )
+    if status is OrderStatus.CANCELLING:
+        return replace(shipped, resume_status=OrderStatus.SHIPPED)
+    return replace(shipped, status=status)
+
+
 def _is_confirmed(order: Order) -> bool:
-    return OrderStatus.AWAITING_SHIPMENT in {order.status, order.resume_status}
+    """A shipment implies the stock."""
+    return order.shipped_at is not None or OrderStatus.AWAITING_SHIPMENT in {
+        order.status,
+        order.resume_status,
+    }

@@ -36,8 +36,7 @@ def logic_of(service: str, settings: ShopSettings) -> Logic:
 
 
 def _shipping(settings: ShopSettings) -> Logic:
-    carrier = shipping_service.app.CARRIERS[settings.carrier](settings)
-    return shipping_service.app.logic(carrier)
+    return shipping_service.app.logic(shipping_service.app.carriers_of(settings))
 
 
 def _notifier(settings: ShopSettings) -> Logic:

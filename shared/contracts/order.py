@@ -197,16 +197,12 @@ def _derived_status(
     match event:
         case OrderConfirmed() if before is not OrderStatus.CANCELLING:
             return OrderStatus.AWAITING_SHIPMENT
-        case OrderConfirmed() | OrderCancellationRequested():
+        case OrderShipped() | DeliveryOverdue() if before is not OrderStatus.CANCELLING:
+            return OrderStatus.SHIPPED
+        case OrderConfirmed() | OrderShipped() | OrderCancellationRequested():
             return OrderStatus.CANCELLING
         case OrderResumed() if is_confirmed:
             return OrderStatus.AWAITING_SHIPMENT
-        case OrderShipped() if before is not OrderStatus.CANCELLING:
-            return OrderStatus.SHIPPED
-        case OrderShipped():
-            return OrderStatus.CANCELLING
-        case DeliveryOverdue():
-            return OrderStatus.SHIPPED
         case OrderCompleted():
             return OrderStatus.COMPLETED
         case OrderCancelled(reason=reason):

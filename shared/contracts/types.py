@@ -18,7 +18,8 @@ Email = Annotated[str, msgspec.Meta(max_length=254)]
 Locale = Annotated[str, msgspec.Meta(max_length=35)]
 Currency = Annotated[str, msgspec.Meta(max_length=3)]
 Reason = Annotated[str, msgspec.Meta(max_length=500)]
-TrackingNumber = Annotated[str, msgspec.Meta(max_length=100)]
+MAX_TRACKING_NUMBER = 100
+TrackingNumber = Annotated[str, msgspec.Meta(max_length=MAX_TRACKING_NUMBER)]
 
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 

@@ -1,5 +1,6 @@
-"""The interface of a carrier."""
+"""The interface of a carrier, and the carriers of the shop by name."""
 
+from collections.abc import Mapping
 from typing import Protocol
 
 from msgspec import Struct
@@ -17,9 +18,10 @@ class Booking(Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class Accepted(Struct, frozen=True, kw_only=True):
-    """Booked under the carrier's own reference; the outcome arrives as a callback."""
+    """Booked under the carrier's own reference; the outcome follows."""
 
     reference: str
+    tracking_number: str | None = None
 
 
 class Delivered(Struct, frozen=True, kw_only=True):
@@ -55,6 +57,14 @@ class Carrier(Protocol):
         """`attempt` counts from 0. Raises CarrierUnavailable."""
         ...
 
+    def outcome_seconds(self, order_id: str) -> float | None:
+        """The time between the dispatch and the moment to ask for the outcome; None if the carrier reports it by itself."""
+        ...
+
+    async def outcome(self, order_id: str) -> Delivered | Declined:
+        """What became of a dispatched shipment; asked after `outcome_seconds`. Raises CarrierUnavailable."""
+        ...
+
     async def withdraw(self, shipment_id: str) -> bool:
         """Withdraw a booking; False if the carrier has not received it yet. Raises CarrierUnavailable."""
         ...
@@ -64,3 +74,23 @@ class Carrier(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+class Carriers:
+    """The carriers that are set up. A shipment keeps its carrier when the setting chooses another one for new shipments."""
+
+    def __init__(self, by_name: Mapping[str, Carrier], chosen: str) -> None:
+        self.by_name = by_name
+        self.chosen = chosen
+        """Books new shipments."""
+
+    def of(self, name: str | None) -> Carrier:
+        """The carrier of a shipment; None is one that an earlier release initiated. Raises CarrierUnavailable."""
+        carrier = self.by_name.get(name or self.chosen)
+        if carrier is None:
+            raise CarrierUnavailable(f"the carrier {name} is not set up")
+        return carrier
+
+    async def close(self) -> None:
+        for carrier in self.by_name.values():
+            await carrier.close()

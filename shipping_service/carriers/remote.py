@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from shared.chassis.settings import SettingsError
 from shared.settings import ShopSettings
-from shipping_service.carriers import Accepted, Booking, CarrierUnavailable, Declined
+from shipping_service.carriers import Accepted, Booking, CarrierUnavailable, Declined, Delivered
 
 TIMEOUT_SECONDS = 10
 """For a whole request and its response."""
@@ -21,16 +21,17 @@ TRY_LATER = frozenset({408, 425, 429})
 NO_URL = "QUADRILLE_CARRIER_URL: expected http://host[:port][/path], or https:// alike"
 
 
-class Confirmation(Struct, frozen=True, kw_only=True):
+class Confirmation(Struct, frozen=True, kw_only=True, rename="camel"):
     """The carrier's answer to a booking."""
 
     reference: Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+    tracking_number: Annotated[str, msgspec.Meta(min_length=1, max_length=100)] | None = None
 
 
 class RemoteCarrier:
     """POSTs each booking to `carrier_url`, with the shipment's id as Idempotency-Key.
 
-    2xx `{"reference": …}` is accepted; 4xx except 408, 425 and 429 is declined permanently; anything else, and no response, is
+    2xx `{"reference": …, "trackingNumber": …}` is accepted, the number may be absent; 4xx except 408, 425 and 429 is declined permanently; anything else, and no response, is
     retried later.
     A booking is withdrawn with DELETE `carrier_url`/{shipmentId}: 2xx and 410 mean that nothing will be shipped,
     404 that no such booking has arrived.
@@ -69,8 +70,16 @@ class RemoteCarrier:
                 confirmed = msgspec.json.decode(answer.content, type=Confirmation)
             except (msgspec.MsgspecError, UnicodeDecodeError) as error:
                 raise CarrierUnavailable(f"an unreadable confirmation: {error}") from error
-            return Accepted(reference=confirmed.reference)
+            return Accepted(
+                reference=confirmed.reference, tracking_number=confirmed.tracking_number
+            )
         return Declined(reason=f"CARRIER_DECLINED_{answer.status_code}")
+
+    def outcome_seconds(self, order_id: str) -> None:
+        """It calls back."""
+
+    async def outcome(self, order_id: str) -> Delivered | Declined:
+        raise CarrierUnavailable(f"it reports the outcome of {order_id} by a callback")
 
     async def withdraw(self, shipment_id: str) -> bool:
         """A refusal is logged by the task, which tries again."""

@@ -7,17 +7,20 @@ from msgspec import Meta
 
 from shared.chassis.http.request_body import RequestBody
 from shared.settings import ShopSettings
-from shipping_service.carriers import Booking, CarrierUnavailable, Declined, Delivered
+from shipping_service.carriers import Accepted, Booking, CarrierUnavailable, Declined, Delivered
 
+Share = Annotated[float, Meta(ge=0, le=1)]
 Seconds = Annotated[float, Meta(ge=0, le=86_400)]
 
 
-class Simulation(RequestBody, frozen=True, kw_only=True):
-    """How the simulated carrier behaves; seconds from the booking to the outcome."""
+class Simulation(RequestBody, frozen=True, kw_only=True, omit_defaults=True):
+    """How the simulated carrier behaves; seconds from a shipment's start to its outcome, its dispatch is at half of them."""
 
-    success_rate: Annotated[float, Meta(ge=0, le=1)]
+    success_rate: Share
     min_delay_seconds: Seconds
     max_delay_seconds: Seconds
+    silent_rate: Share = 0
+    """The share of dispatched shipments whose outcome it never reports."""
 
 
 class SimulatedCarrier:
@@ -32,24 +35,29 @@ class SimulatedCarrier:
             success_rate=settings.carrier_success_rate,
             min_delay_seconds=settings.carrier_min_delay_seconds,
             max_delay_seconds=settings.carrier_max_delay_seconds,
+            silent_rate=settings.carrier_silent_rate,
         )
         """May be changed at run time; a restart restores the settings."""
 
     def delay_seconds(self, order_id: str) -> float:
-        """Uniformly distributed between the two delays."""
-        return self._draw("delay", order_id).uniform(
-            self.simulation.min_delay_seconds, self.simulation.max_delay_seconds
-        )
+        return self._half(order_id)
 
-    async def book(self, booking: Booking, attempt: int) -> Delivered | Declined:
+    async def book(self, booking: Booking, attempt: int) -> Accepted | Declined:
         """Succeeds and is unavailable at the configured rates."""
         order_id = booking.order_id
         if self._draw("outage", order_id, attempt).random() < self._outage_rate:
             raise CarrierUnavailable("the simulated carrier does not answer")
-        outcome = self._draw("outcome", order_id)
-        if outcome.random() < self.simulation.success_rate:
-            return Delivered(tracking_number=f"SIM-{outcome.randrange(10**10):010d}")
+        if self._draw("outcome", order_id).random() < self.simulation.success_rate:
+            number = self._tracking_number(order_id)
+            return Accepted(reference=number, tracking_number=number)
         return Declined(reason="CARRIER_DECLINED")
+
+    def outcome_seconds(self, order_id: str) -> float | None:
+        is_silent = self._draw("silence", order_id).random() < self.simulation.silent_rate
+        return None if is_silent else self._half(order_id)
+
+    async def outcome(self, order_id: str) -> Delivered:
+        return Delivered(tracking_number=self._tracking_number(order_id))
 
     async def withdraw(self, shipment_id: str) -> bool:  # noqa: ARG002 - part of the interface
         """Nothing is ever shipped."""
@@ -61,6 +69,16 @@ class SimulatedCarrier:
 
     async def close(self) -> None:
         pass
+
+    def _half(self, order_id: str) -> float:
+        """Of a delay that is uniformly distributed between the two."""
+        delay = self._draw("delay", order_id).uniform(
+            self.simulation.min_delay_seconds, self.simulation.max_delay_seconds
+        )
+        return delay / 2
+
+    def _tracking_number(self, order_id: str) -> str:
+        return f"SIM-{self._draw('number', order_id).randrange(10**10):010d}"
 
     def _draw(self, *what: object) -> random.Random:
         seed = ":".join(map(str, (self._seed, *what)))

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from order_service.handlers import TASK_HANDLERS as ORDER_TASKS
-from order_service.handlers import expire_order, schedule_deadlines
+from order_service.handlers import pass_deadline, schedule_deadlines
 from order_service.orders.domain import PlaceOrder, RequestCancellation, RequestedItem
 from shared.chassis.engine import task_runner
 from shared.chassis.engine.task_runner import MAX_AT_ONCE, Retry, TaskHandler
@@ -361,7 +361,7 @@ async def test_overtaken_task_does_nothing(shop_settings: ShopSettings):
         released = asyncio.Event()
         runs.append((due, released))
         await released.wait()
-        return await expire_order(due)
+        return await pass_deadline(due)
 
     at_once = ORDER._replace(logic=ORDER.logic._replace(schedule=schedule_deadlines(0)))
     async with serving(shop_settings, at_once, (TaskHandler("deadline", wait),)) as service:
@@ -387,7 +387,9 @@ async def test_progress_in_same_batch_overtakes_a_task(shop_settings: ShopSettin
         async with asyncio.TaskGroup() as batch:
             batch.create_task(service.writer.handle([reserved("o1")]))
             batch.create_task(
-                service.writer.execute(CommandEnvelope(await expire_order(due), completes_task=due))
+                service.writer.execute(
+                    CommandEnvelope(await pass_deadline(due), completes_task=due)
+                )
             )
         assert await event_types(service) == ["OrderCreated", "OrderConfirmed"]
 

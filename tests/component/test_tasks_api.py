@@ -8,7 +8,7 @@ from typing import Any
 from httpx import ASGITransport, AsyncClient, Response
 
 from order_service.accounts.key_events import PublishKeys
-from order_service.handlers import expire_order
+from order_service.handlers import pass_deadline
 from order_service.orders.domain import PlaceOrder, RequestedItem
 from shared.chassis.engine.task_runner import Retry, TaskHandler
 from shared.chassis.engine.unit_of_work import CommandEnvelope
@@ -150,7 +150,7 @@ async def test_task_run_now_does_not_wait(shop_settings: ShopSettings):
 
 
 async def test_deadline_run_now_expires_its_order(shop_settings: ShopSettings):
-    deadline = TaskHandler("deadline", expire_order)
+    deadline = TaskHandler("deadline", pass_deadline)
     async with operating(shop_settings, ORDER, deadline) as operator:
         await _place_order(operator.service)
         [task] = await operator.tasks()

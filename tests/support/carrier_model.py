@@ -1,21 +1,23 @@
 """A carrier that takes bookings first and delivers later, called by shipping's real task handlers, without a network or a clock.
 
-Requests may stay in flight for any time, answers get lost, and the task may be over meanwhile.
+Requests may stay in flight for any time, answers get lost, and the task may be over meanwhile. Of some shipments it never
+reports an outcome: an operator settles those.
 """
 
 import random
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
 
 from shared.chassis.messages import clock
 from shared.chassis.storage.task_queue import Task
 from shared.chassis.testing import TaskKey
-from shipping_service.carriers import Accepted, Booking
+from shipping_service.carriers import Accepted, Booking, Carriers, CarrierUnavailable, Delivered
+from shipping_service.domain import Settlement
 from shipping_service.handlers import BOOKING, WITHDRAWAL, BookingNotFound, carrier_tasks
-from tests.support.in_memory_shop import InMemoryShop
+from tests.support.in_memory_shop import InMemoryShop, finished
 
 HALF = 0.5
+OUTCOMES: tuple[Settlement, ...] = ("delivered", "lost", "returned")
 OFTEN = 3
 
 
@@ -31,7 +33,9 @@ class CarrierModel:
         """Bookings that were sent and have not arrived; their task may be over by now."""
         self._received: set[str] = set()
         self._shop = shop
-        self._booking, self._withdrawal = carrier_tasks(self, attempts=8)
+        carriers = Carriers({"simulated": self, self.name: self}, self.name)
+        handlers = {handler.kind: handler for handler in carrier_tasks(carriers, attempts=8)}
+        self._booking, self._withdrawal = handlers[BOOKING], handlers[WITHDRAWAL]
 
     def delay_seconds(self, order_id: str) -> float:
         return 0
@@ -41,6 +45,12 @@ class CarrierModel:
             self.bookings.add(booking.shipment_id)
         self._received.add(booking.shipment_id)
         return Accepted(reference="R1")
+
+    def outcome_seconds(self, order_id: str) -> None:
+        """It calls back, or not."""
+
+    async def outcome(self, order_id: str) -> Delivered:
+        raise CarrierUnavailable
 
     async def withdraw(self, shipment_id: str) -> bool:
         was_booked = shipment_id in self.bookings
@@ -60,7 +70,7 @@ class CarrierModel:
     def arrive(self, index: int, *, is_answered: bool) -> None:
         """A booking reaches the carrier; its answer may be lost, and then its task is still due."""
         task = self.under_way.pop(index)
-        command = _result(self._booking.run(task))
+        command = finished(self._booking.run(task))
         if is_answered:
             self._shop.finish(TaskKey(BOOKING, task.task_key), command)
 
@@ -84,6 +94,9 @@ class CarrierModel:
             index = draw.randrange(len(self.under_way))
             possible += [lambda: self.arrive(index, is_answered=draw.random() < HALF)] * OFTEN
             possible += [lambda: self.lose(index)]
+        if dispatched := self._shop.dispatched():
+            outcome = draw.choice(OUTCOMES)
+            possible += [lambda: self._shop.settle(draw.choice(dispatched), outcome)]
         if initiated:
             is_delivered = draw.random() < HALF
             possible += [lambda: self._shop.confirm_booking(draw.choice(initiated))]
@@ -99,7 +112,7 @@ class CarrierModel:
 
     def _try_to_withdraw(self, due: TaskKey) -> None:
         try:
-            _result(self._withdrawal.run(self._task(due)))
+            finished(self._withdrawal.run(self._task(due)))
         except BookingNotFound:
             return
         self._shop.finish(due, None)
@@ -111,13 +124,3 @@ class CarrierModel:
         age = timedelta(0) if due.key in awaited else timedelta(hours=1)
         then = clock.now() - age
         return Task("t1", *due, payload, then, 0, then, None, due.key, None)
-
-
-def _result(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    """What it returns; nothing in it waits."""
-    try:
-        coroutine.send(None)
-    except StopIteration as done:
-        return done.value
-    message = "it waits for something"
-    raise AssertionError(message)

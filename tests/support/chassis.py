@@ -39,7 +39,6 @@ from shared.chassis.storage.database import (
 from shared.chassis.storage.event_log import Outgoing
 from shared.contracts import CATALOG
 from shared.settings import ShopSettings
-from shipping_service.carriers.simulated import SimulatedCarrier
 from tests.support.eventually import eventually
 
 T = TypeVar("T")
@@ -69,7 +68,9 @@ ORDER = ServiceSpec(
 SHIPPING = ServiceSpec(
     "shipping",
     shipping_service.app.logic(
-        SimulatedCarrier(ShopSettings(carrier_min_delay_seconds=0, carrier_max_delay_seconds=0))
+        shipping_service.app.carriers_of(
+            ShopSettings(carrier_min_delay_seconds=0, carrier_max_delay_seconds=0)
+        )
     ),
     shipping_service.store.METADATA,
     shipping_service.store.derived_tables,

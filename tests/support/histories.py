@@ -14,6 +14,7 @@ from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.rejection import Rejected
 from shared.chassis.testing import START
 from shared.contracts import NotificationFailed, NotificationSent, NotificationSkipped
+from tests.support.carrier_model import OUTCOMES
 from tests.support.history import recorded
 from tests.support.in_memory_shop import PRICE, InMemoryShop
 
@@ -52,6 +53,11 @@ CATALOGUE = (
     DeleteProduct(product_id="prod002"),
 )
 COMMANDS = (*ACCOUNTS, *CATALOGUE)
+
+STEPS = (
+    *("one event", "everything", "cancel", "expire", "booked"),
+    *("overdue", "settled", "carrier"),
+)
 
 Log = list[RecordedEvent]
 
@@ -117,23 +123,22 @@ def _change_accounts_and_catalogue(draw: st.DrawFn, shop: InMemoryShop) -> None:
 
 
 def _random_step(draw: st.DrawFn, shop: InMemoryShop, order_id: str) -> None:
-    match draw(
-        st.sampled_from(("one event", "everything", "cancel", "expire", "booked", "carrier"))
-    ):
-        case "one event":
-            services = [service for service in shop.services if service.pending]
-            if services:
-                service = draw(st.sampled_from(services))
-                shop.deliver(service, draw(st.integers(0, len(service.pending) - 1)))
+    is_initiated = order_id in shop.initiated()
+    match draw(st.sampled_from(STEPS)):
+        case "one event" if services := [service for service in shop.services if service.pending]:
+            service = draw(st.sampled_from(services))
+            shop.deliver(service, draw(st.integers(0, len(service.pending) - 1)))
         case "everything":
             shop.deliver_all()
         case "cancel":
             shop.cancel(order_id)
         case "expire":
             shop.expire(order_id)
-        case "booked":
-            if order_id in shop.initiated():
-                shop.confirm_booking(order_id)
-        case "carrier":
-            if order_id in shop.initiated():
-                shop.answer_booking(order_id, delivered=draw(st.booleans()))
+        case "overdue":
+            shop.pass_deadlines()
+        case "booked" if is_initiated:
+            shop.confirm_booking(order_id)
+        case "settled" if order_id in shop.dispatched():
+            shop.settle(order_id, draw(st.sampled_from(OUTCOMES)))
+        case "carrier" if is_initiated:
+            shop.answer_booking(order_id, delivered=draw(st.booleans()))

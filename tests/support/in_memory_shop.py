@@ -6,20 +6,29 @@ moment. Tasks run when the test runs them; there is no clock.
 
 import random
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
 from typing import Any
 
 import shipping_service.handlers
 from inventory_service.domain import ChangeStock, CreateProduct, Description
+from order_service.handlers import pass_deadline
 from order_service.orders.domain import NudgeOrder, PlaceOrder, RequestCancellation
 from order_service.orders.pricing import RequestedItem
 from shared.chassis.engine.unit_of_work import CommandEnvelope
 from shared.chassis.messages.cloudevents import decode, encode
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.rejection import Rejected
-from shared.chassis.testing import InMemoryService, TaskKey
+from shared.chassis.storage.task_queue import Task
+from shared.chassis.testing import START, InMemoryService, TaskKey
 from shared.contracts import CATALOG
-from shipping_service.domain import CompleteShipment, DispatchShipment, FailShipment
+from shipping_service.domain import (
+    CompleteShipment,
+    DispatchShipment,
+    FailShipment,
+    Settlement,
+    SettleShipment,
+    ShipmentStatus,
+)
 from tests.support.chassis import INVENTORY, ORDER, SHIPPING, ServiceSpec
 
 PRICE = 100
@@ -43,6 +52,22 @@ class ShopService(InMemoryService[Any, Any]):
     def execute(self, command: Any) -> list[RecordedEvent]:
         self.steps.append(CommandEnvelope(command))
         return super().execute(command)
+
+
+def deadline_command(order: InMemoryService[Any, Any], due: TaskKey) -> Any:
+    """What an order's deadline leads to, by the order service's real task handler."""
+    task = Task("t1", *due, order.tasks[due].payload, START, 0, START, None, due.key, None)
+    return finished(pass_deadline(task))
+
+
+def finished(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """What it returns; nothing in it waits."""
+    try:
+        coroutine.send(None)
+    except StopIteration as done:
+        return done.value
+    message = "it waits for something"
+    raise AssertionError(message)
 
 
 class InMemoryShop:
@@ -77,8 +102,19 @@ class InMemoryShop:
         self._send(events)
 
     def expire(self, order_id: str) -> None:
-        """The order's deadline passes, or has passed while its run was being overtaken."""
+        """The order's deadline passes, or that of an earlier status has passed while its run was being overtaken."""
         self._send(self.order.execute(RequestCancellation(order_id=order_id, reason="EXPIRED")))
+
+    def pass_deadlines(self) -> None:
+        """Every order's deadline passes, the delivery's too."""
+        for due in list(self.order.tasks):
+            command = deadline_command(self.order, due)
+            del self.order.tasks[due]
+            self._send(self.order.execute(command))
+
+    def settle(self, order_id: str, outcome: Settlement) -> None:
+        """An operator ends a dispatched shipment."""
+        self._send(self.shipping.execute(SettleShipment(order_id=order_id, outcome=outcome)))
 
     def nudge(self, order_id: str) -> None:
         """An operator has every service publish its events of the order again."""
@@ -144,6 +180,12 @@ class InMemoryShop:
         """The orders with an initiated shipment, in any status."""
         shipments = self.shipping.state.shipments.values()
         return [shipment.order_id for shipment in shipments if shipment.shipment_id]
+
+    def dispatched(self) -> list[str]:
+        """The orders whose shipment only its carrier or an operator can end."""
+        shipments = self.shipping.state.shipments.values()
+        status = ShipmentStatus.DISPATCHED
+        return [shipment.order_id for shipment in shipments if shipment.status is status]
 
     def bookings_due(self) -> list[str]:
         """The orders whose carrier still has to answer."""

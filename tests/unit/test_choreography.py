@@ -19,6 +19,7 @@ from order_service.orders.domain import is_final
 from shared.chassis.messages.event import Event
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.contracts import (
+    DeliveryOverdue,
     OrderCancellationRequested,
     OrderCancelled,
     OrderCompleted,
@@ -29,17 +30,20 @@ from shared.contracts import (
     ShipmentCompleted,
     StockAdded,
     StockDeducted,
+    StockWrittenOff,
 )
 from shared.contracts.order import OrderStatus
 from shipping_service.domain import ShipmentStatus
 from shipping_service.handlers import UNAVAILABLE, WITHDRAWAL
-from tests.support.carrier_model import CarrierModel
+from tests.support.carrier_model import OUTCOMES, CarrierModel
 from tests.support.in_memory_shop import InMemoryShop, ShopService
 
 PRODUCTS = ("prod001", "prod002")
 ORDERS = ("o1", "o2", "o3")
 
 HALF = 0.5
+DEADLINES = 3
+"""How often deadlines pass until nothing changes any more: a lost answer is asked for once more."""
 CANCELLATIONS = st.sampled_from(["CUSTOMER", "EXPIRED", *[None] * 8])
 """Mostly none: an order that is cancelled early never reaches a carrier."""
 PICKS = st.integers(0, 1000)
@@ -48,7 +52,7 @@ BASKETS = st.lists(st.tuples(st.sampled_from(PRODUCTS), st.integers(1, 3)), min_
 
 RESERVATIONS_AT_THE_END = {
     OrderStatus.COMPLETED: {ReservationStatus.DEDUCTED},
-    OrderStatus.SHIPMENT_FAILED: {ReservationStatus.RELEASED},
+    OrderStatus.SHIPMENT_FAILED: {ReservationStatus.RELEASED, ReservationStatus.WRITTEN_OFF},
     OrderStatus.CANCELLED_NO_STOCK: {ReservationStatus.REFUSED},
     OrderStatus.CANCELLED: {ReservationStatus.RELEASED, ReservationStatus.REFUSED},
     OrderStatus.EXPIRED: {ReservationStatus.RELEASED, ReservationStatus.REFUSED},
@@ -126,11 +130,13 @@ class Shop(RuleBasedStateMachine):
         self.shop.deliver_all(self.draw)
         self._every_shipment_will_be_booked()
         self._carriers_answer_everything()
-        for number, order_id in enumerate(self.shop.initiated()):
-            self.shop.answer_booking(order_id, delivered=number % 2 == 0)
+        self._carriers_report_or_stay_silent()
         self.shop.deliver_all(self.draw)
+        self._deadlines_pass()
+        self._an_operator_settles_what_is_overdue()
         if self.lost:
             self._deadlines_pass()
+        self._no_delivery_is_overdue_twice()
         self._every_order_has_ended_once()
         self._reservations_and_shipments_agree_with_the_orders()
         self._stock_is_conserved()
@@ -162,13 +168,33 @@ class Shop(RuleBasedStateMachine):
             self.carrier.send(order_id)
             self.carrier.arrive(0, is_answered=True)
 
+    def _carriers_report_or_stay_silent(self) -> None:
+        """Of one shipment in three nothing is ever heard."""
+        reports = (True, False, None)
+        for number, order_id in enumerate(self.shop.initiated()):
+            delivered = reports[number % len(reports)]
+            if delivered is not None:
+                self.shop.answer_booking(order_id, delivered=delivered)
+
     def _deadlines_pass(self) -> None:
-        """Twice: an answer may be what was lost, and the order then asks again."""
-        for _ in range(2):
-            for order in self.shop.order.state.orders.values():
-                if not is_final(order):
-                    self.shop.expire(order.order_id)
+        """Several times: an answer may be what was lost, and the order then asks again."""
+        for _ in range(DEADLINES):
+            self.shop.pass_deadlines()
             self.shop.deliver_all(self.draw)
+
+    def _an_operator_settles_what_is_overdue(self) -> None:
+        for order_id in self.shop.dispatched():
+            if order_id not in self._overdue():
+                assert self.lost is not None
+            self.shop.settle(order_id, self.draw.choice(OUTCOMES))
+        self.shop.deliver_all(self.draw)
+
+    def _overdue(self) -> Counter[str]:
+        events = self.shop.published(self.shop.order, DeliveryOverdue)
+        return Counter(event.entity_id for event in events)
+
+    def _no_delivery_is_overdue_twice(self) -> None:
+        assert set(self._overdue().values()) <= {1}
 
     def _is_lost(self, event_type: type[Event], order_id: str) -> bool:
         """Whether the one lost event is of this type and order."""
@@ -205,7 +231,7 @@ class Shop(RuleBasedStateMachine):
             )
             deducted = sum(
                 line.quantity
-                for recorded in self.shop.published(inventory, StockDeducted)
+                for recorded in self.shop.published(inventory, StockDeducted, StockWrittenOff)
                 for line in recorded.event.items
                 if line.product_id == product_id
             )

@@ -38,6 +38,7 @@ from shared.contracts import (
     StockReleased,
     StockReservationFailed,
     StockReserved,
+    StockWrittenOff,
 )
 from tests.support.history import fold, recorded
 
@@ -67,12 +68,14 @@ FIVE_OF_2 = (created("prod002"), added("prod002", 5))
 RESERVED = StockReserved(order_id="o1", items=(line("prod001", 4),))
 RELEASED = StockReleased(order_id="o1", items=(line("prod001", 4),), reason="CUSTOMER")
 DEDUCTED = StockDeducted(order_id="o1", items=(line("prod001", 4),))
+WRITTEN_OFF = StockWrittenOff(order_id="o1", items=(line("prod001", 4),), reason="LOST")
 REFUSED = StockReservationFailed(order_id="o1", reason="INSUFFICIENT_STOCK", failed_items=())
 SHIPMENT_CANCELLED = ShipmentCancelled(order_id="o1", reason="CUSTOMER")
 SHIPMENT_FAILED = ShipmentFailed(shipment_id="s1", order_id="o1", reason="x", items=())
 
 RELEASE = ReleaseStock(order_id="o1", reason="CUSTOMER")
 DEDUCT = DeductStock(order_id="o1")
+LOSE = ReleaseStock(order_id="o1", reason="LOST")
 
 
 def after(*events: Event) -> InventoryState:
@@ -142,7 +145,7 @@ def test_unsold_product_has_no_available_stock(history: tuple[Event, ...]):
     assert failed.failed_items[0].available_quantity == 0
 
 
-@pytest.mark.parametrize("settled", [None, RELEASED, DEDUCTED])
+@pytest.mark.parametrize("settled", [None, RELEASED, DEDUCTED, WRITTEN_OFF])
 def test_redelivered_order_reserves_once(settled: Event | None):
     stock = after(*TEN_OF_1, RESERVED, *([settled] if settled else []))
     assert decide(stock, reserve(line("prod001", 4))) == []
@@ -170,13 +173,22 @@ def test_failed_shipment_releases_stock():
     assert counts(fold(evolve, stock, RELEASED)) == (10, 0)
 
 
-@pytest.mark.parametrize("settled", [RELEASED, DEDUCTED])
-@pytest.mark.parametrize("again", [RELEASE, DEDUCT])
+@pytest.mark.parametrize("reason", ["LOST", "RETURNED"])
+def test_only_lost_stock_is_written_off(reason: str):
+    stock = after(*TEN_OF_1, RESERVED)
+    [settled] = decide(stock, ReleaseStock(order_id="o1", reason=reason))
+    assert isinstance(settled, StockWrittenOff if reason == "LOST" else StockReleased)
+    ended = fold(evolve, stock, settled)
+    assert counts(ended) == ((6, 0) if reason == "LOST" else (10, 0))
+
+
+@pytest.mark.parametrize("settled", [RELEASED, DEDUCTED, WRITTEN_OFF])
+@pytest.mark.parametrize("again", [RELEASE, DEDUCT, LOSE])
 def test_reservation_is_released_or_deducted_once(settled: Event, again: Command):
     assert decide(after(*TEN_OF_1, RESERVED, settled), again) == []
 
 
-@pytest.mark.parametrize("again", [RELEASE, DEDUCT])
+@pytest.mark.parametrize("again", [RELEASE, DEDUCT, LOSE])
 def test_refused_order_releases_and_deducts_nothing(again: Command):
     assert decide(after(REFUSED), again) == []
 
@@ -300,7 +312,7 @@ COMMANDS = st.one_of(
         ReserveStock, order_id=ORDERS, items=st.lists(LINES, min_size=1, max_size=4).map(tuple)
     ),
     st.builds(DeductStock, order_id=ORDERS),
-    st.builds(ReleaseStock, order_id=ORDERS, reason=st.just("CUSTOMER")),
+    st.builds(ReleaseStock, order_id=ORDERS, reason=st.sampled_from(["CUSTOMER", "LOST"])),
 )
 
 
@@ -325,7 +337,10 @@ def test_stock_is_conserved_by_any_commands(commands: list[Command]):
     stock, log = executed(commands)
     for product_id, product in stock.products.items():
         came_in = _sum(log, (StockAdded, StockAdjusted), product_id)
-        left = _sum_of_lines(log, StockDeducted, product_id)
+        left = sum(
+            _sum_of_lines(log, event_type, product_id)
+            for event_type in (StockDeducted, StockWrittenOff)
+        )
         reserved = sum(
             item.quantity
             for reservation in stock.reservations.values()
@@ -348,6 +363,7 @@ def test_order_is_settled_at_most_once(commands: list[Command]):
             [StockReserved],
             [StockReserved, StockDeducted],
             [StockReserved, StockReleased],
+            [StockReserved, StockWrittenOff],
         )
 
 

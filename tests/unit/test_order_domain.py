@@ -1,10 +1,12 @@
+from datetime import timedelta
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from order_service.domain import Command, OrderState, decide, evolve
-from order_service.handlers import schedule_deadlines
+from order_service.handlers import DELIVERY, schedule_deadlines
 from order_service.orders.domain import (
     AcceptCancellation,
     CompleteOrder,
@@ -14,7 +16,9 @@ from order_service.orders.domain import (
     PlaceOrder,
     RefuseCancellation,
     RejectOrder,
+    ReportOverdue,
     RequestCancellation,
+    ShipOrder,
     is_final,
 )
 from order_service.orders.pricing import RequestedItem
@@ -23,6 +27,7 @@ from shared.chassis.messages.rejection import Rejected
 from shared.chassis.messages.schedule import Cancel, Schedule
 from shared.contracts import (
     Cancellation,
+    DeliveryOverdue,
     FailedItem,
     OrderCancellationRequested,
     OrderCancelled,
@@ -32,6 +37,7 @@ from shared.contracts import (
     OrderFailed,
     OrderItem,
     OrderResumed,
+    OrderShipped,
     ProductCreated,
     ProductDeleted,
     ProductUpdated,
@@ -47,6 +53,8 @@ CREATED = OrderCreated(
     currency="JPY",
 )
 CONFIRMED = OrderConfirmed(order_id="o1")
+SHIPPED = OrderShipped(order_id="o1", carrier="http", tracking_number="T1")
+OVERDUE = DeliveryOverdue(order_id="o1")
 COMPLETED = OrderCompleted(order_id="o1", tracking_number="T1")
 FAILED = OrderFailed(order_id="o1", reason="CARRIER_DECLINED")
 NO_STOCK = OrderCancelled(order_id="o1", reason="NO_STOCK")
@@ -55,18 +63,23 @@ EXPIRED = OrderCancelled(order_id="o1", reason="EXPIRED", by="DEADLINE")
 ASKED_BY_CUSTOMER = OrderCancellationRequested(order_id="o1", reason="CUSTOMER", by="CUSTOMER")
 ASKED_BY_CLOCK = OrderCancellationRequested(order_id="o1", reason="EXPIRED", by="DEADLINE")
 RESUMED = OrderResumed(order_id="o1", reason="too late")
+RESUMED_SHIPPED = replace(RESUMED, status=OrderStatus.SHIPPED)
 
 CONFIRM = ConfirmOrder(order_id="o1")
 SHORT = FailedItem(product_id="prod001", requested_quantity=2, available_quantity=1)
 REJECT = RejectOrder(order_id="o1", failed_items=(SHORT,))
+SHIP = ShipOrder(order_id="o1", carrier="http", tracking_number="T1")
+REPORT = ReportOverdue(order_id="o1")
 COMPLETE = CompleteOrder(order_id="o1", tracking_number="T1")
 FAIL = FailOrder(order_id="o1", reason="CARRIER_DECLINED")
 CANCEL = RequestCancellation(order_id="o1", reason="CUSTOMER")
 EXPIRE = RequestCancellation(order_id="o1", reason="EXPIRED")
 ACCEPT = AcceptCancellation(order_id="o1")
 REFUSE = RefuseCancellation(order_id="o1", reason="too late")
+REFUSE_DISPATCHED = RefuseCancellation(order_id="o1", reason="too late", dispatch=SHIP)
 
-FOLLOW_UPS = (CONFIRM, REJECT, COMPLETE, FAIL, CANCEL, EXPIRE, ACCEPT, REFUSE)
+OF_EARLIER_RELEASE = (CONFIRM, REJECT, COMPLETE, FAIL, CANCEL, EXPIRE, ACCEPT, REFUSE)
+FOLLOW_UPS = (*OF_EARLIER_RELEASE, SHIP, REPORT, REFUSE_DISPATCHED)
 ENDS = (OrderCompleted, OrderFailed, OrderCancelled)
 
 KEYBOARD = ProductCreated(product_id="prod001", name="Super Keyboard", description="", price=5000)
@@ -171,6 +184,8 @@ TRANSITIONS = [
     ("PENDING", (), FAIL, [FAILED]),
     ("PENDING", (), CANCEL, [ASKED_BY_CUSTOMER]),
     ("PENDING", (), EXPIRE, [ASKED_BY_CLOCK]),
+    ("PENDING", (), SHIP, [SHIPPED]),
+    ("PENDING", (), REPORT, []),
     ("PENDING", (), ACCEPT, []),
     ("PENDING", (), REFUSE, []),
     ("AWAITING_SHIPMENT", (CONFIRMED,), CONFIRM, []),
@@ -179,6 +194,8 @@ TRANSITIONS = [
     ("AWAITING_SHIPMENT", (CONFIRMED,), FAIL, [FAILED]),
     ("AWAITING_SHIPMENT", (CONFIRMED,), CANCEL, [ASKED_BY_CUSTOMER]),
     ("AWAITING_SHIPMENT", (CONFIRMED,), EXPIRE, [ASKED_BY_CLOCK]),
+    ("AWAITING_SHIPMENT", (CONFIRMED,), SHIP, [SHIPPED]),
+    ("AWAITING_SHIPMENT", (CONFIRMED,), REPORT, []),
     ("AWAITING_SHIPMENT", (CONFIRMED,), ACCEPT, []),
     ("AWAITING_SHIPMENT", (CONFIRMED,), REFUSE, []),
     ("CANCELLING", (ASKED_BY_CUSTOMER,), CONFIRM, [CONFIRMED]),
@@ -195,6 +212,24 @@ TRANSITIONS = [
     ("CANCELLING", (ASKED_BY_CUSTOMER,), ACCEPT, [CANCELLED]),
     ("CANCELLING", (ASKED_BY_CLOCK,), ACCEPT, [EXPIRED]),
     ("CANCELLING", (ASKED_BY_CUSTOMER,), REFUSE, [RESUMED]),
+    ("CANCELLING", (ASKED_BY_CUSTOMER,), REFUSE_DISPATCHED, [SHIPPED, RESUMED]),
+    ("CANCELLING", (ASKED_BY_CUSTOMER,), SHIP, [SHIPPED]),
+    ("CANCELLING", (ASKED_BY_CUSTOMER,), REPORT, []),
+    ("CANCELLING", (ASKED_BY_CUSTOMER, SHIPPED), SHIP, []),
+    ("CANCELLING", (ASKED_BY_CUSTOMER, SHIPPED), CONFIRM, []),
+    ("CANCELLING", (ASKED_BY_CUSTOMER, SHIPPED), REFUSE_DISPATCHED, [RESUMED]),
+    ("SHIPPED", (SHIPPED,), CONFIRM, []),
+    ("SHIPPED", (CONFIRMED, SHIPPED), REJECT, []),
+    ("SHIPPED", (CONFIRMED, SHIPPED), SHIP, []),
+    ("SHIPPED", (CONFIRMED, SHIPPED), COMPLETE, [COMPLETED]),
+    ("SHIPPED", (CONFIRMED, SHIPPED), FAIL, [FAILED]),
+    ("SHIPPED", (CONFIRMED, SHIPPED), CANCEL, [ASKED_BY_CUSTOMER]),
+    ("SHIPPED", (CONFIRMED, SHIPPED), EXPIRE, []),
+    ("SHIPPED", (CONFIRMED, SHIPPED), ACCEPT, []),
+    ("SHIPPED", (CONFIRMED, SHIPPED), REFUSE_DISPATCHED, []),
+    ("SHIPPED", (CONFIRMED, SHIPPED), REPORT, [OVERDUE]),
+    ("SHIPPED", (CONFIRMED, SHIPPED, OVERDUE), REPORT, []),
+    ("SHIPPED", (CONFIRMED, SHIPPED, OVERDUE), COMPLETE, [COMPLETED]),
 ]
 
 
@@ -235,6 +270,8 @@ def test_late_event_does_not_change_final_order(history: tuple[Event, ...], stat
         ((CONFIRMED, ASKED_BY_CUSTOMER, RESUMED), OrderStatus.AWAITING_SHIPMENT),
         ((ASKED_BY_CUSTOMER, CONFIRMED, RESUMED), OrderStatus.AWAITING_SHIPMENT),
         ((CONFIRMED, ASKED_BY_CUSTOMER, ASKED_BY_CUSTOMER, RESUMED), OrderStatus.AWAITING_SHIPMENT),
+        ((SHIPPED, ASKED_BY_CUSTOMER, RESUMED_SHIPPED), OrderStatus.SHIPPED),
+        ((ASKED_BY_CUSTOMER, SHIPPED, RESUMED_SHIPPED), OrderStatus.SHIPPED),
     ],
 )
 def test_refused_cancellation_restores_previous_status(
@@ -328,6 +365,33 @@ def test_deadline_may_depend_on_order_status(history: tuple[Event, ...], seconds
     assert due == Schedule(kind="deadline", key="o1", delay_seconds=seconds)
 
 
+@pytest.mark.parametrize(
+    ("dispatched", "seconds"), [(100, 800), (899, 1), (2000, 0)], ids=["early", "late", "overdue"]
+)
+def test_delivery_deadline_counts_from_dispatch(dispatched: float, seconds: float):
+    """A refused cancellation does not move it."""
+    resumed = recorded(RESUMED_SHIPPED)
+    shipped_at = resumed.recorded_at - timedelta(seconds=dispatched)
+    state = after(CREATED, CONFIRMED, SHIPPED, ASKED_BY_CUSTOMER, RESUMED_SHIPPED)
+    order = replace(state.orders["o1"], shipped_at=shipped_at)
+    (due,) = schedule_deadlines(900)(replace(state, orders={"o1": order}), resumed)
+    assert due == Schedule(kind="deadline", key="o1", delay_seconds=seconds, payload=DELIVERY)
+
+
+def test_overdue_order_has_no_deadline():
+    state = after(CREATED, SHIPPED, OVERDUE)
+    assert state.orders["o1"].status is OrderStatus.SHIPPED
+    assert list(schedule_deadlines(900)(state, recorded(OVERDUE))) == [
+        Cancel(kind="deadline", key="o1")
+    ]
+
+
+def test_shipped_order_shows_carrier_and_tracking():
+    order = after(CREATED, SHIPPED).orders["o1"]
+    assert (order.carrier, order.tracking_number) == ("http", "T1")
+    assert order.shipped_at == order.updated_at
+
+
 def test_final_order_cancels_its_deadline():
     due = schedule_deadlines(900)(after(CREATED, COMPLETED), recorded(COMPLETED))
     assert list(due) == [Cancel(kind="deadline", key="o1")]
@@ -366,7 +430,7 @@ def test_event_carries_the_resulting_status(commands: list[Command]):
             assert event.status is state.orders["o1"].status
 
 
-@given(st.lists(st.sampled_from(FOLLOW_UPS), max_size=30))
+@given(st.lists(st.sampled_from(OF_EARLIER_RELEASE), max_size=30))
 def test_events_without_status_lead_to_the_same_order(commands: list[Command]):
     state = after(CREATED)
     for command in commands:

@@ -42,7 +42,7 @@ STATUSES = {
             "price-changed",
         ),
         *("product-exists", "rebuild-running", "request-in-flight", "stock-reserved"),
-        *("task-not-given-up", "task-running"),
+        *("shipment-ended", "shipment-not-dispatched", "task-not-given-up", "task-running"),
     },
     412: {"precondition-failed"},
     413: {"event-too-large"},

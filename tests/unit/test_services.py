@@ -7,7 +7,9 @@ from types import ModuleType
 
 import pytest
 
+from quadrille.recovery.service_rules import RULES
 from shared.contracts import CATALOG
+from shared.settings import ShopSettings
 
 DECIDERS = ("order_service", "inventory_service", "shipping_service", "notifier_service")
 
@@ -22,7 +24,8 @@ def test_service_owns_its_tables(service: str):
 
 @every_decider
 def test_service_consumes_its_subscribed_events(service: str):
-    subscriptions = import_module(f"{service}.handlers").SUBSCRIPTIONS
+    rules = RULES[service.removesuffix("_service")]
+    subscriptions = rules.logic(ShopSettings()).subscriptions
     assert (
         tuple(reaction.event_type for reaction in subscriptions) == import_module(service).CONSUMES
     )

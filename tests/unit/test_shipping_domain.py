@@ -2,14 +2,17 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from shared.chassis.messages.event import Event
+from shared.chassis.messages.rejection import Rejected
 from shared.chassis.messages.schedule import Cancel, Schedule
 from shared.contracts import (
     BookingDelayed,
     LineItem,
     OrderCreated,
     OrderItem,
+    OrderNudged,
     ShipmentCancellationRefused,
     ShipmentCancelled,
     ShipmentCompleted,
@@ -19,7 +22,8 @@ from shared.contracts import (
     StockReserved,
 )
 from shared.settings import ShopSettings
-from shipping_service.carriers import Booking, CarrierUnavailable, Declined, Delivered
+from shipping_service.app import carriers_of
+from shipping_service.carriers import Accepted, Booking, CarrierUnavailable, Declined, Delivered
 from shipping_service.carriers.simulated import SimulatedCarrier
 from shipping_service.domain import (
     CancelShipment,
@@ -27,14 +31,17 @@ from shipping_service.domain import (
     CompleteShipment,
     DispatchShipment,
     FailShipment,
+    RepeatOutcome,
     ReportDelay,
+    Settlement,
+    SettleShipment,
     ShipmentStatus,
     ShippingState,
     StartShipment,
     decide,
     evolve,
 )
-from shipping_service.handlers import BOOKING, UNAVAILABLE, WITHDRAWAL, schedule_bookings
+from shipping_service.handlers import BOOKING, OUTCOME, UNAVAILABLE, WITHDRAWAL, schedule_bookings
 from tests.support.addresses import ADDRESS
 from tests.support.history import fold, recorded
 
@@ -49,14 +56,14 @@ CREATED = OrderCreated(
 )
 RESERVED = StockReserved(order_id="o1", items=LINES)
 INITIATED = ShipmentInitiated(
-    shipment_id="s1", order_id="o1", shipping_address=ADDRESS, items=LINES
+    shipment_id="s1", order_id="o1", carrier="simulated", shipping_address=ADDRESS, items=LINES
 )
 COMPLETED = ShipmentCompleted(shipment_id="s1", order_id="o1", tracking_number="T1")
 FAILED = ShipmentFailed(shipment_id="s1", order_id="o1", reason="CARRIER_DECLINED", items=LINES)
 CANCELLED = ShipmentCancelled(order_id="o1", shipment_id="s1", reason="CUSTOMER")
 CANCELLED_EARLY = ShipmentCancelled(order_id="o1", reason="CUSTOMER")
 
-START = StartShipment(order_id="o1", shipment_id="s1")
+START = StartShipment(order_id="o1", shipment_id="s1", carrier="simulated")
 DELAY = ReportDelay(order_id="o1", attempts=3)
 COMPLETE = CompleteShipment(order_id="o1", tracking_number="T1")
 FAIL = FailShipment(order_id="o1", reason="CARRIER_DECLINED")
@@ -163,26 +170,29 @@ def test_failed_shipment_names_its_items():
     assert failed.items == LINES
 
 
-CARRIER = SimulatedCarrier(ShopSettings(carrier_min_delay_seconds=5, carrier_max_delay_seconds=5))
+CARRIERS = carriers_of(ShopSettings(carrier_min_delay_seconds=5, carrier_max_delay_seconds=5))
+
+
+WITHDRAW = Schedule(kind=WITHDRAWAL, key="s1", payload={"carrier": "simulated"})
 
 
 def test_initiated_shipment_is_booked_after_carrier_delay():
-    due = schedule_bookings(CARRIER)(after(*STARTED), recorded(INITIATED))
+    due = schedule_bookings(CARRIERS)(after(*STARTED), recorded(INITIATED))
     [booking] = due
-    assert (booking.kind, booking.key, booking.delay_seconds) == (BOOKING, "o1", 5.0)
+    assert (booking.kind, booking.key, booking.delay_seconds) == (BOOKING, "o1", 2.5)
     assert msgspec.convert(booking.payload, Booking).items == LINES
 
 
 def test_cancelled_shipment_is_withdrawn_not_booked():
-    due = schedule_bookings(CARRIER)(after(*STARTED, CANCELLED), recorded(CANCELLED))
-    assert list(due) == [Cancel(kind=BOOKING, key="o1"), Schedule(kind=WITHDRAWAL, key="s1")]
+    due = schedule_bookings(CARRIERS)(after(*STARTED, CANCELLED), recorded(CANCELLED))
+    assert list(due) == [Cancel(kind=BOOKING, key="o1"), WITHDRAW]
 
 
 def test_only_unclear_failed_bookings_are_withdrawn():
     unclear = msgspec.structs.replace(FAILED, reason=UNAVAILABLE)
-    due = schedule_bookings(CARRIER)(after(*STARTED, unclear), recorded(unclear))
-    assert list(due) == [Schedule(kind=WITHDRAWAL, key="s1")]
-    assert schedule_bookings(CARRIER)(after(*STARTED, FAILED), recorded(FAILED)) == ()
+    due = schedule_bookings(CARRIERS)(after(*STARTED, unclear), recorded(unclear))
+    assert list(due) == [WITHDRAW]
+    assert schedule_bookings(CARRIERS)(after(*STARTED, FAILED), recorded(FAILED)) == ()
 
 
 DISPATCH = DispatchShipment(order_id="o1", carrier="http", reference="ACME-1")
@@ -195,6 +205,7 @@ def test_dispatched_shipment_cannot_be_cancelled():
     assert state.shipments["o1"].status is ShipmentStatus.DISPATCHED
     [answer] = decide(state, CANCEL)
     assert isinstance(answer, ShipmentCancellationRefused)
+    assert (answer.shipment_status, answer.carrier) == ("DISPATCHED", "http")
 
 
 def test_booking_confirmed_after_cancellation_is_cancelled_again():
@@ -249,9 +260,9 @@ async def test_simulated_carrier_is_deterministic():
         await SimulatedCarrier(settings).book(_booking(order), 3) for order in reversed(orders)
     ]
     assert first == second[::-1]
-    delivered = [answer for answer in first if isinstance(answer, Delivered)]
-    assert 70 < len(delivered) < 130
-    assert len({answer.tracking_number for answer in delivered}) == len(delivered)
+    accepted = [answer for answer in first if isinstance(answer, Accepted)]
+    assert 70 < len(accepted) < 130
+    assert len({answer.tracking_number for answer in accepted}) == len(accepted)
 
 
 async def test_simulated_carrier_follows_its_rates():
@@ -267,7 +278,86 @@ def test_simulated_carrier_delay_is_within_settings(order_id: str):
     carrier = SimulatedCarrier(
         ShopSettings(carrier_min_delay_seconds=3, carrier_max_delay_seconds=7)
     )
-    assert 3 <= carrier.delay_seconds(order_id) <= 7
+    until_dispatch = carrier.delay_seconds(order_id)
+    assert 3 <= until_dispatch * 2 <= 7
+    assert carrier.outcome_seconds(order_id) == until_dispatch
+
+
+async def test_simulated_parcel_keeps_its_tracking_number():
+    carrier = SimulatedCarrier(ShopSettings(carrier_success_rate=1))
+    accepted = await carrier.book(_booking("o1"), 0)
+    assert isinstance(accepted, Accepted)
+    number = accepted.tracking_number
+    assert number == accepted.reference
+    assert await carrier.outcome("o1") == Delivered(tracking_number=str(number))
+
+
+def test_silent_carrier_is_not_asked_for_outcome():
+    carriers = carriers_of(ShopSettings(carrier_silent_rate=1))
+    dispatched = replace(DISPATCHED, carrier="simulated")
+    schedule = schedule_bookings(carriers)
+    assert list(schedule(after(*STARTED, dispatched), recorded(dispatched))) == []
+
+
+def test_dispatched_shipment_has_its_outcome_scheduled():
+    dispatched = replace(DISPATCHED, carrier="simulated")
+    state = after(*STARTED, dispatched)
+    due = Schedule(kind=OUTCOME, key="o1", delay_seconds=2.5, payload={"carrier": "simulated"})
+    schedule = schedule_bookings(CARRIERS)
+    assert list(schedule(state, recorded(dispatched))) == [due]
+    nudged = schedule(state, recorded(OrderNudged(order_id="o1")))
+    assert list(nudged) == [replace(due, only_if_missing=True)]
+    http = after(*STARTED, DISPATCHED)
+    assert list(schedule(http, recorded(DISPATCHED))) == []
+
+
+@pytest.mark.parametrize(
+    ("outcome", "expected"),
+    [
+        ("delivered", replace(COMPLETED, tracking_number="ACME-1", note="N")),
+        ("lost", replace(FAILED, reason="LOST", note="N")),
+        ("returned", replace(FAILED, reason="RETURNED", note="N")),
+    ],
+)
+def test_operator_settles_dispatched_shipment_once(outcome: Settlement, expected: Event):
+    settle = SettleShipment(order_id="o1", outcome=outcome, note="N")
+    assert decide(after(*STARTED, DISPATCHED), settle) == [expected]
+    settled = after(*STARTED, DISPATCHED, expected)
+    assert settled.shipments["o1"].note == "N"
+    assert decide(settled, settle) == []
+    assert decide(settled, RepeatOutcome(order_id="o1")) == [expected]
+
+
+def test_settled_delivery_keeps_carriers_tracking_number():
+    with_number = replace(DISPATCHED, tracking_number="T-9")
+    settle = SettleShipment(order_id="o1", outcome="delivered")
+    [completed] = decide(after(*STARTED, with_number), settle)
+    assert completed.tracking_number == "T-9"
+
+
+@pytest.mark.parametrize(
+    ("history", "code"),
+    [
+        ((), "unknown-shipment"),
+        ((CANCELLED_EARLY,), "unknown-shipment"),
+        (STARTED, "shipment-not-dispatched"),
+        ((*STARTED, CANCELLED), "shipment-ended"),
+        ((*STARTED, FAILED), "shipment-ended"),
+        ((*STARTED, COMPLETED), "shipment-ended"),
+    ],
+)
+def test_shipment_in_another_status_is_not_settled(history: tuple[Event, ...], code: str):
+    settle = SettleShipment(order_id="o1", outcome="lost")
+    with pytest.raises(Rejected) as rejected:
+        decide(after(*history), settle)
+    assert rejected.value.code == code
+
+
+def test_outcome_is_repeated_only_if_there_is_one():
+    repeat = RepeatOutcome(order_id="o1")
+    assert decide(after(*STARTED, COMPLETED), repeat) == [COMPLETED]
+    for history in ((), STARTED, (*STARTED, DISPATCHED), (*STARTED, CANCELLED)):
+        assert decide(after(*history), repeat) == []
 
 
 def _booking(order_id: str) -> Booking:

@@ -144,6 +144,10 @@ PROBLEM_TYPES: Mapping[str, ProblemType] = {
     "unknown-shipment": ProblemType(404, "There is no such shipment."),
     "unknown-task": ProblemType(404, "There is no such task: it is done, or cancelled."),
     "notification-pending": ProblemType(409, "The mail is about to be sent."),
+    "shipment-ended": ProblemType(409, "The shipment has ended in another way."),
+    "shipment-not-dispatched": ProblemType(
+        409, "No carrier has confirmed the shipment yet: cancel the order instead."
+    ),
     "task-not-given-up": ProblemType(409, "Tasks of this kind cannot be given up."),
     "task-running": ProblemType(409, "The task is being executed."),
 }
