@@ -14,6 +14,7 @@ class ReservationStatus(StrEnum):
     RESERVED = "RESERVED"
     DEDUCTED = "DEDUCTED"
     RELEASED = "RELEASED"
+    WRITTEN_OFF = "WRITTEN_OFF"
     REFUSED = "REFUSED"
 
 
@@ -47,7 +48,10 @@ class Order(Struct, frozen=True, kw_only=True):
     shipping_address: Address | None = None
     is_confirmed: bool = False
     """Whether its stock was ever reserved: events of earlier releases do not carry the status."""
+    carrier: str | None = None
     tracking_number: str | None = None
+    shipped_at: datetime | None = None
+    delivery_overdue_at: datetime | None = None
     reason: str | None = None
     cancellation: Cancellation | None = None
     """Requested and not refused."""

@@ -20,6 +20,7 @@ from shared.contracts import (
     OrderCreated,
     OrderFailed,
     OrderResumed,
+    OrderShipped,
     ShipmentCancellationRefused,
     ShipmentCancelled,
     ShipmentCompleted,
@@ -30,6 +31,7 @@ from shared.contracts import (
     StockReleased,
     StockReservationFailed,
     StockReserved,
+    StockWrittenOff,
 )
 from shared.contracts.order import OrderStatus
 
@@ -41,7 +43,7 @@ class Step(StrEnum):
     INITIATE_SHIPMENT = "INITIATE_SHIPMENT"
     BOOK_CARRIER = "BOOK_CARRIER"
     DELIVER = "DELIVER"
-    """The carrier has accepted the booking, and reports the outcome to shipping."""
+    """The carrier has accepted the booking, and reports the outcome; of a parcel that is overdue an operator does."""
     COMPLETE_ORDER = "COMPLETE_ORDER"
     FAIL_ORDER = "FAIL_ORDER"
     DECIDE_CANCELLATION = "DECIDE_CANCELLATION"
@@ -73,7 +75,7 @@ ACTORS: Mapping[Step, Actor] = {
     Step.CANCEL_ORDER: Actor("order", ("OrderCancelled",)),
     Step.RESUME_ORDER: Actor("order", ("OrderResumed",)),
     Step.DEDUCT_STOCK: Actor("inventory", ("StockDeducted",)),
-    Step.RELEASE_STOCK: Actor("inventory", ("StockReleased",)),
+    Step.RELEASE_STOCK: Actor("inventory", ("StockReleased", "StockWrittenOff")),
 }
 
 
@@ -170,6 +172,7 @@ class SagaEvent(Protocol):
 ORDER_STATUSES = {
     OrderCreated.__name__: OrderStatus.PENDING,
     OrderConfirmed.__name__: OrderStatus.AWAITING_SHIPMENT,
+    OrderShipped.__name__: OrderStatus.SHIPPED,
     OrderCancellationRequested.__name__: OrderStatus.CANCELLING,
     OrderResumed.__name__: OrderStatus.AWAITING_SHIPMENT,
     OrderCompleted.__name__: OrderStatus.COMPLETED,
@@ -177,10 +180,13 @@ ORDER_STATUSES = {
     OrderFailed.__name__: OrderStatus.SHIPMENT_FAILED,
 }
 """As far as the table distinguishes them."""
+UNDECIDED = frozenset({OrderConfirmed.__name__, OrderShipped.__name__})
+"""With these an order whose cancellation was requested waits on."""
 RESERVATION_STATUSES = {
     StockReserved.__name__: ReservationStatus.RESERVED,
     StockReservationFailed.__name__: ReservationStatus.REFUSED,
     StockReleased.__name__: ReservationStatus.RELEASED,
+    StockWrittenOff.__name__: ReservationStatus.WRITTEN_OFF,
     StockDeducted.__name__: ReservationStatus.DEDUCTED,
 }
 SHIPMENT_STATUSES = {
@@ -209,9 +215,7 @@ def _after_order_event(progress: Progress, event: SagaEvent, status: OrderStatus
     match status:
         case OrderStatus.CANCELLING:
             return progress._replace(order=status, requests=progress.requests | {event.event_id})
-        case OrderStatus.AWAITING_SHIPMENT if (
-            event.type == OrderConfirmed.__name__ and progress.order is OrderStatus.CANCELLING
-        ):
+        case _ if event.type in UNDECIDED and progress.order is OrderStatus.CANCELLING:
             return progress
         case _:
             return progress._replace(order=status, requests=frozenset())
@@ -251,21 +255,16 @@ def in_time(events: Iterable[SagaEvent]) -> Iterator[SagaEvent]:
     return merge(*runs, key=attrgetter("recorded_at"))
 
 
-def remaining(progress: Progress, *, carrier_confirms: bool) -> list[Step]:
-    """The steps to the saga's end, the next one first, if each has its usual outcome.
-
-    `carrier_confirms` is whether the carrier accepts a booking first and delivers later.
-    """
+def remaining(progress: Progress) -> list[Step]:
+    """The steps to the saga's end, the next one first, if each has its usual outcome."""
     steps: list[Step] = []
     while (step := next_step(progress)) and step not in steps:
         steps.append(step)
-        progress = _usual_outcome(progress, step, carrier_confirms=carrier_confirms)
+        progress = _usual_outcome(progress, step)
     return steps
 
 
-def _usual_outcome(progress: Progress, step: Step, *, carrier_confirms: bool) -> Progress:
-    if step is Step.BOOK_CARRIER and carrier_confirms:
-        return progress._replace(shipment=ShipmentStatus.DISPATCHED)
+def _usual_outcome(progress: Progress, step: Step) -> Progress:
     if step is Step.DECIDE_CANCELLATION and progress.shipment is ShipmentStatus.DISPATCHED:
         return progress._replace(refused=progress.refused | progress.requests)
     return progress._replace(**USUAL_OUTCOMES[step])
@@ -274,7 +273,7 @@ def _usual_outcome(progress: Progress, step: Step, *, carrier_confirms: bool) ->
 USUAL_OUTCOMES: Mapping[Step, dict[str, Any]] = {
     Step.RESERVE_STOCK: {"reservation": ReservationStatus.RESERVED},
     Step.INITIATE_SHIPMENT: {"shipment": ShipmentStatus.INITIATED},
-    Step.BOOK_CARRIER: {"shipment": ShipmentStatus.COMPLETED},
+    Step.BOOK_CARRIER: {"shipment": ShipmentStatus.DISPATCHED},
     Step.DELIVER: {"shipment": ShipmentStatus.COMPLETED},
     Step.COMPLETE_ORDER: {"order": OrderStatus.COMPLETED},
     Step.FAIL_ORDER: {"order": OrderStatus.SHIPMENT_FAILED},

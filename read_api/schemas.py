@@ -31,7 +31,11 @@ class OrderView(Struct, frozen=True, kw_only=True, rename="camel"):
     email: str | None
     locale: str | None
     shipping_address: Address | None
+    carrier: str | None
     tracking_number: str | None
+    shipped_at: datetime | None
+    delivery_overdue_at: datetime | None
+    """When the delivery deadline passed without an outcome."""
     reason: str | None
     cancellation: Cancellation | None
     """Requested and not refused; its note only for operators and admins."""
@@ -304,9 +308,11 @@ class SagaView(Struct, frozen=True, kw_only=True, rename="camel"):
     remaining: Sequence[RemainingStep]
     """The next step first, and what usually follows."""
     deadline_at: datetime | None
-    """When the order asks for its own cancellation; null for one that has ended."""
+    """When the order asks for its own cancellation, or a shipped one is overdue; null for one that has ended."""
     stuck: bool
     retrying: bool
+    overdue: bool
+    """The delivery deadline has passed: only the carrier or an operator ends the order."""
     booking_attempts: int
     """How often the carrier gave no clear answer, from the third time on."""
     parked: Sequence[ParkedEvent]

@@ -4,23 +4,27 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from order_service.handlers import DEADLINE
-from order_service.orders.domain import is_final
+from order_service.orders.domain import has_deadline, is_final
 from quadrille.audit.shop_snapshot import ShopSnapshot
 from quadrille.audit.violation import Mismatch
 from shared.chassis.messages.event import Event
 from shared.contracts import (
+    DeliveryOverdue,
     OrderCancelled,
     OrderCompleted,
     OrderCreated,
     OrderFailed,
+    OrderShipped,
     ShipmentCancelled,
     ShipmentCompleted,
+    ShipmentDispatched,
     ShipmentFailed,
     ShipmentInitiated,
     StockDeducted,
     StockReleased,
     StockReservationFailed,
     StockReserved,
+    StockWrittenOff,
 )
 from shared.contracts.order import OrderStatus
 from shipping_service.domain import ShipmentStatus
@@ -30,16 +34,19 @@ SHIPMENT_OUTCOMES = (ShipmentCompleted, ShipmentFailed, ShipmentCancelled)
 
 AT_MOST_ONE_OF: tuple[tuple[type[Event], ...], ...] = (
     (OrderCreated,),
+    (OrderShipped,),
+    (DeliveryOverdue,),
     (OrderCompleted, OrderCancelled, OrderFailed),
     (StockReserved, StockReservationFailed),
-    (StockReleased, StockDeducted),
+    (StockReleased, StockDeducted, StockWrittenOff),
     (ShipmentInitiated,),
+    (ShipmentDispatched,),
     SHIPMENT_OUTCOMES,
 )
 
 RESERVATION_STATUSES = {
     OrderStatus.COMPLETED: ("DEDUCTED",),
-    OrderStatus.SHIPMENT_FAILED: ("RELEASED",),
+    OrderStatus.SHIPMENT_FAILED: ("RELEASED", "WRITTEN_OFF"),
     OrderStatus.CANCELLED_NO_STOCK: ("REFUSED",),
     OrderStatus.CANCELLED: ("RELEASED", "REFUSED"),
     OrderStatus.EXPIRED: ("RELEASED", "REFUSED"),
@@ -76,9 +83,9 @@ def deadlines(shop: ShopSnapshot) -> Iterator[Mismatch]:
     orders = service.state.orders
     with_deadline = {task.task_key for task in service.tasks if task.kind == DEADLINE}
     for order_id, order in orders.items():
-        if is_final(order) and order_id in with_deadline:
+        if not has_deadline(order) and order_id in with_deadline:
             yield Mismatch("order", f"order {order_id}", f"no deadline while {order.status}", "one")
-        if not is_final(order) and order_id not in with_deadline:
+        if has_deadline(order) and order_id not in with_deadline:
             yield Mismatch("order", f"order {order_id}", f"a deadline while {order.status}", "none")
     for order_id in sorted(with_deadline - orders.keys()):
         yield Mismatch("order", f"deadline of {order_id}", "an order", "none")

@@ -18,12 +18,14 @@ from shared.contracts import (
     StockDeducted,
     StockReleased,
     StockReserved,
+    StockWrittenOff,
 )
 
 WITH_ORDERED_ITEMS = (
     StockReserved,
     StockReleased,
     StockDeducted,
+    StockWrittenOff,
     ShipmentInitiated,
     ShipmentFailed,
 )
@@ -48,13 +50,13 @@ def stock(shop: ShopSnapshot) -> Iterator[Mismatch]:
 
 
 def _movements(shop: ShopSnapshot) -> tuple[Counter[str], Counter[str]]:
-    """The quantities added, less those written off, and the quantities deducted, by product."""
+    """The quantities added, less those written off by hand, and those deducted or lost, by product."""
     added: Counter[str] = Counter()
     deducted: Counter[str] = Counter()
     for event in (recorded.event for recorded in shop.inventory.events):
         if isinstance(event, StockAdded | StockAdjusted):
             added[event.product_id] += event.quantity
-        elif isinstance(event, StockDeducted):
+        elif isinstance(event, StockDeducted | StockWrittenOff):
             deducted.update(_quantities(event.items))
     return added, deducted
 

@@ -21,6 +21,7 @@ from shared.contracts import (
     StockDeducted,
     StockReleased,
     StockReserved,
+    StockWrittenOff,
 )
 
 CONSUMES = (
@@ -33,6 +34,7 @@ CONSUMES = (
     StockReserved,
     StockReleased,
     StockDeducted,
+    StockWrittenOff,
 )
 
 
@@ -57,7 +59,7 @@ def evolve(state: Catalogue, recorded: RecordedEvent) -> Catalogue:
             return _with_counts(state, items, reserved=1)
         case StockReleased(items=items):
             return _with_counts(state, items, reserved=-1)
-        case StockDeducted(items=items):
+        case StockDeducted(items=items) | StockWrittenOff(items=items):
             return _with_counts(state, items, reserved=-1, on_hand=-1)
         case _:
             return state

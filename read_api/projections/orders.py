@@ -10,6 +10,7 @@ from read_api.models import Order
 from read_api.projections.unknown_entity import require
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.contracts import (
+    DeliveryOverdue,
     OrderCancellationRequested,
     OrderCancelled,
     OrderCompleted,
@@ -17,12 +18,15 @@ from shared.contracts import (
     OrderCreated,
     OrderFailed,
     OrderResumed,
+    OrderShipped,
 )
 from shared.contracts.order import OrderEvent, cancellation_of, status_after
 
 CONSUMES = (
     OrderCreated,
     OrderConfirmed,
+    OrderShipped,
+    DeliveryOverdue,
     OrderCompleted,
     OrderCancelled,
     OrderFailed,
@@ -68,10 +72,14 @@ def _new_order(created: OrderCreated, at: datetime) -> Order:
 
 
 def _apply(order: Order, event: OrderEvent, at: datetime) -> Order:
-    is_confirmed = order.is_confirmed or isinstance(event, OrderConfirmed)
+    is_confirmed = order.is_confirmed or isinstance(event, OrderConfirmed | OrderShipped)
     status = status_after(event, order.status, is_confirmed=is_confirmed)
     order = replace(order, status=status, is_confirmed=is_confirmed, updated_at=at)
     match event:
+        case OrderShipped(carrier=carrier, tracking_number=number):
+            return replace(order, carrier=carrier, tracking_number=number, shipped_at=at)
+        case DeliveryOverdue():
+            return replace(order, delivery_overdue_at=at)
         case OrderCompleted(tracking_number=number):
             return replace(order, tracking_number=number, completed_at=at, cancellation=None)
         case OrderCancelled(reason=reason, failed_items=failed):

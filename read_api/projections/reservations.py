@@ -8,9 +8,15 @@ from msgspec.structs import replace
 from read_api.models import Reservation, ReservationStatus
 from read_api.projections.unknown_entity import require
 from shared.chassis.messages.recorded_event import RecordedEvent
-from shared.contracts import StockDeducted, StockReleased, StockReservationFailed, StockReserved
+from shared.contracts import (
+    StockDeducted,
+    StockReleased,
+    StockReservationFailed,
+    StockReserved,
+    StockWrittenOff,
+)
 
-CONSUMES = (StockReserved, StockReservationFailed, StockReleased, StockDeducted)
+CONSUMES = (StockReserved, StockReservationFailed, StockReleased, StockDeducted, StockWrittenOff)
 
 
 class Reservations(Struct, frozen=True, kw_only=True):
@@ -40,10 +46,14 @@ def evolve(state: Reservations, recorded: RecordedEvent) -> Reservations:
                 created_at=at,
                 updated_at=at,
             )
-        case StockReleased(order_id=order_id, reason=reason):
+        case (
+            StockReleased(order_id=order_id, reason=reason)
+            | StockWrittenOff(order_id=order_id, reason=reason)
+        ):
+            is_lost = isinstance(recorded.event, StockWrittenOff)
             reservation = replace(
                 require(state.reservations, order_id),
-                status=ReservationStatus.RELEASED,
+                status=ReservationStatus.WRITTEN_OFF if is_lost else ReservationStatus.RELEASED,
                 reason=reason,
                 updated_at=at,
             )

@@ -43,6 +43,7 @@ def evolve(state: Shipments, recorded: RecordedEvent) -> Shipments:
                 order_id=event.order_id,
                 shipment_id=event.shipment_id,
                 status=ShipmentStatus.INITIATED,
+                carrier=event.carrier,
                 items=event.items,
                 shipping_address=event.shipping_address,
                 created_at=at,
@@ -77,9 +78,13 @@ def _apply(
     shipment: Shipment, event: ShipmentDispatched | ShipmentCompleted | ShipmentFailed
 ) -> Shipment:
     match event:
-        case ShipmentDispatched(carrier=carrier, reference=reference):
+        case ShipmentDispatched():
             return replace(
-                shipment, status=ShipmentStatus.DISPATCHED, carrier=carrier, reference=reference
+                shipment,
+                status=ShipmentStatus.DISPATCHED,
+                carrier=event.carrier,
+                reference=event.reference,
+                tracking_number=event.tracking_number,
             )
         case ShipmentCompleted(tracking_number=number):
             return replace(shipment, status=ShipmentStatus.COMPLETED, tracking_number=number)

@@ -70,7 +70,6 @@ STUCK_SECONDS = 30.0
 """A saga whose last event is younger is not stuck."""
 TIMES_USUAL = 3.0
 """A saga is stuck after this many times what nine of ten recent orders took for its step."""
-BY_CARRIER = frozenset({Step.BOOK_CARRIER, Step.DELIVER})
 OWN = "read"
 ALL = 2**31
 
@@ -84,6 +83,8 @@ class SagaState(StrEnum):
     STUCK = "stuck"
     RETRYING = "retrying"
     PARKED = "parked"
+    OVERDUE = "overdue"
+    """The delivery deadline has passed."""
 
 
 class SagaFilter(NamedTuple):
@@ -130,6 +131,10 @@ _IS_RETRYING = and_(
     SHIPMENTS.c.status == ShipmentStatus.INITIATED, SHIPMENTS.c.booking_attempts > 0
 )
 
+_IS_OVERDUE = and_(
+    ORDERS.c.status == OrderStatus.SHIPPED, ORDERS.c.delivery_overdue_at.is_not(None)
+)
+
 _AFTER = bindparam("after", type_=Text())
 _UNFINISHED = (
     union(
@@ -147,6 +152,8 @@ _SAGAS = select(
     ORDERS.c.status,
     ORDERS.c.created_at,
     ORDERS.c.updated_at,
+    ORDERS.c.shipped_at,
+    _IS_OVERDUE.label("is_overdue"),
     func.coalesce(SHIPMENTS.c.booking_attempts, 0).label("booking_attempts"),
     _IS_STUCK.label("is_stuck"),
     func.coalesce(_IS_RETRYING, false()).label("is_retrying"),
@@ -229,17 +236,22 @@ class Board:
             steps=_past(events),
             next=_next(history, now),
             remaining=_remaining(history, usual),
-            deadline_at=self._deadline(row.status, row.updated_at),
+            deadline_at=self._deadline(row),
             stuck=bool(row.is_stuck),
             retrying=bool(row.is_retrying),
+            overdue=bool(row.is_overdue),
             booking_attempts=row.booking_attempts,
             parked=parked.get(row.order_id, []),
         )
 
-    def _deadline(self, status: str | None, updated_at: datetime | None) -> datetime | None:
-        """When the order asks for its own cancellation; an ended one has no deadline."""
-        seconds = self._settings.order_timeouts.get(OrderStatus(status)) if status else None
-        return updated_at + timedelta(seconds=seconds) if updated_at and seconds else None
+    def _deadline(self, row: Row[Any]) -> datetime | None:
+        """When the order asks for its own cancellation, or its delivery is overdue; it may have no deadline any more."""
+        seconds = self._settings.order_timeouts.get(OrderStatus(row.status)) if row.status else None
+        is_shipped = row.status == OrderStatus.SHIPPED
+        since: datetime | None = row.shipped_at if is_shipped else row.updated_at
+        if seconds is None or since is None or (is_shipped and row.is_overdue):
+            return None
+        return since + timedelta(seconds=seconds)
 
 
 def _select(saga_filter: SagaFilter, limit: int) -> Select[Any]:
@@ -249,6 +261,8 @@ def _select(saga_filter: SagaFilter, limit: int) -> Select[Any]:
             query = query.where(_IS_STUCK)
         case SagaState.RETRYING:
             query = query.where(_IS_RETRYING)
+        case SagaState.OVERDUE:
+            query = query.where(_IS_OVERDUE)
         case SagaState.PARKED:
             query = query.where(_UNFINISHED.c.order_id.in_(select(each_of("parked").c.value)))
         case None:
@@ -269,7 +283,14 @@ def _patience(step: Step, usual: UsualTimes, settings: ShopSettings) -> float:
     """After how many seconds a saga that waits for this step is stuck. How long carriers take is not ours to guess."""
     if step in usual:
         return max(STUCK_SECONDS, TIMES_USUAL * usual[step].p90)
-    return max(STUCK_SECONDS, settings.order_timeout_seconds if step in BY_CARRIER else 0)
+    return max(STUCK_SECONDS, _carrier_seconds(settings).get(step, 0))
+
+
+def _carrier_seconds(settings: ShopSettings) -> Mapping[Step, float]:
+    return {
+        Step.BOOK_CARRIER: settings.order_timeout_seconds,
+        Step.DELIVER: settings.order_timeouts[OrderStatus.SHIPPED],
+    }
 
 
 def _past(events: Sequence[SagaEvent]) -> list[PastStep]:
@@ -304,7 +325,7 @@ def _next(history: History, now: datetime) -> NextStep | None:
 
 
 def _remaining(history: History, usual: UsualTimes) -> list[RemainingStep]:
-    steps = remaining(history.progress, carrier_confirms=Step.DELIVER in usual)
+    steps = remaining(history.progress)
     times = [(step, usual.get(step)) for step in steps]
     return [
         RemainingStep(

@@ -17,6 +17,7 @@ from shared.contracts import (
     ShipmentCancellationRefused,
     ShipmentCancelled,
     ShipmentCompleted,
+    ShipmentDispatched,
     ShipmentFailed,
     StockReservationFailed,
     StockReserved,
@@ -31,6 +32,7 @@ CONSUMED_BY_ORDER = frozenset(
     for event_type in (
         StockReserved,
         StockReservationFailed,
+        ShipmentDispatched,
         ShipmentCompleted,
         ShipmentFailed,
         ShipmentCancelled,

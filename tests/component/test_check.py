@@ -440,8 +440,8 @@ STUCK = {
         Repair(
             service="shipping",
             path=("events", "resend"),
-            body={"from": 5, "to": 5},
-            what="publishes event 5 again",
+            body={"from": 6, "to": 6},
+            what="publishes event 6 again",
         ),
     ),
     "task not executed": (

@@ -103,7 +103,8 @@ async def test_open_order_shows_what_it_waits_for(projection: Projection, shop: 
         saga.steps[-1].recorded_at,
     )
     assert [step.step for step in saga.remaining] == [
-        *(Step.INITIATE_SHIPMENT, Step.BOOK_CARRIER, Step.COMPLETE_ORDER, Step.DEDUCT_STOCK)
+        *(Step.INITIATE_SHIPMENT, Step.BOOK_CARRIER, Step.DELIVER),
+        *(Step.COMPLETE_ORDER, Step.DEDUCT_STOCK),
     ]
     assert saga.deadline_at == saga.steps[0].recorded_at + timedelta(seconds=60)
     assert (saga.stuck, saga.retrying, saga.parked) == (False, False, [])
@@ -198,6 +199,38 @@ async def test_dead_letter_of_read_api_parks_too(projection: Projection, shop: I
     ]
 
 
+async def test_shipped_order_is_due_by_delivery_deadline(
+    projection: Projection, shop: InMemoryShop
+):
+    place(shop, "o1", "o2")
+    shop.deliver_all()
+    shop.confirm_booking("o1")
+    shop.deliver_all()
+    await project(projection, shop)
+    [saga, _] = await board(projection)
+    shipped = next(step for step in saga.steps if step.type == "OrderShipped")
+    assert (saga.status, saga.overdue) == (OrderStatus.SHIPPED, False)
+    assert saga.deadline_at == shipped.recorded_at + timedelta(days=7)
+    assert [step.step for step in saga.remaining][:2] == [Step.DELIVER, Step.COMPLETE_ORDER]
+    assert await board(projection, SagaState.OVERDUE) == []
+
+
+async def test_overdue_delivery_is_found_on_board(projection: Projection, shop: InMemoryShop):
+    place(shop, "o1", "o2")
+    shop.deliver_all()
+    shop.confirm_booking("o1")
+    shop.deliver_all()
+    shop.pass_deadlines()
+    shop.deliver_all()
+    await project(projection, shop)
+    [saga] = await board(projection, SagaState.OVERDUE)
+    assert (saga.order_id, saga.overdue, saga.deadline_at) == ("o1", True, None)
+    shop.settle("o1", "lost")
+    shop.deliver_all()
+    await project(projection, shop)
+    assert await board(projection, order_id="o1") == []
+
+
 async def test_pages_contain_each_saga_once(projection: Projection, shop: InMemoryShop):
     place(shop, "o1", "o2", "o3", "o4", "o5")
     shop.deliver_all()
@@ -237,6 +270,7 @@ async def test_recent_times_are_kept_for_a_while(projection: Projection, shop: I
     same_board = Board(projection.reader, SETTINGS)
     await same_board.sagas(EVERYTHING, None, 50)
     shop.deliver_all()
+    shop.confirm_booking("o1")
     shop.answer_booking("o1", delivered=True)
     shop.deliver_all()
     await project(projection, shop)
