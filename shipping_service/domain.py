@@ -256,7 +256,7 @@ def _outcome(shipment: Shipment) -> list[Event]:
 
 
 def _settle(shipment: Shipment | None, command: SettleShipment) -> list[Event]:
-    """The same outcome again changes nothing."""
+    """The same outcome again is published again: the order may not have received it."""
     if shipment is None or shipment.shipment_id is None:
         raise Rejected("unknown-shipment", f"there is no shipment of order {command.order_id}")
     reason = SETTLED_REASONS.get(command.outcome)
@@ -270,9 +270,9 @@ def _settle(shipment: Shipment | None, command: SettleShipment) -> list[Event]:
             detail = "no carrier has confirmed it yet: cancel the order instead"
             raise Rejected("shipment-not-dispatched", detail)
         case ShipmentStatus.COMPLETED if reason is None:
-            return []
+            return _outcome(shipment)
         case ShipmentStatus.FAILED if reason == shipment.reason:
-            return []
+            return _outcome(shipment)
         case _:
             raise Rejected("shipment-ended", f"the shipment is {shipment.status} already")
 

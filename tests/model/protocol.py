@@ -1,6 +1,7 @@
 """The saga of orders as a model with finitely many states, over the real rules of three services.
 
-A message arrives at any time and in any order; some may be lost, and some handled twice, past the inbox.
+A message arrives at any time and in any order; some may be lost, and some handled twice, past the inbox. A carrier may
+stay silent after the dispatch: then an operator ends the shipment, at the latest when its delivery is overdue.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -8,13 +9,20 @@ from typing import Any, NamedTuple
 
 from inventory_service.domain import ReservationStatus
 from order_service.handlers import DEADLINE
-from order_service.orders.domain import CancellationReason, RequestCancellation, is_final
+from order_service.orders.domain import (
+    CancellationReason,
+    ReportOverdue,
+    RequestCancellation,
+    is_final,
+)
 from shared.chassis.testing import TaskKey
 from shared.contracts.order import OrderStatus
 from shipping_service.domain import (
     CompleteShipment,
     DispatchShipment,
     FailShipment,
+    Settlement,
+    SettleShipment,
     ShipmentStatus,
 )
 from shipping_service.handlers import BOOKING
@@ -27,7 +35,7 @@ ORDER, INVENTORY, SHIPPING = range(len(NAMES))
 
 RESERVATIONS_AT_THE_END: Mapping[OrderStatus, set[ReservationStatus | None]] = {
     OrderStatus.COMPLETED: {ReservationStatus.DEDUCTED},
-    OrderStatus.SHIPMENT_FAILED: {ReservationStatus.RELEASED},
+    OrderStatus.SHIPMENT_FAILED: {ReservationStatus.RELEASED, ReservationStatus.WRITTEN_OFF},
     OrderStatus.CANCELLED_NO_STOCK: {ReservationStatus.REFUSED},
     OrderStatus.CANCELLED: {ReservationStatus.RELEASED, ReservationStatus.REFUSED},
     OrderStatus.EXPIRED: {ReservationStatus.RELEASED, ReservationStatus.REFUSED},
@@ -39,6 +47,9 @@ SHIPMENTS_AT_THE_END: Mapping[OrderStatus, set[ShipmentStatus | None]] = {
     OrderStatus.CANCELLED: {ShipmentStatus.CANCELLED},
     OrderStatus.EXPIRED: {ShipmentStatus.CANCELLED},
 }
+OUTCOMES: tuple[Settlement, ...] = ("delivered", "lost")
+"""To the rules, a returned parcel is a failure as any other."""
+DECLINED = "CARRIER_DECLINED"
 ENDED_EARLY = {OrderStatus.CANCELLED, OrderStatus.EXPIRED}
 """Inventory or shipping may never have received a message of such an order, if one was lost."""
 
@@ -127,6 +138,7 @@ class Protocol:
         for answer in world.answers:
             yield from self._answer_booking(world, *answer)
         for order_id in self._orders:
+            yield from self._settle(world, order_id)
             yield from self._cancel(world, order_id)
             yield from self._expire(world, order_id)
 
@@ -162,7 +174,24 @@ class Protocol:
         if is_due or shipment.status is not ShipmentStatus.INITIATED:
             left = tuple(other for other in world.answers if other != (order_id, answer))
             after, command = world._replace(answers=left), ANSWERS[answer](order_id)
-            yield from self._execute(after, SHIPPING, command, f"carrier: {answer} {order_id}")
+            for step in self._execute(after, SHIPPING, command, f"carrier: {answer} {order_id}"):
+                yield step._replace(will_happen=is_due)
+
+    def _settle(self, world: World, order_id: str) -> Iterator[Step[World]]:
+        """An operator may end a dispatched shipment when nothing else happens, and does so when it is overdue."""
+        shipment = self._local(world, SHIPPING).state.shipments.get(order_id)
+        is_overdue = self._orders_in(world)[order_id].delivery_overdue_at is not None
+        is_dispatched = shipment and shipment.status is ShipmentStatus.DISPATCHED
+        if world.pending or not shipment or not (is_dispatched or is_overdue):
+            return
+        for outcome in OUTCOMES:
+            command = SettleShipment(order_id=order_id, outcome=outcome)
+            for step in self._execute(world, SHIPPING, command, f"{order_id} is {outcome}"):
+                yield step._replace(will_happen=is_overdue)
+        if shipment.reason == DECLINED:
+            yield from self._execute(
+                world, ORDER, _cancellation(order_id, "CUSTOMER"), f"{order_id} is asked about"
+            )
 
     def _cancel(self, world: World, order_id: str) -> Iterator[Step[World]]:
         if world.budget.cancellations:
@@ -173,7 +202,11 @@ class Protocol:
     def _expire(self, world: World, order_id: str) -> Iterator[Step[World]]:
         if TaskKey(DEADLINE, order_id) not in self._local(world, ORDER).tasks:
             return
-        command, label = _cancellation(order_id, "EXPIRED"), f"{order_id} expires"
+        is_shipped = self._orders_in(world)[order_id].status is OrderStatus.SHIPPED
+        command: Any = _cancellation(order_id, "EXPIRED")
+        if is_shipped:
+            command = ReportOverdue(order_id=order_id)
+        label = f"{order_id} expires"
         if not world.pending:
             yield from self._execute(world, ORDER, command, label)
         elif world.budget.expiries:
@@ -227,7 +260,7 @@ def _deliver(order_id: str) -> CompleteShipment:
 
 
 def _fail(order_id: str) -> FailShipment:
-    return FailShipment(order_id=order_id, reason="CARRIER_DECLINED")
+    return FailShipment(order_id=order_id, reason=DECLINED)
 
 
 ANSWERS = {"accepts": _book, "delivers": _deliver, "fails": _fail}

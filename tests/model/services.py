@@ -13,12 +13,17 @@ import msgspec
 from inventory_service.domain import InventoryState, ReservationStatus
 from order_service.domain import OrderState
 from order_service.handlers import DEADLINE
-from order_service.orders.domain import RequestCancellation, is_final
+from order_service.orders.domain import (
+    ReportOverdue,
+    RequestCancellation,
+    has_deadline,
+    is_final,
+)
 from shared.chassis.engine.rules import RuleFailed
 from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.messages.rejection import Rejected
 from shared.chassis.testing import InMemoryService, TaskKey
-from shipping_service.domain import ShipmentStatus, ShippingState
+from shipping_service.domain import SettleShipment, ShipmentStatus, ShippingState
 from shipping_service.handlers import BOOKING
 from tests.support.chassis import INVENTORY, ORDER, SHIPPING, ServiceSpec
 from tests.support.in_memory_shop import ShopService
@@ -33,7 +38,11 @@ GENERATED = re.compile(
     rb"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}|\d{4}-\d\d-\d\dT[\d:.]*Z"
 )
 """Ids and times."""
-SETTLED = {ReservationStatus.DEDUCTED, ReservationStatus.RELEASED, ReservationStatus.REFUSED}
+SETTLED = {
+    *(ReservationStatus.DEDUCTED, ReservationStatus.RELEASED),
+    *(ReservationStatus.WRITTEN_OFF, ReservationStatus.REFUSED),
+}
+GONE = {ReservationStatus.DEDUCTED, ReservationStatus.WRITTEN_OFF}
 OVER = {ShipmentStatus.COMPLETED, ShipmentStatus.FAILED, ShipmentStatus.CANCELLED}
 
 Delivery = tuple[int, int]
@@ -88,7 +97,7 @@ class Services:
         return self._once((index, local, str(message)), lambda service: service.handle(event))
 
     def execute(self, index: int, local: int, command: Any) -> Effect | None:
-        """None if it is rejected. Unless it is a customer's, it is the result of a task, which is over then."""
+        """None if it is rejected. Unless it is somebody's request, it is the result of a task, which is over then."""
         return self._once((index, local, repr(command)), partial(_execute, command=command))
 
     def _once(
@@ -129,7 +138,7 @@ class Services:
             return
         statuses = [reservation.status for reservation in state.reservations.values()]
         reserved = QUANTITY * statuses.count(ReservationStatus.RESERVED)
-        on_hand = self._stock - QUANTITY * statuses.count(ReservationStatus.DEDUCTED)
+        on_hand = self._stock - QUANTITY * sum(status in GONE for status in statuses)
         product = state.products[PRODUCT]
         actual = (product.on_hand, product.reserved)
         if actual != (on_hand, reserved) or not 0 <= reserved <= on_hand:
@@ -154,6 +163,10 @@ def _execute(service: InMemoryService[Any, Any], command: Any) -> list[RecordedE
             pass
         case RequestCancellation(order_id=order_id):
             service.tasks.pop(TaskKey(DEADLINE, order_id), None)
+        case ReportOverdue(order_id=order_id):
+            service.tasks.pop(TaskKey(DEADLINE, order_id), None)
+        case SettleShipment():
+            pass
         case _:
             service.tasks.pop(TaskKey(BOOKING, command.order_id), None)
     return service.execute(command)
@@ -176,7 +189,7 @@ def _changed_ends(before: Any, after: Any) -> Iterator[str]:
 def _missing_tasks(local: Local) -> Iterator[str]:
     if isinstance(local.state, OrderState):
         for order_id, order in local.state.orders.items():
-            if is_final(order) == (TaskKey(DEADLINE, order_id) in local.tasks):
+            if has_deadline(order) != (TaskKey(DEADLINE, order_id) in local.tasks):
                 yield f"{order_id} is {order.status}, and its deadline is not as it should be"
     if isinstance(local.state, ShippingState):
         for order_id, shipment in local.state.shipments.items():
