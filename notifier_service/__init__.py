@@ -6,7 +6,7 @@ OWNS = ("notifications", "mails", "known_orders", "known_customers", "link_priva
 PUBLISHES = contracts.CATALOG.published_by("notifier")
 CONSUMES = (
     contracts.OrderCreated,
-    contracts.ShipmentInitiated,
+    contracts.ShipmentDispatched,
     contracts.OrderCompleted,
     contracts.OrderCancelled,
     contracts.OrderFailed,

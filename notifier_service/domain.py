@@ -31,7 +31,7 @@ from shared.contracts import (
     OrderCreated,
     OrderFailed,
     OrderItem,
-    ShipmentInitiated,
+    ShipmentDispatched,
 )
 from shared.contracts.notifier import SkipReason
 
@@ -299,7 +299,7 @@ def evolve(state: NotifierState, recorded: RecordedEvent) -> NotifierState:
         case OrderCreated() as created:
             state = replace(state, orders={**state.orders, created.order_id: _known_order(created)})
             return _with_mail(state, mail_for(recorded))
-        case ShipmentInitiated() | OrderCompleted() | OrderCancelled() | OrderFailed():
+        case ShipmentDispatched() | OrderCompleted() | OrderCancelled() | OrderFailed():
             return _with_mail(state, mail_for(recorded))
         case CustomerRegistered() | CustomerUpdated() as event:
             return _with_customer(state, event, recorded.position)

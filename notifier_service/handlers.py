@@ -37,7 +37,7 @@ from shared.contracts import (
     OrderCreated,
     OrderFailed,
     OrderNudged,
-    ShipmentInitiated,
+    ShipmentDispatched,
 )
 
 MAIL = "mail"
@@ -104,7 +104,7 @@ def mail_task(
 
 SUBSCRIPTIONS: tuple[Subscription[Command], ...] = (
     on_recorded(OrderCreated, settle_mail_at_once),
-    on_recorded(ShipmentInitiated, settle_mail_at_once),
+    on_recorded(ShipmentDispatched, settle_mail_at_once),
     on_recorded(OrderCompleted, settle_mail_at_once),
     on_recorded(OrderCancelled, settle_mail_at_once),
     on_recorded(OrderFailed, settle_mail_at_once),

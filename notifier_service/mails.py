@@ -16,10 +16,10 @@ from shared.contracts import (
     OrderCreated,
     OrderFailed,
     OrderId,
-    ShipmentInitiated,
+    ShipmentDispatched,
 )
 
-MAILED_EVENTS = (OrderCreated, ShipmentInitiated, OrderCompleted, OrderCancelled, OrderFailed)
+MAILED_EVENTS = (OrderCreated, ShipmentDispatched, OrderCompleted, OrderCancelled, OrderFailed)
 
 NOTIFICATIONS = uuid5(NAMESPACE_URL, "urn:quadrille:notification")
 
@@ -39,6 +39,7 @@ class Mail(Struct, frozen=True, kw_only=True, omit_defaults=True):
     event_id: str
     order_id: OrderId
     template: Template
+    carrier: str | None = None
     tracking_number: str | None = None
     reason: str | None = None
     cancelled_by: str | None = None
@@ -54,8 +55,8 @@ def mail_for(recorded: RecordedEvent) -> Mail:
     match recorded.event:
         case OrderCreated():
             return _mail(recorded, Template.CONFIRMATION)
-        case ShipmentInitiated():
-            return _mail(recorded, Template.DISPATCHED)
+        case ShipmentDispatched(carrier=carrier, tracking_number=number):
+            return _mail(recorded, Template.DISPATCHED, carrier=carrier, tracking_number=number)
         case OrderCompleted(tracking_number=number):
             return _mail(recorded, Template.DELIVERED, tracking_number=number)
         case OrderCancelled() as cancelled:
@@ -68,8 +69,8 @@ def mail_for(recorded: RecordedEvent) -> Mail:
                 explanation=cancelled.explanation if cancelled.by == "SHOP" else None,
                 failed_items=cancelled.failed_items,
             )
-        case OrderFailed():
-            return _mail(recorded, Template.FAILED)
+        case OrderFailed(reason=reason):
+            return _mail(recorded, Template.FAILED, reason=reason)
         case _:
             message = f"{recorded.event_type} leads to no mail"
             raise LookupError(message)

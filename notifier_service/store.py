@@ -48,6 +48,7 @@ MAILS = Table(
     Column("event_id", Text, nullable=False),
     Column("order_id", Text, nullable=False),
     Column("template", Text, nullable=False),
+    Column("carrier", Text),
     Column("tracking_number", Text),
     Column("reason", Text),
     Column("cancelled_by", Text),

@@ -38,6 +38,7 @@ STATUS_COLOURS = {
     "COMPLETED": "green",
     "PENDING": "yellow",
     "AWAITING_SHIPMENT": "yellow",
+    "SHIPPED": "yellow",
     "CANCELLING": "yellow",
 }
 SERVICE_WIDTH = 9

@@ -123,7 +123,7 @@ def _booking(
 def _outcome(
     shipment: Shipment, carriers: Carriers, *, only_if_missing: bool = False
 ) -> tuple[Change, ...]:
-    """Of a shipment that its carrier has; nothing if the carrier reports by itself, or was removed from the settings."""
+    """Of a shipment that its carrier has; nothing if the carrier reports unasked, or was removed from the settings."""
     carrier = carriers.by_name.get(shipment.carrier or "")
     if shipment.status is not ShipmentStatus.DISPATCHED or carrier is None:
         return ()

@@ -1,6 +1,6 @@
 """Give the addresses of orders their fields.
 
-Add the private keys that links in mails are signed with, and to mails who cancelled the order, and why.
+Add the private keys that links in mails are signed with, and to mails the carrier, who cancelled the order, and why.
 """
 
 import msgspec
@@ -15,7 +15,7 @@ down_revision = None
 
 def upgrade() -> None:
     _convert_addresses()
-    for name in ("cancelled_by", "explanation"):
+    for name in ("carrier", "cancelled_by", "explanation"):
         op.add_column("mails", sa.Column(name, sa.Text))
     op.create_table(
         "link_private_keys",

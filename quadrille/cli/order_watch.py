@@ -21,6 +21,7 @@ from quadrille.output import (
     status_style,
     timeline_line,
 )
+from shared.contracts.order import OrderStatus
 from shared.settings import ShopSettings
 
 EXIT_OTHER_STATUS = 1
@@ -33,8 +34,10 @@ SETTLE_TIMEOUT_SECONDS = 10
 
 FINAL_STATUS = {"OrderCompleted": "COMPLETED", "OrderFailed": "SHIPMENT_FAILED"}
 CANCELLED_STATUS = {"NO_STOCK": "CANCELLED_NO_STOCK", "EXPIRED": "EXPIRED", "CUSTOMER": "CANCELLED"}
-SETTLES_STOCK = {"StockDeducted", "StockReleased", "StockReservationFailed"}
-MAILED = {"OrderCreated", "ShipmentInitiated", "OrderCompleted", "OrderCancelled", "OrderFailed"}
+SETTLES_STOCK = {"StockDeducted", "StockReleased", "StockWrittenOff", "StockReservationFailed"}
+MAILED = {"OrderCreated", "ShipmentDispatched", "OrderCompleted", "OrderCancelled", "OrderFailed"}
+DELIVERY_OVERDUE = "DeliveryOverdue"
+"""After it nothing happens until the carrier reports or an operator settles the shipment."""
 MAIL_OUTCOMES = {"NotificationSent", "NotificationFailed", "NotificationSkipped"}
 
 
@@ -114,7 +117,7 @@ async def _watch(client: Client, order: Json, *, as_json: bool) -> Saga:
             async for event in _printed(messages, start, as_json=as_json):
                 was_open = saga.final_status is None
                 saga.apply(event)
-                if saga.final_status and not saga.missing:
+                if event.type == DELIVERY_OVERDUE or (saga.final_status and not saga.missing):
                     break
                 if was_open:
                     seconds = SETTLE_TIMEOUT_SECONDS if saga.final_status else open_seconds
@@ -131,6 +134,7 @@ def _longest_timeout(settings: ShopSettings) -> float:
         settings.order_timeout_pending_seconds or 0,
         settings.order_timeout_awaiting_shipment_seconds or 0,
         settings.order_timeout_cancelling_seconds or 0,
+        settings.order_timeouts[OrderStatus.SHIPPED],
     )
 
 
@@ -152,7 +156,7 @@ async def _printed(
 def _print_end(saga: Saga) -> None:
     echo("")
     if saga.final_status is None:
-        echo("Timed out waiting for events; the order is still open.", "yellow")
+        echo("No further event arrived in time; the order is still open.", "yellow")
         return
     echo(saga.final_status, status_style(saga.final_status))
     if saga.missing:

@@ -58,7 +58,7 @@ class Carrier(Protocol):
         ...
 
     def outcome_seconds(self, order_id: str) -> float | None:
-        """The time between the dispatch and the moment to ask for the outcome; None if the carrier reports it by itself."""
+        """The time between the dispatch and the moment to ask for the outcome; None if the carrier reports it unasked."""
         ...
 
     async def outcome(self, order_id: str) -> Delivered | Declined:

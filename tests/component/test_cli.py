@@ -112,7 +112,9 @@ def test_watch_follows_order_until_mails_are_sent(guest):
         ("order", "OrderCompleted"),
         ("order", "OrderConfirmed"),
         ("order", "OrderCreated"),
+        ("order", "OrderShipped"),
         ("shipping", "ShipmentCompleted"),
+        ("shipping", "ShipmentDispatched"),
         ("shipping", "ShipmentInitiated"),
     ]
     assert out.endswith("\nCOMPLETED\n")
@@ -753,7 +755,7 @@ def test_open_orders_are_shown_and_ended(shop, guest, admin, jane):
     assert "Its deadline passes in " in out
     _, out, _ = admin.run("tasks", "--order", nudged)
     assert re.search(rf"^order +deadline +{nudged} +in ", out, re.MULTILINE)
-    assert re.search(rf"^shipping +booking +{nudged} +in 10 min", out, re.MULTILINE)
+    assert re.search(rf"^shipping +booking +{nudged} +in 5 min", out, re.MULTILINE)
     code, out, _ = admin.run("nudge", nudged)
     assert (code, out.endswith("every service repeats its events\n")) == (0, True)
     give_up = ("tasks", "give-up", "shipping", "booking", failed, "--reason", "a test")

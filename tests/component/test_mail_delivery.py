@@ -40,7 +40,7 @@ from shared.contracts import (
     OrderCompleted,
     OrderCreated,
     OrderItem,
-    ShipmentInitiated,
+    ShipmentDispatched,
 )
 from shared.settings import ShopSettings
 from tests.support.access import Issuer
@@ -274,7 +274,7 @@ JANE = CustomerRegistered(user_id="jane", email="jane@example.com", locale="ja")
 async def test_redelivered_event_is_mailed_once(notifier: Notifier, server: MailServer):
     first = recorded(created("o1"))
     shipped = recorded(
-        ShipmentInitiated(shipment_id="s1", order_id="o1", shipping_address=None, items=())
+        ShipmentDispatched(shipment_id="s1", order_id="o1", carrier="http", reference="R1")
     )
     done = recorded(OrderCompleted(order_id="o1", tracking_number="T-1"))
     await notifier.receive(first, shipped, done)

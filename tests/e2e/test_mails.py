@@ -80,7 +80,7 @@ async def test_failed_shipment_sends_a_mail(shop: RunningShop):
     with shop.carrier(success_rate=0):
         for locale in LOCALES:
             order = shop.guest.order(("plenty", 1), email=new_address(), locale=locale)
-            mails = await mails_of(shop, order, "confirmation", "dispatched", "failed")
+            mails = await mails_of(shop, order, "confirmation", "failed")
             assert_written_in(mails["failed"], locale, order)
 
 

@@ -178,16 +178,14 @@ class Protocol:
                 yield step._replace(will_happen=is_due)
 
     def _settle(self, world: World, order_id: str) -> Iterator[Step[World]]:
-        """An operator may end a dispatched shipment when nothing else happens, and does so when it is overdue."""
+        """An operator ends an overdue shipment. Earlier it would do what the carrier's answers do."""
         shipment = self._local(world, SHIPPING).state.shipments.get(order_id)
         is_overdue = self._orders_in(world)[order_id].delivery_overdue_at is not None
-        is_dispatched = shipment and shipment.status is ShipmentStatus.DISPATCHED
-        if world.pending or not shipment or not (is_dispatched or is_overdue):
+        if world.pending or not shipment or not is_overdue:
             return
         for outcome in OUTCOMES:
             command = SettleShipment(order_id=order_id, outcome=outcome)
-            for step in self._execute(world, SHIPPING, command, f"{order_id} is {outcome}"):
-                yield step._replace(will_happen=is_overdue)
+            yield from self._execute(world, SHIPPING, command, f"{order_id} is {outcome}")
         if shipment.reason == DECLINED:
             yield from self._execute(
                 world, ORDER, _cancellation(order_id, "CUSTOMER"), f"{order_id} is asked about"

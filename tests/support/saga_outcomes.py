@@ -46,6 +46,7 @@ def _check_failed(order: Json) -> None:
 
 
 SHIPPED = ("OrderCreated", "StockReserved", "OrderConfirmed", "ShipmentInitiated")
+DELIVERED = ("ShipmentCompleted", "StockDeducted", "OrderCompleted")
 OUTCOMES = (
     SagaOutcome(
         "COMPLETED",
@@ -53,7 +54,7 @@ OUTCOMES = (
         success_rate=1,
         sold=2,
         mails=3,
-        events=(*SHIPPED, "ShipmentCompleted", "StockDeducted", "OrderCompleted"),
+        events=(*SHIPPED, "ShipmentDispatched", "OrderShipped", *DELIVERED),
         check=_check_completed,
     ),
     SagaOutcome(
@@ -70,7 +71,7 @@ OUTCOMES = (
         quantity=3,
         success_rate=0,
         sold=0,
-        mails=3,
+        mails=2,
         events=(*SHIPPED, "ShipmentFailed", "StockReleased", "OrderFailed"),
         check=_check_failed,
     ),

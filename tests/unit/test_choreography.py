@@ -169,7 +169,7 @@ class Shop(RuleBasedStateMachine):
             self.carrier.arrive(0, is_answered=True)
 
     def _carriers_report_or_stay_silent(self) -> None:
-        """Of one shipment in three nothing is ever heard."""
+        """Of one shipment in three no outcome is ever reported."""
         reports = (True, False, None)
         for number, order_id in enumerate(self.shop.initiated()):
             delivered = reports[number % len(reports)]

@@ -41,7 +41,7 @@ from shared.contracts import (
     OrderCreated,
     OrderFailed,
     OrderItem,
-    ShipmentInitiated,
+    ShipmentDispatched,
 )
 from shared.contracts.order import CancelledBy
 from tests.support.history import fold, recorded
@@ -62,7 +62,9 @@ JANE = CustomerRegistered(user_id="jane", email="jane@example.org", locale="ja")
 FAILED_ITEMS = (FailedItem(product_id="prod001", requested_quantity=2, available_quantity=1),)
 CANCELLED = OrderCancelled(order_id="o1", reason="NO_STOCK", failed_items=FAILED_ITEMS)
 COMPLETED = OrderCompleted(order_id="o1", tracking_number="T1")
-INITIATED = ShipmentInitiated(shipment_id="s1", order_id="o1", shipping_address=None, items=())
+DISPATCHED = ShipmentDispatched(
+    shipment_id="s1", order_id="o1", carrier="http", reference="R1", tracking_number="T1"
+)
 FAILED = OrderFailed(order_id="o1", reason="CARRIER_DECLINED")
 CONSUMED = recorded(COMPLETED)
 DELIVERED = mail_for(CONSUMED)
@@ -84,7 +86,7 @@ def given_events(*events: Event) -> NotifierState:
     ("event", "template"),
     [
         (CREATED, Template.CONFIRMATION),
-        (INITIATED, Template.DISPATCHED),
+        (DISPATCHED, Template.DISPATCHED),
         (COMPLETED, Template.DELIVERED),
         (CANCELLED, Template.CANCELLED),
         (FAILED, Template.FAILED),
@@ -344,7 +346,7 @@ def commands(events: list[RecordedEvent]) -> st.SearchStrategy[Command]:
 
 @given(st.data(), st.booleans())
 def test_mail_has_one_outcome_after_any_commands(data, sends):
-    events = [recorded(event) for event in (CREATED, INITIATED, COMPLETED, CANCELLED, FAILED)]
+    events = [recorded(event) for event in (CREATED, DISPATCHED, COMPLETED, CANCELLED, FAILED)]
     state = NotifierState()
     outcomes: list[str] = []
     asked: set[str] = set()
