@@ -133,6 +133,8 @@ TIMES: dict[str, object] = {
     "createdAt": CREATED,
     "day": "2026-11-20",
     "deadLetteredAt": UPDATED,
+    "deliveryOverdueAt": None,
+    "shippedAt": UPDATED,
     "deadlineAt": "2026-11-20T09:15:00Z",
     "discardedAt": None,
     "dueAt": UPDATED,
@@ -192,6 +194,7 @@ TEXTS: dict[str, object] = {
     "title": "the API, to read and to try",
     "tokenType": "Bearer",
     "trackingNumber": "SIM-TRK-4711",
+    "silentRate": 0.1,
     "type": "StockReserved",
     "version": "0.1.0",
 }
@@ -247,7 +250,9 @@ SPECIAL: dict[str, object] = {
     "Range": {"from": 1, "to": 120},
     "Resending": {"from": 1, "to": 120, "events": 120},
     "StateChange": {"kind": "orders", "id": ORDER_ID, "before": None, "after": {}},
+    "SagaView.overdue": False,
     "SagaView.stuck": False,
+    "SettledShipment": {"outcome": "lost", "note": "The carrier searched for a week"},
     "StockChange": {"quantity": 20, "reason": "A delivery"},
     "TrialItem.events": [
         {"type": "OrderConfirmed", "entity": ORDER_ID, "data": {"orderId": ORDER_ID}}

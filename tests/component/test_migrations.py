@@ -38,7 +38,7 @@ from tests.support.rebuilding import open_and_rebuild
 
 ADDED = {
     "events": {"schema_version", "actor"},
-    "mails": {"cancelled_by", "explanation"},
+    "mails": {"carrier", "cancelled_by", "explanation"},
     "event_log": {"actor"},
     "dead_letter": {"source", "position", "discarded_at", "discarded_by", "reason"},
 }

@@ -6,7 +6,6 @@ from collections.abc import Callable
 import pytest
 
 from inventory_service.domain import ReservationStatus as Reserved
-from order_service.orders.domain import is_final
 from shared.contracts import OrderCancelled, OrderCompleted, OrderFailed, OrderNudged, StockDeducted
 from tests.support.in_memory_shop import InMemoryShop
 
@@ -18,8 +17,7 @@ Remedy = Callable[[InMemoryShop], None]
 
 
 def deadline(shop: InMemoryShop) -> None:
-    if not is_final(shop.order.state.orders["o1"]):
-        shop.expire("o1")
+    shop.pass_deadlines()
 
 
 def nudge(shop: InMemoryShop) -> None:

@@ -1,13 +1,15 @@
 """Which services consume an event: those whose subscriptions list it."""
 
 from collections.abc import Mapping
-from importlib import import_module
 from typing import NamedTuple
 
 import read_api
+from quadrille.recovery.service_rules import RULES
 from shared.chassis.messages.catalog import Catalog
+from shared.chassis.messages.event import Event
 from shared.chassis.runtime.logic import CONSUMED_BY_ALL
 from shared.contracts import CATALOG
+from shared.settings import ShopSettings
 
 DECIDERS = ("order", "inventory", "shipping", "notifier")
 
@@ -31,6 +33,9 @@ def contracts_of_the_shop() -> Contracts:
 
 
 def _consumed_by(service: str) -> set[str]:
-    subscriptions = import_module(f"{service}_service.handlers").SUBSCRIPTIONS
-    event_types = [*(subscription.event_type for subscription in subscriptions), *CONSUMED_BY_ALL]
+    subscriptions = RULES[service].logic(ShopSettings()).subscriptions
+    event_types: list[type[Event]] = [
+        *(subscription.event_type for subscription in subscriptions),
+        *CONSUMED_BY_ALL,
+    ]
     return {event_type.__name__ for event_type in event_types}
