@@ -30,6 +30,7 @@ from shared.chassis.http.command_bus import CommandBus, json_reply
 from shared.chassis.http.entity_tags import HAS_TAG, IfMatch, entity_tag, tagged, unchanged
 from shared.chassis.http.pagination import Page, PageSize, page_of, schema_name
 from shared.chassis.http.problems import responses
+from shared.chassis.http.representation import PUBLIC_DATA
 from shared.chassis.http.request_body import RequestBody, ServiceRequest
 from shared.chassis.messages.clock import new_id
 from shared.chassis.messages.event import Id
@@ -242,7 +243,7 @@ class CatalogueController(Controller):
         command = ChangeStock(product_id=product_id, quantity=data.quantity, reason=data.reason)
         return await commands.execute(request, command, _product_reply(product_id))
 
-    @get("/")
+    @get("/", cache_control=PUBLIC_DATA)
     async def list_products(
         self, reader: FromReader, cursor: FromQuery[str | None] = None, limit: PageSize = 50
     ) -> ProductPage:
@@ -251,7 +252,12 @@ class CatalogueController(Controller):
         products = await reader.fetch_views(ProductView, query, limit=limit + 1)
         return page_of(products, limit, lambda product: product, lambda product: product.product_id)
 
-    @get("/{product_id:str}", opt=HAS_TAG, responses=responses("unknown-product"))
+    @get(
+        "/{product_id:str}",
+        cache_control=PUBLIC_DATA,
+        opt=HAS_TAG,
+        responses=responses("unknown-product"),
+    )
     async def show_product(
         self, product_id: FromPath[str], reader: FromReader
     ) -> Response[ProductView]:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from litestar import Controller, Response, delete, get, post
+from litestar.datastructures import CacheControlHeader
 from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath
@@ -18,6 +19,9 @@ from shared.chassis.http.request_body import ServiceRequest
 Keys = NamedDependency[SigningKeys]
 Commands = NamedDependency[CommandBus[OrderState, Command]]
 JwkSet = dict[str, list[dict[str, str]]]
+
+
+KEPT_A_MINUTE = CacheControlHeader(public=True, max_age=60)
 
 
 class KeyList(Struct, frozen=True, kw_only=True):
@@ -60,7 +64,7 @@ class KeyController(Controller):
         return KeyList(items=await keys.show())
 
 
-@get("/.well-known/jwks.json", tags=["signing keys"])
+@get("/.well-known/jwks.json", cache_control=KEPT_A_MINUTE, tags=["signing keys"])
 async def show_jwks(keys: Keys) -> JwkSet:
     """The public keys by which access tokens can be checked."""
     return keys.jwks

@@ -14,6 +14,7 @@ from read_api.queries.products import ProductFilter, ProductOrder
 from read_api.schemas import CategoryPage, ProductPage, ProductView, StockPage
 from shared.chassis.http.auth import admin_only
 from shared.chassis.http.problems import responses
+from shared.chassis.http.representation import PUBLIC_DATA
 from shared.chassis.http.request_body import ServiceRequest
 
 MAX_PRICE = 2**53 - 1
@@ -46,7 +47,7 @@ class CatalogueController(Controller):
 
     tags = ("catalogue",)
 
-    @get("/products", responses=PUBLIC | responses("too-many-requests"))
+    @get("/products", cache_control=PUBLIC_DATA, responses=PUBLIC | responses("too-many-requests"))
     async def list_products(  # noqa: PLR0917 - Litestar passes them by name
         self,
         request: ServiceRequest,
@@ -71,14 +72,18 @@ class CatalogueController(Controller):
         )
         return await products.list_products(read_api.reader, product_filter, order, cursor, limit)
 
-    @get("/categories", responses=PUBLIC)
+    @get("/categories", cache_control=PUBLIC_DATA, responses=PUBLIC)
     async def list_categories(
         self, read_api: NamedDependency[ReadApi], cursor: Cursor = None, limit: PageSize = 50
     ) -> CategoryPage:
         """The categories of the products on sale, by name, with the number of products in each."""
         return await products.list_categories(read_api.reader, cursor, limit)
 
-    @get("/products/{product_id:str}", responses=PUBLIC | responses("unknown-product"))
+    @get(
+        "/products/{product_id:str}",
+        cache_control=PUBLIC_DATA,
+        responses=PUBLIC | responses("unknown-product"),
+    )
     async def show_product(
         self, read_api: NamedDependency[ReadApi], product_id: FromPath[str]
     ) -> ProductView:

@@ -3,12 +3,15 @@
 import asyncio
 import re
 from http.client import HTTPConnection
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from shared.chassis.http import swagger
 from tests.support.running_shop import SERVICES, RunningShop
+from tests.support.shop_client import PASSWORD
 
 every_service = pytest.mark.parametrize("service", SERVICES)
 
@@ -252,8 +255,42 @@ def test_document_page_loads_only_own_files(shop: RunningShop, service: str):
     paths = re.findall(r'(?:src|href)="([^"]+)"', page.text)
     assert len(paths) == 4
     for path in paths:
+        response = shop.admin.get(service, path)
         assert path.startswith("/schema/files/")
-        assert shop.admin.get(service, path).is_success
+        assert response.content == (swagger.FILES / Path(path).name).read_bytes()
+        assert response.headers["Cache-Control"] == "max-age=3600, public"
+
+
+@pytest.mark.parametrize(
+    ("service", "path", "caching"),
+    [
+        ("read", "/products", "no-cache"),
+        ("read", "/products/plenty", "no-cache"),
+        ("inventory", "/products", "no-cache"),
+        ("inventory", "/products/plenty", "no-cache"),
+        ("order", "/schema/openapi.json", "no-cache"),
+        ("order", "/.well-known/jwks.json", "max-age=60, public"),
+    ],
+)
+def test_public_response_is_kept_and_revalidated(
+    shop: RunningShop, service: str, path: str, caching: str
+):
+    url = shop.url(service) + path
+    response = httpx.get(url)
+    tag = response.headers["ETag"]
+    assert response.headers["Cache-Control"] == caching
+    unchanged = httpx.get(url, headers={"If-None-Match": f'"other", {tag}'})
+    assert (unchanged.status_code, unchanged.content) == (304, b"")
+    assert unchanged.headers["ETag"] == tag
+    assert httpx.get(url, headers={"If-None-Match": '"other"'}).json() == response.json()
+
+
+def test_response_with_token_is_not_stored(shop: RunningShop):
+    with shop.guest.new_customer() as customer:
+        account = {"email": customer.email, "password": PASSWORD}
+        for path, body in (("login", account), ("register", account)):
+            response = shop.guest.post("order", f"/auth/{path}", body)
+            assert response.headers["Cache-Control"] == "no-store"
 
 
 def test_responses_are_not_cached(shop: RunningShop):

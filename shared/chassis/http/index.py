@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from html import escape
 
 from litestar import MediaType, Request, Response, get
-from litestar.datastructures import CacheControlHeader, State
+from litestar.datastructures import State
 from litestar.handlers import HTTPRouteHandler
 from litestar.openapi.datastructures import ResponseSpec
 from msgspec import Struct
 
 from shared import VERSION
+from shared.chassis.http.representation import PUBLIC_DATA
 
 PATH = "/"
 PAGE_POLICY = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -48,7 +49,7 @@ def route(title: str, description: str) -> HTTPRouteHandler:
         PATH,
         responses={200: ResponseSpec(Index, description="JSON, or HTML for browsers")},
         tags=["health"],
-        cache_control=CacheControlHeader(no_cache=True),
+        cache_control=PUBLIC_DATA,
         sync_to_thread=False,
     )
     def show_index(request: Request[object, object, State]) -> Response[Index | str]:

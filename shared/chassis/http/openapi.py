@@ -13,6 +13,7 @@ from litestar.openapi.spec import Components, License, SecurityScheme, Server, S
 
 from shared import VERSION
 from shared.chassis.http import openapi_document, swagger
+from shared.chassis.http.representation import PUBLIC_DATA
 from shared.chassis.http.swagger import LocalSwagger
 
 WITHOUT_KEY = {"takes_key": False}
@@ -91,6 +92,7 @@ def config(title: str, api: ApiDescription = NO_DESCRIPTION) -> OpenAPIConfig:
             "/schema",
             route_handlers=[swagger.files()],
             response_headers={"Content-Security-Policy": swagger.PAGE_POLICY},
+            cache_control=PUBLIC_DATA,
             include_in_schema=False,
         ),
         components=Components(security_schemes={"bearer": _TOKEN}),

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from hashlib import blake2b
 from http import HTTPStatus
 
+from litestar.datastructures import CacheControlHeader
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPResponseStartEvent, Message, Receive, Scope, Send
 
@@ -17,8 +18,8 @@ GZIP = 31
 COMPRESSIBLE = (b"application/", b"text/css", b"text/javascript")
 """Not HTML, which may contain a link with a token. Tokens in JSON are answers to POST, which are never compressed: the
 size of a compressed response would reveal a token to those who can add a text of their own to it (BREACH)."""
-REVALIDATED = (b"no-cache", b"public")
-"""Values of `Cache-Control` with which a client keeps a response, and asks whether it has changed."""
+PUBLIC_DATA = CacheControlHeader(no_cache=True)
+"""Of routes whose response is the same for every caller: it may be kept, and its entity tag is compared at each use."""
 
 Headers = Mapping[bytes, bytes]
 
@@ -77,7 +78,8 @@ class _Representation:
                 return
         elif message["type"] == "http.response.body" and self._start:
             start, self._start = self._start, None
-            message["body"] = self._represent(start, message["body"])
+            if not message["more_body"]:
+                message["body"] = self._represent(start, message["body"])
             await self._send(start)
         await self._send(message)
 
@@ -105,7 +107,7 @@ class _Representation:
 
 def _may_be_unchanged(headers: Headers, status: int) -> bool:
     """Whether the response has an entity tag of its handler, or gets one of its bytes."""
-    is_tagged = b"etag" in headers or headers.get(b"cache-control", b"").startswith(REVALIDATED)
+    is_tagged = b"etag" in headers or b"no-store" not in headers.get(b"cache-control", b"no-store")
     return status == HTTPStatus.OK and is_tagged and b"content-length" in headers
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from litestar import Request, Router
+from litestar.datastructures import CacheControlHeader
 from litestar.openapi.plugins import OpenAPIRenderPlugin
 from litestar.static_files import create_static_files_router
 
@@ -29,4 +30,8 @@ class LocalSwagger(OpenAPIRenderPlugin):
 
 def files() -> Router:
     """The page's script and styles, below `/files`."""
-    return create_static_files_router("/files", directories=[FILES])
+    return create_static_files_router(
+        "/files",
+        directories=[FILES],
+        cache_control=CacheControlHeader(public=True, max_age=3600),
+    )
