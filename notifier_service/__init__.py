@@ -1,4 +1,4 @@
-"""Sends mails to customers about their orders, and keeps a log of what became of each mail."""
+"""Sends mails to customers about their orders and accounts, and keeps a log of what became of each mail."""
 
 from shared import contracts
 
@@ -13,4 +13,8 @@ CONSUMES = (
     contracts.CustomerRegistered,
     contracts.CustomerUpdated,
     contracts.OrderNudged,
+    contracts.PasswordResetRequested,
+    contracts.EmailVerificationRequested,
+    contracts.CustomerEmailChanged,
+    contracts.CustomerPasswordChanged,
 )

@@ -6,8 +6,9 @@ from functools import partial
 from litestar import Litestar
 
 from notifier_service import api, link_key
+from notifier_service.account_handlers import account_mail_task
 from notifier_service.domain import Command, NotifierState, decide, evolve
-from notifier_service.handlers import SUBSCRIPTIONS, mail_task, schedule_mails
+from notifier_service.handlers import FOR_A_DAY, SUBSCRIPTIONS, mail_task, schedule_mails
 from notifier_service.mail_links import MailLinks
 from notifier_service.order_reader import OrderReader
 from notifier_service.smtp import NullMailer, build_mailer
@@ -58,9 +59,10 @@ API = ApiDescription(
 
 def build(settings: ShopSettings) -> Litestar:
     """The application; nothing runs yet. Raises SettingsError."""
-    mailer, links = build_mailer(settings), MailLinks(settings)
+    links = MailLinks(settings)
+    mailer = build_mailer(settings, links)
     orders = OrderReader(open_for_reading(database_url("notifier", settings)))
-    task_handlers = (mail_task(orders, mailer),)
+    task_handlers = (mail_task(orders, mailer), account_mail_task(mailer, FOR_A_DAY))
     service = Service(
         "notifier",
         settings,

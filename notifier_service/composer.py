@@ -12,7 +12,9 @@ from email.utils import format_datetime
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
+from notifier_service.account_mails import AccountMail, AccountTemplate
 from notifier_service.domain import KnownOrder
+from notifier_service.mail_links import MailLinks
 from notifier_service.mails import Mail
 from shared.chassis.messages import clock
 from shared.contracts import Address as ShippingAddress
@@ -32,8 +34,12 @@ class Unsendable(Exception):
 class Composer:
     """Writes mails from one sender."""
 
-    def __init__(self, sender: Address, default_locale: str) -> None:
+    def __init__(
+        self, sender: Address, default_locale: str, links: MailLinks | None = None
+    ) -> None:
+        """Mails about accounts need `links`."""
         self._sender = sender
+        self._links = links
         self._default_locale = default_locale
         self._templates = Environment(
             loader=PackageLoader("notifier_service"),
@@ -56,18 +62,44 @@ class Composer:
             "address": address_lines(order.shipping_address),
             "names": {item.product_id: item.name or item.product_id for item in order.items},
         }
-        subject, _, text = self._render(f"{locale}/{mail.template}.txt", values).partition("\n")
-        html = self._render(f"{locale}/{mail.template}.html", values | {"subject": subject})
+        template = f"{locale}/{mail.template}"
+        return self._message(mail.notification_id, order.email or "", template, values)
+
+    def compose_account_mail(self, mail: AccountMail) -> EmailMessage:
+        """The whole e-mail, with its link. Raises Unsendable for an address that does not fit a header."""
+        locale = mail.locale if mail.locale in LOCALES else self._default_locale
+        values: dict[str, object] = {
+            "mail": mail,
+            "link": self._link(mail),
+            "locale": locale,
+            "shop": self._sender.display_name or self._sender.domain,
+        }
+        return self._message(mail.event_id, mail.recipient, "account", values)
+
+    def _link(self, mail: AccountMail) -> str | None:
+        if mail.request_id is None or mail.expires_at is None or self._links is None:
+            return None
+        subject = f"{mail.user_id}.{mail.request_id}"
+        if mail.template is AccountTemplate.PASSWORD_RESET:
+            return self._links.password_reset(subject, mail.expires_at)
+        return self._links.email_verification(subject, mail.expires_at)
+
+    def _message(
+        self, mail_id: str, email: str, template: str, values: dict[str, object]
+    ) -> EmailMessage:
+        """`values` contain the `locale`."""
+        subject, _, text = self._render(f"{template}.txt", values).partition("\n")
+        html = self._render(f"{template}.html", values | {"subject": subject})
         message = EmailMessage(policy=SMTP)
         _set(message, "From", self._sender)
-        _set(message, "To", recipient(order.email or ""))
+        _set(message, "To", recipient(email))
         _set(message, "Subject", subject)
-        _set(message, "Message-ID", f"<{mail.notification_id}@{self._sender.domain}>")
+        _set(message, "Message-ID", f"<{mail_id}@{self._sender.domain}>")
         _set(message, "Date", format_datetime(clock.now()))
         _set(message, "Auto-Submitted", "auto-generated")
         message.set_content(BLANK_LINES.sub("\n\n", text).strip("\n") + "\n")
         message.add_alternative(html, subtype="html")
-        _set(message, "Content-Language", locale)
+        _set(message, "Content-Language", str(values["locale"]))
         return message
 
     def _render(self, template: str, values: dict[str, object]) -> str:

@@ -11,6 +11,8 @@ from typing import Annotated
 from msgspec import Struct
 from msgspec.structs import replace
 
+from notifier_service import account_mails
+from notifier_service.account_mails import AccountCommand, masked
 from notifier_service.mails import Mail, again, mail_for
 from shared.chassis.messages.event import MAX_ERROR_LENGTH, Event
 from shared.chassis.messages.identity_events import LinkKeyPublished
@@ -153,13 +155,7 @@ class PublishLinkKey(Struct, frozen=True, kw_only=True):
 
 
 MailOutcome = RecordSent | RecordFailed | RecordSkipped
-Command = SettleMailAtOnce | MailOutcome | Resend | PublishLinkKey
-
-
-def masked(email: str) -> str:
-    """The address as a log may contain it: `j***@example.com`."""
-    name, _, domain = email.rpartition("@")
-    return f"{name[:1]}***@{domain}"
+Command = SettleMailAtOnce | MailOutcome | Resend | PublishLinkKey | AccountCommand
 
 
 def with_recipient(state: NotifierState, order_id: str) -> KnownOrder:
@@ -194,6 +190,8 @@ def decide(
     Raises Rejected, for Resend only: `unknown-notification`, `notification-pending`.
     """
     match command:
+        case _ if isinstance(command, AccountCommand):
+            return account_mails.decide(command, sends=sends, max_age=max_age)
         case PublishLinkKey(key_id=key_id, public_key=public_key):
             return [LinkKeyPublished(key_id=key_id, public_key=public_key)]
         case Resend():

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from notifier_service.account_handlers import ACCOUNT_SUBSCRIPTIONS, schedule_account_mails
 from notifier_service.composer import Unsendable
 from notifier_service.domain import (
     Command,
@@ -66,7 +67,7 @@ def schedule_mails(state: NotifierState, recorded: RecordedEvent) -> Iterable[Ch
         case NotificationResendRequested(notification_id=notification_id):
             return (_due(state.mails[notification_id]),)
         case _:
-            return ()
+            return schedule_account_mails(recorded)
 
 
 def _due(mail: Mail) -> Schedule:
@@ -111,4 +112,5 @@ SUBSCRIPTIONS: tuple[Subscription[Command], ...] = (
     on(CustomerRegistered),
     on(CustomerUpdated),
     on(OrderNudged),
+    *ACCOUNT_SUBSCRIPTIONS,
 )

@@ -28,12 +28,14 @@ class MailLinks:
         link = self._signed(Purpose.ORDER, order_id, expires_at)
         return f"{self._orders}/orders/{quote(order_id)}?link={link}"
 
-    def password_reset(self, request_id: str, expires_at: datetime) -> str:
-        link = self._signed(Purpose.PASSWORD_RESET, request_id, expires_at)
+    def password_reset(self, subject: str, expires_at: datetime) -> str:
+        """`subject` is a user id and the id of a request, with a dot between them."""
+        link = self._signed(Purpose.PASSWORD_RESET, subject, expires_at)
         return f"{self._accounts}/account/reset-password?link={link}"
 
-    def email_verification(self, request_id: str, expires_at: datetime) -> str:
-        link = self._signed(Purpose.EMAIL_VERIFICATION, request_id, expires_at)
+    def email_verification(self, subject: str, expires_at: datetime) -> str:
+        """`subject` as of `password_reset`."""
+        link = self._signed(Purpose.EMAIL_VERIFICATION, subject, expires_at)
         return f"{self._accounts}/account/verify-email?link={link}"
 
     def _signed(self, purpose: Purpose, subject: str, expires_at: datetime) -> str:

@@ -13,8 +13,10 @@ from urllib.parse import unquote, urlsplit
 from aiosmtplib import SMTP, SMTPDataError, SMTPRecipientsRefused
 from msgspec import Struct
 
+from notifier_service.account_mails import AccountMail
 from notifier_service.composer import Composer, Unsendable
 from notifier_service.domain import KnownOrder
+from notifier_service.mail_links import MailLinks
 from notifier_service.mails import Mail
 from shared.chassis.failpoints import failpoint
 from shared.chassis.settings import SettingsError
@@ -41,6 +43,10 @@ class Mailer(Protocol):
         """Raises Unsendable, or anything else for a failure that may be temporary."""
         ...
 
+    async def deliver_account_mail(self, mail: AccountMail) -> None:
+        """Raises as `deliver`."""
+        ...
+
     async def close(self) -> None: ...
 
 
@@ -51,6 +57,9 @@ class NullMailer:
     """
 
     async def deliver(self, mail: Mail, order: KnownOrder) -> None:
+        pass
+
+    async def deliver_account_mail(self, mail: AccountMail) -> None:
         pass
 
     async def close(self) -> None:
@@ -86,7 +95,12 @@ class SmtpMailer:
 
     async def deliver(self, mail: Mail, order: KnownOrder) -> None:
         """Send it, over TLS if the server supports it."""
-        message = self._composer.compose(mail, order)
+        await self._deliver(self._composer.compose(mail, order))
+
+    async def deliver_account_mail(self, mail: AccountMail) -> None:
+        await self._deliver(self._composer.compose_account_mail(mail))
+
+    async def _deliver(self, message: EmailMessage) -> None:
         async with self._connection() as connection:
             await _send(connection, message)
         failpoint("after_smtp_accepted")
@@ -135,11 +149,15 @@ class SmtpMailer:
         return connection
 
 
-def build_mailer(settings: ShopSettings) -> Mailer:
+def build_mailer(settings: ShopSettings, links: MailLinks) -> Mailer:
     """Raises SettingsError naming the invalid setting."""
     server = read_url(settings.smtp_url)
     sender = read_sender(settings.mail_from)
-    return SmtpMailer(server, Composer(sender, settings.default_locale)) if server else NullMailer()
+    return (
+        SmtpMailer(server, Composer(sender, settings.default_locale, links))
+        if server
+        else NullMailer()
+    )
 
 
 def read_url(url: str) -> SmtpServer | None:

@@ -4,7 +4,7 @@ from litestar import Litestar
 from litestar.types import ControllerRouterHandler
 
 from order_service.accounts import api as accounts_api
-from order_service.accounts import keys_api, links_api, roles_api
+from order_service.accounts import keys_api, links_api, pages, roles_api
 from order_service.accounts.emails import canonical
 from order_service.accounts.mailed_links import MailedLinks
 from order_service.accounts.password_rules import weakness
@@ -75,6 +75,7 @@ def build(settings: ShopSettings) -> Litestar:
         addresses_api.AddressController,
         accounts_api.AccountController,
         links_api.LinkController,
+        pages.PageController,
         roles_api.RoleController,
         *keys_api.ROUTES,
     ]

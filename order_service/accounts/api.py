@@ -37,6 +37,7 @@ from shared.chassis.http.rate_limits import Limit
 from shared.chassis.http.request_body import RequestBody, ServiceRequest
 from shared.chassis.messages.clock import new_id
 from shared.chassis.messages.plain_text import LINE_WITHOUT_LINK
+from shared.chassis.messages.rejection import Rejected
 from shared.chassis.runtime.service import Service
 from shared.chassis.storage.database import Database
 from shared.chassis.storage.idempotency import Reply, has_response
@@ -266,8 +267,7 @@ async def _change_email(
     accounts: Accounts,
 ) -> Response[bytes]:
     if data.email is None or data.current_password is None:
-        message = "required to change the address"
-        raise BadRequest(FieldError(field="currentPassword", message=message))
+        raise Rejected("wrong-password", "another address needs `currentPassword`")
     check = accounts.with_right_password(
         request.user, data.current_password, client_address(request)
     )

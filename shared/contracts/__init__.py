@@ -35,6 +35,9 @@ from shared.contracts.inventory import (
     StockWrittenOff,
 )
 from shared.contracts.notifier import (
+    AccountMailFailed,
+    AccountMailSent,
+    AccountMailSkipped,
     NotificationFailed,
     NotificationResendRequested,
     NotificationSent,
@@ -89,6 +92,9 @@ CATALOG = Catalog.of(
 
 __all__ = [
     "CATALOG",
+    "AccountMailFailed",
+    "AccountMailSent",
+    "AccountMailSkipped",
     "Address",
     "AddressRemoved",
     "AddressSaved",

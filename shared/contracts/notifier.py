@@ -5,10 +5,42 @@ from typing import Annotated, ClassVar, Literal
 import msgspec
 
 from shared.chassis.messages.event import Error, Event, EventId, Label
-from shared.contracts.types import NotificationId, OrderId
+from shared.contracts.types import CustomerId, NotificationId, OrderId
 
 SkipReason = Literal["NO_ADDRESS", "TOO_OLD"]
 MaskedEmail = Annotated[str, msgspec.Meta(max_length=300)]
+
+
+AccountSkipReason = Literal["TOO_OLD", "EXPIRED"]
+
+
+class AccountMailEvent(Event, frozen=True, kw_only=True):
+    """Published by the notifier about one mail to a customer about the account. `recipient` is masked."""
+
+    SOURCE: ClassVar[str] = "notifier"
+    ENTITY: ClassVar[str] = "user_id"
+
+    user_id: CustomerId
+    event_id: EventId
+    """The event that the mail is about."""
+    template: Label
+    recipient: MaskedEmail
+
+
+class AccountMailSent(AccountMailEvent, frozen=True, kw_only=True):
+    """The mail server accepted the mail."""
+
+
+class AccountMailFailed(AccountMailEvent, frozen=True, kw_only=True):
+    """The mail was given up after a day of attempts, or the mail server rejected it permanently."""
+
+    error: Error
+
+
+class AccountMailSkipped(AccountMailEvent, frozen=True, kw_only=True):
+    """No mail was sent: the event was received too late, or the link in it expired first."""
+
+    reason: AccountSkipReason
 
 
 class NotificationEvent(Event, frozen=True, kw_only=True):

@@ -20,7 +20,7 @@ class OrderClient:
     """A client of the service, with or without a token."""
 
     def __init__(self, app: Litestar) -> None:
-        self._app = app
+        self.app = app
 
     async def ask(
         self,
@@ -32,7 +32,7 @@ class OrderClient:
         key: str | None = None,
         address: str = "192.0.2.1",
     ) -> httpx.Response:
-        transport = httpx.ASGITransport(self._app, client=(address, 40_000))
+        transport = httpx.ASGITransport(self.app, client=(address, 40_000))
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         headers |= {"Idempotency-Key": key} if key else {}
         async with httpx.AsyncClient(transport=transport, base_url="http://order") as client:

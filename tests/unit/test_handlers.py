@@ -19,7 +19,7 @@ SERVICES = (
     "read_api",
 )
 
-SEVERAL_DEPENDENCIES = {"register", "rotate_key", "receive_callback"}
+SEVERAL_DEPENDENCIES = {"change_me", "register", "rotate_key", "receive_callback"}
 """They hash a password, are rare, or are called once per shipment."""
 
 
