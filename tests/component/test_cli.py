@@ -11,6 +11,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from quadrille.cli.api_client import Client
+from quadrille.endpoints import ShopError
 from shared import VERSION
 from shared.chassis.messages.cloudevents import encode
 from shared.contracts import OrderCancelled
@@ -595,9 +597,28 @@ def test_product_is_added_changed_and_deleted(shop, admin, guest):
     assert admin.run("product", "delete", "table") == (0, "table is deleted.\n", "")
     code, _, err = admin.run("product", "update", "table", "--name", "Table")
     assert (code, err) == (1, "Error: there is no product table\n")
+    code, out, _ = admin.run("product", "restore", "table")
+    assert (code, out) == (0, "table: Oak table, ¥150, 3 available\n")
     for misuse in (("--price", "12.5"), ("--price", "much"), ("--price", "-1"), ()):
         assert admin.run("product", "update", "table", *misuse)[0] == 2
     assert guest.run("product", "delete", "lamp")[0] == 1
+
+
+def test_update_does_not_undo_another(shop, admin, monkeypatch):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(admin.session_file.parents[1]))
+    vase, meanwhile = {"name": "Vase", "price": 10}, {"name": "Vase", "price": 20}
+    assert shop.admin.post("inventory", "/products", {"productId": "vase", **vase}).is_success
+
+    def change(current: Json) -> Json:
+        assert current["price"] == 10
+        assert shop.admin.put("inventory", "/products/vase", meanwhile).is_success
+        return {**vase, "name": "Old vase"}
+
+    with pytest.raises(ShopError) as refused:
+        Client(shop.settings).edit("inventory", "/products/vase", change)
+    assert refused.value.exit_code == 1
+    product = shop.admin.show("inventory", "/products/vase")
+    assert (product["name"], product["price"]) == ("Vase", 20)
 
 
 def test_mails_are_listed_and_sent_again(shop, guest, admin):
@@ -681,7 +702,7 @@ def test_report_prints_json(admin):
 
 
 def test_report_rejects_customers_and_unknown_time_zones(jane, admin):
-    assert jane.run("report") == (1, "", "Error: only an admin may do this\n")
+    assert jane.run("report") == (1, "", "Error: only an operator or an admin may do this\n")
     code, _, err = admin.run("report", "--timezone", "Asia/Atlantis")
     assert code == 1
     assert "expected an IANA time zone, e.g. Asia/Tokyo" in err
@@ -708,7 +729,8 @@ def test_held_events_are_listed_and_removed(shop, admin, jane):
     assert (code, err) == (1, f"Error: {several}\n")
     code, out, _ = admin.run("forget", "order", "1", "rival-2")
     assert (code, out) == (0, "Removed event rival-2, held at position 1 of order.\n")
-    assert jane.run("forget", "order", "1") == (1, "", "Error: only an admin may do this\n")
+    denied = (1, "", "Error: only an operator or an admin may do this\n")
+    assert jane.run("forget", "order", "1") == denied
     code, out, _ = admin.run("forget", "order", "1", "--json")
     assert (code, msgspec.json.decode(out)["eventId"]) == (0, "rival-1")
     code, _, err = admin.run("forget", "order", "1")
