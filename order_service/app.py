@@ -1,5 +1,7 @@
 """The order service, put together."""
 
+from functools import partial
+
 from litestar import Litestar
 from litestar.types import ControllerRouterHandler
 
@@ -15,6 +17,7 @@ from order_service.carts import api as carts_api
 from order_service.domain import Command, OrderState, decide, evolve
 from order_service.handlers import SUBSCRIPTIONS, TASK_HANDLERS, schedule_deadlines
 from order_service.orders import api as orders_api
+from order_service.orders.limits import OrderLimits
 from order_service.store import RETENTION_RULES, STORE, derived_tables
 from order_service.tables import METADATA
 from shared.chassis.engine.service_logic import ServiceLogic
@@ -28,9 +31,10 @@ from shared.settings import ShopSettings
 
 
 def logic(settings: ShopSettings) -> ServiceLogic[OrderState, Command]:
-    """The service's rules, with the deadlines of the settings."""
+    """The service's rules, with the limits and deadlines of the settings."""
+    limits = OrderLimits(lines=settings.max_lines_per_order, units=settings.max_units_per_line)
     return ServiceLogic(
-        decider=Decider(initial=OrderState(), decide=decide, evolve=evolve),
+        decider=Decider(initial=OrderState(), decide=partial(decide, limits=limits), evolve=evolve),
         store=STORE,
         subscriptions=SUBSCRIPTIONS,
         schedule=schedule_deadlines(settings.order_timeout_seconds, settings.order_timeouts),

@@ -13,6 +13,7 @@ from order_service.carts.domain import Carts, CheckOut
 from order_service.orders import domain as orders
 from order_service.orders import pricing as prices
 from order_service.orders.domain import Orders, PlaceOrder
+from order_service.orders.limits import NO_LIMITS, OrderLimits
 from order_service.orders.pricing import Prices
 from shared.chassis.messages.event import Event
 from shared.chassis.messages.recorded_event import RecordedEvent
@@ -31,15 +32,15 @@ class OrderState(Struct, frozen=True, kw_only=True):
 Command = orders.Command | carts.Command | customers.Command | addresses.Command | keys.Command
 
 
-def decide(state: OrderState, command: Command) -> list[Event]:
+def decide(state: OrderState, command: Command, limits: OrderLimits = NO_LIMITS) -> list[Event]:
     """The events that the command leads to; raises Rejected as the rules of each slice do."""
     if isinstance(command, PlaceOrder | CheckOut) and command.book_address:
         address = book_address(state.address_books, command.book_address)
         command = replace(command, shipping_address=address)
     if isinstance(command, orders.Command):
-        return orders.decide(state.orders, state.prices, command)
+        return orders.decide(state.orders, state.prices, command, limits)
     if isinstance(command, carts.Command):
-        return carts.decide(state.carts, state.orders, state.prices, command)
+        return carts.decide(state.carts, state.orders, state.prices, command, limits)
     if isinstance(command, customers.Command):
         return customers.decide(state.customers, command)
     if isinstance(command, addresses.Command):

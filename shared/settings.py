@@ -10,6 +10,7 @@ from shared.chassis import settings as chassis
 from shared.chassis.http import rate_limits
 from shared.chassis.settings import DAY_SECONDS, PREFIX, ChassisSettings, Deadline, Seconds
 from shared.contracts.order import OrderStatus
+from shared.contracts.types import MAX_LINES, MAX_UNITS
 
 LOOPBACK_FOR_WILDCARD = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
@@ -87,6 +88,9 @@ class ShopSettings(ChassisSettings, frozen=True, kw_only=True):
     allow_guests: bool = True
     require_address: bool = True
     """Whether an order needs an address to ship to."""
+    max_lines_per_order: Annotated[int, msgspec.Meta(ge=1, le=MAX_LINES)] = MAX_LINES
+    max_units_per_line: Annotated[int, msgspec.Meta(ge=1, le=MAX_UNITS)] = 1000
+    """Of all lines of an order with the same product."""
 
     order_timeout_seconds: Deadline = 900
     """An order without progress for this long is cancelled as EXPIRED; the next three are for one status each."""

@@ -137,7 +137,10 @@ class AccountController(Controller):
         """Sign up; sign in afterwards."""
         user_id, email = new_id(), canonical_email(data.email)
         _reject_weak_password(data.password, email)
-        service.limits.take((Limit.REGISTRATIONS_PER_ADDRESS, client_address(request)))
+        service.limits.take(
+            (Limit.REGISTRATIONS_PER_ADDRESS, client_address(request)),
+            (Limit.REGISTRATIONS_PER_RECIPIENT, emails.mailbox(email)),
+        )
         await _reject_taken_email(request, service.reads, accounts, email)
         with_password = accounts.with_password(user_id, data.password)
         return await service.commands.execute(

@@ -170,6 +170,7 @@ class CartController(Controller):
             201: ResponseSpec(OrderView, description="Ordered, and the cart is empty"),
             **responses(
                 "address-not-in-book",
+                "order-too-large",
                 "cart-empty",
                 "price-changed",
                 "product-not-for-sale",

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from order_service.addresses.domain import BookAddress
 from order_service.orders.domain import Orders, PlaceOrder
 from order_service.orders.domain import decide as decide_order
+from order_service.orders.limits import NO_LIMITS, OrderLimits
 from order_service.orders.pricing import Prices, RequestedItem, priced
 from shared.chassis.messages.event import Event
 from shared.chassis.messages.recorded_event import RecordedEvent
@@ -22,9 +23,6 @@ from shared.contracts import (
     OrderId,
     ProductId,
 )
-
-MAX_LINES = 100
-MAX_OF_ONE = 1_000_000
 
 CartId = Annotated[str, id_of("cart")]
 """The id of the cart's customer."""
@@ -94,7 +92,13 @@ class CheckOut(Struct, frozen=True, kw_only=True):
 Command = AddToCart | ChangeInCart | RemoveFromCart | ClearCart | CheckOut
 
 
-def decide(carts: Carts, orders: Orders, prices: Prices, command: Command) -> list[Event]:
+def decide(
+    carts: Carts,
+    orders: Orders,
+    prices: Prices,
+    command: Command,
+    limits: OrderLimits = NO_LIMITS,
+) -> list[Event]:
     """The events that the command leads to.
 
     Raises Rejected: `product-not-for-sale`, `not-in-cart`, `cart-full`; on checkout also `cart-empty` and
@@ -103,36 +107,38 @@ def decide(carts: Carts, orders: Orders, prices: Prices, command: Command) -> li
     cart = carts.get(command.user_id) or Cart(user_id=command.user_id)
     match command:
         case AddToCart(product_id=product_id, quantity=quantity):
-            return [_added(cart, prices, product_id, quantity)]
+            return [_added(cart, prices, product_id, quantity, limits)]
         case ChangeInCart():
-            return _change(cart, prices, command)
+            return _change(cart, prices, command, limits)
         case RemoveFromCart(product_id=product_id):
             return [_emptied(cart, required_line(cart, product_id))]
         case ClearCart():
             return [CartCleared(user_id=cart.user_id)] if cart.lines else []
         case CheckOut():
-            return _check_out(cart, orders, prices, command)
+            return _check_out(cart, orders, prices, command, limits)
 
 
-def _added(cart: Cart, prices: Prices, product_id: str, quantity: int) -> ItemAddedToCart:
+def _added(
+    cart: Cart, prices: Prices, product_id: str, quantity: int, limits: OrderLimits
+) -> ItemAddedToCart:
     item = priced(prices, RequestedItem(product_id=product_id, quantity=quantity))
     line = line_of(cart, product_id)
-    if line is None and len(cart.lines) >= MAX_LINES:
-        raise Rejected("cart-full", f"a cart holds {MAX_LINES} products at most")
-    if line and line.quantity + quantity > MAX_OF_ONE:
-        raise Rejected("cart-full", f"a cart holds {MAX_OF_ONE} of a product at most")
+    if line is None and len(cart.lines) >= limits.lines:
+        raise Rejected("cart-full", f"a cart holds {limits.lines} products at most")
+    if quantity + (line.quantity if line else 0) > limits.units:
+        raise Rejected("cart-full", f"a cart holds {limits.units} of a product at most")
     return ItemAddedToCart(
         user_id=cart.user_id, product_id=product_id, quantity=quantity, price=item.price
     )
 
 
-def _change(cart: Cart, prices: Prices, command: ChangeInCart) -> list[Event]:
+def _change(cart: Cart, prices: Prices, command: ChangeInCart, limits: OrderLimits) -> list[Event]:
     line = required_line(cart, command.product_id)
     item = RequestedItem(product_id=command.product_id, quantity=command.quantity)
     price = priced(prices, item).price
     more = command.quantity - line.quantity
     if more > 0:
-        return [_added(cart, prices, line.product_id, more)]
+        return [_added(cart, prices, line.product_id, more, limits)]
     if more < 0:
         return [
             ItemRemovedFromCart(
@@ -142,7 +148,7 @@ def _change(cart: Cart, prices: Prices, command: ChangeInCart) -> list[Event]:
     if price == line.price:
         return []
     rest = without(cart, line.product_id)
-    return [_emptied(cart, line), _added(rest, prices, line.product_id, line.quantity)]
+    return [_emptied(cart, line), _added(rest, prices, line.product_id, line.quantity, limits)]
 
 
 def _emptied(cart: Cart, line: CartLine) -> ItemRemovedFromCart:
@@ -154,7 +160,9 @@ def _emptied(cart: Cart, line: CartLine) -> ItemRemovedFromCart:
     )
 
 
-def _check_out(cart: Cart, orders: Orders, prices: Prices, command: CheckOut) -> list[Event]:
+def _check_out(
+    cart: Cart, orders: Orders, prices: Prices, command: CheckOut, limits: OrderLimits
+) -> list[Event]:
     if not cart.lines:
         raise Rejected("cart-empty", "the cart is empty")
     items = tuple(
@@ -171,7 +179,7 @@ def _check_out(cart: Cart, orders: Orders, prices: Prices, command: CheckOut) ->
         shipping_address=command.shipping_address,
     )
     return [
-        *decide_order(orders, prices, order),
+        *decide_order(orders, prices, order, limits),
         CartCleared(user_id=cart.user_id, order_id=command.order_id),
     ]
 

@@ -162,6 +162,7 @@ class OrderController(Controller):
             **responses(
                 "forbidden",
                 "address-not-in-book",
+                "order-too-large",
                 "cart-empty",
                 "price-changed",
                 "product-not-for-sale",

@@ -11,6 +11,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from order_service.addresses.domain import BookAddress
+from order_service.orders.limits import NO_LIMITS, OrderLimits
 from order_service.orders.pricing import Prices, RequestedItem, priced
 from shared.chassis.messages.event import Event
 from shared.chassis.messages.recorded_event import RecordedEvent
@@ -196,14 +197,16 @@ FollowUp = (
 Command = PlaceOrder | NudgeOrder | FollowUp
 
 
-def decide(orders: Orders, prices: Prices, command: Command) -> list[Event]:
+def decide(
+    orders: Orders, prices: Prices, command: Command, limits: OrderLimits = NO_LIMITS
+) -> list[Event]:
     """The events that the command leads to.
 
-    Raises Rejected: `product-not-for-sale` or `price-changed` for a new order, `unknown-order` and `order-final`
+    Raises Rejected: `product-not-for-sale`, `price-changed` or `order-too-large` for a new order, `unknown-order` and `order-final`
     for a customer's cancellation, `unknown-order` for a nudge.
     """
     if isinstance(command, PlaceOrder):
-        return [] if command.order_id in orders else [_create(prices, command)]
+        return [] if command.order_id in orders else [_create(prices, command, limits)]
     order = orders.get(command.order_id)
     if isinstance(command, NudgeOrder):
         return _nudge(order, command)
@@ -353,7 +356,8 @@ def _unknown(order_id: str) -> Rejected:
     return Rejected("unknown-order", f"there is no order {order_id}")
 
 
-def _create(prices: Prices, command: PlaceOrder) -> OrderCreated:
+def _create(prices: Prices, command: PlaceOrder, limits: OrderLimits) -> OrderCreated:
+    limits.check(command.items)
     items = tuple(priced(prices, item) for item in command.items)
     return OrderCreated(
         order_id=command.order_id,

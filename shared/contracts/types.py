@@ -23,14 +23,15 @@ TrackingNumber = Annotated[str, msgspec.Meta(max_length=MAX_TRACKING_NUMBER)]
 
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 
-Quantity = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
 MAX_LINES = 100
-TotalQuantity = Annotated[int, msgspec.Meta(ge=1, le=MAX_LINES * 1_000_000)]
+MAX_UNITS = 1_000_000
+Quantity = Annotated[int, msgspec.Meta(ge=1, le=MAX_UNITS)]
+TotalQuantity = Annotated[int, msgspec.Meta(ge=1, le=MAX_LINES * MAX_UNITS)]
 """Of several lines added up: the bound of a single line does not hold for it."""
 Stock = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 Money = Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)]
 """In the currency's minor unit."""
-TotalAmount = Annotated[int, msgspec.Meta(ge=0, le=MAX_LINES * 1_000_000 * 1_000_000_000)]
+TotalAmount = Annotated[int, msgspec.Meta(ge=0, le=MAX_LINES * MAX_UNITS * 1_000_000_000)]
 """The price of all lines of an order."""
 
 AddressText = Annotated[str, msgspec.Meta(max_length=200)]

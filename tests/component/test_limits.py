@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -20,7 +21,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 ADMIN_PASSWORD = "open sesame"
 RATE_LIMITS = (
-    "registrations_per_address=2/day,guest_orders_per_address=3/day,orders_per_recipient=2/day,"
+    "registrations_per_address=2/day,registrations_per_recipient=2/day,guest_orders_per_address=3/day,orders_per_recipient=2/day,"
     "orders_per_customer=3/day,changes_per_customer=3/day,"
     "sign_in_failures_per_address=3/day,sign_ins_per_account=5/day"
 )
@@ -36,6 +37,8 @@ async def settings(tmp_path_factory: pytest.TempPathFactory) -> ShopSettings:
         f"nats://127.0.0.1:{free_port()}",
         admin_password=ADMIN_PASSWORD,
         rate_limits=RATE_LIMITS,
+        max_units_per_line=5,
+        max_lines_per_order=3,
     )
 
 
@@ -84,6 +87,21 @@ async def test_registrations_of_one_address_are_limited(client: OrderClient, add
     assert_limited(answers[-1])
 
 
+async def test_registrations_of_one_mailbox_are_limited(client: OrderClient, email: str):
+    name, _, domain = email.partition("@")
+    answers = [
+        await client.ask(
+            "POST",
+            "/auth/register",
+            {"email": f"{name}+{number}@{domain}", "password": PASSWORD},
+            address=f"203.0.113.{30 + number}",
+        )
+        for number in range(3)
+    ]
+    assert [answer.status_code for answer in answers] == [201, 201, 429]
+    assert answers[-1].json()["limit"] == "registrations_per_recipient"
+
+
 async def test_guest_orders_of_one_address_are_limited(client: OrderClient, address: str):
     assert [await order(client, address) for _ in range(4)] == [422, 422, 422, 429]
     assert await order(client, "203.0.113.1") == 422
@@ -105,8 +123,27 @@ async def test_orders_of_one_customer_are_limited(client: OrderClient, address: 
     token = (await client.sign_in(email))["accessToken"]
     statuses = [await order(client, f"203.0.113.{20 + number}", token) for number in range(4)]
     assert statuses == [422, 422, 422, 429]
-    checkout = await client.ask("POST", "/cart/checkout", {}, token=token)
+    checkout = await client.ask(
+        "POST", "/cart/checkout", {"shippingAddress": ADDRESS_BODY}, token=token
+    )
     assert_limited(checkout)
+
+
+@pytest.mark.parametrize(
+    ("items", "limit"),
+    [
+        ([{"productId": "none", "quantity": 6}], {"maxUnits": 5, "productId": "none"}),
+        ([{"productId": f"p{number}", "quantity": 1} for number in range(4)], {"maxLines": 3}),
+    ],
+    ids=["units", "lines"],
+)
+async def test_size_of_order_is_limited(
+    client: OrderClient, address: str, items: list[dict[str, Any]], limit: dict[str, Any]
+):
+    body = {"items": items, "shippingAddress": ADDRESS_BODY}
+    answer = await client.ask("POST", "/orders", body, address=address)
+    problem = problem_of(answer, 422, "order-too-large")
+    assert {name: problem[name] for name in limit} == limit
 
 
 async def test_orders_of_admin_are_not_limited(

@@ -7,8 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from order_service.carts.domain import (
-    MAX_LINES,
-    MAX_OF_ONE,
     AddToCart,
     CartLine,
     ChangeInCart,
@@ -17,6 +15,7 @@ from order_service.carts.domain import (
     RemoveFromCart,
 )
 from order_service.domain import Command, OrderState, decide, evolve
+from order_service.orders.limits import OrderLimits
 from shared.chassis.messages.event import Event
 from shared.chassis.messages.rejection import Rejected
 from shared.contracts import (
@@ -30,6 +29,7 @@ from shared.contracts import (
     ProductUpdated,
 )
 from shared.contracts.order import OrderStatus
+from shared.contracts.types import MAX_LINES, MAX_UNITS
 from tests.support.history import fold
 
 KEYBOARD = ProductCreated(product_id="prod001", name="Super Keyboard", description="", price=5000)
@@ -101,8 +101,29 @@ def test_cart_limits_number_of_products():
 
 
 def test_cart_limits_quantity_of_one_product():
-    state = after(*SALE, added("prod001", MAX_OF_ONE, 5000))
+    state = after(*SALE, added("prod001", MAX_UNITS, 5000))
     assert refusal(state, add("prod001", 1)).code == "cart-full"
+
+
+def test_cart_keeps_to_the_shops_limits():
+    limits = OrderLimits(lines=1, units=3)
+    state = after(*SALE, added("prod001", 2, 5000))
+    assert decide(state, add("prod001", 1), limits) == [added("prod001", 1, 5000)]
+    for command in (
+        add("prod001", 2),
+        add("prod002", 1),
+        ChangeInCart(user_id="aiko", product_id="prod001", quantity=4),
+    ):
+        with pytest.raises(Rejected) as refused:
+            decide(state, command, limits)
+        assert refused.value.code == "cart-full"
+
+
+def test_checkout_keeps_to_the_shops_limits():
+    state = after(*SALE, added("prod001", 2, 5000))
+    with pytest.raises(Rejected) as refused:
+        decide(state, CHECK_OUT, OrderLimits(units=1))
+    assert refused.value.code == "order-too-large"
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from order_service.orders.domain import (
     ShipOrder,
     is_final,
 )
+from order_service.orders.limits import OrderLimits
 from order_service.orders.pricing import RequestedItem
 from shared.chassis.messages.event import Event
 from shared.chassis.messages.rejection import Rejected
@@ -142,6 +143,25 @@ def test_order_of_unsold_product_is_rejected(history: tuple[Event, ...]):
     refused = refusal(after(*history), place(item("prod001", 1)))
     assert refused.code == "product-not-for-sale"
     assert refused.extra == {"productId": "prod001"}
+
+
+@pytest.mark.parametrize(
+    ("items", "extra"),
+    [
+        ([item("prod001", 4)], {"productId": "prod001", "maxUnits": 3}),
+        ([item("prod001", 2), item("prod001", 2)], {"productId": "prod001", "maxUnits": 3}),
+        ([item("prod001", 1)] * 3, {"maxLines": 2}),
+    ],
+    ids=["units", "units of two lines", "lines"],
+)
+def test_order_over_the_shops_limits_is_rejected(
+    items: list[RequestedItem], extra: dict[str, object]
+):
+    limits, state = OrderLimits(lines=2, units=3), after(KEYBOARD, MOUSE)
+    with pytest.raises(Rejected) as refused:
+        decide(state, place(*items), limits)
+    assert (refused.value.code, refused.value.extra) == ("order-too-large", extra)
+    assert decide(state, place(item("prod001", 3), item("prod002", 3)), limits)
 
 
 def test_changed_price_applies_to_new_orders_only():

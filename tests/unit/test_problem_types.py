@@ -28,10 +28,12 @@ STATUSES = {
         *("not-in-cart", "unknown-carrier", "unknown-customer", "unknown-held-event"),
         *("unknown-key", "unknown-mail", "unknown-notification", "unknown-order"),
         *("unknown-product", "unknown-shipment", "unknown-task"),
+        "unknown-address",
         *("unknown-contract", "unknown-dead-letter", "unknown-redrive"),
     },
     408: {"client-gone"},
     409: {
+        *("address-book-full", "address-exists"),
         *(
             "cart-full",
             "email-not-verified",
@@ -49,7 +51,7 @@ STATUSES = {
     421: {"misdirected-request"},
     422: {
         *("cart-empty", "idempotency-key-reused", "nothing-to-change", "product-not-for-sale"),
-        "unknown-position",
+        *("address-not-in-book", "order-too-large", "unknown-position"),
     },
     429: {"too-many-attempts", "too-many-requests"},
     500: {"internal-error"},

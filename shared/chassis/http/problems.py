@@ -102,6 +102,9 @@ PROBLEM_TYPES: Mapping[str, ProblemType] = {
     "price-changed": ProblemType(
         409, "The list price is no longer the one of the request or the cart."
     ),
+    "order-too-large": ProblemType(
+        422, "The order has more lines, or more units of a product, than the shop accepts."
+    ),
     "cart-empty": ProblemType(422, "There is nothing in the cart to order."),
     "product-not-for-sale": ProblemType(
         422, "A product of the request is unknown or no longer for sale.", slug="unknown-product"

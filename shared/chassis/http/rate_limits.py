@@ -40,6 +40,7 @@ class Limit(Enum):
     """The table. The setting `QUADRILLE_RATE_LIMITS` changes a row by its name in lower case."""
 
     REGISTRATIONS_PER_ADDRESS = 20, HOUR, "registrations from this address"
+    REGISTRATIONS_PER_RECIPIENT = 5, HOUR, "registrations of this mailbox"
     SIGN_IN_FAILURES_PER_ACCOUNT_AND_ADDRESS = 10, 5 * MINUTE, "wrong passwords for this account from this address"  # fmt: skip
     SIGN_IN_FAILURES_PER_ADDRESS = 100, 5 * MINUTE, "wrong passwords from this address"
     SIGN_IN_FAILURES_PER_ACCOUNT = 1000, HOUR, "wrong passwords for this account"
