@@ -17,6 +17,7 @@ from shared.chassis.messages.recorded_event import RecordedEvent
 from shared.chassis.runtime import service as service_module
 from shared.chassis.settings import SettingsError
 from shared.contracts import (
+    DeliveryOverdue,
     LineItem,
     OrderCancellationRequested,
     OrderCreated,
@@ -39,6 +40,9 @@ SECRET = "a secret of sixteen characters or more"
 LINES = (LineItem(product_id="prod001", quantity=2),)
 SERVICE = next(service for service in DEFINITIONS if service.name == "shipping")
 CANCEL = OrderCancellationRequested(order_id="o1", reason="CUSTOMER")
+
+PROBLEM = "urn:quadrille:problem"
+ENDS = ("ShipmentCompleted", "ShipmentFailed")
 
 Json = dict[str, Any]
 
@@ -94,6 +98,10 @@ class Shipping:
     async def put(self, path: str, body: object, **headers: str) -> Response:
         return await self._http.put(path, json=body, headers=self._as_admin(headers))
 
+    async def settle(self, body: object, order_id: str = "o1", **headers: str) -> Response:
+        path = f"/shipments/{order_id}/settle"
+        return await self._http.post(path, json=body, headers=self._as_admin(headers))
+
     async def called_back(self, report: object, signature: str | None = None) -> Response:
         body = report if isinstance(report, bytes) else msgspec.json.encode(report)
         signature = signed(body) if signature is None else signature
@@ -115,6 +123,14 @@ class Shipping:
 
     def event_types(self) -> list[str]:
         return [entry.recorded.event_type for entry in self._ledger().log]
+
+    def events(self) -> list[RecordedEvent]:
+        return [entry.recorded for entry in self._ledger().log]
+
+    def has_failed_task(self) -> bool:
+        """Whether the carrier of a task is not set up."""
+        errors = [task.last_error or "" for task in self._ledger().tasks]
+        return any("the carrier http is not set up" in error for error in errors)
 
     def tasks(self) -> list[str]:
         return [task.kind for task in self._ledger().tasks]
@@ -497,6 +513,126 @@ async def test_dispatched_shipment_is_not_cancelled(service: Shipping, carrier: 
     assert carrier.bookings == {shipment["shipmentId"]: "R-1"}
     assert (await service.called_back(delivered(shipment))).json()["status"] == "COMPLETED"
     await service.at_rest()
+
+
+@pytest.mark.parametrize(
+    ("outcome", "status", "reason"),
+    [
+        ("delivered", "COMPLETED", None),
+        ("lost", "FAILED", "LOST"),
+        ("returned", "FAILED", "RETURNED"),
+    ],
+)
+async def test_operator_settles_dispatched_shipment(
+    service: Shipping, outcome: str, status: str, reason: str | None
+):
+    await service.ships()
+    shipment = await service.until("DISPATCHED")
+    operator = service.issuer.headers("olga", "operator")
+    answer = await service.settle({"outcome": outcome, "note": "by telephone"}, **operator)
+    assert answer.status_code == 200
+    settled = answer.json()
+    assert (settled["status"], settled["reason"]) == (status, reason)
+    assert settled["note"] == "by telephone"
+    assert settled["trackingNumber"] == ("R-1" if outcome == "delivered" else None)
+    [end] = [event for event in service.events() if event.event_type in ENDS]
+    assert (end.event.note, end.actor) == ("by telephone", "operator:olga")
+    late = await service.called_back(delivered(shipment))
+    assert (late.status_code, late.json()["status"]) == (200, status)
+    assert late.json()["note"] is None, "the note is for the shop"
+    other = "lost" if outcome == "delivered" else "delivered"
+    refused = await service.settle({"outcome": other})
+    assert (refused.status_code, refused.json()["type"]) == (409, f"{PROBLEM}:shipment-ended")
+    await service.at_rest()
+
+
+async def test_undispatched_or_unknown_shipment_is_not_settled(
+    service: Shipping, carrier: FakeCarrier
+):
+    unknown = await service.settle({"outcome": "lost"})
+    assert (unknown.status_code, unknown.json()["type"]) == (404, f"{PROBLEM}:unknown-shipment")
+    carrier.open.clear()
+    await service.ships()
+    await service.until("INITIATED")
+    early = await service.settle({"outcome": "lost"})
+    assert (early.status_code, early.json()["type"]) == (409, f"{PROBLEM}:shipment-not-dispatched")
+    carrier.open.set()
+    wrong = await service.settle({"outcome": "eaten"})
+    assert (wrong.status_code, wrong.json()["errors"][0]["field"]) == (400, "outcome")
+
+
+async def test_overdue_order_gets_its_outcome_again(service: Shipping):
+    await service.ships()
+    shipment = await service.until("DISPATCHED")
+    await service.called_back(delivered(shipment))
+    await service.receive(DeliveryOverdue(order_id="o1"))
+    await eventually(lambda: service.event_types().count("ShipmentCompleted") == 2)
+    await service.at_rest()
+
+
+async def test_confirmed_tracking_number_is_kept(service: Shipping, carrier: FakeCarrier):
+    carrier.confirmation = b'{"reference": "R-9", "trackingNumber": "T-9"}'
+    await service.ships()
+    shipment = await service.until("DISPATCHED")
+    assert (shipment["reference"], shipment["trackingNumber"]) == ("R-9", "T-9")
+    settled = await service.settle({"outcome": "delivered"})
+    assert settled.json()["trackingNumber"] == "T-9"
+
+
+async def test_shipment_keeps_its_carrier_after_restart(
+    http_settings: ShopSettings, carrier: FakeCarrier
+):
+    """Whatever the setting says: its booking, its callback and its withdrawal are that carrier's."""
+    carrier.troubles += [503, 503]
+    simulated = replace(http_settings, carrier="simulated", carrier_success_rate=1)
+    async with shipping(http_settings) as before:
+        await before.ships("o1")
+        await before.ships("o2")
+        await eventually(lambda: len(carrier.asked) >= 2)
+        assert (await before.shipment("o1"))["carrier"] == "http"
+    async with shipping(simulated, before) as service:
+        await service.ships("o3")
+        shipment = await service.until("DISPATCHED", "o1")
+        assert (shipment["carrier"], shipment["reference"][:2]) == ("http", "R-")
+        assert (await service.called_back(delivered(shipment))).json()["status"] == "COMPLETED"
+        await service.until("DISPATCHED", "o2")
+        completed = await service.until("COMPLETED", "o3")
+        assert completed["carrier"] == "simulated"
+        foreign = await service.called_back(delivered(completed))
+        assert foreign.status_code == 404, "another carrier's shipment"
+        await service.at_rest()
+
+
+async def test_simulated_shipment_ends_under_another_carrier(
+    http_settings: ShopSettings, carrier: FakeCarrier
+):
+    simulated = replace(
+        http_settings,
+        carrier="simulated",
+        carrier_success_rate=1,
+        carrier_min_delay_seconds=2,
+        carrier_max_delay_seconds=2,
+    )
+    async with shipping(simulated) as before:
+        await before.ships()
+        await before.until("DISPATCHED")
+    async with shipping(http_settings, before) as service:
+        assert (await service.until("COMPLETED"))["trackingNumber"].startswith("SIM-")
+        assert carrier.asked == []
+        await service.at_rest()
+
+
+async def test_booking_of_removed_carrier_waits(
+    http_settings: ShopSettings, shop_settings: ShopSettings, carrier: FakeCarrier
+):
+    carrier.troubles += [503]
+    async with shipping(replace(http_settings, carrier_max_attempts=50)) as before:
+        await before.ships()
+        await eventually(lambda: carrier.asked)
+    async with shipping(replace(shop_settings, carrier_max_attempts=50), before) as service:
+        await eventually(service.has_failed_task)
+        assert (await service.shipment())["status"] == "INITIATED"
+        assert len(carrier.asked) == 1
 
 
 async def test_pending_booking_is_made_after_restart(

@@ -82,20 +82,27 @@ class ShopExpectations:
         return problem.get("price") == price
 
     @contextmanager
-    def carrier(self, *, success_rate: float = 1, delay_seconds: float = 0) -> Iterator[None]:
+    def carrier(
+        self, *, success_rate: float = 1, delay_seconds: float = 0, silent_rate: float = 0
+    ) -> Iterator[None]:
         """Set the simulated carrier's behaviour for the block."""
-        self.set_carrier(success_rate=success_rate, delay_seconds=delay_seconds)
+        self.set_carrier(
+            success_rate=success_rate, delay_seconds=delay_seconds, silent_rate=silent_rate
+        )
         try:
             yield
         finally:
             self.set_carrier()
 
-    def set_carrier(self, *, success_rate: float = 1, delay_seconds: float = 0) -> None:
+    def set_carrier(
+        self, *, success_rate: float = 1, delay_seconds: float = 0, silent_rate: float = 0
+    ) -> None:
         """Set the simulated carrier's behaviour; by default it delivers everything at once."""
         behaviour = {
             "successRate": success_rate,
             "minDelaySeconds": delay_seconds,
             "maxDelaySeconds": delay_seconds,
+            "silentRate": silent_rate,
         }
         response = self.admin.put("shipping", "/carriers/simulated", behaviour)
         assert response.status_code == 200, response.text
