@@ -168,7 +168,7 @@ async def test_note_of_shops_cancellation_stays_in_shop(stuck: RunningShop):
     by_shop = {"by": "SHOP", **words}
     assert accepted(stuck.admin.post("order", cancel, words), 202)["cancellation"] == by_shop
     await stuck.until(order_id, "CANCELLED")
-    await eventually(lambda: len(stuck.mail.mails(address)) == 3)
+    await eventually(lambda: len(stuck.mail.mails(address)) == 2)
     for service in ("order", "read"):
         for viewer, note in ((stuck.admin, "see ticket 7"), (stuck.guest, None)):
             order = viewer.show(service, f"/orders/{order_id}")
@@ -222,6 +222,43 @@ async def test_order_without_progress_expires(shop: RunningShop, aiko: ShopClien
     await shop.restart("order")
     shop.set_carrier()
     await shop.settle()
+
+
+async def test_overdue_delivery_is_reported_once_and_settled(shop: RunningShop, aiko: ShopClient):
+    """No cancellation is requested, neither by the delivery deadline nor after a refused one."""
+    await shop.restart("order", delivery_timeout_days="0.00001")
+    with shop.carrier(silent_rate=1):
+        order_id = aiko.order(("plenty", 2))["orderId"]
+        await shop.until(order_id, "SHIPPED")
+        accepted(aiko.cancel(order_id), 202)
+    overdue = await eventually(lambda: board(shop, "overdue", order_id), 30)
+    assert (overdue["status"], overdue["deadlineAt"]) == ("SHIPPED", None)
+    before = shop.stock("plenty")
+    await settle(shop, order_id, "lost")
+    failed = await shop.until(order_id, "SHIPMENT_FAILED")
+    assert failed["deliveryOverdueAt"] is not None
+    assert failed["reason"] == "LOST"
+    await eventually(lambda: shop.stock("plenty") == (before[0] - 2, before[1] - 2))
+    await shop.until_timeline(
+        order_id,
+        *("OrderCreated", "StockReserved", "OrderConfirmed", "ShipmentInitiated"),
+        *("ShipmentDispatched", "OrderShipped", "OrderCancellationRequested"),
+        *("ShipmentCancellationRefused", "OrderResumed", "DeliveryOverdue"),
+        *("ShipmentFailed", "StockWrittenOff", "OrderFailed"),
+    )
+    await shop.restart("order")
+    await shop.settle()
+
+
+def board(shop: RunningShop, state: str, order_id: str) -> Json | None:
+    page = shop.admin.show("read", "/sagas", state=state, orderId=order_id)
+    return page["items"][0] if page["items"] else None
+
+
+async def settle(shop: RunningShop, order_id: str, outcome: str) -> None:
+    body = {"outcome": outcome, "note": "a note for the shop"}
+    settled = shop.admin.post("shipping", f"/shipments/{order_id}/settle", body)
+    accepted(settled, 200)
 
 
 async def test_deadline_survives_restart(shop: RunningShop, aiko: ShopClient):

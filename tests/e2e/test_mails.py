@@ -85,6 +85,49 @@ async def test_failed_shipment_sends_a_mail(shop: RunningShop):
             assert_written_in(mails["failed"], locale, order)
 
 
+@pytest.mark.parametrize("locale", LOCALES)
+@pytest.mark.parametrize(
+    ("outcome", "status", "template"),
+    [
+        ("delivered", "COMPLETED", "delivered"),
+        ("lost", "SHIPMENT_FAILED", "failed"),
+        ("returned", "SHIPMENT_FAILED", "failed"),
+    ],
+)
+async def test_settled_parcel_is_mailed_without_note(
+    shop: RunningShop, locale: str, outcome: str, status: str, template: str
+):
+    with shop.carrier(silent_rate=1):
+        order = shop.guest.order(("plenty", 1), email=new_address(), locale=locale)
+        order_id = order["orderId"]
+        shipped = await shop.until(order_id, "SHIPPED")
+    sent = await mails_of(shop, order, "confirmation", "dispatched")
+    for kind in ("plain", "html"):
+        assert shipped["trackingNumber"] in text_of(sent["dispatched"], kind)
+        assert "simulated" in text_of(sent["dispatched"], kind)
+    body = {"outcome": outcome, "note": "ticket 7"}
+    accepted(shop.admin.post("shipping", f"/shipments/{order_id}/settle", body), 200)
+    ended = await shop.until(order_id, status)
+    assert ended["trackingNumber"] == shipped["trackingNumber"]
+    mail = (await mails_of(shop, order, "confirmation", "dispatched", template))[template]
+    assert_written_in(mail, locale, order)
+    assert LOSS[locale, outcome] in text_of(mail, "plain")
+    assert "ticket" not in text_of(mail, "plain")
+    assert "ticket" not in repr(shop.guest.show("read", f"/orders/{order_id}"))
+    assert "ticket" not in repr(shop.guest.show("read", f"/orders/{order_id}/timeline"))
+    assert "ticket" in repr(shop.admin.show("read", f"/orders/{order_id}/timeline"))
+
+
+LOSS = {
+    ("en", "delivered"): "has arrived",
+    ("en", "lost"): "has lost your parcel",
+    ("en", "returned"): "brought your parcel back",
+    ("ja", "delivered"): "お届けしました",
+    ("ja", "lost"): "紛失",
+    ("ja", "returned"): "返送",
+}
+
+
 async def test_mails_have_distinct_message_ids(shop: RunningShop):
     orders = [shop.guest.order(("plenty", 1), email=new_address()) for _ in range(5)]
     for order in orders:
