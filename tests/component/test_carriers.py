@@ -582,7 +582,7 @@ async def test_confirmed_tracking_number_is_kept(service: Shipping, carrier: Fak
 async def test_shipment_keeps_its_carrier_after_restart(
     http_settings: ShopSettings, carrier: FakeCarrier
 ):
-    """Whatever the setting says: its booking, its callback and its withdrawal are that carrier's."""
+    """Its booking and its callback are of the carrier that was set at its start."""
     carrier.troubles += [503, 503]
     simulated = replace(http_settings, carrier="simulated", carrier_success_rate=1)
     async with shipping(http_settings) as before:
