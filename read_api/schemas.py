@@ -200,6 +200,24 @@ class EventView(Struct, frozen=True, kw_only=True, rename="camel"):
 EventPage = Annotated[Page[EventView], schema_name("EventPage")]
 
 
+class BookAddressView(Struct, frozen=True, kw_only=True, rename="camel"):
+    """An address of the address book."""
+
+    name: str
+    address: Address
+
+
+class Export(Struct, frozen=True, kw_only=True, rename="camel"):
+    """All that is stored about a customer; `events` are those of the account, the address book and the cart."""
+
+    exported_at: datetime
+    customer: CustomerView
+    addresses: Sequence[BookAddressView]
+    cart: CartView
+    orders: Sequence[OrderDetail]
+    events: Sequence[EventView]
+
+
 class HeldStatus(StrEnum):
     """Why an event is held."""
 

@@ -2,7 +2,7 @@
 
 from litestar import Router
 
-from read_api.api import admin, audit, catalogue, orders, reports, sagas, streams
+from read_api.api import admin, audit, catalogue, me, orders, reports, sagas, streams
 from read_api.api.dependencies import ReadApi
 from read_api.api.limits import limiting_streams
 from read_api.consistency import PARAMETERS, wait_for_consistency
@@ -16,6 +16,7 @@ def router(read_api: ReadApi) -> Router:
             orders.OrderController,
             catalogue.CatalogueController,
             admin.AdminController,
+            me.MeController,
             reports.ReportController,
             audit.show_audit,
             sagas.list_sagas,

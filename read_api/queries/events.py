@@ -31,16 +31,18 @@ class EventFilter(Struct, frozen=True, kw_only=True):
     key: str | None = None
 
 
-_EVENTS = select(view_as_json(EventView, EVENTS, type=EVENTS.c.event_type, key=EVENTS.c.entity_id))
+EVENTS_AS_VIEWS = select(
+    view_as_json(EventView, EVENTS, type=EVENTS.c.event_type, key=EVENTS.c.entity_id)
+)
 _NEWEST_FIRST = Keyset(tuple[datetime, str, Position], *(column.desc() for column in EVENT_ORDER))
-_ALL_OF_ORDER = _EVENTS.where(OF_ORDER)
-_VISIBLE_OF_ORDER = _EVENTS.where(RESTRICTED_OF_ORDER, exists().where(IS_VISIBLE))
+_ALL_OF_ORDER = EVENTS_AS_VIEWS.where(OF_ORDER)
+_VISIBLE_OF_ORDER = EVENTS_AS_VIEWS.where(RESTRICTED_OF_ORDER, exists().where(IS_VISIBLE))
 
 
 def _next_of_each_source(condition: ColumnElement[bool]) -> Select[tuple[object, ...]]:
     """The first events of each source behind its position, the parameter `after_<source>`."""
     runs = (
-        _EVENTS.add_columns(EVENTS.c.source, EVENTS.c.position)
+        EVENTS_AS_VIEWS.add_columns(EVENTS.c.source, EVENTS.c.position)
         .where(EVENTS.c.source == source)
         .where(EVENTS.c.position > bindparam(f"after_{source}"), condition)
         .order_by(EVENTS.c.position)
@@ -61,7 +63,7 @@ async def list_events(
     reader: Reader, event_filter: EventFilter, cursor: str | None, limit: int
 ) -> EventPage:
     """The combined log, newest first."""
-    query = _EVENTS
+    query = EVENTS_AS_VIEWS
     if event_filter.event_type is not None:
         query = query.where(EVENTS.c.event_type == event_filter.event_type)
     if event_filter.source is not None:

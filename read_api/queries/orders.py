@@ -62,7 +62,11 @@ _DETAIL = select(
             NOTIFICATIONS.c.notification_id,
         ),
     )
-).where(bindparam("order_id") == _ID)
+)
+_DETAIL_OF_ORDER = _DETAIL.where(bindparam("order_id") == _ID)
+_DETAILS_OF_CUSTOMER = _DETAIL.where(
+    ORDERS.c.user_id == bindparam("user_id"), ORDERS.c.guest.is_(False)
+).order_by(ORDERS.c.created_at.desc(), _ID.desc())
 _NEWEST_FIRST = Keyset(tuple[datetime, str], ORDERS.c.created_at.desc(), _ID.desc())
 
 _LINE, _EARLIER_LINE = ORDER_ITEMS.alias("ordered"), ORDER_ITEMS.alias("earlier")
@@ -164,7 +168,12 @@ def _of_email(
 
 async def find_order(reader: Reader, caller: Caller, order_id: str) -> OrderDetail:
     """The order with its stock reservation, shipment and mails. Raises Rejected."""
-    order = await reader.find_view(OrderDetail, _DETAIL, order_id=order_id)
+    order = await reader.find_view(OrderDetail, _DETAIL_OF_ORDER, order_id=order_id)
     if order is None or not may_see(caller, user_id=order.user_id, is_guest_order=order.guest):
         raise unknown_order(order_id)
     return redacted_order(caller, order)
+
+
+async def orders_of_customer(reader: Reader, user_id: str) -> list[OrderDetail]:
+    """All of them, newest first."""
+    return await reader.fetch_views(OrderDetail, _DETAILS_OF_CUSTOMER, user_id=user_id)

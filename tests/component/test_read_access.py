@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 import pytest
 import pytest_asyncio
 from msgspec.structs import replace
@@ -15,8 +16,12 @@ from shared.chassis.messages.clock import now
 from shared.chassis.messages.identity_events import TokensRevoked
 from shared.chassis.messages.system_events import EventDeadLettered
 from shared.contracts import (
+    Address,
+    AddressRemoved,
+    AddressSaved,
     CartCleared,
     CustomerRegistered,
+    CustomerRoleChanged,
     ItemAddedToCart,
     OrderCancelled,
     OrderCreated,
@@ -24,11 +29,13 @@ from shared.contracts import (
     OrderNudged,
     ProductCreated,
     ProductDeleted,
+    ShipmentInitiated,
     StockAdded,
 )
 from shared.order_number import order_number
 from shared.settings import ShopSettings
 from tests.support.access import Issuer
+from tests.support.addresses import ADDRESS
 from tests.support.broker import NatsServer
 from tests.support.chassis import publishing
 from tests.support.histories import Log, log_of
@@ -359,6 +366,72 @@ async def test_customers_are_searched_by_name_and_address(
         "u1",
         "u0",
     ]
+
+
+async def test_customer_exports_all_own_data(reader: ReadApi, shop: JetStreamConnection) -> None:
+    jane, home = "jane", replace(ADDRESS, city="Kyoto")
+    item = OrderItem(product_id="lamp", quantity=2, price=100)
+    order = OrderCreated(
+        order_id="o1",
+        user_id=jane,
+        items=(item,),
+        total_amount=200,
+        currency="JPY",
+        shipping_address=home,
+    )
+    log = log_of(
+        "order",
+        CustomerRegistered(user_id=jane, email="jane@example.com", name="Jane"),
+        CustomerRegistered(user_id="joe", email="joe@example.com"),
+        AddressSaved(user_id=jane, name="home", address=ADDRESS),
+        AddressSaved(user_id=jane, name="home", address=home),
+        AddressSaved(user_id=jane, name="work", address=ADDRESS),
+        AddressSaved(user_id="joe", name="secret", address=ADDRESS),
+        AddressRemoved(user_id=jane, name="work"),
+        ItemAddedToCart(user_id=jane, product_id="lamp", quantity=1, price=100),
+        order,
+        replace(order, order_id="o2", user_id="joe"),
+        replace(order, order_id="o3", guest=True),
+        CustomerRoleChanged(user_id=jane, role="operator"),
+    )
+    assert await shop.publish([*log[:-1], replace(log[-1], actor="admin:root")])
+    assert await shop.publish(log_of("shipping", shipped("o1", home)))
+    document = await reader.get("/me/export", by=reader.customer(jane), after="order:12,shipping:1")
+    assert document["customer"]["email"] == "jane@example.com"
+    assert document["addresses"] == [
+        {"name": "home", "address": msgspec.json.decode(msgspec.json.encode(home))}
+    ]
+    assert [item["productId"] for item in document["cart"]["items"]] == ["lamp"]
+    [exported] = document["orders"]
+    assert (exported["orderId"], exported["shipment"]["status"]) == ("o1", "INITIATED")
+    assert [event["type"] for event in document["events"]] == [
+        "CustomerRegistered",
+        *["AddressSaved"] * 3,
+        "AddressRemoved",
+        "ItemAddedToCart",
+        "CustomerRoleChanged",
+    ]
+    assert document["events"][-1]["actor"] == "admin"
+    text = str(document)
+    assert "joe" not in text
+    assert "secret" not in text
+
+
+def shipped(order_id: str, address: Address) -> ShipmentInitiated:
+    return ShipmentInitiated(
+        shipment_id=f"s-{order_id}", order_id=order_id, shipping_address=address, items=()
+    )
+
+
+async def test_exports_are_limited(shop_settings: ShopSettings) -> None:
+    own = replace(shop_settings, rate_limits="exports_per_customer=1/day")
+    with read_api(own) as process:
+        await process.until_ready()
+        jane = process.customer("jane")
+        assert await status(process, "/me/export", jane) == 404
+        assert await status(process, "/me/export", jane) == 429
+        assert await status(process, "/me/export", process.customer("joe")) == 404
+        assert await status(process, "/me/export", NOBODY) == 401
 
 
 async def test_admin_reads_customers_and_their_carts(

@@ -156,6 +156,7 @@ read       GET     /customers                               -         401    403
 read       GET     /customers/{user_id}                     customer  401    403     403   ok
 read       GET     /carts                                   -         401    403     403   ok
 read       GET     /carts/{user_id}                         customer  401    403     403   ok
+read       GET     /me/export                               own       401    ok      ok    ok
 read       GET     /marketing/overview                      -         401    403     403   ok
 read       GET     /marketing/customers                     -         401    403     403   ok
 read       GET     /marketing/products                      -         401    403     403   ok

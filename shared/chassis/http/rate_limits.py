@@ -58,6 +58,7 @@ class Limit(Enum):
     RESENDS_PER_ORDER = 10, HOUR, "repeated mails of this order"
     NUDGES_PER_ORDER = 6, MINUTE, "nudges of this order"
     SEARCHES_PER_ADDRESS = 240, MINUTE, "searches from this address"
+    EXPORTS_PER_CUSTOMER = 10, HOUR, "exports of this customer"
     STREAMS_PER_ADDRESS = 100, AT_ONCE, "open streams from this address"
 
     def __init__(self, number: int, seconds: int, description: str) -> None:
