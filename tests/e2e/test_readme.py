@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from quadrille.launcher.sample_catalogue import is_on_sale, load_samples
+from quadrille.launcher.sample_catalogue import find_in_stock, is_on_sale, load_samples
 from shared.settings import ShopSettings
 from tests.support.curl import shell_environment
 from tests.support.eventually import eventually
@@ -40,6 +40,8 @@ async def test_readme_commands_order_show_and_reject(shop: RunningShop, tmp_path
     assert placed["items"][0]["name"] == "Super Keyboard"
     await shop.until(placed["orderId"], "COMPLETED")
 
+    assert [await sample_with(shop, units) for units in (8, 9, 11)] == ["prod001", "keyboard", None]
+
     [id_in_readme] = re.findall(r"[0-9a-f-]{36}", show)
     completed = await paste(show.replace(id_in_readme, placed["orderId"]))
     assert completed["status"] == "COMPLETED"
@@ -50,6 +52,12 @@ async def test_readme_commands_order_show_and_reject(shop: RunningShop, tmp_path
     [short] = cancelled["failedItems"]
     assert short == {"productId": "prod001", "requestedQuantity": 20, "availableQuantity": 8}
     assert json.dumps(short, separators=(",", ":")) in README
+
+
+async def sample_with(shop: RunningShop, units: int) -> str | None:
+    """As the launcher chooses the product of the order that it prints."""
+    async with httpx.AsyncClient() as http:
+        return await find_in_stock(http, shop.url("inventory"), units)
 
 
 async def run(shop: RunningShop, environment: dict[str, str], line: str) -> Json:
