@@ -6,8 +6,19 @@ from typing import Annotated
 from msgspec import Meta
 
 from shared.chassis.http.request_body import RequestBody
+from shared.contracts import Address
 from shared.settings import ShopSettings
 from shipping_service.carriers import Accepted, Booking, CarrierUnavailable, Declined, Delivered
+
+ALWAYS_ACCEPTED = Address(
+    name="Aiko Yamada",
+    lines=("1-2-3 Shibuya",),
+    postcode="150-0002",
+    city="Tokyo",
+    country="JP",
+)
+"""The address of the orders that documents and `quadrille up` print: the first order of a new user is to be delivered.
+Its shipments are declined only if all are."""
 
 Share = Annotated[float, Meta(ge=0, le=1)]
 Seconds = Annotated[float, Meta(ge=0, le=86_400)]
@@ -47,10 +58,16 @@ class SimulatedCarrier:
         order_id = booking.order_id
         if self._draw("outage", order_id, attempt).random() < self._outage_rate:
             raise CarrierUnavailable("the simulated carrier does not answer")
-        if self._draw("outcome", order_id).random() < self.simulation.success_rate:
+        if self._accepts(booking):
             number = self._tracking_number(order_id)
             return Accepted(reference=number, tracking_number=number)
         return Declined(reason="CARRIER_DECLINED")
+
+    def _accepts(self, booking: Booking) -> bool:
+        rate = self.simulation.success_rate
+        if booking.shipping_address == ALWAYS_ACCEPTED:
+            return rate > 0
+        return self._draw("outcome", booking.order_id).random() < rate
 
     def outcome_seconds(self, order_id: str) -> float | None:
         is_silent = self._draw("silence", order_id).random() < self.simulation.silent_rate

@@ -4,10 +4,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from quadrille.launcher import sample_catalogue
 from shared.chassis.messages.event import Event
 from shared.chassis.messages.rejection import Rejected
 from shared.chassis.messages.schedule import Cancel, Schedule
 from shared.contracts import (
+    Address,
     BookingDelayed,
     LineItem,
     OrderCreated,
@@ -271,6 +273,18 @@ async def test_simulated_carrier_follows_its_rates():
     hiding = SimulatedCarrier(ShopSettings(carrier_outage_rate=1))
     with pytest.raises(CarrierUnavailable):
         await hiding.book(_booking("o1"), 0)
+
+
+async def test_printed_sample_order_is_always_accepted():
+    address = msgspec.convert(sample_catalogue.ADDRESS, Address)
+    rarely = SimulatedCarrier(ShopSettings(carrier_success_rate=0.001))
+    for number in range(50):
+        booking = replace(_booking(f"o{number}"), shipping_address=address)
+        assert isinstance(await rarely.book(booking, 0), Accepted)
+    others = [await rarely.book(_booking(f"o{number}"), 0) for number in range(50)]
+    assert sum(isinstance(answer, Declined) for answer in others) > 40
+    never = SimulatedCarrier(ShopSettings(carrier_success_rate=0))
+    assert isinstance(await never.book(booking, 0), Declined)
 
 
 @given(st.integers().map(str))
