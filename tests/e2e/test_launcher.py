@@ -4,13 +4,14 @@ import fcntl
 import json
 import os
 import re
+import select
 import shutil
 import signal
 import socket
 import subprocess
 import sys
 import termios
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,11 @@ NO_MAILBOX = {"QUADRILLE_SMTP_URL": "null:"}
 CTRL_C = b"\x03"
 
 
+def control_terminal() -> None:
+    """The processes of this session get the signals of its standard input: Ctrl-C, and the end of the terminal."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
 class Launched:
     """One `quadrille up` at a terminal, and what it has printed."""
 
@@ -59,7 +65,7 @@ class Launched:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509 - only this makes it the controlling terminal
+                preexec_fn=control_terminal,  # noqa: PLW1509 - only this makes it the controlling terminal
             )
 
     @property
@@ -320,7 +326,9 @@ class Detached:
     def start(self) -> str:
         """The screen when it has returned."""
         screen, terminal = os.openpty()
-        with self._command("up", "--detach", stdin=terminal, stdout=terminal) as process:
+        with self._command(
+            "up", "--detach", stdin=terminal, stdout=terminal, preexec_fn=control_terminal
+        ) as process:
             os.close(terminal)
             output = read_to_end(screen)
         os.close(screen)
@@ -338,7 +346,13 @@ class Detached:
         _, output = self.run("status", "--json")
         return {process["name"]: process for process in msgspec.json.decode(output)["processes"]}
 
-    def _command(self, *arguments: str, stdin: int, stdout: int) -> subprocess.Popen[bytes]:
+    def _command(
+        self,
+        *arguments: str,
+        stdin: int,
+        stdout: int,
+        preexec_fn: Callable[[], object] | None = None,
+    ) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             [sys.executable, "-m", "quadrille", *arguments],
             env=self._environment,
@@ -346,6 +360,7 @@ class Detached:
             stdout=stdout,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            preexec_fn=preexec_fn,  # noqa: PLW1509 - only this makes it the controlling terminal
         )
 
 
@@ -353,8 +368,11 @@ def read_to_end(screen: int) -> str:
     """What is printed until no process has the terminal open any more."""
     output = b""
     with suppress(OSError):  # Linux reports the end of a terminal as an error
-        while chunk := os.read(screen, 4096):
+        while select.select([screen], [], [], START_SECONDS)[0]:
+            if not (chunk := os.read(screen, 4096)):
+                return output.decode()
             output += chunk
+        pytest.fail(f"the terminal is still in use:\n{output.decode()}")
     return output.decode()
 
 
