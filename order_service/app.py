@@ -94,6 +94,7 @@ def build(settings: ShopSettings) -> Litestar:
             "order_api": orders_api.OrderApi(service, settings),
         },
         api=API,
+        warnings=lambda: accounts.warnings,
     )
     app.on_shutdown.insert(0, mailed_links.close)
     return app

@@ -35,6 +35,11 @@ from shared.settings import ShopSettings
 PASSWORD_FILE = "admin-password"  # noqa: S105 - a name
 """In the data directory: the generated password of the first admin; to be deleted after the first sign-in."""
 
+IGNORED_WARNING = (
+    "QUADRILLE_ADMIN_PASSWORD is ignored: there is an admin already, with another password; "
+    "change it with: quadrille admin password"
+)
+
 log = structlog.get_logger()
 
 
@@ -61,6 +66,8 @@ class Accounts:
         self._signing_keys = signing_keys
         self.passwords = Passwords()
         self._attempts = LoginLimiter(service.limits)
+        self.warnings: list[str] = []
+        """What an operator should look at although the service works."""
 
     async def prepare(self) -> None:
         """At every start: create the first admin, if there is none."""
@@ -195,6 +202,7 @@ class Accounts:
 
     async def _ensure_admin(self) -> None:
         if await self._service.database.run(store.has_admin):
+            await self._warn_of_ignored_password()
             return
         settings = self._settings
         email = emails.canonical(settings.admin_email)
@@ -209,6 +217,17 @@ class Accounts:
         await self._service.writer.execute(
             CommandEnvelope(command, actor=actor.SERVICE, extra_writes=also)
         )
+
+    async def _warn_of_ignored_password(self) -> None:
+        """If the configured password is not that of the account: an existing account keeps its own."""
+        password = self._settings.admin_password
+        if password is None:
+            return
+        email = emails.canonical(self._settings.admin_email)
+        _, known_hash = await self._service.reads.run(partial(_find, email=email))
+        if not await self.passwords.matches(known_hash, password):
+            self.warnings = [IGNORED_WARNING]
+            log.warning("admin_password.ignored", email=email, reason=IGNORED_WARNING)
 
 
 def _find(connection: Connection, email: str) -> tuple[Customer | None, str | None]:

@@ -140,6 +140,11 @@ SECTIONS: Mapping[str, Mapping[str, CommandEntry]] = {
         "carrier": CommandEntry(
             "quadrille.cli.carrier", "carrier", "Show or change how the simulated carrier behaves."
         ),
+        "admin": CommandEntry(
+            "quadrille.cli.admin",
+            "admin",
+            "List, add or remove admins and operators; change the password.",
+        ),
         "keys": CommandEntry(
             "quadrille.cli.keys", "keys", "List, rotate or revoke the keys that sign access tokens."
         ),

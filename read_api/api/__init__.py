@@ -17,6 +17,8 @@ def router(read_api: ReadApi) -> Router:
             catalogue.CatalogueController,
             admin.AdminController,
             me.MeController,
+            admin.OperatorController,
+            reports.DashboardController,
             reports.ReportController,
             audit.show_audit,
             sagas.list_sagas,

@@ -39,8 +39,8 @@ OfPosition = Annotated[
 ]
 
 
-class AdminController(Controller):
-    """`/shipments`, `/customers`, `/carts` and `/events`."""
+class OperatorController(Controller):
+    """`/shipments` and `/events`."""
 
     guards = (operators_only,)
 
@@ -54,48 +54,6 @@ class AdminController(Controller):
     ) -> ShipmentPage:
         """Shipments, newest first."""
         return await shipments.list_shipments(read_api.reader, status, cursor, limit)
-
-    @get("/customers", guards=[admin_only], responses=RESTRICTED, tags=["customers"])
-    async def list_customers(
-        self,
-        read_api: NamedDependency[ReadApi],
-        words: Words = "",
-        cursor: Cursor = None,
-        limit: PageSize = 50,
-    ) -> CustomerPage:
-        """Customers, newest first: all, or those with these words in id, address or name."""
-        return await customers.list_customers(read_api.reader, words, cursor, limit)
-
-    @get(
-        "/customers/{user_id:str}",
-        guards=[admin_only],
-        responses=RESTRICTED | responses("unknown-customer"),
-        tags=["customers"],
-    )
-    async def show_customer(
-        self, read_api: NamedDependency[ReadApi], user_id: FromPath[str]
-    ) -> CustomerView:
-        """One customer."""
-        return await customers.find_customer(read_api.reader, user_id)
-
-    @get("/carts", guards=[admin_only], responses=RESTRICTED, tags=["carts"])
-    async def list_carts(
-        self, read_api: NamedDependency[ReadApi], cursor: Cursor = None, limit: PageSize = 50
-    ) -> CartPage:
-        """Customers' carts that are not empty, the latest changed first."""
-        return await carts.list_carts(read_api.reader, cursor, limit)
-
-    @get(
-        "/carts/{user_id:str}",
-        guards=[admin_only],
-        responses=RESTRICTED | responses("unknown-customer"),
-        tags=["carts"],
-    )
-    async def show_cart(
-        self, read_api: NamedDependency[ReadApi], user_id: FromPath[str]
-    ) -> CartView:
-        """One customer's cart, at the prices at which it was filled."""
-        return await carts.find_cart(read_api.reader, user_id)
 
     @get("/events", responses=RESTRICTED, tags=["events"])
     async def list_events(  # noqa: PLR0917 - Litestar passes them by name
@@ -140,3 +98,49 @@ class AdminController(Controller):
         if not await read_api.projector.forget(source, position, event_id):
             detail = f"no event {event_id} is held at position {position} of {source}"
             raise Rejected("unknown-held-event", detail)
+
+
+class AdminController(Controller):
+    """`/customers` and `/carts`."""
+
+    guards = (admin_only,)
+
+    @get("/customers", responses=RESTRICTED, tags=["customers"])
+    async def list_customers(
+        self,
+        read_api: NamedDependency[ReadApi],
+        words: Words = "",
+        cursor: Cursor = None,
+        limit: PageSize = 50,
+    ) -> CustomerPage:
+        """Customers, newest first: all, or those with these words in id, address or name."""
+        return await customers.list_customers(read_api.reader, words, cursor, limit)
+
+    @get(
+        "/customers/{user_id:str}",
+        responses=RESTRICTED | responses("unknown-customer"),
+        tags=["customers"],
+    )
+    async def show_customer(
+        self, read_api: NamedDependency[ReadApi], user_id: FromPath[str]
+    ) -> CustomerView:
+        """One customer."""
+        return await customers.find_customer(read_api.reader, user_id)
+
+    @get("/carts", responses=RESTRICTED, tags=["carts"])
+    async def list_carts(
+        self, read_api: NamedDependency[ReadApi], cursor: Cursor = None, limit: PageSize = 50
+    ) -> CartPage:
+        """Customers' carts that are not empty, the latest changed first."""
+        return await carts.list_carts(read_api.reader, cursor, limit)
+
+    @get(
+        "/carts/{user_id:str}",
+        responses=RESTRICTED | responses("unknown-customer"),
+        tags=["carts"],
+    )
+    async def show_cart(
+        self, read_api: NamedDependency[ReadApi], user_id: FromPath[str]
+    ) -> CartView:
+        """One customer's cart, at the prices at which it was filled."""
+        return await carts.find_cart(read_api.reader, user_id)

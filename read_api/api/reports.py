@@ -37,18 +37,18 @@ LowStock = Annotated[
 
 
 class ReportController(Controller):
-    """`/marketing`, for admins only, and `/dashboard`."""
+    """`/marketing`."""
 
-    guards = (operators_only,)
+    guards = (admin_only,)
     tags = ("marketing",)
 
-    @get("/marketing/overview", guards=[admin_only], responses=RESTRICTED)
+    @get("/marketing/overview", responses=RESTRICTED)
     async def show_overview(self, read_api: NamedDependency[ReadApi]) -> Overview:
         """All orders since the first one."""
         async with read_api.reader.snapshot() as connection:
             return await reports.overview(connection, read_api.settings.currency)
 
-    @get("/marketing/customers", guards=[admin_only], responses=RESTRICTED)
+    @get("/marketing/customers", responses=RESTRICTED)
     async def show_customers(
         self, read_api: NamedDependency[ReadApi], cursor: Cursor = None, limit: PageSize = 50
     ) -> CustomerFiguresPage:
@@ -56,14 +56,14 @@ class ReportController(Controller):
         async with read_api.reader.snapshot() as connection:
             return await reports.customers(connection, read_api.settings.currency, cursor, limit)
 
-    @get("/marketing/products", guards=[admin_only], responses=RESTRICTED)
+    @get("/marketing/products", responses=RESTRICTED)
     async def show_products(
         self, read_api: NamedDependency[ReadApi], cursor: Cursor = None, limit: PageSize = 50
     ) -> ProductFiguresPage:
         """Units ordered, units sold and revenue of each product, the highest revenue first."""
         return await reports.products(read_api.reader, read_api.settings.currency, cursor, limit)
 
-    @get("/marketing/daily", guards=[admin_only], responses=RESTRICTED)
+    @get("/marketing/daily", responses=RESTRICTED)
     async def show_daily(
         self,
         read_api: NamedDependency[ReadApi],
@@ -76,6 +76,13 @@ class ReportController(Controller):
         currency = read_api.settings.currency
         rows = await read_api.reader.fetch(reports.daily(days, currency))
         return Daily(timezone=time_zone, currency=currency, items=reports.day_figures(rows))
+
+
+class DashboardController(Controller):
+    """`/dashboard`."""
+
+    guards = (operators_only,)
+    tags = ("marketing",)
 
     @get("/dashboard", responses=RESTRICTED)
     async def show_dashboard(

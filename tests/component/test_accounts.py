@@ -553,6 +553,25 @@ async def test_configured_admin_password_is_used_and_not_logged(
     assert ADMIN_PASSWORD not in capsys.readouterr().out
 
 
+async def test_ignored_admin_password_is_warned_of(
+    apart: ShopSettings, capsys: pytest.CaptureFixture[str]
+):
+    async def warnings(settings: ShopSettings) -> list[str]:
+        async with open_order_service(settings) as client:
+            ready = await client.ask("GET", "/health/ready")
+            return [text for text in ready.json()["warnings"] if "ADMIN_PASSWORD" in text]
+
+    assert await warnings(apart) == []
+    assert await warnings(apart) == []
+    assert await warnings(replace(apart, admin_password=None)) == []
+    assert "admin_password.ignored" not in capsys.readouterr().out
+    (warning,) = await warnings(replace(apart, admin_password="another one"))
+    assert "quadrille admin password" in warning
+    output = capsys.readouterr().out
+    assert "admin_password.ignored" in output
+    assert "another one" not in output
+
+
 async def test_restart_creates_no_second_admin(apart: ShopSettings, tmp_path: Path):
     async with open_order_service(apart) as client:
         token = (await client.sign_in(apart.admin_email, ADMIN_PASSWORD))["accessToken"]

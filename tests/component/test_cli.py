@@ -997,3 +997,48 @@ def test_rebuild_prints_differing_rows(admin, shop, guest):
         "shipping": False,
     }
     assert guest.run("rebuild", "read")[0] == 1
+
+
+def test_admin_gives_and_takes_roles(shop, admin, guest, tmp_path):
+    email = "olga@example.com"
+    olga = Terminal(shop, tmp_path)
+    olga.run("register", email, "--password-stdin", typed=f"{JANES_PASSWORD}\n")
+    code, out, err = admin.run("admin", "add", email, "--role", "operator")
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert "not verified" in err
+    code, out, err = admin.run("admin", "add", email, "--role", "operator", "--unverified")
+    assert (code, out) == (0, f"{email} is an operator now.\n"), err
+    assert olga.run("whoami")[1].startswith(f"{email}, operator, ")
+    assert olga.run("sagas")[0] == 0
+    assert olga.run("admin")[0] == 1
+    listed = msgspec.json.decode(admin.run("admin", "--json")[1])["items"]
+    assert {(item["email"], item["role"]) for item in listed} >= {
+        (ADMIN, "admin"),
+        (email, "operator"),
+    }
+    assert email in admin.run("admin")[1]
+    assert admin.run("admin", "remove", email)[:2] == (0, f"{email} is a customer now.\n")
+    code, _, err = olga.run("sagas")
+    assert (code, "only an operator" in err) == (1, True)
+    assert admin.run("admin", "add", "nobody@example.com")[0] == 1
+    assert guest.run("admin", "remove", email)[0] == 1
+    code, _, err = admin.run("admin", "remove", ADMIN)
+    assert (code, err) == (1, "Error: your own role is changed by another admin\n")
+
+
+def test_admin_changes_own_password(shop, tmp_path):
+    email, new = "petra@example.com", "another horse"
+    petra, elsewhere = Terminal(shop, tmp_path / "here"), Terminal(shop, tmp_path / "elsewhere")
+    petra.run("register", email, "--password-stdin", typed=f"{JANES_PASSWORD}\n")
+    elsewhere.sign_in(email, JANES_PASSWORD)
+    change = ("admin", "password", "--password-stdin")
+    code, _, err = petra.run(*change, typed=f"wrong horse\n{new}\n")
+    assert (code, err) == (1, "Error: the current password is wrong\n")
+    code, out, err = petra.run(*change, typed=f"{JANES_PASSWORD}\n{new}\n")
+    assert code == 0, err
+    assert out.startswith(f"Changed the password of {email}")
+    assert petra.run("whoami")[0] == 0
+    assert elsewhere.run("whoami") == (1, "", SESSION_ENDED)
+    assert petra.run("admin", "password", email)[0] == 2
+    code, _, err = petra.run("admin", "password", "--offline")
+    assert (code, "another process uses" in err) == (1, True)

@@ -230,12 +230,13 @@ async def test_lost_order_database_needs_new_keys_and_passwords(
     archived = "SELECT count(*) FROM events"
     async with open_order_service(settings) as client, started(read_api.app.build(settings)):
         await client.register("jane@example.com")
-        await eventually(lambda: query(settings, "read", archived) == [(3,)])
+        await eventually(lambda: query(settings, "read", archived) == [(4,)])
     log = query(settings, "order", LOG)
     actors = "SELECT event_type, actor FROM event_log ORDER BY event_type, actor"
     assert query(settings, "order", actors) == [
         ("CustomerRegistered", "guest"),
         ("CustomerRegistered", "service"),
+        ("EmailVerificationRequested", "guest"),
         ("SigningKeyPublished", "service"),
     ]
     await publisher.jetstream().delete_stream(STREAM)

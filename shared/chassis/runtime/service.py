@@ -145,8 +145,10 @@ class Service(Generic[State, Command]):
         title: str,
         routes: Sequence[ControllerRouterHandler],
         on_startup: Sequence[Callable[[], Awaitable[None]]] = (),
+        *,
         dependencies: Mapping[str, object] | None = None,
         api: ApiDescription = NO_DESCRIPTION,
+        warnings: Callable[[], list[str]] = list,
     ) -> Litestar:
         """The HTTP application, which starts and stops this service.
 
@@ -161,7 +163,7 @@ class Service(Generic[State, Command]):
             keys=self.keys,
             links=self.links,
             waiting_for=self.waiting_for,
-            warnings=self.warnings,
+            warnings=lambda: [*self.warnings(), *warnings()],
             backlog=self._backlog,
             dependencies={**self._dependencies(), **(dependencies or {})},
             is_open=lambda: self._opening.is_open,
