@@ -20,7 +20,7 @@ service    method  path                                     whose     nobody ano
 order      GET     /                                        -         ok     ok      ok    ok
 order      GET     /health/live                             -         ok     ok      ok    ok
 order      GET     /health/ready                            -         ok     ok      ok    ok
-order      GET     /contracts/asyncapi.json                 -         404    404     404   404
+order      GET     /contracts/asyncapi.json                 -         ok     ok      ok    ok
 order      GET     /contracts/events/{event_type}/{document} -         ok     ok      ok    ok
 order      GET     /.well-known/jwks.json                   -         ok     ok      ok    ok
 order      POST    /auth/register                           -         ok     ok      ok    ok
@@ -72,7 +72,7 @@ order      POST    /api/orders/{order_id}/cancel            guest     ok     ok 
 inventory  GET     /                                        -         ok     ok      ok    ok
 inventory  GET     /health/live                             -         ok     ok      ok    ok
 inventory  GET     /health/ready                            -         ok     ok      ok    ok
-inventory  GET     /contracts/asyncapi.json                 -         404    404     404   404
+inventory  GET     /contracts/asyncapi.json                 -         ok     ok      ok    ok
 inventory  GET     /contracts/events/{event_type}/{document} -         ok     ok      ok    ok
 inventory  GET     /products                                -         ok     ok      ok    ok
 inventory  GET     /products/{product_id}                   -         ok     ok      ok    ok
@@ -87,7 +87,7 @@ inventory  GET     /reservations/{order_id}                 guest     401    403
 shipping   GET     /                                        -         ok     ok      ok    ok
 shipping   GET     /health/live                             -         ok     ok      ok    ok
 shipping   GET     /health/ready                            -         ok     ok      ok    ok
-shipping   GET     /contracts/asyncapi.json                 -         404    404     404   404
+shipping   GET     /contracts/asyncapi.json                 -         ok     ok      ok    ok
 shipping   GET     /contracts/events/{event_type}/{document} -         ok     ok      ok    ok
 shipping   GET     /shipments/{order_id}                    customer  401    403     403   ok    ok
 shipping   GET     /shipments/{order_id}                    guest     401    403     403   ok    ok
@@ -99,7 +99,7 @@ shipping   POST    /carriers/{name}/callbacks               unsigned  401    401
 notifier   GET     /                                        -         ok     ok      ok    ok
 notifier   GET     /health/live                             -         ok     ok      ok    ok
 notifier   GET     /health/ready                            -         ok     ok      ok    ok
-notifier   GET     /contracts/asyncapi.json                 -         404    404     404   404
+notifier   GET     /contracts/asyncapi.json                 -         ok     ok      ok    ok
 notifier   GET     /contracts/events/{event_type}/{document} -         ok     ok      ok    ok
 notifier   GET     /notifications                           -         401    403     403   ok    ok
 notifier   GET     /notifications                           customer  401    403     403   ok    ok
@@ -137,7 +137,7 @@ notifier   POST    /notifications/{notification_id}/resend  customer  401    403
 read       GET     /                                        -         ok     ok      ok    ok
 read       GET     /health/live                             -         ok     ok      ok    ok
 read       GET     /health/ready                            -         ok     ok      ok    ok
-read       GET     /contracts/asyncapi.json                 -         404    404     404   404
+read       GET     /contracts/asyncapi.json                 -         ok     ok      ok    ok
 read       GET     /contracts/events/{event_type}/{document} -         ok     ok      ok    ok
 read       GET     /orders                                  -         401    ok      ok    ok
 read       GET     /orders                                  customer  401    403     ok    ok    ok

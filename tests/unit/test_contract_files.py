@@ -167,6 +167,10 @@ def test_contract_files_are_packaged(contracts: Contracts, released: Released):
         assert any(packaged.match(pattern) for pattern in patterns), path
 
 
+def test_published_contracts_are_up_to_date(capsys: pytest.CaptureFixture[str]):
+    assert main([]) == 0, capsys.readouterr().out
+
+
 @pytest.fixture
 def written(tmp_path: Path) -> Path:
     """A directory with the contracts of this code."""
