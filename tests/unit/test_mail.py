@@ -129,9 +129,16 @@ def test_cancelled_mail_differs_by_reason(locale):
         assert len({part(mail) for mail in mails}) == 4
 
 
+AS_YOU_ASKED = {"en": "As you asked", "ja": "ご希望により"}
+
+
 @pytest.mark.parametrize("locale", LOCALES)
 def test_cancelled_mail_quotes_the_shops_reason(locale):
     mail = replace(NO_STOCK, reason="CUSTOMER", cancelled_by="SHOP", explanation="<b>broken\nglass")
+    for part in (text_of, html_of):
+        asked = part(composed(replace(mail, cancelled_by="CUSTOMER"), locale=locale))
+        assert AS_YOU_ASKED[locale] in asked
+        assert AS_YOU_ASKED[locale] not in part(composed(mail, locale=locale))
     assert "<b>broken glass" in text_of(composed(mail, locale=locale))
     assert "&lt;b&gt;broken" in html_of(composed(mail, locale=locale))
 
