@@ -15,7 +15,14 @@ from sqlalchemy import bindparam, or_, select
 
 from shared.chassis.http.auth import admin_only, operators_only
 from shared.chassis.http.command_bus import json_reply
-from shared.chassis.http.entity_tags import HAS_TAG, IfMatch, require_match, tagged
+from shared.chassis.http.entity_tags import (
+    HAS_TAG,
+    IfMatch,
+    entity_tag,
+    require_match,
+    tagged,
+    unchanged,
+)
 from shared.chassis.http.problems import BadRequest, FieldError, responses
 from shared.chassis.http.request_body import RequestBody, ServiceRequest, decode_body
 from shared.chassis.messages import actor
@@ -105,24 +112,30 @@ def shipment_view(shipment: Shipment) -> ShipmentView:
 @get(
     "/shipments/{order_id:str}",
     guards=[operators_only],
+    opt=HAS_TAG,
     responses=responses("unknown-shipment"),
     tags=["shipments"],
 )
-async def show_shipment(order_id: FromPath[str], reader: NamedDependency[Reader]) -> ShipmentView:
+async def show_shipment(
+    order_id: FromPath[str], reader: NamedDependency[Reader]
+) -> Response[ShipmentView]:
     """The shipment of an order."""
     shipment = await reader.find_view(ShipmentView, _SHIPMENT, order_id=order_id)
     if shipment is None:
         raise Rejected("unknown-shipment", f"there is no shipment of order {order_id}")
-    return shipment
+    return tagged(shipment)
 
 
 @post(
     "/shipments/{order_id:str}/settle",
     status_code=200,
     guards=[operators_only],
+    opt=HAS_TAG,
     responses={
         200: ResponseSpec(ShipmentView, description="Ended"),
-        **responses("unknown-shipment", "shipment-not-dispatched", "shipment-ended"),
+        **responses(
+            "unknown-shipment", "shipment-not-dispatched", "shipment-ended", "precondition-failed"
+        ),
     },
     tags=["shipments"],
 )
@@ -131,13 +144,21 @@ async def settle_shipment(
     order_id: FromPath[str],
     data: JSONBody[SettledShipment],
     service: Shipping,
+    if_match: IfMatch = None,
 ) -> Response[bytes]:
     """End a dispatched shipment whose carrier reports nothing more: delivered, lost or returned.
 
     What was lost is written off, what was returned comes back into stock. The note is for the shop only.
     """
     command = SettleShipment(order_id=order_id, outcome=data.outcome, note=data.note)
-    return await service.commands.execute(request, command, _reply(order_id))
+
+    def current(state: ShippingState) -> ShipmentView | None:
+        shipment = state.shipments.get(order_id)
+        return None if shipment is None else shipment_view(shipment)
+
+    precondition = unchanged(if_match, current)
+    reply = _reply(order_id)
+    return await service.commands.execute(request, command, reply, precondition=precondition)
 
 
 class CarrierController(Controller):
@@ -229,7 +250,12 @@ def _command_for(report: CarrierReport, order_id: str) -> CompleteShipment | Fai
 
 def _reply(order_id: str) -> Callable[[ShippingState], Reply]:
     """Responds with the shipment as it is right after the command."""
-    return lambda state: json_reply(200, shipment_view(state.shipments[order_id]))
+
+    def respond(state: ShippingState) -> Reply:
+        shipment = shipment_view(state.shipments[order_id])
+        return json_reply(200, shipment, etag=entity_tag(shipment))
+
+    return respond
 
 
 def _reply_to_carrier(order_id: str) -> Callable[[ShippingState], Reply]:

@@ -546,6 +546,19 @@ async def test_operator_settles_dispatched_shipment(
     await service.at_rest()
 
 
+async def test_settling_a_changed_shipment_is_rejected(service: Shipping):
+    await service.ships()
+    await service.until("DISPATCHED")
+    read = {"If-Match": (await service.get("/shipments/o1")).headers["ETag"]}
+    first = await service.settle({"outcome": "lost"}, **read)
+    assert first.status_code == 200
+    second = await service.settle({"outcome": "delivered"}, **read)
+    assert (second.status_code, second.json()["type"]) == (412, f"{PROBLEM}:precondition-failed")
+    current = {"If-Match": first.headers["ETag"]}
+    third = await service.settle({"outcome": "delivered"}, **current)
+    assert (third.status_code, third.json()["type"]) == (409, f"{PROBLEM}:shipment-ended")
+
+
 async def test_undispatched_or_unknown_shipment_is_not_settled(
     service: Shipping, carrier: FakeCarrier
 ):
