@@ -4,6 +4,7 @@ Values are escaped in HTML, and no value can break out of a header.
 """
 
 import re
+from datetime import timedelta
 from email.errors import MessageError
 from email.headerregistry import Address
 from email.message import EmailMessage
@@ -22,6 +23,8 @@ from shared.money import money
 from shared.order_number import order_number
 
 LOCALES = ("en", "ja")
+ORDER_LINK_VALIDITY = timedelta(days=90)
+"""From each mail on: an order may wait long for its delivery."""
 MAX_ADDRESS_LENGTH = 254
 BLANK_LINES = re.compile(r"\n{3,}")
 CONTROLS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f\x85\u2028\u2029]")
@@ -37,7 +40,7 @@ class Composer:
     def __init__(
         self, sender: Address, default_locale: str, links: MailLinks | None = None
     ) -> None:
-        """Mails about accounts need `links`."""
+        """Mails about accounts need `links`, and those to guests contain one to their order."""
         self._sender = sender
         self._links = links
         self._default_locale = default_locale
@@ -59,6 +62,7 @@ class Composer:
             "locale": locale,
             "shop": self._sender.display_name or self._sender.domain,
             "number": order_number(order.order_id),
+            "link": self._order_link(order),
             "address": address_lines(order.shipping_address),
             "names": {item.product_id: item.name or item.product_id for item in order.items},
         }
@@ -75,6 +79,12 @@ class Composer:
             "shop": self._sender.display_name or self._sender.domain,
         }
         return self._message(mail.event_id, mail.recipient, "account", values)
+
+    def _order_link(self, order: KnownOrder) -> str | None:
+        """For guests: customers sign in."""
+        if self._links is None or not order.guest:
+            return None
+        return self._links.order(order.order_id, clock.now() + ORDER_LINK_VALIDITY)
 
     def _link(self, mail: AccountMail) -> str | None:
         if mail.request_id is None or mail.expires_at is None or self._links is None:

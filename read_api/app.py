@@ -67,6 +67,7 @@ def build(settings: ShopSettings) -> Litestar:
         projector=service.projector,
         consistency=consistency,
         limits=service.limits,
+        links=service.links,
         board=Board(service.reader, settings),
     )
     return service.app(

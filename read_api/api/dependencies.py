@@ -6,6 +6,7 @@ from read_api.consistency import Consistency
 from read_api.event_stream import Streams
 from read_api.queries.sagas import Board
 from shared.chassis.engine.projector import Projector
+from shared.chassis.http.links import LinkKeys
 from shared.chassis.http.rate_limits import Limiter
 from shared.chassis.storage.reader import Reader
 from shared.settings import ShopSettings
@@ -20,4 +21,5 @@ class ReadApi(NamedTuple):
     projector: Projector
     consistency: Consistency
     limits: Limiter
+    links: LinkKeys
     board: Board

@@ -14,8 +14,10 @@ from read_api.queries.orders import OrderFilter
 from read_api.queries.timeline import find_timeline
 from read_api.schemas import OrderDetail, OrderPage, Timeline
 from shared.chassis.http.auth import signed_in_only
+from shared.chassis.http.links import MAX_LENGTH, Purpose
 from shared.chassis.http.problems import BadRequest, FieldError, responses
 from shared.chassis.http.request_body import ServiceRequest
+from shared.chassis.messages.rejection import bad_link
 from shared.contracts.order import OrderStatus
 from shared.order_number import parse_order_number
 
@@ -41,6 +43,12 @@ Email = Annotated[
 ProductId = Annotated[
     str | None,
     QueryParameter(name="productId", description="only orders with this product"),
+]
+Link = Annotated[
+    str | None,
+    QueryParameter(
+        max_length=MAX_LENGTH, description="from a mail; shows this order without an account"
+    ),
 ]
 Since = Annotated[
     str | None,
@@ -89,12 +97,17 @@ class OrderController(Controller):
         )
         return await orders.list_orders(read_api.reader, caller, order_filter, cursor, limit)
 
-    @get("/{order_id:str}", responses=OF_ORDER)
+    @get("/{order_id:str}", responses=OF_ORDER | responses("bad-link"))
     async def show_order(
-        self, request: ServiceRequest, read_api: NamedDependency[ReadApi], order_id: FromPath[str]
+        self,
+        request: ServiceRequest,
+        read_api: NamedDependency[ReadApi],
+        order_id: FromPath[str],
+        link: Link = None,
     ) -> OrderDetail:
         """One order with its items, stock, shipment and mails; a guest's order for everyone with its id."""
-        return await orders.find_order(read_api.reader, request.user, order_id)
+        has_link = link is not None and await _is_of_order(read_api, link, order_id)
+        return await orders.find_order(read_api.reader, request.user, order_id, has_link=has_link)
 
     @get("/{order_id:str}/timeline", responses=OF_ORDER)
     async def show_timeline(
@@ -102,6 +115,13 @@ class OrderController(Controller):
     ) -> Timeline:
         """Every event of an order, causes before effects, with its service and its latency."""
         return await find_timeline(read_api.reader, request.user, order_id)
+
+
+async def _is_of_order(read_api: ReadApi, link: str, order_id: str) -> bool:
+    """Raises Rejected for a link that is not valid, or another order's."""
+    if await read_api.links.subject_of(link, Purpose.ORDER) != order_id:
+        raise bad_link()
+    return True
 
 
 def _parse_number(text: str | None) -> str | None:

@@ -11,9 +11,11 @@ import pytest_asyncio
 from msgspec.structs import replace
 
 from shared.chassis.http.auth import LEEWAY_SECONDS
+from shared.chassis.http.links import Purpose, sign
+from shared.chassis.http.token_signer import TokenSigner
 from shared.chassis.jetstream.connection import JetStreamConnection
 from shared.chassis.messages.clock import now
-from shared.chassis.messages.identity_events import TokensRevoked
+from shared.chassis.messages.identity_events import LinkKeyPublished, TokensRevoked
 from shared.chassis.messages.system_events import EventDeadLettered
 from shared.contracts import (
     Address,
@@ -366,6 +368,31 @@ async def test_customers_are_searched_by_name_and_address(
         "u1",
         "u0",
     ]
+
+
+async def test_link_shows_its_order_only(reader: ReadApi, shop: JetStreamConnection) -> None:
+    item = OrderItem(product_id="lamp", quantity=2, price=100)
+    order = OrderCreated(
+        order_id="o1", user_id="jane", items=(item,), total_amount=200, currency="JPY"
+    )
+    signer, in_an_hour = TokenSigner.generate(), now() + timedelta(hours=1)
+    key = LinkKeyPublished(key_id=signer.key_id, public_key=signer.public_key)
+    assert await shop.publish(log_of("notifier", key))
+    assert await shop.publish(log_of("order", order, replace(order, order_id="o2")))
+    link = sign(signer, Purpose.ORDER, "o1", in_an_hour)
+    after = "order:2,notifier:1"
+    answer = await reader.get("/orders/o1", by=NOBODY, link=link, after=after)
+    assert answer["orderId"] == "o1"
+    assert await status(reader, "/orders/o1", NOBODY) == 404
+    refused = {
+        "another order": link,
+        "another purpose": sign(signer, Purpose.PASSWORD_RESET, "o2", in_an_hour),
+        "expired": sign(signer, Purpose.ORDER, "o2", now() - timedelta(hours=1)),
+        "another key": sign(TokenSigner.generate(), Purpose.ORDER, "o2", in_an_hour),
+        "malformed": "x",
+    }
+    for reason, wrong in refused.items():
+        assert (reason, await status(reader, "/orders/o2", NOBODY, link=wrong)) == (reason, 403)
 
 
 async def test_customer_exports_all_own_data(reader: ReadApi, shop: JetStreamConnection) -> None:

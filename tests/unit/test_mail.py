@@ -1,8 +1,10 @@
+import re
 from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import default
 from itertools import product
 
+import jwt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,14 +12,20 @@ from msgspec.structs import replace
 
 from notifier_service.composer import LOCALES, Composer, Unsendable, recipient
 from notifier_service.domain import KnownOrder, masked
+from notifier_service.mail_links import MailLinks
 from notifier_service.mails import Mail, Template
 from notifier_service.smtp import SmtpServer, read_sender, read_url
+from shared.chassis.http.token_signer import TokenSigner
 from shared.chassis.settings import SettingsError
 from shared.contracts import Address, FailedItem, OrderItem
 from shared.order_number import order_number
+from shared.settings import ShopSettings
 from tests.support.addresses import ADDRESS
 
 COMPOSER = Composer(read_sender("Quadrille <shop@quadrille.example>"), "en")
+LINKS = MailLinks(ShopSettings(public_url="https://shop.example"))
+LINKS.use(TokenSigner.generate())
+LINKING = Composer(read_sender("Quadrille <shop@quadrille.example>"), "en", LINKS)
 ORDER = KnownOrder(
     user_id="user123",
     guest=True,
@@ -195,6 +203,23 @@ def test_mail_shows_incomplete_address_of_earlier_release(part):
     address = Address(name="", lines=("Somewhere",), postcode="", city="Kyoto")
     assert "Kyoto" in part(composed(shipping_address=address))
     assert "None" not in part(composed(shipping_address=address))
+
+
+@pytest.mark.parametrize("locale", LOCALES)
+@pytest.mark.parametrize("template", Template)
+def test_mail_to_guest_links_to_the_order(template, locale):
+    mail = replace(DELIVERED, template=template)
+    message = LINKING.compose(mail, replace(ORDER, locale=locale))
+    [link] = re.findall(r"https://\S+", text_of(message))
+    address, _, token = link.partition("?link=")
+    assert address == f"https://shop.example/orders/{ORDER.order_id}"
+    assert jwt.decode(token, options={"verify_signature": False})["sub"] == ORDER.order_id
+    assert f'href="{address}?link=' in html_of(message)
+
+
+def test_mail_to_customer_contains_no_link():
+    message = LINKING.compose(MAIL, replace(ORDER, guest=False))
+    assert "shop.example/orders" not in text_of(message) + html_of(message)
 
 
 def test_message_id_is_the_same_on_every_retry():
