@@ -161,6 +161,9 @@ SECTIONS: Mapping[str, Mapping[str, CommandEntry]] = {
             "nudge",
             "Have every service publish its events of an order again, and try now what waits.",
         ),
+        "settle": CommandEntry(
+            "quadrille.cli.sagas", "settle", "End a parcel of which its carrier reports nothing."
+        ),
         "tasks": CommandEntry(
             "quadrille.cli.tasks", "tasks", "List the services' tasks; run or give up one."
         ),

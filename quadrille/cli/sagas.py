@@ -1,4 +1,4 @@
-"""`quadrille sagas` and `quadrille nudge`: orders that have not ended, whom they wait for, and a push for one."""
+"""`quadrille sagas`, `nudge` and `settle`: orders that have not ended, whom they wait for, and what operators do about one."""
 
 from datetime import datetime
 
@@ -12,7 +12,7 @@ from quadrille.endpoints import Json, load_settings, segment
 from quadrille.output import MAX_LIMIT, age, console, echo, echo_json, echo_page, table
 from shared.chassis.messages import clock
 
-STATES = ("stuck", "retrying", "parked")
+STATES = ("stuck", "retrying", "parked", "overdue")
 
 
 @click.command()
@@ -35,6 +35,7 @@ def sagas(
               orders, but at least for half a minute
     retrying  the carrier has not answered three attempts: quadrille tasks names the error
     parked    a service could not handle an event of it: quadrille dlq
+    overdue   no outcome of its delivery arrived in time: quadrille settle
 
     An order is unfinished until it has its final status and its stock is settled. `quadrille nudge` repairs what the
     broker has lost of it.
@@ -69,6 +70,30 @@ def nudge(order: str, *, as_json: bool) -> None:
         echo_json(nudged)
     else:
         echo(f"Order {nudged['orderId']} ({nudged['status']}): every service repeats its events")
+
+
+@click.command()
+@order_argument
+@click.argument("outcome", type=click.Choice(("delivered", "lost", "returned")))
+@click.option("--note", help="For the shop only; the customer does not see it.")
+@json_option
+def settle(order: str, outcome: str, note: str | None, *, as_json: bool) -> None:
+    """\b
+    For example:
+      quadrille settle 7K3F-92QM lost --note "no trace for a week"
+
+    The carrier has the parcel and reports nothing more. What was lost is written off, what was returned comes back
+    into stock.
+
+    Only for operators and the admin: quadrille login admin@example.com
+    """
+    client = Client(load_settings())
+    path = f"/shipments/{segment(find_order_id(client, order))}/settle"
+    shipment = client.post("shipping", path, {"outcome": outcome, "note": note})
+    if as_json:
+        echo_json(shipment)
+    else:
+        echo(f"The shipment of order {shipment['orderId']} is {shipment['status']}")
 
 
 def _print(items: list[Json]) -> None:
@@ -121,5 +146,5 @@ def _deadline(saga: Json) -> str:
 
 
 def _states(saga: Json) -> str:
-    states = [state for state in ("stuck", "retrying") if saga[state]]
+    states = [state for state in ("stuck", "retrying", "overdue") if saga[state]]
     return ", ".join([*states, *(["parked"] if saga["parked"] else [])])

@@ -796,6 +796,18 @@ def test_open_orders_are_shown_and_ended(shop, guest, admin, jane):
     assert (code, err.startswith("Error: there is no task booking of ")) == (1, True)
 
 
+def test_silent_parcel_is_settled(admin, shop):
+    with shop.carrier(silent_rate=1):
+        order_id = shop.guest.order(("lamp", 1))["orderId"]
+        asyncio.run(shop.until(order_id, "SHIPPED"))
+    assert "No such saga" in admin.run("sagas", order_id, "--state", "overdue")[1]
+    code, out, _ = admin.run("settle", order_id, "delivered", "--note", "by telephone")
+    assert (code, out) == (0, f"The shipment of order {order_id} is COMPLETED\n")
+    asyncio.run(shop.until(order_id, "COMPLETED"))
+    assert admin.run("settle", order_id, "lost")[0] == 1
+    assert admin.run("settle", order_id, "eaten")[0] == 2
+
+
 def _park(shop: RunningShop, order_id: str) -> None:
     """Insert dead letters of the inventory as if a rule had failed that was corrected since."""
     events = [recorded(OrderCancelled(order_id=order_id, reason="CUSTOMER")) for _ in range(2)]

@@ -91,7 +91,7 @@ shipping   GET     /contracts/asyncapi.json                 -         ok     ok 
 shipping   GET     /contracts/events/{event_type}/{document} -         ok     ok      ok    ok
 shipping   GET     /shipments/{order_id}                    customer  401    403     403   ok    ok
 shipping   GET     /shipments/{order_id}                    guest     401    403     403   ok    ok
-shipping   POST    /shipments/{order_id}/settle             customer  401    403     403   ok    ok
+shipping   POST    /shipments/{order_id}/settle             -         401    403     403   404   404
 shipping   GET     /carriers/simulated                      -         401    403     403   ok
 shipping   PUT     /carriers/simulated                      -         401    403     403   ok
 shipping   POST    /carriers/{name}/callbacks               unsigned  401    401     401   401

@@ -131,6 +131,7 @@ BODIES: dict[str, Callable[[Scene, Entry, str], Any]] = {
     "POST /products/{product_id}/stock": lambda *_: {"quantity": 1},
     "PUT /carriers/simulated": lambda *_: BEHAVIOUR,
     "POST /carriers/{name}/callbacks": lambda *_: REPORT,
+    "POST /shipments/{order_id}/settle": lambda *_: {"outcome": "delivered"},
     "POST /dead-letters/{entity}/discard": lambda *_: {"eventId": "none", "reason": "a test"},
     "POST /redrives": lambda *_: {"type": "NoSuchEvent"},
     "POST /events/resend": lambda *_: {"from": 1, "to": 1},
@@ -157,7 +158,9 @@ def address(scene: Scene, entry: Entry) -> str:
         parts["key_id"] = scene.new_key()
     if "{address_name}" in entry.path:
         parts["address_name"] = scene.new_address()
-    if "{order_id}" in entry.path:
+    if "{order_id}" in entry.path and entry.whose == "-":
+        parts["order_id"] = "none"
+    elif "{order_id}" in entry.path:
         in_use = entry.method == "GET"
         parts["order_id"] = scene.orders[entry.whose] if in_use else scene.new_order(entry.whose)
     path = entry.path.format(**parts)
