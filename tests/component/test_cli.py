@@ -265,13 +265,13 @@ def test_orders_print_json_lines(shop, guest, admin):
 
 
 def test_orders_keep_their_columns_at_80_characters(shop, jane):
-    asyncio.run(shop.until(_order(jane, "chair:9999"), "CANCELLED_NO_STOCK"))
+    asyncio.run(shop.until(_order(jane, "chair:1000"), "CANCELLED_NO_STOCK"))
     code, screen = jane.converse("orders", typed="")
     assert code == 0
     plain = re.sub(r"\x1b\[[\d;]*m", "", screen)
     header, *rows = [line.rstrip() for line in plain.splitlines()]
     assert header.split() == ["number", "status", "total", "age", "user"]
-    pattern = r"[0-9A-Z]{4}-[0-9A-Z]{4} CANCELLED_NO_STOCK +¥9,999,000 +\d+ \w+ +[0-9a-f-]{20,}"
+    pattern = r"[0-9A-Z]{4}-[0-9A-Z]{4} CANCELLED_NO_STOCK +¥1,000,000 +\d+ \w+ +[0-9a-f-]{20,}"
     assert any(re.match(pattern, row) for row in rows), screen
     assert all(len(row) <= 80 for row in (header, *rows))
 
@@ -664,6 +664,9 @@ def test_simulated_carrier_is_shown_and_changed(admin, jane):
     assert admin.run("carrier") == admin.run("carrier", "show") == (0, out, "")
     code, out, _ = admin.run("carrier", "set", "--max-delay", "0", "--success-rate", "1", "--json")
     assert (code, msgspec.json.decode(out)["successRate"]) == (0, 1)
+    code, out, _ = admin.run("carrier", "set", "--silent-rate", "0.25")
+    assert (code, "never reports the outcome of 25%" in out) == (0, True)
+    assert admin.run("carrier", "set", "--silent-rate", "0")[0] == 0
     assert admin.run("carrier", "set", "--min-delay", "5")[0] == 1
     assert admin.run("carrier", "set")[0] == 2
     assert jane.run("carrier")[0] == 1
