@@ -8,9 +8,9 @@ from msgspec.structs import replace
 from read_api.models import Customer
 from read_api.projections.unknown_entity import require
 from shared.chassis.messages.recorded_event import RecordedEvent
-from shared.contracts import CustomerRegistered, CustomerUpdated
+from shared.contracts import CustomerRegistered, CustomerRoleChanged, CustomerUpdated
 
-CONSUMES = (CustomerRegistered, CustomerUpdated)
+CONSUMES = (CustomerRegistered, CustomerUpdated, CustomerRoleChanged)
 
 
 class Customers(Struct, frozen=True, kw_only=True):
@@ -40,6 +40,10 @@ def evolve(state: Customers, recorded: RecordedEvent) -> Customers:
                 name=event.name,
                 locale=event.locale,
                 updated_at=at,
+            )
+        case CustomerRoleChanged():
+            customer = replace(
+                require(state.customers, event.user_id), role=event.role, updated_at=at
             )
         case _:
             return state

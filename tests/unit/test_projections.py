@@ -28,6 +28,8 @@ from shared.chassis.storage.checkpoints import Positioned, positioned, sequence
 from shared.contracts import (
     CATALOG,
     CartCleared,
+    CustomerRegistered,
+    CustomerRoleChanged,
     ItemAddedToCart,
     ItemRemovedFromCart,
     OrderCancellationRequested,
@@ -96,6 +98,13 @@ def status_after(*events: Any) -> OrderStatus:
 def test_read_models_ignore_delivery_order_and_repetition(data) -> None:
     logs = logs_of(data.draw(in_memory_shops()))
     assert view_of(data.draw(deliveries(logs))) == view_of(list(logs.values()))
+
+
+def test_changed_role_is_in_the_read_model() -> None:
+    registered = CustomerRegistered(user_id="ben", email="ben@example.com")
+    changed = CustomerRoleChanged(user_id="ben", role="operator")
+    log = [recorded(event, position=n) for n, event in enumerate([registered, changed], 1)]
+    assert view_of([log]).customers["ben"].role == "operator"
 
 
 @given(in_memory_shops())
