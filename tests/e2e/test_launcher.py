@@ -378,8 +378,8 @@ def read_to_end(screen: int) -> str:
 
 async def test_detached_shop_runs_until_down(settings: ShopSettings) -> None:
     shop = Detached(settings)
-    screen = shop.start()
     try:
+        screen = shop.start()
         assert "password" in screen
         assert "quadrille down" in screen
         code, output = shop.run("status")
