@@ -4,6 +4,7 @@ import click
 
 from quadrille.cli.api_client import Client
 from quadrille.cli.order_watch import print_or_watch
+from quadrille.cli.orders import post_order
 from quadrille.cli.params import (
     LineItemParam,
     address_option,
@@ -26,9 +27,9 @@ def cart(context: click.Context, *, as_json: bool) -> None:
       quadrille login jane@example.com
       quadrille cart
       quadrille cart add prod001:2 prod002
-      quadrille cart checkout --watch
+      quadrille cart checkout --address home --watch
 
-    Only signed-in users have a cart. A guest orders without one: quadrille order prod001:2
+    Only signed-in users have a cart. A guest orders without one: quadrille order --help
     """
     if context.invoked_subcommand is None:
         _show(as_json=as_json)
@@ -99,7 +100,7 @@ def checkout(address: Json, *, watch: bool, as_json: bool) -> None:
       3  with --watch: accepted, but its end was not seen
     """
     client = Client(load_settings())
-    order = client.post("order", "/cart/checkout", address)
+    order = post_order(client, "/cart/checkout", address)
     print_or_watch(client, order, "COMPLETED", watch=watch, as_json=as_json)
 
 

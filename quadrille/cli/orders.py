@@ -17,7 +17,7 @@ from quadrille.cli.params import (
     order_argument,
     watch_option,
 )
-from quadrille.endpoints import Json, load_settings, segment
+from quadrille.endpoints import Json, ShopError, load_settings, segment
 from quadrille.output import (
     MAX_LIMIT,
     age,
@@ -34,6 +34,7 @@ from shared.contracts.order import OrderStatus
 from shared.money import money
 
 PLACE = "place"
+NO_ADDRESS = "shippingAddress: required"
 
 
 class OrderGroup(click.Group):
@@ -63,9 +64,9 @@ class OrderGroup(click.Group):
 def order() -> None:
     """\b
     For example:
-      quadrille order prod001:2 prod002 --watch    place an order and follow it
-      quadrille order show 7K3F-92QM               show an order
-      quadrille order place show                   order the product `show`
+      quadrille order prod001:2 --address home --watch   order and follow it
+      quadrille order show 7K3F-92QM                     show an order
+      quadrille order place show --address home          order the product `show`
 
     The order is yours if you are signed in. A guest's order can be shown, watched and cancelled by everyone who knows
     its id.
@@ -102,8 +103,19 @@ def place(
     fields = {"userId": user, "email": email, "locale": locale, "items": lines, **address}
     body = {name: value for name, value in fields.items() if value is not None}
     client = Client(load_settings())
-    order = client.post("order", "/orders", body)
+    order = post_order(client, "/orders", body)
     print_or_watch(client, order, "COMPLETED", watch=watch, as_json=as_json)
+
+
+def post_order(client: Client, path: str, body: Json) -> Json:
+    """The order that was placed. Raises ShopError."""
+    try:
+        return client.post("order", path, body)
+    except ShopError as error:
+        if error.message == NO_ADDRESS:
+            hint = "an order needs an address: name it with --address, see --help"
+            raise ShopError(hint) from error
+        raise
 
 
 @order.command()

@@ -88,6 +88,17 @@ def test_order_is_shipped_to_saved_address(jane):
     assert (code, err) == (1, "Error: there is no address home\n")
 
 
+def test_order_without_address_names_the_option(guest, jane):
+    jane.run("cart", "add", "lamp")
+    for terminal, command in ((guest, ("order", "lamp")), (jane, ("cart", "checkout"))):
+        code, _, err = terminal.run(*command, adds_address=False)
+        assert (code, err) == (
+            1,
+            "Error: an order needs an address: name it with --address, see --help\n",
+        )
+    jane.run("cart", "clear")
+
+
 def test_wrong_address_is_refused_with_its_field(guest):
     code, _, err = guest.run("order", "lamp", "--address", '{"name": "Jane"}')
     assert (code, err) == (1, "Error: shippingAddress.lines: required\n")

@@ -27,14 +27,16 @@ class Terminal:
         self.session_file = home / ".config" / "quadrille" / "session.json"
         self._home = {"HOME": str(home), "XDG_CONFIG_HOME": str(home / ".config")}
 
-    def run(self, *arguments: str, typed: str = "", **environment: str) -> tuple[int, str, str]:
+    def run(
+        self, *arguments: str, typed: str = "", adds_address: bool = True, **environment: str
+    ) -> tuple[int, str, str]:
         """Exit code, output and error output.
 
         In this process, because starting Python takes longer than any command; in a thread, because the caller may
         have a running event loop.
         """
         env = environment_of(self._shop.settings) | self._home | environment
-        arguments = _with_address(arguments)
+        arguments = _with_address(arguments) if adds_address else arguments
         with ThreadPoolExecutor(1) as thread:
             result = thread.submit(
                 CliRunner().invoke, main, arguments, typed, env, prog_name="quadrille"
