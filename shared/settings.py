@@ -89,7 +89,7 @@ class ShopSettings(ChassisSettings, frozen=True, kw_only=True):
     require_address: bool = True
     """Whether an order needs an address to ship to."""
     max_lines_per_order: Annotated[int, msgspec.Meta(ge=1, le=MAX_LINES)] = MAX_LINES
-    max_units_per_line: Annotated[int, msgspec.Meta(ge=1, le=MAX_UNITS)] = 1000
+    max_units_per_line: Annotated[int, msgspec.Meta(ge=1, le=MAX_UNITS)] = 10_000
     """Of all lines of an order with the same product."""
 
     order_timeout_seconds: Deadline = 900

@@ -87,7 +87,7 @@ def clear(*, as_json: bool) -> None:
 @address_option
 @watch_option
 @json_lines_option
-def checkout(address: Json, *, watch: bool, as_json: bool) -> None:
+def checkout(address: Json | None, *, watch: bool, as_json: bool) -> None:
     """Order the content of the cart, and empty it.
 
     If a price has changed since, nothing is ordered: `cart show` names it, `cart set` accepts it.
@@ -100,7 +100,7 @@ def checkout(address: Json, *, watch: bool, as_json: bool) -> None:
       3  with --watch: accepted, but its end was not seen
     """
     client = Client(load_settings())
-    order = post_order(client, "/cart/checkout", address)
+    order = post_order(client, "/cart/checkout", address or {})
     print_or_watch(client, order, "COMPLETED", watch=watch, as_json=as_json)
 
 

@@ -94,13 +94,13 @@ def place(
     user: str | None,
     email: str | None,
     locale: str | None,
-    address: Json,
+    address: Json | None,
     *,
     watch: bool,
     as_json: bool,
 ) -> None:
     """Place an order; the word `place` may be omitted."""
-    fields = {"userId": user, "email": email, "locale": locale, "items": lines, **address}
+    fields = {"userId": user, "email": email, "locale": locale, "items": lines, **(address or {})}
     body = {name: value for name, value in fields.items() if value is not None}
     client = Client(load_settings())
     order = post_order(client, "/orders", body)

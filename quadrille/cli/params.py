@@ -64,7 +64,6 @@ address_option = click.option(
     "--address",
     metavar="NAME|JSON",
     type=AddressParam(),
-    default={},
     help="Where to ship to: a name of your address book, or"
     """ '{"name": …, "lines": [1 to 3 lines], "postcode": …, "city": …, "country": "JP"}'.""",
 )
