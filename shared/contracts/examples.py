@@ -28,6 +28,7 @@ ORDERED = {"productId": "prod001", "name": "Super Keyboard", "price": 5000, "qua
 RESERVED = {"productId": "prod001", "quantity": 2, "kind": "RESERVED"}
 
 ADDRESSES_AND_NAMES: dict[str, object] = {
+    "addressName": "home",
     "city": "Tokyo",
     "country": "JP",
     "email": "aiko@example.com",
@@ -139,6 +140,7 @@ TIMES: dict[str, object] = {
     "discardedAt": None,
     "dueAt": UPDATED,
     "endedAt": UPDATED,
+    "exportedAt": UPDATED,
     "firstDueAt": UPDATED,
     "lastOrderAt": CREATED,
     "newest": UPDATED,
@@ -216,6 +218,9 @@ LISTS: dict[str, object] = {
 SPECIAL: dict[str, object] = {
     "Cancellation.reason": "Ordered by mistake",
     "Carrier.name": "simulated",
+    "CheckOutBody": {"addressName": "home"},
+    "Export.events": [],
+    "Export.orders": [],
     "CarrierReport": {
         "shipmentId": SHIPMENT_ID,
         "status": "delivered",
