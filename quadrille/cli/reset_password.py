@@ -13,8 +13,9 @@ from order_service.accounts.emails import canonical
 from order_service.accounts.passwords import Passwords
 from order_service.accounts.service import replace_password
 from order_service.domain import Command, OrderState
+from quadrille.cli.params import json_option
 from quadrille.endpoints import load_settings
-from quadrille.output import echo
+from quadrille.output import echo, echo_json
 from quadrille.recovery.service_rules import logic_of
 from shared.chassis.engine.unit_of_work import CommandEnvelope, process_batch
 from shared.chassis.errors import FatalError
@@ -28,10 +29,16 @@ PASSWORD_BYTES = 12
 
 @click.command("reset-password")
 @click.argument("email")
-def reset_password(email: str) -> None:
+@json_option
+def reset_password(email: str, *, as_json: bool) -> None:
     """For an account whose password is lost: as `quadrille admin password --offline EMAIL`."""
     password = new_password(load_settings(), email)
-    echo(f"The new password of {email} is {password} (printed only now); all sessions have ended")
+    if as_json:
+        echo_json({"email": email, "password": password})
+    else:
+        echo(
+            f"The new password of {email} is {password} (printed only now); all sessions have ended"
+        )
 
 
 def new_password(settings: ShopSettings, email: str) -> str:

@@ -63,7 +63,7 @@ def commands(command: click.Command, name: str = "") -> Iterator[tuple[str, clic
         yield from commands(inner, f"{name} {word}".strip())
 
 
-WITHOUT_JSON = {"up", "provision", "completion", "reset-password"}
+WITHOUT_JSON = {"up", "provision", "completion"}
 """They run until they are stopped, or print a script."""
 
 
