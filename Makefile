@@ -8,7 +8,7 @@ PYTEST := $(BIN)/pytest -n 4 --dist loadscope
 TESTS := tests/unit tests/component tests/e2e tests/model tests/chaos
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up secrets check contracts test test-containers clients chaos bench lock clean
+.PHONY: help setup up secrets check contracts docs test test-containers clients chaos bench lock clean
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name does; do \
@@ -43,6 +43,9 @@ check: setup  ## Formatting, lint, types, import rules, vocabulary, changes of e
 contracts: setup  ## Write the schemas of the events, their AsyncAPI document and the OpenAPI documents, in contracts
 	$(BIN)/python -m tools.contracts write
 	$(BIN)/python -m tools.openapi_documents
+
+docs: setup  ## Write the tables and diagrams of the documents that follow from the code
+	$(BIN)/python -m tools.tables
 
 test: setup  ## Unit, component, end-to-end and model tests, and a few faults
 	$(PYTEST) -m "not long" $(TESTS)

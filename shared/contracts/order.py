@@ -154,7 +154,7 @@ class OrderResumed(OrderEvent, frozen=True, kw_only=True):
 
 
 class OrderNudged(Event, frozen=True, kw_only=True):
-    """An operator asked every service to publish its events of the order again, and to try now what it was to do later.
+    """Every service is to publish its events of the order again, and to try now what it was to do later.
 
     It changes nothing of the order: neither its status nor its deadline.
     """
