@@ -135,8 +135,8 @@ def test_watch_follows_order_until_mails_are_sent(guest):
 
 
 def test_readme_lists_the_events_of_watch(guest):
-    _, out, _ = guest.run("order", "lamp:1", "--email", "me@example.com", "--watch")
-    assert _event_lines(out) == _event_lines(README.replace("prod002", "lamp"))
+    _, out, _ = guest.run("order", "lamp:2", "--email", "me@example.com", "--watch")
+    assert _event_lines(out) == _event_lines(README.replace("prod001", "lamp"))
 
 
 def _event_lines(text: str) -> list[str]:

@@ -10,6 +10,8 @@ import pytest
 
 from shared.chassis.settings import FILE, PREFIX
 from shared.settings import ShopSettings
+from tools.contracts.consumers import contracts_of_the_shop
+from tools.tables import with_tables
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted(
@@ -97,10 +99,44 @@ def test_named_settings_exist(document: str):
     assert {name.lower() for name in names} <= {*ShopSettings.__struct_fields__, *files}
 
 
-def test_readme_table_lists_every_setting():
-    table = text_of("README.md").partition("## Settings")[2].partition("\n## ")[0]
-    names = {name.lower() for name in re.findall(r"`([A-Z_]+)`", table)}
-    assert {*ShopSettings.__struct_fields__} - names == {"failpoint"}
+def test_every_setting_has_a_row():
+    rows = [line for line in text_of("docs/settings.md").splitlines() if line.startswith("| `")]
+    names = [name.lower() for row in rows for name in re.findall(r"`([A-Z_]+)`", row.split("|")[1])]
+    assert sorted(names) == sorted({*ShopSettings.__struct_fields__} - {"failpoint"})
+
+
+def test_defaults_of_settings_are_true():
+    rows = re.findall(
+        r"^\| `([A-Z_]+)` \| `?([\w.:/-]+)`? \|", text_of("docs/settings.md"), re.MULTILINE
+    )
+    assert len(rows) > 30
+    settings = ShopSettings()
+    for name, default in rows:
+        value = getattr(settings, name.lower())
+        assert default.removeprefix("./") == str(value).lower().replace("jpy", "JPY"), name
+
+
+@every_document
+def test_tables_follow_from_the_code(document: str):
+    text = text_of(document)
+    assert with_tables(text) == text, "run `make docs`"
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/operations.md", "docs/settings.md"])
+def test_lines_are_short(document: str):
+    assert [line for line in text_of(document).splitlines() if len(line) > 160] == []
+
+
+def messages_in_diagrams() -> list[tuple[str, str, str]]:
+    """Sender, receiver and event of each arrow."""
+    return re.findall(r"^ +(\w+)->>(\w+): (\w+)$", text_of("README.md"), re.MULTILINE)
+
+
+@pytest.mark.parametrize(("sender", "receiver", "event"), messages_in_diagrams())
+def test_diagram_sends_events_to_their_consumers(sender: str, receiver: str, event: str):
+    contracts = contracts_of_the_shop()
+    assert contracts.catalog.publisher_of(contracts.catalog.event_types[event]) == sender
+    assert receiver in contracts.consumers[event]
 
 
 def rows_of_guarantees() -> list[list[str]]:
