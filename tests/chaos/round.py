@@ -9,12 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from order_service.orders.domain import is_final
 from quadrille.audit.shop_snapshot import ShopSnapshot
 from tests.chaos.checker import Verdict, check
 from tests.chaos.customers import PLENTY, SCARCE, Customers
 from tests.chaos.fault import Fault
 from tests.chaos.plan import Plan, Strike
 from tests.chaos.shop import ChaosShop, Ending
+from tests.support.carrier_model import OUTCOMES
 from tests.support.eventually import eventually
 from tests.support.shop_expectations import SERVICES
 
@@ -22,6 +24,10 @@ QUIESCE_SECONDS = 120
 ORDERS_PER_SECOND = 5
 """With many orders, so much longer may the shop take to come to rest."""
 STOCK = {PLENTY: 1_000_000, SCARCE: 10}
+SILENT_SHARE = 0.1
+"""Of the dispatched parcels no outcome is ever reported: the operator settles them."""
+DELIVERY_DAYS = 15 / 86_400
+LOOK_SECONDS = 1
 DEADLINES = (15, 900)
 """Short, so that orders expire; or so long that nothing but the remedies ends an order in time."""
 
@@ -51,6 +57,8 @@ async def run_round(
         has_small_disks=any(fault.needs_small_disk for fault in faults),
         carrier_success_rate=0.7,
         carrier_outage_rate=0.1,
+        carrier_silent_rate=SILENT_SHARE,
+        delivery_timeout_days=DELIVERY_DAYS,
         order_timeout_seconds=deadline,
     )
     async with shop.opened():
@@ -60,7 +68,9 @@ async def run_round(
         started_at = time.monotonic()
         await _order_under_faults(customers, shop, Plan(seed, faults), struck)
         healed_at = time.monotonic()
+        operator = asyncio.create_task(_settle_overdue_parcels(shop, draw))
         snapshot = await _come_to_rest(shop, QUIESCE_SECONDS + orders / ORDERS_PER_SECOND)
+        operator.cancel()
         rested_at = time.monotonic()
         with tempfile.TemporaryDirectory() as scratch:
             verdict = await check(shop, snapshot, customers, seed, Path(scratch))
@@ -109,6 +119,23 @@ async def _pause(seconds: float, has_ended: asyncio.Event) -> None:
 
 
 async def _come_to_rest(shop: ChaosShop, within_seconds: float) -> ShopSnapshot:
-    """Every service is ready, and nothing is left to do."""
+    """Every service is ready, and nothing is left to do, for the operator neither."""
+
+    def at_rest() -> ShopSnapshot:
+        snapshot = shop.at_rest()
+        is_open = [order for order in snapshot.order.state.orders.values() if not is_final(order)]
+        assert not is_open, f"{len(is_open)} orders are open"
+        return snapshot
+
     await shop.until_ready(*SERVICES)
-    return await eventually(lambda: asyncio.to_thread(shop.at_rest), within_seconds)
+    return await eventually(lambda: asyncio.to_thread(at_rest), within_seconds)
+
+
+async def _settle_overdue_parcels(shop: ChaosShop, draw: random.Random) -> None:
+    """As an operator who looks at the board, once the faults are healed."""
+    while True:
+        board = await asyncio.to_thread(shop.admin.get, "read", "/sagas?state=overdue&limit=200")
+        for saga in board.json()["items"] if board.is_success else ():
+            path, outcome = f"/shipments/{saga['orderId']}/settle", draw.choice(OUTCOMES)
+            await asyncio.to_thread(shop.admin.post, "shipping", path, {"outcome": outcome})
+        await asyncio.sleep(LOOK_SECONDS)
