@@ -44,7 +44,7 @@ MAX_PASSES = 4
 
 MAILS_AT_END = {
     "COMPLETED": {"confirmation", "dispatched", "delivered"},
-    "SHIPMENT_FAILED": {"confirmation", "dispatched", "failed"},
+    "SHIPMENT_FAILED": {"confirmation", "failed"},
     "CANCELLED_NO_STOCK": {"confirmation", "cancelled"},
 }
 
