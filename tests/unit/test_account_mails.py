@@ -8,10 +8,11 @@ from email.policy import default
 from itertools import product
 
 import jwt
+import msgspec
 import pytest
 from msgspec.structs import replace
 
-from notifier_service.account_handlers import schedule_account_mails
+from notifier_service.account_handlers import account_mail_task, schedule_account_mails
 from notifier_service.account_mails import (
     AccountMail,
     AccountTemplate,
@@ -25,9 +26,12 @@ from notifier_service.composer import LOCALES, Composer, Unsendable
 from notifier_service.domain import NotifierState, decide
 from notifier_service.mail_links import LinksNotReady, MailLinks
 from notifier_service.smtp import read_sender
+from shared.chassis.engine.task_runner import Retry
 from shared.chassis.http.token_signer import TokenSigner
+from shared.chassis.messages.clock import now
 from shared.chassis.messages.event import Event
 from shared.chassis.messages.schedule import Cancel, Schedule
+from shared.chassis.storage.task_queue import Task
 from shared.chassis.testing import START
 from shared.contracts import (
     AccountMailFailed,
@@ -158,3 +162,44 @@ def test_account_mail_is_due_until_its_outcome():
         assert isinstance(due, Schedule)
     (cancelled,) = schedule_account_mails(recorded(AccountMailSent(**FIELDS)))
     assert cancelled == Cancel(kind="account-mail", key=MAIL.event_id)
+
+
+class Recorder:
+    """A mailer that notes what it is given."""
+
+    def __init__(self) -> None:
+        self.mails: list[AccountMail] = []
+
+    async def deliver(self, mail: object, order: object) -> None:
+        raise AssertionError(mail)
+
+    async def deliver_account_mail(self, mail: AccountMail) -> None:
+        self.mails.append(mail)
+
+    async def close(self) -> None:
+        pass
+
+
+def task_of(mail: AccountMail) -> Task:
+    return Task(
+        task_id="t1",
+        kind="account-mail",
+        task_key=mail.event_id,
+        payload=msgspec.to_builtins(mail),
+        due_at=START,
+        attempts=0,
+        first_due_at=START,
+        causation_id=None,
+        correlation_id="jane",
+        traceparent=None,
+    )
+
+
+async def test_mail_with_expired_link_is_not_sent():
+    mailer = Recorder()
+    handler = account_mail_task(mailer, Retry())
+    valid = replace(MAIL, expires_at=now() + timedelta(minutes=1))
+    expired = replace(MAIL, expires_at=now() - timedelta(seconds=1))
+    assert await handler.run(task_of(valid)) == RecordAccountMailSent(mail=valid)
+    assert await handler.run(task_of(expired)) == RecordAccountMailExpired(mail=expired)
+    assert mailer.mails == [valid]
