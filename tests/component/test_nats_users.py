@@ -380,6 +380,29 @@ async def test_broker_with_tls_is_trusted_by_authority(tmp_path: Path):
         server.terminate()
 
 
+async def test_corrected_certificate_of_broker_is_noticed(tmp_path: Path):
+    (tmp_path / "other").mkdir()
+    wrong, right = make_certificates(tmp_path / "other"), make_certificates(tmp_path)
+    tls = Tls(str(wrong.certificate), str(wrong.key))
+    server = NatsServer(tmp_path / "nats", has_users=True, tls=tls)
+    server.start()
+    try:
+        url = server.url_of("inventory")
+        async with serving(settings_for(tmp_path, url, nats_ca=right.authority)) as service:
+            await eventually(lambda: "certificate verify failed" in reasons_of(service))
+            server.terminate()
+            shutil.copyfile(right.certificate, wrong.certificate)
+            shutil.copyfile(right.key, wrong.key)
+            server.restart()
+            provisioner = settings_for(
+                tmp_path, server.url_of(PROVISIONER), nats_ca=right.authority
+            )
+            await provision.maintain_stream(provisioner, once=True)
+            await eventually(lambda: is_ready(service), within_seconds=20)
+    finally:
+        server.terminate()
+
+
 async def test_broker_without_tls_is_refused_by_tls_url(guarded: NatsServer, tmp_path: Path):
     url = guarded.url_of("inventory").replace("nats://", "tls://")
     async with serving(settings_for(tmp_path, url)) as service:

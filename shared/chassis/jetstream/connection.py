@@ -28,6 +28,7 @@ from shared.chassis.settings import ChassisSettings
 T = TypeVar("T")
 
 API_TIMEOUT_SECONDS = 5
+CLOSE_SECONDS = 1
 ACK_WAIT_SECONDS = 30
 OLDEST_WITH_RESET = (2, 14)
 """The first version of nats-server that can reset a consumer."""
@@ -201,6 +202,18 @@ class _Client(Client):
         if server and server.uri.scheme == "tls" and not self._server_info.get("tls_required"):
             raise nats.errors.Error("it offers no TLS")
         return super()._connect_command()
+
+    async def _close(self, status: int, do_cbs: bool = True) -> None:
+        """Between two attempts to connect, without callbacks, not without limit.
+
+        From Python 3.13 on, a connection whose TLS handshake failed is never reported as closed.
+        """
+        if do_cbs:
+            await super()._close(status, do_cbs)
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await super()._close(status, do_cbs)
 
 
 def inbox_prefix(name: str) -> str:
