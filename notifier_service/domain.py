@@ -34,6 +34,7 @@ from shared.contracts import (
     OrderFailed,
     OrderItem,
     ShipmentDispatched,
+    ShipmentInitiated,
 )
 from shared.contracts.notifier import SkipReason
 
@@ -298,6 +299,8 @@ def evolve(state: NotifierState, recorded: RecordedEvent) -> NotifierState:
             state = replace(state, orders={**state.orders, created.order_id: _known_order(created)})
             return _with_mail(state, mail_for(recorded))
         case ShipmentDispatched() | OrderCompleted() | OrderCancelled() | OrderFailed():
+            return _with_mail(state, mail_for(recorded))
+        case ShipmentInitiated():  # consumed by earlier releases only
             return _with_mail(state, mail_for(recorded))
         case CustomerRegistered() | CustomerUpdated() as event:
             return _with_customer(state, event, recorded.position)

@@ -17,7 +17,9 @@ from shared.contracts import (
     OrderFailed,
     OrderId,
     ShipmentDispatched,
+    ShipmentInitiated,
 )
+from shared.contracts.shipping import LOST, RETURNED
 
 MAILED_EVENTS = (OrderCreated, ShipmentDispatched, OrderCompleted, OrderCancelled, OrderFailed)
 
@@ -69,8 +71,12 @@ def mail_for(recorded: RecordedEvent) -> Mail:
                 explanation=cancelled.explanation if cancelled.by == "SHOP" else None,
                 failed_items=cancelled.failed_items,
             )
-        case OrderFailed(reason=reason):
+        case ShipmentInitiated():  # of an earlier release, which mailed before the dispatch
+            return _mail(recorded, Template.DISPATCHED)
+        case OrderFailed(reason=reason) if reason in {LOST, RETURNED}:
             return _mail(recorded, Template.FAILED, reason=reason)
+        case OrderFailed():
+            return _mail(recorded, Template.FAILED)
         case _:
             message = f"{recorded.event_type} leads to no mail"
             raise LookupError(message)
