@@ -30,12 +30,13 @@ Page = Response[str]
 
 MIN_PASSWORD, MAX_PASSWORD = 8, 256
 STYLE = (
-    "body{margin:0;background:#f2efe9;color:#26231f;font:16px/1.6 system-ui,sans-serif}"
-    "main{max-width:26rem;margin:12vh auto;padding:2rem;background:#fff;border-radius:14px;border-top:5px solid #3c5a8a}"
+    ":root{color-scheme:light dark}"
+    "body{margin:0;background:light-dark(#f2efe9,#1a1917);color:light-dark(#26231f,#ece9e3);font:16px/1.6 system-ui,sans-serif}"
+    "main{max-width:26rem;margin:12vh auto;padding:2rem;background:light-dark(#fff,#262422);border-radius:14px;border-top:5px solid #3c5a8a}"
     "h1{margin:0 0 1rem;font-size:1.5rem;line-height:1.3}label{display:block;margin:1rem 0}"
     "input{display:block;width:100%;box-sizing:border-box;margin-top:.25rem;padding:.6rem;font:inherit}"
     "button{padding:.7rem 1.4rem;border:0;border-radius:8px;background:#3c5a8a;color:#fff;font:inherit;cursor:pointer}"
-    "[role=alert]{color:#a03030}"
+    "[role=alert]{color:light-dark(#a03030,#ff9c94)}"
 )
 STYLE_DIGEST = b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
 HEADERS = {
