@@ -6,8 +6,11 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
+
+import httpx
 
 from order_service.orders.domain import is_final
 from quadrille.audit.shop_snapshot import ShopSnapshot
@@ -134,8 +137,13 @@ async def _come_to_rest(shop: ChaosShop, within_seconds: float) -> ShopSnapshot:
 async def _settle_overdue_parcels(shop: ChaosShop, draw: random.Random) -> None:
     """As an operator who looks at the board, once the faults are healed."""
     while True:
-        board = await asyncio.to_thread(shop.admin.get, "read", "/sagas?state=overdue&limit=200")
-        for saga in board.json()["items"] if board.is_success else ():
-            path, outcome = f"/shipments/{saga['orderId']}/settle", draw.choice(OUTCOMES)
-            await asyncio.to_thread(shop.admin.post, "shipping", path, {"outcome": outcome})
+        with suppress(httpx.TransportError):  # a service starts again
+            await asyncio.to_thread(_settle_overdue_once, shop, draw)
         await asyncio.sleep(LOOK_SECONDS)
+
+
+def _settle_overdue_once(shop: ChaosShop, draw: random.Random) -> None:
+    board = shop.admin.get("read", "/sagas", state="overdue", limit=200)
+    for saga in board.json()["items"] if board.is_success else ():
+        path, outcome = f"/shipments/{saga['orderId']}/settle", draw.choice(OUTCOMES)
+        shop.admin.post("shipping", path, {"outcome": outcome})
