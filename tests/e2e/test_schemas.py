@@ -107,6 +107,7 @@ LEFT_OUT = {"Consistency-Token", "Idempotency-Key", "If-Match", "after", "cursor
 """Parameters whose valid values depend on the state of the service, or on each other."""
 
 CHOSEN: dict[str, Any] = {
+    "address_name": "home",
     "email": "head@example.com",
     "minDelaySeconds": 0,
     "newPassword": "battery staple",
@@ -135,7 +136,7 @@ def with_valid_values(case: Case) -> Case:
         case.body = {**(case.body if isinstance(case.body, dict) else {}), **needed}
         case.body.pop("addressName", None)  # either it or shippingAddress
     case.body = with_whole_numbers(case.body)
-    for part in (case.query, case.body):
+    for part in (case.path_parameters, case.query, case.body):
         if isinstance(part, dict):
             part.update({name: CHOSEN[name] for name in CHOSEN.keys() & part.keys()})
     return case
