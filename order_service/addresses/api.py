@@ -22,9 +22,10 @@ from order_service.orders.api import FromOrderApi, OrderApi
 from order_service.request_fields import AddressName, NewAddress, contract_address
 from shared.chassis.http.auth import signed_in_only
 from shared.chassis.http.command_bus import json_reply
-from shared.chassis.http.problems import BadRequest, FieldError, field_error, responses
+from shared.chassis.http.problems import field_error, responses
 from shared.chassis.http.rate_limits import Limit
 from shared.chassis.http.request_body import RequestBody, ServiceRequest
+from shared.chassis.messages.rejection import Rejected
 from shared.chassis.storage.idempotency import Reply
 from shared.chassis.storage.reader import Reader
 from shared.chassis.storage.views import view_as_json
@@ -98,7 +99,7 @@ class AddressController(Controller):
         "/{address_name:str}",
         responses={
             200: ResponseSpec(BookAddressView, description="Added or replaced"),
-            **responses("address-book-full", "too-many-requests"),
+            **responses("address-book-full", "too-many-requests", "unknown-address"),
         },
     )
     async def save_address(
@@ -134,12 +135,12 @@ class AddressController(Controller):
 
 
 def _checked(name: str) -> str:
-    """A name in a path, which Litestar does not compare with its pattern. Raises BadRequest."""
+    """A name in a path, whose pattern the document cannot state. Raises Rejected: there can be no such address."""
     try:
         return msgspec.convert(name, AddressName)
     except msgspec.ValidationError as error:
-        message = field_error(error).message
-        raise BadRequest(FieldError(field="addressName", message=message)) from error
+        detail = f"the name of an address: {field_error(error).message}"
+        raise Rejected("unknown-address", detail) from error
 
 
 def _saved(

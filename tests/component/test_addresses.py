@@ -152,7 +152,7 @@ async def test_name_of_address_is_checked(ask: Ask, name: str):
     problem = problem_of(added, 400, "invalid-request")
     assert problem["errors"][0]["field"] == "name"
     saved = await ask("PUT", f"/me/addresses/{quote(name)}", ADDRESS_BODY)
-    problem_of(saved, 400, "invalid-request")
+    problem_of(saved, 404, "unknown-address")
 
 
 async def test_order_may_name_an_address(ask: Ask):
