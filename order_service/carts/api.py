@@ -110,7 +110,7 @@ class CartController(Controller):
         lines = await order_api.reader.fetch_views(
             CartLineView, _CART_LINES, user_id=request.customer_id
         )
-        return cart_view(lines, order_api.currency)
+        return cart_view(lines, order_api.settings.currency)
 
     @post(
         "/items",
@@ -186,13 +186,13 @@ class CartController(Controller):
     ) -> Response[bytes]:
         """Order what is in it and empty it, or neither; a price that has changed is a 409."""
         user_id = request.customer_id
-        address, of_book = delivery_address(data, user_id, request.user, order_api)
+        address, of_book = delivery_address(data, user_id, request.user, order_api.settings)
         count_order(order_api.limits, request)
         order_id = new_id()
         command = CheckOut(
             user_id=user_id,
             order_id=order_id,
-            currency=order_api.currency,
+            currency=order_api.settings.currency,
             shipping_address=address,
             book_address=of_book,
         )
@@ -211,7 +211,9 @@ async def _change(
 
     def respond(state: OrderState) -> Reply:
         cart = state.carts.get(user_id) or Cart(user_id=user_id)
-        return json_reply(200, cart_view(cart_lines(cart, state.prices), order_api.currency))
+        return json_reply(
+            200, cart_view(cart_lines(cart, state.prices), order_api.settings.currency)
+        )
 
     return await order_api.commands.execute(request, command, respond)
 

@@ -141,9 +141,7 @@ class OrderApi:
         self.commands = service.commands
         self.reader = service.reader
         self.limits = service.limits
-        self.currency = settings.currency
-        self.allow_guests = settings.allow_guests
-        self.require_address = settings.require_address
+        self.settings = settings
 
 
 FromOrderApi = NamedDependency[OrderApi]
@@ -174,11 +172,13 @@ class OrderController(Controller):
         self, request: ServiceRequest, data: JSONBody[NewOrder], order_api: FromOrderApi
     ) -> Response[bytes]:
         """Place an order. Responds with the whole order, PENDING; events carry it on."""
-        buyer_id = _buyer_id(request.user, data.user_id, allow_guests=order_api.allow_guests)
+        buyer_id = _buyer_id(
+            request.user, data.user_id, allow_guests=order_api.settings.allow_guests
+        )
         recipient = canonical_email(data.email) if data.email else None
         count_order(order_api.limits, request, recipient)
         order_id = new_id()
-        command = order_command(data, buyer_id, order_id, request.user, order_api)
+        command = order_command(data, buyer_id, order_id, request.user, order_api.settings)
         respond = order_reply(order_id, 201, request.user, location=f"/orders/{order_id}")
         return await order_api.commands.execute(request, command, respond)
 
@@ -340,19 +340,19 @@ def _buyer_id(caller: Caller, user_id: str | None, *, allow_guests: bool) -> str
 
 
 def order_command(
-    data: NewOrder, buyer_id: str, order_id: str, caller: Caller, order_api: OrderApi
+    data: NewOrder, buyer_id: str, order_id: str, caller: Caller, settings: ShopSettings
 ) -> PlaceOrder | CheckOut:
     """An order of the items in the body, or, without any, of the buyer's cart. Raises BadRequest."""
     if not data.items and caller.is_guest:
         raise BadRequest(FieldError(field="items", message="required"))
-    address, of_book = delivery_address(data, buyer_id, caller, order_api)
+    address, of_book = delivery_address(data, buyer_id, caller, settings)
     if not data.items:
         return CheckOut(
             user_id=buyer_id,
             order_id=order_id,
             email=data.email,
             locale=data.locale,
-            currency=order_api.currency,
+            currency=settings.currency,
             shipping_address=address,
             book_address=of_book,
         )
@@ -366,14 +366,14 @@ def order_command(
             RequestedItem(product_id=item.product_id, quantity=item.quantity, price=item.price)
             for item in data.items
         ),
-        currency=order_api.currency,
+        currency=settings.currency,
         shipping_address=address,
         book_address=of_book,
     )
 
 
 def delivery_address(
-    data: Delivery, buyer_id: str, caller: Caller, order_api: OrderApi
+    data: Delivery, buyer_id: str, caller: Caller, settings: ShopSettings
 ) -> tuple[Address | None, BookAddress | None]:
     """The address of an order, or its name in the buyer's address book. Raises BadRequest."""
     address, name = data.shipping_address, data.address_name
@@ -385,7 +385,7 @@ def delivery_address(
         raise BadRequest(FieldError(field="addressName", message=message))
     if name:
         return None, BookAddress(user_id=buyer_id, name=name)
-    if address is None and order_api.require_address:
+    if address is None and settings.require_address:
         raise BadRequest(FieldError(field="shippingAddress", message="required"))
     return contract_address(address) if address else None, None
 

@@ -150,7 +150,8 @@ def changed(event: RecordedEvent, **attributes: object) -> bytes:
 def of_later_release(event: RecordedEvent, **data: object) -> Message:
     """The event in the next version of its schema."""
     fields = msgspec.json.decode(encode(event))["data"] | data
-    schema = f"urn:quadrille:event:{event.event_type}:2"
+    version = event.event.SCHEMA_VERSION + 1
+    schema = f"urn:quadrille:event:{event.event_type}:{version}"
     return receive(event.subject, changed(event, dataschema=schema, data=fields), CATALOG)
 
 
@@ -168,7 +169,7 @@ async def test_event_of_later_release_parks_only_its_entity(chassis: Chassis):
         event_id=later.event_id,
         event_type="OrderCreated",
         key="o1",
-        error="unknown schema version 2 of OrderCreated",
+        error="unknown schema version 3 of OrderCreated",
     )
     assert announced.causation_id == later.event_id
 

@@ -6,11 +6,13 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import inspect
+from msgspec.structs import replace
 
 import inventory_service.api as inventory
 from inventory_service.domain import CreateProduct, InventoryState
 from order_service.accounts import api as accounts
 from order_service.accounts.domain import RegisterCustomer
+from order_service.app import logic
 from order_service.domain import OrderState
 from order_service.orders import api as orders
 from order_service.orders.pricing import ListPrice
@@ -21,6 +23,8 @@ from shared.chassis.messages.cloudevents import MAX_EVENT_BYTES, decode, encode
 from shared.chassis.messages.decider import no_tasks
 from shared.chassis.messages.rejection import Rejected
 from shared.contracts import CATALOG
+from shared.contracts.types import MAX_UNITS
+from shared.settings import ShopSettings
 from tests.support.chassis import INVENTORY, ORDER, ServiceSpec
 from tests.support.strategies import ID_CHARACTERS
 
@@ -80,6 +84,9 @@ def are_decodable(events: list[Any]) -> bool:
 def test_order_at_its_bounds_is_decodable_or_rejected(
     data: orders.NewOrder, letter: str, name_length: int
 ):
+    # A name of an address is refused beside one, and too many units of one product are.
+    items = [replace(item, product_id=f"{line:064}") for line, item in enumerate(data.items)]
+    data = replace(data, address_name=None, items=items)
     prices = {
         item.product_id: ListPrice(
             product_id=item.product_id,
@@ -90,8 +97,10 @@ def test_order_at_its_bounds_is_decodable_or_rejected(
         )
         for item in data.items
     }
-    command = orders.order_command(data, "u" * 64, "o" * 64, GUEST, "JPY")
-    answer = executed(ORDER, OrderState(prices=prices), command)
+    command = orders.order_command(data, "u" * 64, "o" * 64, GUEST, ShopSettings())
+    unlimited = logic(ShopSettings(max_units_per_line=MAX_UNITS))
+    service = ORDER._replace(logic=unlimited)
+    answer = executed(service, OrderState(prices=prices), command)
     if isinstance(answer, Rejected):
         assert answer.code == "event-too-large"
         assert len(data.items) * name_length > 4000

@@ -61,11 +61,15 @@ def build_app(
     `on_shutdown` runs after the last response.
     """
     process_health = Health(waiting_for, partial(_warnings, keys, links, warnings), backlog)
-    dependencies = {"health": process_health, **(dependencies or {})}
+    dependencies = {
+        "health": process_health,
+        "index": index.index_of(title, api.description),
+        **(dependencies or {}),
+    }
     authentication = DefineMiddleware(Authentication, keys=keys)
     gate = [DefineMiddleware(OpenGate, is_open=is_open)] if is_open else []
     app = Litestar(
-        route_handlers=[index.route(title, api.description), health.router(), *routes],
+        route_handlers=[index.show_index, health.router(), *routes],
         request_class=ServiceRequest,
         dependencies={name: provide(value) for name, value in dependencies.items()},
         middleware=[*gate, authentication, QueryCheck],

@@ -5,7 +5,7 @@ from html import escape
 
 from litestar import MediaType, Request, Response, get
 from litestar.datastructures import State
-from litestar.handlers import HTTPRouteHandler
+from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
 from msgspec import Struct
 
@@ -40,27 +40,27 @@ DOCUMENTS = (
 )
 
 
-def route(title: str, description: str) -> HTTPRouteHandler:
-    """The index of the service with this title, as JSON, or as a page for browsers."""
-    index = Index(title=title, description=description, version=VERSION, documents=DOCUMENTS)
-    page = _page(index)
+def index_of(title: str, description: str) -> Index:
+    """The index of the service with this title."""
+    return Index(title=title, description=description, version=VERSION, documents=DOCUMENTS)
 
-    @get(
-        PATH,
-        responses={200: ResponseSpec(Index, description="JSON, or HTML for browsers")},
-        tags=["health"],
-        cache_control=PUBLIC_DATA,
-        sync_to_thread=False,
-    )
-    def show_index(request: Request[object, object, State]) -> Response[Index | str]:
-        """Name the service and its documents."""
-        headers = {"Vary": "Accept"}
-        if "text/html" not in request.headers.get("Accept", ""):
-            return Response(index, headers=headers)
-        headers["Content-Security-Policy"] = PAGE_POLICY
-        return Response(page, media_type=MediaType.HTML, headers=headers)
 
-    return show_index
+@get(
+    PATH,
+    responses={200: ResponseSpec(Index, description="JSON, or HTML for browsers")},
+    tags=["health"],
+    cache_control=PUBLIC_DATA,
+    sync_to_thread=False,
+)
+def show_index(
+    request: Request[object, object, State], index: NamedDependency[Index]
+) -> Response[Index | str]:
+    """Name the service and its documents."""
+    headers = {"Vary": "Accept"}
+    if "text/html" not in request.headers.get("Accept", ""):
+        return Response(index, headers=headers)
+    headers["Content-Security-Policy"] = PAGE_POLICY
+    return Response(_page(index), media_type=MediaType.HTML, headers=headers)
 
 
 def _page(index: Index) -> str:
