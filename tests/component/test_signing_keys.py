@@ -19,6 +19,7 @@ from sqlalchemy import insert
 
 from order_service.accounts import signing_keys
 from quadrille.cli.main import main
+from shared.chassis.errors import REFUSED
 from shared.chassis.http.auth import AUDIENCE, ISSUER, LEEWAY_SECONDS
 from shared.chassis.http.signing_keys import SIGNING_KEY
 from shared.chassis.http.token_signer import TokenSigner
@@ -435,7 +436,7 @@ async def test_order_service_without_private_key_refuses_start(order_settings: S
     change_keys(order_settings, "DELETE FROM private_keys")
     with service_process("order", order_settings) as refused:
         code, output = refused.ended()
-    assert code == 1
+    assert code == REFUSED
     assert "stop all services and run: quadrille reset-keys" in output.splitlines()[-1]
 
 

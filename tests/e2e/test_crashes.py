@@ -82,10 +82,8 @@ async def assert_recovers(shop: RunningShop, service: str, point: str, pass_numb
     shop.terminate(
         service
     )  # not killed: an event without its ack would pass the crash point at the start
-    if service == "order":
-        pass_number += (
-            1  # at its start it passes each point once, when it publishes its signing key
-        )
+    if service in {"order", "notifier"}:
+        pass_number += 1  # at its start it passes each point once, when it publishes its keys
     shop.start_service(service, failpoint=f"{point}:{pass_number}")
     await shop.until_ready(service)
     has_crashed = asyncio.Event()

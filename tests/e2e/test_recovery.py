@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from shared.chassis.errors import REFUSED
 from tests.support.eventually import eventually
 from tests.support.running_shop import RunningShop
 from tests.support.shop_expectations import ADMIN_EMAIL, ADMIN_PASSWORD
@@ -45,7 +46,7 @@ class Recovery:
     def refused_start(self, service: str) -> str:
         """The last line that a service has logged that does not start."""
         self.shop.start_service(service)
-        assert self.shop.wait_exit(service, START_SECONDS) == 1
+        assert self.shop.wait_exit(service, START_SECONDS) == REFUSED
         return self.shop.log(service).splitlines()[-1]
 
     def log_of(self, service: str) -> list[tuple[Any, ...]]:

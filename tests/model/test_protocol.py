@@ -38,9 +38,9 @@ SMALL = {
     "out_of_stock": Bound(
         TOO_LITTLE, ONE_ORDER, Budget(cancellations=1, expiries=1, losses=1, repetitions=1)
     ),
-    "two_orders_for_one": Bound(QUANTITY, TWO_ORDERS, Budget()),
 }
 FULL = {
+    "two_orders_for_one": Bound(QUANTITY, TWO_ORDERS, Budget()),
     "in_stock_lost_and_repeated": Bound(
         ENOUGH, ONE_ORDER, Budget(cancellations=2, expiries=2, losses=1, repetitions=1)
     ),

@@ -111,6 +111,7 @@ class Service(Generic[State, Command]):
             source, settings, logic, resources, self.writer, catalog=catalog
         )
         self.relay = transport.relay
+        self.when_own_log = transport.when_own_log
         self.effects, self.deadlines = self._task_runners(task_handlers)
         self.commands = CommandBus(source, self.writer)
         redriving = DecidingRedrive(source, logic, catalog)

@@ -3,7 +3,7 @@
 Its events go out, the events of other services come in, and what was lost on the way is published or received again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -60,6 +60,7 @@ class Transport:
             writer,
         )
         LogServer(source, reads, broker, lambda: self._resync.is_own_log)
+        self._on_own_log: list[Callable[[], Awaitable[None]]] = []
         self._consumer: Consumer | None = None
         self._catch_up: CatchUp | None = None
 
@@ -74,6 +75,9 @@ class Transport:
 
         async def before_binding() -> None:
             await self._resync.allow_relay()
+            while self._on_own_log:
+                await self._on_own_log[0]()
+                del self._on_own_log[0]
             await self._older_copy.before_binding(durable, streams)
             await self._past_events.before_binding(durable, streams)
 
@@ -89,6 +93,13 @@ class Transport:
         self._catch_up = CatchUp(
             broker, streams, durable, self.relay, self._consumer, grace_seconds=grace_seconds
         )
+
+    async def when_own_log(self, action: Callable[[], Awaitable[None]]) -> None:
+        """Do it once it is certain that this log is the one that was published from, and not a new or older one."""
+        if self._resync.is_own_log:
+            await action()
+        else:
+            self._on_own_log.append(action)
 
     def publishing_loop(self) -> Loop:
         return Loop("relay", self.relay.run, request_stop=partial(self.relay.drain, DRAIN_SECONDS))
