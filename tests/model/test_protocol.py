@@ -88,7 +88,10 @@ def deducting_again(logic: Logic) -> Logic:
     def decide(state: Any, command: Any) -> list[Event]:
         if isinstance(command, DeductStock):
             items = state.reservations[command.order_id].items
-            return [StockDeducted(order_id=command.order_id, items=items)]
+            if all(
+                state.products[item.product_id].on_hand > 0 for item in items
+            ):  # or without limit
+                return [StockDeducted(order_id=command.order_id, items=items)]
         return logic.decider.decide(state, command)
 
     return _with_decide(logic, decide)
